@@ -1,0 +1,86 @@
+"""The demo's first half, on the workstation: train the article's network, convert it, prove it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from digits import load_digits
+from environment import installed_footprint
+from timing import median_us
+
+from edgeport import EdgeportError
+from edgeport_converter import convert
+from edgeport_converter.quiet import quiet_stderr
+
+SEED = 7
+CALIBRATION_SAMPLES = 1000
+MAX_DROP = 0.005
+
+
+def main() -> None:
+    """Write model.keras, float.onnx, digits.onnx, the test digits and workstation.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--mnist", type=Path)
+    options = parser.parse_args()
+    folder: Path = options.output
+    folder.mkdir(parents=True, exist_ok=True)
+
+    data = load_digits(options.mnist)
+    with quiet_stderr():
+        from edgeport_converter import loading, training
+
+        loading.start_tensorflow()
+    print(f"== Training on {len(data.x_train):,} digits", flush=True)
+    model = training.train_article_network(data.x_train, data.y_train, seed=SEED)
+    x_test = training.scale_pixels(data.x_test)
+    print(f"== Evaluating on {len(x_test):,} digits", flush=True)
+    _, accuracy = model.evaluate(x_test, data.y_test, verbose=0)
+    model.save(folder / "model.keras")
+
+    calibration = training.scale_pixels(data.x_train[:CALIBRATION_SAMPLES])
+    np.savez_compressed(folder / "test.npz", x=x_test, y=data.y_test)
+    reports = {}
+    for name, recipe in (("float", "none"), ("digits", "static")):
+        print(f"== Converting to {name}.onnx", flush=True)
+        reports[name] = convert(
+            folder / "model.keras",
+            folder / f"{name}.onnx",
+            calibration=calibration,
+            evaluation=folder / "test.npz",
+            quantize=recipe,
+            max_drop=MAX_DROP,
+            labels=[str(digit) for digit in range(training.CLASSES)],
+            on_stage=lambda stage: print(f"   {stage}", flush=True),
+        )
+
+    print("== Timing Keras", flush=True)
+    one = x_test[:1]
+    facts = {
+        "training_digits": len(data.x_train),
+        "test_digits": len(x_test),
+        "keras_accuracy": accuracy,
+        "float_accuracy": reports["float"].accuracy.artifact,
+        "int8_accuracy": reports["digits"].accuracy.artifact,
+        "keras_bytes": (folder / "model.keras").stat().st_size,
+        "float_bytes": reports["float"].file_bytes,
+        "int8_bytes": reports["digits"].file_bytes,
+        "parity_largest_difference": reports["float"].parity.largest_difference,
+        "keras_predict_us": median_us(lambda: model.predict(one, verbose=0), calls=5),
+        "keras_call_us": median_us(lambda: model(one, training=False), calls=50),
+        "converter_environment": installed_footprint("edgeport-converter"),
+    }
+    np.savez_compressed(folder / "keras_scores.npz", scores=model.predict(x_test, verbose=0))
+    (folder / "workstation.json").write_text(json.dumps(facts, indent=2))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EdgeportError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,63 @@
+"""The converter's errors, leaves under the runtime's ``ConversionError``.
+
+ConversionError              a stage failed; .stage
+├─ UnsupportedModelError     ONNX cannot say what the model does
+├─ QuantizationError         no recipe held the budget; .measured .allowed
+└─ AgreementError            ran, but too far from Keras; .measured .allowed
+"""
+
+from __future__ import annotations
+
+from edgeport import ConversionError
+
+
+class UnsupportedModelError(ConversionError):
+    """The model has a part that cannot be exported; the message names it and the way out."""
+
+    exit_code = 11
+
+
+class QuantizationError(ConversionError):
+    """Every recipe tried lost more than the budget allows.
+
+    Attributes:
+        measured: what the best one lost.
+        allowed: the budget.
+    """
+
+    exit_code = 12
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str | None = None,
+        measured: float | None = None,
+        allowed: float | None = None,
+    ) -> None:
+        super().__init__(message, stage=stage)
+        self.measured = measured
+        self.allowed = allowed
+
+
+class AgreementError(ConversionError):
+    """The graph runs, but its answers are too far from the Keras model's.
+
+    Attributes:
+        measured: the largest excess over the tolerance, as a multiple of it.
+        allowed: 1.0.
+    """
+
+    exit_code = 13
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str | None = None,
+        measured: float | None = None,
+        allowed: float | None = None,
+    ) -> None:
+        super().__init__(message, stage=stage)
+        self.measured = measured
+        self.allowed = allowed

@@ -1,0 +1,135 @@
+"""Rewriting the graph for speed and size, with onnxscript's rewriter and onnx-ir's passes.
+
+``optimize`` runs before calibration, so that the ranges belong to the graph that is shipped.
+``compact`` runs after quantization and changes names and order only: tools that fold constants
+there would undo the quantization, since they fold the weights' DequantizeLinear away.
+"""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.rules.common import (
+    fuse_batchnorm_into_conv_rule,
+    fuse_batchnorm_into_conv_transpose_rule,
+    fuse_batchnorm_into_gemm_rule,
+    matmul_add_to_gemm_rule,
+    no_op_transpose_rule,
+    reshape_reshape_rule,
+    transpose_transpose_rule,
+)
+
+_RULES = (
+    matmul_add_to_gemm_rule,
+    fuse_batchnorm_into_conv_rule,
+    fuse_batchnorm_into_conv_transpose_rule,
+    fuse_batchnorm_into_gemm_rule,
+    transpose_transpose_rule,
+    no_op_transpose_rule,
+    reshape_reshape_rule,
+)
+
+# Initializers up to this many elements are compared by value when looking for repetitions.
+_DEDUPLICATE_ELEMENTS = 1024
+
+
+def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph with the same answers: Dense layers as Gemm, BatchNormalization folded.
+
+    Args:
+        model: a float graph; it is not changed.
+    """
+    graph = ir.from_proto(model)
+    # The rules look at ranks, which the export leaves out.
+    before = (
+        common.IdentityEliminationPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.ShapeInferencePass(),
+    )
+    after = (
+        common.DeduplicateInitializersPass(size_limit=_DEDUPLICATE_ELEMENTS),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.ShapeInferencePass(),
+    )
+    graph = ir.passes.Sequential(*before)(graph).model
+    graph = rewrite(graph, pattern_rewrite_rules=list(_RULES))
+    graph = ir.passes.Sequential(*after)(graph).model
+    _name_after_layers(graph)
+    return ir.to_proto(graph)
+
+
+def compact(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the same graph with nothing that only a reader of the export needs.
+
+    Inputs, outputs and the names of computing nodes stay, so that a profile still leads back to
+    the Keras layer; all other names become short, repeated constants are stored once, shapes of
+    inner tensors and doc strings go.
+
+    Args:
+        model: a float or quantized graph; it is not changed.
+    """
+    graph = ir.from_proto(model)
+    passes = (
+        common.DeduplicateInitializersPass(size_limit=_DEDUPLICATE_ELEMENTS),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.TopologicalSortPass(),  # the quantizer appends its nodes at the end
+        common.ClearMetadataAndDocStringPass(),
+    )
+    proto: onnx.ModelProto = ir.to_proto(ir.passes.Sequential(*passes)(graph).model)
+    del proto.graph.value_info[:]
+    del proto.metadata_props[:]
+    proto.producer_name, proto.producer_version = "edgeport-converter", ""
+    if not any(_has_subgraph(node) for node in proto.graph.node):
+        _shorten_names(proto.graph)
+    return proto
+
+
+def _name_after_layers(model: ir.Model) -> None:
+    """Name the nodes that the rewriter made after what they compute, as the export does."""
+    exported = {node.name for node in model.graph if not (node.name or "").startswith("node_")}
+    for node in model.graph:
+        if node.name not in exported:
+            name = (node.outputs[0].name or "").removesuffix(":0")
+            node.name = name if name not in exported else f"{name}/{node.op_type}"
+            exported.add(node.name)
+
+
+def _has_subgraph(node: onnx.NodeProto) -> bool:
+    return any(a.HasField("g") or a.graphs for a in node.attribute)
+
+
+def _shorten_names(graph: onnx.GraphProto) -> None:
+    kept = {value.name for value in (*graph.input, *graph.output)}
+    kept.add("")  # an optional input that is left out
+    short: dict[str, str] = {}
+
+    def rename(name: str) -> str:
+        if name in kept:
+            return name
+        if name not in short:
+            number = len(short)
+            while (candidate := _base36(number)) in kept or candidate in short.values():
+                number += 1
+            short[name] = candidate
+        return short[name]
+
+    for node in graph.node:
+        node.input[:] = [rename(name) for name in node.input]
+        node.output[:] = [rename(name) for name in node.output]
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node.name = ""
+    for tensor in graph.initializer:
+        tensor.name = rename(tensor.name)
+
+
+def _base36(number: int) -> str:
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    text = digits[number % 36]
+    while number := number // 36:
+        text = digits[number % 36] + text
+    return text

@@ -1,0 +1,74 @@
+"""edgeport: run a converted model on a device with numpy and onnxruntime alone.
+
+    from edgeport import Predictor
+
+    with Predictor.load("digits.onnx") as predictor:
+        scores = predictor.predict(x)
+
+How it is built, in reading order:
+
+    errors      the one tree of errors, each with its exit code
+    golden      samples with known answers that travel in the artifact
+    card        the contract between a model and its users: names, shapes, evidence
+    integrity   from a file to bytes that can be trusted: what a bad file is, the seal
+    inputs      from whatever a caller has to arrays that the engine cannot misread
+    host        the CPUs that this process may use
+    _session    the border to onnxruntime, the only module that imports it
+    predictor   Predictor: the parts above in running order
+    cli         the `edgeport` command
+
+The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
+them, inputs are converted exactly or not at all, and the artifact proves itself on the device
+with its golden samples when it is loaded.
+"""
+
+import logging
+
+from edgeport.card import (
+    Accuracy,
+    Calibration,
+    ModelCard,
+    Quantization,
+    Requirements,
+    TensorSpec,
+)
+from edgeport.errors import (
+    ArtifactError,
+    ConversionError,
+    EdgeportError,
+    InferenceError,
+    InputError,
+    IntegrityError,
+    OptionError,
+    SelfTestError,
+    UnsupportedFormatError,
+)
+from edgeport.golden import GoldenSample
+from edgeport.predictor import Label, Predictor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Accuracy",
+    "ArtifactError",
+    "Calibration",
+    "ConversionError",
+    "EdgeportError",
+    "GoldenSample",
+    "InferenceError",
+    "InputError",
+    "IntegrityError",
+    "Label",
+    "ModelCard",
+    "OptionError",
+    "Predictor",
+    "Quantization",
+    "Requirements",
+    "SelfTestError",
+    "TensorSpec",
+    "UnsupportedFormatError",
+    "__version__",
+]
+
+# Without a handler of its own, the library's warnings would reach a device's stderr.
+logging.getLogger("edgeport").addHandler(logging.NullHandler())

@@ -1,0 +1,261 @@
+"""The model card: everything a device has to know about an artifact, as plain data.
+
+The converter writes a card, the runtime reads it; this module is the contract between them
+and holds the format's version. It does no input or output of its own.
+
+Axis letters used in every card, message and docstring:
+
+    N batch    T time or sequence    D depth    H height    W width
+    C channels, or classes on an output    F features
+
+A shape mixes ints and axis names: ``("N", 28, 28, 1)`` is any number of 28 x 28 images with
+one channel. A name that occurs twice among the inputs stands for the same size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgeport.errors import ArtifactError, UnsupportedFormatError
+from edgeport.golden import GoldenSample, decode_array, decode_output
+
+FORMAT_VERSION = 1
+"""Raised when an older runtime could misread a newer card; additions alone do not raise it."""
+
+BATCH_AXIS = "N"
+
+Shape = tuple["int | str", ...]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output.
+
+    Attributes:
+        name: the tensor's name in the graph, which is the Keras name.
+        dtype: numpy dtype of its elements.
+        shape: an int for a fixed axis, the axis' name for a free one.
+        axes: one letter an axis, see the module's docstring; empty where nobody knows.
+        value_range: (lowest, highest) value that the model was calibrated for, or that an
+            output's activation can give; None where unknown.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+    axes: tuple[str, ...] = ()
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def has_batch_axis(self) -> bool:
+        """Whether axis 0 counts samples."""
+        first = self.axes[:1] or self.shape[:1]
+        return first == (BATCH_AXIS,)
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How the weights and activations are stored, and what was left in float and why."""
+
+    recipe: str
+    weights: str
+    activations: str
+    target: str
+    float_layers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The user's metric, measured on the evaluation data with each form of the model."""
+
+    metric: str
+    samples: int
+    keras: float
+    float32: float
+    artifact: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The data that the ranges of the activations were taken from."""
+
+    samples: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What the engine has to offer: ONNX IR version, opset, oldest onnxruntime that fits."""
+
+    ir_version: int
+    opset: int
+    onnxruntime: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The contract between a model and its users.
+
+    Attributes:
+        name: the model's name.
+        inputs, outputs: in the model's declared order.
+        labels: class names in the order of the scores, or None.
+        preprocessing: what the graph itself does to its inputs, in order, in words.
+        quantization, accuracy, calibration: None where that stage did not run.
+        requires: None where the file bears no card.
+        multiply_accumulates: per sample, or None where unknown.
+        golden_samples: what the self-test runs.
+        tolerance: largest absolute difference from a golden output, by output name.
+        provenance: versions of the tools that made the file, and the source's digest.
+        sha256: the sealed digest of the file; None means that **nothing vouches for it**:
+            the file bears no card, and all of the above comes from its graph.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...] | None = None
+    preprocessing: tuple[str, ...] = ()
+    quantization: Quantization | None = None
+    accuracy: Accuracy | None = None
+    calibration: Calibration | None = None
+    requires: Requirements | None = None
+    multiply_accumulates: int | None = None
+    golden_samples: tuple[GoldenSample, ...] = field(default=(), repr=False, compare=False)
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    sha256: str | None = None
+
+    @property
+    def is_vouched_for(self) -> bool:
+        """Whether a card came with the file and its digest matched the file's bytes."""
+        return self.sha256 is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the card as JSON-ready data, without golden samples and digest.
+
+        The golden samples are written by the converter, which picks their compact form; the
+        digest lies outside the card, since the card is among the bytes that it covers.
+        """
+        return {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "inputs": [_spec_to_dict(spec) for spec in self.inputs],
+            "outputs": [_spec_to_dict(spec) for spec in self.outputs],
+            "labels": None if self.labels is None else list(self.labels),
+            "preprocessing": list(self.preprocessing),
+            "quantization": _record_to_dict(self.quantization),
+            "accuracy": _record_to_dict(self.accuracy),
+            "calibration": _record_to_dict(self.calibration),
+            "requires": _record_to_dict(self.requires),
+            "multiply_accumulates": self.multiply_accumulates,
+            "tolerance": dict(self.tolerance),
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_json(
+        cls, text: str | bytes, *, sha256: str | None = None, path: str | None = None
+    ) -> ModelCard:
+        """Read a card's JSON; unknown keys are ignored, they come from newer converters.
+
+        Raises:
+            UnsupportedFormatError: the card's format is newer than this runtime.
+            ArtifactError: the text is no card.
+        """
+        place = "the artifact" if path is None else f"'{path}'"
+        try:
+            data = json.loads(text)
+            version = int(data["format_version"])
+            if version > FORMAT_VERSION:
+                raise UnsupportedFormatError(
+                    f"{place} has card format {version}, this edgeport reads formats up to "
+                    f"{FORMAT_VERSION}: update edgeport on the device",
+                    path=path,
+                    found=str(version),
+                    supported=str(FORMAT_VERSION),
+                )
+            return _card_from_dict(data, sha256)
+        except UnsupportedFormatError:
+            raise
+        # zlib.error, like every other sign of a malformed card, says the same to the caller.
+        except Exception as cause:
+            raise ArtifactError(
+                f"{place} has a card that cannot be read ({type(cause).__name__}: {cause}): "
+                "convert the model again with a released edgeport-converter",
+                path=path,
+            ) from cause
+
+
+def format_shape(shape: Shape | tuple[int, ...]) -> str:
+    """Return ``(N, 28, 28, 1)``: numpy's notation, axis names without quotes."""
+    inner = ", ".join(str(size) for size in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def _spec_to_dict(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "dtype": "str" if spec.dtype.kind in "OU" else spec.dtype.name,
+        "shape": list(spec.shape),
+        "axes": list(spec.axes),
+        "value_range": None if spec.value_range is None else list(spec.value_range),
+    }
+
+
+def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
+    shape = tuple(size if isinstance(size, str) else int(size) for size in data["shape"])
+    value_range = data.get("value_range")
+    return TensorSpec(
+        name=str(data["name"]),
+        dtype=np.dtype(object if data["dtype"] == "str" else data["dtype"]),
+        shape=shape,
+        axes=tuple(str(axis) for axis in data.get("axes", ())),
+        value_range=None if value_range is None else (float(value_range[0]), float(value_range[1])),
+    )
+
+
+def _record_to_dict(
+    record: Quantization | Accuracy | Calibration | Requirements | None,
+) -> dict[str, Any] | None:
+    return None if record is None else dict(vars(record))
+
+
+def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
+    labels = data.get("labels")
+    macs = data.get("multiply_accumulates")
+    return ModelCard(
+        name=str(data["name"]),
+        inputs=tuple(_spec_from_dict(spec) for spec in data["inputs"]),
+        outputs=tuple(_spec_from_dict(spec) for spec in data["outputs"]),
+        labels=None if labels is None else tuple(str(label) for label in labels),
+        preprocessing=tuple(str(step) for step in data.get("preprocessing", ())),
+        quantization=_record_from_dict(Quantization, data.get("quantization")),
+        accuracy=_record_from_dict(Accuracy, data.get("accuracy")),
+        calibration=_record_from_dict(Calibration, data.get("calibration")),
+        requires=_record_from_dict(Requirements, data.get("requires")),
+        multiply_accumulates=None if macs is None else int(macs),
+        golden_samples=tuple(_sample_from_dict(s) for s in data.get("golden_samples", ())),
+        tolerance={str(name): float(value) for name, value in data.get("tolerance", {}).items()},
+        provenance={str(key): str(value) for key, value in data.get("provenance", {}).items()},
+        sha256=sha256,
+    )
+
+
+def _record_from_dict(kind: Any, data: Mapping[str, Any] | None) -> Any:
+    if data is None:
+        return None
+    known = kind.__dataclass_fields__
+    return kind(**{key: value for key, value in data.items() if key in known})
+
+
+def _sample_from_dict(data: Mapping[str, Any]) -> GoldenSample:
+    return GoldenSample(
+        inputs={name: decode_array(array) for name, array in data["inputs"].items()},
+        outputs={name: decode_output(output) for name, output in data["outputs"].items()},
+    )

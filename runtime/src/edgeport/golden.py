@@ -1,0 +1,142 @@
+"""Golden samples: known inputs with known outputs that travel inside the artifact.
+
+Here live the samples and their compact JSON form. Running them against an engine is the
+predictor's job; choosing them is the converter's.
+
+An array is written in one of two ways, whichever is the more compact:
+
+- ``zlib``: its little-endian bytes, deflated, in base64;
+- ``ramp``: not at all. A large input is generated on both sides from the same formula,
+  so that the self-test of a 224 x 224 image network costs no space in the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+# Fractional parts of the multiples of 1/golden ratio cover [0, 1) evenly for every length
+# (Weyl's equidistribution; the golden ratio has the lowest discrepancy of all such steps).
+_STEP = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenOutput:
+    """What one output was: every ``step``-th element in row-major order.
+
+    A large output is thinned out, so that it costs the file a few kilobytes at most.
+    """
+
+    shape: tuple[int, ...]
+    step: int
+    values: Array
+
+    @classmethod
+    def of(cls, array: Array, max_values: int) -> GoldenOutput:
+        """Return the output's record, at most ``max_values`` elements."""
+        step = max(1, math.ceil(array.size / max_values))
+        return cls(array.shape, step, array.reshape(-1)[::step])
+
+    def difference(self, actual: Array) -> float:
+        """Return the largest absolute difference; infinity for another shape, dtype or NaN."""
+        if actual.shape != self.shape or actual.dtype != self.values.dtype:
+            return math.inf
+        found = actual.reshape(-1)[:: self.step]
+        if found.dtype.kind not in "iuf":
+            return 0.0 if np.array_equal(found, self.values) else math.inf
+        first, second = found.astype(np.float64), self.values.astype(np.float64)
+        same = (first == second) | (np.isnan(first) & np.isnan(second))  # infinities, too
+        with np.errstate(invalid="ignore"):
+            gap = np.where(same, 0.0, np.abs(first - second))
+        return float(np.max(np.where(np.isnan(gap), math.inf, gap), initial=0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenSample:
+    """One sample: inputs with the batch axis (N = 1) and what came out, by name."""
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, GoldenOutput]
+
+
+def ramp(
+    shape: tuple[int, ...], dtype: np.dtype[Any], low: float, high: float, start: float
+) -> Array:
+    """Return the same well-spread values on every machine.
+
+    Args:
+        shape: the array's shape.
+        dtype: a boolean, integer or floating dtype; integers are rounded down.
+        low: the smallest value, inclusive.
+        high: the upper end; exclusive but for rounding to ``dtype``.
+        start: an offset in [0, 1) that tells one ramp from another.
+
+    Source:
+        Element i is ``low + (high - low) * frac(start + i * (sqrt(5) - 1) / 2)`` in float64.
+        IEEE 754 fixes the result of each of these operations, so it is exact everywhere.
+    """
+    index = np.arange(math.prod(shape), dtype=np.float64)
+    fraction = np.mod(start + index * _STEP, 1.0)
+    values = low + (high - low) * fraction
+    if dtype.kind in "biu":
+        values = np.floor(values)
+    return values.astype(dtype).reshape(shape)
+
+
+def encode_array(array: Array) -> dict[str, Any]:
+    """Return the JSON form of a numeric or boolean array, bytes deflated."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    packed = base64.b64encode(zlib.compress(little.tobytes(), 9)).decode("ascii")
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "zlib": packed}
+
+
+def encode_ramp(
+    shape: tuple[int, ...], dtype: np.dtype[Any], low: float, high: float, start: float
+) -> dict[str, Any]:
+    """Return the JSON form of ``ramp`` with the same arguments."""
+    return {"dtype": dtype.name, "shape": list(shape), "ramp": [low, high, start]}
+
+
+def encode_output(output: GoldenOutput) -> dict[str, Any]:
+    """Return the JSON form of an output's record."""
+    return {
+        "shape": list(output.shape),
+        "step": output.step,
+        "values": encode_array(output.values),
+    }
+
+
+def decode_output(encoded: Mapping[str, Any]) -> GoldenOutput:
+    """Return the record of ``encode_output``; raises as ``decode_array`` does."""
+    shape = tuple(int(size) for size in encoded["shape"])
+    return GoldenOutput(shape, int(encoded["step"]), decode_array(encoded["values"]))
+
+
+def decode_array(encoded: Mapping[str, Any]) -> Array:
+    """Return the array of either JSON form.
+
+    Raises:
+        ValueError: the bytes do not fill the shape, or neither form is there.
+        KeyError: a part is missing.
+        zlib.error: the deflated bytes are damaged.
+    """
+    dtype = np.dtype(encoded["dtype"])
+    shape = tuple(int(size) for size in encoded["shape"])
+    if "ramp" in encoded:
+        low, high, start = (float(value) for value in encoded["ramp"])
+        return ramp(shape, dtype, low, high, start)
+    size = math.prod(shape) * dtype.itemsize
+    # The length is bounded by the shape, so a crafted stream cannot fill the memory.
+    data = zlib.decompressobj().decompress(base64.b64decode(encoded["zlib"]), size + 1)
+    if len(data) != size:
+        raise ValueError(f"a golden array of shape {shape} holds {len(data)} of {size} bytes")
+    return np.frombuffer(data, dtype=dtype.newbyteorder("<")).astype(dtype).reshape(shape)
