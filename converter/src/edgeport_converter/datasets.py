@@ -78,9 +78,9 @@ def read_dataset(source: Any, specs: Sequence[TensorSpec], purpose: str) -> Data
             f"{purpose} data: {cause}", expected=cause.expected, actual=cause.actual
         ) from cause
     if not feed.samples or feed.is_single:
-        found = "one sample without the batch axis" if feed.is_single else "no sample"
+        problem = "one sample without the batch axis" if feed.is_single else "no sample"
         raise OptionError(
-            f"the {purpose} data holds {found}, "
+            f"the {purpose} data holds {problem}, "
             "expected a batch of samples along axis 0: stack the samples first"
         )
     for name, array in feed.arrays.items():
