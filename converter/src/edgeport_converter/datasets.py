@@ -1,15 +1,12 @@
-"""The user's data: arrays by input name, with labels where the file has them.
+"""The user's data as the model's inputs: matched by name, checked, surveyed, in batches.
 
-Here live reading and checking; what the data is used for is the stages' business.
+Where samples come from is ``sources``' business, what they are used for the stages'.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,120 +14,164 @@ import numpy as np
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport.golden import Array
 from edgeport.inputs import prepare
+from edgeport_converter.sources import Chunk, Chunks, open_source
 
 LABEL_KEYS = ("y", "labels", "label", "y_test", "y_train")
 INPUT_KEYS = ("x", "images", "data", "x_test", "x_train")
 
 
-@dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples in memory.
+    """Samples that can be read from the start as often as needed, flat in memory.
+
+    The whole data is surveyed once when it is made: every value is checked then, and the figures
+    below are taken on the way.
 
     Attributes:
-        arrays: by input name, each in the input's dtype with the batch axis N.
         labels: one label a sample, or None.
+        value_ranges: (lowest, highest) value by input name; text has none.
+        sha256: over names, dtypes, shapes and values; any split into batches gives the same.
     """
 
-    arrays: Mapping[str, Array]
-    labels: Array | None = None
+    def __init__(self, chunks: Chunks, specs: Sequence[TensorSpec], purpose: str) -> None:
+        self._chunks, self._specs, self._purpose = chunks, specs, purpose
+        self._length = 0
+        self.value_ranges: dict[str, tuple[float, float]] = {}
+        labels: list[Array] = []
+        digests = {spec.name: hashlib.sha256() for spec in specs}
+        for arrays, some_labels in self._checked():
+            if some_labels is not None:
+                labels.append(np.atleast_1d(some_labels))
+            for name, array in arrays.items():
+                self._survey(name, array, digests[name])
+            self._length += len(next(iter(arrays.values())))
+        if not self._length:
+            raise OptionError(
+                f"the {purpose} data holds no sample, expected some hundred: check the file"
+            )
+        self.labels = self._joined(labels)
+        described = [
+            f"{spec.name} {spec.dtype.str} {digests[spec.name].hexdigest()}" for spec in specs
+        ]
+        self.sha256 = hashlib.sha256("\n".join(described).encode()).hexdigest()
 
     def __len__(self) -> int:
-        return len(next(iter(self.arrays.values())))
+        return self._length
 
     def batches(self, size: int) -> Iterator[dict[str, Array]]:
-        """Yield the samples in order, ``size`` at a time, the last batch shorter."""
-        for start in range(0, len(self), size):
-            yield self.take(start, size)
+        """Yield all samples in order, ``size`` at a time, the last batch shorter."""
+        waiting: list[dict[str, Array]] = []
+        count = 0
+        for arrays, _ in self._checked():
+            waiting.append(arrays)
+            count += len(next(iter(arrays.values())))
+            if count < size:
+                continue
+            joined = _concatenate(waiting)
+            for start in range(0, count - count % size, size):
+                yield _slice(joined, start, start + size)
+            waiting = [_slice(joined, count - count % size, count)] if count % size else []
+            count %= size
+        if waiting:
+            yield _concatenate(waiting)
 
-    def take(self, start: int, size: int) -> dict[str, Array]:
-        """Return ``size`` samples from ``start`` on, or as many as are left."""
-        return {name: array[start : start + size] for name, array in self.arrays.items()}
+    def first(self, samples: int) -> dict[str, Array]:
+        """Return the first samples, or all where there are fewer."""
+        return next(self.batches(samples))
 
-    def value_range(self, name: str) -> tuple[float, float] | None:
-        """Return the (lowest, highest) value of an input, None where it is no number."""
-        array = self.arrays[name]
-        return (float(array.min()), float(array.max())) if array.dtype.kind in "biuf" else None
+    def _survey(self, name: str, array: Array, digest: Any) -> None:
+        if array.dtype.kind in "biuf":
+            digest.update(np.ascontiguousarray(array).tobytes())
+            low, high = float(array.min()), float(array.max())
+            known = self.value_ranges.get(name, (low, high))
+            self.value_ranges[name] = (min(low, known[0]), max(high, known[1]))
+        else:
+            digest.update("\n".join(map(str, array.flat)).encode())
 
-    def digest(self) -> str:
-        """Return the SHA-256 over names, shapes and values, for the card."""
-        state = hashlib.sha256()
-        for name, array in self.arrays.items():
-            state.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-            state.update(np.ascontiguousarray(array).tobytes())
-        return state.hexdigest()
+    def _checked(self) -> Iterator[tuple[dict[str, Array], Array | None]]:
+        """Yield each chunk as the model's inputs, with its labels."""
+        for chunk in self._chunks():
+            found, labels = _split_labels(chunk)
+            arrays = self._as_inputs(_match_names(found, self._specs, self._purpose))
+            if not len(next(iter(arrays.values()))):
+                continue
+            samples = len(next(iter(arrays.values())))
+            if labels is not None and len(np.atleast_1d(labels)) != samples:
+                raise OptionError(
+                    f"the {self._purpose} data has {samples} samples and "
+                    f"{len(np.atleast_1d(labels))} labels, expected one label a sample: "
+                    "check how the data was made"
+                )
+            yield arrays, labels
+
+    def _as_inputs(self, named: dict[str, Any]) -> dict[str, Array]:
+        try:
+            feed = prepare(self._specs, (named,))
+        except InputError as cause:
+            raise InputError(
+                f"{self._purpose} data: {cause}", expected=cause.expected, actual=cause.actual
+            ) from cause
+        if feed.is_single:
+            raise OptionError(
+                f"the {self._purpose} data holds one sample without the batch axis, "
+                "expected a batch of samples along axis 0: stack the samples first"
+            )
+        for name, array in feed.arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                index = np.argwhere(~np.isfinite(array))[0]
+                index[0] += self._length  # during the survey, the samples before this chunk
+                raise OptionError(
+                    f"the {self._purpose} data has a NaN or an infinity in '{name}' at "
+                    f"{index.tolist()}, expected numbers: clean or drop that sample"
+                )
+        return feed.arrays
+
+    def _joined(self, labels: list[Array]) -> Array | None:
+        if not labels:
+            return None
+        joined = np.concatenate(labels)
+        if len(joined) != self._length:
+            raise OptionError(
+                f"the {self._purpose} data has {self._length} samples and {len(joined)} labels, "
+                "expected one label a sample: check how the data was made"
+            )
+        return joined
 
 
-def read_dataset(source: Any, specs: Sequence[TensorSpec], purpose: str) -> Dataset:
+def read_dataset(
+    source: Any,
+    specs: Sequence[TensorSpec],
+    purpose: str,
+    *,
+    image_range: tuple[float, float] = (0.0, 255.0),
+) -> Dataset:
     """Return the user's data, every value checked against the model's inputs.
 
     Args:
-        source: the path of a ``.npy`` file (one input), of a ``.npz`` file with one array for each
-            input name (or ``x`` for a single input) and optionally labels ``y``; or an array, a
-            dict of such arrays, or a pair ``(x, y)``.
+        source: as for ``sources.open_source``. An array is found under its input's name; for a
+            single input also under ``x``, ``images`` or ``data``; labels under ``y`` or ``labels``.
         specs: the model's inputs in declared order.
         purpose: "calibration" or "evaluation", for messages.
+        image_range: the values that black and white pixels of image files become.
 
     Raises:
-        OptionError: the file or its arrays are not what was asked for.
+        OptionError: the data is not what was asked for.
         InputError: an array disagrees with an input.
     """
-    found, labels = _split_labels(_load(source, purpose))
-    named = _match_names(found, specs, purpose)
-    try:
-        feed = prepare(specs, (named,))
-    except InputError as cause:
-        raise InputError(
-            f"{purpose} data: {cause}", expected=cause.expected, actual=cause.actual
-        ) from cause
-    if not feed.samples or feed.is_single:
-        problem = "one sample without the batch axis" if feed.is_single else "no sample"
-        raise OptionError(
-            f"the {purpose} data holds {problem}, "
-            "expected a batch of samples along axis 0: stack the samples first"
-        )
-    for name, array in feed.arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            index = np.argwhere(~np.isfinite(array))[0].tolist()
-            raise OptionError(
-                f"the {purpose} data has a NaN or an infinity in '{name}' at {index}, "
-                "expected numbers: clean or drop that sample"
-            )
-    if labels is not None and len(labels) != feed.samples:
-        raise OptionError(
-            f"the {purpose} data has {feed.samples} samples and {len(labels)} labels, "
-            "expected one label a sample: check how the file was made"
-        )
-    return Dataset(feed.arrays, labels)
+    chunks = open_source(source, specs, purpose, image_range=image_range)
+    return Dataset(chunks, specs, purpose)
 
 
-def _load(source: Any, purpose: str) -> dict[str, Any]:
-    """Return the source's arrays by key; a single array gets the key ``x``."""
-    if isinstance(source, (str, os.PathLike)):
-        return _load_file(Path(source), purpose)
-    if isinstance(source, Mapping):
-        return dict(source)
-    if isinstance(source, tuple) and len(source) == 2:
-        return {"x": source[0], "y": source[1]}
-    return {"x": source}
+def _concatenate(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _load_file(path: Path, purpose: str) -> dict[str, Any]:
-    if not path.exists():
-        raise OptionError(f"there is no {purpose} file '{path}': pass a .npy or .npz file")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except Exception as cause:
-        raise OptionError(
-            f"the {purpose} file '{path}' cannot be read as .npy or .npz "
-            f"({type(cause).__name__}): save it with numpy.save or numpy.savez"
-        ) from cause
-    if isinstance(loaded, np.ndarray):
-        return {"x": loaded}
-    with loaded:
-        return {key: loaded[key] for key in loaded.files}
+def _slice(arrays: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
+    return {name: array[start:stop] for name, array in arrays.items()}
 
 
-def _split_labels(found: dict[str, Any]) -> tuple[dict[str, Any], Array | None]:
+def _split_labels(found: Chunk) -> tuple[Chunk, Array | None]:
     for key in LABEL_KEYS:
         if key in found and len(found) > 1:
             rest = {name: array for name, array in found.items() if name != key}
@@ -138,9 +179,7 @@ def _split_labels(found: dict[str, Any]) -> tuple[dict[str, Any], Array | None]:
     return found, None
 
 
-def _match_names(
-    found: dict[str, Any], specs: Sequence[TensorSpec], purpose: str
-) -> dict[str, Any]:
+def _match_names(found: Chunk, specs: Sequence[TensorSpec], purpose: str) -> dict[str, Any]:
     names = [spec.name for spec in specs]
     if set(names) <= found.keys():
         return {name: found[name] for name in names}
