@@ -49,7 +49,10 @@ def test_a_ramp_is_the_formula_that_it_states() -> None:
     exact = [float(-2 + 5 * ((Decimal("0.25") + i * step) % 1)) for i in range(1000)]
     values = ramp((10, 100), np.dtype("float64"), -2.0, 3.0, 0.25)
     np.testing.assert_allclose(values.ravel(), exact, atol=1e-11, rtol=0)
-    assert decode_array(encode_ramp((10, 100), np.dtype("float64"), -2, 3, 0.25)).tobytes() == values.tobytes()
+    assert (
+        decode_array(encode_ramp((10, 100), np.dtype("float64"), -2, 3, 0.25)).tobytes()
+        == values.tobytes()
+    )
 
 
 def test_a_ramp_of_integers_covers_its_range() -> None:
@@ -57,7 +60,11 @@ def test_a_ramp_of_integers_covers_its_range() -> None:
     assert set(codes.tolist()) == set(range(256))
 
 
-@given(hnp.arrays("float32", 6, elements=st.floats(-100, 100, width=32)), st.integers(0, 5), st.floats(0.5, 9))
+@given(
+    hnp.arrays("float32", 6, elements=st.floats(-100, 100, width=32)),
+    st.integers(0, 5),
+    st.floats(0.5, 9),
+)
 def test_the_difference_is_the_largest_one(array: Any, index: int, step: float) -> None:
     changed = array.copy()
     changed[index] += np.float32(step)
@@ -77,7 +84,9 @@ def test_the_difference_is_the_largest_one(array: Any, index: int, step: float) 
         ([], [], 0.0),
     ],
 )
-def test_what_is_no_number_is_equal_to_itself_only(golden: Any, actual: Any, difference: float) -> None:
+def test_what_is_no_number_is_equal_to_itself_only(
+    golden: Any, actual: Any, difference: float
+) -> None:
     record = GoldenOutput.of(np.array(golden, "f4"), 10)
     assert record.difference(np.array(actual, "f4")) == difference
 

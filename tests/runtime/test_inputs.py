@@ -1,5 +1,7 @@
 """What predict accepts without a change of any value, and each refusal's sentence."""
 
+# ruff: noqa: E501 - a golden sentence stands in one line, so that it can be read and searched
+
 from __future__ import annotations
 
 import array
@@ -44,8 +46,16 @@ def holds(dtype: str, value: int | Fraction) -> bool:
 
 
 @given(st.data(), st.sampled_from(NUMBERS), st.sampled_from(NUMBERS))
-def test_a_cast_keeps_every_value_or_is_refused(data: st.DataObject, source: str, target: str) -> None:
-    x = data.draw(hnp.arrays(source, st.integers(1, 5), elements=hnp.from_dtype(np.dtype(source), allow_nan=False, allow_infinity=False)))
+def test_a_cast_keeps_every_value_or_is_refused(
+    data: st.DataObject, source: str, target: str
+) -> None:
+    x = data.draw(
+        hnp.arrays(
+            source,
+            st.integers(1, 5),
+            elements=hnp.from_dtype(np.dtype(source), allow_nan=False, allow_infinity=False),
+        )
+    )
     values = [Fraction(v) for v in x.tolist()]
     if source in FLOATS and target in FLOATS:
         # Between floats the rounding of IEEE 754 is what everybody means, as long as it is finite.
@@ -54,7 +64,11 @@ def test_a_cast_keeps_every_value_or_is_refused(data: st.DataObject, source: str
         keeps, expected = bool(np.isfinite(rounded).all()), rounded
     else:
         keeps = all(holds(target, value) for value in values)
-        expected = None if not keeps else np.array([int(v) if target not in FLOATS else float(v) for v in values], target)
+        expected = (
+            None
+            if not keeps
+            else np.array([int(v) if target not in FLOATS else float(v) for v in values], target)
+        )
     if keeps:
         result = as_exact_array(flat(target), x)
         assert result.dtype == np.dtype(target)
@@ -66,7 +80,10 @@ def test_a_cast_keeps_every_value_or_is_refused(data: st.DataObject, source: str
 
 
 @example([2**53 + 1, 0.0], "int64")
-@given(st.lists(st.integers(-(2**70), 2**70) | st.floats(-(2.0**70), 2.0**70), min_size=1, max_size=4), st.sampled_from(["int64", "uint64", "int32"]))
+@given(
+    st.lists(st.integers(-(2**70), 2**70) | st.floats(-(2.0**70), 2.0**70), min_size=1, max_size=4),
+    st.sampled_from(["int64", "uint64", "int32"]),
+)
 def test_integers_in_lists_are_never_rounded(values: list[int | float], target: str) -> None:
     """numpy turns a list of an integer and a float into floats, 53 digits at most."""
     try:
@@ -231,7 +248,7 @@ def test_each_refusal_has_its_sentence(one: TensorSpec, value: Any, sentence: st
 
 @pytest.mark.parametrize("ragged", [[[1, 2], [3]], [[1, [2]], [3, 4]], {1, 2}, {"a": {}}, object()])
 def test_ragged_and_foreign_objects_are_refused(ragged: Any) -> None:
-    with pytest.raises(InputError, match="input 'level' is .*, expected uint8 of shape"):
+    with pytest.raises(InputError, match=r"input 'level' is .*, expected uint8 of shape"):
         prepare([BYTES], ({"level": ragged},))
 
 

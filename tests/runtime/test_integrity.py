@@ -1,5 +1,7 @@
 """No damaged byte reaches a parser, and a bad file is named for what it is."""
 
+# ruff: noqa: E501 - a golden sentence stands in one line, so that it can be read and searched
+
 from __future__ import annotations
 
 import hashlib
@@ -42,13 +44,15 @@ def test_the_same_model_and_card_give_the_same_bytes() -> None:
     assert seal(mlp().onnx, "{}") == seal(mlp().onnx, "{}")
 
 
-@pytest.mark.parametrize("model", [b"", b"\x08", b"\x12\x00", b"\x08\xff\x01", seal(mlp().onnx, "{}")])
+@pytest.mark.parametrize(
+    "model", [b"", b"\x08", b"\x12\x00", b"\x08\xff\x01", seal(mlp().onnx, "{}")]
+)
 def test_only_an_unsealed_model_can_be_sealed(model: bytes) -> None:
     with pytest.raises(ValueError, match="takes an unsealed ONNX model"):
         seal(model, "{}")
 
 
-@pytest.mark.parametrize("position", range(0, 400))
+@pytest.mark.parametrize("position", range(400))
 def test_a_change_of_any_byte_of_the_head_is_refused(position: int) -> None:
     artifact = bytearray(mlp_artifact())
     artifact[position] ^= 1
@@ -105,7 +109,9 @@ def test_the_sentence_of_a_damaged_file(tmp_path: Path) -> None:
 
 
 def test_a_sealed_file_without_a_card_is_refused() -> None:
-    blank = mlp().onnx[:2] + onnx_writer.text_map(14, {"edgeport.sha256": "0" * 64}) + mlp().onnx[2:]
+    blank = (
+        mlp().onnx[:2] + onnx_writer.text_map(14, {"edgeport.sha256": "0" * 64}) + mlp().onnx[2:]
+    )
     digest = hashlib.sha256(blank).hexdigest()
     with pytest.raises(ArtifactError, match="sealed but bears no card"):
         Predictor.load(blank.replace(b"0" * 64, digest.encode(), 1))
@@ -153,8 +159,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         Predictor.load(path)
     assert str(caught.value) == (
-        f"there is no file '{path}' (nor a folder '{path.parent}'): "
-        "pass the path of the .onnx file"
+        f"there is no file '{path}' (nor a folder '{path.parent}'): pass the path of the .onnx file"
     )
 
 

@@ -156,8 +156,8 @@ def _by_name(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Mapping[st
         return named
     if len(values) != len(names):
         raise InputError(
-            f"predict was given {_count(len(values), 'input')}, the model takes {len(names)} ({listed}): "
-            "pass one array for each in this order, or a dict by name",
+            f"predict was given {_count(len(values), 'input')}, the model takes {len(names)} "
+            f"({listed}): pass one array for each in this order, or a dict by name",
             expected=_count(len(names), "input"),
             actual=_count(len(values), "input"),
         )
