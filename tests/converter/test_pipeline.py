@@ -21,14 +21,14 @@ def test_a_float_artifact_needs_no_data_and_gives_keras_answers(two_layer_model,
             predictor.predict(samples), as_numpy(two_layer_model, samples), atol=1e-6
         )
     assert report.stages == ("load", "export", "read data", "optimize", "check parity",
-                             "measure", "stamp")  # fmt: skip
+                             "stamp")  # fmt: skip
 
 
 def test_the_card_carries_names_evidence_and_provenance(two_layer_model, samples, tmp_path):
     y = as_numpy(two_layer_model, samples).argmax(axis=1)
     report = convert(
         two_layer_model, tmp_path / "m.onnx", calibration=samples, evaluation=(samples, y),
-        max_drop=0.05, labels=["red", "green", "blue"],
+        quantize="static", max_drop=0.05, labels=["red", "green", "blue"],
     )  # fmt: skip
     card = report.card
     assert card.is_vouched_for
@@ -85,8 +85,11 @@ def test_a_missed_budget_is_refused_with_its_figures_and_writes_nothing(
     target = tmp_path / "m.onnx"
     target.write_bytes(b"old")
     coarse = samples * 100  # ranges a hundred times too wide leave int8 a handful of steps
-    with pytest.raises(QuantizationError, match=r"int8 loses .* expected at most 0.001") as caught:
-        convert(two_layer_model, target, calibration=coarse, evaluation=(wide, y), max_drop=0.001)
+    with pytest.raises(QuantizationError, match=r"loses .* expected at most 0.001") as caught:
+        convert(
+            two_layer_model, target, quantize="static", ranges="minmax", calibration=coarse,
+            evaluation=(wide, y), max_drop=0.001,
+        )  # fmt: skip
     assert caught.value.measured > caught.value.allowed == 0.001
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
@@ -95,15 +98,17 @@ def test_a_missed_budget_is_refused_with_its_figures_and_writes_nothing(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"int8 needs calibration data and none was given"),
-        ({"quantize": "int4"}, r"quantize is 'int4', expected one of auto, static, none"),
+        ({}, r"quantization needs calibration data and none was given"),
+        (
+            {"quantize": "int4"},
+            r"quantize is 'int4', expected one of auto, static, dynamic",
+        ),
         ({"quantize": "none", "max_drop": 5}, r"max_drop is 5, expected a share from 0"),
         ({"quantize": "none", "target": "z80"}, r"the target is 'z80', expected 'any'"),
         ({"quantize": "none", "labels": ["a"]}, r"there are 1 labels, the model has 3 classes"),
-        (
-            {"quantize": "none", "evaluation": np.zeros((3, 6))},
-            r"the evaluation data has no labels, expected an array 'y'",
-        ),
+        ({"quantize": "none", "objective": "beauty"}, r"objective is 'beauty', expected one of"),
+        ({"quantize": "none", "metric": "accuracy"}, r"the metric is 'accuracy', expected module:"),
+        ({"quantize": "none", "metric": "os:nothing"}, r"metric 'os:nothing' cannot be imported"),
         (
             {"quantize": "none", "evaluation": (np.zeros((2, 6)), [0, 7])},
             r"the labels are int64 of shape \(2,\) from 0 to 7, expected class numbers from 0 to 2",
@@ -144,5 +149,5 @@ def test_a_failure_names_its_stage(tmp_path):
 
 def test_a_model_without_weights_to_store_is_refused_for_int8(tmp_path):
     model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Softmax()])
-    with pytest.raises(QuantizationError, match="no layer that int8 could store smaller"):
+    with pytest.raises(QuantizationError, match=r"no layer that the recipe .* could store"):
         convert(model, tmp_path / "m.onnx", calibration=np.random.default_rng(0).random((50, 4)))

@@ -27,7 +27,8 @@ Importing this package imports no TensorFlow; converting does.
 from importlib.metadata import version as _version
 
 from edgeport_converter.errors import AgreementError, QuantizationError, UnsupportedModelError
-from edgeport_converter.pipeline import ConversionReport, convert
+from edgeport_converter.pipeline import convert
+from edgeport_converter.reports import ConversionReport
 
 __version__ = _version("edgeport-converter")
 

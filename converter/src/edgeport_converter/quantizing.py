@@ -18,6 +18,7 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgeport_converter.calibrating import Ranges
+from edgeport_converter.quiet import quiet_logging
 from edgeport_converter.targets import Target
 from edgeport_converter.weight_storage import store_weights_as_int8
 
@@ -96,6 +97,13 @@ def quantize(
     """
     if recipe.kind == "none":
         return QuantizedGraph(model, "float32", "float32")
+    with quiet_logging():
+        return _quantize(model, recipe, ranges, target)
+
+
+def _quantize(
+    model: onnx.ModelProto, recipe: Recipe, ranges: Ranges, target: Target
+) -> QuantizedGraph:
     if recipe.kind == "weights":
         return QuantizedGraph(
             store_weights_as_int8(model, recipe.float_nodes), "int8 per channel", "float32"

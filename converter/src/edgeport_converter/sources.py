@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
+import weakref
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -302,9 +303,7 @@ def _image_folder(
     folder: Path, specs: Sequence[TensorSpec], purpose: str, image_range: tuple[float, float]
 ) -> Chunks:
     """Read a folder of images, or of one folder of images for each class, in name order."""
-    files = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES
-    )
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES)
     if not files:
         raise OptionError(
             f"the {purpose} folder '{folder}' holds no image, expected "
@@ -375,22 +374,24 @@ def _from_iterable(source: Iterable[Any], specs: Sequence[TensorSpec], purpose: 
     iterator = iter(source)
     if iterator is not source:
         return lambda: map(as_batch, source)
-    spool = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the passes over it)
     layout: list[tuple[str, ...]] = []
-    for item in iterator:
-        chunk = as_batch(item)
-        layout.append(tuple(chunk))
-        for array in chunk.values():
-            np.save(spool, array, allow_pickle=False)
+    handle, name = tempfile.mkstemp(prefix="edgeport-")
+    with os.fdopen(handle, "wb") as file:
+        for item in iterator:
+            chunk = as_batch(item)
+            layout.append(tuple(chunk))
+            for array in chunk.values():
+                np.save(file, array, allow_pickle=False)
+
+    def chunks() -> Iterator[Chunk]:
+        with Path(name).open("rb") as file:
+            for keys in layout:
+                yield {key: np.load(file) for key in keys}
+
+    weakref.finalize(chunks, os.unlink, name)
     if not layout:
         raise OptionError(
             f"the {purpose} data is an iterable without any item, expected samples: "
             "check that it was not used up before"
         )
-
-    def chunks() -> Iterator[Chunk]:
-        spool.seek(0)
-        for keys in layout:
-            yield {key: np.load(spool) for key in keys}
-
     return chunks
