@@ -129,7 +129,7 @@ def convert(
                     data.measured.batches,
                     data.labels,
                     metric_function,
-                    classifier=verifying.is_classifier(exported.outputs),
+                    classifier=_answers_with_a_class(exported, labels, data.labels),
                 )
                 accuracy = _accuracy(metric_name, evaluator, exported, data)
         choice: Choice | None = None
@@ -263,6 +263,17 @@ def _read_data(
     if labels is not None and needs_classes:
         labels = verifying.check_labels(labels, exported.outputs)
     return _Data(first, second or first, labels)
+
+
+def _answers_with_a_class(
+    exported: ExportedModel, names: Sequence[str] | None, labels: Array | None
+) -> bool:
+    """Whether the best class is what matters: (N, C) alone may as well be a regression."""
+    from edgeport_converter import verifying
+
+    return verifying.is_classifier(exported.outputs) and (
+        exported.outputs[0].value_range is not None or names is not None or labels is not None
+    )
 
 
 def _check_parity(graph: onnx.ModelProto, exported: ExportedModel, data: Dataset | None) -> Parity:

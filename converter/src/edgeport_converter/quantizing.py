@@ -49,18 +49,23 @@ class Recipe:
         ranges: the method that the activations' ranges were chosen by; static kinds only.
         float_nodes: names of nodes that stay in float.
         corrects_bias: whether the mean error of each layer is taken out through its bias.
+        full_weights: whether weights use all 8 bits where the target's int8 kernels could
+            saturate: as uint8 with 128 for zero, whose kernels are slower and do not.
     """
 
     kind: str
     ranges: str = "minmax"
     float_nodes: frozenset[str] = frozenset()
     corrects_bias: bool = False
+    full_weights: bool = False
 
     def __str__(self) -> str:
         """Return it in words, for reports."""
         parts = [self.kind]
         if self.kind in ("static", "int16"):
             parts.append(f"{self.ranges} ranges")
+        if self.full_weights:
+            parts.append("8-bit weights")
         if self.corrects_bias:
             parts.append("bias corrected")
         if self.float_nodes:
@@ -135,6 +140,8 @@ def _quantize_static(
     model: onnx.ModelProto, recipe: Recipe, ranges: Ranges, target: Target
 ) -> QuantizedGraph:
     is_wide = recipe.kind == "int16"
+    # 16-bit activations have no int8 kernel that could saturate.
+    in_seven_bits = target.weight_bits == 7 and not is_wide and not recipe.full_weights
     in_int8 = [
         node.name
         for node in model.graph.node
@@ -145,9 +152,8 @@ def _quantize_static(
     quantizer = QDQQuantizer(
         copy,
         per_channel=True,  # one scale for all channels ruins depthwise convolutions
-        # 16-bit activations have no int8 kernel that could saturate.
-        reduce_range=target.weight_bits == 7 and not is_wide,
-        weight_qType=QuantType.QInt8,
+        reduce_range=in_seven_bits,
+        weight_qType=QuantType.QUInt8 if recipe.full_weights else QuantType.QInt8,
         # int8 activations take twice the time of uint8 on x86.
         activation_qType=QuantType.QUInt16 if is_wide else QuantType.QUInt8,
         tensors_range=_as_tensors_data(ranges),
@@ -165,10 +171,10 @@ def _quantize_static(
     _answer_in_float(graph.graph)
     _drop_unused_initializers(graph.graph)
     quantizer.model.topological_sort()  # it appends its nodes at the end
-    bits = 8 if is_wide else target.weight_bits
     return QuantizedGraph(
         graph,
-        weights=f"int8 per channel, {bits} bits used",
+        weights=f"{'uint8' if recipe.full_weights else 'int8'} per channel, "
+        f"{7 if in_seven_bits else 8} bits used",
         activations="uint16" if is_wide else "uint8",
         float_layers=_float_layers(model, recipe, _STATIC_OPERATORS),
     )
