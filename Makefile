@@ -1,24 +1,28 @@
-# The only commands anyone has to know: make demo, make test, make lint, make assets.
+# The only commands anyone has to know; `make` alone lists them.
 #
 # .venv         the workstation: converter, runtime, TensorFlow, tools
 # .venv-device  the device: the runtime's wheel and what it needs, nothing else
 # build/        wheels, the demo's files, the environment of the runtime's tests
+#
+# Each environment holds the marks of what was installed into it, so that one that was deleted or
+# left half made is made anew.
 
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
-	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
-	&& echo "$$p" && break; done)
-MNIST ?=
+	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
+export MNIST ?=
 
 WORKSTATION := .venv/bin/python
 DEVICE := .venv-device/bin/python
 RUNTIME_TESTS := build/venv-runtime-tests/bin/python
 PIP := -m pip --disable-pip-version-check
-SOURCES := $(shell find runtime converter/src -type f -not -name '*.pyc' -not -path '*/.*') \
+# Folders too: their time changes when a file is deleted.
+SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -path '*/.*') \
 	converter/pyproject.toml converter/README.md
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint readme assets clean help
+.PHONY: help demo test lint readme assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -26,17 +30,18 @@ help:
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
+	@echo 'make clean                    remove environments and build/'
 
-demo: build/.workstation build/.device
-	$(WORKSTATION) converter/demo/workstation.py --output build/demo $(if $(MNIST),--mnist '$(MNIST)')
+demo: .venv/.workstation .venv-device/.runtime
+	$(WORKSTATION) converter/demo/workstation.py --output build/demo $(if $(MNIST),--mnist "$$MNIST")
 	$(DEVICE) converter/demo/device.py build/demo
 	$(WORKSTATION) converter/demo/compare.py build/demo
 
-test: build/.workstation-tools build/.runtime-tests build/.device
+test: .venv/.tools build/venv-runtime-tests/.runtime .venv-device/.runtime
 	$(RUNTIME_TESTS) -m pytest tests/runtime
 	$(WORKSTATION) -m pytest tests/converter tests/integration
 
-lint: build/.workstation-tools
+lint: .venv/.tools
 	$(WORKSTATION) -m ruff check .
 	$(WORKSTATION) -m ruff format --check .
 	$(WORKSTATION) -m mypy
@@ -45,46 +50,44 @@ lint: build/.workstation-tools
 readme: demo
 	$(WORKSTATION) converter/demo/compare.py build/demo --readme README.md
 
-assets: build/.workstation
-	$(WORKSTATION) converter/demo/make_assets.py --mnist '$(MNIST)' --output assets
+assets: .venv/.workstation
+	$(WORKSTATION) converter/demo/make_assets.py --mnist "$$MNIST" --output assets
 
 clean:
 	rm -rf .venv .venv-device build
 
 # pip older than 25.1 knows no dependency groups.
-build/.venv: pyproject.toml
+.venv/.pip build/venv-runtime-tests/.pip .venv-device/.pip:
 	@test -n '$(PYTHON)' || { echo 'edgeport needs Python 3.11, 3.12 or 3.13 and found none: install one, or name it with make PYTHON=/path/to/python' >&2; exit 1; }
-	@mkdir -p build
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(WORKSTATION) $(PIP) install --upgrade 'pip>=25.1' -c constraints.txt --quiet
-	$(WORKSTATION) $(PIP) install --group build -c constraints.txt --quiet
+	@'$(PYTHON)' -c '$(SUPPORTED)' || { echo "'$(PYTHON)' is no Python 3.11, 3.12 or 3.13: name one with make PYTHON=/path/to/python" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
+	rm -rf $(@D)
+	'$(PYTHON)' -m venv $(@D)
+	$(@D)/bin/python $(PIP) install --upgrade 'pip>=25.1' --quiet
 	@touch $@
 
-build/.wheels: build/.venv $(SOURCES)
+build/wheels/.built: .venv/.pip $(SOURCES)
+	$(WORKSTATION) $(PIP) install --group build -c constraints.txt --quiet
 	rm -rf build/wheels
 	$(WORKSTATION) $(PIP) wheel --no-deps --no-build-isolation --quiet -w build/wheels ./runtime ./converter
 	@touch $@
 
-# An unchanged version number would keep the old code, hence the second install.
-build/.workstation: build/.wheels constraints.txt
+# An unchanged version number would keep the old code, hence the second install of each.
+.venv/.workstation: build/wheels/.built constraints.txt
 	$(WORKSTATION) $(PIP) install -c constraints.txt --group demo $(WHEELS)
 	$(WORKSTATION) $(PIP) install --no-deps --force-reinstall --quiet $(WHEELS)
 	@touch $@
 
-build/.workstation-tools: build/.workstation
+.venv/.tools: .venv/.workstation pyproject.toml
 	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group lint
 	@touch $@
 
-build/.device: build/.wheels constraints.txt
-	test -x $(DEVICE) || $(PYTHON) -m venv .venv-device
+.venv-device/.runtime: .venv-device/.pip build/wheels/.built constraints.txt
 	$(DEVICE) $(PIP) install -c constraints.txt build/wheels/edgeport-*.whl
 	$(DEVICE) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
 	@touch $@
 
-build/.runtime-tests: build/.wheels constraints.txt
-	test -x $(RUNTIME_TESTS) || $(PYTHON) -m venv build/venv-runtime-tests
-	$(RUNTIME_TESTS) $(PIP) install --upgrade 'pip>=25.1' -c constraints.txt --quiet
+build/venv-runtime-tests/.runtime: build/venv-runtime-tests/.pip build/wheels/.built constraints.txt
 	$(RUNTIME_TESTS) $(PIP) install -c constraints.txt --group test build/wheels/edgeport-*.whl
 	$(RUNTIME_TESTS) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
 	@touch $@

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from edgeport import OptionError
+from edgeport_converter.agreement import Agreement
 from edgeport_converter.budget import accuracy, find_metric, judge
-from edgeport_converter.verifying import Agreement
 
 
-def agreement(top_1=None, decibel=40.0):
-    return Agreement(100, top_1, decibel, 0.1)
+def agreement(top_1=None, decibel=40.0, worst=40.0):
+    return Agreement(100, top_1, decibel, worst, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,9 @@ def agreement(top_1=None, decibel=40.0):
         (agreement(0.989), None, None, False),
         (agreement(None, 20.1), None, None, True),
         (agreement(None, 19.9), None, None, False),
-        (agreement(None, float("inf")), None, None, True),
+        (agreement(None, 30.0, 9.9), None, None, False),
+        (agreement(None, float("inf"), float("inf")), None, None, True),
+        (agreement(1.0), 0.9, 0.895, True),  # exactly the budget, which has no exact float
     ],
 )
 def test_labels_then_classes_then_signal_decide(found, float_metric, metric, holds):

@@ -52,7 +52,7 @@ def test_the_value_range_is_that_of_the_data():
     ("source", "specs", "message"),
     [
         ("missing.npz", ONE, r"there is no calibration file 'missing.npz': pass a .npy, .npz"),
-        ({"a": X, "b": X}, ONE, r"has the arrays 'a', 'b', expected 'image': name each array"),
+        ({"a": X, "b": X}, ONE, r"has the arrays 'a', 'b', expected 'image' .or 'x_train'.: name"),
         ({"image": X}, TWO, r"has the arrays 'image', expected 'image', 'other'"),
         (X[0], ONE, r"holds one sample without the batch axis, expected a batch"),
         (X[:0], ONE, r"holds no sample, expected some hundred"),

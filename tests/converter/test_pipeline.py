@@ -133,6 +133,43 @@ def test_labels_for_a_regression_are_refused(regression_model, tmp_path):
         convert(regression_model, tmp_path / "m.onnx", quantize="none", labels=["a", "b"])
 
 
+def test_the_source_is_never_overwritten(two_layer_model, tmp_path):
+    source = tmp_path / "m.keras"
+    two_layer_model.save(source)
+    before = source.read_bytes()
+    for output in (source, tmp_path / "." / "m.keras"):
+        with pytest.raises(OptionError, match=r"is also what is read, expected another file"):
+            convert(source, output, quantize="none")
+    assert source.read_bytes() == before
+
+
+def test_a_link_is_followed_and_stays_a_link(two_layer_model, tmp_path):
+    (tmp_path / "real.onnx").write_bytes(b"old")
+    (tmp_path / "link.onnx").symlink_to("real.onnx")
+    convert(two_layer_model, tmp_path / "link.onnx", quantize="none")
+    assert (tmp_path / "link.onnx").is_symlink()
+    with Predictor.load(tmp_path / "real.onnx") as predictor:
+        assert predictor.card.name == "small"
+
+
+def test_a_device_is_no_output(two_layer_model):
+    with pytest.raises(OptionError, match="is a device or a pipe, expected a regular file"):
+        convert(two_layer_model, "/dev/null", quantize="none")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("abc", r"labels are the text 'abc', expected a list of names"),
+        (["a", "b", "b"], r"the label 'b' occurs more than once"),
+        (["a", "b", " "], r"expected a text for each class"),
+    ],
+)
+def test_class_names_that_tell_nothing_are_refused(two_layer_model, tmp_path, labels, message):
+    with pytest.raises(OptionError, match=message):
+        convert(two_layer_model, tmp_path / "m.onnx", quantize="none", labels=labels)
+
+
 def test_an_output_folder_that_is_missing_is_refused_before_any_work(two_layer_model, tmp_path):
     stages = []
     with pytest.raises(OptionError, match="there is no folder"):

@@ -14,10 +14,8 @@ import numpy as np
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport.golden import Array
 from edgeport.inputs import prepare
-from edgeport_converter.sources import Chunk, Chunks, open_source
-
-LABEL_KEYS = ("y", "labels", "label", "y_test", "y_train")
-INPUT_KEYS = ("x", "images", "data", "x_test", "x_train")
+from edgeport_converter.naming import Keys, pick_keys
+from edgeport_converter.sources import Chunks, open_source
 
 
 class Dataset:
@@ -90,8 +88,9 @@ class Dataset:
     def _checked(self) -> Iterator[tuple[dict[str, Array], Array | None]]:
         """Yield each chunk as the model's inputs, with its labels."""
         for chunk in self._chunks():
-            found, labels = _split_labels(chunk)
-            arrays = self._as_inputs(_match_names(found, self._specs, self._purpose))
+            keys = pick_keys(tuple(chunk), self._specs, self._purpose)
+            labels = None if keys.labels is None else np.asarray(chunk[keys.labels])
+            arrays = self._as_inputs({name: chunk[key] for name, key in keys.inputs.items()})
             if not len(next(iter(arrays.values()))):
                 continue
             samples = len(next(iter(arrays.values())))
@@ -147,8 +146,7 @@ def read_dataset(
     """Return the user's data, every value checked against the model's inputs.
 
     Args:
-        source: as for ``sources.open_source``. An array is found under its input's name; for a
-            single input also under ``x``, ``images`` or ``data``; labels under ``y`` or ``labels``.
+        source: as for ``sources.open_source``; its arrays are named as in ``naming``.
         specs: the model's inputs in declared order.
         purpose: "calibration" or "evaluation", for messages.
         image_range: the values that black and white pixels of image files become.
@@ -157,7 +155,11 @@ def read_dataset(
         OptionError: the data is not what was asked for.
         InputError: an array disagrees with an input.
     """
-    chunks = open_source(source, specs, purpose, image_range=image_range)
+
+    def pick(keys: Sequence[str]) -> Keys:
+        return pick_keys(keys, specs, purpose)
+
+    chunks = open_source(source, specs, purpose, pick, image_range=image_range)
     return Dataset(chunks, specs, purpose)
 
 
@@ -169,27 +171,3 @@ def _concatenate(parts: list[dict[str, Array]]) -> dict[str, Array]:
 
 def _slice(arrays: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
     return {name: array[start:stop] for name, array in arrays.items()}
-
-
-def _split_labels(found: Chunk) -> tuple[Chunk, Array | None]:
-    for key in LABEL_KEYS:
-        if key in found and len(found) > 1:
-            rest = {name: array for name, array in found.items() if name != key}
-            return rest, np.asarray(found[key])
-    return found, None
-
-
-def _match_names(found: Chunk, specs: Sequence[TensorSpec], purpose: str) -> dict[str, Any]:
-    names = [spec.name for spec in specs]
-    if set(names) <= found.keys():
-        return {name: found[name] for name in names}
-    if len(names) == 1:
-        for key in INPUT_KEYS:
-            if key in found:
-                return {names[0]: found[key]}
-        if len(found) == 1:
-            return {names[0]: next(iter(found.values()))}
-    raise OptionError(
-        f"the {purpose} data has the arrays {', '.join(map(repr, found)) or 'none'}, expected "
-        f"{', '.join(map(repr, names))}: name each array after the model's input"
-    )

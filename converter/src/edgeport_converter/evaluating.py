@@ -14,7 +14,7 @@ import numpy as np
 from edgeport import OptionError
 from edgeport.golden import Array
 from edgeport_converter import budget
-from edgeport_converter.verifying import Agreement, Run, measure_agreement
+from edgeport_converter.agreement import Agreement, Run, measure_agreement
 
 _BATCH = 64
 
@@ -54,7 +54,7 @@ class Evaluator:
     def measure(self, run: Run) -> Measured:
         """Return the figures of one graph."""
         agreement = measure_agreement(
-            run, self._float_run, list(self._batches(_BATCH)), classifier=self._classifier
+            run, self._float_run, self._batches(_BATCH), classifier=self._classifier
         )
         return Measured(agreement, self.metric_of(run))
 

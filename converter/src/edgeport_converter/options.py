@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class QuantizationOptions:
         _one_of("ranges", self.ranges, RANGES)
         for name in self.also:
             _one_of("also", name, tuple(name for name in RECIPES if name != "auto"))
-        if isinstance(self.max_drop, bool) or not 0 <= self.max_drop < 1:
+        is_number = isinstance(self.max_drop, (int, float)) and not isinstance(self.max_drop, bool)
+        if not is_number or not 0 <= self.max_drop < 1:
             raise OptionError(
                 f"max_drop is {self.max_drop!r}, expected a share from 0 to below 1: "
                 "0.005 allows half a percentage point"
@@ -57,18 +59,52 @@ class QuantizationOptions:
             )
 
 
-def check_destination(output: Path) -> None:
-    """Refuse what would fail only after all the work.
+def find_destination(output: Any, sources: Sequence[Any]) -> Path:
+    """Return the path to write, links followed; refuse what would fail only after all the work.
+
+    Args:
+        output: as the user gave it.
+        sources: the model and the data, as the user gave them; none of them may be overwritten.
 
     Raises:
-        OptionError: the output is a folder, or lies in none.
+        OptionError: the output is no path, a folder, no regular file, lies in no folder, or is one
+            of the sources.
     """
-    if output.is_dir():
-        raise OptionError(f"the output '{output}' is a folder, expected a file: add a file name")
-    if not output.parent.is_dir():
+    if not isinstance(output, (str, os.PathLike)):
         raise OptionError(
-            f"there is no folder '{output.parent}' for the output: make it first, or choose another"
+            f"the output is a {type(output).__name__}, expected a path: pass the name of a file"
         )
+    path = Path(output).resolve()
+    if path.is_dir():
+        raise OptionError(f"the output '{output}' is a folder, expected a file: add a file name")
+    if not path.parent.is_dir():
+        raise OptionError(
+            f"there is no folder '{path.parent}' for the output: make it first, or choose another"
+        )
+    if path.exists() and not path.is_file():
+        raise OptionError(
+            f"the output '{output}' is a device or a pipe, expected a regular file: choose another"
+        )
+    for source in sources:
+        if isinstance(source, (str, os.PathLike)) and Path(source).resolve() == path:
+            raise OptionError(
+                f"the output '{output}' is also what is read, expected another file: "
+                "choose a name of its own"
+            )
+    return path
+
+
+def list_class_names(labels: Iterable[str] | None) -> list[str] | None:
+    """Return the class names as a list.
+
+    Raises:
+        OptionError: they are one text, which would be taken letter by letter.
+    """
+    if isinstance(labels, str):
+        raise OptionError(
+            f"labels are the text {labels!r}, expected a list of names: put it into a list"
+        )
+    return None if labels is None else list(labels)
 
 
 def check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpec]) -> None:
@@ -81,9 +117,15 @@ def check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpec
         return
     from edgeport_converter.verifying import is_classifier
 
-    if isinstance(labels, str):
+    if not all(isinstance(label, str) and label.strip() for label in labels):
         raise OptionError(
-            f"labels are the text {labels!r}, expected a list of names: put it into a list"
+            f"the labels are {list(labels)}, expected a text for each class: name them all"
+        )
+    repeated = sorted({label for label in labels if list(labels).count(label) > 1})
+    if repeated:
+        raise OptionError(
+            f"the label '{repeated[0]}' occurs more than once, expected a name for each class: "
+            "tell the classes apart"
         )
     if not is_classifier(outputs):
         raise OptionError(

@@ -11,12 +11,24 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeport import Accuracy, ConversionError, EdgeportError, ModelCard
+from edgeport import (
+    Accuracy,
+    ArtifactError,
+    ConversionError,
+    EdgeportError,
+    InferenceError,
+    ModelCard,
+)
 from edgeport_converter import budget
-from edgeport_converter.options import QuantizationOptions, check_class_names, check_destination
+from edgeport_converter.errors import AgreementError
+from edgeport_converter.options import (
+    QuantizationOptions,
+    check_class_names,
+    find_destination,
+    list_class_names,
+)
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.reports import ConversionReport
 from edgeport_converter.targets import IR_VERSION, OPSET, Target, find_target
@@ -33,6 +45,12 @@ if TYPE_CHECKING:
     from edgeport_converter.verifying import Parity
 
 _GOLDEN_CANDIDATES = 256
+_PARITY_SAMPLES = 512
+_PARITY_BATCH = 64
+
+# Between Keras and the float graph, by the user's metric on all of the evaluation data: a sample
+# or two may stand on the border of two classes, more would be another model.
+_MAX_METRIC_GAP = 0.002
 
 
 def convert(
@@ -98,15 +116,15 @@ def convert(
     options.check(calibration)
     metric_name, metric_function = budget.find_metric(metric)
     profile = find_target(target)
-    destination = Path(output)
-    check_destination(destination)
+    names = list_class_names(labels)
+    destination = find_destination(output, (model, calibration, evaluation))
     stages = _Stages(on_stage)
 
     with stages("load"):
         loaded = _load(model)
     with stages("export"):
         exported = _export(loaded)
-    check_class_names(labels, exported.outputs)
+    check_class_names(names, exported.outputs)
     with stages("read data"):
         data = _read_data(exported, calibration, evaluation, metric is None, image_range)
     with stages("optimize"):
@@ -129,7 +147,7 @@ def convert(
                     data.measured.batches,
                     data.labels,
                     metric_function,
-                    classifier=_answers_with_a_class(exported, labels, data.labels),
+                    classifier=_answers_with_a_class(exported, names, data.labels),
                 )
                 accuracy = _accuracy(metric_name, evaluator, exported, data)
         choice: Choice | None = None
@@ -146,7 +164,7 @@ def convert(
             loaded.model.name,
             exported.inputs,
             exported.outputs,
-            labels=None if labels is None else tuple(labels),
+            labels=None if names is None else tuple(names),
         )
         described = describing.Described(
             describing.describe(card, loaded.source, float_graph, data.calibration),
@@ -217,6 +235,14 @@ class _Stages:
         except ConversionError as error:
             error.stage = error.stage or name
             raise
+        except (ArtifactError, InferenceError) as cause:
+            # The user gave a model, not an artifact: what the runtime says of a graph that is
+            # still being made is this stage's failure.
+            raise ConversionError(
+                f"the stage '{name}' made a graph that does not run ({cause}): "
+                "report this model, its conversion would be wrong",
+                stage=name,
+            ) from cause
         except (EdgeportError, KeyboardInterrupt, MemoryError):
             raise
         except Exception as cause:
@@ -282,9 +308,9 @@ def _check_parity(graph: onnx.ModelProto, exported: ExportedModel, data: Dataset
 
     batches = []
     if data is not None:
-        samples = data.first(sum(verifying.BATCH_SIZES))
+        samples = data.first(_PARITY_SAMPLES)
         start = 0
-        for size in verifying.BATCH_SIZES:
+        for size in (*verifying.BATCH_SIZES, *[_PARITY_BATCH] * (_PARITY_SAMPLES // _PARITY_BATCH)):
             batch = {name: array[start : start + size] for name, array in samples.items()}
             if all(len(array) for array in batch.values()):
                 batches.append(batch)
@@ -303,6 +329,13 @@ def _accuracy(
     keras, float32 = evaluator.metric_of(exported.reference), evaluator.float_metric
     if keras is None or float32 is None or data.measured is None:
         return None
+    if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / len(data.measured)):
+        raise AgreementError(
+            f"{name} is {keras:.4f} with Keras and {float32:.4f} with the float graph, expected "
+            "the same: report this model, its conversion would be wrong",
+            measured=abs(keras - float32),
+            allowed=_MAX_METRIC_GAP,
+        )
     return Accuracy(name, len(data.measured), keras, float32, float32)
 
 

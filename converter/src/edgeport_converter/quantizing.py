@@ -211,7 +211,7 @@ def _float_layers(
         if node.name in recipe.float_nodes:
             reasons[node.name] = "kept in float for the budget, or on request"
         elif node.op_type not in operators:
-            reasons[node.name] = f"{node.op_type} loses more in int8 than it gains"
+            reasons[node.name] = f"{node.op_type} is computed in float by this recipe"
     return reasons
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from edgeport import OptionError, TensorSpec
 from edgeport.golden import Array
+from edgeport_converter.naming import Keys
 
 Chunk = dict[str, Array]
 Chunks = Callable[[], Iterator[Chunk]]
@@ -37,6 +38,7 @@ def open_source(
     source: Any,
     specs: Sequence[TensorSpec],
     purpose: str,
+    pick: Callable[[Sequence[str]], Keys],
     *,
     image_range: tuple[float, float] = (0.0, 255.0),
 ) -> Chunks:
@@ -48,13 +50,14 @@ def open_source(
             these forms, such as a generator or a ``tf.data.Dataset``.
         specs: the model's inputs; they give images their size, and tell a sample from a batch.
         purpose: "calibration" or "evaluation", for messages.
+        pick: says which keys of a file with many arrays are read.
         image_range: the values that black and white pixels of image files become.
 
     Raises:
         OptionError: there is no such file, or it is of no known kind.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _open_path(Path(source), specs, purpose, image_range)
+        return _open_path(Path(source), specs, purpose, pick, image_range)
     if isinstance(source, Mapping) or _is_pair(source) or hasattr(source, "shape"):
         return _in_memory(source)
     if isinstance(source, (list, tuple)) and not any(map(_is_batch_like, source)):
@@ -68,7 +71,11 @@ def open_source(
 
 
 def _open_path(
-    path: Path, specs: Sequence[TensorSpec], purpose: str, image_range: tuple[float, float]
+    path: Path,
+    specs: Sequence[TensorSpec],
+    purpose: str,
+    pick: Callable[[Sequence[str]], Keys],
+    image_range: tuple[float, float],
 ) -> Chunks:
     if path.is_dir():
         return _image_folder(path, specs, purpose, image_range)
@@ -77,7 +84,6 @@ def _open_path(
             f"there is no {purpose} file '{path}': pass a .npy, .npz or .csv file, or a folder of "
             "images"
         )
-    readers = {b"\x93NUMPY": _npy_file, b"PK\x03\x04": _npz_file}
     try:
         with path.open("rb") as file:
             start = file.read(6)
@@ -85,9 +91,10 @@ def _open_path(
         raise OptionError(
             f"the {purpose} file '{path}' cannot be read ({cause.strerror}): check its permissions"
         ) from cause
-    for magic, reader in readers.items():
-        if start.startswith(magic):
-            return reader(path, purpose)
+    if start.startswith(b"\x93NUMPY"):
+        return _npy_file(path, purpose)
+    if start.startswith(b"PK\x03\x04"):
+        return _npz_file(path, purpose, pick)
     if path.suffix.lower() == ".csv":
         return _csv_file(path, purpose)
     raise OptionError(
@@ -143,8 +150,8 @@ def _npy_file(path: Path, purpose: str) -> Chunks:
     return chunks
 
 
-def _npz_file(path: Path, purpose: str) -> Chunks:
-    """Read the members side by side, the same number of samples of each at a time."""
+def _npz_file(path: Path, purpose: str, pick: Callable[[Sequence[str]], Keys]) -> Chunks:
+    """Read the wanted members side by side, the same number of samples of each at a time."""
 
     def chunks() -> Iterator[Chunk]:
         try:
@@ -153,8 +160,10 @@ def _npz_file(path: Path, purpose: str) -> Chunks:
             raise _unreadable(path, purpose, cause) from cause
         with archive:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
-            files = [archive.open(name) for name in names]
-            keys = [name.removesuffix(".npy") for name in names]
+            picked = pick([name.removesuffix(".npy") for name in names])
+            keys = list(dict.fromkeys(picked.inputs.values()))
+            keys += [picked.labels] if picked.labels else []
+            files = [archive.open(f"{key}.npy") for key in keys]
             streams = [_ArrayStream(file, path, purpose) for file in files]
             lengths = {key: stream.length for key, stream in zip(keys, streams, strict=True)}
             if len(set(lengths.values())) > 1:

@@ -42,7 +42,7 @@ TARGETS = {
             "any",
             7,
             # Source: AVX2 multiplies with vpmaddubsw, which adds two products u8 * s8 into a
-            # saturating int16. 2 * 255 * 63 = 32,130 fits below 32,767; 2 * 255 * 127 does not.
+            # saturating int16. 2 * 255 * 64 = 32,640 fits below 32,767; 2 * 255 * 127 does not.
             "7-bit weights, so that CPUs without VNNI cannot saturate",
         ),
     )

@@ -1,7 +1,7 @@
 """Proof: the graph's answers beside the Keras model's, through ``Predictor`` itself.
 
-``check_parity`` holds the float graph to the Keras model; ``measure_accuracy`` and
-``measure_agreement`` say what quantization lost.
+``check_parity`` holds the float graph to the Keras model. What quantization loses is
+``agreement``'s business.
 """
 
 from __future__ import annotations
@@ -48,23 +48,6 @@ class Parity:
     index: tuple[int, ...]
     keras: float
     onnx: float
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How closely the quantized model follows the float one.
-
-    Attributes:
-        samples: how many were compared.
-        top_1: share of samples with the same best class, None for anything but a classifier.
-        signal_to_noise_db: of the outputs, 10 log10(sum y^2 / sum (y - q)^2).
-        largest_difference: absolute, over all outputs.
-    """
-
-    samples: int
-    top_1: float | None
-    signal_to_noise_db: float
-    largest_difference: float
 
 
 def as_run(predictor: Predictor) -> Run:
@@ -196,14 +179,6 @@ def is_classifier(outputs: Sequence[TensorSpec]) -> bool:
     return isinstance(count, int) and (count > 1 or outputs[0].value_range == (0.0, 1.0))
 
 
-def predicted_classes(scores: Array) -> Array:
-    """Return class indices (N,) from scores (N, C), or from probabilities (N, 1)."""
-    if scores.shape[1] == 1:
-        return (scores[:, 0] > 0.5).astype(np.int64)
-    best: Array = scores.argmax(axis=1)
-    return best
-
-
 def check_labels(labels: Array, outputs: Sequence[TensorSpec]) -> Array:
     """Return class indices (N,) from labels as indices (N,), (N, 1) or one-hot rows (N, C).
 
@@ -230,33 +205,3 @@ def check_labels(labels: Array, outputs: Sequence[TensorSpec]) -> Array:
             f"or one-hot rows of shape (N, {classes}): number the classes as the model does"
         )
     return labels.astype(np.int64)
-
-
-def measure_accuracy(run: Run, batches: Sequence[Mapping[str, Array]], labels: Array) -> float:
-    """Return the share of samples whose best class is the label's."""
-    found = [predicted_classes(next(iter(run(batch).values()))) for batch in batches]
-    return float(np.mean(np.concatenate(found) == labels))
-
-
-def measure_agreement(
-    run: Run, reference: Run, batches: Sequence[Mapping[str, Array]], *, classifier: bool
-) -> Agreement:
-    """Compare a quantized model with the float one, output by output."""
-    samples = same = 0
-    signal = noise = largest = 0.0
-    for batch in batches:
-        expected, actual = reference(batch), run(batch)
-        samples += len(next(iter(batch.values())))
-        for name, wanted in expected.items():
-            wide = wanted.astype(np.float64)
-            error = np.abs(wide - actual[name])
-            signal += float(np.sum(wide**2))
-            noise += float(np.sum(error**2))
-            largest = max(largest, float(error.max(initial=0.0)))
-        if classifier:
-            name = next(iter(expected))
-            same += int(
-                np.sum(predicted_classes(expected[name]) == predicted_classes(actual[name]))
-            )
-    decibel = float("inf") if noise == 0 else 10.0 * float(np.log10(max(signal, 1e-30) / noise))
-    return Agreement(samples, same / samples if classifier else None, decibel, largest)
