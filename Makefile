@@ -68,7 +68,7 @@ build/.workstation: build/.wheels constraints.txt
 	@touch $@
 
 build/.workstation-tools: build/.workstation
-	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group lint
+	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group test-converter --group lint
 	@touch $@
 
 build/.device: build/.wheels constraints.txt

@@ -25,7 +25,10 @@ def add_convert(commands: Any) -> None:
         help="convert a Keras model to an artifact",
         description="Convert a Keras model to an ONNX artifact that has been proven against it.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
+    parser.add_argument(
+        "model", metavar="MODEL",
+        help="a .keras, .h5 or .json file, a SavedModel folder, or package.module:function",
+    )  # fmt: skip
     parser.add_argument(
         "-o", "--output", metavar="OUT.onnx", required=True,
         help="the artifact; replaced only when every stage held",
@@ -54,6 +57,15 @@ def add_convert(commands: Any) -> None:
     parser.add_argument(
         "--labels", metavar="NAMES", help="class names, comma-separated, or a file, one a line"
     )
+    parser.add_argument(
+        "--custom-objects", metavar="FILE_OR_MODULE",
+        help="Python code that defines the layers and functions that the model's file names",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-code", action="store_true",
+        help="run Python code stored in the model's file, as Lambda layers have it",
+    )  # fmt: skip
+    parser.add_argument("--weights", metavar="FILE", help="the weights of a .json model")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=_run)
 
@@ -73,6 +85,9 @@ def _run(options: argparse.Namespace) -> None:
         max_drop=options.max_drop,
         target=options.target,
         labels=None if options.labels is None else _read_labels(options.labels),
+        custom_objects=options.custom_objects,
+        allow_code=options.allow_code,
+        weights=options.weights,
         on_stage=say,
     )
     say("done")
@@ -106,6 +121,7 @@ def as_json(report: ConversionReport) -> dict[str, Any]:
         "agreement": None if report.agreement is None else asdict(report.agreement),
         "accuracy": None if report.accuracy is None else asdict(report.accuracy),
         "stages": list(report.stages),
+        "notes": list(report.notes),
         "card": report.card.to_dict() | {"sha256": report.card.sha256},
     }
 
@@ -113,6 +129,8 @@ def as_json(report: ConversionReport) -> dict[str, Any]:
 def _print_report(report: ConversionReport) -> None:
     print(f"artifact   {report.output}: {report.file_bytes:,} bytes, recipe {report.recipe}")
     print(f"float      {report.float_bytes:,} bytes")
+    for note in report.notes:
+        print(f"note       {note}")
     parity = report.parity
     print(
         f"parity     {parity.samples} samples, largest difference from Keras "

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from edgeport_converter.calibrating import Ranges
     from edgeport_converter.datasets import Dataset
     from edgeport_converter.exporting import ExportedModel
-    from edgeport_converter.loading import LoadedModel
+    from edgeport_converter.loaded import LoadedModel
     from edgeport_converter.quantizing import QuantizedGraph
     from edgeport_converter.verifying import Agreement, Parity
 
@@ -77,6 +77,7 @@ class ConversionReport:
         agreement: the artifact beside the float graph, None for a float artifact.
         accuracy: with Keras, in float and of the artifact; None without labels.
         stages: the names of the stages that ran, in order.
+        notes: what loading changed or has to say, a sentence each.
     """
 
     output: Path
@@ -88,6 +89,7 @@ class ConversionReport:
     agreement: Agreement | None
     accuracy: Accuracy | None
     stages: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -100,12 +102,16 @@ def convert(
     max_drop: float = DEFAULT_MAX_DROP,
     target: str = "any",
     labels: Sequence[str] | None = None,
+    custom_objects: Any = None,
+    allow_code: bool = False,
+    weights: str | os.PathLike[str] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
 
     Args:
-        model: a Keras model, or the path of a ``.keras`` or ``.h5`` file.
+        model: a Keras model in memory; the path of a ``.keras``, ``.h5`` or ``.json`` file or of a
+            SavedModel folder; or ``package.module:function`` that returns a model.
         output: where to write; replaced in one step, and only when every stage held.
         calibration: data that the activations' ranges are taken from, needed for int8: the path of
             a ``.npy`` or ``.npz`` file, an array, a dict of arrays by input name, or (x, y).
@@ -117,6 +123,11 @@ def convert(
             signal-to-noise ratio must reach 20 dB if the model is no classifier.
         target: "any", or the devices' CPU family; see ``edgeport_converter.targets``.
         labels: class names in the order of the scores.
+        custom_objects: classes and functions that the model's file names: a dict, or the Python
+            file or module that defines them.
+        allow_code: whether Python code stored in the model's file may run; it is refused, and
+            named, by default.
+        weights: for a ``.json`` model, the file with its weights.
         on_stage: is told the name of each stage as it begins.
 
     Returns:
@@ -135,7 +146,7 @@ def convert(
     stages = _Stages(on_stage)
 
     with stages("load"):
-        loaded = _load(model)
+        loaded = _load(model, custom_objects=custom_objects, allow_code=allow_code, weights=weights)
     with stages("export"):
         exported = _export(loaded)
     _check_class_names(labels, exported.outputs)
@@ -179,6 +190,7 @@ def convert(
         agreement=agreement,
         accuracy=accuracy,
         stages=tuple(stages.names),
+        notes=loaded.notes,
     )
 
 
@@ -258,20 +270,20 @@ def _check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpe
         )
 
 
-def _load(model: Any) -> LoadedModel:
+def _load(model: Any, **options: Any) -> LoadedModel:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_stderr():
         from edgeport_converter import loading
 
         loading.start_tensorflow()
-    return loading.load(model)
+    return loading.load(model, **options)
 
 
 def _export(loaded: LoadedModel) -> ExportedModel:
     with quiet_stderr():
         from edgeport_converter import exporting
 
-        return exporting.export(loaded.model, opset=OPSET, ir_version=IR_VERSION)
+        return exporting.export(loaded, opset=OPSET, ir_version=IR_VERSION)
 
 
 def _read_data(
@@ -407,7 +419,7 @@ def _make_card(
     """Return the card but for what is measured on the finished graph."""
     packages = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
     return ModelCard(
-        name=loaded.model.name,
+        name=loaded.name,
         inputs=inputs,
         outputs=exported.outputs,
         labels=None if labels is None else tuple(labels),
