@@ -7,7 +7,7 @@ cases every variable first holds a value that no file has, and is looked at afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,9 +83,9 @@ def assign_by_name(model: Any, file: h5py.Group) -> None:
     Raises:
         ConversionError: the file's weights and the model's do not pair off.
     """
-    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    layers = {layer.name.replace("/", "_"): layer for layer in model.layers if layer.weights}
     stored = {
-        name: weights
+        name.replace("/", "_"): weights  # as repairing does
         for name in _read_names(file, "layer_names")
         if (weights := list(_read_weights(file[name])))
     }
@@ -171,11 +171,24 @@ def _share_out(names: list[str], stored: list[_Stored]) -> list[list[_Stored]] |
         return None
     shares: dict[str, list[_Stored]] = {name: [] for name in names}
     for weight in stored:
-        owners = [part for part in weight.parts[:-1] if part in shares]
-        if len(owners) != 1:
+        owner = _owner(weight.parts[:-1], shares.keys())
+        if owner is None:
             return None
-        shares[owners[0]].append(weight)
+        shares[owner].append(weight)
     return [shares[name] for name in names] if all(shares.values()) else None
+
+
+def _owner(parts: tuple[str, ...], names: Collection[str]) -> str | None:
+    """Return the only layer that a path names; the longest name of several at one place.
+
+    A name with a slash spans several parts; ``repairing`` put underscores there.
+    """
+    for length in range(len(parts), 0, -1):
+        spans = {"_".join(parts[i : i + length]) for i in range(len(parts) - length + 1)}
+        found = spans & set(names)
+        if found:
+            return found.pop() if len(found) == 1 else None
+    return None
 
 
 def _in_order_of(variables: list[Any], stored: list[_Stored]) -> list[_Stored]:

@@ -32,13 +32,6 @@ LEGACY_HINT = "install tf_keras, pip install 'edgeport-converter[legacy]', to ha
 
 # How Keras 3 says that it does not know a name in a config.
 _UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown [\w ]+:) '([^']+)'")
-# Where Keras 3 itself says that these are.
-_MODULES = {
-    "Functional": "keras.src.models.functional",
-    "Model": "keras.src.models.functional",
-    "Sequential": "keras",
-}
-
 _BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino", "cntk", "plaidml")
 
 
@@ -134,7 +127,7 @@ def open_with_keras_3(
     config = saved.config
     notes: tuple[str, ...] = ()
     if saved.is_old:
-        config, notes = repairing.repair(config)
+        config, notes = repairing.repair(config, objects)
     config, policy = repairing.in_float32(config)
     if policy is not None:
         notes += (float32_note(policy),)
@@ -223,16 +216,6 @@ def _build(config: dict[str, Any], objects: dict[str, Any], allow_code: bool) ->
     """Return the model of a config, old or new, without weights."""
     config = copy.deepcopy(config)  # Keras takes configs apart while it reads them
     config.pop("compile_config", None)
-    module = _MODULES.get(config["class_name"])
-    if "module" not in config and module is not None:
-        # The outermost object in the new form; layers in the old form may follow below.
-        name = "Functional" if config["class_name"] == "Model" else config["class_name"]
-        config = {
-            "module": module,
-            "class_name": name,
-            "config": config["config"],
-            "registered_name": name,
-        }
     return keras.saving.deserialize_keras_object(
         config, custom_objects=objects, safe_mode=not allow_code
     )

@@ -6,9 +6,12 @@ the export needs to know none of them. No TensorFlow is imported here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 Call = Callable[[Mapping[str, Any]], dict[str, Any]]
 """TensorFlow tensors by input name to tensors by output name, each in the declared order."""
@@ -70,9 +73,13 @@ def unique_names(names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
     return result
 
 
-def shorten(cause: BaseException, length: int = 300) -> str:
-    """Return the first line that an exception says, for the middle of a sentence."""
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    text = lines[0] if lines else type(cause).__name__
-    text = text.rstrip(" .:")
-    return text if len(text) <= length else text[: length - 1] + "…"
+def shorten(cause: BaseException, length: int = 200) -> str:
+    """Return the line of an exception's text that says why, for the middle of a sentence.
+
+    Keras wraps the reason in the texts of all callers, each ending in "Exception encountered: ".
+    """
+    text = str(cause).rpartition("Exception encountered: ")[2]
+    lines = [_COLOUR.sub("", line).strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Exception encountered when")]
+    line = lines[0].rstrip(" .:") if lines else type(cause).__name__
+    return line if len(line) <= length else line[: length - 1] + "…"

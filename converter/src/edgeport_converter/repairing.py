@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import keras
 
-Config = dict[str, Any]
+from edgeport_converter.repairing_graphs import MODULES, Config, repair_graph
 
 OLD_HARD_SIGMOID = "keras_2_hard_sigmoid"
 """The name under which ``OBJECTS`` holds the hard sigmoid of Keras 2."""
-
-_MODELS = ("Sequential", "Functional", "Model")
 
 # Keys that Keras 3 does not know, with the values at which they change no answer: what Keras 2
 # wrote by default, and choices between equal ways to compute. Anything else is left for Keras 3
@@ -29,20 +28,31 @@ _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "adjustment": (None,),
     "causal": (False,),
     "experimental_run_tf_function": (_ANY,),
+    "force_generator": (_ANY,),
     "fused": (_ANY,),
     "groups": (1,),
     "implementation": (_ANY,),
+    "input_length": (_ANY,),
     "input_dtype": (_ANY,),
+    "key_shape": (_ANY,),
+    "noise_shape": (_ANY,),
+    "query_shape": (_ANY,),
     "ragged": (False, None),
     "renorm": (False,),
     "renorm_clipping": (None,),
     "renorm_momentum": (_ANY,),  # renorm itself is only dropped at False
+    "rng_type": (_ANY,),
+    "softmax_robust_masking": (False,),
     "sparse": (False, None),
     "time_major": (False,),
+    "trainable": (_ANY,),
+    "value_shape": (_ANY,),
     "virtual_batch_size": (None,),
 }
 
 # Names that TensorFlow 1.13 to 2.0 wrote for layers that are in Keras 3 under the plain name.
+_TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
+
 _RENAMED = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
@@ -51,6 +61,11 @@ _RENAMED = {
     "LSTMV2": "LSTM",
     "UnifiedGRU": "GRU",
     "UnifiedLSTM": "LSTM",
+    "ThresholdedReLU": "ReLU",
+}
+_RENAMED_OPTIONS = {
+    ("LeakyReLU", "alpha"): "negative_slope",
+    ("ReLU", "theta"): "threshold",  # both give x where it is greater, else 0
 }
 
 MIXED_POLICIES = ("mixed_float16", "mixed_bfloat16")
@@ -77,22 +92,24 @@ def is_old(keras_version: str | None, config: Config) -> bool:
     return "module" not in config
 
 
-def repair(config: Config) -> tuple[Config, tuple[str, ...]]:
+def repair(config: Config, own_names: Collection[str] = ()) -> tuple[Config, tuple[str, ...]]:
     """Return a config of Keras 2 in the words of Keras 3, and what was changed.
 
     Args:
         config: ``{"class_name": …, "config": …}`` of the whole model; it is not changed.
+        own_names: of the user's classes and functions, which go before Keras' own.
     """
     config = copy.deepcopy(config)
     changes: Counter[str] = Counter()
     for part in list(_objects(config)):
         _repair_object(part, changes)
     for part in list(_objects(config)):
-        if part["class_name"] in _MODELS:
-            _repair_model(part, changes)
+        if part["class_name"] in MODULES:
+            repair_graph(part, changes)
     for part in list(_objects(config)):
-        if part["class_name"] != "InputLayer":  # declared once, and read by now
-            part["config"].pop("batch_input_shape", None)
+        part["config"].pop("batch_input_shape", None)  # the InputLayers say it by now
+    for part in list(_layers(config)):
+        _put_in_new_form(part, own_names)
     return config, tuple(_say(change, count) for change, count in changes.items())
 
 
@@ -144,187 +161,106 @@ def _objects(part: Any) -> Iterator[Config]:
             yield from _objects(value)
 
 
+def _layers(part: Any) -> Iterator[Config]:
+    """Yield the model and every layer in it, not the other objects in their configs.
+
+    An initializer may bear a layer's name, such as Identity.
+    """
+    if isinstance(part, list):
+        for value in part:
+            yield from _layers(value)
+    elif isinstance(part, dict) and isinstance(part.get("config"), dict):
+        yield part
+        for key in ("layers", "layer", "backward_layer", "cell", "cells"):
+            yield from _layers(part["config"].get(key))
+
+
+def _put_in_new_form(part: Config, own_names: Collection[str]) -> None:
+    """Say where a layer's class is, so that Keras 3 reads it as it reads its own files.
+
+    Its reader for the old form takes any text that is also the name of a function for that
+    function, such as the "dot" in Attention's score_mode.
+    """
+    name = part["class_name"]
+    if name not in own_names and hasattr(keras.layers, name):
+        part.pop("build_config", None)  # the call on the InputLayer's tensors builds it
+    if name in own_names or name == "Lambda" or "module" in part:  # only that reader knows Lambda
+        return
+    if name in MODULES or inspect.isclass(getattr(keras.layers, name, None)):
+        name = "Functional" if name == "Model" else name
+        part |= {
+            "module": MODULES.get(name, "keras.layers"),
+            "class_name": name,
+            "registered_name": name if name == "Functional" else None,
+        }
+
+
 def _repair_object(part: Config, changes: Counter[str]) -> None:
     renamed = _RENAMED.get(part["class_name"])
     if renamed is not None:
         changes[f"read {part['class_name']} as {renamed}, its name today,"] += 1
         part["class_name"] = renamed
     name, config = part["class_name"], part["config"]
+    module = part.get("module")
+    if isinstance(module, str):
+        # Where Keras 2 kept the same classes; a model's was a private path.
+        part["module"] = MODULES.get(name) or re.sub(r"^tf_keras\b", "keras", module)
     policy = config.get("dtype")
     if isinstance(policy, dict) and policy.get("class_name") in ("Policy", "PolicyV1"):
         config["dtype"] = policy["config"]["name"]
     layer = getattr(keras.layers, name, None)
     if not inspect.isclass(layer):
         return
+    if isinstance(axis := config.get("axis"), list) and len(axis) == 1:
+        config["axis"] = axis[0]
+    if name == "InputLayer" and "batch_input_shape" in config:
+        config["batch_shape"] = config.pop("batch_input_shape")
     known = _known_options(layer)
-    for key in [key for key in config if key not in known and key in _WITHOUT_EFFECT]:
-        if _WITHOUT_EFFECT[key] == (_ANY,) or config[key] in _WITHOUT_EFFECT[key]:
+    for key in list(config):
+        new_key = _RENAMED_OPTIONS.get((name, key))
+        if new_key is not None:
+            config[new_key] = config.pop(key)
+            changes[f"read {key} as {new_key}, its name today, in {name}"] += 1
+        elif key in known and key != "input_length":
+            continue
+        elif key.endswith(_TRAINING_ONLY):
+            del config[key]
+        elif key in _WITHOUT_EFFECT and _fits(config[key], _WITHOUT_EFFECT[key]):
             changes[f"dropped {key}={config.pop(key)!r}, which changes nothing, from {name}"] += 1
     for key in ("activation", "recurrent_activation"):
         if _function_name(config.get(key)) == "hard_sigmoid":
-            config[key] = OLD_HARD_SIGMOID
+            config[key] = {
+                "module": None,
+                "class_name": "function",
+                "config": OLD_HARD_SIGMOID,
+                "registered_name": OLD_HARD_SIGMOID,
+            }
             changes[f"kept the hard_sigmoid of Keras 2, 0.2 x + 0.5, in {name}"] += 1
     if name in ("GRU", "GRUCell") and "reset_after" not in config:
         config["reset_after"] = False
         changes[f"kept the old default reset_after=False of {name}"] += 1
 
 
+def _fits(value: Any, allowed: tuple[Any, ...]) -> bool:
+    return allowed == (_ANY,) or value in allowed
+
+
 def _known_options(layer: type[Any]) -> set[str]:
-    """Return the names of all options that a layer and its bases take."""
-    return {
-        name
-        for base in layer.__mro__
-        if "__init__" in vars(base)
-        for name in inspect.signature(base.__init__).parameters  # type: ignore[misc]
-    }
+    """Return the names of all options that a layer takes, those of its bases included."""
+    known: set[str] = set()
+    for base in layer.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+            known.update(parameters)
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+                break  # passes nothing on
+    return known
 
 
 def _function_name(value: Any) -> str | None:
     if isinstance(value, dict):
         value = value.get("config")
     return value if isinstance(value, str) else None
-
-
-def _repair_model(part: Config, changes: Counter[str]) -> None:
-    layers = part["config"].get("layers")
-    if not isinstance(layers, list) or not layers:
-        return
-    if part["class_name"] == "Sequential":
-        _declare_input(part, layers, changes)
-    else:
-        _count_calls_from_zero(part["config"], layers, changes)
-        for key in ("input_layers", "output_layers"):
-            # Keras 2 gave a lone tensor for a list of one; Keras 3 hands the list on to the next
-            # layer. Only nested models show it, so it is not worth a note.
-            listed = part["config"].get(key)
-            if isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], list):
-                part["config"][key] = listed[0]
-        for layer in layers:
-            _link_keyword_tensors(layer, {other.get("name") for other in layers}, changes)
-
-
-def _declare_input(model: Config, layers: list[Config], changes: Counter[str]) -> None:
-    """Insert the InputLayer; Keras 3 would take the batch axis in the shape for a second one."""
-    first = layers[0]
-    if first["class_name"] == "InputLayer":
-        return
-    shape = _input_shape(model)
-    if shape is None:
-        return
-    dtype = first["config"].get("dtype")
-    declared: Config = {
-        "class_name": "InputLayer",
-        "config": {
-            "batch_shape": shape,
-            "dtype": dtype if isinstance(dtype, str) and "mixed" not in dtype else "float32",
-            "name": f"{first['config'].get('name', 'sequential')}_input",
-        },
-    }
-    if "module" in first:
-        declared |= {"module": "keras.layers", "registered_name": None}
-    layers.insert(0, declared)
-    changes["declared the input of Sequential as an InputLayer"] += 1
-
-
-def _input_shape(part: Config) -> list[int | None] | None:
-    """Return the shape, with the batch axis, that a layer or model says it was built for."""
-    config = part["config"]
-    for key in ("batch_input_shape", "batch_shape"):
-        if isinstance(config.get(key), list):
-            return list(config[key])
-    layers = config.get("layers")
-    if part["class_name"] in _MODELS and isinstance(layers, list) and layers:
-        shape = _input_shape(layers[0])
-        if shape is not None:
-            return shape
-    shape = config.get("build_input_shape")
-    return list(shape) if isinstance(shape, list) else None
-
-
-def _count_calls_from_zero(config: Config, layers: list[Config], changes: Counter[str]) -> None:
-    """Renumber the calls of nested models.
-
-    Keras 2 counted a nested model's own graph as its call 0, so the calls in the outer graph begin
-    at 1; Keras 3 begins at 0, but for the outputs' references to a nested functional model.
-    """
-    nested = {
-        layer.get("name", layer["config"].get("name")): layer["class_name"]
-        for layer in layers
-        if layer.get("class_name") in _MODELS
-    }
-    inner = [
-        reference
-        for layer in layers
-        for reference in _references(layer.get("inbound_nodes"), nested.keys())
-    ]
-    outer = list(_references(config.get("output_layers"), nested.keys()))
-    for name, class_name in nested.items():
-        own_inner = [reference for reference in inner if reference[0] == name]
-        own_outer = [reference for reference in outer if reference[0] == name]
-        if not own_inner + own_outer:
-            continue
-        start = min(reference[1] for reference in own_inner + own_outer)
-        for reference in own_inner:
-            reference[1] -= start
-        for reference in own_outer:
-            reference[1] -= start if class_name == "Sequential" else start - 1
-        if start:
-            changes["numbered the calls of nested models from 0"] += 1
-
-
-def _references(part: Any, names: Any) -> Iterator[list[Any]]:
-    """Yield the ``[layer, call, tensor, …]`` lists below that refer to one of the names."""
-    if isinstance(part, list):
-        if _is_reference(part, names):
-            yield part
-            part = part[3:]
-        for value in part:
-            yield from _references(value, names)
-    elif isinstance(part, dict):
-        for value in part.values():
-            yield from _references(value, names)
-
-
-def _is_reference(part: Any, names: Any) -> bool:
-    return (
-        isinstance(part, list)
-        and len(part) in (3, 4)
-        and isinstance(part[0], str)
-        and part[0] in names
-        and isinstance(part[1], int)
-        and isinstance(part[2], int)
-    )
-
-
-def _link_keyword_tensors(layer: Config, names: set[Any], changes: Counter[str]) -> None:
-    """Say calls with tensors in keyword arguments, such as attention's, in Keras 3's form.
-
-    Keras 3 hands the old form's ``["layer", call, tensor]`` to the layer as a list.
-    """
-    nodes = layer.get("inbound_nodes")
-    if not isinstance(nodes, list):
-        return
-    for number, node in enumerate(nodes):
-        if not isinstance(node, list) or not all(_is_reference(item, names) for item in node):
-            continue
-        keywords = {key: v for item in node for key, v in (item[3] if item[3:] else {}).items()}
-        if not any(_is_reference(value, names) for value in keywords.values()):
-            continue
-        tensors = [_tensor(item) for item in node]
-        nodes[number] = {
-            "args": [tensors[0] if len(tensors) == 1 else tensors],
-            "kwargs": {
-                key: _tensor(value) if _is_reference(value, names) else value
-                for key, value in keywords.items()
-            },
-        }
-        changes[f"linked the keyword tensors of {layer['class_name']}"] += 1
-
-
-def _tensor(reference: list[Any]) -> Config:
-    # Only the history is read; the tensor itself is looked up by it.
-    history = {"shape": [], "dtype": "float32", "keras_history": reference[:3]}
-    return {"class_name": "__keras_tensor__", "config": history}
 
 
 def _say(change: str, count: int) -> str:
