@@ -128,6 +128,8 @@ def open_with_keras_3(
     notes: tuple[str, ...] = ()
     if saved.is_old:
         config, notes = repairing.repair(config, objects)
+    elif "module" not in config:
+        config = repairing.in_new_form(config, objects)
     config, policy = repairing.in_float32(config)
     if policy is not None:
         notes += (float32_note(policy),)

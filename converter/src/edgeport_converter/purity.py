@@ -67,8 +67,9 @@ def refuse_operations(graph_def: Any, owner: str) -> None:
     found = {node.op for node in _nodes(graph_def)}
     for operations, does, way_out in (
         (_PYTHON, "calls back into Python while it runs", "say it in Keras operations"),
-        (_ASSIGN, "changes a variable while it answers", "return the state as an output instead"),
         (_RANDOM, "draws random numbers at inference", "leave that out where training is False"),
+        # After the random ones, whose generators keep their state in a variable.
+        (_ASSIGN, "changes a variable while it answers", "return the state as an output instead"),
         (_COMPILED, "holds code compiled by another framework", "convert the Keras model itself"),
         (_PARSING, "reads serialized data", "save a signature that takes the tensors themselves"),
     ):

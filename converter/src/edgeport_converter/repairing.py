@@ -108,9 +108,25 @@ def repair(config: Config, own_names: Collection[str] = ()) -> tuple[Config, tup
             repair_graph(part, changes)
     for part in list(_objects(config)):
         part["config"].pop("batch_input_shape", None)  # the InputLayers say it by now
+    config = in_new_form(config, own_names)
+    return config, tuple(_say(change, count) for change, count in changes.items())
+
+
+def in_new_form(config: Config, own_names: Collection[str] = ()) -> Config:
+    """Return the config with the place of each layer's class, as Keras 3 writes its archives.
+
+    Keras 3 writes HDF5 files in the old form and has another reader for it, which takes any text
+    that is also the name of a function for that function, such as the "dot" in Attention's
+    score_mode.
+
+    Args:
+        config: of the whole model, in any form; it is not changed.
+        own_names: of the user's classes and functions, which go before Keras' own.
+    """
+    config = copy.deepcopy(config)
     for part in list(_layers(config)):
         _put_in_new_form(part, own_names)
-    return config, tuple(_say(change, count) for change, count in changes.items())
+    return config
 
 
 def in_float32(config: Config) -> tuple[Config, str | None]:
@@ -176,11 +192,6 @@ def _layers(part: Any) -> Iterator[Config]:
 
 
 def _put_in_new_form(part: Config, own_names: Collection[str]) -> None:
-    """Say where a layer's class is, so that Keras 3 reads it as it reads its own files.
-
-    Its reader for the old form takes any text that is also the name of a function for that
-    function, such as the "dot" in Attention's score_mode.
-    """
     name = part["class_name"]
     if name not in own_names and hasattr(keras.layers, name):
         part.pop("build_config", None)  # the call on the InputLayer's tensors builds it
