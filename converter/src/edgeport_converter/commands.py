@@ -6,6 +6,7 @@ Progress goes to stderr, a line a stage; the result goes to stdout, as text or w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -76,20 +77,22 @@ def _run(options: argparse.Namespace) -> None:
     def say(stage: str) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {stage}", file=sys.stderr, flush=True)
 
-    report = convert(
-        options.model,
-        options.output,
-        calibration=options.calibration,
-        evaluation=options.evaluation,
-        quantize=options.quantize,
-        max_drop=options.max_drop,
-        target=options.target,
-        labels=None if options.labels is None else _read_labels(options.labels),
-        custom_objects=options.custom_objects,
-        allow_code=options.allow_code,
-        weights=options.weights,
-        on_stage=say,
-    )
+    # What the user's own layers print must not get into the result on stdout.
+    with contextlib.redirect_stdout(sys.stderr):
+        report = convert(
+            options.model,
+            options.output,
+            calibration=options.calibration,
+            evaluation=options.evaluation,
+            quantize=options.quantize,
+            max_drop=options.max_drop,
+            target=options.target,
+            labels=None if options.labels is None else _read_labels(options.labels),
+            custom_objects=options.custom_objects,
+            allow_code=options.allow_code,
+            weights=options.weights,
+            on_stage=say,
+        )
     say("done")
     if options.json:
         print(json.dumps(as_json(report), indent=2, ensure_ascii=False))

@@ -184,6 +184,18 @@ def explain(
     """
     if isinstance(cause, EdgeportError) and second is None:
         return cause
+    version = saved.keras_version or ""
+    if version.startswith("1."):
+        return ConversionError(
+            f"'{saved.path}' was written by Keras {version}, expected Keras 2 or 3: load it with "
+            "Keras 2.2, which reads both, and save it again"
+        )
+    if _as_numbers(version) > _as_numbers(keras.__version__):
+        return ConversionError(
+            f"'{saved.path}' was written by Keras {version}, newer than the installed "
+            f"{keras.__version__}, and does not open ({shorten(cause)}), expected that version: "
+            "upgrade Keras, pip install -U keras"
+        )
     hint = f", or {LEGACY_HINT}" if may_help and saved.is_old else ""
     unknown = _UNKNOWN.search(str(cause))
     if unknown:
@@ -193,10 +205,10 @@ def explain(
             "nothing here defines, expected its code: pass the Python file or module that defines "
             f"it as custom_objects=, or --custom-objects{hint}"
         )
-    version = f" of Keras {saved.keras_version}" if saved.keras_version else ""
+    written = f" of Keras {version}" if version else ""
     tried = f"; tf_keras: {shorten(second)}" if second is not None else ""
     return ConversionError(
-        f"Keras {keras.__version__} cannot load '{saved.path}'{version} ({shorten(cause)}{tried}), "
+        f"Keras {keras.__version__} cannot load '{saved.path}'{written} ({shorten(cause)}{tried}), "
         f"expected a model of this version: save it again with model.save('model.keras'){hint}"
     )
 
@@ -289,6 +301,11 @@ def _parse(path: Path, text: str | bytes) -> dict[str, Any]:
             "save it with model.save('model.keras')"
         )
     return parsed
+
+
+def _as_numbers(version: str) -> tuple[int, ...]:
+    """Return (3, 15, 1) for "3.15.1", as far as there are numbers."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _text(value: Any) -> str | None:
