@@ -246,6 +246,45 @@ def test_a_sequential_config_of_keras_2_2_2_is_a_bare_list(tmp_path):
     assert largest_difference(model, loaded) < 2e-6
 
 
+@pytest.mark.parametrize("wrap", [lambda layer: layer, layers.Bidirectional])
+@pytest.mark.parametrize(("cell", "gates"), [(layers.LSTM, 4), (layers.GRU, 3)])
+def test_recurrent_layers_of_the_gpu(cell, gates, wrap, tmp_path):
+    """tf_keras converts such weights when it loads them into its plain layers."""
+    keras2.backend.clear_session()
+    model = on_sequence(lambda x: wrap(cell(5, name="gpu"))(x))
+    path = tmp_path / "model.h5"
+    model.save(path)
+
+    def use_gpu(part):
+        if isinstance(part, dict):
+            if part.get("class_name") == cell.__name__:
+                part["class_name"] = f"CuDNN{cell.__name__}"
+                for key in ("activation", "recurrent_activation", "reset_after", "use_bias",
+                            "implementation", "unroll", "time_major"):  # fmt: skip
+                    part["config"].pop(key, None)
+            for value in part.values():
+                use_gpu(value)
+        elif isinstance(part, list):
+            for value in part:
+                use_gpu(value)
+
+    edit_config(path, use_gpu)
+    generator = np.random.default_rng(0)
+    with h5py.File(path, "r+") as file:
+        names = []
+        file["model_weights"].visit(lambda name: names.append(name) if ":0" in name else None)
+        assert len(names) in (3, 6)
+        for name in names:
+            old = file["model_weights"][name]
+            shape = (2 * gates * 5,) if "bias" in name else old.shape
+            del file["model_weights"][name]
+            file["model_weights"][name] = generator.normal(0, 0.5, shape).astype(np.float32)
+    model.load_weights(path)
+    loaded = loading.load(path)
+    assert any("CuDNN" in note for note in loaded.notes)
+    assert largest_difference(model, loaded) < 2e-6
+
+
 def test_layer_names_of_tensorflow_1_are_known(tmp_path):
     model = randomize(on_image(lambda x: layers.BatchNormalization()(x)))
     path = tmp_path / "model.h5"

@@ -8,7 +8,6 @@ cases every variable first holds a value that no file has, and is looked at afte
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -16,22 +15,7 @@ import keras
 import numpy as np
 
 from edgeport import ConversionError
-from edgeport.golden import Array
-
-# Keras 3 calls these kernel; older files use the layers' own words.
-_KERNEL_NAMES = {"depthwise_kernel": "kernel", "kernel": "kernel"}
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A weight in a file: the parts of its name, the last one without TensorFlow's ``:0``."""
-
-    parts: tuple[str, ...]
-    array: Array
-
-    @property
-    def kind(self) -> str:
-        return _KERNEL_NAMES.get(self.parts[-1], self.parts[-1])
+from edgeport_converter.stored_weights import KERNEL_NAMES, StoredWeight, from_cudnn
 
 
 def load_and_check(model: Any, load: Callable[[], None], source: str) -> None:
@@ -117,14 +101,14 @@ def _read_names(group: h5py.Group, attribute: str) -> list[str]:
     return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _read_weights(group: h5py.Group) -> Iterator[_Stored]:
+def _read_weights(group: h5py.Group) -> Iterator[StoredWeight]:
     for name in _read_names(group, "weight_names"):
         parts = name.split("/")
         parts[-1] = parts[-1].partition(":")[0]
-        yield _Stored(tuple(parts), np.asarray(group[name]))
+        yield StoredWeight(tuple(parts), np.asarray(group[name]))
 
 
-def _assign_layer(layer: Any, stored: list[_Stored]) -> None:
+def _assign_layer(layer: Any, stored: list[StoredWeight]) -> None:
     if isinstance(layer, keras.Model):
         leaves = list(_leaves(layer))
         shares = _share_out([leaf.name for leaf in leaves], stored)
@@ -139,7 +123,8 @@ def _assign_layer(layer: Any, stored: list[_Stored]) -> None:
             f"{len(variables)}, expected as many: save the model with Keras 3, "
             "model.save('model.keras')"
         )
-    for variable, weight in zip(variables, _in_order_of(variables, stored), strict=True):
+    ordered = from_cudnn(_in_order_of(variables, stored), [v.shape for v in variables])
+    for variable, weight in zip(variables, ordered, strict=True):
         if tuple(variable.shape) != weight.array.shape:
             raise ConversionError(
                 f"the file's weight '{'/'.join(weight.parts)}' of layer '{layer.name}' has shape "
@@ -161,7 +146,7 @@ def _leaves(layer: Any) -> Iterator[Any]:
         yield layer
 
 
-def _share_out(names: list[str], stored: list[_Stored]) -> list[list[_Stored]] | None:
+def _share_out(names: list[str], stored: list[StoredWeight]) -> list[list[StoredWeight]] | None:
     """Return each inner layer's weights, None where their names do not tell whose they are.
 
     The file lists a nested model's trainable weights first, so its order depends on what was
@@ -169,7 +154,7 @@ def _share_out(names: list[str], stored: list[_Stored]) -> list[list[_Stored]] |
     """
     if len(set(names)) != len(names):
         return None
-    shares: dict[str, list[_Stored]] = {name: [] for name in names}
+    shares: dict[str, list[StoredWeight]] = {name: [] for name in names}
     for weight in stored:
         owner = _owner(weight.parts[:-1], shares.keys())
         if owner is None:
@@ -191,9 +176,9 @@ def _owner(parts: tuple[str, ...], names: Collection[str]) -> str | None:
     return None
 
 
-def _in_order_of(variables: list[Any], stored: list[_Stored]) -> list[_Stored]:
+def _in_order_of(variables: list[Any], stored: list[StoredWeight]) -> list[StoredWeight]:
     """Return one layer's stored weights in the order of its variables."""
-    wanted = [_KERNEL_NAMES.get(variable.name, variable.name) for variable in variables]
+    wanted = [KERNEL_NAMES.get(variable.name, variable.name) for variable in variables]
     found = [weight.kind for weight in stored]
     if wanted == found or sorted(wanted) != sorted(found) or len(set(found)) != len(found):
         return stored  # equal order, or names of another kind, where shapes have to do

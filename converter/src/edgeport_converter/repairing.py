@@ -56,7 +56,8 @@ _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
 _RENAMED = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
-    "DenseFeaturesV2": "DenseFeatures",
+    "CuDNNGRU": "GRU",
+    "CuDNNLSTM": "LSTM",
     "GRUV2": "GRU",
     "LSTMV2": "LSTM",
     "UnifiedGRU": "GRU",
@@ -210,6 +211,8 @@ def _repair_object(part: Config, changes: Counter[str]) -> None:
     renamed = _RENAMED.get(part["class_name"])
     if renamed is not None:
         changes[f"read {part['class_name']} as {renamed}, its name today,"] += 1
+        if part["class_name"] == "CuDNNGRU":
+            part["config"]["reset_after"] = True
         part["class_name"] = renamed
     name, config = part["class_name"], part["config"]
     module = part.get("module")
