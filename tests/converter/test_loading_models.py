@@ -326,6 +326,14 @@ def test_every_kind_of_keras_3_file_gives_the_same_answers(tmp_path):
         np.testing.assert_allclose(found, expected, rtol=1e-6, err_msg=f"{name} {options}")
 
 
+def test_a_batch_that_a_first_call_fixed_is_noted():
+    model = keras.Sequential([keras.layers.Dense(2)], name="called")
+    model(np.ones((4, 3), np.float32))
+    loaded = loading.load(model)
+    assert loaded.inputs[0].shape == (4, 3)
+    assert "the batch of 'called' is fixed to 4 samples" in loaded.notes[0]
+
+
 def test_sparse_inputs_are_refused():
     x = keras.Input((4,), sparse=True, name="x")
     with pytest.raises(UnsupportedModelError, match=r"the input 'x' of the model .* is sparse"):

@@ -136,6 +136,22 @@ def embedding():
     return keras2.Model(x, layers.LSTM(3)(layers.Embedding(9, 4, mask_zero=True)(x)))
 
 
+def ordered_otherwise():
+    """Keras 3 lists the two inner layers in another order than Keras 2, also within models."""
+
+    def crossed(shape):
+        x = keras2.Input(shape)
+        first, second = layers.Dense(4, name="first"), layers.Dense(4, name="second")
+        # Named arguments that are not in the order of the call.
+        y = layers.MultiHeadAttention(2, 3)(x, value=first(x), key=second(x))
+        return keras2.Model(x, y)
+
+    x = keras2.Input((2, 7, 4), name="steps")
+    y = layers.TimeDistributed(crossed((7, 4)))(x)
+    y = layers.Reshape((14, 4))(y)
+    return keras2.Model(x, layers.Dense(4)(crossed((14, 4))(crossed((14, 4))(y))))
+
+
 # What Keras 3 reads from these files without tf_keras' help.
 MODELS = {
     "depthwise": lambda: on_image(lambda x: layers.DepthwiseConv2D(3, depth_multiplier=2)(x)),
@@ -177,6 +193,7 @@ MODELS = {
     ),
     "time distributed": lambda: on_sequence(lambda x: layers.TimeDistributed(layers.Dense(3))(x)),
     "embedding": embedding,
+    "ordered otherwise": ordered_otherwise,
     "frozen base": frozen_base,
     "called twice": called_twice,
     "nested sequential": nested_sequential,
@@ -400,10 +417,16 @@ def test_hdf5_under_a_keras_name_and_the_reverse(tmp_path: Path):
         assert largest_difference(model, loading.load(tmp_path / name)) < 2e-6
 
 
-def test_json_and_weights_of_keras_2(tmp_path):
-    model = randomize(frozen_base())
+@pytest.mark.parametrize("name", ["plain.h5", "new.weights.h5", "whole.keras"])
+@pytest.mark.parametrize("build", [frozen_base, ordered_otherwise])
+def test_json_and_weights_of_keras_2(build, name, tmp_path):
+    keras2.backend.clear_session()
+    model = randomize(build())
     (tmp_path / "model.json").write_text(model.to_json())
-    model.save_weights(tmp_path / "weights.h5")
-    loaded = loading.load(tmp_path / "model.json", weights=tmp_path / "weights.h5")
+    if name == "whole.keras":
+        model.save(tmp_path / name)
+    else:
+        model.save_weights(tmp_path / name)
+    loaded = loading.load(tmp_path / "model.json", weights=tmp_path / name)
     assert largest_difference(model, loaded) < 2e-6
     assert set(loaded.source) == {"source", "source_sha256", "weights", "weights_sha256"}

@@ -109,7 +109,7 @@ def _read_weights(group: h5py.Group) -> Iterator[StoredWeight]:
 
 
 def _assign_layer(layer: Any, stored: list[StoredWeight]) -> None:
-    if isinstance(layer, keras.Model):
+    if _inner_model(layer) is not None:
         leaves = list(_leaves(layer))
         shares = _share_out([leaf.name for leaf in leaves], stored)
         if shares is not None:
@@ -123,7 +123,7 @@ def _assign_layer(layer: Any, stored: list[StoredWeight]) -> None:
             f"{len(variables)}, expected as many: save the model with Keras 3, "
             "model.save('model.keras')"
         )
-    ordered = from_cudnn(_in_order_of(variables, stored), [v.shape for v in variables])
+    ordered = from_cudnn(_in_order_of(layer, variables, stored), [v.shape for v in variables])
     for variable, weight in zip(variables, ordered, strict=True):
         if tuple(variable.shape) != weight.array.shape:
             raise ConversionError(
@@ -139,11 +139,18 @@ def _assign_layer(layer: Any, stored: list[StoredWeight]) -> None:
 
 def _leaves(layer: Any) -> Iterator[Any]:
     """Yield the layers with weights that have no layers in a model of their own."""
-    if isinstance(layer, keras.Model):
-        for inner in layer.layers:
+    model = _inner_model(layer)
+    if model is not None:
+        for inner in model.layers:
             yield from _leaves(inner)
     elif layer.weights:
         yield layer
+
+
+def _inner_model(layer: Any) -> Any:
+    """Return the model that a layer is or wraps, as TimeDistributed can; None for a plain layer."""
+    inner = layer.layer if isinstance(layer, keras.layers.Wrapper) else layer
+    return inner if isinstance(inner, keras.Model) else None
 
 
 def _share_out(names: list[str], stored: list[StoredWeight]) -> list[list[StoredWeight]] | None:
@@ -176,10 +183,20 @@ def _owner(parts: tuple[str, ...], names: Collection[str]) -> str | None:
     return None
 
 
-def _in_order_of(variables: list[Any], stored: list[StoredWeight]) -> list[StoredWeight]:
+def _in_order_of(
+    layer: Any, variables: list[Any], stored: list[StoredWeight]
+) -> list[StoredWeight]:
     """Return one layer's stored weights in the order of its variables."""
     wanted = [KERNEL_NAMES.get(variable.name, variable.name) for variable in variables]
     found = [weight.kind for weight in stored]
-    if wanted == found or sorted(wanted) != sorted(found) or len(set(found)) != len(found):
-        return stored  # equal order, or names of another kind, where shapes have to do
-    return [stored[found.index(kind)] for kind in wanted]
+    if wanted == found:
+        return stored
+    if sorted(wanted) == sorted(found) and len(set(found)) == len(found):
+        return [stored[found.index(kind)] for kind in wanted]
+    if _inner_model(layer) is not None:
+        raise ConversionError(
+            f"the file's weights of the model '{layer.name}' inside the model have names that do "
+            f"not tell whose they are (first '{'/'.join(stored[0].parts)}'), expected the names "
+            "of its layers: save the model with Keras 3, model.save('model.keras')"
+        )
+    return stored  # one layer with names of another kind, where order and shapes have to do

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import h5py
 import keras
 
 from edgeport import ConversionError, EdgeportError
-from edgeport_converter import assigning, model_files, repairing
+from edgeport_converter import archive_weights, assigning, model_files, repairing
 from edgeport_converter.code_in_files import find_code
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.keras_models import float32_note
@@ -137,30 +137,39 @@ def open_with_keras_3(
     if saved.kind == model_files.KERAS:
         return _open_archive(saved, config, objects, allow_code), notes
     model = _build(config, objects, allow_code)
-    assigning.load_and_check(model, lambda: _load_weights(model, saved.weights), saved.weights.name)
+    assigning.load_and_check(
+        model, lambda: _load_weights(model, saved.weights, config), saved.weights.name
+    )
     return model, notes
 
 
 @contextmanager
-def under_its_own_suffix(saved: SavedFile, config: dict[str, Any] | None = None) -> Iterator[Path]:
-    """Yield the file under the suffix that Keras expects of its kind, with another config if given.
+def under_its_own_suffix(
+    saved: SavedFile,
+    config: dict[str, Any] | None = None,
+    moves: Sequence[tuple[str, str]] = (),
+) -> Iterator[Path]:
+    """Yield the file under the suffix that Keras expects of its kind.
 
     Keras decides by the name; many files bear the other kind's.
+
+    Args:
+        saved: the file.
+        config: to put in the place of an archive's own.
+        moves: groups of an archive's weights to rename.
     """
     suffix = ".keras" if saved.kind == model_files.KERAS else ".h5"
-    if config is None and saved.path.suffix == suffix:
-        yield saved.path
+    if config is None:
+        if saved.path.suffix == suffix:
+            yield saved.path
+        else:
+            with _linked(saved.path, f"model{suffix}") as renamed:
+                yield renamed
         return
     with tempfile.TemporaryDirectory(prefix="edgeport-") as folder:
-        renamed = Path(folder) / f"model{suffix}"
-        if config is None:
-            try:
-                renamed.symlink_to(saved.path.resolve())
-            except OSError:  # Windows allows it to few users
-                shutil.copyfile(saved.path, renamed)
-        else:
-            _copy_archive(saved.path, renamed, json.dumps(config))
-        yield renamed
+        changed = Path(folder) / f"model{suffix}"
+        archive_weights.copy(saved.path, changed, json.dumps(config), list(moves))
+        yield changed
 
 
 def say_why(cause: Exception) -> str:
@@ -217,7 +226,23 @@ def _open_archive(
     saved: SavedFile, config: dict[str, Any], objects: dict[str, Any], allow_code: bool
 ) -> Any:
     changed = config if config != saved.config else None
-    with under_its_own_suffix(saved, changed) as path:
+    moves = []
+    if saved.is_old:  # Keras would load layers of another shape into each other, and fail
+        moves = archive_weights.find_moves(config, _build(config, objects, allow_code))
+    model = _load_archive(saved, changed, objects, allow_code, moves)
+    if not saved.is_old and (moves := archive_weights.find_moves(config, model)):
+        model = _load_archive(saved, config, objects, allow_code, moves)
+    return model
+
+
+def _load_archive(
+    saved: SavedFile,
+    config: dict[str, Any] | None,
+    objects: dict[str, Any],
+    allow_code: bool,
+    moves: list[tuple[str, str]],
+) -> Any:
+    with under_its_own_suffix(saved, config, moves) as path:
         model = keras.saving.load_model(
             path, custom_objects=objects, compile=False, safe_mode=not allow_code
         )
@@ -235,25 +260,24 @@ def _build(config: dict[str, Any], objects: dict[str, Any], allow_code: bool) ->
     )
 
 
-def _load_weights(model: Any, path: Path) -> None:
-    if zipfile.is_zipfile(path):
-        with _linked(path, "model.keras") as renamed:
-            model.load_weights(renamed)
-        return
-    try:
-        file = h5py.File(path, "r")
-    except OSError as cause:
-        raise ConversionError(
-            f"the weights '{path}' are no HDF5 file ({shorten(cause)}), expected what "
-            "model.save_weights wrote: save them again"
-        ) from cause
-    with file:
-        group = file.get("model_weights", file)
-        if "layer_names" in group.attrs or "layer_names0" in group.attrs:
-            assigning.assign_by_name(model, group)
-            return
-    with _linked(path, "model.weights.h5") as renamed:
-        model.load_weights(renamed)
+def _load_weights(model: Any, path: Path, config: dict[str, Any]) -> None:
+    if not zipfile.is_zipfile(path):
+        try:
+            file = h5py.File(path, "r")
+        except OSError as cause:
+            raise ConversionError(
+                f"the weights '{path}' are no HDF5 file ({shorten(cause)}), expected what "
+                "model.save_weights wrote: save them again"
+            ) from cause
+        with file:
+            group = file.get("model_weights", file)
+            if "layer_names" in group.attrs or "layer_names0" in group.attrs:
+                assigning.assign_by_name(model, group)
+                return
+    moves = archive_weights.find_moves(config, model)
+    with tempfile.TemporaryDirectory(prefix="edgeport-") as folder:
+        weights = archive_weights.copy_weights(path, Path(folder) / "model.weights.h5", moves)
+        model.load_weights(weights)
 
 
 @contextmanager
@@ -265,16 +289,6 @@ def _linked(path: Path, name: str) -> Iterator[Path]:
         except OSError:
             shutil.copyfile(path, renamed)
         yield renamed
-
-
-def _copy_archive(source: Path, target: Path, config: str) -> None:
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for member in old.infolist():
-            if member.filename == "config.json":
-                new.writestr(member.filename, config)
-                continue
-            with old.open(member) as reader, new.open(member.filename, "w", force_zip64=True) as w:
-                shutil.copyfileobj(reader, w, 1 << 20)
 
 
 def _parse_config(path: Path, text: str | bytes) -> dict[str, Any]:

@@ -45,6 +45,12 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
     else:
         structures = graph.input, graph.output
     inputs, outputs, call = make_call(graph, *structures)
+    fixed = [info.shape[0] for info in inputs if info.shape and info.shape[0] is not None]
+    if fixed:
+        notes += (
+            f"the batch of '{model.name}' is fixed to {fixed[0]} samples, by its Input or, in a "
+            "Sequential model without one, by its first call",
+        )
     loaded = LoadedModel(model.name, call, inputs, outputs, source, notes, graph)
     custom = [layer for layer in all_layers(graph) if is_custom(layer)]
     if custom:
