@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import shutil
 import tempfile
 import zipfile
@@ -21,17 +20,13 @@ from typing import Any
 import h5py
 import keras
 
-from edgeport import ConversionError, EdgeportError
+from edgeport import ConversionError
 from edgeport_converter import archive_weights, assigning, model_files, repairing
 from edgeport_converter.code_in_files import find_code
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.keras_models import float32_note
 from edgeport_converter.loaded import shorten
 
-LEGACY_HINT = "install tf_keras, pip install 'edgeport-converter[legacy]', to have Keras 2 read it"
-
-# How Keras 3 says that it does not know a name in a config.
-_UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown [\w ]+:) '([^']+)'")
 _BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino", "cntk", "plaidml")
 
 
@@ -122,7 +117,7 @@ def open_with_keras_3(
     """Return the model with all its weights, and what was repaired.
 
     Raises:
-        Exception: whatever Keras raises; ``explain`` makes a sentence of it.
+        Exception: whatever Keras raises; ``refusing`` makes a sentence of it.
     """
     config = saved.config
     notes: tuple[str, ...] = ()
@@ -170,56 +165,6 @@ def under_its_own_suffix(
         changed = Path(folder) / f"model{suffix}"
         archive_weights.copy(saved.path, changed, json.dumps(config), list(moves))
         yield changed
-
-
-def say_why(cause: Exception) -> str:
-    """Return what hindered Keras 3, for the end of a sentence."""
-    unknown = _UNKNOWN.search(str(cause))
-    if unknown:
-        return f"does not know '{unknown[1]}'"
-    return f"could not read it ({shorten(cause, 160)})"
-
-
-def explain(
-    saved: SavedFile, cause: Exception, *, second: Exception | None = None, may_help: bool = False
-) -> EdgeportError:
-    """Return the error for a file that nothing could open.
-
-    Args:
-        saved: the file.
-        cause: what Keras 3 said.
-        second: what tf_keras said, where it was tried.
-        may_help: whether tf_keras could be installed.
-    """
-    if isinstance(cause, EdgeportError) and second is None:
-        return cause
-    version = saved.keras_version or ""
-    if version.startswith("1."):
-        return ConversionError(
-            f"'{saved.path}' was written by Keras {version}, expected Keras 2 or 3: load it with "
-            "Keras 2.2, which reads both, and save it again"
-        )
-    if _as_numbers(version) > _as_numbers(keras.__version__):
-        return ConversionError(
-            f"'{saved.path}' was written by Keras {version}, newer than the installed "
-            f"{keras.__version__}, and does not open ({shorten(cause)}), expected that version: "
-            "upgrade Keras, pip install -U keras"
-        )
-    hint = f", or {LEGACY_HINT}" if may_help and saved.is_old else ""
-    unknown = _UNKNOWN.search(str(cause))
-    if unknown:
-        name = unknown[1].rpartition(">")[2]
-        return UnsupportedModelError(
-            f"'{saved.path}' uses '{name}', which Keras {keras.__version__} does not have and "
-            "nothing here defines, expected its code: pass the Python file or module that defines "
-            f"it as custom_objects=, or --custom-objects{hint}"
-        )
-    written = f" of Keras {version}" if version else ""
-    tried = f"; tf_keras: {shorten(second)}" if second is not None else ""
-    return ConversionError(
-        f"Keras {keras.__version__} cannot load '{saved.path}'{written} ({shorten(cause)}{tried}), "
-        f"expected a model of this version: save it again with model.save('model.keras'){hint}"
-    )
 
 
 def _open_archive(
@@ -315,11 +260,6 @@ def _parse(path: Path, text: str | bytes) -> dict[str, Any]:
             "save it with model.save('model.keras')"
         )
     return parsed
-
-
-def _as_numbers(version: str) -> tuple[int, ...]:
-    """Return (3, 15, 1) for "3.15.1", as far as there are numbers."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _text(value: Any) -> str | None:

@@ -47,8 +47,8 @@ def load_saved_model(path: Path, source: dict[str, str]) -> LoadedModel:
     try:
         call, graph_def = _load_function(path, key)
     except Exception as first:
-        # Optimizer slots of Keras 2 fail with add_slot here; the format of TensorFlow 1 skips
-        # all objects.
+        # TensorFlow asks tf_keras for the optimizers of Keras 2, and fails with add_slot where that
+        # is not installed; its reader of version 1 skips all objects.
         try:
             call, graph_def = _load_frozen(path, signature)
         except Exception as cause:
