@@ -430,3 +430,60 @@ def test_json_and_weights_of_keras_2(build, name, tmp_path):
     loaded = loading.load(tmp_path / "model.json", weights=tmp_path / name)
     assert largest_difference(model, loaded) < 2e-6
     assert set(loaded.source) == {"source", "source_sha256", "weights", "weights_sha256"}
+
+
+def lambda_file(path):
+    model = keras2.Sequential(
+        [layers.Lambda(lambda x: tf.abs(x) * 2.0, input_shape=(3,), name="size"), layers.Dense(2)]
+    )
+    randomize(model).save(path)
+    return model
+
+
+def test_bytecode_of_keras_2_is_named_and_runs_only_where_allowed(tmp_path):
+    path = tmp_path / "model.h5"
+    model = lambda_file(path)
+    with pytest.raises(UnsupportedModelError, match=r"layer 'size': .* that uses tf, abs"):
+        loading.load(path)
+    loaded = loading.load(path, allow_code=True)
+    assert largest_difference(model, loaded) < 2e-6
+    assert loaded.notes[0].startswith("ran code from the file, layer 'size'")
+
+
+def test_bytecode_that_this_python_cannot_read_is_said_to_be_so(tmp_path):
+    path = tmp_path / "model.h5"
+    lambda_file(path)
+
+    def age(config):
+        for layer in config["config"]["layers"]:
+            if layer["class_name"] == "Lambda":
+                function = layer["config"]["function"]
+                code = "4wEAAAAAAAAA\n"  # as Python 3.6 begins a code object
+                if isinstance(function, list):
+                    function[0] = code
+                else:
+                    function["config"]["code"] = code
+
+    edit_config(path, age)
+    with pytest.raises(UnsupportedModelError, match="'size': Python bytecode of another Python"):
+        loading.load(path)
+    with pytest.raises(ConversionError, match="cannot load"):
+        loading.load(path, allow_code=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("1.2.2", "written by Keras 1.2.2, expected Keras 2 or 3"), ("99.0.0", "upgrade Keras")],
+)
+def test_files_of_too_old_and_too_new_a_keras_say_so(version, expected, tmp_path):
+    path = tmp_path / "model.h5"
+    on_image(lambda x: layers.Conv2D(2, 3)(x)).save(path)
+
+    def rename(config):
+        config["config"]["layers"][1]["class_name"] = "Highway"
+
+    edit_config(path, rename)
+    with h5py.File(path, "r+") as file:
+        file.attrs["keras_version"] = version
+    with pytest.raises(ConversionError, match=expected):
+        loading.load(path)
