@@ -334,6 +334,13 @@ def test_a_batch_that_a_first_call_fixed_is_noted():
     assert "the batch of 'called' is fixed to 4 samples" in loaded.notes[0]
 
 
+def test_a_layer_that_remembers_earlier_calls_is_refused():
+    layer = keras.layers.Bidirectional(keras.layers.LSTM(2, stateful=True, name="memory"))
+    model = keras.Sequential([keras.Input(batch_shape=(1, 4, 3)), layer])
+    with pytest.raises(UnsupportedModelError, match=r"LSTM '(back|for)ward_memory' has stateful=True"):
+        loading.load(model)
+
+
 def test_sparse_inputs_are_refused():
     x = keras.Input((4,), sparse=True, name="x")
     with pytest.raises(UnsupportedModelError, match=r"the input 'x' of the model .* is sparse"):

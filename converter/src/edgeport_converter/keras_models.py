@@ -39,6 +39,7 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
     if not policies.isdisjoint(repairing.MIXED_POLICIES):
         graph, policy = _rebuild_in_float32(graph)
         notes += (float32_note(policy),)
+    _refuse_stateful(graph)
     notes += tuple(_training_notes(graph))
     if isinstance(graph, keras.Sequential):  # keeps no structure
         structures = graph.inputs[0], graph.outputs[0] if len(graph.outputs) == 1 else graph.outputs
@@ -159,6 +160,16 @@ def _rebuild_in_float32(model: Any) -> tuple[Any, str]:
             "keras.config.set_dtype_policy('float32') and load its weights into it"
         ) from cause
     return copy, policy or "mixed precision"
+
+
+def _refuse_stateful(graph: Any) -> None:
+    for layer in all_layers(graph):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            raise UnsupportedModelError(
+                f"{type(layer).__name__} '{layer.name}' has stateful=True, so an answer depends on "
+                "the calls before it, expected answers that depend on the inputs alone: set "
+                "stateful=False, and pass states as inputs and outputs (return_state=True)"
+            )
 
 
 def _training_notes(graph: Any) -> Iterator[str]:
