@@ -14,7 +14,7 @@ How it is built, in running order:
       repairing       configs of Keras 2 in the words of Keras 3, with repairing_graphs
       assigning       weights by name, each known to have arrived, with stored_weights
       archive_weights the same for .keras archives
-      refusing        the sentence for a file that nothing could open
+      unreadable      the sentence for a file that nothing could open
       code_in_files   Python code that a file carries
       custom_objects  the user's own layers, and functions that return a model
       keras_models    Keras 3 models, with structures; purity: code that no graph can hold

@@ -117,7 +117,7 @@ def open_with_keras_3(
     """Return the model with all its weights, and what was repaired.
 
     Raises:
-        Exception: whatever Keras raises; ``refusing`` makes a sentence of it.
+        Exception: whatever Keras raises; ``unreadable`` makes a sentence of it.
     """
     config = saved.config
     notes: tuple[str, ...] = ()

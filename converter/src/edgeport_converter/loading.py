@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from edgeport import ConversionError, OptionError
 from edgeport_converter import custom_objects as custom
-from edgeport_converter import keras_files, model_files, refusing
+from edgeport_converter import keras_files, model_files, unreadable
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.keras_models import describe
 from edgeport_converter.loaded import LoadedModel
@@ -106,7 +106,7 @@ def _load_path(
         opened, repairs = keras_files.open_with_keras_3(saved, objects, allow_code=allow_code)
     except Exception as cause:
         if not saved.is_old or kind == model_files.JSON or not _has_tf_keras():
-            raise refusing.explain(saved, cause, may_help=not _has_tf_keras()) from cause
+            raise unreadable.explain(saved, cause, may_help=not _has_tf_keras()) from cause
         return _load_legacy(saved, objects, allow_code, source, notes, cause)
     return describe(opened, source, notes + repairs)
 
@@ -125,8 +125,8 @@ def _load_legacy(
         with keras_files.under_its_own_suffix(saved) as path:
             opened = legacy_models.load_with_tf_keras(path, objects, allow_code=allow_code)
     except Exception as cause:
-        raise refusing.explain(saved, first, second=cause) from cause
-    notes += (f"opened with tf_keras: Keras {keras.__version__} {refusing.say_why(first)}",)
+        raise unreadable.explain(saved, first, second=cause) from cause
+    notes += (f"opened with tf_keras: Keras {keras.__version__} {unreadable.say_why(first)}",)
     return legacy_models.describe_tf_keras(opened, source, notes)
 
 
