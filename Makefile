@@ -79,7 +79,7 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 	@touch $@
 
 .venv/.tools: .venv/.workstation pyproject.toml
-	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group lint
+	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group test-converter --group lint
 	@touch $@
 
 .venv-device/.runtime: .venv-device/.pip build/wheels/.built constraints.txt

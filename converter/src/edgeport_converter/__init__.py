@@ -7,8 +7,20 @@
 How it is built, in running order:
 
     pipeline      convert(): calls the stages and makes every decision between them
-    loading       any Keras file or model -> a Keras model ready for inference
-    exporting     that model -> a float ONNX graph, and Keras' own answers as the oracle
+    loading       any Keras file or model -> a function ready for inference, its LoadedModel:
+      loaded          what that is, for exporting
+      model_files     what a path holds, by its bytes
+      keras_files     .keras, .h5 and .json files, opened with Keras 3
+      repairing       configs of Keras 2 in the words of Keras 3, with repairing_graphs
+      assigning       weights by name, each known to have arrived, with stored_weights
+      archive_weights the same for .keras archives
+      unreadable      the sentence for a file that nothing could open
+      code_in_files   Python code that a file carries
+      custom_objects  the user's own layers, and functions that return a model
+      keras_models    Keras 3 models, with structures; purity: code that no graph can hold
+      saved_models    SavedModel folders, by their signature
+      legacy_models   old files through tf_keras
+    exporting     that function -> a float ONNX graph, and Keras' own answers as the oracle
     datasets      the user's arrays, checked against the model's inputs
     optimizing    the graph rewritten for speed and size
     verifying     parity with Keras, accuracy, agreement: through edgeport.Predictor itself

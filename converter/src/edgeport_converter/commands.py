@@ -6,6 +6,7 @@ Progress goes to stderr, a line a stage; the result goes to stdout, as text or w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -30,7 +31,11 @@ def add_convert(commands: Any) -> None:
         description="Convert a Keras model to an ONNX artifact that has been proven against it.",
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a .keras or .h5 file")
+    add(
+        "model",
+        metavar="MODEL",
+        help="a .keras, .h5 or .json file, a SavedModel folder, or package.module:function",
+    )
     add(
         "-o",
         "--output",
@@ -104,6 +109,17 @@ def add_convert(commands: Any) -> None:
         help="the devices' CPU family (default any: right on all of them)",
     )
     add("--labels", metavar="NAMES", help="class names, comma-separated, or a file, one a line")
+    add(
+        "--custom-objects",
+        metavar="FILE_OR_MODULE",
+        help="Python code that defines the layers and functions that the model's file names",
+    )
+    add(
+        "--allow-code",
+        action="store_true",
+        help="run Python code stored in the model's file, as Lambda layers have it",
+    )
+    add("--weights", metavar="FILE", help="the weights of a .json model")
     add("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=_run)
 
@@ -114,23 +130,28 @@ def _run(options: argparse.Namespace) -> None:
     def say(stage: str) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {stage}", file=sys.stderr, flush=True)
 
-    report = convert(
-        options.model,
-        options.output,
-        calibration=options.calibration,
-        evaluation=options.evaluation,
-        quantize=options.quantize,
-        max_drop=options.max_drop,
-        metric=options.metric,
-        target=options.target,
-        ranges=options.ranges,
-        keep_float=options.keep_float,
-        objective=options.objective,
-        also=[name for name in options.also.split(",") if name],
-        image_range=_read_range(options.image_range),
-        labels=None if options.labels is None else _read_labels(options.labels),
-        on_stage=say,
-    )
+    # What the user's own layers print must not get into the result on stdout.
+    with contextlib.redirect_stdout(sys.stderr):
+        report = convert(
+            options.model,
+            options.output,
+            calibration=options.calibration,
+            evaluation=options.evaluation,
+            quantize=options.quantize,
+            max_drop=options.max_drop,
+            metric=options.metric,
+            target=options.target,
+            ranges=options.ranges,
+            keep_float=options.keep_float,
+            objective=options.objective,
+            also=[name for name in options.also.split(",") if name],
+            image_range=_read_range(options.image_range),
+            labels=None if options.labels is None else _read_labels(options.labels),
+            custom_objects=options.custom_objects,
+            allow_code=options.allow_code,
+            weights=options.weights,
+            on_stage=say,
+        )
     say("done")
     if options.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""From a Keras model to a float ONNX graph that bears the user's names.
+"""From a loaded model to a float ONNX graph that bears the user's names.
 
 One route: trace the model on the CPU, freeze its variables, let tf2onnx translate the frozen
 graph with its errors raised. Rewriting the graph for speed is ``optimizing``'s business, proving
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import onnx
 import tensorflow as tf
@@ -21,6 +20,7 @@ from tf2onnx import optimizer, tf_loader, tfonnx
 from edgeport import ConversionError, TensorSpec
 from edgeport.golden import Array
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loaded import LoadedModel, TensorInfo
 
 # Axis letters by rank, channels last, as Keras lays out its tensors; see edgeport.card.
 _AXES_BY_RANK = {
@@ -53,23 +53,21 @@ class ExportedModel:
     reference: Callable[[Mapping[str, Array]], dict[str, Array]]
 
 
-def export(model: Any, *, opset: int, ir_version: int) -> ExportedModel:
+def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel:
     """Return the model as a float ONNX graph.
 
     Args:
-        model: a built Sequential or functional Keras model.
+        loaded: a function over named tensors, and what goes in and out of it.
         opset: the ONNX opset to export for.
         ir_version: the IR version to stamp.
 
     Raises:
         UnsupportedModelError: an operation has no ONNX form.
     """
-    inputs = tuple(_input_spec(tensor) for tensor in model.inputs)
-    output_names = _unique(_output_names(model))
+    inputs = tuple(_spec(info) for info in loaded.inputs)
 
     def call(*tensors: Any) -> dict[str, Any]:
-        outputs = model(_pack(model, tensors), training=False)
-        return dict(zip(output_names, keras.tree.flatten(outputs), strict=True))
+        return loaded.call(dict(zip((spec.name for spec in inputs), tensors, strict=True)))
 
     signature = [
         tf.TensorSpec([size if isinstance(size, int) else None for size in spec.shape],
@@ -87,8 +85,8 @@ def export(model: Any, *, opset: int, ir_version: int) -> ExportedModel:
             opset,
         )
     graph.ir_version = ir_version
-    graph.graph.name = model.name
-    outputs = _order_outputs(graph, model, output_names)
+    graph.graph.name = loaded.name
+    outputs = _order_outputs(graph, loaded.outputs)
     _name_axes(graph, inputs)
 
     def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -99,39 +97,14 @@ def export(model: Any, *, opset: int, ir_version: int) -> ExportedModel:
     return ExportedModel(graph, inputs, outputs, reference)
 
 
-def _input_spec(tensor: Any) -> TensorSpec:
-    shape = tuple(tensor.shape)
-    letters = _AXES_BY_RANK.get(len(shape)) or tuple(f"A{axis}" for axis in range(len(shape)))
+def _spec(info: TensorInfo) -> TensorSpec:
+    letters = _AXES_BY_RANK.get(len(info.shape))
+    if letters is None:
+        letters = tuple(f"A{axis}" for axis in range(len(info.shape)))
     sizes = tuple(
-        letter if size is None else int(size) for letter, size in zip(letters, shape, strict=True)
+        letter if size is None else size for letter, size in zip(letters, info.shape, strict=True)
     )
-    return TensorSpec(tensor.name, np.dtype(keras.backend.standardize_dtype(tensor.dtype)), sizes,
-                      axes=letters)  # fmt: skip
-
-
-def _output_names(model: Any) -> list[str]:
-    names = getattr(model, "output_names", None)
-    if names:
-        return list(names)
-    return [model.layers[-1].name] if len(model.outputs) == 1 else [t.name for t in model.outputs]
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Return the names with a number behind each repetition, since a graph needs them distinct."""
-    seen: dict[str, int] = {}
-    result = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}_{seen[name] - 1}")
-    return result
-
-
-def _pack(model: Any, tensors: tuple[Any, ...]) -> Any:
-    """Return the tensors in the structure that the model was declared with."""
-    structure = getattr(model, "_inputs_struct", None)
-    if structure is None:
-        return tensors[0] if len(tensors) == 1 else list(tensors)
-    return keras.tree.pack_sequence_as(structure, list(tensors))
+    return TensorSpec(info.name, np.dtype(info.dtype), sizes, axes=letters)
 
 
 def _traced_order(concrete: Any) -> list[str]:
@@ -181,19 +154,21 @@ def _translate(
     return model
 
 
-def _order_outputs(graph: onnx.ModelProto, model: Any, names: list[str]) -> tuple[TensorSpec, ...]:
+def _order_outputs(
+    graph: onnx.ModelProto, outputs: tuple[TensorInfo, ...]
+) -> tuple[TensorSpec, ...]:
     """Put the graph's outputs into the declared order and describe them."""
     by_name = {value.name: value for value in graph.graph.output}
-    missing = [name for name in names if name not in by_name]
+    missing = [info.name for info in outputs if info.name not in by_name]
     if missing:
         raise ConversionError(f"the export lost the outputs {missing}: report this model")
-    ordered = [by_name[name] for name in names]
+    ordered = [by_name[info.name] for info in outputs]
     del graph.graph.output[:]
     graph.graph.output.extend(ordered)
     specs = []
-    for name, tensor, value in zip(names, model.outputs, ordered, strict=True):
+    for info, value in zip(outputs, ordered, strict=True):
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-        described = _input_spec(tensor)
+        described = _spec(info)
         axes = described.axes
         if len(axes) == 2:
             axes = ("N", "C")
@@ -201,16 +176,9 @@ def _order_outputs(graph: onnx.ModelProto, model: Any, names: list[str]) -> tupl
             letter if not isinstance(size, int) else size
             for letter, size in zip(axes, described.shape, strict=True)
         )
-        specs.append(TensorSpec(name, dtype, shape, axes, _known_range(tensor)))
+        known_range = _OUTPUT_RANGES.get(info.activation or "")
+        specs.append(TensorSpec(info.name, dtype, shape, axes, known_range))
     return tuple(specs)
-
-
-def _known_range(tensor: Any) -> tuple[float, float] | None:
-    """Return the bounds that the last layer's activation puts on an output."""
-    layer = tensor._keras_history.operation  # Keras has no public way from a tensor to its layer
-    activation = getattr(layer, "activation", None)
-    name = getattr(activation, "__name__", None) or type(layer).__name__.lower()
-    return _OUTPUT_RANGES.get(name)
 
 
 def _name_axes(graph: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> None:

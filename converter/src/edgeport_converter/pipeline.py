@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from edgeport_converter.datasets import Dataset
     from edgeport_converter.evaluating import Evaluator
     from edgeport_converter.exporting import ExportedModel
-    from edgeport_converter.loading import LoadedModel
+    from edgeport_converter.loaded import LoadedModel
     from edgeport_converter.verifying import Parity
 
 _GOLDEN_CANDIDATES = 256
@@ -69,12 +69,16 @@ def convert(
     also: Sequence[str] = (),
     image_range: tuple[float, float] = (0.0, 255.0),
     labels: Sequence[str] | None = None,
+    custom_objects: Any = None,
+    allow_code: bool = False,
+    weights: str | os.PathLike[str] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
 
     Args:
-        model: a Keras model, or the path of a ``.keras`` or ``.h5`` file.
+        model: a Keras model in memory; the path of a ``.keras``, ``.h5`` or ``.json`` file or of a
+            SavedModel folder; or ``package.module:function`` that returns a model.
         output: where to write; replaced in one step, and only when every stage held.
         calibration: data that the activations' ranges are taken from, needed to quantize: the path
             of a ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
@@ -101,6 +105,11 @@ def convert(
             one that misses the budget is reported and not written.
         image_range: the values that black and white pixels of image files become.
         labels: class names in the order of the scores.
+        custom_objects: classes and functions that the model's file names: a dict, or the Python
+            file or module that defines them.
+        allow_code: whether Python code stored in the model's file may run; it is refused, and
+            named, by default.
+        weights: for a ``.json`` model, the file with its weights.
         on_stage: is told the name of each stage as it begins, and each recipe tried.
 
     Returns:
@@ -121,7 +130,7 @@ def convert(
     stages = _Stages(on_stage)
 
     with stages("load"):
-        loaded = _load(model)
+        loaded = _load(model, custom_objects=custom_objects, allow_code=allow_code, weights=weights)
     with stages("export"):
         exported = _export(loaded)
     check_class_names(names, exported.outputs)
@@ -161,7 +170,7 @@ def convert(
         from edgeport_converter import describing
 
         card = ModelCard(
-            loaded.model.name,
+            loaded.name,
             exported.inputs,
             exported.outputs,
             labels=None if names is None else tuple(names),
@@ -202,6 +211,7 @@ def convert(
         steps=choice.steps if choice else (),
         siblings=written,
         stages=tuple(stages.names),
+        notes=loaded.notes,
     )
 
 
@@ -254,20 +264,20 @@ class _Stages:
             ) from cause
 
 
-def _load(model: Any) -> LoadedModel:
+def _load(model: Any, **options: Any) -> LoadedModel:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_stderr():
         from edgeport_converter import loading
 
         loading.start_tensorflow()
-    return loading.load(model)
+    return loading.load(model, **options)
 
 
 def _export(loaded: LoadedModel) -> ExportedModel:
     with quiet_stderr():
         from edgeport_converter import exporting
 
-        return exporting.export(loaded.model, opset=OPSET, ir_version=IR_VERSION)
+        return exporting.export(loaded, opset=OPSET, ir_version=IR_VERSION)
 
 
 def _read_data(

@@ -32,6 +32,7 @@ class ConversionReport:
         steps: the recipes tried, in order.
         siblings: further artifacts by recipe.
         stages: the names of the stages that ran, in order.
+        notes: what loading changed or has to say, a sentence each.
     """
 
     output: Path
@@ -47,6 +48,7 @@ class ConversionReport:
     steps: tuple[Step, ...]
     siblings: dict[str, Path]
     stages: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready data."""
@@ -63,6 +65,7 @@ class ConversionReport:
             "steps": [asdict(step) for step in self.steps],
             "siblings": {name: str(path) for name, path in self.siblings.items()},
             "stages": list(self.stages),
+            "notes": list(self.notes),
             "card": self.card.to_dict() | {"sha256": self.card.sha256},
         }
 
@@ -75,6 +78,7 @@ class ConversionReport:
             f"parity     {parity.samples} samples, largest difference from Keras "
             f"{parity.largest_difference:.2g} in '{parity.output}'",
         ]
+        lines += [f"note       {note}" for note in self.notes]
         if self.agreement:
             top_1 = self.agreement.top_1
             same = "" if top_1 is None else f"best class equal for {top_1:.2%}, "
