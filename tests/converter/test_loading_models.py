@@ -337,9 +337,7 @@ def test_a_batch_that_a_first_call_fixed_is_noted():
 def test_a_layer_that_remembers_earlier_calls_is_refused():
     layer = keras.layers.Bidirectional(keras.layers.LSTM(2, stateful=True, name="memory"))
     model = keras.Sequential([keras.Input(batch_shape=(1, 4, 3)), layer])
-    with pytest.raises(
-        UnsupportedModelError, match=r"LSTM '(back|for)ward_memory' has stateful=True"
-    ):
+    with pytest.raises(UnsupportedModelError, match=r"LSTM '\w+ward_memory' has stateful=True"):
         loading.load(model)
 
 

@@ -265,6 +265,12 @@ class _Stages:
 
 
 def _load(model: Any, **options: Any) -> LoadedModel:
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":  # said before the import, which fails where it is not installed
+        raise ConversionError(
+            f"KERAS_BACKEND is '{backend}', expected 'tensorflow', which the export traces: set it "
+            "to tensorflow before Python starts, the model's file may come from any backend"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_stderr():
         from edgeport_converter import loading
