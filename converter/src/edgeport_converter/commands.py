@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -126,6 +127,8 @@ def add_convert(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     started = time.monotonic()
+    # A plain kill unwinds like any error, so that no temporary file is left beside the output.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     def say(stage: str) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {stage}", file=sys.stderr, flush=True)
