@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgeport_converter.agreement import measure_agreement
+from edgeport_converter.quantization.agreement import measure_agreement
 
 GENERATOR = np.random.default_rng(9)
 X = {"x": GENERATOR.normal(size=(400, 3))}

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeport_converter.bias_correction import correct_biases
-from edgeport_converter.calibrating import collect_ranges
-from edgeport_converter.quantizing import Recipe, quantize
+from edgeport_converter.quantization.bias_correction import correct_biases
+from edgeport_converter.quantization.calibrating import collect_ranges
+from edgeport_converter.quantization.quantizing import Recipe, quantize
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined
 

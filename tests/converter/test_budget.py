@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from edgeport import OptionError
-from edgeport_converter.agreement import Agreement
-from edgeport_converter.budget import accuracy, find_metric, judge
+from edgeport_converter.quantization.agreement import Agreement
+from edgeport_converter.quantization.budget import accuracy, find_metric, judge
 
 
 def agreement(top_1=None, decibel=40.0, worst=40.0):

@@ -4,7 +4,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeport import ConversionError
-from edgeport_converter.calibrating import collect_ranges
+from edgeport_converter.quantization.calibrating import collect_ranges
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgeport_converter.clipping import Histogram, choose_range
+from edgeport_converter.quantization.clipping import Histogram, choose_range
 
 
 def histogram_of(values, low=None, high=None):

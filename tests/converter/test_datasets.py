@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeport import InputError, OptionError, TensorSpec
-from edgeport_converter.datasets import read_dataset
+from edgeport_converter.data.datasets import read_dataset
 
 ONE = (TensorSpec("image", np.dtype(np.float32), ("N", 2), ("N", "F")),)
 TWO = (*ONE, TensorSpec("other", np.dtype(np.int64), ("N", 1), ("N", "F")))

@@ -1,7 +1,7 @@
 import pytest
 
 from edgeport import OptionError
-from edgeport_converter.layers import find_nodes
+from edgeport_converter.quantization.layers import find_nodes
 
 NODES = ("net/block_1/conv/Conv", "net/block_1/relu/Relu", "net/block_2_1/conv/Conv",
          "net/head_3/MatMul")  # fmt: skip

@@ -3,8 +3,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeport_converter.calibrating import collect_ranges
-from edgeport_converter.quantizing import Recipe, is_quantized, quantize
+from edgeport_converter.quantization.calibrating import collect_ranges
+from edgeport_converter.quantization.quantizing import Recipe, is_quantized, quantize
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined
 

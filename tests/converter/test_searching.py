@@ -2,9 +2,9 @@
 
 import pytest
 
-from edgeport_converter.budget import Verdict
-from edgeport_converter.quantizing import Recipe
-from edgeport_converter.searching import Search
+from edgeport_converter.quantization.budget import Verdict
+from edgeport_converter.quantization.quantizing import Recipe
+from edgeport_converter.quantization.searching import Search
 
 LAYERS = tuple(f"layer{number}" for number in range(10))
 

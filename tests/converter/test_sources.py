@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from edgeport import OptionError, TensorSpec
-from edgeport_converter.datasets import read_dataset
+from edgeport_converter.data.datasets import read_dataset
 
 SPEC = (TensorSpec("x", np.dtype(np.float32), ("N", 3), ("N", "F")),)
 IMAGE = (TensorSpec("image", np.dtype(np.float32), ("N", 4, 6, 3), ("N", "H", "W", "C")),)

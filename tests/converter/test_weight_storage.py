@@ -3,8 +3,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeport_converter.quantization.weight_storage import store_weights_as_int8
 from edgeport_converter.verifying import run_as_defined
-from edgeport_converter.weight_storage import store_weights_as_int8
 
 GENERATOR = np.random.default_rng(2)
 

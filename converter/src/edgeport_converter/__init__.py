@@ -4,30 +4,17 @@
 
     report = convert("model.keras", "model.onnx", calibration="train.npz", evaluation="test.npz")
 
-How it is built, in running order:
+How it is built, in running order; each folder's ``__init__`` says what is in it:
 
-    pipeline      convert(): calls the stages and makes every decision between them
-    loading       any Keras file or model -> a function ready for inference, its LoadedModel:
-      loaded          what that is, for exporting
-      model_files     what a path holds, by its bytes
-      keras_files     .keras, .h5 and .json files, opened with Keras 3
-      repairing       configs of Keras 2 in the words of Keras 3, with repairing_graphs
-      assigning       weights by name, each known to have arrived, with stored_weights
-      archive_weights the same for .keras archives
-      unreadable      the sentence for a file that nothing could open
-      code_in_files   Python code that a file carries
-      custom_objects  the user's own layers, and functions that return a model
-      keras_models    Keras 3 models, with structures; purity: code that no graph can hold
-      saved_models    SavedModel folders, by their signature
-      legacy_models   old files through tf_keras
+    pipeline      convert(): calls the stages; with stages, options and reports
+    loading/      any Keras file or model -> a function ready for inference, its LoadedModel
+    loaded        what that is, for exporting
     exporting     that function -> a float ONNX graph, and Keras' own answers as the oracle
-    datasets      the user's arrays, checked against the model's inputs
+    data/         the user's samples -> the model's inputs, streamed and checked
     optimizing    the graph rewritten for speed and size
-    verifying     parity with Keras, accuracy, agreement: through edgeport.Predictor itself
-    calibrating   the range of every activation
-    quantizing    one recipe -> one quantized graph
-    budget        what quantization may lose
-    arithmetic    how much the graph computes
+    verifying     parity with Keras, through edgeport.Predictor itself
+    quantization/ a float graph -> the smallest and fastest one that keeps the budget
+    describing    from what was found to the card; with arithmetic
     stamping      card, golden samples and seal into the file; atomic replace
     targets       what each family of devices computes right
     training      the article's network

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import OptionError
-from edgeport_converter.budget import DEFAULT_MAX_DROP
 from edgeport_converter.options import OBJECTIVES, RANGES, RECIPES
 from edgeport_converter.pipeline import convert
+from edgeport_converter.quantization.budget import DEFAULT_MAX_DROP
 from edgeport_converter.targets import TARGETS
 
 _DATA_FORMS = ".npz with one array for each input name (x for a single input), .npy, .csv, or a \

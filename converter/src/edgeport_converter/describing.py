@@ -21,9 +21,9 @@ from edgeport import (
 from edgeport.golden import Array
 from edgeport_converter import stamping, verifying
 from edgeport_converter.arithmetic import count_multiply_accumulates
-from edgeport_converter.choosing import Candidate, one_by_one
-from edgeport_converter.datasets import Dataset
+from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.graphs import open_graph
+from edgeport_converter.quantization.choosing import Candidate, one_by_one
 from edgeport_converter.targets import ONNXRUNTIME_FLOOR, OPSET
 
 # An int8 kernel of another CPU may round a tie the other way; one step in an inner layer moves an

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import OptionError, TensorSpec
-from edgeport_converter.budget import DEFAULT_MAX_DROP
+from edgeport_converter.quantization.budget import DEFAULT_MAX_DROP
 
 RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
 OBJECTIVES = ("balanced", "latency", "size")

@@ -8,20 +8,15 @@ need more than one stage's knowledge are made here. TensorFlow is imported late,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeport import (
     Accuracy,
-    ArtifactError,
     ConversionError,
-    EdgeportError,
-    InferenceError,
     ModelCard,
 )
-from edgeport_converter import budget
 from edgeport_converter.errors import AgreementError
 from edgeport_converter.options import (
     QuantizationOptions,
@@ -29,19 +24,21 @@ from edgeport_converter.options import (
     find_destination,
     list_class_names,
 )
+from edgeport_converter.quantization import budget
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.reports import ConversionReport
+from edgeport_converter.stages import Stages
 from edgeport_converter.targets import IR_VERSION, OPSET, Target, find_target
 
 if TYPE_CHECKING:
     import onnx
 
     from edgeport.golden import Array
-    from edgeport_converter.choosing import Candidate, Choice
-    from edgeport_converter.datasets import Dataset
-    from edgeport_converter.evaluating import Evaluator
+    from edgeport_converter.data.datasets import Dataset
     from edgeport_converter.exporting import ExportedModel
     from edgeport_converter.loaded import LoadedModel
+    from edgeport_converter.quantization.choosing import Candidate, Choice
+    from edgeport_converter.quantization.evaluating import Evaluator
     from edgeport_converter.verifying import Parity
 
 _GOLDEN_CANDIDATES = 256
@@ -127,7 +124,7 @@ def convert(
     profile = find_target(target)
     names = list_class_names(labels)
     destination = find_destination(output, (model, calibration, evaluation))
-    stages = _Stages(on_stage)
+    stages = Stages(on_stage)
 
     with stages("load"):
         loaded = _load(model, custom_objects=custom_objects, allow_code=allow_code, weights=weights)
@@ -149,7 +146,7 @@ def convert(
         accuracy = None
         if data.measured is not None:
             with stages("measure"):
-                from edgeport_converter.evaluating import Evaluator
+                from edgeport_converter.quantization.evaluating import Evaluator
 
                 evaluator = Evaluator(
                     verifying.as_run(float_predictor),
@@ -224,46 +221,6 @@ class _Data:
     labels: Array | None
 
 
-class _Stages:
-    """Names the stage that is running, to the caller and in any error."""
-
-    def __init__(self, on_stage: Callable[[str], None] | None) -> None:
-        self._on_stage = on_stage
-        self.names: list[str] = []
-
-    def tell(self, line: str) -> None:
-        """Pass on what happens inside a stage."""
-        if self._on_stage:
-            self._on_stage(line)
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        self.names.append(name)
-        self.tell(name)
-        try:
-            yield
-        except ConversionError as error:
-            error.stage = error.stage or name
-            raise
-        except (ArtifactError, InferenceError) as cause:
-            # The user gave a model, not an artifact: what the runtime says of a graph that is
-            # still being made is this stage's failure.
-            raise ConversionError(
-                f"the stage '{name}' made a graph that does not run ({cause}): "
-                "report this model, its conversion would be wrong",
-                stage=name,
-            ) from cause
-        except (EdgeportError, KeyboardInterrupt, MemoryError):
-            raise
-        except Exception as cause:
-            reason = str(cause).strip().splitlines() or [""]
-            raise ConversionError(
-                f"the stage '{name}' failed ({type(cause).__name__}: {reason[0][:300]}): "
-                "report this model, with the cause that is chained to this error",
-                stage=name,
-            ) from cause
-
-
 def _load(model: Any, **options: Any) -> LoadedModel:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":  # said before the import, which fails where it is not installed
@@ -293,7 +250,8 @@ def _read_data(
     needs_classes: bool,
     image_range: tuple[float, float],
 ) -> _Data:
-    from edgeport_converter import datasets, verifying
+    from edgeport_converter import verifying
+    from edgeport_converter.data import datasets
 
     def read(source: Any, purpose: str) -> Dataset | None:
         if source is None:
@@ -369,7 +327,7 @@ def _quantize(
     options: QuantizationOptions,
     tell: Callable[[str], None],
 ) -> tuple[Choice | None, dict[str, Candidate]]:
-    from edgeport_converter import choosing, layers
+    from edgeport_converter.quantization import choosing, layers
 
     quantizer = choosing.Quantizer(
         graph,

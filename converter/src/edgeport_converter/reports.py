@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from edgeport import Accuracy, ModelCard
 
 if TYPE_CHECKING:
-    from edgeport_converter.agreement import Agreement
-    from edgeport_converter.choosing import Step
+    from edgeport_converter.quantization.agreement import Agreement
+    from edgeport_converter.quantization.choosing import Step
     from edgeport_converter.verifying import Parity
 
 

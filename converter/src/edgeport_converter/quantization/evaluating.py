@@ -13,8 +13,8 @@ import numpy as np
 
 from edgeport import OptionError
 from edgeport.golden import Array
-from edgeport_converter import budget
-from edgeport_converter.agreement import Agreement, Run, measure_agreement
+from edgeport_converter.quantization import budget
+from edgeport_converter.quantization.agreement import Agreement, Run, measure_agreement
 
 _BATCH = 64
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from edgeport import ConversionError
-from edgeport_converter.stored_weights import KERNEL_NAMES, StoredWeight, from_cudnn
+from edgeport_converter.loading.stored_weights import KERNEL_NAMES, StoredWeight, from_cudnn
 
 
 def load_and_check(model: Any, load: Callable[[], None], source: str) -> None:

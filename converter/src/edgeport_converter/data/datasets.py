@@ -14,8 +14,9 @@ import numpy as np
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport.golden import Array
 from edgeport.inputs import prepare
-from edgeport_converter.naming import Keys, pick_keys
-from edgeport_converter.sources import Chunks, open_source
+from edgeport_converter.data.chunks import Chunks
+from edgeport_converter.data.naming import Keys, pick_keys
+from edgeport_converter.data.sources import open_source
 
 
 class Dataset:

@@ -18,12 +18,12 @@ import keras
 import tensorflow as tf
 
 from edgeport import ConversionError, OptionError
-from edgeport_converter import custom_objects as custom
-from edgeport_converter import keras_files, model_files, unreadable
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.keras_models import describe
 from edgeport_converter.loaded import LoadedModel
-from edgeport_converter.saved_models import load_saved_model
+from edgeport_converter.loading import custom_objects as custom
+from edgeport_converter.loading import keras_files, model_files, unreadable
+from edgeport_converter.loading.keras_models import describe
+from edgeport_converter.loading.saved_models import load_saved_model
 
 __all__ = ["LoadedModel", "load", "start_tensorflow"]
 
@@ -119,7 +119,7 @@ def _load_legacy(
     notes: tuple[str, ...],
     first: Exception,
 ) -> LoadedModel:
-    from edgeport_converter import legacy_models
+    from edgeport_converter.loading import legacy_models
 
     try:
         with keras_files.under_its_own_suffix(saved) as path:
@@ -136,7 +136,7 @@ def _describe_in_memory(model: Any, source: dict[str, str]) -> LoadedModel:
     if type(model).__module__.partition(".")[0] == "tf_keras" or any(
         base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__
     ):
-        from edgeport_converter import legacy_models
+        from edgeport_converter.loading import legacy_models
 
         return legacy_models.describe_tf_keras(model, source)
     raise ConversionError(

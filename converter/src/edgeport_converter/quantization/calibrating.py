@@ -17,7 +17,7 @@ from onnx import helper
 
 from edgeport import ConversionError, OptionError
 from edgeport.golden import Array
-from edgeport_converter.clipping import METHODS, Histogram, choose_range
+from edgeport_converter.quantization.clipping import METHODS, Histogram, choose_range
 
 Ranges = dict[str, tuple[float, float]]
 Batches = Callable[[int], Iterable[Mapping[str, Array]]]

@@ -16,7 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgeport.golden import Array
-from edgeport_converter.calibrating import open_with_outputs
+from edgeport_converter.quantization.calibrating import open_with_outputs
 
 _OPERATORS = ("Conv", "Gemm")
 

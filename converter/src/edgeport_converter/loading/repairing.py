@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from edgeport_converter.repairing_graphs import MODULES, Config, repair_graph
+from edgeport_converter.loading.repairing_graphs import MODULES, Config, repair_graph
 
 OLD_HARD_SIGMOID = "keras_2_hard_sigmoid"
 """The name under which ``OBJECTS`` holds the hard sigmoid of Keras 2."""

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from edgeport_converter.budget import Verdict
-from edgeport_converter.quantizing import Recipe
+from edgeport_converter.quantization.budget import Verdict
+from edgeport_converter.quantization.quantizing import Recipe
 
 Built = TypeVar("Built")
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import keras
 
-from edgeport_converter import purity, repairing
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loaded import LoadedModel, shorten
-from edgeport_converter.structures import make_call
+from edgeport_converter.loading import purity, repairing
+from edgeport_converter.loading.structures import make_call
 
 # Packages whose layers are known to have no side effects.
 _KERAS_PACKAGES = ("keras", "keras_cv", "keras_hub", "keras_nlp", "tf_keras")

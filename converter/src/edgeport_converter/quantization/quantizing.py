@@ -17,10 +17,10 @@ from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_dyna
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from edgeport_converter.calibrating import Ranges
+from edgeport_converter.quantization.calibrating import Ranges
+from edgeport_converter.quantization.weight_storage import store_weights_as_int8
 from edgeport_converter.quiet import quiet_logging
 from edgeport_converter.targets import Target
-from edgeport_converter.weight_storage import store_weights_as_int8
 
 WEIGHTED_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 

@@ -21,11 +21,11 @@ import h5py
 import keras
 
 from edgeport import ConversionError
-from edgeport_converter import archive_weights, assigning, model_files, repairing
-from edgeport_converter.code_in_files import find_code
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.keras_models import float32_note
 from edgeport_converter.loaded import shorten
+from edgeport_converter.loading import archive_weights, assigning, model_files, repairing
+from edgeport_converter.loading.code_in_files import find_code
+from edgeport_converter.loading.keras_models import float32_note
 
 _BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino", "cntk", "plaidml")
 

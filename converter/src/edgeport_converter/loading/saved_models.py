@@ -20,7 +20,7 @@ from tensorflow.python.framework.convert_to_constants import (
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loaded import Call, LoadedModel, TensorInfo, shorten
-from edgeport_converter.purity import refuse_operations
+from edgeport_converter.loading.purity import refuse_operations
 
 _TAG = "serve"
 _SIGNATURE = "serving_default"

@@ -13,21 +13,20 @@ from dataclasses import dataclass, replace
 import onnx
 
 from edgeport.golden import Array
-from edgeport_converter import (
+from edgeport_converter import optimizing, verifying
+from edgeport_converter.errors import QuantizationError
+from edgeport_converter.graphs import open_graph
+from edgeport_converter.quantization import (
     bias_correction,
     budget,
     calibrating,
-    optimizing,
     quantizing,
     sensitivity,
     timing,
-    verifying,
 )
-from edgeport_converter.errors import QuantizationError
-from edgeport_converter.evaluating import Evaluator, Measured
-from edgeport_converter.graphs import open_graph
-from edgeport_converter.quantizing import QuantizedGraph, Recipe
-from edgeport_converter.searching import Attempt, Search
+from edgeport_converter.quantization.evaluating import Evaluator, Measured
+from edgeport_converter.quantization.quantizing import QuantizedGraph, Recipe
+from edgeport_converter.quantization.searching import Attempt, Search
 from edgeport_converter.targets import Target
 
 Batches = Callable[[int], Iterable[Mapping[str, Array]]]

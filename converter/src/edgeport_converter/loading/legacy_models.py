@@ -13,8 +13,8 @@ import tf_keras
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loaded import LoadedModel, shorten
-from edgeport_converter.purity import require_pure
-from edgeport_converter.structures import make_call
+from edgeport_converter.loading.purity import require_pure
+from edgeport_converter.loading.structures import make_call
 
 
 def load_with_tf_keras(path: Path, custom_objects: dict[str, Any], *, allow_code: bool) -> Any:

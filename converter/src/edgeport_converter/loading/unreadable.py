@@ -12,7 +12,7 @@ from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loaded import shorten
 
 if TYPE_CHECKING:
-    from edgeport_converter.keras_files import SavedFile
+    from edgeport_converter.loading.keras_files import SavedFile
 
 LEGACY_HINT = "install tf_keras, pip install 'edgeport-converter[legacy]', to have Keras 2 read it"
 

@@ -14,7 +14,7 @@ from edgeport import OptionError
 from edgeport.golden import Array
 
 if TYPE_CHECKING:
-    from edgeport_converter.agreement import Agreement
+    from edgeport_converter.quantization.agreement import Agreement
 
 DEFAULT_MAX_DROP = 0.005
 
