@@ -14,9 +14,21 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.r
 HEAVY = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxscript", "onnx_ir", "PIL")
 
 # Modules that are imported at once when the package is: none of them may reach a heavy one.
-LIGHT = ("__init__", "pipeline", "commands", "options", "reports", "stages", "errors", "targets",
-         "quiet",
-         "quantization/__init__", "quantization/budget", "data/__init__", "data/naming")  # fmt: skip
+LIGHT = (
+    "__init__",
+    "pipeline",
+    "commands",
+    "options",
+    "reports",
+    "stages",
+    "errors",
+    "targets",
+    "quiet",
+    "quantization/__init__",
+    "quantization/budget",
+    "data/__init__",
+    "data/naming",
+)
 
 
 DOORS = ("__init__", "pipeline", "commands")
