@@ -10,7 +10,7 @@ import pytest
 from conftest import Child
 
 LIFE = """
-import os, sys, threading
+import os, sys, threading, time
 import pathlib
 import numpy  # its BLAS keeps threads of its own
 def threads():
@@ -36,6 +36,9 @@ for bad in (b"", b"nonsense", b"\\x08\\x08:\\x02ab", sys.argv[1] + ".missing", c
     except edgeport.ArtifactError:
         continue
     raise SystemExit("loaded")
+patience = time.monotonic() + 5  # the system takes a moment to remove a thread that ended
+while threads() > before and time.monotonic() < patience:
+    time.sleep(0.01)
 assert threads() == before, (before, threads())
 if sys.platform == "linux":
     opened = []
