@@ -86,7 +86,7 @@ def test_a_file_elsewhere_is_refused_even_if_listed(location: str, tmp_path: Pat
     (tmp_path / "in").mkdir()
     (tmp_path / "w.bin").write_bytes(STORED)
     card = replace(CARD, external_data={location: DIGEST, "w.bin": DIGEST})
-    with pytest.raises(ArtifactError, match="beside it|in another file"):
+    with pytest.raises(ArtifactError, match=r"beside it|in another file"):
         Predictor.load(place(tmp_path / "in", card, location))
 
 

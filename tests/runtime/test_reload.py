@@ -51,7 +51,10 @@ def test_a_good_file_is_served_from_now_on(tmp_path: Path) -> None:
     [
         (version(2)[:-1], "is damaged"),
         (b"", r"is empty \(0 bytes\)"),
-        (mlp_artifact(), r"has the inputs x float32 \(N, 6\), expected those that are being served"),
+        (
+            mlp_artifact(),
+            r"has the inputs x float32 \(N, 6\), expected those that are being served",
+        ),
         (identity("float64").artifact(), r"x float64 \(N, 3\), expected .*, x float32 \(N, 3\)"),
     ],
 )

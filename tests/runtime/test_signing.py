@@ -24,9 +24,7 @@ PEM = serialization.Encoding.PEM
 
 def write_private(key: Any, path: Path) -> Path:
     path.write_bytes(
-        key.private_bytes(
-            PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return path
 
@@ -79,7 +77,9 @@ def test_the_signature_is_the_one_that_the_format_describes(
     text = re.search(rb'\{"version": 12, "ed25519": "([0-9a-f]{128})"\}$', signed)
     assert text is not None
     entry = ow.text_map(14, {"edgeport.signature": text[0].decode()})
-    assert signed[: len(unsigned)] == unsigned.replace(digest[0], signed[digest.start() : digest.end()])
+    assert signed[: len(unsigned)] == unsigned.replace(
+        digest[0], signed[digest.start() : digest.end()]
+    )
     assert signed[len(unsigned) :] == entry
     message = b"edgeport signature 1\n12\n" + digest[0] + b"\n"
     key.public_key().verify(bytes.fromhex(text[1].decode()), message)
@@ -123,9 +123,7 @@ def test_an_old_version_is_refused(mlp_file: Path, key: Any, private: Path) -> N
     )
 
 
-def test_a_reload_asks_for_the_same_key_and_floor(
-    mlp_file: Path, key: Any, private: Path
-) -> None:
+def test_a_reload_asks_for_the_same_key_and_floor(mlp_file: Path, key: Any, private: Path) -> None:
     sign(mlp_file, private, version=3)
     with Predictor.load(mlp_file, public_key=public_pem(key), minimum_version=3) as predictor:
         sign(mlp_file, private, version=2)
@@ -184,7 +182,7 @@ def test_keys_of_another_kind_are_refused(mlp_file: Path, key: Any, tmp_path: Pa
     for nonsense in (b"short", "missing.pem", "-----BEGIN NONSENSE-----"):
         with pytest.raises(OptionError, match="the public key cannot be read"):
             Predictor.load(mlp_file, public_key=nonsense)
-    with pytest.raises(OptionError, match="the private key .* cannot be read"):
+    with pytest.raises(OptionError, match=r"the private key .* cannot be read"):
         sign(mlp_file, tmp_path / "missing.pem", 1)
 
 

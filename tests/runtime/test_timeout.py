@@ -22,7 +22,7 @@ FOREVER = 10**9  # turns
 def test_a_run_is_stopped_when_its_time_is_up() -> None:
     with Predictor.load(slow.looping()) as predictor:
         started = time.monotonic()
-        with pytest.raises(InferenceError, match="because its time was up.*allow more time"):
+        with pytest.raises(InferenceError, match=r"because its time was up.*allow more time"):
             predictor.predict(slow.x(), FOREVER, timeout=0.2)
         assert 0.2 <= time.monotonic() - started < 2
         assert (predictor.predict(slow.x(), 3, timeout=60) == 1).all()

@@ -171,27 +171,32 @@ class Session:
         options.log_severity_level = _FATAL_ONLY
         results: list[list[Array]] = []
         errors: list[Exception] = []
+        end = threading.Lock()  # a bare lock: Ctrl-C may strike between any two lines of an Event
+        end.acquire()
 
         def work() -> None:
             try:
                 results.append(self._run(outputs, feeds, options))
             except Exception as error:  # handed to the caller's thread
                 errors.append(error)
+            finally:
+                end.release()
 
         worker = threading.Thread(target=work, name="edgeport-run", daemon=True)
         started = time.monotonic()
-        worker.start()
         try:
-            while worker.is_alive():
-                now = time.monotonic()
-                if deadline is not None and now >= deadline:
+            worker.start()
+            # Not join(): interrupted, it takes a running thread for a finished one (Python 3.10
+            # to 3.12, bpo-45274). On Windows no wait can be interrupted, so each is short.
+            while not end.acquire(timeout=_wait_s(deadline)):
+                if deadline is not None and time.monotonic() >= deadline:
                     break
-                # On Windows no wait can be interrupted, so none is long.
-                worker.join(_LONGEST_WAIT_S if deadline is None else min(deadline - now, 1.0))
         finally:
-            if worker.is_alive():
+            if not (results or errors):
                 options.terminate = True  # the engine looks at it before each operator
-                worker.join()
+            while worker.ident is not None and not (results or errors):
+                end.acquire(timeout=_LONGEST_WAIT_S)
+        worker.join()
         if errors and not options.terminate:
             raise errors[0]
         if not results:
@@ -209,6 +214,12 @@ class Session:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
         self.is_lost = True
         self._running.clear()
+
+
+def _wait_s(deadline: float | None) -> float:
+    if deadline is None:
+        return _LONGEST_WAIT_S
+    return min(_LONGEST_WAIT_S, max(0.0, deadline - time.monotonic()))
 
 
 def _is_main_thread() -> bool:
