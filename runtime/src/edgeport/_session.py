@@ -96,14 +96,23 @@ class Session:
             if weights:
                 values = [onnxruntime.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
                 options.add_external_initializers(list(weights), values)
-            self._engine = onnxruntime.InferenceSession(model, options, providers=wanted)
+            # Without this, a failure is printed and tried again on the CPU.
+            self._engine = onnxruntime.InferenceSession(
+                model, options, providers=wanted, enable_fallback=0
+            )
             started = self._engine.get_providers()
         except Exception as cause:
             raise _translate_load_error(cause, path) from cause
         _refuse_fallback(wanted, started)
-        self.inputs = tuple(_port(node, path) for node in self._engine.get_inputs())
-        self.outputs = tuple(_port(node, path) for node in self._engine.get_outputs())
-        self.graph_name: str = self._engine.get_modelmeta().graph_name
+        try:
+            inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
+            described = [[(n.name, n.type, n.shape) for n in nodes] for nodes in (inputs, outputs)]
+            self.graph_name: str = self._engine.get_modelmeta().graph_name
+        except UnicodeDecodeError as cause:  # the engine itself takes any bytes for a name
+            raise _translate_load_error(cause, path) from cause
+        self.inputs, self.outputs = (
+            tuple(_port(*one, path) for one in ports) for ports in described
+        )
         self.is_lost = False
         # The engine's own Python layer checks names again and costs 2 us a run, a third of a small
         # network; below it is the same method. Where that is gone one day, this still works.
@@ -287,18 +296,18 @@ def engine_version() -> str:
     return str(onnxruntime.__version__)
 
 
-def _port(node: Any, path: str | None) -> Port:
+def _port(name: str, kind: str, shape: Sequence[Any], path: str | None) -> Port:
     place = "the artifact" if path is None else f"'{path}'"
-    dtype = _DTYPES.get(node.type)
+    dtype = _DTYPES.get(kind)
     if dtype is None:
         raise UnsupportedFormatError(
-            f"{place} has a tensor '{node.name}' of type {node.type}, "
+            f"{place} has a tensor '{name}' of type {kind}, "
             f"expected one of {', '.join(_DTYPES)}: export it with another type",
             path=path,
-            found=node.type,
+            found=kind,
             supported=", ".join(_DTYPES),
         )
-    return Port(node.name, np.dtype(dtype), tuple(node.shape))
+    return Port(name, np.dtype(dtype), tuple(shape))
 
 
 # How onnxruntime words a file that is newer than itself, by what is too new.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeport.card import ModelCard, TensorSpec, format_shape
+from edgeport.card import ModelCard, TensorSpec
 from edgeport.errors import InferenceError, InputError
 from edgeport.golden import Array
 from edgeport.inputs import Feed
@@ -85,20 +85,23 @@ class Batching:
         step = 1 if self.one_by_one else self.fixed or self._chunk(feed, samples)
         if step >= samples and self.fixed in (None, samples):
             return run(feed.arrays)
-        parts = []
+        # The answer is filled as the chunks come, which takes half the memory of joining them.
+        results: list[Array] = []
         for start in range(0, samples, step):
             taken = min(step, samples - start)
             size = self.fixed or taken
             outputs = run(self._take(feed, start, taken, size))
-            for spec, out in zip(self.card.outputs, outputs, strict=True):
-                if out.shape[:1] != (size,):
+            if not results:
+                results = [np.empty((samples, *out.shape[1:]), out.dtype) for out in outputs]
+            for spec, out, result in zip(self.card.outputs, outputs, results, strict=True):
+                if out.shape != (size, *result.shape[1:]):
                     raise InferenceError(
                         f"output '{spec.name}' has shape {out.shape} for {size} samples, expected "
-                        f"{format_shape(spec.shape)}: the card does not fit the graph, convert the "
-                        "model again"
+                        f"{(size, *result.shape[1:])}: the samples cannot be answered in one "
+                        "array, pass fewer at a time"
                     )
-            parts.append([out[:taken] for out in outputs])
-        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+                result[start : start + taken] = out[:taken]
+        return results
 
     def _chunk(self, feed: Feed, samples: int) -> int:
         """Return how many samples stay within the memory bound, at least one."""
