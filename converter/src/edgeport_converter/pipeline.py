@@ -27,6 +27,7 @@ from edgeport import (
     Requirements,
     TensorSpec,
 )
+from edgeport_converter import budget
 from edgeport_converter.errors import QuantizationError
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.targets import (
@@ -48,12 +49,6 @@ if TYPE_CHECKING:
     from edgeport_converter.verifying import Agreement, Parity
 
 RECIPES = ("auto", "static", "none")
-DEFAULT_MAX_DROP = 0.005
-
-# Bounds where there are no labels to measure the accuracy on.
-_MIN_TOP_1_AGREEMENT = 0.99
-_MIN_SIGNAL_TO_NOISE_DB = 20.0
-
 _CALIBRATION_BATCH = 16
 _EVALUATION_BATCH = 256
 
@@ -97,7 +92,7 @@ def convert(
     calibration: Any = None,
     evaluation: Any = None,
     quantize: str = "auto",
-    max_drop: float = DEFAULT_MAX_DROP,
+    max_drop: float = budget.DEFAULT_MAX_DROP,
     target: str = "any",
     labels: Sequence[str] | None = None,
     on_stage: Callable[[str], None] | None = None,
@@ -150,24 +145,26 @@ def convert(
         parity = _check_parity(compact_float, exported, calibration_data or evaluation_data)
 
     quantized: QuantizedGraph | None = None
-    inputs, graph = exported.inputs, compact_float
+    graph = compact_float
     if quantize != "none" and calibration_data is not None:  # _check_options asked for it
         with stages("calibrate"):
             ranges = _collect_ranges(float_graph, calibration_data)
-            inputs = tuple(replace(spec, value_range=ranges.get(spec.name)) for spec in inputs)
         with stages("quantize"):
             quantized = _quantize(float_graph, ranges, profile)
             graph = optimizing.compact(quantized.graph)
     with stages("measure"):
         agreement, accuracy = _measure(
-            exported, compact_float, graph if quantized else None,
-            calibration_data, evaluation_data, max_drop,
-        )  # fmt: skip
+            exported,
+            compact_float,
+            graph if quantized else None,
+            calibration_data,
+            evaluation_data,
+            max_drop,
+        )
     with stages("stamp"):
-        card = _make_card(
-            loaded, exported, inputs, graph, quantized, profile, labels,
-            accuracy, calibration_data,
-        )  # fmt: skip
+        card = _describe(
+            loaded, exported, float_graph, quantized, profile, labels, accuracy, calibration_data
+        )
         card, size = _stamp(graph, card, calibration_data or evaluation_data, destination)
     return ConversionReport(
         output=destination,
@@ -361,43 +358,14 @@ def _measure(
             )
             accuracy = Accuracy("accuracy", len(evaluation), keras, float32, artifact)
     if agreement is not None:
-        _check_budget(agreement, accuracy, max_drop)
+        budget.check_budget(agreement, accuracy, max_drop)
     return agreement, accuracy
 
 
-def _check_budget(agreement: Agreement, accuracy: Accuracy | None, max_drop: float) -> None:
-    way_out = "pass more calibration samples, a larger max_drop, or quantize='none'"
-    if accuracy is not None:
-        drop = accuracy.float32 - accuracy.artifact
-        if drop > max_drop:
-            raise QuantizationError(
-                f"int8 loses {drop:.4f} accuracy ({accuracy.float32:.4f} to "
-                f"{accuracy.artifact:.4f}), expected at most {max_drop}: {way_out}",
-                measured=drop,
-                allowed=max_drop,
-            )
-    elif agreement.top_1 is not None:
-        if agreement.top_1 < _MIN_TOP_1_AGREEMENT:
-            raise QuantizationError(
-                f"int8 changes the best class of {1 - agreement.top_1:.2%} of the samples, "
-                f"expected at most {1 - _MIN_TOP_1_AGREEMENT:.0%}: {way_out}",
-                measured=1 - agreement.top_1,
-                allowed=1 - _MIN_TOP_1_AGREEMENT,
-            )
-    elif agreement.signal_to_noise_db < _MIN_SIGNAL_TO_NOISE_DB:
-        raise QuantizationError(
-            f"int8 has a signal-to-noise ratio of {agreement.signal_to_noise_db:.1f} dB, "
-            f"expected at least {_MIN_SIGNAL_TO_NOISE_DB:g} dB: {way_out}",
-            measured=agreement.signal_to_noise_db,
-            allowed=_MIN_SIGNAL_TO_NOISE_DB,
-        )
-
-
-def _make_card(
+def _describe(
     loaded: LoadedModel,
     exported: ExportedModel,
-    inputs: tuple[TensorSpec, ...],
-    graph: onnx.ModelProto,
+    float_graph: onnx.ModelProto,
     quantized: QuantizedGraph | None,
     target: Target,
     labels: Sequence[str] | None,
@@ -405,22 +373,38 @@ def _make_card(
     calibration: Dataset | None,
 ) -> ModelCard:
     """Return the card but for what is measured on the finished graph."""
-    packages = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
+    from edgeport_converter.arithmetic import count_multiply_accumulates
+
+    quantization = None
+    if quantized is not None:
+        quantization = Quantization(
+            "static",
+            quantized.weights,
+            quantized.activations,
+            target.name,
+            quantized.float_layers,
+        )
+    inputs, source = exported.inputs, None
+    if calibration is not None:
+        inputs = tuple(replace(s, value_range=calibration.value_range(s.name)) for s in inputs)
+        source = Calibration(len(calibration), calibration.digest())
     return ModelCard(
         name=loaded.model.name,
         inputs=inputs,
         outputs=exported.outputs,
         labels=None if labels is None else tuple(labels),
-        quantization=None if quantized is None else Quantization(
-            "static", quantized.weights, quantized.activations, target.name,
-            quantized.float_layers,
-        ),
+        quantization=quantization,
         accuracy=accuracy,
-        calibration=None if calibration is None or quantized is None
-        else Calibration(len(calibration), calibration.digest()),
-        requires=Requirements(graph.ir_version, OPSET, ONNXRUNTIME_FLOOR),
-        provenance=loaded.source | {name: importlib.metadata.version(name) for name in packages},
-    )  # fmt: skip
+        calibration=source,
+        requires=Requirements(float_graph.ir_version, OPSET, ONNXRUNTIME_FLOOR),
+        multiply_accumulates=count_multiply_accumulates(float_graph),
+        provenance=loaded.source | _versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    packages = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def _stamp(
