@@ -11,18 +11,18 @@ MNIST ?=
 
 WORKSTATION := .venv/bin/python
 DEVICE := .venv-device/bin/python
-RUNTIME_TESTS := build/venv-runtime-tests/bin/python
 PIP := -m pip --disable-pip-version-check
 SOURCES := $(shell find runtime converter/src -type f -not -name '*.pyc' -not -path '*/.*') \
 	converter/pyproject.toml converter/README.md
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint readme assets clean help
+.PHONY: demo test operators lint readme assets clean help
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
-	@echo 'make test                     every test, the runtime in an environment of its own'
+	@echo 'make test                     every test, the runtime in each Python of this machine'
+	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
@@ -32,9 +32,13 @@ demo: build/.workstation build/.device
 	$(DEVICE) converter/demo/device.py build/demo
 	$(WORKSTATION) converter/demo/compare.py build/demo
 
-test: build/.workstation-tools build/.runtime-tests build/.device
-	$(RUNTIME_TESTS) -m pytest tests/runtime
+test: build/.workstation-tools build/.device
+	$(WORKSTATION) tests/runtime/in_every_python.py build
 	$(WORKSTATION) -m pytest tests/converter tests/integration
+
+# Of Debian's package libonnx-testdata; not part of the tests, which need no system package.
+operators: build/.device
+	$(DEVICE) tests/runtime/operator_cases.py
 
 lint: build/.workstation-tools
 	$(WORKSTATION) -m ruff check .
@@ -80,11 +84,4 @@ build/.device: build/.wheels constraints.txt
 	test -x $(DEVICE) || $(PYTHON) -m venv .venv-device
 	$(DEVICE) $(PIP) install -c constraints.txt build/wheels/edgeport-*.whl
 	$(DEVICE) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
-	@touch $@
-
-build/.runtime-tests: build/.wheels constraints.txt
-	test -x $(RUNTIME_TESTS) || $(PYTHON) -m venv build/venv-runtime-tests
-	$(RUNTIME_TESTS) $(PIP) install --upgrade 'pip>=25.1' -c constraints.txt --quiet
-	$(RUNTIME_TESTS) $(PIP) install -c constraints.txt --group test build/wheels/edgeport-*.whl
-	$(RUNTIME_TESTS) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
 	@touch $@

@@ -8,6 +8,8 @@ onnxruntime runs must give the same bits, or be refused by an EdgeportError. It 
 by kind and ends with 1 where an answer differs, a foreign exception comes out, or a process dies.
 """
 
+# ruff: noqa: T201 - a script that prints
+
 from __future__ import annotations
 
 import json
@@ -59,7 +61,7 @@ def read_tensor(data: bytes) -> Any:
     lists: dict[int, bytes] = {}
     for field, value in fields(data):
         if field == 1:
-            dims += [value] if isinstance(value, int) else [v for v in packed(value)]
+            dims += [value] if isinstance(value, int) else packed(value)
         elif field == 2:
             kind = value
         elif field == 6:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import Child
-from examples import mlp
+from examples import Child, mlp
 
 # The engine is C++: what it does with damaged bytes is tried where a crash would be seen.
 CODE = """

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Child
+from examples import Child
 
 REPOSITORY = Path(__file__).parents[2]
 RUNTIME = REPOSITORY / "runtime" / "src" / "edgeport"

@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slow
-from conftest import Child
-from examples import int8, mlp, mlp_artifact
+from examples import Child, int8, mlp, mlp_artifact
 
 from edgeport import ArtifactError, InferenceError, IntegrityError, Predictor
 

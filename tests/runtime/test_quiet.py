@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Child
+from examples import Child, mlp
 
 LIFE = """
 import os, sys, threading, time
@@ -78,8 +78,6 @@ def test_the_users_own_choice_about_telemetry_stands(child: Child) -> None:
 
 
 def test_warnings_go_to_logging(child: Child, tmp_path: Path) -> None:
-    from examples import mlp
-
     plain = tmp_path / "plain.onnx"
     plain.write_bytes(mlp().onnx)
     silent = child("import sys, edgeport; edgeport.Predictor.load(sys.argv[1])", plain)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import onnx_writer as ow
 import pytest
-from conftest import Child
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from examples import mlp, mlp_artifact
+from examples import Child, mlp, mlp_artifact
 
 from edgeport import ArtifactError, IntegrityError, OptionError, Predictor
 from edgeport.cli import main

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slow
-from conftest import Child
-from examples import mlp_artifact
+from examples import Child, mlp_artifact
 
 from edgeport import InferenceError, OptionError, Predictor
 

@@ -22,8 +22,6 @@ them, inputs are converted exactly or not at all, and the artifact proves itself
 with its golden samples when it is loaded.
 """
 
-import logging
-
 from edgeport.card import (
     Accuracy,
     Calibration,
@@ -69,6 +67,3 @@ __all__ = [
     "UnsupportedFormatError",
     "__version__",
 ]
-
-# Without a handler of its own, the library's warnings would reach a device's stderr.
-logging.getLogger("edgeport").addHandler(logging.NullHandler())

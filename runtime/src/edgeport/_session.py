@@ -261,6 +261,11 @@ def _check_providers(providers: Sequence[Provider] | None) -> list[Provider]:
     if providers is None:
         return ["CPUExecutionProvider"]
     available = onnxruntime.get_available_providers()
+    if not providers or isinstance(providers, str):
+        raise OptionError(
+            f"providers is {providers!r}, expected a list of one or more of "
+            f"{', '.join(available)}: leave it out for the CPU"
+        )
     for provider in providers:
         name = _provider_name(provider)
         if name not in available:
@@ -268,11 +273,6 @@ def _check_providers(providers: Sequence[Provider] | None) -> list[Provider]:
                 f"there is no execution provider {name!r} in this onnxruntime, expected one of "
                 f"{', '.join(available)}: install the onnxruntime package that has it"
             )
-    if not providers or isinstance(providers, str):
-        raise OptionError(
-            f"providers is {providers!r}, expected a list of one or more of "
-            f"{', '.join(available)}: leave it out for the CPU"
-        )
     return list(providers)
 
 

@@ -7,13 +7,12 @@ what fails raises, and nothing is left behind. ``predictor`` asks for models and
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,15 +23,13 @@ from edgeport.card import BATCH_AXIS, ModelCard, TensorSpec, format_shape
 from edgeport.errors import ArtifactError, OptionError, SelfTestError, UnsupportedFormatError
 from edgeport.golden import Array
 from edgeport.inputs import Feed, prepare
-
-logger = logging.getLogger("edgeport")
+from edgeport.values import RangeCounter
 
 Described = tuple["np.dtype[Any]", tuple["int | str | None", ...]]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What ``Predictor.load`` was asked for; a reload and another process ask for the same."""
 
     threads: int | None
@@ -59,7 +56,8 @@ class Model:
         version: the signed version, None where no key was asked for.
         output_names: in the card's order.
         ranged_inputs: the inputs whose calibrated ranges matter, since the model is quantized.
-        one_sample: shapes that ``Predictor`` may run at once, and whether they lack the batch axis.
+        one_sample: shapes that ``Predictor`` may run at once, and whether they lack the batch axis;
+            ``one_name``, ``one_dtype`` and ``one_range`` are the input's.
     """
 
     session: Session
@@ -81,16 +79,19 @@ class Model:
         # One sample of one numeric input to one output: so common, and often so fast, that it has a
         # way of its own. By shape, and whether the batch axis is to come and go.
         self.one_sample: dict[tuple[int | str, ...], bool] = {}
-        spec = inputs[0] if len(inputs) == len(self.card.outputs) == 1 else None
         if (
-            spec is not None
-            and spec.has_batch_axis
+            len(inputs) == len(self.card.outputs) == 1
+            and inputs[0].has_batch_axis
             and self.card.outputs[0].has_batch_axis
-            and spec.dtype.kind != "O"
+            and inputs[0].dtype.kind != "O"  # text is looked at item by item
             and self.batching.fixed in (None, 1)
             and not self.options.finite
         ):
+            (spec,) = inputs
             self.one_sample = {(1, *spec.shape[1:]): False, spec.shape[1:]: True}
+            self.one_name, self.one_dtype = spec.name, spec.dtype
+            limits = RangeCounter(self.ranged_inputs).limits
+            self.one_range = limits[0][1:] if limits else None
 
     def run(self, feed: Feed, deadline: float | None = None) -> list[Array]:
         """Return the outputs for a feed; raises as ``Batching.run`` and ``Session.run`` do."""
@@ -124,7 +125,7 @@ def load_model(source: Source, options: Options) -> Model:
         data, threads=threads, path=path, providers=options.providers, weights=weights
     )
     if card is None:
-        logger.warning("%s bears no card: nothing vouches for its answers", path or "the model")
+        _warn("%s bears no card: nothing vouches for its answers", path or "the model")
         card = _card_from_graph(session)
     else:
         _check_agreement(card, session, path)
@@ -141,6 +142,16 @@ def load_model(source: Source, options: Options) -> Model:
     )
     _self_test(model)
     return model
+
+
+def _warn(message: str, *details: object) -> None:
+    """Log a warning; without a handler of the program's own it must not reach stderr."""
+    import logging  # costs a cold start 3 ms, and most programs never get here
+
+    logger = logging.getLogger("edgeport")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    logger.warning(message, *details)
 
 
 def _check_options(options: Options) -> None:

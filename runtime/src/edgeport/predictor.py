@@ -6,7 +6,6 @@ file, ``inputs`` decides what may be fed, ``batching`` how it is grouped, ``_ses
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -126,14 +125,16 @@ class Predictor:
                 is_single = model.one_sample.get(x.shape)
                 if (
                     is_single is not None
-                    and x.dtype == model.card.inputs[0].dtype
+                    and x.dtype == model.one_dtype
                     and x.flags.aligned
                     and not model.session.is_lost
                 ):
-                    feeds = {model.card.inputs[0].name: x[np.newaxis] if is_single else x}
-                    if model.ranged_inputs:
-                        self._counter.watch(feeds)
-                    (answer,) = model.session.run(feeds, model.output_names)
+                    feeds = {model.one_name: x[None] if is_single else x}
+                    if model.one_range is not None:
+                        low, high = model.one_range
+                        if not low <= x.item(x.argmin()) or not x.item(x.argmax()) <= high:
+                            self._counter.watch(feeds)
+                    answer = model.session.run(feeds, model.output_names)[0]
                     return answer[0] if is_single else answer
         return self._predict(self._usable(), inputs, timeout, finite)
 
@@ -239,7 +240,7 @@ class Predictor:
         return Predictor(self._usable())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Predictor:
-        return copy.copy(self)
+        return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         model = self._usable()
