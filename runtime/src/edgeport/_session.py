@@ -132,6 +132,7 @@ class Session:
         feeds: Mapping[str, Array],
         outputs: Sequence[str] | None = None,
         deadline: float | None = None,
+        size: int | None = None,
     ) -> list[Array]:
         """Return the outputs, by default all of them in the graph's order.
 
@@ -139,13 +140,13 @@ class Session:
             feeds: a native, aligned array of the declared dtype and rank for every input.
             outputs: names of the outputs wanted, None for all.
             deadline: a time of ``time.monotonic`` after which the run is stopped.
+            size: how many elements are fed, for callers that know.
 
         Raises:
             InferenceError: the engine failed, or the deadline passed; the session stays usable.
         """
-        size = 0
-        for array in feeds.values():
-            size += array.size
+        if size is None:
+            size = sum(array.size for array in feeds.values())
         self._running.append(None)
         try:
             if deadline is None and (size <= self._quick_size or not _is_main_thread()):

@@ -125,7 +125,7 @@ class Predictor:
                 is_single = model.one_sample.get(x.shape)
                 if (
                     is_single is not None
-                    and x.dtype == model.one_dtype
+                    and x.dtype is model.one_dtype  # one object for each native number format
                     and x.flags.aligned
                     and not model.session.is_lost
                 ):
@@ -134,7 +134,7 @@ class Predictor:
                         low, high = model.one_range
                         if not low <= x.item(x.argmin()) or not x.item(x.argmax()) <= high:
                             self._counter.watch(feeds)
-                    answer = model.session.run(feeds, model.output_names)[0]
+                    answer = model.session.run(feeds, model.output_names, None, x.size)[0]
                     return answer[0] if is_single else answer
         return self._predict(self._usable(), inputs, timeout, finite)
 
