@@ -2,7 +2,7 @@
 #
 # .venv         the workstation: converter, runtime, TensorFlow, tools
 # .venv-device  the device: the runtime's wheel and what it needs, nothing else
-# build/        wheels, the demo's files, the environment of the runtime's tests
+# build/        wheels, the demo's files, an environment of the runtime's tests for each Python
 #
 # Each environment holds the marks of what was installed into it, so that one that was deleted or
 # left half made is made anew.
@@ -14,7 +14,6 @@ export MNIST ?=
 
 WORKSTATION := .venv/bin/python
 DEVICE := .venv-device/bin/python
-RUNTIME_TESTS := build/venv-runtime-tests/bin/python
 PIP := -m pip --disable-pip-version-check
 # Folders too: their time changes when a file is deleted.
 SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -path '*/.*') \
@@ -22,11 +21,12 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint readme assets clean
+.PHONY: help demo test operators lint readme assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
-	@echo 'make test                     every test, the runtime in an environment of its own'
+	@echo 'make test                     every test, the runtime in each Python of this machine'
+	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
@@ -37,9 +37,13 @@ demo: .venv/.workstation .venv-device/.runtime
 	$(DEVICE) converter/demo/device.py build/demo
 	$(WORKSTATION) converter/demo/compare.py build/demo
 
-test: .venv/.tools build/venv-runtime-tests/.runtime .venv-device/.runtime
-	$(RUNTIME_TESTS) -m pytest tests/runtime
+test: .venv/.tools .venv-device/.runtime
+	$(WORKSTATION) tests/runtime/in_every_python.py build
 	$(WORKSTATION) -m pytest tests/converter tests/integration
+
+# Of Debian's package libonnx-testdata; not part of the tests, which need no system package.
+operators: .venv-device/.runtime
+	$(DEVICE) tests/runtime/operator_cases.py
 
 lint: .venv/.tools
 	$(WORKSTATION) -m ruff check .
@@ -57,7 +61,7 @@ clean:
 	rm -rf .venv .venv-device build
 
 # pip older than 25.1 knows no dependency groups.
-.venv/.pip build/venv-runtime-tests/.pip .venv-device/.pip:
+.venv/.pip .venv-device/.pip:
 	@test -n '$(PYTHON)' || { echo 'edgeport needs Python 3.11, 3.12 or 3.13 and found none: install one, or name it with make PYTHON=/path/to/python' >&2; exit 1; }
 	@'$(PYTHON)' -c '$(SUPPORTED)' || { echo "'$(PYTHON)' is no Python 3.11, 3.12 or 3.13: name one with make PYTHON=/path/to/python" >&2; exit 1; }
 	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
@@ -85,9 +89,4 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 .venv-device/.runtime: .venv-device/.pip build/wheels/.built constraints.txt
 	$(DEVICE) $(PIP) install -c constraints.txt build/wheels/edgeport-*.whl
 	$(DEVICE) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
-	@touch $@
-
-build/venv-runtime-tests/.runtime: build/venv-runtime-tests/.pip build/wheels/.built constraints.txt
-	$(RUNTIME_TESTS) $(PIP) install -c constraints.txt --group test build/wheels/edgeport-*.whl
-	$(RUNTIME_TESTS) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
 	@touch $@

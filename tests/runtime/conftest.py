@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
-from examples import mlp_artifact
+from examples import Child, mlp_artifact
 
 from edgeport import Predictor
 
 # Machines differ in speed, and a model's first run takes longer than the next.
 hypothesis.settings.register_profile("edgeport", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("edgeport")
-
-Child = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from edgeport.golden import GoldenOutput, encode_array, encode_output
 from edgeport.integrity import seal
 
 Array = npt.NDArray[Any]
+Child = Callable[..., "subprocess.CompletedProcess[str]"]
+"""The fixture that runs code in a fresh interpreter with an empty home folder."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from examples import mlp, mlp_artifact, two_inputs
+from examples import identity, int8, mlp, mlp_artifact, sealed, spec, two_inputs
 
 import edgeport
+from edgeport import ModelCard
 from edgeport.cli import main
 
 X = np.linspace(-1, 1, 18, dtype="f4").reshape(3, 6)
@@ -83,10 +85,13 @@ def test_verify_of_a_damaged_file(mlp_file: Path, capsys: Capture) -> None:
 
 
 def test_predict_prints_the_formulas_answers(mlp_file: Path, data: Path, capsys: Capture) -> None:
-    answer = run(capsys, "predict", mlp_file, data)
-    np.testing.assert_allclose(answer["y"], mlp().formula(X), rtol=1e-5)
+    assert main(["predict", str(mlp_file), str(data), "--json"]) == 0
+    answers = [json.loads(line)["y"] for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_allclose(answers, mlp().formula(X), rtol=1e-5)
     assert main(["predict", str(mlp_file), str(data)]) == 0
-    assert capsys.readouterr().out.startswith("y float32 (3, 3)\n")
+    lines = capsys.readouterr().out.splitlines()
+    shown = [[float(text) for text in re.findall(r"[\d.]+", line)] for line in lines]
+    np.testing.assert_allclose(shown, mlp().formula(X), atol=1e-5)
 
 
 def test_predict_several_inputs_from_npz(tmp_path: Path, capsys: Capture) -> None:
@@ -94,15 +99,125 @@ def test_predict_several_inputs_from_npz(tmp_path: Path, capsys: Capture) -> Non
     artifact.write_bytes(two_inputs().artifact())
     np.savez(pair, right=np.ones((1, 2), "f4"), left=np.full((1, 2), 3, "f4"))
     assert run(capsys, "predict", artifact, pair) == {
-        "total": [[4.0, 4.0]], "difference": [[2.0, 2.0]]
+        "total": [4.0, 4.0], "difference": [2.0, 2.0]
     }  # fmt: skip
 
 
-def test_predict_writes_npz(mlp_file: Path, data: Path, tmp_path: Path, capsys: Capture) -> None:
-    out = tmp_path / "out.npz"
-    assert main(["predict", str(mlp_file), str(data), "-o", str(out)]) == 0
-    with np.load(out) as arrays:
-        np.testing.assert_allclose(arrays["y"], mlp().formula(X), rtol=1e-5)
+@pytest.mark.parametrize("ending", ["npy", "npz", "csv", "jsonl"])
+def test_every_format_is_read_and_written(
+    ending: str, mlp_file: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    source, out = tmp_path / f"x.{ending}", tmp_path / f"out.{ending}"
+    if ending == "npy":
+        np.save(source, X)
+    elif ending == "npz":
+        np.savez(source, x=X)
+    elif ending == "csv":
+        np.savetxt(source, X, delimiter=",", header="a,b,c,d,e,f", comments="", fmt="%.9g")
+    else:
+        source.write_text("".join(json.dumps(row.tolist()) + "\n\n" for row in X))
+    assert main(["predict", str(mlp_file), str(source), "-o", str(out)]) == 0
+    assert capsys.readouterr() == ("", "")
+    if ending == "npy":
+        y = np.load(out)
+    elif ending == "npz":
+        with np.load(out) as arrays:
+            y = arrays["y"]
+    elif ending == "csv":
+        assert out.read_text().startswith("y[0],y[1],y[2]\n")
+        y = np.loadtxt(out, delimiter=",", skiprows=1)
+    else:
+        y = np.array([json.loads(line)["y"] for line in out.read_text().splitlines()])
+    np.testing.assert_allclose(y, mlp().formula(X), rtol=1e-5)
+    # Nothing half-written stays behind.
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"mlp.onnx", source.name, out.name}
+
+
+def test_several_files_are_one_stream(mlp_file: Path, data: Path, capsys: Capture) -> None:
+    assert main(["predict", str(mlp_file), str(data), str(data), "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_json_lines_hold_several_inputs_by_name(tmp_path: Path, capsys: Capture) -> None:
+    artifact, lines = tmp_path / "two.onnx", tmp_path / "x.jsonl"
+    artifact.write_bytes(two_inputs().artifact())
+    lines.write_text('{"left": [1, 2], "right": [3, 4]}\n{"right": [1], "left": [5]}\n')
+    assert main(["predict", str(artifact), str(lines), "--json"]) == 0
+    totals = [json.loads(line)["total"] for line in capsys.readouterr().out.splitlines()]
+    assert totals == [[4, 6], [6]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.csv", "1,2,3,4,5,6\n1,2,x,4,5,6\n", "line 2: could not convert"),
+        ("x.csv", "1,2\n", "sample 0 of the stream cannot be used: input 'x' has shape (2,)"),
+        ("x.jsonl", "[1,2,3,4,5,6]\n[1,\n", "line 2 is no JSON"),
+        ("x.npy", "nonsense", "cannot be read as .npy"),
+        ("x.npz", "nonsense", "cannot be read as .npz"),
+        ("x.png", "nonsense", "is an image, the model takes x (N, 6)"),
+    ],
+)
+def test_bad_data_is_named(
+    name: str, content: str, words: str, mlp_file: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / name).write_text(content)
+    assert main(["predict", str(mlp_file), str(tmp_path / name)]) == edgeport.InputError.exit_code
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape", "axes"),
+    [
+        ("L", (4, 5, 1), ("H", "W", "C")),
+        ("RGB", (4, 5, 3), ("H", "W", "C")),
+        ("RGB", (3, 4, 5), ("C", "H", "W")),
+        ("L", (4, 5), ("H", "W")),
+    ],
+)
+def test_images_come_as_the_model_wants_them(
+    mode: str, shape: tuple[int, ...], axes: tuple[str, ...], tmp_path: Path, capsys: Capture
+) -> None:
+    from PIL import Image
+
+    artifact, image = tmp_path / "i.onnx", tmp_path / "i.png"
+    onnx = identity("uint8", ("N", *shape)).onnx
+    ports = [spec(name, "uint8", ("N", *shape), axes=("N", *axes)) for name in ("x", "y")]
+    artifact.write_bytes(sealed(onnx, ModelCard("image", (ports[0],), (ports[1],))))
+    count = {"L": 1, "RGB": 3}[mode]
+    pixels = np.arange(4 * 5 * count, dtype="u1").reshape(4, 5, count)
+    Image.fromarray(pixels[..., 0] if mode == "L" else pixels).save(image)
+    wanted = pixels if "C" in axes else pixels[..., 0]
+    if axes[0] == "C":
+        wanted = np.moveaxis(pixels, 2, 0)
+    assert run(capsys, "predict", artifact, image)["y"] == wanted.tolist()
+    Image.new("L", (9, 9)).save(image)
+    assert main(["predict", str(artifact), str(image)]) == edgeport.InputError.exit_code
+    assert "is 9 x 9 pixels (H x W), expected 4 x 5: resize it" in capsys.readouterr().err
+
+
+def test_values_out_of_range_are_told_on_stderr(tmp_path: Path, capsys: Capture) -> None:
+    artifact, data = tmp_path / "int8.onnx", tmp_path / "x.npy"
+    artifact.write_bytes(int8().artifact())
+    np.save(data, np.full((2, 6), 7.0))
+    assert main(["predict", str(artifact), str(data)]) == 0
+    assert capsys.readouterr().err == (
+        "edgeport: warning: 12 values of input 'x' lie outside the range that the model was "
+        "calibrated for: check their scale\n"
+    )
+
+
+def test_bench(mlp_file: Path, capsys: Capture) -> None:
+    short = ["bench", str(mlp_file), "--seconds", "0.02", "--batch-sizes", "1", "16"]
+    assert main(short) == 0
+    assert "one sample   p50 " in capsys.readouterr().out
+    figures = run(capsys, *short)
+    assert figures["threads"] == 1
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
+    assert figures["cold_start_ms"] > figures["load_ms"] > 0
+    assert list(figures["samples_per_second"]) == ["1", "16"]
+    assert figures["calls"] >= 20
 
 
 def test_predict_top_k(mlp_file: Path, data: Path, capsys: Capture) -> None:
@@ -117,7 +232,14 @@ def test_predict_top_k(mlp_file: Path, data: Path, capsys: Capture) -> None:
     [
         (["info", "missing.onnx"], 3, "there is no file 'missing.onnx'"),
         (["predict", "{model}", "missing.npy"], 7, "there is no file 'missing.npy'"),
-        (["predict", "{model}", "{model}"], 7, "cannot be read"),
+        (["predict", "{model}", "{model}"], 7, "ends in '.onnx', expected one of .npy"),
+        (["predict", "{model}", "{data}", "-o", "y.txt"], 2, "a name that ends in .npy"),
+        (["predict", "{model}", "{data}", "-o", "no/y.csv"], 2, "'no/y.csv' cannot be written"),
+        (["predict", "{model}", "{data}", "--top-k", "1", "-o", "y.npy"], 2, "choose one"),
+        (["predict", "{model}", "{data}", "--batch-size", "0"], 2, "batch_size is 0"),
+        (["bench", "{model}", "--batch-sizes", "0"], 2, "sizes of at least 1"),
+        (["bench", "{model}", "--threads", "0"], 2, "threads is 0"),
+        (["verify", "{model}", "--minimum-version", "1"], 2, "without public_key"),
         (["predict", "{model}", "{data}", "--top-k", "9"], 2, "top_k is 9"),
         (["convert", "model.keras", "-o", "out.onnx"], 2, "pip install edgeport-converter"),
     ],
@@ -146,7 +268,8 @@ def test_the_command_as_a_process(mlp_file: Path, data: Path) -> None:
     head = subprocess.run(
         [*command, "predict", mlp_file, data, "--json"], capture_output=True, text=True, check=True
     )
-    np.testing.assert_allclose(json.loads(head.stdout)["y"], mlp().formula(X), rtol=1e-5)
+    answers = [json.loads(line)["y"] for line in head.stdout.splitlines()]
+    np.testing.assert_allclose(answers, mlp().formula(X), rtol=1e-5)
 
 
 def test_a_reader_that_left_is_no_failure(mlp_file: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Child
+from examples import Child
 
 REPOSITORY = Path(__file__).parents[2]
 RUNTIME = REPOSITORY / "runtime" / "src" / "edgeport"
@@ -19,14 +19,25 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "errors": set(),
     "golden": {"numpy"},
     "card": {"numpy"},
-    "inputs": {"numpy"},
     "integrity": set(),
+    "signing": {"cryptography"},
+    "external": {"numpy"},
+    "inputs": {"numpy"},
+    "values": {"numpy"},
+    "batching": {"numpy"},
     "host": set(),
     "_session": {"numpy", "onnxruntime"},
+    "loading": {"numpy"},
+    "streaming": {"numpy"},
     "predictor": {"numpy"},
     "__init__": set(),
+    "datafiles": {"numpy", "PIL"},
+    "benching": {"numpy"},
     "cli": {"numpy"},
 }
+
+# The extras, each imported inside one function alone.
+EXTRAS = {"cryptography", "PIL"}
 
 # Foreign packages that a converter module may import at its top, where it may import any.
 CONVERTER_TABLE: dict[str, set[str]] = {
@@ -81,6 +92,14 @@ def test_only_one_module_knows_the_engine() -> None:
     assert knowing == {"_session"}
 
 
+@pytest.mark.parametrize("path", modules(RUNTIME), ids=lambda path: path.stem)
+def test_extras_are_imported_inside_a_function(path: Path) -> None:
+    top = ast.parse(path.read_text(encoding="utf-8")).body
+    for node in top:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            assert not EXTRAS & set(ast.unparse(node).replace(".", " ").split())
+
+
 @pytest.mark.parametrize("path", modules(CONVERTER), ids=lambda path: path.stem)
 def test_heavy_packages_stay_in_the_converters_marked_modules(path: Path) -> None:
     allowed = CONVERTER_TABLE.get(path.stem, set())
@@ -118,9 +137,18 @@ def test_the_runtime_declares_numpy_and_onnxruntime_alone() -> None:
     assert names == ["numpy", "onnxruntime"]
 
 
-def test_the_runtime_stays_small() -> None:
-    """Below 2,000 lines of code, which is what a cautious user can read in an evening."""
-    assert sum(_lines_of_code(path) for path in modules(RUNTIME)) < 2000
+def test_what_a_device_runs_stays_small(child: Child, mlp_file: Path) -> None:
+    """Below 2,000 lines of code from import to answer, so that a cautious user can read them."""
+    code = """
+import sys, edgeport
+edgeport.Predictor.load(sys.argv[1]).predict([0] * 6)
+print(*(name for name in sys.modules if name.startswith("edgeport.")))
+"""
+    loaded = child(code, mlp_file).stdout.split()
+    assert "edgeport.predictor" in loaded
+    assert "edgeport.cli" not in loaded
+    files = [RUNTIME / "__init__.py", *(RUNTIME / f"{name[9:]}.py" for name in loaded)]
+    assert sum(map(_lines_of_code, files)) < 2000
 
 
 def _lines_of_code(path: Path) -> int:

@@ -11,18 +11,22 @@ How it is built, in reading order:
     golden      samples with known answers that travel in the artifact
     card        the contract between a model and its users: names, shapes, evidence
     integrity   from a file to bytes that can be trusted: what a bad file is, the seal
+    signing     who made it: Ed25519 signatures, with the extra edgeport[sign]
+    external    weights in other files, only where the card lists them
     inputs      from whatever a caller has to arrays that the engine cannot misread
+    values      NaN, infinity, values beyond the calibrated range
+    batching    any number of samples, with an answer that does not depend on their grouping
     host        the CPUs that this process may use
     _session    the border to onnxruntime, the only module that imports it
-    predictor   Predictor: the parts above in running order
-    cli         the `edgeport` command
+    loading     the checks above in running order: from a file to a model
+    streaming   one answer a sample, reading while running
+    predictor   Predictor: load, predict, classify, stream, reload
+    cli         the `edgeport` command, with datafiles (what it reads) and benching
 
 The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
 them, inputs are converted exactly or not at all, and the artifact proves itself on the device
 with its golden samples when it is loaded.
 """
-
-import logging
 
 from edgeport.card import (
     Accuracy,
@@ -69,6 +73,3 @@ __all__ = [
     "UnsupportedFormatError",
     "__version__",
 ]
-
-# Without a handler of its own, the library's warnings would reach a device's stderr.
-logging.getLogger("edgeport").addHandler(logging.NullHandler())

@@ -111,6 +111,7 @@ class ModelCard:
         multiply_accumulates: per sample, or None where unknown.
         golden_samples: what the self-test runs.
         tolerance: largest absolute difference from a golden output, by output name.
+        external_data: digests of files beside the artifact that hold weights, by file name.
         provenance: versions of the tools that made the file, and the source's digest.
         sha256: the sealed digest of the file; None means that **nothing vouches for it**:
             the file bears no card, and all of the above comes from its graph.
@@ -128,6 +129,7 @@ class ModelCard:
     multiply_accumulates: int | None = None
     golden_samples: tuple[GoldenSample, ...] = field(default=(), repr=False, compare=False)
     tolerance: Mapping[str, float] = field(default_factory=dict)
+    external_data: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     sha256: str | None = None
 
@@ -155,6 +157,7 @@ class ModelCard:
             "requires": _record_to_dict(self.requires),
             "multiply_accumulates": self.multiply_accumulates,
             "tolerance": dict(self.tolerance),
+            "external_data": dict(self.external_data),
             "provenance": dict(self.provenance),
         }
 
@@ -242,6 +245,7 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         multiply_accumulates=None if macs is None else int(macs),
         golden_samples=tuple(_sample_from_dict(s) for s in data.get("golden_samples", ())),
         tolerance={str(name): float(value) for name, value in data.get("tolerance", {}).items()},
+        external_data={str(k): str(v) for k, v in data.get("external_data", {}).items()},
         provenance={str(key): str(value) for key, value in data.get("provenance", {}).items()},
         sha256=sha256,
     )

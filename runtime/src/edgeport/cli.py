@@ -1,4 +1,4 @@
-"""The `edgeport` command: info, verify, predict; further commands come by entry point.
+"""The `edgeport` command: info, verify, predict, bench, sign; others come by entry point.
 
 A command is a function that takes the sub-parsers and adds its own, with ``run`` set to a
 function from the parsed arguments to nothing. The converter registers `convert` so, under the
@@ -15,18 +15,21 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import edgeport
-from edgeport import host
+from edgeport import datafiles, host
 from edgeport._session import engine_version
 from edgeport.card import ModelCard, format_shape
-from edgeport.errors import EdgeportError, InputError, OptionError
+from edgeport.errors import EdgeportError, OptionError
+from edgeport.golden import Array
 from edgeport.predictor import Label, Predictor
+from edgeport.signing import sign
 
 COMMAND_GROUP = "edgeport.commands"
 
@@ -42,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"edgeport {edgeport.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_info, _add_verify, _add_predict, *_installed_commands()):
+    for add in (_add_info, _add_verify, _add_predict, _add_bench, _add_sign):
         add(commands)
+    for add_installed in _installed_commands():
+        add_installed(commands)
     for name in _CONVERTER_COMMANDS.keys() - commands.choices.keys():
         _add_missing(commands, name)
     try:
@@ -98,22 +103,66 @@ def _add_verify(commands: Any) -> None:
         "verify", help="check an artifact on this device: bytes, seal, engine, golden samples"
     )
     _add_artifact(parser)
+    parser.add_argument("--public-key", metavar="KEY.pem", help="who must have signed it")
+    parser.add_argument(
+        "--minimum-version", type=int, metavar="V", help="the lowest signed version to accept"
+    )
     parser.set_defaults(run=_verify)
 
 
 def _add_predict(commands: Any) -> None:
-    parser = commands.add_parser("predict", help="run an artifact on a .npy or .npz file")
+    parser = commands.add_parser("predict", help="run an artifact on data files")
     _add_artifact(parser)
     parser.add_argument(
-        "data", metavar="DATA", help=".npy for one input; .npz with one array for each input name"
+        "data",
+        metavar="DATA",
+        nargs="+",
+        help=f"{', '.join(datafiles.READABLE)}; several inputs by name in .npz or .jsonl",
     )
     parser.add_argument(
-        "-o", "--output", metavar="OUT.npz", help="write the outputs there instead of printing them"
+        "-o",
+        "--output",
+        metavar="OUT",
+        help=f"write the outputs there ({', '.join(datafiles.WRITABLE)}) instead of printing them",
     )
     parser.add_argument(
         "--top-k", type=int, metavar="K", help="print the K best classes of each sample"
     )
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples a run")
+    parser.add_argument("--threads", type=int, metavar="T", help="threads a run may use")
+    parser.add_argument(
+        "--finite", action="store_true", help="refuse NaN and infinity in inputs and outputs"
+    )
     parser.set_defaults(run=_predict)
+
+
+def _add_bench(commands: Any) -> None:
+    parser = commands.add_parser("bench", help="measure an artifact on this device")
+    _add_artifact(parser)
+    parser.add_argument("--threads", type=int, metavar="T", help="threads a run may use")
+    parser.add_argument(
+        "--batch-sizes", type=int, nargs="+", default=[1, 8, 64], metavar="N", help="1 8 64"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, metavar="S", help="how long for each size"
+    )
+    parser.set_defaults(run=_bench)
+
+
+def _add_sign(commands: Any) -> None:
+    parser = commands.add_parser("sign", help="sign an artifact, so that devices know its maker")
+    _add_artifact(parser)
+    parser.add_argument(
+        "--key", required=True, metavar="KEY.pem", help="a private key of Ed25519, in PEM form"
+    )
+    parser.add_argument(
+        "--version",
+        type=int,
+        required=True,
+        metavar="V",
+        help="a number that grows with each release; devices can refuse older ones",
+    )
+    parser.set_defaults(run=_sign)
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -177,12 +226,18 @@ def _print_card(card: ModelCard, facts: dict[str, Any]) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    with Predictor.load(options.artifact) as predictor:
+    with Predictor.load(
+        options.artifact,
+        public_key=options.public_key,
+        minimum_version=options.minimum_version,
+    ) as predictor:
         card = predictor.card
+        version = predictor.version
     checks = {
         "file": options.artifact,
         "seal": "matches" if card.is_vouched_for else "absent: nothing vouches for this file",
         "sha256": card.sha256,
+        "signature": "not asked for" if version is None else f"version {version}",
         "engine": f"onnxruntime {engine_version()} loads it",
         "golden_samples": len(card.golden_samples),
     }
@@ -190,62 +245,109 @@ def _verify(options: argparse.Namespace) -> None:
         print(json.dumps(checks, indent=2, ensure_ascii=False))
         return
     print(f"seal            {checks['seal']}")
+    print(f"signature       {checks['signature']}")
     print(f"engine          {checks['engine']}")
     print(f"golden samples  {len(card.golden_samples)} within tolerance")
 
 
 def _predict(options: argparse.Namespace) -> None:
-    with Predictor.load(options.artifact) as predictor:
-        data = _read_data(options.data)
-        if options.top_k is not None:
-            if options.output:
-                raise OptionError("--top-k prints classes and --output writes arrays: choose one")
-            _print_labels(predictor.classify(data, top_k=options.top_k), as_json=options.json)
-            return
-        answer = predictor.predict(data)
+    if options.top_k is not None and options.output:
+        raise OptionError("--top-k prints classes and --output writes arrays: choose one")
+    with Predictor.load(
+        options.artifact, threads=options.threads, finite=options.finite
+    ) as predictor:
         names = [spec.name for spec in predictor.card.outputs]
-    outputs = answer if isinstance(answer, dict) else {names[0]: answer}
-    if options.output:
-        _write_outputs(options.output, outputs)
-    elif options.json:
-        print(json.dumps({name: array.tolist() for name, array in outputs.items()}))
-    else:
-        for name, array in outputs.items():
-            print(f"{name} {array.dtype} {format_shape(array.shape)}")
-            print(np.array2string(array, threshold=200, precision=6, suppress_small=True))
+        samples = datafiles.read_samples(options.data, predictor.card)
+        items = _with_progress(samples.items, samples.total)
+        if options.top_k is not None:
+            for item in items:
+                values = item if isinstance(item, tuple) else (item,)
+                _print_labels(predictor.classify(*values, top_k=options.top_k), options.json)
+        else:
+            answers = (
+                answer if isinstance(answer, dict) else {names[0]: answer}
+                for answer in predictor.stream(items, batch_size=options.batch_size)
+            )
+            if options.output:
+                datafiles.write_outputs(options.output, answers, names)
+            else:
+                for answer in answers:
+                    _print_answer(answer, options.json)
+        outside = {name: count for name, count in predictor.out_of_range.items() if count}
+    for name, count in outside.items():
+        print(
+            f"edgeport: warning: {count} values of input '{name}' lie outside the range that the "
+            "model was calibrated for: check their scale",
+            file=sys.stderr,
+        )
 
 
-def _read_data(path: str) -> Any:
-    """Return the array of a .npy file, or the arrays of a .npz file by name."""
-    try:
-        data = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"there is no file '{path}': pass a .npy or .npz file") from None
-    except Exception as cause:
-        raise InputError(
-            f"'{path}' cannot be read as .npy or .npz ({cause}): save it with numpy.save"
-        ) from cause
-    if isinstance(data, np.ndarray):
-        return data
-    with data:
-        arrays = {name: data[name] for name in data.files}
-    # A file with one array needs no name: numpy itself calls it arr_0.
-    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+def _bench(options: argparse.Namespace) -> None:
+    from edgeport.benching import bench  # it alone needs subprocess
 
-
-def _write_outputs(path: str, outputs: dict[str, Any]) -> None:
-    if not path.endswith(".npz"):
-        raise OptionError(f"the output is '{path}', expected a name that ends in .npz: rename it")
-    try:
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, **outputs)
-    except OSError as cause:
+    wrong = [size for size in options.batch_sizes if size < 1]
+    if wrong or not options.seconds > 0:
         raise OptionError(
-            f"'{path}' cannot be written ({cause.strerror}): choose another place"
-        ) from cause
+            f"--batch-sizes {wrong or options.batch_sizes} and --seconds {options.seconds}, "
+            "expected sizes of at least 1 and a time above 0: pass others"
+        )
+    figures = bench(
+        options.artifact,
+        threads=options.threads,
+        batch_sizes=options.batch_sizes,
+        seconds=options.seconds,
+    )
+    if options.json:
+        print(json.dumps(figures, indent=2))
+        return
+    print(f"threads      {figures['threads']} of {figures['usable_cpus']} usable CPUs")
+    print(f"cold start   {figures['cold_start_ms']:.0f} ms, a fresh process to its first answer")
+    print(f"load         {figures['load_ms']:.1f} ms")
+    print(
+        f"one sample   p50 {figures['p50_ms'] * 1e3:.1f} us, p95 {figures['p95_ms'] * 1e3:.1f} us, "
+        f"p99 {figures['p99_ms'] * 1e3:.1f} us"
+    )
+    for size, rate in figures["samples_per_second"].items():
+        print(f"batch {size:<6} {rate:,.0f} samples a second")
+    if figures["memory_bytes"] is not None:
+        print(f"memory       {figures['memory_bytes'] / 2**20:.1f} MiB")
 
 
-def _print_labels(labels: list[Label] | list[list[Label]], *, as_json: bool) -> None:
+def _sign(options: argparse.Namespace) -> None:
+    digest = sign(options.artifact, options.key, options.version)
+    if options.json:
+        print(json.dumps({"file": options.artifact, "version": options.version, "sha256": digest}))
+    else:
+        print(f"signed version {options.version}, sha256 {digest}")
+
+
+def _with_progress(items: Iterator[Any], total: int | None) -> Iterator[Any]:
+    """Pass the items on; on a terminal, show how far the reading is, at most ten times a second."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    started = shown = time.monotonic()
+    for number, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - shown > 0.1 and now - started > 1:  # a short input needs no bar
+            shown = now
+            share = f" {number / total:4.0%}" if total else ""
+            print(f"\r{number:,} samples{share}", end="", file=sys.stderr, flush=True)
+    if shown != started:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _print_answer(answer: Mapping[str, Array], as_json: bool) -> None:
+    if as_json:
+        print(datafiles.as_json(answer))
+        return
+    for name, array in answer.items():
+        values = np.array2string(array, threshold=200, precision=6, suppress_small=True)
+        print(f"{name} {' '.join(values.split())}")
+
+
+def _print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None:
     rows: list[Any] = [labels] if labels and isinstance(labels[0], Label) else list(labels)
     for row in rows:
         if as_json:

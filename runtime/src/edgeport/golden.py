@@ -12,7 +12,7 @@ An array is written in one of two ways, whichever is the more compact:
 
 from __future__ import annotations
 
-import base64
+import binascii
 import math
 import zlib
 from collections.abc import Mapping
@@ -95,7 +95,7 @@ def ramp(
 def encode_array(array: Array) -> dict[str, Any]:
     """Return the JSON form of a numeric or boolean array, bytes deflated."""
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    packed = base64.b64encode(zlib.compress(little.tobytes(), 9)).decode("ascii")
+    packed = binascii.b2a_base64(zlib.compress(little.tobytes(), 9), newline=False).decode()
     return {"dtype": array.dtype.name, "shape": list(array.shape), "zlib": packed}
 
 
@@ -136,7 +136,7 @@ def decode_array(encoded: Mapping[str, Any]) -> Array:
         return ramp(shape, dtype, low, high, start)
     size = math.prod(shape) * dtype.itemsize
     # The length is bounded by the shape, so a crafted stream cannot fill the memory.
-    data = zlib.decompressobj().decompress(base64.b64decode(encoded["zlib"]), size + 1)
+    data = zlib.decompressobj().decompress(binascii.a2b_base64(encoded["zlib"]), size + 1)
     if len(data) != size:
         raise ValueError(f"a golden array of shape {shape} holds {len(data)} of {size} bytes")
     return np.frombuffer(data, dtype=dtype.newbyteorder("<")).astype(dtype).reshape(shape)

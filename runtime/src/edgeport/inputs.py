@@ -8,7 +8,6 @@ knows the engine.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import sys
@@ -138,6 +137,8 @@ def _by_name(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Mapping[st
         named: Mapping[str, Any] = values[0]
         for name in named:
             if name not in names:
+                import difflib  # costs a cold start 2 ms
+
                 near = difflib.get_close_matches(str(name), names, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else "use the names of the card"
                 raise InputError(

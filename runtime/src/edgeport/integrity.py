@@ -24,7 +24,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeport.errors import ArtifactError, IntegrityError
+from edgeport.errors import ArtifactError, IntegrityError, OptionError
 
 _SHA256_KEY = b"edgeport.sha256"
 _CARD_KEY = b"edgeport.card"
@@ -115,11 +115,45 @@ def seal(model: bytes, card_json: str) -> bytes:
     """
     if not b"\x00" <= model[1:2] < b"\x80" or model[:1] != _IR_VERSION_TAG or _SHA256_KEY in model:
         raise ValueError("seal() takes an unsealed ONNX model that starts with its ir_version")
-    card = _metadata_entry(_CARD_KEY, card_json.encode("utf-8"))
-    head = model[:2] + _SEAL_HEAD
-    rest = card + model[2:]
-    digest = hashlib.sha256(head + _NO_DIGEST + rest).hexdigest()
-    return head + digest.encode("ascii") + rest
+    card = metadata_entry(_CARD_KEY, card_json.encode("utf-8"))
+    return seal_again(model[:2] + _SEAL_HEAD, card + model[2:])
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Replace the file in one step, or leave it as it was.
+
+    Raises:
+        OptionError: the file or its folder cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as cause:
+        raise OptionError(
+            f"'{path}' cannot be written ({cause.strerror or cause}): choose another place, or "
+            "check the disk"
+        ) from cause
+
+
+def split_at_digest(data: bytes) -> tuple[memoryview, memoryview]:
+    """Return what stands before and after the digest of a sealed file."""
+    start = 2 + len(_SEAL_HEAD)
+    view = memoryview(data)
+    return view[:start], view[start + _DIGEST_SIZE :]
+
+
+def seal_again(before: bytes, after: bytes) -> bytes:
+    """Return the artifact of these two parts with the digest that they have now."""
+    digest = hashlib.sha256(before + _NO_DIGEST + after).hexdigest()
+    return before + digest.encode("ascii") + after
 
 
 def _refuse_other_files(data: bytes, place: str, path: str | None) -> None:
@@ -176,7 +210,8 @@ def _starts_like(data: bytes, head: bytes) -> bool:
     return 2 < len(data) < len(head) and head.startswith(data)
 
 
-def _metadata_entry(key: bytes, value: bytes) -> bytes:
+def metadata_entry(key: bytes, value: bytes) -> bytes:
+    """Return one entry of ModelProto.metadata_props, serialized."""
     body = _KEY_TAG + _varint(len(key)) + key + _VALUE_TAG + _varint(len(value)) + value
     return _METADATA_TAG + _varint(len(body)) + body
 
@@ -216,4 +251,4 @@ def _read_card(data: bytes, start: int, place: str, path: str | None) -> bytes:
     return data[at : at + size]
 
 
-_SEAL_HEAD = _metadata_entry(_SHA256_KEY, _NO_DIGEST)[:-_DIGEST_SIZE]
+_SEAL_HEAD = metadata_entry(_SHA256_KEY, _NO_DIGEST)[:-_DIGEST_SIZE]

@@ -1,27 +1,26 @@
 """Predictor: an artifact, loaded and checked, ready to answer.
 
-It puts the parts in order and holds no detail of them: ``integrity`` reads and checks the bytes,
-``card`` says what they are, ``_session`` runs them, ``inputs`` decides what may be fed.
+It puts the parts in order and holds no detail of them: ``loading`` makes a checked model of a
+file, ``inputs`` decides what may be fed, ``batching`` how it is grouped, ``_session`` runs it.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgeport import host, integrity
-from edgeport._session import Port, Session
-from edgeport.card import BATCH_AXIS, ModelCard, TensorSpec, format_shape
-from edgeport.errors import InferenceError, OptionError, SelfTestError
-from edgeport.golden import Array, GoldenSample
+from edgeport._session import Provider
+from edgeport.batching import CHUNK_BYTES
+from edgeport.card import ModelCard, format_shape
+from edgeport.errors import ArtifactError, InferenceError, IntegrityError, OptionError
 from edgeport.inputs import Feed, prepare
-
-logger = logging.getLogger("edgeport")
+from edgeport.loading import Model, Options, Source, load_model
+from edgeport.signing import PublicKey
+from edgeport.values import RangeCounter, refuse_unfinite_inputs, refuse_unfinite_outputs
 
 
 class Label(NamedTuple):
@@ -34,28 +33,35 @@ class Label(NamedTuple):
 class Predictor:
     """A loaded artifact. Make one with :meth:`load`, use it as a context manager or close it.
 
-    ``predict`` and ``classify`` may be called from several threads at once.
+    ``predict`` and ``classify`` may be called from several threads at once, also while another
+    thread calls ``reload``: each call is answered by one model from beginning to end. A predictor
+    pickles and copies, and it works on both sides of a fork: where the engine does not survive the
+    way, the artifact is loaded and checked again on the other side.
 
     Attributes:
         card: what the artifact says of itself; of a file without a card, what its graph says.
-        path: the artifact's path, None where it came as bytes.
+        path: the artifact's path as it was given, None where it came as bytes.
         threads: how many threads one run may use.
+        version: the version that the artifact was signed as, None where no key was asked for.
     """
 
-    def __init__(self, session: Session, card: ModelCard, *, path: str | None, threads: int):
-        self._session: Session | None = session
-        self.card = card
-        self.path = path
-        self.threads = threads
-        self._only_input = card.inputs[0] if len(card.inputs) == 1 else None
-        self._output_names = [spec.name for spec in card.outputs]
+    _model: Model | None
+
+    def __init__(self, model: Model) -> None:
+        self._adopt(model)
+        self._counter = RangeCounter(model.ranged_inputs)
 
     @classmethod
     def load(
         cls,
-        source: str | os.PathLike[str] | bytes | bytearray | memoryview,
+        source: Source,
         *,
         threads: int | None = None,
+        finite: bool = False,
+        providers: Sequence[Provider] | None = None,
+        public_key: PublicKey | None = None,
+        minimum_version: int | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> Predictor:
         """Load an artifact after every check: bytes, seal, card, engine, golden samples.
 
@@ -64,62 +70,73 @@ class Predictor:
                 well; then ``card.is_vouched_for`` is False and a warning is logged.
             threads: how many threads one run may use; by default ``EDGEPORT_THREADS``, else what
                 the model's size and this device's CPUs suggest. One thread starts no pool.
+            finite: whether a NaN or an infinity in an input or output is an error.
+            providers: the engine's execution providers, best first; by default the CPU alone.
+            public_key: an Ed25519 public key that must have signed the artifact: a PEM file's
+                path, the text of one, or 32 bytes. Needs the extra ``edgeport[sign]``.
+            minimum_version: the lowest signed version to accept, against a roll-back.
+            chunk_bytes: most bytes of inputs and outputs in one run; larger batches are run in
+                parts, so that they do not need more memory.
 
         Raises:
             ArtifactError: missing, unreadable, not an ONNX file, or not loadable.
-            IntegrityError: the bytes were changed after the converter sealed them.
+            IntegrityError: the bytes were changed after the converter sealed them, or the
+                signature is missing, by another key, or of too low a version.
             UnsupportedFormatError: the file needs a newer edgeport or onnxruntime.
             SelfTestError: a golden sample came out differently on this device.
-            OptionError: ``threads`` is no positive whole number.
+            OptionError: an option cannot be met.
         """
-        data = integrity.read(source)
-        path = None
-        if not isinstance(source, (bytes, bytearray, memoryview)):
-            path = os.fsdecode(source)
-        sealed = integrity.check_seal(data, path)
-        card = None
-        if sealed is not None:
-            card = ModelCard.from_json(sealed.card_json, sha256=sealed.sha256, path=path)
-        count = host.choose_threads(threads, card.multiply_accumulates if card else None)
-        session = Session(data, threads=count, path=path)
-        if card is None:
-            logger.warning("%s bears no card: nothing vouches for its answers", path or "the model")
-            card = _card_from_graph(session)
-        predictor = cls(session, card, path=path, threads=count)
-        predictor._self_test()
-        return predictor
+        options = Options(threads, finite, providers, public_key, minimum_version, chunk_bytes)
+        return cls(load_model(source, options))
 
-    def predict(self, *inputs: Any) -> Any:
+    @property
+    def out_of_range(self) -> Mapping[str, int]:
+        """How many values lay outside the range that an int8 model was calibrated for, so far.
+
+        By input name; such values saturate, which no answer shows. Empty for a float model.
+        """
+        return self._counter.totals()
+
+    def predict(
+        self, *inputs: Any, timeout: float | None = None, finite: bool | None = None
+    ) -> Any:
         """Return the model's outputs for one sample or a batch.
 
         Args:
             inputs: one array for each input in declared order, or one dict by input name. A
                 sample may come without its batch axis; then the answer comes without it too.
+            timeout: after so many seconds the run is stopped at the next operator.
+            finite: as for :meth:`load`, for this call alone.
 
         Returns:
             The array of the only output, or a dict of arrays in the outputs' declared order.
 
         Raises:
             InputError: an input disagrees with the card; nothing was run.
-            InferenceError: the engine failed, or the predictor is closed.
+            InferenceError: the engine failed, the time is up, or the predictor is closed; after
+                the first two the predictor stays usable.
         """
-        spec = self._only_input
-        if spec is not None and len(inputs) == 1:
+        model = self._model
+        if len(inputs) == 1 and model is not None and timeout is None and not finite:
             x = inputs[0]
-            # The common case, one array that is right already, skips the general path.
-            if (
-                type(x) is np.ndarray
-                and x.dtype == spec.dtype
-                and x.dtype != object  # text is looked at item by item
-                and spec.shape[:1] == (BATCH_AXIS,)
-                and x.shape[1:] == spec.shape[1:]
-                and x.ndim == len(spec.shape)
-                and len(x) > 0
-                and x.flags.aligned
-            ):
-                return self._shape_answer(self._run({spec.name: x}), is_single=False)
-        feed = prepare(self.card.inputs, inputs)
-        return self._shape_answer(self._run_feed(feed), is_single=feed.is_single)
+            if type(x) is np.ndarray:
+                # One sample that is right already skips the general path, which costs some
+                # microseconds more than a small network.
+                is_single = model.one_sample.get(x.shape)
+                if (
+                    is_single is not None
+                    and x.dtype is model.one_dtype  # one object for each native number format
+                    and x.flags.aligned
+                    and not model.session.is_lost
+                ):
+                    feeds = {model.one_name: x[None] if is_single else x}
+                    if model.one_range is not None:
+                        low, high = model.one_range
+                        if not low <= x.item(x.argmin()) or not x.item(x.argmax()) <= high:
+                            self._counter.watch(feeds)
+                    answer = model.session.run(feeds, model.output_names, None, x.size)[0]
+                    return answer[0] if is_single else answer
+        return self._predict(self._usable(), inputs, timeout, finite)
 
     def classify(self, *inputs: Any, top_k: int = 1) -> list[Label] | list[list[Label]]:
         """Return the classes with the highest scores, best first.
@@ -138,13 +155,14 @@ class Predictor:
             OptionError: the model is no classifier, or ``top_k`` is out of range.
             InferenceError: as for :meth:`predict`, or a score is NaN.
         """
-        classes = self._class_names()
+        model = self._usable()
+        classes = _class_names(model.card)
         if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(classes):
             raise OptionError(
                 f"top_k is {top_k!r}, expected a whole number from 1 to {len(classes)}, "
                 "the number of classes: pass one of these"
             )
-        scores = np.asarray(self.predict(*inputs), dtype=np.float64)
+        scores = np.asarray(self._predict(model, inputs, None, None), dtype=np.float64)
         if scores.shape[-1] == 1:
             scores = np.concatenate([1.0 - scores, scores], axis=-1)
         if np.isnan(scores).any():
@@ -160,9 +178,51 @@ class Predictor:
         ]
         return rows[0] if scores.ndim == 1 else rows
 
+    def stream(self, samples: Iterable[Any], *, batch_size: int = 32) -> Iterator[Any]:
+        """Yield the answer to each sample in order, while the next ones are being read.
+
+        Args:
+            samples: an iterable of samples without batch axis, each in a form that ``predict``
+                takes: an array, a dict by input name, or a tuple in declared order. It is read
+                in the caller's thread, at most two batches ahead.
+            batch_size: how many samples are run at once.
+
+        Raises:
+            InputError: a sample disagrees with the card; the answers before it were yielded.
+            InferenceError: as for :meth:`predict`.
+            OptionError: ``batch_size`` is no positive whole number.
+        """
+        from edgeport.streaming import stream  # its thread pool costs a cold start 5 ms
+
+        return stream(self._usable, self._answer, samples, batch_size)
+
+    def reload(self, source: Source | None = None) -> None:
+        """Replace the model with that of another file, or of the same path read again.
+
+        Calls in flight end on the model that they began with; later ones use the new one.
+
+        Args:
+            source: the new artifact; by default the path of the present one.
+
+        Raises:
+            ArtifactError: the new file failed a check of :meth:`load`, or its inputs and outputs
+                are other ones; the present model goes on serving.
+            InferenceError: the predictor is closed.
+        """
+        old = self._usable()
+        new = load_model(old.source if source is None else source, old.options)
+        difference = _first_difference(old.card, new.card)
+        if difference:
+            place = "the new artifact" if new.path is None else f"'{new.path}'"
+            raise ArtifactError(
+                f"{place} has {difference}: load it as a predictor of its own", path=new.path
+            )
+        self._counter = RangeCounter(new.ranged_inputs)
+        self._adopt(new)
+
     def close(self) -> None:
         """Release the engine's memory and threads; calling it twice does no harm."""
-        self._session = None
+        self._model = None
 
     def __enter__(self) -> Predictor:
         return self
@@ -175,132 +235,126 @@ class Predictor:
     ) -> None:
         self.close()
 
+    def __copy__(self) -> Predictor:
+        """Return a predictor of its own on the same engine."""
+        return Predictor(self._usable())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Predictor:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        model = self._usable()
+        return _load_same, (model.source, model.options, model.digest)
+
     def __repr__(self) -> str:
-        state = "closed" if self._session is None else f"{self.threads} thread(s)"
+        state = "closed" if self._model is None else f"{self.threads} thread(s)"
         ins = ", ".join(f"{s.name} {s.dtype} {format_shape(s.shape)}" for s in self.card.inputs)
         outs = ", ".join(f"{s.name} {s.dtype} {format_shape(s.shape)}" for s in self.card.outputs)
         return f"<Predictor {self.card.name}: {ins} -> {outs}, {state}>"
 
-    def _run(self, arrays: Mapping[str, Array]) -> list[Array]:
-        session = self._session  # close() in another thread must not pull it away under the call
-        if session is None:
+    def _usable(self) -> Model:
+        """Return the present model, loaded again where a fork left its engine behind."""
+        model = self._model  # close() in another thread must not pull it away under the call
+        if model is None:
             raise InferenceError("this predictor is closed: load the artifact again")
-        return session.run(arrays, self._output_names)
+        if model.session.is_lost:
+            model = _load_model_again(model.source, model.options, model.digest)
+            self._adopt(model)
+        return model
 
-    def _run_feed(self, feed: Feed) -> list[Array]:
-        """Run what the engine cannot take as it is: no sample at all, or a fixed batch."""
-        if feed.samples is None:
-            return self._run(feed.arrays)
-        fixed = self._fixed_batch()
-        if feed.samples == 0:
-            # Some operators fail on an empty batch; one made-up sample gives shapes and dtypes.
-            return [out[:0] for out in self._run(_take(self.card.inputs, feed, 0, fixed or 1))]
-        if fixed is None or fixed == feed.samples:
-            return self._run(feed.arrays)
-        parts = [
-            self._run(_take(self.card.inputs, feed, start, fixed))
-            for start in range(0, feed.samples, fixed)
-        ]
-        return [np.concatenate(part)[: feed.samples] for part in zip(*parts, strict=True)]
+    def _adopt(self, model: Model) -> None:
+        self.card = model.card
+        self.path = model.path
+        self.threads = model.threads
+        self.version = model.version
+        self._model = model
 
-    def _fixed_batch(self) -> int | None:
-        """Return the number of samples that the graph insists on, None where it takes any."""
-        sizes = [spec.shape[0] for spec in self.card.inputs if spec.has_batch_axis]
-        return next((size for size in sizes if isinstance(size, int)), None)
+    def _predict(
+        self, model: Model, inputs: tuple[Any, ...], timeout: float | None, finite: bool | None
+    ) -> Any:
+        return self._answer(model, prepare(model.card.inputs, inputs), timeout, finite)
 
-    def _shape_answer(self, outputs: list[Array], *, is_single: bool) -> Any:
-        if is_single:
+    def _answer(
+        self, model: Model, feed: Feed, timeout: float | None = None, finite: bool | None = None
+    ) -> Any:
+        if finite is None:
+            finite = model.options.finite
+        if finite:
+            refuse_unfinite_inputs(feed.arrays, is_single=feed.is_single)
+        if model.ranged_inputs:
+            self._counter.watch(feed.arrays)
+        outputs = model.run(feed, None if timeout is None else _deadline(timeout))
+        if feed.is_single:
             outputs = [
                 out[0] if spec.has_batch_axis else out
-                for spec, out in zip(self.card.outputs, outputs, strict=True)
+                for spec, out in zip(model.card.outputs, outputs, strict=True)
             ]
+        if finite:
+            refuse_unfinite_outputs(model.output_names, outputs)
         if len(outputs) == 1:
             return outputs[0]
-        return dict(zip(self._output_names, outputs, strict=True))
-
-    def _class_names(self) -> tuple[str, ...]:
-        """Return one name a class; refuse a model whose output is no row of class scores."""
-        outputs = self.card.outputs
-        spec = outputs[0]
-        count = spec.shape[-1] if len(spec.shape) == 2 and spec.has_batch_axis else None
-        labels = self.card.labels
-        is_binary = count == 1 and spec.value_range == (0.0, 1.0)
-        if is_binary and (labels is None or len(labels) == 2):
-            return labels or ("0", "1")
-        if (
-            len(outputs) != 1
-            or spec.dtype.kind != "f"
-            or not isinstance(count, int)
-            or count < 2
-            or (labels is not None and len(labels) != count)
-        ):
-            listed = ", ".join(f"'{s.name}' {s.dtype} {format_shape(s.shape)}" for s in outputs)
-            raise OptionError(
-                f"classify needs one output of class scores with shape (N, classes), "
-                f"the model gives {listed}"
-                f"{'' if labels is None else f' for {len(labels)} labels'}: use predict"
-            )
-        return labels or tuple(str(index) for index in range(count))
-
-    def _self_test(self) -> None:
-        """Run the card's golden samples; refuse the device on which they come out differently."""
-        place = "the artifact" if self.path is None else f"'{self.path}'"
-        for number, sample in enumerate(self.card.golden_samples, start=1):
-            for spec, actual in zip(self.card.outputs, self._run_golden(sample), strict=True):
-                allowed = self.card.tolerance.get(spec.name, 0.0)
-                measured = sample.outputs[spec.name].difference(actual)
-                if not measured <= allowed:
-                    raise SelfTestError(
-                        f"{place} gives another answer on this device: golden sample {number}, "
-                        f"output '{spec.name}', is off by {measured:.3g}, expected at most "
-                        f"{allowed:.3g}: report the device's CPU and onnxruntime version, and "
-                        "convert for this target",
-                        path=self.path,
-                        measured=measured,
-                        allowed=allowed,
-                    )
-
-    def _run_golden(self, sample: GoldenSample) -> list[Array]:
-        return self._run_feed(prepare(self.card.inputs, (sample.inputs,)))
+        return dict(zip(model.output_names, outputs, strict=True))
 
 
-def _take(specs: tuple[TensorSpec, ...], feed: Feed, start: int, size: int) -> dict[str, Array]:
-    """Return ``size`` samples from ``start`` on, repeating the last one to fill up."""
-    arrays = dict(feed.arrays)
-    for spec in specs:
-        if spec.has_batch_axis:
-            part = arrays[spec.name][start : start + size]
-            if len(part) == 0:
-                part = np.zeros((size, *part.shape[1:]), part.dtype)
-            elif len(part) < size:
-                part = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-            arrays[spec.name] = part
-    return arrays
+def _load_same(source: Source, options: Options, digest: str) -> Predictor:
+    """Rebuild a predictor in another process."""
+    return Predictor(_load_model_again(source, options, digest))
 
 
-def _card_from_graph(session: Session) -> ModelCard:
-    """Return what a graph without a card says about itself."""
-    ports = session.inputs + session.outputs
-    first_axes = {port.shape[0] if port.shape else None for port in ports}
-    # A graph fixed to one sample has a 1 in front of everything; there it can only be the batch.
-    has_batch = first_axes == {1} or all(
-        port.shape and not isinstance(port.shape[0], int) for port in session.inputs
-    )
-    return ModelCard(
-        name=session.graph_name or "model",
-        inputs=tuple(_spec_from_port(port, has_batch) for port in session.inputs),
-        outputs=tuple(_spec_from_port(port, has_batch) for port in session.outputs),
-    )
+def _load_model_again(source: Source, options: Options, digest: str) -> Model:
+    model = load_model(source, options)
+    if model.digest != digest:
+        raise IntegrityError(
+            f"'{model.path}' is another file than when this predictor was made in its first "
+            "process: load it anew there, or hand the path over instead of the predictor",
+            path=model.path,
+        )
+    return model
 
 
-def _spec_from_port(port: Port, has_batch: bool) -> TensorSpec:
-    """Name the free axes: the graph's own names, else one of the tensor's own."""
-    shape = tuple(
-        size if isinstance(size, int) else size or f"{port.name}_{axis}"
-        for axis, size in enumerate(port.shape)
-    )
-    axes = tuple(f"axis {axis}" for axis in range(len(shape)))
-    if has_batch and shape and (shape[0] == 1 or isinstance(shape[0], str)):
-        axes = (BATCH_AXIS, *axes[1:])
-        shape = (shape[0] if shape[0] == 1 else BATCH_AXIS, *shape[1:])
-    return TensorSpec(port.name, port.dtype, shape, axes)
+def _deadline(timeout: float) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise OptionError(
+            f"timeout is {timeout!r}, expected seconds above 0: leave it out to wait for the answer"
+        )
+    return time.monotonic() + timeout
+
+
+def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
+    """Return what callers would notice: names, dtypes, shapes of inputs or outputs."""
+    for kind, before, after in (
+        ("inputs", old.inputs, new.inputs),
+        ("outputs", old.outputs, new.outputs),
+    ):
+        was, now = (
+            ", ".join(f"{s.name} {s.dtype} {format_shape(s.shape)}" for s in specs)
+            for specs in (before, after)
+        )
+        if was != now:
+            return f"the {kind} {now}, expected those that are being served, {was}"
+    return None
+
+
+def _class_names(card: ModelCard) -> tuple[str, ...]:
+    """Return one name a class; refuse a model whose output is no row of class scores."""
+    outputs = card.outputs
+    spec = outputs[0]
+    count = spec.shape[-1] if len(spec.shape) == 2 and spec.has_batch_axis else None
+    labels = card.labels
+    is_binary = count == 1 and spec.value_range == (0.0, 1.0)
+    if is_binary and (labels is None or len(labels) == 2):
+        return labels or ("0", "1")
+    if (
+        len(outputs) != 1
+        or spec.dtype.kind != "f"
+        or not isinstance(count, int)
+        or count < 2
+        or (labels is not None and len(labels) != count)
+    ):
+        listed = ", ".join(f"'{s.name}' {s.dtype} {format_shape(s.shape)}" for s in outputs)
+        raise OptionError(
+            f"classify needs one output of class scores with shape (N, classes), "
+            f"the model gives {listed}"
+            f"{'' if labels is None else f' for {len(labels)} labels'}: use predict"
+        )
+    return labels or tuple(str(index) for index in range(count))

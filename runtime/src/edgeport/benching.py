@@ -1,0 +1,125 @@
+"""How fast an artifact is on this device: figures for ``edgeport bench``.
+
+Latency is measured call by call with everything on that ``predict`` does; a cold start is a fresh
+process from its first line to its first answer.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeport import host
+from edgeport._session import engine_version
+from edgeport.card import TensorSpec
+from edgeport.golden import Array, ramp
+from edgeport.predictor import Predictor
+
+_FREE_AXIS_SIZE = 8
+_COLD_STARTS = 5
+_FEWEST_CALLS = 20
+
+_COLD_START = """
+import sys, time
+from edgeport import Predictor
+from edgeport.benching import example
+threads = int(sys.argv[2]) or None
+with Predictor.load(sys.argv[1], threads=threads) as predictor:
+    predictor.predict(example(predictor.card.inputs, 1))
+"""
+
+
+def bench(
+    path: str, *, threads: int | None, batch_sizes: Sequence[int], seconds: float
+) -> dict[str, Any]:
+    """Return the figures; times in milliseconds, one call after the other.
+
+    Args:
+        path: the artifact.
+        threads: as for ``Predictor.load``.
+        batch_sizes: the sizes to measure throughput at.
+        seconds: how long to measure each size.
+    """
+    before = resident_bytes()
+    started = time.perf_counter()
+    predictor = Predictor.load(path, threads=threads)
+    load_ms = (time.perf_counter() - started) * 1e3
+    with predictor:
+        inputs = predictor.card.inputs
+        single = _measure(predictor, example(inputs, 1), seconds)
+        throughput = {
+            str(size): size / (np.median(_measure(predictor, example(inputs, size), seconds)) / 1e3)
+            for size in batch_sizes
+        }
+        after = resident_bytes()
+        return {
+            "file": path,
+            "onnxruntime": engine_version(),
+            "threads": predictor.threads,
+            "usable_cpus": host.usable_cpus(),
+            "cold_start_ms": _cold_start_ms(path, threads),
+            "load_ms": load_ms,
+            "calls": len(single),
+            "p50_ms": float(np.percentile(single, 50)),
+            "p95_ms": float(np.percentile(single, 95)),
+            "p99_ms": float(np.percentile(single, 99)),
+            "samples_per_second": throughput,
+            "memory_bytes": None if before is None or after is None else after - before,
+        }
+
+
+def example(inputs: Sequence[TensorSpec], samples: int) -> dict[str, Array]:
+    """Return well-spread values for every input, within its range."""
+    arrays = {}
+    for number, spec in enumerate(inputs):
+        sizes = [size if isinstance(size, int) else _FREE_AXIS_SIZE for size in spec.shape]
+        if spec.has_batch_axis:
+            sizes[0] = samples
+        if spec.dtype.kind == "O":
+            arrays[spec.name] = np.full(sizes, "text", object)
+        else:
+            low, high = spec.value_range or (0.0, 1.0)
+            arrays[spec.name] = ramp(tuple(sizes), spec.dtype, low, high, number / 7)
+    return arrays
+
+
+def resident_bytes() -> int | None:
+    """Return the memory that this process holds, None where the system does not tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:  # noqa: PTH123 - a kernel file
+            for line in file:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _measure(predictor: Predictor, feed: dict[str, Array], seconds: float) -> list[float]:
+    """Return the milliseconds of each call, after a few to warm up."""
+    # One array is what most callers pass, and it has a shorter way than a dict.
+    value: Any = next(iter(feed.values())) if len(feed) == 1 else feed
+    for _ in range(3):
+        predictor.predict(value)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < _FEWEST_CALLS or time.perf_counter() < end:
+        started = time.perf_counter()
+        predictor.predict(value)
+        times.append((time.perf_counter() - started) * 1e3)
+    return times
+
+
+def _cold_start_ms(path: str, threads: int | None) -> float:
+    command = [sys.executable, "-c", _COLD_START, path, str(threads or 0)]
+    times = []
+    for _ in range(_COLD_STARTS):
+        started = time.perf_counter()
+        subprocess.run(command, check=True)  # noqa: S603 - this interpreter and this package
+        times.append((time.perf_counter() - started) * 1e3)
+    return float(np.median(times))

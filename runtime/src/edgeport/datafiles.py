@@ -1,0 +1,271 @@
+"""Data on disk for the command line: from files to samples, from answers to files.
+
+Here lives what ``edgeport predict`` reads (npy, npz, csv, json lines, images) and writes (npy,
+npz, csv, json lines). Nothing is scaled, resized or guessed: preprocessing is the graph's.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgeport.card import ModelCard, TensorSpec, format_shape
+from edgeport.errors import InputError, OptionError
+from edgeport.golden import Array
+from edgeport.inputs import accepted_shape
+from edgeport.integrity import write_atomically
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+READABLE = (".npy", ".npz", ".csv", ".jsonl", *IMAGES)
+WRITABLE = (".npy", ".npz", ".csv", ".jsonl")
+
+# Pillow's modes by number of channels.
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+class Samples(NamedTuple):
+    """Samples without batch axis, in a form that ``Predictor.stream`` takes.
+
+    Attributes:
+        items: read as they are asked for.
+        total: how many there are, None where only the end will tell.
+    """
+
+    items: Iterator[Any]
+    total: int | None
+
+
+def read_samples(paths: Sequence[str], card: ModelCard) -> Samples:
+    """Return the samples of the files, one file after the other.
+
+    Raises:
+        InputError: a file is missing, of another kind, or does not fit the model; in part only
+            when the samples are asked for.
+        OptionError: images were given and Pillow is not installed.
+    """
+    parts = [_read_file(path, card) for path in paths]
+    totals = [part.total for part in parts]
+    total = None if None in totals else sum(size for size in totals if size is not None)
+    return Samples((item for part in parts for item in part.items), total)
+
+
+def write_outputs(path: str, answers: Iterable[Mapping[str, Array]], names: Sequence[str]) -> int:
+    """Write one answer a row, in the format of the file's ending; return how many.
+
+    The file appears in one step when all is written.
+
+    Raises:
+        OptionError: the ending is unknown, the file cannot be written, or a format cannot hold
+            several outputs.
+    """
+    rows = list(answers)
+    ending = Path(path).suffix.lower()
+    if ending == ".jsonl":
+        text = "".join(as_json(row) + "\n" for row in rows)
+        write_atomically(path, text.encode("utf-8"))
+    elif ending == ".csv":
+        write_atomically(path, _as_csv(rows, names).encode("utf-8"))
+    elif ending in {".npy", ".npz"}:
+        stacked = {name: _stack([row[name] for row in rows], name) for name in names}
+        if ending == ".npy" and len(names) > 1:
+            raise OptionError(
+                f"'{path}' holds one array and the model has the outputs {', '.join(names)}: "
+                "choose a name that ends in .npz"
+            )
+        write_atomically(path, _as_numpy(stacked, single=ending == ".npy"))
+    else:
+        raise OptionError(
+            f"the output is '{path}', expected a name that ends in {', '.join(WRITABLE)}: rename it"
+        )
+    return len(rows)
+
+
+def _read_file(path: str, card: ModelCard) -> Samples:
+    if not Path(path).exists():
+        raise InputError(f"there is no file '{path}': pass a {', '.join(READABLE[:4])} or an image")
+    ending = Path(path).suffix.lower()
+    try:
+        if ending == ".npy":
+            return _rows(np.load(path, allow_pickle=False, mmap_mode="r"), card, path)
+        if ending == ".npz":
+            return _read_npz(path, card)
+        if ending == ".csv":
+            return Samples(_read_csv(path, card), None)
+        if ending == ".jsonl":
+            return Samples(_read_json_lines(path), None)
+        if ending in IMAGES:
+            return Samples(iter([_read_image(path, card)]), 1)
+    except (InputError, OptionError):
+        raise
+    except Exception as cause:
+        raise InputError(
+            f"'{path}' cannot be read as {ending} ({cause}): check the file, or save it again"
+        ) from cause
+    raise InputError(
+        f"'{path}' ends in '{ending}', expected one of {', '.join(READABLE)}: convert or rename it"
+    )
+
+
+def _read_npz(path: str, card: ModelCard) -> Samples:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    # A file with one array needs no name: numpy itself calls it arr_0.
+    if len(arrays) == 1 and len(card.inputs) == 1:
+        return _rows(next(iter(arrays.values())), card, path)
+    sizes = {
+        spec.name: len(arrays[spec.name])
+        for spec in card.inputs
+        if spec.name in arrays and _is_batch(arrays[spec.name], spec)
+    }
+    if not sizes:
+        return Samples(iter([arrays]), 1)
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"'{name}' {size}" for name, size in sizes.items())
+        raise InputError(f"'{path}' has different numbers of samples ({listed}): save as many each")
+    count = next(iter(sizes.values()))
+    return Samples(
+        (
+            {name: array[i] if name in sizes else array for name, array in arrays.items()}
+            for i in range(count)
+        ),
+        count,
+    )
+
+
+def _rows(array: Array, card: ModelCard, path: str) -> Samples:
+    if len(card.inputs) != 1:
+        names = ", ".join(f"'{spec.name}'" for spec in card.inputs)
+        raise InputError(
+            f"'{path}' is one array, the model's inputs are {names}: save them with "
+            "numpy.savez under these names"
+        )
+    if _is_batch(array, card.inputs[0]):
+        return Samples(iter(array), len(array))
+    return Samples(iter([array]), 1)
+
+
+def _is_batch(array: Array, spec: TensorSpec) -> bool:
+    return spec.has_batch_axis and array.ndim == len(spec.shape)
+
+
+def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
+    """Yield one sample a row: numbers, in the order of the sample's values; a header is skipped."""
+    if len(card.inputs) != 1:
+        raise InputError(
+            f"'{path}' holds one input, the model takes {len(card.inputs)}: "
+            "use .npz or .jsonl with the inputs' names"
+        )
+    spec = card.inputs[0]
+    shape = spec.shape[1:] if spec.has_batch_axis else spec.shape
+    fixed = tuple(size for size in shape if isinstance(size, int))
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        for number, row in enumerate(csv.reader(file), start=1):
+            if not row:
+                continue
+            try:
+                values = np.array([_number(text) for text in row])
+            except ValueError as cause:
+                if number == 1:
+                    continue
+                raise InputError(f"'{path}' line {number}: {cause}: repair the line") from cause
+            if len(fixed) == len(shape) and values.size == np.prod(fixed, dtype=int):
+                values = values.reshape(fixed)
+            yield values
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _read_json_lines(path: str) -> Iterator[Any]:
+    """Yield one sample a line: nested lists, or an object of them by input name."""
+    with Path(path).open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except ValueError as cause:
+                    raise InputError(
+                        f"'{path}' line {number} is no JSON ({cause}): repair the line"
+                    ) from cause
+
+
+def _read_image(path: str, card: ModelCard) -> Array:
+    """Return an image as the model's only input: its size, 8 bits a channel, upright."""
+    spec = card.inputs[0]
+    axes = spec.axes[1:] if spec.has_batch_axis else spec.axes
+    shape = accepted_shape(spec)[1:] if spec.has_batch_axis else spec.shape
+    sizes = dict(zip(axes, shape, strict=False))
+    if len(card.inputs) != 1 or not {"H", "W"} <= sizes.keys():
+        listed = ", ".join(f"{s.name} {format_shape(s.shape)}" for s in card.inputs)
+        raise InputError(f"'{path}' is an image, the model takes {listed}: use .npy or .npz")
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as cause:
+        raise OptionError(
+            "images need the package 'pillow', which is not installed: "
+            "pip install 'edgeport[images]'"
+        ) from cause
+    channels = sizes.get("C", 1)
+    mode = _MODES.get(channels) if isinstance(channels, int) else "RGB"
+    if mode is None:
+        raise InputError(f"'{path}' is an image, the model takes {channels} channels: use .npy")
+    with Image.open(path) as image:
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert(mode))
+    for axis, have in zip("HW", pixels.shape, strict=False):
+        if isinstance(sizes[axis], int) and sizes[axis] != have:
+            raise InputError(
+                f"'{path}' is {pixels.shape[0]} x {pixels.shape[1]} pixels (H x W), expected "
+                f"{sizes['H']} x {sizes['W']}: resize it as for the training"
+            )
+    if "C" not in axes:
+        return pixels
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    return pixels.transpose(["HWC".index(axis) for axis in axes if axis in "HWC"])
+
+
+def as_json(row: Mapping[str, Array]) -> str:
+    """Return one answer as a line of JSON; NaN and infinities by JavaScript's names."""
+    return json.dumps({name: array.tolist() for name, array in row.items()}, ensure_ascii=False)
+
+
+def _as_csv(rows: Sequence[Mapping[str, Array]], names: Sequence[str]) -> str:
+    """Return a table with one row a sample, and a header such as ``y[0],y[1]``."""
+    lines: list[str] = []
+    for row in rows:
+        cells = {
+            name + "".join(f"[{i}]" for i in index): str(value)
+            for name in names
+            for index, value in np.ndenumerate(row[name])
+        }
+        lines += [] if lines else [",".join(cells)]
+        lines.append(",".join(cells.values()))
+    return "".join(line + "\n" for line in lines)
+
+
+def _stack(arrays: Sequence[Array], name: str) -> Array:
+    if len({array.shape for array in arrays}) > 1:
+        raise OptionError(
+            f"output '{name}' has other shapes for other samples, which one array cannot hold: "
+            "choose a name that ends in .jsonl"
+        )
+    return np.stack(arrays) if arrays else np.empty(0)
+
+
+def _as_numpy(arrays: Mapping[str, Array], *, single: bool) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    if single:
+        np.save(buffer, next(iter(arrays.values())), allow_pickle=False)
+    else:
+        np.savez_compressed(buffer, **dict[str, Any](arrays))
+    return buffer.getvalue()

@@ -1,0 +1,211 @@
+"""Signatures: who made an artifact, beyond the seal that says it is whole.
+
+Ed25519, offline, with one public key. The library for it, ``cryptography``, is the extra
+``edgeport[sign]`` and is imported only when a signature is made or checked.
+
+The signature is one more metadata entry, the last thing in the file::
+
+    72 .. 0a 12 "edgeport.signature" 12 ..  {"version": 7, "ed25519": "128 hexadecimal digits"}
+
+It covers the version and the SHA-256 of the file as it was before: without this entry, and with
+the digest's place zeroed. The seal is renewed afterwards, so that it covers the signature too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgeport.errors import ArtifactError, IntegrityError, OptionError
+from edgeport.integrity import (
+    check_seal,
+    metadata_entry,
+    read,
+    seal_again,
+    split_at_digest,
+    write_atomically,
+)
+
+_KEY = b"edgeport.signature"
+_LONGEST = 512  # bytes of the entry: some 220, for any version number
+_CONTEXT = b"edgeport signature 1\n"
+
+PublicKey = str | os.PathLike[str] | bytes
+
+
+class Signature(NamedTuple):
+    """The last entry of a signed artifact."""
+
+    version: int
+    ed25519: bytes
+    unsigned_digest: str
+
+
+def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], version: int) -> str:
+    """Sign an artifact in place, or sign it anew; the file is replaced in one step.
+
+    Args:
+        source: the artifact.
+        private_key: a PEM file, as ``openssl genpkey -algorithm ed25519`` writes it.
+        version: a number that grows with each release, so that devices can refuse old ones.
+
+    Returns:
+        The artifact's new digest.
+
+    Raises:
+        ArtifactError: there is no sealed artifact at that path.
+        OptionError: the key or the version cannot be used, or the file cannot be written.
+    """
+    if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version < 2**63:
+        raise OptionError(
+            f"the version is {version!r}, expected a whole number from 0 on: count your releases"
+        )
+    path = os.fspath(source)
+    data = read(path)
+    if check_seal(data, path) is None:
+        raise ArtifactError(
+            f"'{path}' bears no card, expected an artifact of edgeport: convert the model first",
+            path=path,
+        )
+    before, after = split_at_digest(_without_signature(data))
+    digest = _unsigned_digest(before, after)
+    key = _load_private_key(private_key)
+    value = {"version": version, "ed25519": key.sign(_message(version, digest)).hex()}
+    entry = metadata_entry(_KEY, json.dumps(value).encode("ascii"))
+    signed = seal_again(bytes(before), bytes(after) + entry)
+    write_atomically(path, signed)
+    sealed = check_seal(signed, path)
+    return sealed.sha256 if sealed else ""
+
+
+def check(
+    data: bytes, public_key: PublicKey, minimum_version: int | None, path: str | None = None
+) -> int:
+    """Return the version that the artifact was signed as.
+
+    Args:
+        data: the bytes of an artifact whose seal was checked.
+        public_key: a PEM file's path, the text of one, or the key's 32 bytes.
+        minimum_version: the lowest version to accept, None for any.
+        path: the file's name for messages.
+
+    Raises:
+        IntegrityError: unsigned, signed with another key, or of too low a version.
+        OptionError: the key cannot be read, or the library for it is not installed.
+    """
+    place = "the artifact" if path is None else f"'{path}'"
+    key = _load_public_key(public_key)
+    signature = read_signature(data)
+    if signature is None:
+        raise IntegrityError(
+            f"{place} bears no signature, expected one by the key that was given: "
+            "sign it with 'edgeport sign'",
+            path=path,
+        )
+    try:
+        key.verify(signature.ed25519, _message(signature.version, signature.unsigned_digest))
+    except Exception as cause:
+        raise IntegrityError(
+            f"{place} was signed with another key than the one that was given, or changed since: "
+            "get it from its maker again",
+            path=path,
+        ) from cause
+    if minimum_version is not None and signature.version < minimum_version:
+        raise IntegrityError(
+            f"{place} is version {signature.version}, expected at least {minimum_version}: "
+            "install a newer release",
+            path=path,
+        )
+    return signature.version
+
+
+def read_signature(data: bytes) -> Signature | None:
+    """Return the last entry of a sealed file, None where it is no signature."""
+    entry = _signature_entry(data)
+    if entry is None:
+        return None
+    try:
+        value = json.loads(entry[entry.index(b"{") :])
+        version, ed25519 = int(value["version"]), bytes.fromhex(value["ed25519"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return Signature(version, ed25519, _unsigned_digest(*split_at_digest(_without_signature(data))))
+
+
+def _signature_entry(data: bytes) -> bytes | None:
+    """Return the entry's bytes where one ends the file, to the very byte."""
+    at = data.rfind(_KEY, max(0, len(data) - _LONGEST))
+    for start in range(max(0, at - 6), at):
+        value = data[data.find(b"{", at) :]
+        if at > 0 and data[start:] == metadata_entry(_KEY, value):
+            return data[start:]
+    return None
+
+
+def _without_signature(data: bytes) -> bytes:
+    entry = _signature_entry(data)
+    return data if entry is None else data[: len(data) - len(entry)]
+
+
+def _unsigned_digest(before: memoryview, after: memoryview) -> str:
+    digest = hashlib.sha256(before)
+    digest.update(b"0" * 64)
+    digest.update(after)
+    return digest.hexdigest()
+
+
+def _message(version: int, digest: str) -> bytes:
+    return _CONTEXT + f"{version}\n{digest}\n".encode("ascii")
+
+
+def _load_private_key(path: str | os.PathLike[str]) -> Any:
+    serialization, ed25519 = _import_library()
+    try:
+        key = serialization.load_pem_private_key(Path(path).read_bytes(), password=None)
+    except Exception as cause:
+        raise OptionError(
+            f"the private key '{os.fspath(path)}' cannot be read ({cause}), expected an Ed25519 "
+            "key in PEM form: make one with 'openssl genpkey -algorithm ed25519 -out private.pem'"
+        ) from cause
+    return _require_kind(key, ed25519.Ed25519PrivateKey)
+
+
+def _load_public_key(key: PublicKey) -> Any:
+    serialization, ed25519 = _import_library()
+    try:
+        if isinstance(key, bytes) and len(key) == 32:
+            return ed25519.Ed25519PublicKey.from_public_bytes(key)
+        text = key.encode() if isinstance(key, str) else key
+        if not isinstance(text, bytes) or not text.lstrip().startswith(b"-----BEGIN"):
+            text = Path(os.fsdecode(key)).read_bytes()
+        loaded = serialization.load_pem_public_key(text)
+    except Exception as cause:
+        raise OptionError(
+            f"the public key cannot be read ({cause}), expected an Ed25519 key as a PEM file, its "
+            "text or 32 bytes: make it with 'openssl pkey -in private.pem -pubout -out public.pem'"
+        ) from cause
+    return _require_kind(loaded, ed25519.Ed25519PublicKey)
+
+
+def _require_kind(key: Any, kind: type) -> Any:
+    if not isinstance(key, kind):
+        raise OptionError(
+            f"the key is a {type(key).__name__}, expected Ed25519: "
+            "make one with 'openssl genpkey -algorithm ed25519'"
+        )
+    return key
+
+
+def _import_library() -> tuple[Any, Any]:
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+    except ImportError as cause:
+        raise OptionError(
+            "signatures need the package 'cryptography', which is not installed: "
+            "pip install 'edgeport[sign]'"
+        ) from cause
+    return serialization, ed25519

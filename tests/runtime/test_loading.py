@@ -1,0 +1,109 @@
+"""Checks between card and engine: requirements, agreement with the graph, providers."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from examples import Child, identity, mlp, mlp_artifact, sealed, spec
+
+from edgeport import ArtifactError, OptionError, Predictor, Requirements, UnsupportedFormatError
+
+
+def test_a_card_that_needs_a_newer_engine_is_refused() -> None:
+    card = replace(mlp().card, requires=Requirements(8, 17, "99.1"))
+    with pytest.raises(UnsupportedFormatError) as caught:
+        Predictor.load(sealed(mlp().onnx, card))
+    assert str(caught.value) == (
+        f"the artifact needs onnxruntime 99.1 or newer, found {onnxruntime.__version__}: "
+        "update onnxruntime, or convert for this version"
+    )
+    for enough in ("1.19", onnxruntime.__version__):
+        fine = replace(mlp().card, requires=Requirements(8, 17, enough))
+        Predictor.load(sealed(mlp().onnx, fine)).close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"inputs": (spec("z", "float32", ("N", 6)),)}, "input 'x' is missing in the card"),
+        ({"inputs": (spec("x", "float64", ("N", 6)),)}, "input 'x' is float64 of shape"),
+        ({"inputs": (spec("x", "float32", ("N", 7)),)}, r"shape \(N, 7\) in the card and float32"),
+        ({"inputs": (spec("x", "float32", ("N", 2, 3)),)}, r"input 'x' is .* \(N, 2, 3\) in the"),
+        ({"outputs": (spec("y", "float32", ("N", 4)),)}, r"output 'y' is .* \(N, 4\) in the"),
+        ({"outputs": (spec("q", "float32", ("N", 3)),)}, "output 'q' is .* and missing in"),
+    ],
+)  # fmt: skip
+def test_a_card_for_another_graph_is_refused(changes: dict[str, Any], words: str) -> None:
+    card = replace(mlp().card, tolerance={}, **changes)
+    with pytest.raises(ArtifactError, match=f"has a card for another graph: .*{words}"):
+        Predictor.load(sealed(mlp().onnx, card))
+
+
+def test_a_card_may_fix_what_the_graph_leaves_free() -> None:
+    onnx = identity("float32", ("N", "T", 2)).onnx
+    ports = [spec(name, "float32", ("N", 5, 2)) for name in ("x", "y")]
+    card = replace(mlp().card, inputs=(ports[0],), outputs=(ports[1],), labels=None, tolerance={})
+    with Predictor.load(sealed(onnx, card)) as predictor:
+        assert predictor.predict(np.zeros((3, 5, 2))).shape == (3, 5, 2)
+
+
+def test_the_named_provider_is_used() -> None:
+    with Predictor.load(mlp_artifact(), providers=["CPUExecutionProvider"]) as predictor:
+        x = np.ones((2, 6))
+        np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+    with Predictor.load(mlp_artifact(), providers=[("CPUExecutionProvider", {})]) as predictor:
+        predictor.predict(np.ones(6))
+
+
+@pytest.mark.parametrize("providers", [["NoneExecutionProvider"], [("NoneExecutionProvider", {})]])
+def test_a_provider_that_is_not_there_is_refused(providers: Any) -> None:
+    available = ", ".join(onnxruntime.get_available_providers())
+    with pytest.raises(OptionError) as caught:
+        Predictor.load(mlp_artifact(), providers=providers)
+    assert str(caught.value) == (
+        "there is no execution provider 'NoneExecutionProvider' in this onnxruntime, expected one "
+        f"of {available}: install the onnxruntime package that has it"
+    )
+
+
+@pytest.mark.parametrize("providers", [[], "CPUExecutionProvider"])
+def test_providers_are_a_list(providers: Any) -> None:
+    with pytest.raises(OptionError, match="expected a list of one or more of"):
+        Predictor.load(mlp_artifact(), providers=providers)
+
+
+def test_a_provider_that_does_not_start_is_no_silent_fallback() -> None:
+    """Onnxruntime goes on with the CPU; only its list of providers in use tells."""
+    session = importlib.import_module("edgeport._session")
+    with pytest.raises(OptionError) as caught:
+        session._refuse_fallback(
+            [("CUDAExecutionProvider", {}), "CPUExecutionProvider"], ["CPUExecutionProvider"]
+        )
+    assert str(caught.value) == (
+        "the execution provider 'CUDAExecutionProvider' did not start, only CPUExecutionProvider "
+        "did: check its driver and libraries, or name the providers that this device has"
+    )
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, None])
+def test_an_impossible_chunk_is_refused(size: Any) -> None:
+    with pytest.raises(OptionError, match="chunk_bytes is"):
+        Predictor.load(mlp_artifact(), chunk_bytes=size)
+
+
+def test_it_runs_where_nothing_but_the_standard_offers_exist(child: Child, mlp_file: Any) -> None:
+    """What Linux alone has: affinity, fork, its hooks, the cgroup's files."""
+    code = """
+import os, sys
+for name in ("sched_getaffinity", "fork", "register_at_fork"):
+    delattr(os, name)
+import edgeport, edgeport.cli
+with edgeport.Predictor.load(sys.argv[1], threads=2) as predictor:
+    print(predictor.predict([0] * 6).shape)
+"""
+    assert child(code, mlp_file).stdout == "(3,)\n"

@@ -1,0 +1,114 @@
+"""Updates: a new file is served once it passed every check, else the old one goes on."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_writer as ow
+import pytest
+from examples import identity, mlp, mlp_artifact, sealed, spec
+
+from edgeport import ArtifactError, InferenceError, ModelCard, Predictor, Quantization
+
+
+def version(number: int) -> bytes:
+    """y = x + number, so that every answer tells which version gave it."""
+    content = ow.graph(
+        [ow.node("Add", ["x", "step"], ["y"])],
+        [("x", "float32", ["N", 3])],
+        [("y", "float32", ["N", 3])],
+        {"step": np.float32(number)},
+    )
+    ports = [spec(name, "float32", ("N", 3), value_range=(0, 1)) for name in ("x", "y")]
+    quantization = Quantization("static", "int8", "uint8", "any")
+    card = ModelCard(f"v{number}", (ports[0],), (ports[1],), quantization=quantization)
+    return sealed(ow.model(content), card)
+
+
+def test_a_good_file_is_served_from_now_on(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(version(1))
+    with Predictor.load(path) as predictor:
+        predictor.predict(np.full(3, 9))
+        assert predictor.out_of_range == {"x": 3}
+        path.write_bytes(version(2))
+        assert predictor.predict(np.zeros(3)).tolist() == [1, 1, 1]
+        predictor.reload()
+        assert predictor.predict(np.zeros(3)).tolist() == [2, 2, 2]
+        assert predictor.card.name == "v2"
+        assert predictor.out_of_range == {"x": 0}  # ranges are the model's own
+        predictor.reload(version(3))
+        assert predictor.predict(np.zeros(3)).tolist() == [3, 3, 3]
+        assert predictor.path is None
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        (version(2)[:-1], "is damaged"),
+        (b"", r"is empty \(0 bytes\)"),
+        (
+            mlp_artifact(),
+            r"has the inputs x float32 \(N, 6\), expected those that are being served",
+        ),
+        (identity("float64").artifact(), r"x float64 \(N, 3\), expected .*, x float32 \(N, 3\)"),
+    ],
+)
+def test_a_bad_file_leaves_the_old_one_serving(new: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "new.onnx"
+    path.write_bytes(new)
+    with Predictor.load(version(1)) as predictor:
+        with pytest.raises(ArtifactError, match=words):
+            predictor.reload(path)
+        assert predictor.predict(np.zeros(3)).tolist() == [1, 1, 1]
+        assert predictor.card.name == "v1"
+
+
+def test_new_labels_come_with_the_new_file() -> None:
+    card = replace(mlp().card, labels=("a", "b", "c"))
+    x = np.ones(6)
+    with Predictor.load(mlp_artifact()) as predictor:
+        (old,) = predictor.classify(x)
+        predictor.reload(sealed(mlp().onnx, card))
+        (new,) = predictor.classify(x)
+    assert ("cat", "dog", "owl").index(old.name) == ("a", "b", "c").index(new.name)  # type: ignore[union-attr]
+
+
+def test_a_closed_predictor_stays_closed() -> None:
+    predictor = Predictor.load(version(1))
+    predictor.close()
+    with pytest.raises(InferenceError, match="is closed"):
+        predictor.reload(version(2))
+
+
+def test_threads_in_the_middle_of_reloads_get_answers_of_one_version() -> None:
+    versions = [version(number) for number in range(4)]
+    failures: list[Any] = []
+    counts = [0] * 8
+    with Predictor.load(versions[0], chunk_bytes=240) as predictor:
+
+        def work(seed: int) -> None:
+            rng = np.random.default_rng(seed)
+            try:
+                for _ in range(2000):
+                    x = np.zeros((int(rng.integers(1, 40)), 3), "f4")
+                    y = predictor.predict(x)
+                    counts[seed] += 1
+                    if y.shape != x.shape or len(set(y.ravel().tolist())) != 1:
+                        failures.append(y)
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+        for thread in threads:
+            thread.start()
+        for number in range(200):
+            predictor.reload(versions[number % 4])
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert counts == [2000] * 8

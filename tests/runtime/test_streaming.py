@@ -1,0 +1,137 @@
+"""Streams: answers in order, in bounded memory, reading while running."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import slow
+from examples import identity, int8, mlp_artifact, two_inputs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeport import InferenceError, InputError, OptionError, Predictor
+
+
+@given(st.integers(0, 50), st.integers(1, 20))
+def test_a_stream_gives_what_predict_gives_in_order(samples: int, batch_size: int) -> None:
+    x = np.random.default_rng(samples).random((samples, 6)).astype("f4")
+    with Predictor.load(int8().artifact()) as predictor:
+        answers = list(predictor.stream(iter(x), batch_size=batch_size))
+        assert len(answers) == samples
+        for row, answer in zip(x, answers, strict=True):
+            assert answer.tobytes() == predictor.predict(row).tobytes()
+
+
+def test_samples_of_several_inputs_and_lengths() -> None:
+    lengths = [3, 3, 5, 5, 5, 1, 3]
+    with Predictor.load(two_inputs().artifact()) as predictor:
+        samples: list[Any] = []
+        for number, length in enumerate(lengths):
+            left, right = np.full(length, number, "f4"), np.ones(length, "f4")
+            samples.append((left, right) if number % 2 else {"left": left, "right": right})
+        answers = list(predictor.stream(samples, batch_size=4))
+    for number, (length, answer) in enumerate(zip(lengths, answers, strict=True)):
+        assert answer["total"].tolist() == [number + 1] * length
+        assert answer["difference"].tolist() == [number - 1] * length
+
+
+def test_reading_is_never_far_ahead_and_stays_in_the_callers_thread() -> None:
+    read: list[int] = []
+    readers = set()
+
+    def source() -> Iterator[Any]:
+        for number in range(1000):
+            read.append(number)
+            readers.add(threading.get_ident())
+            yield np.full(3, number, "f4")
+
+    with Predictor.load(identity().artifact()) as predictor:
+        for number, answer in enumerate(predictor.stream(source(), batch_size=8)):
+            assert answer.tolist() == [number] * 3
+            assert len(read) - number <= 3 * 8 + 1
+    assert readers == {threading.get_ident()}
+
+
+def test_reading_and_running_overlap() -> None:
+    with Predictor.load(slow.looping()) as predictor:
+        x = slow.x(1)[0]
+        turns = 1
+        while True:  # find a run of some 50 ms on this machine
+            started = time.monotonic()
+            predictor.predict(x, turns)
+            run_s = time.monotonic() - started
+            if run_s > 0.05:
+                break
+            turns *= 2
+
+        def source() -> Iterator[Any]:
+            for _ in range(8):
+                time.sleep(run_s)
+                yield x, turns
+
+        started = time.monotonic()
+        assert len(list(predictor.stream(source(), batch_size=1))) == 8
+        elapsed = time.monotonic() - started
+    assert elapsed < 8 * 2 * run_s * 0.9  # one after the other would take 16 run times
+
+
+def test_a_bad_sample_is_named_after_the_answers_before_it() -> None:
+    samples = [np.zeros(6), np.ones(6), np.ones(5), np.ones(6)]
+    with Predictor.load(mlp_artifact()) as predictor:
+        answers = predictor.stream(samples, batch_size=4)
+        assert next(answers).shape == (3,)
+        assert next(answers).shape == (3,)
+        with pytest.raises(InputError, match=r"sample 2 of the stream .*'x' has shape \(5,\)"):
+            next(answers)
+        with pytest.raises(InputError, match=r"sample 0 .*it is a batch of 2, expected one sample"):
+            list(predictor.stream([np.zeros((2, 6))]))
+
+
+def test_an_error_of_the_source_comes_through() -> None:
+    def source() -> Iterator[Any]:
+        yield np.zeros(6)
+        raise OSError("the camera is gone")
+
+    with Predictor.load(mlp_artifact()) as predictor, pytest.raises(OSError, match="camera"):
+        list(predictor.stream(source()))
+
+
+def test_a_stream_that_is_left_early_leaves_no_thread() -> None:
+    with Predictor.load(mlp_artifact()) as predictor:
+        answers = predictor.stream((np.zeros(6) for _ in range(10**9)), batch_size=2)
+        next(answers)
+        answers.close()  # type: ignore[attr-defined]
+    assert [t.name for t in threading.enumerate() if "edgeport" in t.name] == []
+
+
+def test_a_reload_shows_between_batches_only() -> None:
+    with Predictor.load(identity().artifact()) as predictor:
+
+        def source() -> Iterator[Any]:
+            for number in range(20):
+                if number == 10:
+                    predictor.reload(identity().artifact())
+                yield np.zeros(3)
+
+        assert len(list(predictor.stream(source(), batch_size=4))) == 20
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, True, 2.0, None])
+def test_an_impossible_batch_size_is_refused_at_once(batch_size: Any) -> None:
+    with (
+        Predictor.load(mlp_artifact()) as predictor,
+        pytest.raises(OptionError, match="batch_size is"),
+    ):
+        predictor.stream([], batch_size=batch_size)
+
+
+def test_a_closed_predictor_says_so_at_once() -> None:
+    predictor = Predictor.load(mlp_artifact())
+    predictor.close()
+    with pytest.raises(InferenceError, match="is closed"):
+        predictor.stream([])

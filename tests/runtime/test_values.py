@@ -1,0 +1,102 @@
+"""NaN, infinity and values beyond the calibrated range: refused on request, counted always."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from examples import identity, int8, mlp_artifact, sealed, spec, two_inputs
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgeport import InferenceError, InputError, ModelCard, Predictor, Quantization
+
+anything = st.floats(width=32)
+
+
+@given(hnp.arrays("float32", st.tuples(st.integers(0, 5), st.just(6)), elements=anything))
+def test_values_outside_the_calibrated_range_are_counted(x: Any) -> None:
+    with Predictor.load(int8().artifact()) as predictor:
+        assert predictor.out_of_range == {"x": 0}
+        predictor.predict(x)
+        expected = sum(not 0.0 <= value <= 1.0 for value in x.ravel().tolist())
+        assert predictor.out_of_range == {"x": expected}
+        for row in x:
+            predictor.predict(row)
+        assert predictor.out_of_range == {"x": 2 * expected}
+
+
+def test_a_float_model_has_no_range_to_leave() -> None:
+    with Predictor.load(mlp_artifact()) as predictor:
+        predictor.predict(np.full(6, 1e6))
+        assert predictor.out_of_range == {}
+
+
+def test_a_dtype_that_cannot_leave_the_range_is_not_looked_at() -> None:
+    card = ModelCard(
+        "bytes",
+        (spec("x", "uint8", ("N", 3), value_range=(0.0, 255.0)),),
+        (spec("y", "uint8", ("N", 3)),),
+        quantization=Quantization("static", "int8", "uint8", "any"),
+    )
+    with Predictor.load(sealed(identity("uint8").onnx, card)) as predictor:
+        predictor.predict([0, 255, 7])
+        assert predictor.out_of_range == {}
+
+
+def test_no_count_is_lost_between_threads() -> None:
+    with Predictor.load(int8().artifact()) as predictor:
+
+        def work() -> None:
+            for _ in range(500):
+                predictor.predict(np.full(6, 2, "f4"))
+
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert predictor.out_of_range == {"x": 6 * 500 * 6}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_finite_names_the_first_bad_value_of_an_input(bad: float) -> None:
+    x = np.zeros((3, 6), "f4")
+    x[1, 4] = x[2, 0] = bad
+    with Predictor.load(mlp_artifact(), finite=True) as strict:
+        for call in (strict.predict, lambda x: strict.predict({"x": x.tolist()})):
+            with pytest.raises(InputError) as caught:
+                call(x)
+            assert str(caught.value) == (
+                f"input 'x' is {bad} at [1, 4], expected finite numbers (finite=True): "
+                "repair or drop the sample"
+            )
+        with pytest.raises(InputError, match=rf"input 'x' is {bad} at \[4\], expected finite"):
+            strict.predict(x[1])
+        assert strict.predict(x[1], finite=False).shape == (3,)
+    with Predictor.load(mlp_artifact()) as lenient:
+        assert lenient.predict(x).shape == (3, 3)
+        with pytest.raises(InputError, match=r"at \[1, 4\]"):
+            lenient.predict(x, finite=True)
+
+
+def test_finite_names_the_first_bad_value_of_an_output() -> None:
+    big = np.array([[1, 2], [1, 3e38]], "f4")
+    with (
+        Predictor.load(two_inputs().artifact(), finite=True) as predictor,
+        pytest.raises(InferenceError, match=r"output 'total' is inf at \[1, 1\]"),
+    ):
+        predictor.predict(big, big)
+
+
+@given(hnp.arrays("float32", (2, 6), elements=anything))
+def test_finite_refuses_exactly_what_is_not_finite(x: Any) -> None:
+    with Predictor.load(int8().artifact(), finite=True) as predictor:
+        if np.isfinite(x).all():
+            predictor.predict(x)
+        else:
+            with pytest.raises(InputError, match="expected finite numbers"):
+                predictor.predict(x)
