@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,11 @@ import keras
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loaded import LoadedModel
+from edgeport_converter.structures import make_call
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-
-
-@dataclass(frozen=True, eq=False)
-class LoadedModel:
-    """A Keras model with a fixed graph of layers.
-
-    Attributes:
-        model: built, inputs and outputs known.
-        source: what it came from, for the card: file name and digest, or "memory".
-    """
-
-    model: Any
-    source: dict[str, str]
 
 
 def start_tensorflow() -> None:
@@ -69,7 +57,12 @@ def load(model: Any) -> LoadedModel:
             ".keras or .h5 file: pass one of these"
         )
     _require_graph(loaded)
-    return LoadedModel(loaded, source)
+    if isinstance(loaded, keras.Sequential):
+        outputs = loaded.outputs[0] if len(loaded.outputs) == 1 else loaded.outputs
+        ins, outs, call = make_call(loaded, loaded.inputs[0], outputs)
+    else:
+        ins, outs, call = make_call(loaded, loaded.input, loaded.output)
+    return LoadedModel(loaded.name, call, ins, outs, source, model=loaded)
 
 
 def _load_file(path: Path) -> Any:

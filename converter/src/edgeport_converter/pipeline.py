@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from edgeport_converter.calibrating import Ranges
     from edgeport_converter.datasets import Dataset
     from edgeport_converter.exporting import ExportedModel
-    from edgeport_converter.loading import LoadedModel
+    from edgeport_converter.loaded import LoadedModel
     from edgeport_converter.quantizing import QuantizedGraph
     from edgeport_converter.verifying import Agreement, Parity
 
@@ -271,7 +271,7 @@ def _export(loaded: LoadedModel) -> ExportedModel:
     with quiet_stderr():
         from edgeport_converter import exporting
 
-        return exporting.export(loaded.model, opset=OPSET, ir_version=IR_VERSION)
+        return exporting.export(loaded, opset=OPSET, ir_version=IR_VERSION)
 
 
 def _read_data(
@@ -407,7 +407,7 @@ def _make_card(
     """Return the card but for what is measured on the finished graph."""
     packages = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
     return ModelCard(
-        name=loaded.model.name,
+        name=loaded.name,
         inputs=inputs,
         outputs=exported.outputs,
         labels=None if labels is None else tuple(labels),

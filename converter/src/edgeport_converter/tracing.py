@@ -1,0 +1,133 @@
+"""From a function over named tensors to a frozen TensorFlow graph.
+
+The trace runs on the CPU, with Keras' recurrent layers and lookup tables leaving markers, and with
+random seeds standing still: at inference nothing may depend on them, and ``exporting`` makes sure
+of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tf2onnx import tf_loader
+
+from edgeport_converter import lookups, paraphrases, recurrent
+from edgeport_converter.loaded import LoadedModel
+from edgeport_converter.markers import Markers
+
+_OUTPUT_PREFIX = "edgeport_output"
+
+# Attributes that keep a nested function from being written out: XLA's (Keras compiles grouped
+# convolutions with it) and the user's.
+_CLOSING_ATTRIBUTES = ("_XlaMustCompile", "_noinline", "_implements", "api_implements")
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenGraph:
+    """A TensorFlow graph without variables.
+
+    Attributes:
+        graph_def: the graph.
+        inputs, outputs: tensor name in the graph -> the model's name.
+        markers: what the graph's markers stand for.
+    """
+
+    graph_def: Any
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    markers: Markers
+
+
+def trace(loaded: LoadedModel) -> FrozenGraph:
+    """Return the model's graph as it computes at inference."""
+    names = [info.name for info in loaded.outputs]
+
+    def call(*tensors: Any) -> list[Any]:
+        given = {info.name: tensor for info, tensor in zip(loaded.inputs, tensors, strict=True)}
+        results = loaded.call(given)
+        # An operation for each output, even where two of them, or an input, are one tensor.
+        return [
+            tf.identity(tf.convert_to_tensor(results[name]), name=f"{_OUTPUT_PREFIX}_{number}")
+            for number, name in enumerate(names)
+        ]
+
+    signature = [
+        tf.TensorSpec(info.shape, tf.as_dtype(info.dtype), name=f"edgeport_input_{number}")
+        for number, info in enumerate(loaded.inputs)
+    ]
+    markers = Markers()
+    # The CPU device keeps cuDNN's fused kernels, which ONNX has no word for, out of the trace.
+    with tf.device("/cpu:0"), _inference(markers):
+        concrete = tf.function(call, autograph=False).get_concrete_function(*signature)
+        graph_def, inputs, outputs = _freeze(concrete)
+    return FrozenGraph(
+        graph_def,
+        dict(zip(inputs, (info.name for info in loaded.inputs), strict=True)),
+        dict(zip(outputs, names, strict=True)),
+        markers,
+    )
+
+
+@contextmanager
+def _inference(markers: Markers) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(recurrent.substituted(markers))
+        stack.enter_context(lookups.substituted(markers))
+        stack.enter_context(paraphrases.substituted())
+        stack.enter_context(
+            patch.object(keras.random.SeedGenerator, "next", _constant_seed)
+        )  # fmt: skip
+        stack.enter_context(_plain_scopes())
+        yield
+
+
+def _constant_seed(self: Any, ordered: bool = True) -> Any:
+    """Return a seed without drawing it, which would be a side effect of the graph."""
+    return tf.constant([0, 0], dtype=self.state.dtype)
+
+
+@contextmanager
+def _plain_scopes() -> Iterator[None]:
+    """Let operations bear their layers' names without numbers.
+
+    Keras opens a layer's scope twice, so TensorFlow names it ``dense_1``, which may be another
+    layer's name. A scope whose name ends in a slash is entered as it is.
+    """
+    scope = keras.src.backend.tensorflow.core.name_scope
+
+    def initialize(self: Any, name: str, **options: Any) -> None:
+        super(scope, self).__init__(name, **options)
+        outer = tf.get_current_name_scope()
+        full = f"{outer}/{name}" if outer else name
+        self._tf_name_scope = tf.name_scope(f"{full}/")
+
+    with patch.object(scope, "__init__", initialize):
+        yield
+
+
+def _freeze(concrete: Any) -> tuple[Any, Sequence[str], Sequence[str]]:
+    """Return the graph with variables as constants, and its inputs' and outputs' tensor names."""
+    frozen = convert_variables_to_constants_v2(
+        concrete, lower_control_flow=False, aggressive_inlining=True
+    )
+    inputs = [tensor.name for tensor in frozen.inputs]
+    outputs = [tensor.name for tensor in frozen.outputs]
+    graph_def = frozen.graph.as_graph_def(add_shapes=True)
+    for node in graph_def.node:
+        node.device = ""
+        for attribute in _CLOSING_ATTRIBUTES:
+            node.attr.pop(attribute, None)
+    for function in graph_def.library.function:
+        for attribute in _CLOSING_ATTRIBUTES:
+            function.attr.pop(attribute, None)
+    with tf.Graph().as_default():
+        tf.import_graph_def(graph_def, name="")
+        graph_def = tf_loader.tf_optimize(inputs, outputs, graph_def)
+    return graph_def, inputs, outputs
