@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx
 import tensorflow as tf
+from onnx import helper
 from tf2onnx import optimizer, tfonnx
 
 from edgeport import ConversionError, TensorSpec
@@ -82,7 +83,7 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
     graph = _translate(frozen, loaded.model, opset)
     graph.ir_version = ir_version
     graph.graph.name = loaded.name
-    outputs = _describe_outputs(graph, loaded.outputs)
+    outputs = _describe_outputs(graph, _as_traced(loaded.outputs, frozen))
     _order(graph.graph.input, [spec.name for spec in inputs])
     _write_shapes(graph, (*inputs, *outputs))
     return ExportedModel(graph, inputs, outputs, _reference(loaded))
@@ -203,6 +204,7 @@ def _failed_nodes() -> Iterator[list[tuple[str, str]]]:
 
 def _require_onnx(graph: Any, model: Any, opset: int) -> None:
     """Refuse what tf2onnx passed over: nodes that are still TensorFlow's."""
+    graph.delete_unused_nodes(graph.outputs)  # some handlers leave the old node behind
     strangers = [
         (node.name, node.type)
         for inner in _graphs(graph)
@@ -252,15 +254,30 @@ def _describe_outputs(
 ) -> tuple[TensorSpec, ...]:
     """Put the graph's outputs into the declared order and describe them."""
     _order(graph.graph.output, [info.name for info in infos])
-    specs = _name_shapes(infos, is_output=True)
-    for spec, value in zip(specs, graph.graph.output, strict=True):
-        found = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-        if found != spec.dtype and found.kind not in "OU":
-            raise ConversionError(
-                f"the export gives output '{spec.name}' as {found}, expected {spec.dtype} as in "
-                "Keras: report this model"
-            )
-    return specs
+    # Some Keras layers declare another dtype than they give; parity is judged by what they give.
+    return tuple(
+        replace(spec, dtype=np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)))
+        for spec, value in zip(_name_shapes(infos, is_output=True), graph.graph.output, strict=True)
+    )
+
+
+def _as_traced(infos: Sequence[TensorInfo], frozen: FrozenGraph) -> list[TensorInfo]:
+    """Correct the declared shapes by the traced ones.
+
+    Some layers declare a size that they give while training only, such as RandomCrop.
+    """
+    result = []
+    for info in infos:
+        traced = frozen.output_shapes[info.name]
+        if traced is None:
+            result.append(info)
+        elif len(traced) != len(info.shape):
+            result.append(replace(info, shape=traced))
+        else:
+            sizes = zip(info.shape, traced, strict=True)
+            shape = tuple(said if given is None else given for said, given in sizes)
+            result.append(replace(info, shape=shape))
+    return result
 
 
 def _order(values: Any, names: list[str]) -> None:

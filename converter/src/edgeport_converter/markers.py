@@ -25,6 +25,7 @@ class Markers:
 
     def __init__(self) -> None:
         self._emitters: list[Emit] = []
+        self._shapes: list[list[tf.TensorShape]] = []
 
     def place(
         self,
@@ -43,12 +44,25 @@ class Markers:
         """
         token = f"{_PREFIX}{len(self._emitters)}"
         self._emitters.append(emit)
+        self._shapes.append([tf.TensorShape(shape) for _, shape in outputs])
         tensors = tf.raw_ops.PyFunc(
             input=list(inputs), token=token, Tout=[dtype for dtype, _ in outputs], name=name
         )
         for tensor, (_, shape) in zip(tensors, outputs, strict=True):
             tensor.set_shape(shape)
         return list(tensors)
+
+    def write_shapes(self, graph_def: Any) -> None:
+        """Write the markers' output shapes where importing looks for them; optimizing drops them.
+
+        TensorFlow cannot infer what comes out of a PyFunc.
+        """
+        for node in graph_def.node:
+            token = node.attr["token"].s.decode() if node.op == "PyFunc" else ""
+            if token.startswith(_PREFIX):
+                shapes = self._shapes[int(token.removeprefix(_PREFIX))]
+                del node.attr["_output_shapes"].list.shape[:]
+                node.attr["_output_shapes"].list.shape.extend(s.as_proto() for s in shapes)
 
     def emitter(self, token: str) -> Emit | None:
         """Return what a PyFunc's token stands for, None for a stranger's PyFunc."""

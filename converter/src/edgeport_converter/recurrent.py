@@ -284,13 +284,14 @@ def _run(
     all_steps, *finals = markers.place(inputs, outputs, emit, kind.op)
 
     outcomes = []
-    for index, is_back in enumerate(backwards):
-        final = [state[index] for state in finals]
+    for index, (is_back, steps_given) in enumerate(
+        zip(backwards, _unstack(all_steps, 1), strict=True)
+    ):
+        final = [_unstack(state, 0)[index] for state in finals]
+        y = tf.transpose(steps_given, [1, 0, 2])
         if not has_lengths:
-            y = tf.transpose(all_steps[:, index], [1, 0, 2])
             outcomes.append(_Outcome(y, final[0], final))
             continue
-        y = tf.transpose(all_steps[:, index], [1, 0, 2])
         # A masked step repeats the output before it, in the direction of the run.
         place = tf.where(mask, counts - 1, counts) if is_back else counts - 1
         known = (place >= 0) & (place < lengths[:, None])
@@ -304,6 +305,13 @@ def _run(
                  for before, after in zip(states[index], final, strict=True)]  # fmt: skip
         outcomes.append(_Outcome(y, y[:, 0] if is_back else y[:, -1], final))
     return outcomes
+
+
+def _unstack(tensor: Any, axis: int) -> list[Any]:
+    """Return the directions; a squeeze is all that one direction needs."""
+    if tensor.shape[axis] == 1:
+        return [tf.squeeze(tensor, [axis])]
+    return list(tf.unstack(tensor, axis=axis))
 
 
 def _gates_first(kernel: Any, kind: _Kind) -> Any:

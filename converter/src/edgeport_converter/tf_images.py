@@ -69,10 +69,10 @@ def _fixed_sizes(graph: Any, node: Any) -> list[tuple[int, int]] | None:
 
 
 def _scale(before: int, after: int) -> np.float32 | None:
-    """Return a factor that onnxruntime's float32 arithmetic turns into exactly ``after``."""
+    """Return a factor that gives ``after`` in float32, as onnxruntime multiplies, and in float64."""
     exact = np.float32(after / before)
     for factor in (exact, np.nextafter(exact, np.float32(np.inf))):
-        if int(np.float32(factor) * np.float32(before)) == after:
+        if int(factor * np.float32(before)) == int(float(factor) * before) == after:
             return factor
     return None
 
@@ -100,7 +100,7 @@ def _weights(node: Any, before: int, after: int, axis: int) -> np.ndarray[Any, A
     if axis == 1:
         images = images.transpose(0, 2, 1, 3)
     size = [after, 1] if axis == 0 else [1, after]
-    with tf.init_scope(), tf.device("/cpu:0"):
+    with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
         if node.type == "ScaleAndTranslate":
             scales, shifts = _constants(node)
             one = [1.0, 1.0]
@@ -120,7 +120,9 @@ def _weights(node: Any, before: int, after: int, axis: int) -> np.ndarray[Any, A
                 images=images, size=size, align_corners=bool(node.get_attr_value("align_corners")),
                 half_pixel_centers=bool(node.get_attr_value("half_pixel_centers")),
             )  # fmt: skip
-    return np.asarray(result).reshape(before, after).T.copy()
+        with tf.compat.v1.Session(graph=graph) as session:
+            answer: np.ndarray[Any, Any] = session.run(result)
+    return answer.reshape(before, after).T.copy()
 
 
 def _constants(node: Any) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from tf2onnx.onnx_opset import nn
 
 from edgeport_converter import lookups, tf_images, tf_signal
 from edgeport_converter.markers import Markers
-from edgeport_converter.tf_graphs import constant, node_for, replace
+from edgeport_converter.tf_graphs import constant, integers, node_for, replace
 
 Handler = Callable[[Any, Any], None]
 
@@ -80,12 +80,39 @@ def _bucketize(graph: Any, node: Any) -> None:
     source = node.input[0]
     if graph.get_dtype(source) != TensorProto.FLOAT:
         source = node_for(graph, node, "Cast", [source], {"to": TensorProto.FLOAT})
-    last = graph.make_const(utils.make_name(node.name), np.array([-1], np.int64)).output[0]
+    last = integers(graph, node, [-1])
     edges = graph.make_const(utils.make_name(node.name), boundaries).output[0]
     column = node_for(graph, node, "Unsqueeze", [source, last])
     reached = node_for(graph, node, "GreaterOrEqual", [column, edges])
     counted = node_for(graph, node, "Cast", [reached], {"to": TensorProto.INT32})
     replace(graph, node, "ReduceSum", [counted, last], {"keepdims": 0})
+
+
+def _bincount(graph: Any, node: Any) -> None:
+    """Count each value along the last axis; tf2onnx counts over all of them."""
+    dtype = graph.get_dtype(node.output[0])
+    size = graph.get_shape(node.output[0])
+    values = node_for(graph, node, "Cast", [node.input[0]], {"to": TensorProto.INT64})
+    last = integers(graph, node, [-1])
+    if size and size[-1] not in (-1, None):
+        bins = integers(graph, node, range(size[-1]))
+    else:
+        zero, one = (graph.make_const(utils.make_name(node.name), np.array(n, np.int64)).output[0]
+                     for n in (0, 1))  # fmt: skip
+        end = node_for(graph, node, "Cast", [node.input[1]], {"to": TensorProto.INT64})
+        bins = node_for(graph, node, "Range", [zero, end, one])
+    column = node_for(graph, node, "Unsqueeze", [values, last])
+    hits = node_for(graph, node, "Equal", [column, bins])
+    numbers = node_for(graph, node, "Cast", [hits], {"to": dtype})
+    weights = graph.get_shape(node.input[2])
+    if weights is None or 0 not in weights:
+        numbers = node_for(graph, node, "Mul", [
+            numbers, node_for(graph, node, "Unsqueeze", [node.input[2], last])])  # fmt: skip
+    axis = integers(graph, node, [-2])
+    if node.get_attr_value("binary_output"):
+        replace(graph, node, "ReduceMax", [numbers], {"axes": [-2], "keepdims": 0})
+    else:
+        replace(graph, node, "ReduceSum", [numbers, axis], {"keepdims": 0})
 
 
 def _equal(graph: Any, node: Any) -> None:
@@ -159,7 +186,10 @@ def _transposed_convolution(graph: Any, node: Any) -> None:
     }  # fmt: skip
     if any(extra):
         attributes["output_padding"] = extra
-    result = node_for(graph, node, "ConvTranspose", [source, weights], attributes)
+    # tf2onnx has moved a BiasAdd that follows into the node's inputs.
+    result = node_for(
+        graph, node, "ConvTranspose", [source, weights, *node.input[3:]], attributes
+    )  # fmt: skip
     if wanted is not None:
         graph.set_shape(result, [wanted[0], wanted[-1], *wanted[1:-1]])
     replace(graph, node, "Transpose", [result], {"perm": channels_last})
@@ -175,6 +205,7 @@ _HANDLERS: dict[str, Handler] = {
     "Expm1": _expm1,
     "Log1p": _log1p,
     "Bucketize": _bucketize,
+    "DenseBincount": _bincount,
     "Equal": _equal,
     "Conv2D": _convolution,
     "Conv3D": _convolution,

@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tf2onnx import tf_loader
@@ -23,6 +24,8 @@ from edgeport_converter.loaded import LoadedModel
 from edgeport_converter.markers import Markers
 
 _OUTPUT_PREFIX = "edgeport_output"
+
+_MAX_FOLDS = 8  # each takes away one level of nested branches
 
 # Attributes that keep a nested function from being written out: XLA's (Keras compiles grouped
 # convolutions with it) and the user's.
@@ -37,12 +40,14 @@ class FrozenGraph:
         graph_def: the graph.
         inputs, outputs: tensor name in the graph -> the model's name.
         markers: what the graph's markers stand for.
+        output_shapes: by the model's name, None for a free axis; None for an unknown rank.
     """
 
     graph_def: Any
     inputs: dict[str, str]
     outputs: dict[str, str]
     markers: Markers
+    output_shapes: dict[str, tuple[int | None, ...] | None]
 
 
 def trace(loaded: LoadedModel) -> FrozenGraph:
@@ -66,12 +71,16 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
     # The CPU device keeps cuDNN's fused kernels, which ONNX has no word for, out of the trace.
     with tf.device("/cpu:0"), _inference(markers):
         concrete = tf.function(call, autograph=False).get_concrete_function(*signature)
-        graph_def, inputs, outputs = _freeze(concrete)
+        graph_def, inputs, outputs = _freeze(concrete, markers)
     return FrozenGraph(
         graph_def,
         dict(zip(inputs, (info.name for info in loaded.inputs), strict=True)),
         dict(zip(outputs, names, strict=True)),
         markers,
+        {
+            name: None if tensor.shape.rank is None else tuple(tensor.shape)
+            for name, tensor in zip(names, concrete.outputs, strict=True)
+        },
     )
 
 
@@ -84,6 +93,10 @@ def _inference(markers: Markers) -> Iterator[None]:
         stack.enter_context(
             patch.object(keras.random.SeedGenerator, "next", _constant_seed)
         )  # fmt: skip
+        # Keras' data layers cast their inputs inside a graph, which they take for a data pipeline.
+        stack.enter_context(
+            patch.object(keras.src.utils.backend_utils, "in_tf_graph", lambda: False)
+        )
         stack.enter_context(_plain_scopes())
         yield
 
@@ -112,7 +125,7 @@ def _plain_scopes() -> Iterator[None]:
         yield
 
 
-def _freeze(concrete: Any) -> tuple[Any, Sequence[str], Sequence[str]]:
+def _freeze(concrete: Any, markers: Markers) -> tuple[Any, Sequence[str], Sequence[str]]:
     """Return the graph with variables as constants, and its inputs' and outputs' tensor names."""
     frozen = convert_variables_to_constants_v2(
         concrete, lower_control_flow=False, aggressive_inlining=True
@@ -127,7 +140,81 @@ def _freeze(concrete: Any) -> tuple[Any, Sequence[str], Sequence[str]]:
     for function in graph_def.library.function:
         for attribute in _CLOSING_ATTRIBUTES:
             function.attr.pop(attribute, None)
-    with tf.Graph().as_default():
-        tf.import_graph_def(graph_def, name="")
-        graph_def = tf_loader.tf_optimize(inputs, outputs, graph_def)
+    for _ in range(_MAX_FOLDS):
+        with tf.Graph().as_default():
+            tf.import_graph_def(graph_def, name="")
+            graph_def = tf_loader.tf_optimize(inputs, outputs, graph_def)
+        markers.write_shapes(graph_def)
+        if not (_write_known_sizes(graph_def) | _choose_known_branches(graph_def)):
+            break
     return graph_def, inputs, outputs
+
+
+def _write_known_sizes(graph_def: Any) -> bool:
+    """Put constants in the place of asked sizes that are known; return whether there were any.
+
+    TensorFlow folds a shape only if all of its sizes are known, and the batch never is.
+    """
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    values = {}
+    for op in graph.get_operations():
+        if op.type == "StridedSlice" and op.inputs[0].op.type == "Shape":
+            value = _known_slice(op)
+            if value is not None:
+                values[op.name] = value
+    for node in graph_def.node:
+        if node.name in values:
+            dtype = node.attr["T"].type
+            del node.input[:]
+            node.op = "Const"
+            node.attr.clear()
+            node.attr["dtype"].type = dtype
+            node.attr["value"].tensor.CopyFrom(
+                tf.make_tensor_proto(values[node.name], dtype=tf.as_dtype(dtype))
+            )
+    return bool(values)
+
+
+def _known_slice(op: Any) -> np.ndarray[Any, Any] | None:
+    """Return what a StridedSlice takes out of a shape, None where a free size is among it."""
+    shape = op.inputs[0].op.inputs[0].shape
+    bounds = [tf.get_static_value(tensor) for tensor in op.inputs[1:4]]
+    masks = {name: op.get_attr(f"{name}_mask") for name in
+             ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}  # fmt: skip
+    if shape.rank is None or any(bound is None or len(bound) != 1 for bound in bounds):
+        return None
+    if masks["ellipsis"] or masks["new_axis"]:
+        return None
+    begin, end, step = (int(bound[0]) for bound in bounds)
+    sizes = shape.as_list()
+    if masks["shrink_axis"]:
+        taken = sizes[begin]
+        return None if taken is None else np.array(taken)
+    picked = sizes[slice(None if masks["begin"] else begin, None if masks["end"] else end, step)]
+    return None if None in picked else np.array(picked)
+
+
+def _choose_known_branches(graph_def: Any) -> bool:
+    """Turn an If on a constant into a call of its branch; return whether there were any."""
+    constants = {node.name: node for node in graph_def.node if node.op == "Const"}
+    found = False
+    for node in graph_def.node:
+        if node.op not in ("If", "StatelessIf"):
+            continue
+        decision = constants.get(node.input[0].split(":")[0].lstrip("^"))
+        if decision is None:
+            continue
+        found = True
+        is_true = bool(tf.make_ndarray(decision.attr["value"].tensor))
+        branch = node.attr["then_branch" if is_true else "else_branch"].func.name
+        types = {name: node.attr[name] for name in ("Tin", "Tout")}
+        node.op = "PartitionedCall" if node.op == "StatelessIf" else "StatefulPartitionedCall"
+        node.input.pop(0)
+        kept = {name: type(value).FromString(value.SerializeToString())
+                for name, value in types.items()}  # fmt: skip
+        node.attr.clear()
+        for name, value in kept.items():
+            node.attr[name].CopyFrom(value)
+        node.attr["f"].func.name = branch
+    return found

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import onnx
+import tensorflow as tf
 from edgeport import Predictor
 from edgeport_converter import UnsupportedModelError, exporting, loading, optimizing, targets
 
@@ -96,14 +97,17 @@ def _compare(case: Case, model: Any, predictor: Predictor) -> tuple[float, str]:
     """Return the largest relative difference, and what is wrong or nothing."""
     worst = 0.0
     names = [spec.name for spec in predictor.card.inputs]
-    wanted_names = [tensor.name for tensor in model.inputs]
+    declared = getattr(model, "_inputs_struct", None)
+    wanted_names = (
+        list(declared) if isinstance(declared, dict) else [tensor.name for tensor in model.inputs]
+    )
     if names != wanted_names:
         return 0.0, f"inputs {names}, Keras has {wanted_names}"
     is_free = any(size is None for tensor in model.inputs for size in tensor.shape[1:])
     for batch in case.batches:
         for size in case.free_sizes if is_free else (0,):
             feed = _feed(case, model, batch, size)
-            expected = _ask_keras(model, list(feed.values()))
+            expected = _ask_keras(model, feed)
             answer = predictor.predict(feed)
             found = list(answer.values()) if isinstance(answer, dict) else [answer]
             if len(expected) != len(found):
@@ -137,15 +141,15 @@ def _dtype(tensor: Any) -> np.dtype[Any]:
     return np.dtype(object if name == "string" else name)
 
 
-def _ask_keras(model: Any, arrays: list[Any]) -> list[Any]:
-    import tensorflow as tf
-
-    structure = model._inputs_struct if hasattr(model, "_inputs_struct") else None
-    tensors = [tf.constant(array.tolist() if array.dtype == object else array) for array in arrays]
-    if structure is not None:
-        packed = keras.tree.pack_sequence_as(structure, tensors)
-    else:
-        packed = tensors[0] if len(tensors) == 1 else tensors
+def _ask_keras(model: Any, feed: dict[str, Any]) -> list[Any]:
+    tensors = {
+        name: tf.constant(array.tolist() if array.dtype == object else array)
+        for name, array in feed.items()
+    }
+    declared = getattr(model, "_inputs_struct", None)
+    packed: Any = tensors
+    if not isinstance(declared, dict):
+        packed = list(tensors.values()) if len(tensors) > 1 else next(iter(tensors.values()))
     answer = model(packed, training=False)
     return [_as_array(tensor) for tensor in _in_declared_order(answer)]
 

@@ -132,7 +132,6 @@ CASES.layers_on(_IMAGE, {
     "MixUp": lambda: layers.MixUp(),
     "RandAugment": lambda: layers.RandAugment(),
     "AutoContrast": lambda: layers.AutoContrast(),
-    "Equalization": lambda: layers.Equalization(),
     "Solarization": lambda: layers.Solarization(addition_factor=0.1, threshold_factor=0.3),
     "ContrastLimitedAdaptiveHistogramEqualization":
         lambda: layers.ContrastLimitedAdaptiveHistogramEqualization(tile_grid_size=(2, 2)),
