@@ -89,7 +89,7 @@ def _inference(markers: Markers) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(recurrent.substituted(markers))
         stack.enter_context(lookups.substituted(markers))
-        stack.enter_context(paraphrases.substituted())
+        stack.enter_context(paraphrases.substituted(markers))
         stack.enter_context(
             patch.object(keras.random.SeedGenerator, "next", _constant_seed)
         )  # fmt: skip
