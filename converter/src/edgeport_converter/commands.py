@@ -15,7 +15,7 @@ from typing import Any
 
 from edgeport import OptionError
 from edgeport_converter.pipeline import DEFAULT_MAX_DROP, RECIPES, ConversionReport, convert
-from edgeport_converter.targets import TARGETS
+from edgeport_converter.targets import ONNXRUNTIME_FLOOR, TARGETS
 
 
 def add_convert(commands: Any) -> None:
@@ -52,6 +52,10 @@ def add_convert(commands: Any) -> None:
         help="the devices' CPU family (default any: right on all of them)",
     )  # fmt: skip
     parser.add_argument(
+        "--onnxruntime", default=ONNXRUNTIME_FLOOR, metavar="VERSION",
+        help="the oldest onnxruntime on the devices (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--labels", metavar="NAMES", help="class names, comma-separated, or a file, one a line"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -72,6 +76,7 @@ def _run(options: argparse.Namespace) -> None:
         quantize=options.quantize,
         max_drop=options.max_drop,
         target=options.target,
+        onnxruntime=options.onnxruntime,
         labels=None if options.labels is None else _read_labels(options.labels),
         on_stage=say,
     )

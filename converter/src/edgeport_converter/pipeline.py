@@ -30,11 +30,12 @@ from edgeport import (
 from edgeport_converter.errors import QuantizationError
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.targets import (
-    IR_VERSION,
     ONNXRUNTIME_FLOOR,
-    OPSET,
+    Engine,
     Target,
+    find_engine,
     find_target,
+    require_readable,
 )
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def convert(
     quantize: str = "auto",
     max_drop: float = DEFAULT_MAX_DROP,
     target: str = "any",
+    onnxruntime: str = ONNXRUNTIME_FLOOR,
     labels: Sequence[str] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> ConversionReport:
@@ -116,6 +118,7 @@ def convert(
             float graph. Without labels, the best class may change for 1 % of the samples, or the
             signal-to-noise ratio must reach 20 dB if the model is no classifier.
         target: "any", or the devices' CPU family; see ``edgeport_converter.targets``.
+        onnxruntime: the oldest version that the artifact has to open in; fixes opset and IR.
         labels: class names in the order of the scores.
         on_stage: is told the name of each stage as it begins.
 
@@ -130,6 +133,7 @@ def convert(
     """
     _check_options(quantize, max_drop, calibration)
     profile = find_target(target)
+    engine = find_engine(onnxruntime)
     destination = Path(output)
     _check_destination(destination)
     stages = _Stages(on_stage)
@@ -137,7 +141,7 @@ def convert(
     with stages("load"):
         loaded = _load(model)
     with stages("export"):
-        exported = _export(loaded)
+        exported = _export(loaded, engine)
     _check_class_names(labels, exported.outputs)
     with stages("read data"):
         calibration_data, evaluation_data = _read_data(exported, calibration, evaluation)
@@ -165,7 +169,7 @@ def convert(
         )  # fmt: skip
     with stages("stamp"):
         card = _make_card(
-            loaded, exported, inputs, graph, quantized, profile, labels,
+            loaded, exported, inputs, graph, quantized, profile, engine, labels,
             accuracy, calibration_data,
         )  # fmt: skip
         card, size = _stamp(graph, card, calibration_data or evaluation_data, destination)
@@ -267,11 +271,11 @@ def _load(model: Any) -> LoadedModel:
     return loading.load(model)
 
 
-def _export(loaded: LoadedModel) -> ExportedModel:
+def _export(loaded: LoadedModel, engine: Engine) -> ExportedModel:
     with quiet_stderr():
         from edgeport_converter import exporting
 
-        return exporting.export(loaded, opset=OPSET, ir_version=IR_VERSION)
+        return exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
 
 
 def _read_data(
@@ -400,11 +404,14 @@ def _make_card(
     graph: onnx.ModelProto,
     quantized: QuantizedGraph | None,
     target: Target,
+    engine: Engine,
     labels: Sequence[str] | None,
     accuracy: Accuracy | None,
     calibration: Dataset | None,
 ) -> ModelCard:
     """Return the card but for what is measured on the finished graph."""
+    opsets = {entry.domain: entry.version for entry in graph.opset_import}
+    require_readable(engine, opsets, graph.ir_version)
     packages = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
     return ModelCard(
         name=loaded.name,
@@ -418,7 +425,7 @@ def _make_card(
         accuracy=accuracy,
         calibration=None if calibration is None or quantized is None
         else Calibration(len(calibration), calibration.digest()),
-        requires=Requirements(graph.ir_version, OPSET, ONNXRUNTIME_FLOOR),
+        requires=Requirements(graph.ir_version, opsets[""], engine.version),
         provenance=loaded.source | {name: importlib.metadata.version(name) for name in packages},
     )  # fmt: skip
 

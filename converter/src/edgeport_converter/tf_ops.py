@@ -138,7 +138,10 @@ def _equal(graph: Any, node: Any) -> None:
 
 
 def _convolution(graph: Any, node: Any) -> None:
-    """tf2onnx counts the groups for two dimensions only."""
+    """tf2onnx counts the groups for two dimensions only.
+
+    Conv2D has to stay out of this table: tf2onnx's rewriters call its handler in another way.
+    """
     spatial = int(node.type[-2])
     data, kernel = graph.get_shape(node.input[0]), graph.get_shape(node.input[1])
     channels = data[-1] if nn.is_channels_last(node) else data[1]
@@ -207,7 +210,6 @@ _HANDLERS: dict[str, Handler] = {
     "Bucketize": _bucketize,
     "DenseBincount": _bincount,
     "Equal": _equal,
-    "Conv2D": _convolution,
     "Conv3D": _convolution,
     "Conv2DBackpropInput": _transposed_convolution,
     "Conv3DBackpropInputV2": _transposed_convolution,

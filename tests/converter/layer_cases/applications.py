@@ -35,7 +35,7 @@ SIZES = {
 def _application(name: str, size: int):
     def build():
         return getattr(keras.applications, name)(
-            weights=None, input_shape=(size, size, 3), classes=10
+            weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None
         )
 
     return build

@@ -66,9 +66,8 @@ def _run(case: Case) -> tuple[str, str, float, onnx.ModelProto | None]:
         return "crashed", f"Keras cannot build it: {_reason(error)}", 0.0, None
     try:
         loaded = loading.load(model)
-        exported = exporting.export(
-            loaded, opset=targets.OPSET, ir_version=targets.IR_VERSION
-        )
+        engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)
+        exported = exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
         graph = optimizing.compact(optimizing.optimize(exported.graph))
     except UnsupportedModelError as error:
         return "refused", str(error), 0.0, None
