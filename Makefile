@@ -18,12 +18,13 @@ SOURCES := $(shell find runtime converter/src -type f -not -name '*.pyc' -not -p
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint assets clean help
+.PHONY: demo test lint readme assets clean help
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
 	@echo 'make test                     every test, the runtime in an environment of its own'
 	@echo 'make lint                     ruff, mypy'
+	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
 
 demo: build/.workstation build/.device
@@ -39,6 +40,10 @@ lint: build/.workstation-tools
 	$(WORKSTATION) -m ruff check .
 	$(WORKSTATION) -m ruff format --check .
 	$(WORKSTATION) -m mypy
+
+# The README's table is printed by the demo, never typed.
+readme: demo
+	$(WORKSTATION) converter/demo/compare.py build/demo --readme README.md
 
 assets: build/.workstation
 	$(WORKSTATION) converter/demo/make_assets.py --mnist '$(MNIST)' --output assets

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,13 @@ _MAX_DROP = 0.005  # half a percentage point
 _MAX_FLOAT_DIFFERENCE = 1e-5
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     """Print the table, write results.json, exit with 1 where something disagrees."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--readme", type=Path, help="put the table there, between its markers")
+    options = parser.parse_args()
+    folder: Path = options.folder
     results: dict[str, Any] = {}
     for half in ("workstation", "device"):
         results |= json.loads((folder / f"{half}.json").read_text())
@@ -24,6 +31,8 @@ def main(folder: Path) -> None:
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     print(_table(results))
     failures = _failures(results)
+    if options.readme and not failures:
+        _put_into(options.readme, _table(results))
     for failure in failures:
         print(f"demo: {failure}", file=sys.stderr)
     sys.exit(1 if failures else 0)
@@ -67,7 +76,7 @@ def _table(r: dict[str, Any]) -> str:
         ),
         (
             "whole batch, µs a sample",
-            "",
+            f"predict {r['keras_predict_batch_us']:.0f}",
             f"{r['float_predict_batch_us']:.2f}",
             f"{r['predict_batch_us']:.2f}",
         ),
@@ -87,5 +96,12 @@ def _table(r: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _put_into(readme: Path, table: str) -> None:
+    text = readme.read_text(encoding="utf-8")
+    block = f"<!-- demo table -->\n{table}\n<!-- end of demo table -->"
+    pattern = "<!-- demo table -->.*<!-- end of demo table -->"
+    readme.write_text(re.sub(pattern, lambda _: block, text, flags=re.DOTALL), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

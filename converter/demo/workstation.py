@@ -71,6 +71,8 @@ def main() -> None:
         "int8_bytes": reports["digits"].file_bytes,
         "parity_largest_difference": reports["float"].parity.largest_difference,
         "keras_predict_us": median_us(lambda: model.predict(one, verbose=0), calls=5),
+        "keras_predict_batch_us": median_us(lambda: model.predict(x_test, verbose=0), calls=1)
+        / len(x_test),
         "keras_call_us": median_us(lambda: model(one, training=False), calls=50),
         "converter_environment": installed_footprint("edgeport-converter"),
     }

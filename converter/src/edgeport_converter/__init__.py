@@ -14,6 +14,8 @@ How it is built, in running order:
     verifying     parity with Keras, accuracy, agreement: through edgeport.Predictor itself
     calibrating   the range of every activation
     quantizing    one recipe -> one quantized graph
+    budget        what quantization may lose
+    arithmetic    how much the graph computes
     stamping      card, golden samples and seal into the file; atomic replace
     targets       what each family of devices computes right
     training      the article's network

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import OptionError
-from edgeport_converter.pipeline import DEFAULT_MAX_DROP, RECIPES, ConversionReport, convert
+from edgeport_converter.budget import DEFAULT_MAX_DROP
+from edgeport_converter.pipeline import RECIPES, ConversionReport, convert
 from edgeport_converter.targets import ONNXRUNTIME_FLOOR, TARGETS
 
 

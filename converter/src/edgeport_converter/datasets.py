@@ -46,6 +46,11 @@ class Dataset:
         """Return ``size`` samples from ``start`` on, or as many as are left."""
         return {name: array[start : start + size] for name, array in self.arrays.items()}
 
+    def value_range(self, name: str) -> tuple[float, float] | None:
+        """Return the (lowest, highest) value of an input, None where it is no number."""
+        array = self.arrays[name]
+        return (float(array.min()), float(array.max())) if array.dtype.kind in "biuf" else None
+
     def digest(self) -> str:
         """Return the SHA-256 over names, shapes and values, for the card."""
         state = hashlib.sha256()

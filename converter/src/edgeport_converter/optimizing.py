@@ -130,7 +130,6 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
         common.DeduplicateInitializersPass(size_limit=_DEDUPLICATE_ELEMENTS),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
-        common.TopologicalSortPass(),  # the quantizer appends its nodes at the end
         common.ClearMetadataAndDocStringPass(),
     )
     proto: onnx.ModelProto = ir.to_proto(ir.passes.Sequential(*passes)(graph).model)

@@ -73,6 +73,7 @@ def quantize_static(model: onnx.ModelProto, ranges: Ranges, target: Target) -> Q
     graph: onnx.ModelProto = quantizer.model.model
     _answer_in_float(graph.graph)
     _drop_unused_initializers(graph.graph)
+    quantizer.model.topological_sort()  # it appends its nodes at the end
     return QuantizedGraph(
         graph,
         weights=f"int8 per channel, {target.weight_bits} bits used",

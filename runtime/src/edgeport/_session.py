@@ -161,6 +161,6 @@ def _translate_load_error(cause: Exception, path: str | None) -> ArtifactError:
 def _first_line(cause: Exception) -> str:
     """Return the engine's reason without its log prefix, one line, at most 200 characters."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(cause).strip())
-    text = re.sub(r"^/\S+:\d+ .*?\)(?: const)? ", "", text)
+    text = re.sub(r"/\S+\.(?:cc|h):\d+ .*?\)(?: const)? ", "", text)
     line = text.splitlines()[0] if text else type(cause).__name__
     return line if len(line) <= 200 else line[:197] + "..."

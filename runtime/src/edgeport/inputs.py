@@ -75,14 +75,16 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     Raises:
         InputError: it is no numeric array, or a value would change.
     """
-    _refuse_hidden_masks(spec, value)
     if value is None:
         raise _refusal(spec, "None", "pass an array")
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _refuse_mask(spec, item)
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-            array = np.from_dlpack(value)
+            given = np.from_dlpack(value)
         else:
-            array = np.asarray(value)
+            given = np.asanyarray(value)
     except Exception as cause:
         raise _refusal(
             spec,
@@ -90,6 +92,8 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
             f"({str(cause).splitlines()[0] if str(cause) else type(cause).__name__})",
             "pass nested lists of equal lengths or an array",
         ) from cause
+    _refuse_mask(spec, given)
+    array = np.asarray(given)
     if spec.dtype.kind == "O":
         return _as_strings(spec, array)
     if array.dtype.kind not in "biuf":
@@ -100,6 +104,8 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
         )
     native = array.dtype.newbyteorder("=")
     if native != spec.dtype:
+        if isinstance(value, (list, tuple)) and spec.dtype.kind in "iu":
+            _refuse_rounded_list(spec, array)
         return _cast(spec, array)
     if array.dtype.isnative and array.flags.aligned:
         return array
@@ -150,32 +156,42 @@ def _by_name(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Mapping[st
         return named
     if len(values) != len(names):
         raise InputError(
-            f"predict was given {len(values)} inputs, the model takes {len(names)} ({listed}): "
-            "pass one array for each in this order, or a dict by name",
-            expected=f"{len(names)} inputs",
-            actual=f"{len(values)} inputs",
+            f"predict was given {_count(len(values), 'input')}, the model takes {len(names)} "
+            f"({listed}): pass one array for each in this order, or a dict by name",
+            expected=_count(len(names), "input"),
+            actual=_count(len(values), "input"),
         )
     return dict(zip(names, values, strict=True))
 
 
-def _refuse_hidden_masks(spec: TensorSpec, value: Any) -> None:
-    """Numpy drops a mask without a word when it makes a plain array."""
-    masked = sys.modules.get("numpy.ma")
-    if masked is None or type(value) is np.ndarray:
-        return
-    if isinstance(value, masked.MaskedArray):
+def _refuse_mask(spec: TensorSpec, value: Any) -> None:
+    """Refuse a masked array, or a list with one: numpy would drop the mask without a word."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _refuse_mask(spec, item)
+    elif isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        masked = sys.modules.get("numpy.ma")  # where nobody imported it, nothing is masked
+        if masked is not None and isinstance(value, masked.MaskedArray):
+            count = int(masked.count_masked(value))
+            raise _refusal(
+                spec,
+                f"a masked array ({count} of its values hidden)",
+                "fill them first, x.filled(value)",
+            )
+
+
+def _refuse_rounded_list(spec: TensorSpec, array: Array) -> None:
+    """Refuse what numpy has rounded already: an integer next to a float in a list becomes one."""
+    if array.dtype.kind == "f" and array.size and np.max(np.abs(array)) >= 2.0**53:
         raise _refusal(
             spec,
-            f"a masked array with {int(masked.count_masked(value))} masked values",
-            "fill them first, x.filled(value)",
+            "a list of floats and integers that float64 does not hold exactly",
+            f"pass integers alone, np.asarray(x, dtype=np.{spec.dtype})",
         )
-    if isinstance(value, (list, tuple)) and not isinstance(next(iter(value), 0), (int, float)):
-        for item in value:
-            _refuse_hidden_masks(spec, item)
 
 
 def _as_strings(spec: TensorSpec, array: Array) -> Array:
-    if array.dtype.kind == "U":
+    if array.dtype.kind in "UT":
         return array.astype(object)
     if array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat):
         return array
@@ -221,7 +237,7 @@ def _is_exact_in_float(integers: Array, target: np.dtype[Any]) -> Array:
 def _is_whole_within(array: Array, info: np.iinfo[Any]) -> Array:
     """Whether each value is a whole number of the integer type's range."""
     if array.dtype.kind == "f":
-        wide = array.astype(np.float64)
+        wide = array.astype(np.result_type(array.dtype, np.float64))
         # The upper end is compared as a power of two, which float64 holds where 2**63 - 1 is not.
         whole: Array = wide == np.floor(wide)
         return whole & (wide >= float(info.min)) & (wide < float(info.max + 1))
@@ -239,7 +255,7 @@ def _value_refusal(spec: TensorSpec, array: Array, changed: Array) -> InputError
     value = array[index]
     count = int(changed.sum())
     where = f" at {list(index)}" if index else ""
-    more = f" and {count - 1} more such values" if count > 1 else ""
+    more = f" and {_count(count - 1, 'more such value')}" if count > 1 else ""
     if spec.dtype.kind == "b":
         expected, remedy = "0 or 1", "pass booleans, e.g. x > 0.5"
     elif spec.dtype.kind == "f":
@@ -259,6 +275,10 @@ def _value_refusal(spec: TensorSpec, array: Array, changed: Array) -> InputError
         expected=expected,
         actual=f"{value}{where}",
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _refusal(spec: TensorSpec, actual: str, remedy: str) -> InputError:
@@ -298,16 +318,18 @@ def _shape_remedy(spec: TensorSpec, given: Array) -> str:
     """Return the likeliest next step for a shape that does not fit."""
     shape, sizes = accepted_shape(spec), given.shape
     one_sample = shape[1:] if spec.has_batch_axis else shape
-    for target in dict.fromkeys((shape, one_sample)):
+    targets = tuple(dict.fromkeys((shape, one_sample)))
+    for target in targets:
         if target and target[-1] == 1 and _fits(target, (*sizes, 1)):
             return "add the channel axis, x[..., None]"
         if sizes and sizes[-1] == 1 and _fits(target, sizes[:-1]):
             return "drop the last axis, x[..., 0]"
+    if sizes and sizes[0] == 1 and _fits(shape, sizes[1:]):
+        return "drop the extra first axis, x[0]"
+    for target in targets:
         order = _transpose_that_fits(target, sizes)
         if order:
             return f"the axes look swapped, x.transpose{order}"
-    if sizes and sizes[0] == 1 and _fits(shape, sizes[1:]):
-        return "drop the extra first axis, x[0]"
     fixed = [size for size in one_sample if isinstance(size, int)]
     if len(fixed) == len(one_sample) and fixed:
         wanted = math.prod(fixed)

@@ -113,7 +113,7 @@ def seal(model: bytes, card_json: str) -> bytes:
             serializer writes it, and bears neither seal nor card yet.
         card_json: the card's JSON text.
     """
-    if model[:1] != _IR_VERSION_TAG or model[1] >= 128 or _SHA256_KEY in model:
+    if not b"\x00" <= model[1:2] < b"\x80" or model[:1] != _IR_VERSION_TAG or _SHA256_KEY in model:
         raise ValueError("seal() takes an unsealed ONNX model that starts with its ir_version")
     card = _metadata_entry(_CARD_KEY, card_json.encode("utf-8"))
     head = model[:2] + _SEAL_HEAD

@@ -110,6 +110,7 @@ class Predictor:
             if (
                 type(x) is np.ndarray
                 and x.dtype == spec.dtype
+                and x.dtype != object  # text is looked at item by item
                 and spec.shape[:1] == (BATCH_AXIS,)
                 and x.shape[1:] == spec.shape[1:]
                 and x.ndim == len(spec.shape)

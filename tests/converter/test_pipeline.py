@@ -1,0 +1,148 @@
+"""convert() as its callers see it; the stages have tests of their own."""
+
+import stat
+
+import keras
+import numpy as np
+import pytest
+
+from edgeport import ConversionError, InputError, OptionError, Predictor
+from edgeport_converter import QuantizationError, convert
+
+
+def as_numpy(model, *arrays):
+    return np.asarray(model(arrays[0] if len(arrays) == 1 else list(arrays), training=False))
+
+
+def test_a_float_artifact_needs_no_data_and_gives_keras_answers(two_layer_model, samples, tmp_path):
+    report = convert(two_layer_model, tmp_path / "m.onnx", quantize="none")
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        np.testing.assert_allclose(
+            predictor.predict(samples), as_numpy(two_layer_model, samples), atol=1e-6
+        )
+    assert report.stages == ("load", "export", "read data", "optimize", "check parity",
+                             "measure", "stamp")  # fmt: skip
+
+
+def test_the_card_carries_names_evidence_and_provenance(two_layer_model, samples, tmp_path):
+    y = as_numpy(two_layer_model, samples).argmax(axis=1)
+    report = convert(
+        two_layer_model, tmp_path / "m.onnx", calibration=samples, evaluation=(samples, y),
+        max_drop=0.05, labels=["red", "green", "blue"],
+    )  # fmt: skip
+    card = report.card
+    assert card.is_vouched_for
+    assert (card.inputs[0].name, card.inputs[0].shape) == ("x", ("N", 6))
+    assert card.inputs[0].value_range == (samples.min(), samples.max())
+    assert (card.outputs[0].name, card.outputs[0].shape) == ("scores", ("N", 3))
+    assert card.outputs[0].value_range == (0.0, 1.0)
+    assert card.labels == ("red", "green", "blue")
+    assert card.accuracy.keras == 1.0
+    assert card.accuracy.samples == card.calibration.samples == 300
+    assert card.quantization.recipe == "static"
+    assert list(card.quantization.float_layers) == ["small/scores/Softmax"]
+    assert card.multiply_accumulates == 6 * 8 + 8 * 3
+    assert card.provenance["keras"] == keras.__version__
+    assert len(card.golden_samples) == 2
+
+
+def test_several_inputs_and_outputs_keep_their_declared_order(regression_model, tmp_path):
+    generator = np.random.default_rng(0)
+    zeta, alpha = generator.random((300, 3)), generator.random((300, 2))
+    report = convert(
+        regression_model, tmp_path / "m.onnx", calibration={"alpha": alpha, "zeta": zeta}
+    )
+    assert [spec.name for spec in report.card.inputs] == ["zeta", "alpha"]
+    assert [spec.name for spec in report.card.outputs] == ["wide", "thin"]
+    assert report.agreement.top_1 is None
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        by_name = predictor.predict({"alpha": alpha[:4], "zeta": zeta[:4]})
+        by_place = predictor.predict(zeta[:4], alpha[:4])
+    wanted = regression_model([zeta[:4], alpha[:4]])
+    for (name, answer), expected in zip(by_name.items(), wanted, strict=True):
+        np.testing.assert_array_equal(answer, by_place[name])
+        np.testing.assert_allclose(answer, expected, atol=0.03)
+
+
+def test_the_same_input_gives_the_same_file(two_layer_model, samples, tmp_path):
+    for name in ("a.onnx", "b.onnx"):
+        convert(two_layer_model, tmp_path / name, calibration=samples)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_the_artifact_is_readable_by_others(two_layer_model, tmp_path):
+    convert(two_layer_model, tmp_path / "m.onnx", quantize="none")
+    assert (tmp_path / "m.onnx").stat().st_mode & stat.S_IRGRP
+
+
+def test_a_missed_budget_is_refused_with_its_figures_and_writes_nothing(
+    two_layer_model, samples, tmp_path
+):
+    # A line of samples from class to class: some of them lie close to a border.
+    wide = np.linspace(-1, 1, 4000)[:, None] * samples[:1] + samples[1:2]
+    wide = wide.astype(np.float32)
+    y = as_numpy(two_layer_model, wide).argmax(axis=1)
+    target = tmp_path / "m.onnx"
+    target.write_bytes(b"old")
+    coarse = samples * 100  # ranges a hundred times too wide leave int8 a handful of steps
+    with pytest.raises(QuantizationError, match=r"int8 loses .* expected at most 0.001") as caught:
+        convert(two_layer_model, target, calibration=coarse, evaluation=(wide, y), max_drop=0.001)
+    assert caught.value.measured > caught.value.allowed == 0.001
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"int8 needs calibration data and none was given"),
+        ({"quantize": "int4"}, r"quantize is 'int4', expected one of auto, static, none"),
+        ({"quantize": "none", "max_drop": 5}, r"max_drop is 5, expected a share from 0"),
+        ({"quantize": "none", "target": "z80"}, r"the target is 'z80', expected 'any'"),
+        ({"quantize": "none", "labels": ["a"]}, r"there are 1 labels, the model has 3 classes"),
+        (
+            {"quantize": "none", "evaluation": np.zeros((3, 6))},
+            r"the evaluation data has no labels, expected an array 'y'",
+        ),
+        (
+            {"quantize": "none", "evaluation": (np.zeros((2, 6)), [0, 7])},
+            r"the labels are int64 of shape \(2,\) from 0 to 7, expected class numbers from 0 to 2",
+        ),
+    ],
+)
+def test_impossible_options_are_refused_in_one_sentence(
+    two_layer_model, tmp_path, options, message
+):
+    with pytest.raises(OptionError, match=message):
+        convert(two_layer_model, tmp_path / "m.onnx", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrongly_shaped_data_is_refused(two_layer_model, tmp_path):
+    with pytest.raises(InputError, match=r"calibration data: input 'x' has shape \(9, 7\)"):
+        convert(two_layer_model, tmp_path / "m.onnx", calibration=np.zeros((9, 7)))
+
+
+def test_labels_for_a_regression_are_refused(regression_model, tmp_path):
+    with pytest.raises(OptionError, match="no single output of class scores"):
+        convert(regression_model, tmp_path / "m.onnx", quantize="none", labels=["a", "b"])
+
+
+def test_an_output_folder_that_is_missing_is_refused_before_any_work(two_layer_model, tmp_path):
+    stages = []
+    with pytest.raises(OptionError, match="there is no folder"):
+        convert(two_layer_model, tmp_path / "no" / "m.onnx", quantize="none",
+                on_stage=stages.append)  # fmt: skip
+    assert stages == []
+
+
+def test_a_failure_names_its_stage(tmp_path):
+    with pytest.raises(ConversionError, match="there is no model file") as caught:
+        convert(tmp_path / "missing.keras", tmp_path / "m.onnx", quantize="none")
+    assert caught.value.stage == "load"
+
+
+def test_a_model_without_weights_to_store_is_refused_for_int8(tmp_path):
+    model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Softmax()])
+    with pytest.raises(QuantizationError, match="no layer that int8 could store smaller"):
+        convert(model, tmp_path / "m.onnx", calibration=np.random.default_rng(0).random((50, 4)))

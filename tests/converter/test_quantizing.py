@@ -1,0 +1,77 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeport_converter.calibrating import collect_ranges
+from edgeport_converter.quantizing import has_quantized_layers, quantize_static
+from edgeport_converter.targets import find_target
+from edgeport_converter.verifying import run_as_defined
+
+GENERATOR = np.random.default_rng(1)
+# Output channels over four decades: one scale for all of them would drown the small ones.
+WEIGHTS = (GENERATOR.normal(size=(16, 8)) * 10.0 ** np.linspace(-3, 1, 8)).astype(np.float32)
+BIAS = GENERATOR.normal(size=8).astype(np.float32)
+X = GENERATOR.normal(size=(200, 16)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def dense_softmax():
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["z"], name="dense"),
+        helper.make_node("Softmax", ["z"], ["y"], name="softmax"),
+    ]
+    return helper.make_model(
+        helper.make_graph(
+            nodes, "g", [value("x", TensorProto.FLOAT, ["N", 16])],
+            [value("y", TensorProto.FLOAT, ["N", 8])],
+            [numpy_helper.from_array(WEIGHTS, "w"), numpy_helper.from_array(BIAS, "b")],
+            value_info=[value("z", TensorProto.FLOAT, ["N", 8])],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def quantized(dense_softmax):
+    return quantize_static(dense_softmax, collect_ranges(dense_softmax, [{"x": X}]),
+                           find_target("any"))  # fmt: skip
+
+
+def constants(graph):
+    return {t.name: numpy_helper.to_array(t) for t in graph.graph.initializer}
+
+
+def test_the_quantized_graph_is_valid_onnx_and_computes_in_int8(quantized):
+    onnx.checker.check_model(quantized.graph)
+    assert has_quantized_layers(quantized.graph)
+
+
+def test_a_float_graph_has_no_quantized_layers(dense_softmax):
+    assert not has_quantized_layers(dense_softmax)
+
+
+def test_weights_are_rounded_per_channel_to_seven_bits(quantized):
+    (weights,) = (a for a in constants(quantized.graph).values() if a.shape == WEIGHTS.shape)
+    assert weights.dtype == np.int8
+    # Two products of uint8 and these weights fit into int16, which AVX2 saturates at.
+    assert 2 * 255 * int(np.abs(weights.astype(int)).max()) < 2**15
+    scale = np.abs(WEIGHTS).max(axis=0) / 64
+    assert np.abs(weights * scale - WEIGHTS).max(axis=0) == pytest.approx(scale / 2, rel=0.6)
+
+
+def test_softmax_reads_the_float_answer_of_the_layer_before(quantized):
+    softmax = next(n for n in quantized.graph.graph.node if n.op_type == "Softmax")
+    producer = next(n for n in quantized.graph.graph.node if softmax.input[0] in n.output)
+    assert producer.op_type == "Gemm"
+    assert quantized.float_layers.keys() == {"softmax"}
+
+
+def test_answers_stay_close_to_numpy(quantized):
+    z = X.astype(np.float64) @ WEIGHTS + BIAS
+    expected = np.exp(z - z.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    found = run_as_defined(quantized.graph)({"x": X})["y"]
+    assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.97
+    assert np.abs(found - expected).mean() < 0.01

@@ -1,0 +1,113 @@
+"""Golden samples: the same values on every machine, and differences that count."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, getcontext
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgeport.golden import (
+    GoldenOutput,
+    decode_array,
+    decode_output,
+    encode_array,
+    encode_output,
+    encode_ramp,
+    ramp,
+)
+
+dtypes = st.sampled_from(["bool", "int8", "uint16", "int64", "float16", "float32", "float64"])
+arrays: Any = dtypes.flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, max_side=5)))
+
+
+@given(arrays)
+def test_an_array_comes_back_bit_by_bit(array: Any) -> None:
+    back = decode_array(encode_array(array))
+    assert (back.dtype, back.shape, back.tobytes()) == (array.dtype, array.shape, array.tobytes())
+
+
+@given(arrays, st.integers(1, 50))
+def test_an_output_record_comes_back_and_stays_small(array: Any, most: int) -> None:
+    record = GoldenOutput.of(array, most)
+    back = decode_output(encode_output(record))
+    assert len(back.values) <= most
+    assert back.shape == array.shape
+    assert back.values.tobytes() == array.reshape(-1)[:: back.step].tobytes()
+    assert back.difference(array) == 0.0
+
+
+def test_a_ramp_is_the_formula_that_it_states() -> None:
+    """Fractions of multiples of the golden ratio, here with forty digits."""
+    getcontext().prec = 40
+    step = (Decimal(5).sqrt() - 1) / 2
+    exact = [float(-2 + 5 * ((Decimal("0.25") + i * step) % 1)) for i in range(1000)]
+    values = ramp((10, 100), np.dtype("float64"), -2.0, 3.0, 0.25)
+    np.testing.assert_allclose(values.ravel(), exact, atol=1e-11, rtol=0)
+    assert (
+        decode_array(encode_ramp((10, 100), np.dtype("float64"), -2, 3, 0.25)).tobytes()
+        == values.tobytes()
+    )
+
+
+def test_a_ramp_of_integers_covers_its_range() -> None:
+    codes = ramp((5000,), np.dtype("uint8"), 0, 256, 0.0)
+    assert set(codes.tolist()) == set(range(256))
+
+
+@given(
+    hnp.arrays("float32", 6, elements=st.floats(-100, 100, width=32)),
+    st.integers(0, 5),
+    st.floats(0.5, 9),
+)
+def test_the_difference_is_the_largest_one(array: Any, index: int, step: float) -> None:
+    changed = array.copy()
+    changed[index] += np.float32(step)
+    expected = abs(float(changed[index]) - float(array[index]))
+    assert GoldenOutput.of(array, 6).difference(changed) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("golden", "actual", "difference"),
+    [
+        ([math.nan], [math.nan], 0.0),
+        ([math.inf], [math.inf], 0.0),
+        ([math.inf], [-math.inf], math.inf),
+        ([1.0], [math.nan], math.inf),
+        ([math.nan], [1.0], math.inf),
+        ([1.0], [math.inf], math.inf),
+        ([], [], 0.0),
+    ],
+)
+def test_what_is_no_number_is_equal_to_itself_only(
+    golden: Any, actual: Any, difference: float
+) -> None:
+    record = GoldenOutput.of(np.array(golden, "f4"), 10)
+    assert record.difference(np.array(actual, "f4")) == difference
+
+
+def test_another_shape_or_dtype_is_infinitely_far() -> None:
+    record = GoldenOutput.of(np.zeros((1, 3), "f4"), 10)
+    assert record.difference(np.zeros((3, 1), "f4")) == math.inf
+    assert record.difference(np.zeros((1, 3), "f8")) == math.inf
+
+
+def test_large_unsigned_codes_do_not_wrap() -> None:
+    assert GoldenOutput.of(np.array([0], "u1"), 1).difference(np.array([255], "u1")) == 255.0
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        {"dtype": "float32", "shape": [2], "zlib": encode_array(np.zeros(1, "f4"))["zlib"]},
+        {"dtype": "float32", "shape": [1], "zlib": encode_array(np.zeros(10**6, "f4"))["zlib"]},
+    ],
+)
+def test_bytes_that_do_not_fill_the_shape_are_refused(encoded: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a golden array of shape"):
+        decode_array(encoded)

@@ -1,0 +1,137 @@
+"""Who may import whom, as a table; and proof that a device needs no more than it says."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Child
+
+REPOSITORY = Path(__file__).parents[2]
+RUNTIME = REPOSITORY / "runtime" / "src" / "edgeport"
+CONVERTER = REPOSITORY / "converter" / "src" / "edgeport_converter"
+
+# A module may import the modules before its own line, and the packages named beside it.
+RUNTIME_TABLE: dict[str, set[str]] = {
+    "errors": set(),
+    "golden": {"numpy"},
+    "card": {"numpy"},
+    "inputs": {"numpy"},
+    "integrity": set(),
+    "host": set(),
+    "_session": {"numpy", "onnxruntime"},
+    "predictor": {"numpy"},
+    "__init__": set(),
+    "cli": {"numpy"},
+}
+
+# Foreign packages that a converter module may import at its top, where it may import any.
+CONVERTER_TABLE: dict[str, set[str]] = {
+    "loading": {"tensorflow", "keras"},
+    "exporting": {"tensorflow", "tf2onnx", "keras"},
+    "training": {"tensorflow", "keras"},
+    "tuning": {"tensorflow", "keras", "optuna"},
+    "tf_ops": {"tf2onnx"},
+    "reporting": {"jinja2", "matplotlib"},
+}
+HEAVY = {"tensorflow", "keras", "tf2onnx", "optuna", "matplotlib", "jinja2"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the full name of every module that the file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = str(node.module)
+            if module in {"edgeport", "edgeport_converter"}:
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+            else:
+                yield module
+
+
+def modules(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.py"))
+
+
+def test_the_table_lists_every_module_of_the_runtime() -> None:
+    assert {path.stem for path in modules(RUNTIME)} == set(RUNTIME_TABLE)
+
+
+@pytest.mark.parametrize("path", modules(RUNTIME), ids=lambda path: path.stem)
+def test_a_module_of_the_runtime_imports_what_the_table_allows(path: Path) -> None:
+    order = list(RUNTIME_TABLE)
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        if package == "edgeport":
+            inner = rest.split(".")[0]
+            # `from edgeport import __version__` and the like come from the door itself.
+            inner = inner if inner in order else "__init__"
+            assert order.index(inner) < order.index(path.stem), f"{path.stem} imports {name}"
+        else:
+            assert package in sys.stdlib_module_names | RUNTIME_TABLE[path.stem], name
+
+
+def test_only_one_module_knows_the_engine() -> None:
+    knowing = {path.stem for path in modules(RUNTIME) if "onnxruntime" in set(imports(path))}
+    assert knowing == {"_session"}
+
+
+@pytest.mark.parametrize("path", modules(CONVERTER), ids=lambda path: path.stem)
+def test_heavy_packages_stay_in_the_converters_marked_modules(path: Path) -> None:
+    allowed = CONVERTER_TABLE.get(path.stem, set())
+    heavy = {name.partition(".")[0] for name in imports(path)} & HEAVY
+    assert heavy <= allowed
+
+
+@pytest.mark.parametrize("path", modules(CONVERTER), ids=lambda path: path.stem)
+def test_marked_modules_of_the_converter_are_imported_late(path: Path) -> None:
+    """Importing one at the top of another module would load TensorFlow with it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    marked = {f"edgeport_converter.{name}" for name in CONVERTER_TABLE}
+    if path.stem not in CONVERTER_TABLE:
+        for node in top:
+            assert getattr(node, "module", None) not in marked, ast.unparse(node)
+
+
+def test_import_loads_nothing_heavy(child: Child) -> None:
+    banned = "tensorflow keras tf2onnx onnx PIL cryptography multiprocessing asyncio"
+    result = child(
+        "import sys, edgeport; print([n for n in sys.argv[1].split() if n in sys.modules])", banned
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "[]")
+
+
+def test_the_runtime_declares_numpy_and_onnxruntime_alone() -> None:
+    text = (REPOSITORY / "runtime" / "pyproject.toml").read_text(encoding="utf-8")
+    block = text.split("\ndependencies = [")[1].split("\n]")[0]
+    names = [
+        line.strip().strip('",').split(">")[0]
+        for line in block.splitlines()
+        if '"' in line and "#" not in line
+    ]
+    assert names == ["numpy", "onnxruntime"]
+
+
+def test_the_runtime_stays_small() -> None:
+    """Below 2,000 lines of code, which is what a cautious user can read in an evening."""
+    assert sum(_lines_of_code(path) for path in modules(RUNTIME)) < 2000
+
+
+def _lines_of_code(path: Path) -> int:
+    """Count lines that are neither blank, nor comment, nor docstring."""
+    text = path.read_text(encoding="utf-8")
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            prose.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return sum(
+        1
+        for number, line in enumerate(text.splitlines(), start=1)
+        if number not in prose and line.strip() and not line.lstrip().startswith("#")
+    )
