@@ -9,6 +9,7 @@ outputs made here.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -184,8 +185,8 @@ class _FailureRecorder(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if "Failed to convert node" in str(record.msg) and isinstance(record.args, tuple):
             summary = str(record.args[2])
-            kind = summary.partition("op=")[2].partition("\n")[0].strip() or "its operation"
-            self.nodes.append((str(record.args[0]), kind))
+            kind = re.search(r"OP=(\w+)", summary)
+            self.nodes.append((str(record.args[0]), kind[1] if kind else "an operation"))
 
 
 @contextmanager

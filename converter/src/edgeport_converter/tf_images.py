@@ -16,11 +16,19 @@ from tf2onnx import utils
 from edgeport_converter.tf_graphs import integers, node_for, replace
 
 
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+
+
 def _resize(graph: Any, node: Any) -> None:
     mode = "linear" if node.type == "ResizeBilinear" else "nearest"
-    source, sizes = _as_float(graph, node), _fixed_sizes(graph, node)
+    sizes = _fixed_sizes(graph, node)
+    is_whole = graph.get_dtype(node.input[0]) not in _FLOATS
+    source = _as_float(graph, node)
     align = bool(node.get_attr_value("align_corners"))
     half_pixel = bool(node.get_attr_value("half_pixel_centers"))
+    if mode == "linear" and is_whole and sizes is not None and half_pixel and not align:
+        _lerp(graph, node, source, sizes)
+        return
     coordinates, rounding = "asymmetric", "floor"
     if align:
         coordinates, rounding = "align_corners", "round_prefer_ceil"
@@ -46,6 +54,47 @@ def _resize(graph: Any, node: Any) -> None:
     result = node_for(graph, node, "Resize", inputs, attributes)
     graph.set_dtype(result, graph.get_dtype(source))
     replace(graph, node, "Transpose", [result], {"perm": [0, 2, 3, 1]})
+
+
+def _lerp(graph: Any, node: Any, source: str, sizes: list[tuple[int, int]]) -> None:
+    """Interpolate in TensorFlow's own order of operations.
+
+    Whole numbers are rounded afterwards, and what lands on a tie must land there to the bit.
+    """
+
+    def constant(value: np.ndarray[Any, Any]) -> str:
+        name: str = graph.make_const(utils.make_name(node.name), value).output[0]
+        return name
+
+    def between(first: str, second: str, weight: str) -> str:
+        gap = node_for(graph, node, "Sub", [second, first])
+        part = node_for(graph, node, "Mul", [gap, weight])
+        return node_for(graph, node, "Add", [first, part])
+
+    (top, bottom, down), (left, right, across) = (_neighbours(*pair) for pair in sizes)
+    rows = []
+    for index in (top, bottom):
+        row = node_for(graph, node, "Gather", [source, constant(index)], {"axis": 1})
+        ends = [node_for(graph, node, "Gather", [row, constant(column)], {"axis": 2})
+                for column in (left, right)]  # fmt: skip
+        rows.append(between(*ends, constant(across.reshape(1, 1, -1, 1))))
+    gap = node_for(graph, node, "Sub", [rows[1], rows[0]])
+    part = node_for(graph, node, "Mul", [gap, constant(down.reshape(1, -1, 1, 1))])
+    replace(graph, node, "Add", [rows[0], part])
+
+
+def _neighbours(before: int, after: int) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return the lower and upper neighbour of each new pixel, and the upper one's weight.
+
+    Source: compute_interpolation_weights in TensorFlow's resize_bilinear_op.cc, in float32.
+    """
+    half = np.float32(0.5)
+    scale = np.float32(before) / np.float32(after)
+    place = (np.arange(after, dtype=np.float32) + half) * scale - half
+    floor = np.floor(place)
+    lower = np.maximum(floor.astype(np.int64), 0)
+    upper = np.minimum(floor.astype(np.int64) + 1, before - 1)
+    return lower, upper, place - floor
 
 
 def _as_float(graph: Any, node: Any) -> str:
