@@ -26,6 +26,7 @@ help:
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
+	@echo 'make layers                   every Keras layer and application: exact or refused'
 
 demo: build/.workstation build/.device
 	$(WORKSTATION) converter/demo/workstation.py --output build/demo $(if $(MNIST),--mnist '$(MNIST)')
@@ -47,6 +48,9 @@ readme: demo
 
 assets: build/.workstation
 	$(WORKSTATION) converter/demo/make_assets.py --mnist '$(MNIST)' --output assets
+
+layers: build/.workstation
+	$(WORKSTATION) tests/benchmarks/layers.py --output build/layers.json
 
 clean:
 	rm -rf .venv .venv-device build

@@ -48,6 +48,9 @@ _IMPURE = ("Assign", "ResourceScatter", "Random", "StatelessRandom", "StatefulRa
            "StatelessMultinomial")  # fmt: skip
 
 
+_COMPLEX = (tf.complex64.as_datatype_enum, tf.complex128.as_datatype_enum)
+
+
 @dataclass(frozen=True, eq=False)
 class ExportedModel:
     """A float ONNX graph and its oracle.
@@ -133,13 +136,11 @@ def _require_pure(frozen: FrozenGraph, model: Any) -> None:
                for node in function.node_def if node.op.startswith(_IMPURE)]  # fmt: skip
     if impure:
         raise refusing.operation_refusal(model, impure)
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(frozen.graph_def, name="")
     strange = [
-        (op.name, op.type)
-        for op in graph.get_operations()
-        if any(tensor.dtype.is_complex for tensor in (*op.inputs, *op.outputs))
-        and op.type not in tf_signal.COMPLEX_OPS
+        (node.name, node.op)
+        for node in frozen.graph_def.node
+        if node.op not in tf_signal.COMPLEX_OPS
+        and any(value.type in _COMPLEX for value in node.attr.values())
     ]
     if strange:
         raise refusing.operation_refusal(model, strange, "complex numbers")

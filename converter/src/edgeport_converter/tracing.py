@@ -133,6 +133,7 @@ def _freeze(concrete: Any, markers: Markers) -> tuple[Any, Sequence[str], Sequen
     inputs = [tensor.name for tensor in frozen.inputs]
     outputs = [tensor.name for tensor in frozen.outputs]
     graph_def = frozen.graph.as_graph_def(add_shapes=True)
+    del frozen  # it holds all weights once more
     for node in graph_def.node:
         node.device = ""
         for attribute in _CLOSING_ATTRIBUTES:
@@ -155,6 +156,10 @@ def _write_known_sizes(graph_def: Any) -> bool:
 
     TensorFlow folds a shape only if all of its sizes are known, and the batch never is.
     """
+    sources = {node.name for node in graph_def.node if node.op == "Shape"}
+    if not any(node.op == "StridedSlice" and node.input[0].partition(":")[0] in sources
+               for node in graph_def.node):  # fmt: skip
+        return False
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
     values = {}

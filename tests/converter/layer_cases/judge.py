@@ -48,7 +48,7 @@ class Verdict:
 def judge(case: Case) -> Verdict:
     """Return the case's verdict; never raises."""
     started = time.monotonic()
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # collecting garbage takes as long as a case
     keras.utils.set_random_seed(1)
     outcome, detail, difference, graph = _run(case)
     nodes = () if graph is None else tuple(node.op_type for node in graph.graph.node)
