@@ -18,7 +18,7 @@ SOURCES := $(shell find runtime converter/src -type f -not -name '*.pyc' -not -p
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint readme assets clean help
+.PHONY: demo test lint readme assets layers clean help
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'

@@ -41,13 +41,10 @@ _AXES_BY_RANK = {
 # What an activation's formula bounds its output by.
 _OUTPUT_RANGES = {"softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
-# An ONNX graph has no memory: a graph that writes to a variable or draws numbers is not its
-# inputs' function.
-_IMPURE = ("Assign", "ResourceScatter", "Random", "StatelessRandom", "StatefulRandom",
-           "StatefulUniform", "StatefulStandardNormal", "StatelessTruncated", "Multinomial",
+# A graph that draws numbers is not its inputs' function.
+_IMPURE = ("Random", "StatelessRandom", "StatefulRandom", "StatefulUniform",
+           "StatefulStandardNormal", "StatelessTruncated", "Multinomial",
            "StatelessMultinomial")  # fmt: skip
-
-
 _COMPLEX = (tf.complex64.as_datatype_enum, tf.complex128.as_datatype_enum)
 
 
@@ -128,7 +125,7 @@ def _as_array(tensor: Any) -> Array:
 
 
 def _require_pure(frozen: FrozenGraph, model: Any) -> None:
-    """Refuse operations whose result depends on more than the inputs, and hidden complex ones."""
+    """Refuse operations that draw numbers, and complex ones that have no conversion."""
     impure = [(node.name, node.op) for node in frozen.graph_def.node
               if node.op.startswith(_IMPURE)]  # fmt: skip
     impure += [(function.signature.name, node.op)
@@ -258,7 +255,9 @@ def _describe_outputs(
     _order(graph.graph.output, [info.name for info in infos])
     # Some Keras layers declare another dtype than they give; parity is judged by what they give.
     return tuple(
-        replace(spec, dtype=np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)))
+        replace(
+            spec, dtype=np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+        )
         for spec, value in zip(_name_shapes(infos, is_output=True), graph.graph.output, strict=True)
     )
 

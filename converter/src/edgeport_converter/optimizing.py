@@ -71,7 +71,9 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     optimizer.fold_constants(
         graph, input_size_limit=_FOLD_ELEMENTS, output_size_limit=_FOLD_ELEMENTS
     )
-    graph = _run(graph, common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0))
+    graph = _run(
+        graph, common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
+    )
     for _ in range(_MAX_ROUNDS):
         if not RewriteRuleSet(list(_RULES)).apply_to_model(graph):
             break

@@ -22,6 +22,7 @@ from tf2onnx import utils
 from edgeport_converter.markers import Emit, Markers
 from edgeport_converter.tf_graphs import replace
 
+
 @contextmanager
 def substituted(markers: Markers) -> Iterator[None]:
     """Use the paraphrases while the block traces a model."""

@@ -170,9 +170,7 @@ def convert(
             loaded, exported, float_graph, quantized, profile, engine, labels, accuracy,
             calibration_data,
         )  # fmt: skip
-        card, size = _stamp(
-            graph, card, calibration_data or evaluation_data, tried, destination
-        )
+        card, size = _stamp(graph, card, calibration_data or evaluation_data, tried, destination)
     return ConversionReport(
         output=destination,
         file_bytes=size,

@@ -129,7 +129,10 @@ _OPERATIONS = {
     "Regex": ("edits text", _ON_HOST),
     "String": ("edits text", _ON_HOST),
     "Decode": ("decodes a file", _ON_HOST),
-    "ScaleAndTranslate": ("resizes images of a free size by a filter", "give the image a fixed size"),
+    "ScaleAndTranslate": (
+        "resizes images of a free size by a filter",
+        "give the image a fixed size",
+    ),
     "ResizeBicubic": ("resizes images of a free size by a filter", "give the image a fixed size"),
     "ResizeArea": ("resizes images of a free size by a filter", "give the image a fixed size"),
     "PyFunc": ("calls Python code", "write it with Keras operations, keras.ops"),

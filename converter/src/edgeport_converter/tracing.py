@@ -19,7 +19,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tf2onnx import tf_loader
 
-from edgeport_converter import lookups, paraphrases, recurrent
+from edgeport_converter import lookups, paraphrases, recurrent, refusing
 from edgeport_converter.loaded import LoadedModel
 from edgeport_converter.markers import Markers
 
@@ -71,6 +71,7 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
     # The CPU device keeps cuDNN's fused kernels, which ONNX has no word for, out of the trace.
     with tf.device("/cpu:0"), _inference(markers):
         concrete = tf.function(call, autograph=False).get_concrete_function(*signature)
+        _refuse_writes(concrete, loaded.model)
         graph_def, inputs, outputs = _freeze(concrete, markers)
     return FrozenGraph(
         graph_def,
@@ -123,6 +124,18 @@ def _plain_scopes() -> Iterator[None]:
 
     with patch.object(scope, "__init__", initialize):
         yield
+
+
+def _refuse_writes(concrete: Any, model: Any) -> None:
+    """Refuse a graph that changes a variable, which no constant can stand for."""
+    graph_def = concrete.graph.as_graph_def()
+    places = [(node.name, node.op) for node in graph_def.node]
+    places += [(f"{function.signature.name}/{node.name}", node.op)
+               for function in graph_def.library.function
+               for node in function.node_def]  # fmt: skip
+    written = [place for place in places if place[1].startswith(("Assign", "ResourceScatter"))]
+    if written:
+        raise refusing.operation_refusal(model, written)
 
 
 def _freeze(concrete: Any, markers: Markers) -> tuple[Any, Sequence[str], Sequence[str]]:

@@ -2,7 +2,15 @@
 
 import re
 
-from layer_cases import activations, applications, convolutions, ordinary, preprocessing, recurrent, whole
+from layer_cases import (
+    activations,
+    applications,
+    convolutions,
+    ordinary,
+    preprocessing,
+    recurrent,
+    whole,
+)
 from layer_cases.case import Case
 from layer_cases.judge import Verdict, judge
 
@@ -17,8 +25,10 @@ SMALL: tuple[Case, ...] = (
 """Each well below a second."""
 
 # What `make test` leaves to `make layers`: more ranks and kinds of what it tries once.
-_LONG = re.compile(r"3D|^(Max|Average)Pooling1D|SimpleRNN (?!masked sequences)|Bidirectional (GRU|Simple)"
-                   r"|GRU (?!masked sequences|reset|stack)|Random(?!Crop|Flip)|free same even|of large values")
+_LONG = re.compile(
+    r"3D|^(Max|Average)Pooling1D|SimpleRNN (?!masked sequences)|Bidirectional (GRU|Simple)"
+    r"|GRU (?!masked sequences|reset|stack)|Random(?!Crop|Flip)|free same even|of large values"
+)
 
 QUICK: tuple[Case, ...] = tuple(case for case in SMALL if not _LONG.search(case.name))
 """What `make test` runs."""

@@ -64,7 +64,9 @@ for _rank, _shape in _SHAPES.items():
         )  # fmt: skip
         _global = getattr(layers, f"Global{_kind}{_rank}D")
         CASES.layer(f"Global{_kind}{_rank}D", _shape, lambda c=_global: c())
-        CASES.layer(f"Global{_kind}{_rank}D free keepdims", _free, lambda c=_global: c(keepdims=True))
+        CASES.layer(
+            f"Global{_kind}{_rank}D free keepdims", _free, lambda c=_global: c(keepdims=True)
+        )
     for _kind in ("AdaptiveMaxPooling", "AdaptiveAveragePooling"):
         _pool = getattr(layers, f"{_kind}{_rank}D")
         CASES.layer(f"{_kind}{_rank}D", _shape, lambda c=_pool: c(3))

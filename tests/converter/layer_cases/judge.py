@@ -19,7 +19,7 @@ from edgeport_converter import UnsupportedModelError, exporting, loading, optimi
 
 from layer_cases.case import Case, make_values, randomize
 
-_ABSOLUTE = 1e-5
+_ABSOLUTE = 1e-6
 
 
 @dataclass(frozen=True)

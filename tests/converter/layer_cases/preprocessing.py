@@ -77,7 +77,9 @@ CASES.layer("StringLookup invert", (3,), lambda: layers.StringLookup(
     vocabulary=_WORDS, invert=True), dtype="int64", values=("ids", 5))  # fmt: skip
 CASES.layer("StringLookup two oov", (3,), lambda: layers.StringLookup(
     vocabulary=_WORDS, num_oov_indices=2), refused="StringLookup", **_TEXT_INPUTS)  # fmt: skip
-CASES.layer("Hashing of text", (3,), lambda: layers.Hashing(5), refused="'hashing' .Hashing", **_TEXT_INPUTS)
+CASES.layer(
+    "Hashing of text", (3,), lambda: layers.Hashing(5), refused="'hashing' .Hashing", **_TEXT_INPUTS
+)
 CASES.layer("Hashing of numbers", (3,), lambda: layers.Hashing(5), refused="Hashing", **_INT_INPUTS)
 CASES.layer("TextVectorization", (1,), lambda: layers.TextVectorization(
     vocabulary=_WORDS), refused="TextVectorization", **_TEXT_INPUTS)  # fmt: skip
