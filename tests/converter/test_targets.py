@@ -27,7 +27,7 @@ def test_an_engine_that_the_runtime_does_not_support_is_refused(version):
 
 @pytest.mark.parametrize("version", ["", "latest", "1", "1.x"])
 def test_what_is_no_version_is_refused(version):
-    with pytest.raises(OptionError, match="expected one such as '1.19'"):
+    with pytest.raises(OptionError, match=r"expected one such as '1\.19'"):
         find_engine(version)
 
 

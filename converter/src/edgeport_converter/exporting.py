@@ -120,7 +120,7 @@ def _as_tensor(array: Array, info: TensorInfo) -> Any:
 def _as_array(tensor: Any) -> Array:
     array = np.asarray(tensor)
     if array.dtype.kind in "OS":
-        return np.vectorize(lambda text: text.decode("utf-8"), otypes=[object])(array)
+        array = np.vectorize(lambda text: text.decode("utf-8"), otypes=[object])(array)
     return array
 
 

@@ -101,8 +101,8 @@ def _up_sampling(original: Callable[..., Any]) -> Callable[..., Any]:
         x = inputs if is_last else tf.transpose(inputs, [0, 2, 3, 1])
         sizes = tf.shape(x)[1:3] * tf.constant(self.size)
         result = tf.cast(tf.image.resize(x, sizes, method=self.interpolation), inputs.dtype)
-        known = [None if size is None else size * factor
-                 for size, factor in zip(x.shape[1:3].as_list(), self.size, strict=True)]  # fmt: skip
+        pairs = zip(x.shape[1:3].as_list(), self.size, strict=True)
+        known = [None if size is None else size * factor for size, factor in pairs]
         result.set_shape([x.shape[0], *known, x.shape[3]])
         return result if is_last else tf.transpose(result, [0, 3, 1, 2])
 

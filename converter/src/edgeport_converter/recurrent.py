@@ -11,7 +11,7 @@ for every mask, and does nothing where the mask only cuts off the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -166,7 +166,7 @@ def _plain_mask(mask: Any) -> Any:
 
 
 def _is_plain(sequences: Any) -> bool:
-    return tf.is_tensor(sequences) and sequences.shape.rank == 3
+    return bool(tf.is_tensor(sequences) and sequences.shape.rank == 3)
 
 
 def _states_by_cell(layer: Any, initial_state: Any) -> list[list[Any]]:
@@ -217,13 +217,14 @@ def _run_both(
         layer.forward_layer.zero_output_for_mask,
     )  # fmt: skip
     ahead, back = ((o.steps if layer.return_sequences else o.last) for o in outcomes)
-    merged: Any = {
+    ways: dict[str | None, Callable[[], Any]] = {
         "concat": lambda: tf.concat([ahead, back], axis=-1),
         "sum": lambda: ahead + back,
         "ave": lambda: (ahead + back) / 2,
         "mul": lambda: ahead * back,
         None: lambda: (ahead, back),
-    }[layer.merge_mode]()
+    }
+    merged = ways[layer.merge_mode]()
     if not layer.return_state:
         return merged
     states = tuple(state for outcome in outcomes for state in outcome.states)
@@ -278,7 +279,7 @@ def _run(
     if has_states:
         inputs += [tf.stack(list(pair)) for pair in zip(*states, strict=True)]
     batch = sequences.shape[0]
-    outputs = [(tf.float32, (steps, len(cells), batch, units))]
+    outputs: list[tuple[Any, tuple[Any, ...]]] = [(tf.float32, (steps, len(cells), batch, units))]
     outputs += [(tf.float32, (len(cells), batch, units))] * kind.states
     emit = _emitter(kind, cells[0], direction, has_bias, has_lengths, has_states)
     all_steps, *finals = markers.place(inputs, outputs, emit, kind.op)

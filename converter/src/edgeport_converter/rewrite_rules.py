@@ -23,7 +23,7 @@ _counter = itertools.count()
 def rules() -> list[RewriteRule]:
     """Return the rules in the order in which they are tried."""
     commuting = [
-        rule.rule()
+        _rule_of(rule)
         for rule in (
             HardSigmoid, ScaleAfterConv, ScaleAfterConvTranspose, ScaleAfterGemm, ScaleAfterMatMul,
             ShiftAfterConv, ShiftAfterConvTranspose, ShiftAfterGemm, GemmOfMatMul, ScaleBeforeConv,
@@ -31,10 +31,15 @@ def rules() -> list[RewriteRule]:
     ]  # fmt: skip
     return [
         *RewriteRuleSet(commuting, commute=True).rules,
-        *(rule.rule() for rule in (
+        *(_rule_of(rule) for rule in (
             UnsqueezeBeforeTranspose, OneDimensionalConv, SqueezeOfUnsqueeze, GlobalMean,
         )),
     ]  # fmt: skip
+
+
+def _rule_of(kind: Any) -> RewriteRule:
+    rule: RewriteRule = kind.rule()  # onnxscript leaves the method without types
+    return rule
 
 
 class HardSigmoid(RewriteRuleClassBase):
@@ -44,7 +49,7 @@ class HardSigmoid(RewriteRuleClassBase):
         return op.Mul(op.Clip(op.Add(x, shift), low, high), scale)
 
     def check(
-        self, context: Any, shift: Any, low: Any, high: Any, scale: Any, **_: Any
+        self, context: Any, x: Any, shift: Any, low: Any, high: Any, scale: Any
     ) -> MatchResult:
         result = MatchResult()
         values = [_scalar(value) for value in (shift, low, high, scale)]
@@ -232,7 +237,7 @@ class ScaleBeforeConv(RewriteRuleClassBase):
     def pattern(self, op: Any, x: Any, w: Any, factor: Any) -> Any:
         return op.Conv(op.Mul(x, factor), w, _allow_other_inputs=True, _outputs=["conv"])
 
-    def check(self, context: Any, w: Any, factor: Any, **_: Any) -> MatchResult:
+    def check(self, context: Any, x: Any, w: Any, factor: Any, conv: Any) -> MatchResult:
         result = MatchResult()
         if _array(w) is None or _scalar(factor) is None:
             return result.fail("needs constant weights and one constant number")

@@ -15,7 +15,6 @@ from tf2onnx import utils
 
 from edgeport_converter.tf_graphs import integers, node_for, replace
 
-
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
@@ -47,8 +46,8 @@ def _resize(graph: Any, node: Any) -> None:
         inputs[2:] = [graph.make_const(utils.make_name(node.name), values).output[0]]
     else:
         shape = node_for(graph, node, "Shape", [data])
-        front = node_for(graph, node, "Slice",
-                         [shape, integers(graph, node, [0]), integers(graph, node, [2])])  # fmt: skip
+        first, third = integers(graph, node, [0]), integers(graph, node, [2])
+        front = node_for(graph, node, "Slice", [shape, first, third])
         target = node_for(graph, node, "Cast", [node.input[1]], {"to": TensorProto.INT64})
         inputs[3] = node_for(graph, node, "Concat", [front, target], {"axis": 0})
     result = node_for(graph, node, "Resize", inputs, attributes)
@@ -77,7 +76,7 @@ def _lerp(graph: Any, node: Any, source: str, sizes: list[tuple[int, int]]) -> N
         row = node_for(graph, node, "Gather", [source, constant(index)], {"axis": 1})
         ends = [node_for(graph, node, "Gather", [row, constant(column)], {"axis": 2})
                 for column in (left, right)]  # fmt: skip
-        rows.append(between(*ends, constant(across.reshape(1, 1, -1, 1))))
+        rows.append(between(ends[0], ends[1], constant(across.reshape(1, 1, -1, 1))))
     gap = node_for(graph, node, "Sub", [rows[1], rows[0]])
     part = node_for(graph, node, "Mul", [gap, constant(down.reshape(1, -1, 1, 1))])
     replace(graph, node, "Add", [rows[0], part])
@@ -118,7 +117,7 @@ def _fixed_sizes(graph: Any, node: Any) -> list[tuple[int, int]] | None:
 
 
 def _scale(before: int, after: int) -> np.float32 | None:
-    """Return a factor that gives ``after`` in float32, as onnxruntime multiplies, and in float64."""
+    """Return a factor that gives ``after`` in onnxruntime's float32 and in float64."""
     exact = np.float32(after / before)
     for factor in (exact, np.nextafter(exact, np.float32(np.inf))):
         if int(factor * np.float32(before)) == int(float(factor) * before) == after:

@@ -31,10 +31,9 @@ def _dft(graph: Any, node: Any) -> None:
         _replace_complex(graph, node, "DFT", inputs, attributes)
         return
     # ONNX has no inverse that answers in real numbers: mirror the upper half, keep the real part.
-    length = node.inputs[1].get_tensor_value(as_list=False) if node.inputs[1].is_const() else None
-    if length is None:
+    if not node.inputs[1].is_const():
         raise ValueError("the length of its inverse Fourier transform is free")
-    count = int(np.ravel(length)[0])
+    count = int(np.ravel(node.inputs[1].get_tensor_value(as_list=False))[0])
     half = count // 2 + 1
     index = np.r_[np.arange(half), np.arange(count - half, 0, -1)]
     sign = np.r_[np.ones(half), -np.ones(count - half)].astype(np.float32)

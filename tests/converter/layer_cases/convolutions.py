@@ -71,13 +71,14 @@ for _rank, _shape in _SHAPES.items():
         _pool = getattr(layers, f"{_kind}{_rank}D")
         CASES.layer(f"{_kind}{_rank}D", _shape, lambda c=_pool: c(3))
     CASES.layer(f"ZeroPadding{_rank}D", _shape,
-                lambda c=getattr(layers, f"ZeroPadding{_rank}D"): c(2))  # fmt: skip
+                lambda r=_rank: getattr(layers, f"ZeroPadding{r}D")(2))  # fmt: skip
     CASES.layer(f"Cropping{_rank}D", _shape,
-                lambda c=getattr(layers, f"Cropping{_rank}D"): c(1))  # fmt: skip
+                lambda r=_rank: getattr(layers, f"Cropping{r}D")(1))  # fmt: skip
     CASES.layer(f"UpSampling{_rank}D", _shape,
-                lambda c=getattr(layers, f"UpSampling{_rank}D"): c(2))  # fmt: skip
+                lambda r=_rank: getattr(layers, f"UpSampling{r}D")(2))  # fmt: skip
     CASES.layer(f"UpSampling{_rank}D free", _free,
-                lambda c=getattr(layers, f"UpSampling{_rank}D"): c(3), free_sizes=(3, 4))  # fmt: skip
+                lambda r=_rank: getattr(layers, f"UpSampling{r}D")(3),
+                free_sizes=(3, 4))  # fmt: skip
 
 CASES.layer("Conv1D causal", (11, 3), lambda: layers.Conv1D(4, 3, padding="causal"))
 CASES.layer("Conv1D causal dilated free", (None, 3),

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import onnx
 import tensorflow as tf
+
 from edgeport import Predictor
 from edgeport_converter import UnsupportedModelError, exporting, loading, optimizing, targets
-
 from layer_cases.case import Case, make_values, randomize
 
 _ABSOLUTE = 1e-6

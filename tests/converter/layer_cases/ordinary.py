@@ -104,7 +104,7 @@ CASES.model("Dot axes", _merge("Dot", ((4, 3), (5, 4)), axes=(1, 2)))
 
 def _attention(build_layer, shapes=((None, 6), (None, 6)), **call):
     def build():
-        inputs = [keras.Input(shape, name=name) for name, shape in zip("qvk", shapes)]
+        inputs = [keras.Input(shape, name=name) for name, shape in zip("qvk", shapes, strict=False)]
         return keras.Model(inputs, build_layer()(inputs, **call))
 
     return build
@@ -125,7 +125,7 @@ CASES.model("AdditiveAttention fixed", _attention(
 
 def _multi_head(build_layer, shapes=((None, 8), (None, 8)), **call):
     def build():
-        inputs = [keras.Input(shape, name=name) for name, shape in zip("qvk", shapes)]
+        inputs = [keras.Input(shape, name=name) for name, shape in zip("qvk", shapes, strict=False)]
         return keras.Model(inputs, build_layer()(*inputs, **call))
 
     return build
@@ -145,7 +145,8 @@ CASES.model("MultiHeadAttention axes", _multi_head(
 CASES.model("GroupQueryAttention", _multi_head(
     lambda: layers.GroupQueryAttention(4, 4, 2), ((None, 8), (None, 8))))  # fmt: skip
 CASES.model("GroupQueryAttention causal", _multi_head(
-    lambda: layers.GroupQueryAttention(4, 4, 2), ((5, 8), (5, 8)), use_causal_mask=True))  # fmt: skip
+    lambda: layers.GroupQueryAttention(4, 4, 2), ((5, 8), (5, 8)),
+    use_causal_mask=True))  # fmt: skip
 
 
 def _masked_attention():

@@ -46,7 +46,7 @@ CASES.layer("CategoryEncoding multi_hot", (3,), lambda: layers.CategoryEncoding(
 CASES.layer("CategoryEncoding count", (3,), lambda: layers.CategoryEncoding(
     6, output_mode="count"), dtype="int32", values=("ids", 6))  # fmt: skip
 _INTS = [3, 7, 11, -2]
-_INT_INPUTS = dict(dtype="int64", values=("choice", [*_INTS, 5, 100]))
+_INT_INPUTS = {"dtype": "int64", "values": ("choice", [*_INTS, 5, 100])}
 CASES.layers_on((3,), {
     "IntegerLookup": lambda: layers.IntegerLookup(vocabulary=_INTS),
     "IntegerLookup mask_token": lambda: layers.IntegerLookup(vocabulary=_INTS, mask_token=0),
@@ -61,11 +61,11 @@ CASES.layer("IntegerLookup one_hot", (1,), lambda: layers.IntegerLookup(
     vocabulary=_INTS, output_mode="one_hot"), **_INT_INPUTS)  # fmt: skip
 CASES.layer("IntegerLookup invert", (3,), lambda: layers.IntegerLookup(
     vocabulary=_INTS, invert=True), dtype="int64", values=("ids", 5))  # fmt: skip
-_TEXT_INPUTS = dict(dtype="string", values=("choice", _UNKNOWN))
+_TEXT_INPUTS = {"dtype": "string", "values": ("choice", _UNKNOWN)}
 CASES.layers_on((3,), {
     "StringLookup": lambda: layers.StringLookup(vocabulary=_WORDS),
     "StringLookup mask_token": lambda: layers.StringLookup(vocabulary=_WORDS, mask_token=""),
-    "StringLookup no oov": lambda: layers.StringLookup(vocabulary=_UNKNOWN[:-1] + ["x"],
+    "StringLookup no oov": lambda: layers.StringLookup(vocabulary=[*_UNKNOWN[:-1], "x"],
                                                        num_oov_indices=1),
     "StringLookup multi_hot": lambda: layers.StringLookup(
         vocabulary=_WORDS, output_mode="multi_hot"),

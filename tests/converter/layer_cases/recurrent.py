@@ -54,8 +54,9 @@ for _kind in ("LSTM", "GRU", "SimpleRNN"):
     CASES.model(f"{_kind} masked", _masked(), values="padded", tags=_native)
     CASES.model(f"{_kind} masked sequences", _masked(return_sequences=True), values="padded",
                 tags=_native)  # fmt: skip
-    CASES.model(f"{_kind} masked zero_output", _masked(
-        return_sequences=True, zero_output_for_mask=True), values="padded", tags=_native)  # fmt: skip
+    CASES.model(f"{_kind} masked zero_output",
+                _masked(return_sequences=True, zero_output_for_mask=True),
+                values="padded", tags=_native)  # fmt: skip
     CASES.model(f"{_kind} masked backwards", _masked(go_backwards=True), values="padded")
     CASES.model(f"{_kind} masked with gaps", _masked(return_sequences=True),
                 values=lambda s, g: g.normal(size=s) * (g.random((*s[:2], 1)) < 0.6))  # fmt: skip
