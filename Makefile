@@ -21,7 +21,7 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test operators lint readme assets clean
+.PHONY: help demo test operators lint readme layers assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -29,6 +29,7 @@ help:
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
+	@echo 'make layers                   every Keras layer and application: exact or refused'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
 	@echo 'make clean                    remove environments and build/'
 
@@ -53,6 +54,10 @@ lint: .venv/.tools
 # The README's table is printed by the demo, never typed.
 readme: demo
 	$(WORKSTATION) converter/demo/compare.py build/demo --readme README.md
+
+# Every Keras layer, activation and application: exact, or refused by name.
+layers: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/layers.py --output build/layers.json
 
 assets: .venv/.workstation
 	$(WORKSTATION) converter/demo/make_assets.py --mnist "$$MNIST" --output assets

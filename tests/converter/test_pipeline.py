@@ -40,7 +40,7 @@ def test_the_card_carries_names_evidence_and_provenance(two_layer_model, samples
     assert card.accuracy.keras == 1.0
     assert card.accuracy.samples == card.calibration.samples == 300
     assert card.quantization.recipe == "static"
-    assert list(card.quantization.float_layers) == ["small_1/scores_1/Softmax"]
+    assert list(card.quantization.float_layers) == ["small/scores/Softmax"]
     assert card.multiply_accumulates == 6 * 8 + 8 * 3
     assert card.provenance["keras"] == keras.__version__
     assert len(card.golden_samples) == 2

@@ -18,7 +18,7 @@ from edgeport import OptionError
 from edgeport_converter.options import OBJECTIVES, RANGES, RECIPES
 from edgeport_converter.pipeline import convert
 from edgeport_converter.quantization.budget import DEFAULT_MAX_DROP
-from edgeport_converter.targets import TARGETS
+from edgeport_converter.targets import ONNXRUNTIME_FLOOR, TARGETS
 
 _DATA_FORMS = ".npz with one array for each input name (x for a single input), .npy, .csv, or a \
 folder of images"
@@ -109,6 +109,12 @@ def add_convert(commands: Any) -> None:
         default="any",
         help="the devices' CPU family (default any: right on all of them)",
     )
+    add(
+        "--onnxruntime",
+        default=ONNXRUNTIME_FLOOR,
+        metavar="VERSION",
+        help="the oldest onnxruntime on the devices (default %(default)s)",
+    )
     add("--labels", metavar="NAMES", help="class names, comma-separated, or a file, one a line")
     add(
         "--custom-objects",
@@ -150,6 +156,7 @@ def _run(options: argparse.Namespace) -> None:
             also=[name for name in options.also.split(",") if name],
             image_range=_read_range(options.image_range),
             labels=None if options.labels is None else _read_labels(options.labels),
+            onnxruntime=options.onnxruntime,
             custom_objects=options.custom_objects,
             allow_code=options.allow_code,
             weights=options.weights,

@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,7 @@ from edgeport_converter.arithmetic import count_multiply_accumulates
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization.choosing import Candidate, one_by_one
-from edgeport_converter.targets import ONNXRUNTIME_FLOOR, OPSET
+from edgeport_converter.targets import Engine, require_readable
 
 # An int8 kernel of another CPU may round a tie the other way; one step in an inner layer moves an
 # output by less than this share of its range, a saturating kernel by far more.
@@ -41,11 +42,15 @@ class Described:
 
     Attributes:
         card: without quantization, accuracy and self-test.
+        engine: the oldest onnxruntime that the artifacts have to open in.
         samples: real samples by input name for the self-test, None for generated ones.
+        tried: inputs that the model takes, for a model with free axes and no real samples.
     """
 
     card: ModelCard
+    engine: Engine
     samples: Mapping[str, Array] | None
+    tried: Mapping[str, Array]
 
     def write(
         self,
@@ -78,17 +83,31 @@ class Described:
                 run, defined = one_by_one(run), one_by_one(defined)
             # Loading the file runs its self-test, so this host's kernels are held to the graph's
             # definition, too.
-            golden_samples = stamping.make_golden_samples(defined, card.inputs, self.samples)
-            card = replace(card, tolerance=self._tolerance(run, card))
+            card = replace(
+                card, requires=self._requires(graph), tolerance=self._tolerance(run, card)
+            )
+            golden_samples = self._golden_samples(defined, card)
             text = stamping.card_json(card, golden_samples)
             artifact = stamping.stamp(graph, text)
             stamping.write(artifact, output, run, ModelCard.from_json(text).golden_samples)
         with Predictor.load(output) as predictor:
             return predictor.card, len(artifact)
 
+    def _golden_samples(self, defined: verifying.Run, card: ModelCard) -> list[dict[str, Any]]:
+        if any(spec.dtype.kind == "O" for spec in (*card.inputs, *card.outputs)):
+            return []  # the card's form of an array is numbers; text has no self-test yet
+        has_free_axes = any(isinstance(n, str) for s in card.inputs for n in s.shape[1:])
+        generated = self.tried if has_free_axes else None  # the model may not take every size
+        return stamping.make_golden_samples(defined, card.inputs, self.samples or generated)
+
+    def _requires(self, graph: onnx.ModelProto) -> Requirements:
+        opsets = {entry.domain: entry.version for entry in graph.opset_import}
+        require_readable(self.engine, opsets, graph.ir_version)
+        return Requirements(graph.ir_version, opsets[""], self.engine.version)
+
     def _tolerance(self, run: verifying.Run, card: ModelCard) -> dict[str, float]:
         """Return what a golden output may be off by: a share of the output's size."""
-        samples = self.samples or verifying.random_inputs(card.inputs, 2, 8, seed=0)
+        samples = self.samples or self.tried
         share = _FLOAT_TOLERANCE if card.quantization is None else _INT8_TOLERANCE
         return {
             name: share * float(np.max(np.abs(array.astype(np.float64)), initial=_SMALLEST_RANGE))
@@ -123,7 +142,6 @@ def describe(
         base,
         inputs=inputs,
         calibration=digest,
-        requires=Requirements(float_graph.ir_version, OPSET, ONNXRUNTIME_FLOOR),
         multiply_accumulates=count_multiply_accumulates(float_graph),
         provenance={**source, **versions},
     )

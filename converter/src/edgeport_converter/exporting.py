@@ -1,26 +1,32 @@
 """From a loaded model to a float ONNX graph that bears the user's names.
 
 One route: trace the model on the CPU, freeze its variables, let tf2onnx translate the frozen
-graph with its errors raised. Rewriting the graph for speed is ``optimizing``'s business, proving
-it ``verifying``'s, which compares with the reference outputs made here.
+graph with its errors raised and with our own conversions beside its own. Rewriting the graph for
+speed is ``optimizing``'s business, proving it ``verifying``'s, which compares with the reference
+outputs made here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-from tf2onnx import optimizer, tf_loader, tfonnx
+from onnx import helper
+from tf2onnx import optimizer, tfonnx
 
 from edgeport import ConversionError, TensorSpec
 from edgeport.golden import Array
+from edgeport_converter import refusing, tf_ops, tf_signal, tracing
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loaded import LoadedModel, TensorInfo
+from edgeport_converter.tracing import FrozenGraph
 
 # Axis letters by rank, channels last, as Keras lays out its tensors; see edgeport.card.
 _AXES_BY_RANK = {
@@ -34,6 +40,12 @@ _AXES_BY_RANK = {
 
 # What an activation's formula bounds its output by.
 _OUTPUT_RANGES = {"softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+
+# A graph that draws numbers is not its inputs' function.
+_IMPURE = ("Random", "StatelessRandom", "StatefulRandom", "StatefulUniform",
+           "StatefulStandardNormal", "StatelessTruncated", "Multinomial",
+           "StatelessMultinomial")  # fmt: skip
+_COMPLEX = (tf.complex64.as_datatype_enum, tf.complex128.as_datatype_enum)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,137 +69,239 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
     """Return the model as a float ONNX graph.
 
     Args:
-        loaded: a function over named tensors, and what goes in and out of it.
+        loaded: the model as a function over named tensors.
         opset: the ONNX opset to export for.
         ir_version: the IR version to stamp.
 
     Raises:
-        UnsupportedModelError: an operation has no ONNX form.
+        UnsupportedModelError: a layer or an operation has no ONNX form, or Keras itself cannot
+            run the model.
     """
-    inputs = tuple(_spec(info) for info in loaded.inputs)
-
-    def call(*tensors: Any) -> dict[str, Any]:
-        return loaded.call(dict(zip((spec.name for spec in inputs), tensors, strict=True)))
-
-    signature = [
-        tf.TensorSpec([size if isinstance(size, int) else None for size in spec.shape],
-                      tf.as_dtype(spec.dtype), name=spec.name)
-        for spec in inputs
-    ]  # fmt: skip
-    # The CPU device keeps cuDNN's fused kernels, which ONNX has no word for, out of the trace.
-    with tf.device("/cpu:0"):
-        concrete = tf.function(call, autograph=False).get_concrete_function(*signature)
-        graph_def, input_tensors, output_tensors = _freeze(concrete)
-        graph = _translate(
-            graph_def,
-            dict(zip(input_tensors, (spec.name for spec in inputs), strict=True)),
-            dict(zip(output_tensors, _traced_order(concrete), strict=True)),
-            opset,
-        )
+    refusing.refuse_layers(loaded.model)
+    inputs = _name_shapes(loaded.inputs, is_output=False)
+    frozen = _trace(loaded)
+    _require_pure(frozen, loaded.model)
+    graph = _translate(frozen, loaded.model, opset)
     graph.ir_version = ir_version
     graph.graph.name = loaded.name
-    outputs = _order_outputs(graph, loaded.outputs)
-    _name_axes(graph, inputs)
+    outputs = _describe_outputs(graph, _as_traced(loaded.outputs, frozen))
+    _order(graph.graph.input, [spec.name for spec in inputs])
+    _write_shapes(graph, (*inputs, *outputs))
+    return ExportedModel(graph, inputs, outputs, _reference(loaded))
 
+
+def _trace(loaded: LoadedModel) -> FrozenGraph:
+    try:
+        return tracing.trace(loaded)
+    except (UnsupportedModelError, MemoryError):
+        raise
+    except Exception as cause:
+        raise refusing.trace_refusal(loaded.model, cause, "trace") from cause
+
+
+def _reference(loaded: LoadedModel) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
         with tf.device("/cpu:0"):
-            results = call(*(tf.constant(arrays[spec.name]) for spec in inputs))
-        return {name: np.asarray(tensor) for name, tensor in results.items()}
+            tensors = {info.name: _as_tensor(arrays[info.name], info) for info in loaded.inputs}
+            try:
+                results = loaded.call(tensors)
+            except tf.errors.OpError as cause:
+                raise refusing.trace_refusal(loaded.model, cause, "run") from cause
+        return {name: _as_array(tensor) for name, tensor in results.items()}
 
-    return ExportedModel(graph, inputs, outputs, reference)
-
-
-def _spec(info: TensorInfo) -> TensorSpec:
-    letters = _AXES_BY_RANK.get(len(info.shape))
-    if letters is None:
-        letters = tuple(f"A{axis}" for axis in range(len(info.shape)))
-    sizes = tuple(
-        letter if size is None else size for letter, size in zip(letters, info.shape, strict=True)
-    )
-    return TensorSpec(info.name, np.dtype(info.dtype), sizes, axes=letters)
+    return reference
 
 
-def _traced_order(concrete: Any) -> list[str]:
-    """TensorFlow flattens a dict of outputs by sorted key."""
-    return sorted(concrete.structured_outputs)
+def _as_tensor(array: Array, info: TensorInfo) -> Any:
+    # numpy's text arrays hold Python objects, which TensorFlow takes as lists only.
+    return tf.constant(array.tolist() if array.dtype.kind == "O" else array, dtype=info.dtype)
 
 
-def _freeze(concrete: Any) -> tuple[Any, list[str], list[str]]:
-    """Return the graph with variables as constants, and its inputs' and outputs' tensor names."""
-    frozen = convert_variables_to_constants_v2(
-        concrete, lower_control_flow=False, aggressive_inlining=True
-    )
-    input_tensors = [tensor.name for tensor in frozen.inputs]
-    output_tensors = [tensor.name for tensor in frozen.outputs]
-    graph_def = frozen.graph.as_graph_def(add_shapes=True)
-    with tf.Graph().as_default():
-        tf.import_graph_def(graph_def, name="")
-        graph_def = tf_loader.tf_optimize(input_tensors, output_tensors, graph_def)
-    return graph_def, input_tensors, output_tensors
+def _as_array(tensor: Any) -> Array:
+    array = np.asarray(tensor)
+    if array.dtype.kind in "OS":
+        array = np.vectorize(lambda text: text.decode("utf-8"), otypes=[object])(array)
+    return array
 
 
-def _translate(
-    graph_def: Any, inputs: dict[str, str], outputs: dict[str, str], opset: int
-) -> onnx.ModelProto:
-    """Return tf2onnx's translation; inputs and outputs map tensor names to the user's names."""
+def _require_pure(frozen: FrozenGraph, model: Any) -> None:
+    """Refuse operations that draw numbers, and complex ones that have no conversion."""
+    impure = [(node.name, node.op) for node in frozen.graph_def.node
+              if node.op.startswith(_IMPURE)]  # fmt: skip
+    impure += [(function.signature.name, node.op)
+               for function in frozen.graph_def.library.function
+               for node in function.node_def if node.op.startswith(_IMPURE)]  # fmt: skip
+    if impure:
+        raise refusing.operation_refusal(model, impure)
+    strange = [
+        (node.name, node.op)
+        for node in frozen.graph_def.node
+        if node.op not in tf_signal.COMPLEX_OPS
+        and any(value.type in _COMPLEX for value in node.attr.values())
+    ]
+    if strange:
+        raise refusing.operation_refusal(model, strange, "complex numbers")
+
+
+def _translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
+    """Return tf2onnx's translation with the model's own names for inputs and outputs."""
+    with _failed_nodes() as failed:
+        try:
+            with tf.Graph().as_default() as graph:
+                tf.import_graph_def(frozen.graph_def, name="")
+                # continue_on_error=False: by default tf2onnx logs what it cannot translate and
+                # goes on to write an invalid file.
+                translated = tfonnx.process_tf_graph(
+                    graph,
+                    continue_on_error=False,
+                    opset=opset,
+                    extra_opset=list(tf_ops.EXTRA_OPSETS),
+                    custom_op_handlers=tf_ops.handlers(frozen.markers),
+                    input_names=list(frozen.inputs),
+                    output_names=list(frozen.outputs),
+                    tensors_to_rename=frozen.inputs | frozen.outputs,
+                )
+                _require_onnx(translated, model, opset)
+                translated = optimizer.optimize_graph(translated, catch_errors=False)
+                result: onnx.ModelProto = translated.make_model("edgeport")
+        except UnsupportedModelError:
+            raise
+        except Exception as cause:
+            lines = str(cause).strip().splitlines() or [type(cause).__name__]
+            place = failed or [("", "its operations")]
+            raise refusing.operation_refusal(model, place, lines[0][:200]) from cause
+    return result
+
+
+class _FailureRecorder(logging.Handler):
+    """Keeps the nodes that tf2onnx reports as failed, which its exceptions do not name."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.nodes: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "Failed to convert node" in str(record.msg) and isinstance(record.args, tuple):
+            summary = str(record.args[2])
+            kind = re.search(r"OP=(\w+)", summary)
+            self.nodes.append((str(record.args[0]), kind[1] if kind else "an operation"))
+
+
+@contextmanager
+def _failed_nodes() -> Iterator[list[tuple[str, str]]]:
+    logger = logging.getLogger("tf2onnx")
+    recorder, propagate, level = _FailureRecorder(), logger.propagate, logger.level
+    handlers = logger.handlers
+    logger.handlers, logger.propagate = [recorder], False
+    logger.setLevel(logging.ERROR)
     try:
-        with tf.Graph().as_default() as graph:
-            tf.import_graph_def(graph_def, name="")
-            # continue_on_error=False: by default tf2onnx logs what it cannot translate and goes
-            # on to write an invalid file.
-            translated = tfonnx.process_tf_graph(
-                graph,
-                continue_on_error=False,
-                opset=opset,
-                input_names=list(inputs),
-                output_names=list(outputs),
-                tensors_to_rename=inputs | outputs,
-            )
-            translated = optimizer.optimize_graph(translated, catch_errors=False)
-            model: onnx.ModelProto = translated.make_model("edgeport")
-    except Exception as cause:
-        reason = str(cause).strip().splitlines() or [type(cause).__name__]
-        raise UnsupportedModelError(
-            f"tf2onnx cannot translate the model ({reason[0][:300]}): "
-            "replace the layer it names by one that ONNX has"
-        ) from cause
-    return model
+        yield recorder.nodes
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
-def _order_outputs(
-    graph: onnx.ModelProto, outputs: tuple[TensorInfo, ...]
-) -> tuple[TensorSpec, ...]:
-    """Put the graph's outputs into the declared order and describe them."""
-    by_name = {value.name: value for value in graph.graph.output}
-    missing = [info.name for info in outputs if info.name not in by_name]
-    if missing:
-        raise ConversionError(f"the export lost the outputs {missing}: report this model")
-    ordered = [by_name[info.name] for info in outputs]
-    del graph.graph.output[:]
-    graph.graph.output.extend(ordered)
+def _require_onnx(graph: Any, model: Any, opset: int) -> None:
+    """Refuse what tf2onnx passed over: nodes that are still TensorFlow's."""
+    graph.delete_unused_nodes(graph.outputs)  # some handlers leave the old node behind
+    strangers = [
+        (node.name, node.type)
+        for inner in _graphs(graph)
+        for node in inner.get_nodes()
+        if node.domain in ("", "ai.onnx")
+        and node.type not in ("Placeholder", "Const")
+        and not onnx.defs.has(node.type)
+    ]
+    if strangers:
+        raise refusing.operation_refusal(model, strangers)
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.get_nodes():
+        for inner in (node.get_body_graphs() or {}).values():
+            yield from _graphs(inner)
+
+
+def _name_shapes(infos: Sequence[TensorInfo], *, is_output: bool) -> tuple[TensorSpec, ...]:
+    """Give the free axes letters; inputs whose free axes need not agree get numbers behind."""
     specs = []
-    for info, value in zip(outputs, ordered, strict=True):
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-        described = _spec(info)
-        axes = described.axes
-        if len(axes) == 2:
+    used: dict[str, int] = {}
+    for info in infos:
+        axes = _AXES_BY_RANK.get(len(info.shape)) or (
+            "N", *(f"A{axis}" for axis in range(1, len(info.shape)))
+        )  # fmt: skip
+        if is_output and len(axes) == 2:
             axes = ("N", "C")
-        shape = tuple(
-            letter if not isinstance(size, int) else size
-            for letter, size in zip(axes, described.shape, strict=True)
-        )
-        known_range = _OUTPUT_RANGES.get(info.activation or "")
-        specs.append(TensorSpec(info.name, dtype, shape, axes, known_range))
+        shape: list[int | str] = []
+        for axis, size in zip(axes, info.shape, strict=True):
+            if size is not None:
+                shape.append(size)
+            elif axis == "N":
+                shape.append(axis)
+            else:
+                count = used[axis] = used.get(axis, 0) + 1
+                shape.append(axis if count == 1 else f"{axis}{count}")
+        dtype = np.dtype(object if info.dtype == "string" else info.dtype)
+        known = _OUTPUT_RANGES.get(info.activation or "") if is_output else None
+        specs.append(TensorSpec(info.name, dtype, tuple(shape), axes, known))
     return tuple(specs)
 
 
-def _name_axes(graph: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> None:
-    """Give the free axes of the graph's inputs and outputs their letters."""
-    specs = {spec.name: spec for spec in inputs}
+def _describe_outputs(
+    graph: onnx.ModelProto, infos: Sequence[TensorInfo]
+) -> tuple[TensorSpec, ...]:
+    """Put the graph's outputs into the declared order and describe them."""
+    _order(graph.graph.output, [info.name for info in infos])
+    # Some Keras layers declare another dtype than they give; parity is judged by what they give.
+    return tuple(
+        replace(
+            spec, dtype=np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+        )
+        for spec, value in zip(_name_shapes(infos, is_output=True), graph.graph.output, strict=True)
+    )
+
+
+def _as_traced(infos: Sequence[TensorInfo], frozen: FrozenGraph) -> list[TensorInfo]:
+    """Correct the declared shapes by the traced ones.
+
+    Some layers declare a size that they give while training only, such as RandomCrop.
+    """
+    result = []
+    for info in infos:
+        traced = frozen.output_shapes[info.name]
+        if traced is None:
+            result.append(info)
+        elif len(traced) != len(info.shape):
+            result.append(replace(info, shape=traced))
+        else:
+            sizes = zip(info.shape, traced, strict=True)
+            shape = tuple(said if given is None else given for said, given in sizes)
+            result.append(replace(info, shape=shape))
+    return result
+
+
+def _order(values: Any, names: list[str]) -> None:
+    by_name = {value.name: value for value in values}
+    if sorted(by_name) != sorted(names):
+        raise ConversionError(
+            f"the export has the inputs or outputs {sorted(by_name)}, expected {sorted(names)}: "
+            "report this model"
+        )
+    ordered = [by_name[name] for name in names]
+    del values[:]
+    values.extend(ordered)
+
+
+def _write_shapes(graph: onnx.ModelProto, specs: Sequence[TensorSpec]) -> None:
+    """Write sizes and the names of free axes into the graph's inputs and outputs."""
+    by_name = {spec.name: spec for spec in specs}
     for value in (*graph.graph.input, *graph.graph.output):
-        dimensions = value.type.tensor_type.shape.dim
-        letters = specs[value.name].axes if value.name in specs else None
-        letters = letters or _AXES_BY_RANK.get(len(dimensions))
-        for axis, dimension in enumerate(dimensions):
-            if not dimension.HasField("dim_value") or dimension.dim_value <= 0:
-                dimension.dim_param = letters[axis] if letters else f"{value.name}_{axis}"
+        shape = value.type.tensor_type.shape
+        del shape.dim[:]
+        for size in by_name[value.name].shape:
+            dimension = shape.dim.add()
+            if isinstance(size, int):
+                dimension.dim_value = size
+            else:
+                dimension.dim_param = size

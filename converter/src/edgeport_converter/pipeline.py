@@ -28,7 +28,13 @@ from edgeport_converter.quantization import budget
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.reports import ConversionReport
 from edgeport_converter.stages import Stages
-from edgeport_converter.targets import IR_VERSION, OPSET, Target, find_target
+from edgeport_converter.targets import (
+    ONNXRUNTIME_FLOOR,
+    Engine,
+    Target,
+    find_engine,
+    find_target,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -64,6 +70,7 @@ def convert(
     keep_float: Sequence[str] = (),
     objective: str = "balanced",
     also: Sequence[str] = (),
+    onnxruntime: str = ONNXRUNTIME_FLOOR,
     image_range: tuple[float, float] = (0.0, 255.0),
     labels: Sequence[str] | None = None,
     custom_objects: Any = None,
@@ -100,6 +107,7 @@ def convert(
             "balanced", the geometric mean of both.
         also: further recipes to write beside the output for comparison, as NAME.RECIPE.onnx;
             one that misses the budget is reported and not written.
+        onnxruntime: the oldest version that the artifact has to open in; fixes opset and IR.
         image_range: the values that black and white pixels of image files become.
         labels: class names in the order of the scores.
         custom_objects: classes and functions that the model's file names: a dict, or the Python
@@ -122,6 +130,7 @@ def convert(
     options.check(calibration)
     metric_name, metric_function = budget.find_metric(metric)
     profile = find_target(target)
+    engine = find_engine(onnxruntime)
     names = list_class_names(labels)
     destination = find_destination(output, (model, calibration, evaluation))
     stages = Stages(on_stage)
@@ -129,7 +138,7 @@ def convert(
     with stages("load"):
         loaded = _load(model, custom_objects=custom_objects, allow_code=allow_code, weights=weights)
     with stages("export"):
-        exported = _export(loaded)
+        exported = _export(loaded, engine)
     check_class_names(names, exported.outputs)
     with stages("read data"):
         data = _read_data(exported, calibration, evaluation, metric is None, image_range)
@@ -140,7 +149,7 @@ def convert(
         float_graph = optimizing.optimize(exported.graph)
         compact_float = optimizing.compact(float_graph)
     with stages("check parity"):
-        parity = _check_parity(compact_float, exported, data.measured)
+        parity, tried = _check_parity(compact_float, exported, data.measured)
     with open_graph(compact_float) as float_predictor:
         evaluator = None
         accuracy = None
@@ -174,7 +183,9 @@ def convert(
         )
         described = describing.Described(
             describing.describe(card, loaded.source, float_graph, data.calibration),
+            engine,
             None if data.measured is None else data.measured.first(_GOLDEN_CANDIDATES),
+            tried,
         )
         written = {}
         for kind, candidate in siblings.items():
@@ -236,11 +247,11 @@ def _load(model: Any, **options: Any) -> LoadedModel:
     return loading.load(model, **options)
 
 
-def _export(loaded: LoadedModel) -> ExportedModel:
+def _export(loaded: LoadedModel, engine: Engine) -> ExportedModel:
     with quiet_stderr():
         from edgeport_converter import exporting
 
-        return exporting.export(loaded, opset=OPSET, ir_version=IR_VERSION)
+        return exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
 
 
 def _read_data(
@@ -276,7 +287,10 @@ def _answers_with_a_class(
     )
 
 
-def _check_parity(graph: onnx.ModelProto, exported: ExportedModel, data: Dataset | None) -> Parity:
+def _check_parity(
+    graph: onnx.ModelProto, exported: ExportedModel, data: Dataset | None
+) -> tuple[Parity, dict[str, Array]]:
+    """Return the parity, and the last inputs that it was measured on."""
     from edgeport_converter import verifying
     from edgeport_converter.graphs import open_graph
 
@@ -289,12 +303,10 @@ def _check_parity(graph: onnx.ModelProto, exported: ExportedModel, data: Dataset
             if all(len(array) for array in batch.values()):
                 batches.append(batch)
             start += size
+    batches = verifying.parity_inputs(exported.inputs, batches, exported.reference)
     with open_graph(graph) as predictor:
-        return verifying.check_parity(
-            verifying.as_run(predictor),
-            exported.reference,
-            verifying.parity_inputs(exported.inputs, batches),
-        )
+        run = verifying.as_run(predictor)
+        return verifying.check_parity(run, exported.reference, batches), batches[-1]
 
 
 def _accuracy(
