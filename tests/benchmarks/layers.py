@@ -46,8 +46,15 @@ def main() -> int:
         rows.append(asdict(verdict) | {"expected": "refused" if case.refused else "exact"})
         if not fits:
             unexpected.append(case.name)
+        print(
+            f"{'  ' if fits else '! '}{verdict.outcome:8} {verdict.seconds:6.2f} s "
+            f"{verdict.difference:8.1e}  {case.name}"
+            f"{': ' + verdict.detail if verdict.detail else ''}",
+            flush=True,
+        )
     counts = collections.Counter(row["outcome"] for row in rows)
     summary = {"cases": len(rows), **counts, "seconds": round(time.monotonic() - started, 1)}
+    print(json.dumps(summary))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(
         json.dumps({"summary": summary, "rows": rows}, indent=1, ensure_ascii=False) + "\n",

@@ -38,6 +38,21 @@ def test_two_inputs_may_have_two_lengths():
     assert [spec.shape for spec in export(model).inputs] == [("N", "T", 3), ("N", "T2", 3)]
 
 
+def test_an_output_axis_has_an_inputs_name_only_where_the_sizes_are_equal():
+    x = keras.Input((None, 3), name="x")
+    same = layers.LSTM(4, return_sequences=True)(layers.Dense(3)(x))
+    half = layers.MaxPooling1D(2)(x)
+    exported = export(keras.Model(x, [same, half]))
+    assert exported.outputs[0].shape == ("N", "T", 4)
+    assert exported.outputs[1].shape == ("N", "T2", 3)
+
+
+def test_a_row_of_free_length_is_a_sequence():
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    model = keras.Model(ids, layers.GlobalAveragePooling1D()(layers.Embedding(9, 4)(ids)))
+    assert export(model).inputs[0].shape == ("N", "T")
+
+
 def test_a_batch_fixed_by_the_model_stays_fixed(tmp_path):
     x = keras.Input((4,), batch_size=3, name="x")
     model = keras.Model(x, layers.Dense(2)(x))

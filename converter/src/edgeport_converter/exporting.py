@@ -45,6 +45,9 @@ _OUTPUT_RANGES = {"softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1
 _IMPURE = ("Random", "StatelessRandom", "StatefulRandom", "StatefulUniform",
            "StatefulStandardNormal", "StatelessTruncated", "Multinomial",
            "StatelessMultinomial")  # fmt: skip
+# Naming the axes of a larger graph is not worth copying it.
+_INFERENCE_BYTES = 2**28
+
 _COMPLEX = (tf.complex64.as_datatype_enum, tf.complex128.as_datatype_enum)
 
 
@@ -78,15 +81,16 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
             run the model.
     """
     refusing.refuse_layers(loaded.model)
-    inputs = _name_shapes(loaded.inputs, is_output=False)
+    inputs = _describe_inputs(loaded.inputs)
     frozen = _trace(loaded)
     _require_pure(frozen, loaded.model)
     graph = _translate(frozen, loaded.model, opset)
     graph.ir_version = ir_version
     graph.graph.name = loaded.name
-    outputs = _describe_outputs(graph, _as_traced(loaded.outputs, frozen))
     _order(graph.graph.input, [spec.name for spec in inputs])
-    _write_shapes(graph, (*inputs, *outputs))
+    _write_shapes(graph.graph.input, inputs)
+    outputs = _describe_outputs(graph, _as_traced(loaded.outputs, frozen), inputs)
+    _write_shapes(graph.graph.output, outputs)
     return ExportedModel(graph, inputs, outputs, _reference(loaded))
 
 
@@ -223,43 +227,87 @@ def _graphs(graph: Any) -> Iterator[Any]:
             yield from _graphs(inner)
 
 
-def _name_shapes(infos: Sequence[TensorInfo], *, is_output: bool) -> tuple[TensorSpec, ...]:
-    """Give the free axes letters; inputs whose free axes need not agree get numbers behind."""
-    specs = []
+def _describe_inputs(infos: Sequence[TensorInfo]) -> tuple[TensorSpec, ...]:
+    """Give the free axes letters; axes that need not agree get numbers behind."""
     used: dict[str, int] = {}
+    specs = []
     for info in infos:
-        axes = _AXES_BY_RANK.get(len(info.shape)) or (
-            "N", *(f"A{axis}" for axis in range(1, len(info.shape)))
-        )  # fmt: skip
-        if is_output and len(axes) == 2:
-            axes = ("N", "C")
+        axes = _letters(info)
+        shape = tuple(
+            _free_name(axis, used) if size is None else size
+            for axis, size in zip(axes, info.shape, strict=True)
+        )
+        dtype = np.dtype(object if info.dtype == "string" else info.dtype)
+        specs.append(TensorSpec(info.name, dtype, shape, axes))
+    return tuple(specs)
+
+
+def _letters(info: TensorInfo, *, is_output: bool = False) -> tuple[str, ...]:
+    rank = len(info.shape)
+    if rank == 2 and info.shape[1] is None:
+        return ("N", "T")  # a row of free length is a sequence
+    if rank == 2 and is_output:
+        return ("N", "C")
+    others = tuple(f"A{axis}" for axis in range(1, rank))
+    return _AXES_BY_RANK.get(rank, ("N", *others))
+
+
+def _free_name(axis: str, used: dict[str, int]) -> str:
+    if axis == "N":
+        return axis
+    count = used[axis] = used.get(axis, 0) + 1
+    return axis if count == 1 else f"{axis}{count}"
+
+
+def _describe_outputs(
+    graph: onnx.ModelProto, infos: Sequence[TensorInfo], inputs: Sequence[TensorSpec]
+) -> tuple[TensorSpec, ...]:
+    """Put the graph's outputs into the declared order and describe them.
+
+    A free axis has an input's name only if ONNX can tell that it has the input's size:
+    onnxruntime shares memory between tensors whose axes have equal names.
+    """
+    _order(graph.graph.output, [info.name for info in infos])
+    inferred = _inferred_axes(graph, infos)
+    names = {size for spec in inputs for size in spec.shape[1:] if isinstance(size, str)}
+    used = {axis: len([name for name in names if name.startswith(axis)]) for axis in "ATDHWFC"}
+    specs = []
+    for info, value in zip(infos, graph.graph.output, strict=True):
+        axes = _letters(info, is_output=True)
         shape: list[int | str] = []
-        for axis, size in zip(axes, info.shape, strict=True):
+        for place, (axis, size) in enumerate(zip(axes, info.shape, strict=True)):
             if size is not None:
                 shape.append(size)
-            elif axis == "N":
-                shape.append(axis)
+            elif axis != "N" and inferred.get((info.name, place)) in names:
+                shape.append(inferred[info.name, place])
             else:
-                count = used[axis] = used.get(axis, 0) + 1
-                shape.append(axis if count == 1 else f"{axis}{count}")
-        dtype = np.dtype(object if info.dtype == "string" else info.dtype)
-        known = _OUTPUT_RANGES.get(info.activation or "") if is_output else None
+                shape.append(_free_name(axis, used))
+        # Some layers declare another dtype than they give; parity is judged by what they give.
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+        known = _OUTPUT_RANGES.get(info.activation or "")
         specs.append(TensorSpec(info.name, dtype, tuple(shape), axes, known))
     return tuple(specs)
 
 
-def _describe_outputs(
+def _inferred_axes(
     graph: onnx.ModelProto, infos: Sequence[TensorInfo]
-) -> tuple[TensorSpec, ...]:
-    """Put the graph's outputs into the declared order and describe them."""
-    _order(graph.graph.output, [info.name for info in infos])
-    # Some Keras layers declare another dtype than they give; parity is judged by what they give.
-    return tuple(
-        replace(
-            spec, dtype=np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-        )
-        for spec, value in zip(_name_shapes(infos, is_output=True), graph.graph.output, strict=True)
-    )
+) -> dict[tuple[str, int], str]:
+    """Return the names that ONNX infers for the outputs' axes, by output and place."""
+    is_free = any(size is None for info in infos for size in info.shape[1:])
+    if not is_free or graph.ByteSize() > _INFERENCE_BYTES:
+        return {}
+    bare = onnx.ModelProto()
+    bare.CopyFrom(graph)
+    del bare.graph.value_info[:]
+    for value in bare.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    found = onnx.shape_inference.infer_shapes(bare)
+    return {
+        (value.name, place): dimension.dim_param
+        for value in found.graph.output
+        for place, dimension in enumerate(value.type.tensor_type.shape.dim)
+        if dimension.dim_param
+    }
 
 
 def _as_traced(infos: Sequence[TensorInfo], frozen: FrozenGraph) -> list[TensorInfo]:
@@ -293,13 +341,12 @@ def _order(values: Any, names: list[str]) -> None:
     values.extend(ordered)
 
 
-def _write_shapes(graph: onnx.ModelProto, specs: Sequence[TensorSpec]) -> None:
-    """Write sizes and the names of free axes into the graph's inputs and outputs."""
-    by_name = {spec.name: spec for spec in specs}
-    for value in (*graph.graph.input, *graph.graph.output):
+def _write_shapes(values: Any, specs: Sequence[TensorSpec]) -> None:
+    """Write sizes and the names of free axes into the graph's inputs or outputs."""
+    for value, spec in zip(values, specs, strict=True):
         shape = value.type.tensor_type.shape
         del shape.dim[:]
-        for size in by_name[value.name].shape:
+        for size in spec.shape:
             dimension = shape.dim.add()
             if isinstance(size, int):
                 dimension.dim_value = size
