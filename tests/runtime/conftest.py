@@ -15,7 +15,12 @@ from examples import Child, mlp_artifact
 from edgeport import Predictor
 
 # Machines differ in speed, and a model's first run takes longer than the next.
-hypothesis.settings.register_profile("edgeport", deadline=None, derandomize=True)
+hypothesis.settings.register_profile(
+    "edgeport",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("edgeport")
 
 
