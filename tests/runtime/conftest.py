@@ -15,8 +15,16 @@ from examples import Child, mlp_artifact
 from edgeport import Predictor
 
 # Machines differ in speed, and a model's first run takes longer than the next.
-hypothesis.settings.register_profile("edgeport", deadline=None, derandomize=True)
-hypothesis.settings.load_profile("edgeport")
+# Under emulation (`make devices`) everything takes twenty times as long.
+for name, examples in (("edgeport", 100), ("emulated", 5)):
+    hypothesis.settings.register_profile(
+        name,
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "edgeport"))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import io
 import json
 import re
 import subprocess
@@ -17,6 +19,7 @@ from examples import identity, int8, mlp, mlp_artifact, sealed, spec, two_inputs
 import edgeport
 from edgeport import ModelCard
 from edgeport.cli import main
+from edgeport.showing import with_progress
 
 X = np.linspace(-1, 1, 18, dtype="f4").reshape(3, 6)
 
@@ -255,6 +258,21 @@ def test_failures_are_one_sentence_and_a_code(
     assert words in sentence
 
 
+def test_a_command_of_another_package_that_does_not_load_harms_itself_only(
+    mlp_file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = importlib.metadata.EntryPoint("broken", "nowhere_at_all:add", "edgeport.commands")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [broken])
+    assert main(["verify", str(mlp_file)]) == 0
+    capsys.readouterr()
+    code, sentence = fails(capsys, "broken", "with", "--any", "arguments")
+    assert code == edgeport.OptionError.exit_code
+    assert sentence == (
+        "'edgeport broken' does not load (ModuleNotFoundError: No module named 'nowhere_at_all'): "
+        "install the package that brings it again"
+    )
+
+
 def test_wrong_usage_ends_with_2(capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["predict"])
@@ -284,3 +302,19 @@ def test_a_reader_that_left_is_no_failure(mlp_file: Path) -> None:
     assert process.wait(timeout=60) == 0
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_long_input_shows_a_bar_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    for stream, wanted in ((Terminal(), "\r4 samples  50%"), (io.StringIO(), "")):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert list(with_progress(iter(range(8)), 8)) == list(range(8))
+        assert wanted in stream.getvalue()
+        assert bool(stream.getvalue()) == bool(wanted)
+        assert not wanted or stream.getvalue().endswith("\r\033[K")

@@ -22,6 +22,7 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "integrity": set(),
     "signing": {"cryptography"},
     "external": {"numpy"},
+    "casting": {"numpy"},
     "inputs": {"numpy"},
     "values": {"numpy"},
     "batching": {"numpy"},
@@ -33,6 +34,7 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "__init__": set(),
     "datafiles": {"numpy", "PIL"},
     "benching": {"numpy"},
+    "showing": {"numpy"},
     "cli": {"numpy"},
 }
 

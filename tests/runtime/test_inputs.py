@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgeport import InputError, TensorSpec
-from edgeport.inputs import as_exact_array, prepare
+from edgeport.casting import as_exact_array
+from edgeport.inputs import prepare
 
 NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
            "float16", "float32", "float64"]  # fmt: skip

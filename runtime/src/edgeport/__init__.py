@@ -13,6 +13,7 @@ How it is built, in reading order:
     integrity   from a file to bytes that can be trusted: what a bad file is, the seal
     signing     who made it: Ed25519 signatures, with the extra edgeport[sign]
     external    weights in other files, only where the card lists them
+    casting     any value to an exact array, or the reason why not
     inputs      from whatever a caller has to arrays that the engine cannot misread
     values      NaN, infinity, values beyond the calibrated range
     batching    any number of samples, with an answer that does not depend on their grouping
@@ -21,7 +22,7 @@ How it is built, in reading order:
     loading     the checks above in running order: from a file to a model
     streaming   one answer a sample, reading while running
     predictor   Predictor: load, predict, classify, stream, reload
-    cli         the `edgeport` command, with datafiles (what it reads) and benching
+    cli         the `edgeport` command, with datafiles, benching and showing
 
 The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
 them, inputs are converted exactly or not at all, and the artifact proves itself on the device

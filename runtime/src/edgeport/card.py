@@ -57,6 +57,11 @@ class TensorSpec:
         first = self.axes[:1] or self.shape[:1]
         return first == (BATCH_AXIS,)
 
+    @property
+    def accepted_shape(self) -> Shape:
+        """The shape that callers may pass: a batch fixed by the model takes any number."""
+        return (BATCH_AXIS, *self.shape[1:]) if self.has_batch_axis else self.shape
+
 
 @dataclass(frozen=True)
 class Quantization:

@@ -15,20 +15,16 @@ import importlib.metadata
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import edgeport
 from edgeport import datafiles, host
 from edgeport._session import engine_version
-from edgeport.card import ModelCard, format_shape
 from edgeport.errors import EdgeportError, OptionError
-from edgeport.golden import Array
-from edgeport.predictor import Label, Predictor
+from edgeport.predictor import Predictor
+from edgeport.showing import print_answer, print_card, print_labels, with_progress
 from edgeport.signing import sign
 
 COMMAND_GROUP = "edgeport.commands"
@@ -69,7 +65,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _installed_commands() -> list[Callable[[Any], None]]:
     found = importlib.metadata.entry_points(group=COMMAND_GROUP)
-    return [entry.load() for entry in sorted(found, key=lambda entry: entry.name)]
+    return [_load_command(entry) for entry in sorted(found, key=lambda entry: entry.name)]
+
+
+def _load_command(entry: importlib.metadata.EntryPoint) -> Callable[[Any], None]:
+    """Return what adds the command; where it does not load, one that says so when it is called."""
+    try:
+        add: Callable[[Any], None] = entry.load()
+    except Exception as cause:  # another package's mistake must not take `verify` along
+        reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+
+        def add(commands: Any) -> None:
+            def run(options: argparse.Namespace) -> None:
+                raise OptionError(
+                    f"'edgeport {entry.name}' does not load ({reason}): install the package that "
+                    "brings it again"
+                )
+
+            parser = commands.add_parser(entry.name, help="does not load", add_help=False)
+            parser.add_argument("rest", nargs=argparse.REMAINDER)
+            parser.set_defaults(run=run)
+
+    return add
 
 
 def _add_missing(commands: Any, name: str) -> None:
@@ -184,45 +201,11 @@ def _info(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    _print_card(card, facts)
+    print_card(card, facts)
     print(
         f"device       onnxruntime {device['onnxruntime']}, {device['usable_cpus']} usable CPUs, "
         f"{device['threads']} thread(s) for this model"
     )
-
-
-def _print_card(card: ModelCard, facts: dict[str, Any]) -> None:
-    print(f"name         {card.name}")
-    print(f"file         {facts['file_bytes']:,} bytes")
-    print(f"sha256       {card.sha256 or 'no card: nothing vouches for this file'}")
-    for title, specs in (("input", card.inputs), ("output", card.outputs)):
-        for spec in specs:
-            values = spec.value_range
-            limits = f", values {values[0]:g} to {values[1]:g}" if values else ""
-            print(f"{title:<12} {spec.name}: {spec.dtype} {format_shape(spec.shape)}{limits}")
-    if card.labels:
-        print(f"labels       {', '.join(card.labels)}")
-    if card.quantization:
-        parts = card.quantization
-        print(
-            f"quantization {parts.recipe} for target {parts.target}: "
-            f"weights {parts.weights}, activations {parts.activations}"
-        )
-        for layer, reason in parts.float_layers.items():
-            print(f"in float     {layer}: {reason}")
-    if card.accuracy:
-        seen = card.accuracy
-        print(
-            f"{seen.metric:<12} {seen.artifact:.4f} (Keras {seen.keras:.4f}, float ONNX "
-            f"{seen.float32:.4f}) on {seen.samples:,} samples"
-        )
-    if card.requires:
-        print(
-            f"requires     onnxruntime {card.requires.onnxruntime} or newer "
-            f"(opset {card.requires.opset}, IR {card.requires.ir_version})"
-        )
-    for key, value in card.provenance.items():
-        print(f"{key:<12} {value}")
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -258,11 +241,11 @@ def _predict(options: argparse.Namespace) -> None:
     ) as predictor:
         names = [spec.name for spec in predictor.card.outputs]
         samples = datafiles.read_samples(options.data, predictor.card)
-        items = _with_progress(samples.items, samples.total)
+        items = with_progress(samples.items, samples.total)
         if options.top_k is not None:
             for item in items:
                 values = item if isinstance(item, tuple) else (item,)
-                _print_labels(predictor.classify(*values, top_k=options.top_k), options.json)
+                print_labels(predictor.classify(*values, top_k=options.top_k), options.json)
         else:
             answers = (
                 answer if isinstance(answer, dict) else {names[0]: answer}
@@ -272,7 +255,7 @@ def _predict(options: argparse.Namespace) -> None:
                 datafiles.write_outputs(options.output, answers, names)
             else:
                 for answer in answers:
-                    _print_answer(answer, options.json)
+                    print_answer(answer, options.json)
         outside = {name: count for name, count in predictor.out_of_range.items() if count}
     for name, count in outside.items():
         print(
@@ -319,41 +302,6 @@ def _sign(options: argparse.Namespace) -> None:
         print(json.dumps({"file": options.artifact, "version": options.version, "sha256": digest}))
     else:
         print(f"signed version {options.version}, sha256 {digest}")
-
-
-def _with_progress(items: Iterator[Any], total: int | None) -> Iterator[Any]:
-    """Pass the items on; on a terminal, show how far the reading is, at most ten times a second."""
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    started = shown = time.monotonic()
-    for number, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - shown > 0.1 and now - started > 1:  # a short input needs no bar
-            shown = now
-            share = f" {number / total:4.0%}" if total else ""
-            print(f"\r{number:,} samples{share}", end="", file=sys.stderr, flush=True)
-    if shown != started:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _print_answer(answer: Mapping[str, Array], as_json: bool) -> None:
-    if as_json:
-        print(datafiles.as_json(answer))
-        return
-    for name, array in answer.items():
-        values = np.array2string(array, threshold=200, precision=6, suppress_small=True)
-        print(f"{name} {' '.join(values.split())}")
-
-
-def _print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None:
-    rows: list[Any] = [labels] if labels and isinstance(labels[0], Label) else list(labels)
-    for row in rows:
-        if as_json:
-            print(json.dumps([label._asdict() for label in row], ensure_ascii=False))
-        else:
-            print("  ".join(f"{label.name} {label.score:.4f}" for label in row))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import numpy as np
 from edgeport.card import ModelCard, TensorSpec, format_shape
 from edgeport.errors import InputError, OptionError
 from edgeport.golden import Array
-from edgeport.inputs import accepted_shape
 from edgeport.integrity import write_atomically
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -202,7 +201,7 @@ def _read_image(path: str, card: ModelCard) -> Array:
     """Return an image as the model's only input: its size, 8 bits a channel, upright."""
     spec = card.inputs[0]
     axes = spec.axes[1:] if spec.has_batch_axis else spec.axes
-    shape = accepted_shape(spec)[1:] if spec.has_batch_axis else spec.shape
+    shape = spec.accepted_shape[1:] if spec.has_batch_axis else spec.shape
     sizes = dict(zip(axes, shape, strict=False))
     if len(card.inputs) != 1 or not {"H", "W"} <= sizes.keys():
         listed = ", ".join(f"{s.name} {format_shape(s.shape)}" for s in card.inputs)

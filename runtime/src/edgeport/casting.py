@@ -1,0 +1,204 @@
+"""One value at a time: from anything numpy can see as numbers to an exact array.
+
+The rule is that no value changes on the way, but for the ordinary rounding of a float to a
+narrower float; what would change is refused. ``inputs`` puts names, shapes and batches around it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from edgeport.card import TensorSpec, format_shape
+from edgeport.errors import InputError
+from edgeport.golden import Array
+
+
+def as_exact_array(spec: TensorSpec, value: Any) -> Array:
+    """Return ``value`` as a native, aligned array of the input's dtype, every value intact.
+
+    Raises:
+        InputError: it is no numeric array, or a value would change.
+    """
+    if value is None:
+        raise _refusal(spec, "None", "pass an array")
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _refuse_mask(spec, item)
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            given = np.from_dlpack(value)
+        else:
+            given = np.asanyarray(value)
+    except Exception as cause:
+        raise _refusal(
+            spec,
+            f"a {type(value).__name__} that numpy cannot turn into an array "
+            f"({str(cause).splitlines()[0] if str(cause) else type(cause).__name__})",
+            "pass nested lists of equal lengths or an array",
+        ) from cause
+    _refuse_mask(spec, given)
+    array = np.asarray(given)
+    if spec.dtype.kind == "O":
+        return _as_strings(spec, array)
+    if array.dtype.kind not in "biuf":
+        raise _refusal(
+            spec,
+            f"{_KIND_NAMES.get(array.dtype.kind, 'values')} (dtype {array.dtype})",
+            _KIND_REMEDIES.get(array.dtype.kind, "pass numbers"),
+        )
+    native = array.dtype.newbyteorder("=")
+    if native != spec.dtype:
+        if isinstance(value, (list, tuple)) and spec.dtype.kind in "iu":
+            _refuse_rounded_list(spec, array)
+        return _cast(spec, array)
+    if array.dtype.isnative and array.flags.aligned:
+        return array
+    return np.require(array, spec.dtype, "A")
+
+
+_KIND_NAMES = {
+    "c": "complex numbers",
+    "O": "Python objects",
+    "U": "text",
+    "S": "byte strings",
+    "M": "dates",
+    "m": "time differences",
+    "V": "records",
+}
+_KIND_REMEDIES = {
+    "c": "pass x.real or abs(x), whichever the model was trained on",
+    "O": "make it a plain numeric array, np.asarray(x, dtype=float)",
+    "U": "turn the text into numbers first",
+    "S": "turn the bytes into numbers first, np.frombuffer(x, dtype=np.uint8)",
+    "V": "pass one numeric field of the records",
+}
+
+
+def _refuse_mask(spec: TensorSpec, value: Any) -> None:
+    """Refuse a masked array, or a list with one: numpy would drop the mask without a word."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _refuse_mask(spec, item)
+    elif isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        masked = sys.modules.get("numpy.ma")  # where nobody imported it, nothing is masked
+        if masked is not None and isinstance(value, masked.MaskedArray):
+            count = int(masked.count_masked(value))
+            raise _refusal(
+                spec,
+                f"a masked array ({count} of its values hidden)",
+                "fill them first, x.filled(value)",
+            )
+
+
+def _refuse_rounded_list(spec: TensorSpec, array: Array) -> None:
+    """Refuse what numpy has rounded already: an integer next to a float in a list becomes one."""
+    if array.dtype.kind == "f" and array.size and np.max(np.abs(array)) >= 2.0**53:
+        raise _refusal(
+            spec,
+            "a list of floats and integers that float64 does not hold exactly",
+            f"pass integers alone, np.asarray(x, dtype=np.{spec.dtype})",
+        )
+
+
+def _as_strings(spec: TensorSpec, array: Array) -> Array:
+    if array.dtype.kind in "UT":
+        return array.astype(object)
+    if array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat):
+        return array
+    raise _refusal(spec, f"values of dtype {array.dtype}", "pass text, an array of str")
+
+
+def _cast(spec: TensorSpec, array: Array) -> Array:
+    """Return the array in the input's dtype; refuse the first value that would change."""
+    target = spec.dtype
+    with np.errstate(over="ignore", invalid="ignore"):
+        result: Array = array.astype(target)
+    if array.dtype.kind == "b" or array.size == 0:
+        return result
+    if target.kind == "f":
+        if array.dtype.kind == "f":
+            changed = np.isinf(result) & ~np.isinf(array)
+        else:
+            changed = ~_is_exact_in_float(array, target)
+    elif target.kind == "b":
+        changed = (array != 0) & (array != 1)
+    else:
+        changed = ~_is_whole_within(array, np.iinfo(target))
+    if changed.any():
+        raise _value_refusal(spec, array, changed)
+    return result
+
+
+def _is_exact_in_float(integers: Array, target: np.dtype[Any]) -> Array:
+    """Whether each integer is a multiple of a power of two with few enough digits."""
+    info = np.finfo(target)
+    digits = info.nmant + 1
+    negative = integers < 0
+    # Two's complement in uint64 holds the magnitude of every 64-bit integer, -2**63 included.
+    magnitude = integers.astype(np.uint64)
+    magnitude = np.where(negative, np.uint64(0) - magnitude, magnitude)
+    lowest_bit = np.maximum(magnitude & (~magnitude + np.uint64(1)), np.uint64(1))
+    fits: Array = magnitude // lowest_bit < np.uint64(2**digits)
+    if float(info.max) < 2.0**64:
+        fits &= magnitude <= np.uint64(int(info.max))
+    return fits
+
+
+def _is_whole_within(array: Array, info: np.iinfo[Any]) -> Array:
+    """Whether each value is a whole number of the integer type's range."""
+    if array.dtype.kind == "f":
+        wide = array.astype(np.result_type(array.dtype, np.float64))
+        # The upper end is compared as a power of two, which float64 holds where 2**63 - 1 is not.
+        whole: Array = wide == np.floor(wide)
+        return whole & (wide >= float(info.min)) & (wide < float(info.max + 1))
+    source = np.iinfo(array.dtype)
+    fits = np.ones(array.shape, dtype=bool)
+    if source.min < info.min:
+        fits &= array >= info.min
+    if source.max > info.max:
+        fits &= array <= info.max
+    return fits
+
+
+def _value_refusal(spec: TensorSpec, array: Array, changed: Array) -> InputError:
+    index = tuple(int(i) for i in np.argwhere(changed)[0])
+    value = array[index]
+    count = int(changed.sum())
+    where = f" at {list(index)}" if index else ""
+    more = f" and {counted(count - 1, 'more such value')}" if count > 1 else ""
+    if spec.dtype.kind == "b":
+        expected, remedy = "0 or 1", "pass booleans, e.g. x > 0.5"
+    elif spec.dtype.kind == "f":
+        limit = float(np.finfo(spec.dtype).max)
+        if abs(float(value)) > limit:
+            expected, remedy = f"at most {limit:.3g} in size", "scale the values first"
+        else:
+            expected = f"whole numbers that {spec.dtype} holds exactly"
+            remedy = f"round on purpose, x.astype(np.{spec.dtype})"
+    else:
+        info = np.iinfo(spec.dtype)
+        expected = f"whole numbers from {info.min} to {info.max}"
+        remedy = "scale, round or clip on purpose first, e.g. np.clip(np.rint(x), low, high)"
+    return InputError(
+        f"input '{spec.name}' has the value {value}{where}{more}, which {spec.dtype} would change, "
+        f"expected {expected}: {remedy}",
+        expected=expected,
+        actual=f"{value}{where}",
+    )
+
+
+def counted(number: int, what: str) -> str:
+    """Return ``1 sample``, ``2 samples``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _refusal(spec: TensorSpec, actual: str, remedy: str) -> InputError:
+    expected = f"{spec.dtype} of shape {format_shape(spec.accepted_shape)}"
+    return InputError(
+        f"input '{spec.name}' is {actual}, expected {expected}: {remedy}",
+        expected=expected,
+        actual=actual,
+    )

@@ -1,0 +1,88 @@
+"""What the command line prints for people: cards, answers, classes, a progress bar."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeport import datafiles
+from edgeport.card import ModelCard, format_shape
+from edgeport.golden import Array
+from edgeport.predictor import Label
+
+
+def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
+    """Print what an artifact says of itself, a line each."""
+    print(f"name         {card.name}")
+    print(f"file         {facts['file_bytes']:,} bytes")
+    print(f"sha256       {card.sha256 or 'no card: nothing vouches for this file'}")
+    for title, specs in (("input", card.inputs), ("output", card.outputs)):
+        for spec in specs:
+            values = spec.value_range
+            limits = f", values {values[0]:g} to {values[1]:g}" if values else ""
+            print(f"{title:<12} {spec.name}: {spec.dtype} {format_shape(spec.shape)}{limits}")
+    if card.labels:
+        print(f"labels       {', '.join(card.labels)}")
+    if card.quantization:
+        parts = card.quantization
+        print(
+            f"quantization {parts.recipe} for target {parts.target}: "
+            f"weights {parts.weights}, activations {parts.activations}"
+        )
+        for layer, reason in parts.float_layers.items():
+            print(f"in float     {layer}: {reason}")
+    if card.accuracy:
+        seen = card.accuracy
+        print(
+            f"{seen.metric:<12} {seen.artifact:.4f} (Keras {seen.keras:.4f}, float ONNX "
+            f"{seen.float32:.4f}) on {seen.samples:,} samples"
+        )
+    if card.requires:
+        print(
+            f"requires     onnxruntime {card.requires.onnxruntime} or newer "
+            f"(opset {card.requires.opset}, IR {card.requires.ir_version})"
+        )
+    for key, value in card.provenance.items():
+        print(f"{key:<12} {value}")
+
+
+def print_answer(answer: Mapping[str, Array], as_json: bool) -> None:
+    """Print the outputs for one sample."""
+    if as_json:
+        print(datafiles.as_json(answer))
+        return
+    for name, array in answer.items():
+        values = np.array2string(array, threshold=200, precision=6, suppress_small=True)
+        print(f"{name} {' '.join(values.split())}")
+
+
+def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None:
+    """Print the classes of each sample, a line each."""
+    rows: list[Any] = [labels] if labels and isinstance(labels[0], Label) else list(labels)
+    for row in rows:
+        if as_json:
+            print(json.dumps([label._asdict() for label in row], ensure_ascii=False))
+        else:
+            print("  ".join(f"{label.name} {label.score:.4f}" for label in row))
+
+
+def with_progress(items: Iterator[Any], total: int | None) -> Iterator[Any]:
+    """Pass the items on; on a terminal, show how far the reading is, at most ten times a second."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    started = shown = time.monotonic()
+    for number, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - shown > 0.1 and now - started > 1:  # a short input needs no bar
+            shown = now
+            share = f" {number / total:4.0%}" if total else ""
+            print(f"\r{number:,} samples{share}", end="", file=sys.stderr, flush=True)
+    if shown != started:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
