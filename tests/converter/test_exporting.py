@@ -118,11 +118,11 @@ class Counts(layers.Layer):
 @pytest.mark.parametrize(
     ("layer", "sentence"),
     [
-        (Reverses(name="turn"), r"the layer 'turn' \(Reverses\) calls Python code .*keras\.ops"),
-        (Draws(name="noise"), r"the layer 'noise' \(Draws\) draws random numbers"),
-        (Counts(name="count"), r"the layer 'count' \(Counts\) changes a weight while it runs"),
+        (Reverses(name="turn"), r"Reverses 'turn' calls back into Python .*Keras operations"),
+        (Draws(name="noise"), r"Draws 'noise' draws random numbers at inference"),
+        (Counts(name="count"), r"Counts 'count' changes a variable while it answers"),
         (layers.LSTM(3, stateful=True, name="memory"),
-         r"the layer 'memory' \(LSTM\) with stateful=True keeps its state .*return_state=True"),
+         r"LSTM 'memory' has stateful=True, .*return_state=True"),
         (layers.Conv1D(3, 2, data_format="channels_first", name="first"),
          r"the layer 'first' \(Conv1D\) has data_format='channels_first'.*channels_last"),
     ],
