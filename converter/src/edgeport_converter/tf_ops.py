@@ -3,7 +3,7 @@
 Each function takes tf2onnx's graph and the TensorFlow node, and puts ONNX nodes in its place.
 What is passed over by tf2onnx without an error would leave an invalid file, so ``exporting`` checks
 that nothing but ONNX is left. Resizing is in ``tf_images``, the Fourier transforms in
-``tf_signal``.
+``tf_signal``, integers in ``tf_integers``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from tf2onnx import utils
 from tf2onnx.onnx_opset import nn
 
-from edgeport_converter import lookups, tf_images, tf_signal
+from edgeport_converter import lookups, tf_images, tf_integers, tf_signal
 from edgeport_converter.markers import Markers
 from edgeport_converter.tf_graphs import constant, integers, node_for, replace
 
@@ -41,6 +41,7 @@ def handlers(markers: Markers) -> dict[str, tuple[Callable[..., None], list[Any]
     table: dict[str, Handler] = {
         **_HANDLERS,
         **tf_images.HANDLERS,
+        **tf_integers.HANDLERS,
         **tf_signal.HANDLERS,
         "PyFunc": marker,
         "EagerPyFunc": marker,
