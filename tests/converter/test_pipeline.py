@@ -64,9 +64,25 @@ def test_several_inputs_and_outputs_keep_their_declared_order(regression_model, 
         np.testing.assert_allclose(answer, expected, atol=0.03)
 
 
+def test_a_batch_fixed_by_the_model_serves_any_number_of_samples(tmp_path):
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(4, 6), name="x"), layers.Dense(40, "relu"), layers.Dense(9)]
+    )
+    x = np.random.default_rng(1).random((50, 6)).astype(np.float32)
+    report = convert(model, tmp_path / "m.onnx", quantize="static", calibration=x)
+    assert report.card.inputs[0].shape == (4, 6)
+    expected = np.concatenate([model(x[i : i + 4]) for i in range(0, 48, 4)])
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        found = predictor.predict(x)
+        np.testing.assert_allclose(found[:48], expected, atol=0.05)
+        np.testing.assert_array_equal(predictor.predict(x[0]), found[0])
+
+
 def test_the_same_input_gives_the_same_file(two_layer_model, samples, tmp_path):
     for name in ("a.onnx", "b.onnx"):
-        convert(two_layer_model, tmp_path / name, calibration=samples)
+        convert(two_layer_model, tmp_path / name, quantize="static", calibration=samples)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 

@@ -23,6 +23,7 @@ from edgeport.golden import Array
 from edgeport_converter import stamping, verifying
 from edgeport_converter.arithmetic import count_multiply_accumulates
 from edgeport_converter.data.datasets import Dataset
+from edgeport_converter.fixed_batches import fixed_batch, run_in_parts
 from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization.choosing import Candidate, one_by_one
 from edgeport_converter.targets import Engine, require_readable
@@ -76,9 +77,9 @@ class Described:
                 candidate.recipe.kind, made.weights, made.activations, target, made.float_layers
             )
         card = replace(self.card, quantization=quantization, accuracy=accuracy)
-        with open_graph(graph) as predictor:
+        with open_graph(graph, self.card) as predictor:
             run = verifying.as_run(predictor)
-            defined = verifying.run_as_defined(graph)
+            defined = run_in_parts(verifying.run_as_defined(graph), fixed_batch(self.card.inputs))
             if quantization is not None and quantization.recipe == "dynamic":
                 run, defined = one_by_one(run), one_by_one(defined)
             # Loading the file runs its self-test, so this host's kernels are held to the graph's

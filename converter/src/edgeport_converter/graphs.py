@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import onnx
 
-from edgeport import Predictor
-from edgeport_converter.quiet import quiet_logging
+from edgeport import ModelCard, Predictor
+from edgeport.integrity import seal
+from edgeport_converter.stamping import card_json
 
 
-def open_graph(graph: onnx.ModelProto, *, threads: int | None = None) -> Predictor:
-    """Return the graph as a predictor; that it bears no card yet is no news here."""
-    with quiet_logging():
-        return Predictor.load(graph.SerializeToString(), threads=threads)
+def open_graph(graph: onnx.ModelProto, card: ModelCard, *, threads: int | None = None) -> Predictor:
+    """Return the graph as a predictor that knows its inputs and outputs as a device will.
+
+    Args:
+        graph: a finished graph.
+        card: names, shapes and axes; a graph alone does not tell a batch from another axis.
+        threads: as for ``Predictor.load``.
+    """
+    return Predictor.load(seal(graph.SerializeToString(), card_json(card, [])), threads=threads)

@@ -18,6 +18,7 @@ from edgeport import (
     ModelCard,
 )
 from edgeport_converter.errors import AgreementError
+from edgeport_converter.fixed_batches import batches_in_parts, fixed_batch, run_in_parts
 from edgeport_converter.options import (
     QuantizationOptions,
     check_class_names,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from edgeport.golden import Array
     from edgeport_converter.data.datasets import Dataset
     from edgeport_converter.exporting import ExportedModel
+    from edgeport_converter.fixed_batches import Batches
     from edgeport_converter.loaded import LoadedModel
     from edgeport_converter.quantization.choosing import Candidate, Choice
     from edgeport_converter.quantization.evaluating import Evaluator
@@ -139,7 +141,15 @@ def convert(
         loaded = _load(model, custom_objects=custom_objects, allow_code=allow_code, weights=weights)
     with stages("export"):
         exported = _export(loaded, engine)
+        batch = fixed_batch(exported.inputs)
+        exported = replace(exported, reference=run_in_parts(exported.reference, batch))
     check_class_names(names, exported.outputs)
+    card = ModelCard(
+        loaded.name,
+        exported.inputs,
+        exported.outputs,
+        labels=None if names is None else tuple(names),
+    )
     with stages("read data"):
         data = _read_data(exported, calibration, evaluation, metric is None, image_range)
     with stages("optimize"):
@@ -149,8 +159,8 @@ def convert(
         float_graph = optimizing.optimize(exported.graph)
         compact_float = optimizing.compact(float_graph)
     with stages("check parity"):
-        parity, tried = _check_parity(compact_float, exported, data.measured)
-    with open_graph(compact_float) as float_predictor:
+        parity, tried = _check_parity(compact_float, card, exported, data.measured)
+    with open_graph(compact_float, card) as float_predictor:
         evaluator = None
         accuracy = None
         if data.measured is not None:
@@ -170,17 +180,17 @@ def convert(
         if data.calibration is not None and evaluator is not None and options.quantizes:
             with stages("quantize"):
                 choice, siblings = _quantize(
-                    float_graph, data.calibration, evaluator, profile, options, stages.tell
+                    float_graph,
+                    card,
+                    batches_in_parts(data.calibration.batches, batch),
+                    evaluator,
+                    profile,
+                    options,
+                    stages.tell,
                 )
     with stages("stamp"):
         from edgeport_converter import describing
 
-        card = ModelCard(
-            loaded.name,
-            exported.inputs,
-            exported.outputs,
-            labels=None if names is None else tuple(names),
-        )
         described = describing.Described(
             describing.describe(card, loaded.source, float_graph, data.calibration),
             engine,
@@ -288,7 +298,7 @@ def _answers_with_a_class(
 
 
 def _check_parity(
-    graph: onnx.ModelProto, exported: ExportedModel, data: Dataset | None
+    graph: onnx.ModelProto, card: ModelCard, exported: ExportedModel, data: Dataset | None
 ) -> tuple[Parity, dict[str, Array]]:
     """Return the parity, and the last inputs that it was measured on."""
     from edgeport_converter import verifying
@@ -304,7 +314,7 @@ def _check_parity(
                 batches.append(batch)
             start += size
     batches = verifying.parity_inputs(exported.inputs, batches, exported.reference)
-    with open_graph(graph) as predictor:
+    with open_graph(graph, card) as predictor:
         run = verifying.as_run(predictor)
         return verifying.check_parity(run, exported.reference, batches), batches[-1]
 
@@ -333,7 +343,8 @@ def _of_candidate(accuracy: Accuracy | None, candidate: Candidate | None) -> Acc
 
 def _quantize(
     graph: onnx.ModelProto,
-    calibration: Dataset,
+    card: ModelCard,
+    calibration: Batches,
     evaluator: Evaluator,
     target: Target,
     options: QuantizationOptions,
@@ -343,7 +354,8 @@ def _quantize(
 
     quantizer = choosing.Quantizer(
         graph,
-        calibration.batches,
+        card,
+        calibration,
         evaluator,
         target,
         options.max_drop,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
+from edgeport import ModelCard
 from edgeport.golden import Array
 from edgeport_converter import optimizing, verifying
 from edgeport_converter.errors import QuantizationError
@@ -99,6 +100,7 @@ class Quantizer:
 
     Args:
         float_graph: optimized, with the types of its inner tensors.
+        card: the model's inputs and outputs.
         calibration: starts a pass over the calibration data.
         evaluator: says what a candidate lost.
         target: decides how many bits of a weight are used.
@@ -109,13 +111,14 @@ class Quantizer:
     def __init__(
         self,
         float_graph: onnx.ModelProto,
+        card: ModelCard,
         calibration: Batches,
         evaluator: Evaluator,
         target: Target,
         max_drop: float,
         on_step: Callable[[Step], None] | None = None,
     ) -> None:
-        self._float_graph, self._calibration = float_graph, calibration
+        self._float_graph, self._card, self._calibration = float_graph, card, calibration
         self._evaluator, self._target, self._max_drop = evaluator, target, max_drop
         self._on_step = on_step
         self._ranges: dict[str, calibrating.Ranges] = {}
@@ -166,7 +169,7 @@ class Quantizer:
         """Return the measured candidate of one recipe."""
         quantized = self._build_graph(recipe)
         compact = replace(quantized, graph=optimizing.compact(quantized.graph))
-        with open_graph(compact.graph) as predictor:
+        with open_graph(compact.graph, self._card) as predictor:
             run = verifying.as_run(predictor)
             if recipe.kind == "dynamic":
                 run = one_by_one(run)
@@ -241,7 +244,7 @@ class Quantizer:
         sample = next(iter(self._calibration(1)))
         graphs = [attempt.built.quantized.graph for attempt in holding]
         float_graph = optimizing.compact(self._float_graph)
-        float_us, *times = timing.median_latencies_us([float_graph, *graphs], sample)
+        float_us, *times = timing.median_latencies_us([float_graph, *graphs], self._card, sample)
 
         def cost(place: int) -> float:
             slower = times[place] / float_us

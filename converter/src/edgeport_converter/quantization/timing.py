@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx
 
+from edgeport import ModelCard
 from edgeport.golden import Array
 from edgeport_converter.graphs import open_graph
 
@@ -18,7 +19,7 @@ _MAX_CALLS = 200
 
 
 def median_latencies_us(
-    graphs: Sequence[onnx.ModelProto], sample: Mapping[str, Array]
+    graphs: Sequence[onnx.ModelProto], card: ModelCard, sample: Mapping[str, Array]
 ) -> list[float]:
     """Return the median time of one call of each graph in microseconds, on one thread.
 
@@ -26,9 +27,10 @@ def median_latencies_us(
 
     Args:
         graphs: finished graphs.
+        card: their inputs and outputs.
         sample: one sample with its batch axis, by input name.
     """
-    predictors = [open_graph(graph, threads=1) for graph in graphs]
+    predictors = [open_graph(graph, card, threads=1) for graph in graphs]
     feed: dict[str, Any] = dict(sample)
     calls = []
     for predictor in predictors:
