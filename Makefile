@@ -17,11 +17,12 @@ SOURCES := $(shell find runtime converter/src -type f -not -name '*.pyc' -not -p
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: demo test operators lint readme assets clean help
+.PHONY: demo test operators devices lint readme assets clean help
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
 	@echo 'make test                     every test, the runtime in each Python of this machine'
+	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
@@ -35,6 +36,10 @@ demo: build/.workstation build/.device
 test: build/.workstation-tools build/.device
 	$(WORKSTATION) tests/runtime/in_every_python.py build
 	$(WORKSTATION) -m pytest tests/converter tests/integration
+
+# Needs Debian's qemu-user-static; the tests of numbers only, a few minutes for each device.
+devices: build/.workstation-tools
+	$(WORKSTATION) tests/runtime/on_devices.py build
 
 # Of Debian's package libonnx-testdata; not part of the tests, which need no system package.
 operators: build/.device
