@@ -1,23 +1,27 @@
-# The only commands anyone has to know: make demo, make test, make lint, make assets.
+# The only commands anyone has to know; `make` alone lists them.
 #
 # .venv         the workstation: converter, runtime, TensorFlow, tools
 # .venv-device  the device: the runtime's wheel and what it needs, nothing else
-# build/        wheels, the demo's files, the environment of the runtime's tests
+# build/        wheels, the demo's files, an environment of the runtime's tests for each Python
+#
+# Each environment holds the marks of what was installed into it, so that one that was deleted or
+# left half made is made anew.
 
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
-	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
-	&& echo "$$p" && break; done)
-MNIST ?=
+	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
+export MNIST ?=
 
 WORKSTATION := .venv/bin/python
 DEVICE := .venv-device/bin/python
 PIP := -m pip --disable-pip-version-check
-SOURCES := $(shell find runtime converter/src -type f -not -name '*.pyc' -not -path '*/.*') \
+# Folders too: their time changes when a file is deleted.
+SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -path '*/.*') \
 	converter/pyproject.toml converter/README.md
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: demo test operators devices lint readme assets clean help
+.PHONY: help demo test devices operators lint readme layers assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -26,26 +30,28 @@ help:
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
+	@echo 'make layers                   every Keras layer and application: exact or refused'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
+	@echo 'make clean                    remove environments and build/'
 
-demo: build/.workstation build/.device
-	$(WORKSTATION) converter/demo/workstation.py --output build/demo $(if $(MNIST),--mnist '$(MNIST)')
+demo: .venv/.workstation .venv-device/.runtime
+	$(WORKSTATION) converter/demo/workstation.py --output build/demo $(if $(MNIST),--mnist "$$MNIST")
 	$(DEVICE) converter/demo/device.py build/demo
 	$(WORKSTATION) converter/demo/compare.py build/demo
 
-test: build/.workstation-tools build/.device
+test: .venv/.tools .venv-device/.runtime
 	$(WORKSTATION) tests/runtime/in_every_python.py build
 	$(WORKSTATION) -m pytest tests/converter tests/integration
 
 # Needs Debian's qemu-user-static; the tests of numbers only, a few minutes for each device.
-devices: build/.workstation-tools
+devices: .venv/.tools
 	$(WORKSTATION) tests/runtime/on_devices.py build
 
 # Of Debian's package libonnx-testdata; not part of the tests, which need no system package.
-operators: build/.device
+operators: .venv-device/.runtime
 	$(DEVICE) tests/runtime/operator_cases.py
 
-lint: build/.workstation-tools
+lint: .venv/.tools
 	$(WORKSTATION) -m ruff check .
 	$(WORKSTATION) -m ruff format --check .
 	$(WORKSTATION) -m mypy
@@ -54,39 +60,43 @@ lint: build/.workstation-tools
 readme: demo
 	$(WORKSTATION) converter/demo/compare.py build/demo --readme README.md
 
-assets: build/.workstation
-	$(WORKSTATION) converter/demo/make_assets.py --mnist '$(MNIST)' --output assets
+# Every Keras layer, activation and application: exact, or refused by name.
+layers: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/layers.py --output build/layers.json
+
+assets: .venv/.workstation
+	$(WORKSTATION) converter/demo/make_assets.py --mnist "$$MNIST" --output assets
 
 clean:
 	rm -rf .venv .venv-device build
 
 # pip older than 25.1 knows no dependency groups.
-build/.venv: pyproject.toml
+.venv/.pip .venv-device/.pip:
 	@test -n '$(PYTHON)' || { echo 'edgeport needs Python 3.11, 3.12 or 3.13 and found none: install one, or name it with make PYTHON=/path/to/python' >&2; exit 1; }
-	@mkdir -p build
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(WORKSTATION) $(PIP) install --upgrade 'pip>=25.1' -c constraints.txt --quiet
-	$(WORKSTATION) $(PIP) install --group build -c constraints.txt --quiet
+	@'$(PYTHON)' -c '$(SUPPORTED)' || { echo "'$(PYTHON)' is no Python 3.11, 3.12 or 3.13: name one with make PYTHON=/path/to/python" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
+	rm -rf $(@D)
+	'$(PYTHON)' -m venv $(@D)
+	$(@D)/bin/python $(PIP) install --upgrade 'pip>=25.1' --quiet
 	@touch $@
 
-build/.wheels: build/.venv $(SOURCES)
+build/wheels/.built: .venv/.pip $(SOURCES)
+	$(WORKSTATION) $(PIP) install --group build -c constraints.txt --quiet
 	rm -rf build/wheels
 	$(WORKSTATION) $(PIP) wheel --no-deps --no-build-isolation --quiet -w build/wheels ./runtime ./converter
 	@touch $@
 
-# An unchanged version number would keep the old code, hence the second install.
-build/.workstation: build/.wheels constraints.txt
+# An unchanged version number would keep the old code, hence the second install of each.
+.venv/.workstation: build/wheels/.built constraints.txt
 	$(WORKSTATION) $(PIP) install -c constraints.txt --group demo $(WHEELS)
 	$(WORKSTATION) $(PIP) install --no-deps --force-reinstall --quiet $(WHEELS)
 	@touch $@
 
-build/.workstation-tools: build/.workstation
-	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group lint
+.venv/.tools: .venv/.workstation pyproject.toml
+	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group test-converter --group lint
 	@touch $@
 
-build/.device: build/.wheels constraints.txt
-	test -x $(DEVICE) || $(PYTHON) -m venv .venv-device
+.venv-device/.runtime: .venv-device/.pip build/wheels/.built constraints.txt
 	$(DEVICE) $(PIP) install -c constraints.txt build/wheels/edgeport-*.whl
 	$(DEVICE) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
 	@touch $@

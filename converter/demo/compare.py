@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 _MAX_DROP = 0.005  # half a percentage point
+_ROUNDING = 1e-9  # 5 of 1,000 has no exact float
 _MAX_FLOAT_DIFFERENCE = 1e-5
 
 
@@ -41,7 +42,7 @@ def main() -> None:
 def _failures(results: dict[str, Any]) -> list[str]:
     found = []
     drop = results["float_accuracy"] - results["device_int8_accuracy"]
-    if drop > _MAX_DROP:
+    if drop > _MAX_DROP + _ROUNDING:
         found.append(f"int8 loses {drop:.4f} accuracy, expected at most {_MAX_DROP}")
     if results["device_float_largest_difference"] > _MAX_FLOAT_DIFFERENCE:
         found.append(

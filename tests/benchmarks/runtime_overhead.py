@@ -7,8 +7,6 @@ calls out of 40 rounds. Cold start: fresh processes by turns, from their start t
 one answer; the bare one has telemetry off; median.
 """
 
-# ruff: noqa: T201 - a script that prints
-
 from __future__ import annotations
 
 import json

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeport import InputError, OptionError, TensorSpec
-from edgeport_converter.datasets import read_dataset
+from edgeport_converter.data.datasets import read_dataset
 
 ONE = (TensorSpec("image", np.dtype(np.float32), ("N", 2), ("N", "F")),)
 TWO = (*ONE, TensorSpec("other", np.dtype(np.int64), ("N", 1), ("N", "F")))
@@ -16,14 +16,14 @@ Y = np.array([0, 1, 2, 1, 0])
 def test_one_input_is_found_under_its_own_or_a_customary_name(tmp_path, key):
     np.savez(tmp_path / "data.npz", **{key: X, "y": Y})
     data = read_dataset(tmp_path / "data.npz", ONE, "evaluation")
-    np.testing.assert_array_equal(data.arrays["image"], X)
+    np.testing.assert_array_equal(data.first(99)["image"], X)
     np.testing.assert_array_equal(data.labels, Y)
 
 
 @pytest.mark.parametrize("source", [X, X.tolist(), {"image": X}, {"x": X}, (X, Y)])
 def test_arrays_dicts_and_pairs_are_data(source):
     data = read_dataset(source, ONE, "calibration")
-    np.testing.assert_array_equal(data.arrays["image"], X)
+    np.testing.assert_array_equal(data.first(99)["image"], X)
     assert (data.labels is not None) == isinstance(source, tuple)
 
 
@@ -38,23 +38,24 @@ def test_batches_keep_the_order_and_the_ragged_end():
     np.testing.assert_array_equal(np.concatenate([part["image"] for part in parts]), X)
 
 
-def test_the_digest_is_over_names_shapes_and_values():
-    expected = hashlib.sha256(b"image <f4 (5, 2)\n" + X.tobytes()).hexdigest()
-    assert read_dataset(X, ONE, "calibration").digest() == expected
+def test_the_digest_is_over_names_dtypes_and_values():
+    values = hashlib.sha256(X.tobytes()).hexdigest()
+    expected = hashlib.sha256(f"image <f4 {values}".encode()).hexdigest()
+    assert read_dataset(X, ONE, "calibration").sha256 == expected
 
 
 def test_the_value_range_is_that_of_the_data():
-    assert read_dataset(X, ONE, "calibration").value_range("image") == (0.0, 9.0)
+    assert read_dataset(X, ONE, "calibration").value_ranges == {"image": (0.0, 9.0)}
 
 
 @pytest.mark.parametrize(
     ("source", "specs", "message"),
     [
-        ("missing.npz", ONE, r"there is no calibration file 'missing.npz': pass a .npy or .npz"),
-        ({"a": X, "b": X}, ONE, r"has the arrays 'a', 'b', expected 'image': name each array"),
+        ("missing.npz", ONE, r"there is no calibration file 'missing.npz': pass a .npy, .npz"),
+        ({"a": X, "b": X}, ONE, r"has the arrays 'a', 'b', expected 'image' .or 'x_train'.: name"),
         ({"image": X}, TWO, r"has the arrays 'image', expected 'image', 'other'"),
         (X[0], ONE, r"holds one sample without the batch axis, expected a batch"),
-        (X[:0], ONE, r"holds no sample, expected a batch"),
+        (X[:0], ONE, r"holds no sample, expected some hundred"),
         ((X, Y[:3]), ONE, r"has 5 samples and 3 labels, expected one label a sample"),
         (np.where(X == 4, np.nan, X), ONE, r"NaN or an infinity in 'image' at \[2, 0\]"),
     ],
@@ -66,7 +67,7 @@ def test_unusable_data_is_refused_in_one_sentence(source, specs, message):
 
 def test_a_file_that_is_no_array_is_refused(tmp_path):
     (tmp_path / "x.npz").write_text("hello")
-    with pytest.raises(OptionError, match=r"cannot be read as .npy or .npz .*numpy.save"):
+    with pytest.raises(OptionError, match=r"is neither .npy nor .npz nor named .csv"):
         read_dataset(tmp_path / "x.npz", ONE, "calibration")
 
 

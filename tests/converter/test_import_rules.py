@@ -1,9 +1,69 @@
-"""What importing the converter brings in, seen from a child process."""
+"""Who may import whom in the converter, read from the sources and seen from child processes."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
-HEAVY = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxscript", "matplotlib")
+import pytest
+
+import edgeport_converter
+
+PACKAGE = Path(edgeport_converter.__file__).parent
+MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
+HEAVY = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxscript", "onnx_ir", "PIL")
+
+# Modules that are imported at once when the package is: none of them may reach a heavy one.
+LIGHT = (
+    "__init__",
+    "pipeline",
+    "commands",
+    "options",
+    "reports",
+    "stages",
+    "errors",
+    "targets",
+    "quiet",
+    "quantization/__init__",
+    "quantization/budget",
+    "data/__init__",
+    "data/naming",
+)
+
+
+DOORS = ("__init__", "pipeline", "commands")
+BELOW = [module for module in MODULES if str(module) not in DOORS]
+
+
+def imported_at_once(path):
+    """Top-level imports of a module, those for type checking left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_a_light_module_imports_nothing_heavy(name):
+    found = {module.split(".")[0] for module in imported_at_once(PACKAGE / f"{name}.py")}
+    assert found.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("name", MODULES, ids=str)
+def test_only_the_runtime_s_public_modules_are_used(name):
+    found = imported_at_once(PACKAGE / f"{name}.py")
+    assert not [module for module in found if module.startswith("edgeport._")]
+
+
+@pytest.mark.parametrize("name", BELOW, ids=str)
+def test_nothing_below_knows_the_pipeline(name):
+    found = imported_at_once(PACKAGE / f"{name}.py")
+    assert found.isdisjoint({"edgeport_converter.pipeline", "edgeport_converter.commands"})
 
 
 def loaded_after(statement):
@@ -17,5 +77,5 @@ def test_importing_the_converter_loads_nothing_heavy():
 
 
 def test_the_command_loads_nothing_heavy_before_it_converts():
-    statement = "import edgeport.cli\nedgeport.cli._installed_commands()"
+    statement = "import edgeport.cli\nimport edgeport_converter.commands"
     assert loaded_after(statement) == set()

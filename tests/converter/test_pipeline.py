@@ -21,14 +21,14 @@ def test_a_float_artifact_needs_no_data_and_gives_keras_answers(two_layer_model,
             predictor.predict(samples), as_numpy(two_layer_model, samples), atol=1e-6
         )
     assert report.stages == ("load", "export", "read data", "optimize", "check parity",
-                             "measure", "stamp")  # fmt: skip
+                             "stamp")  # fmt: skip
 
 
 def test_the_card_carries_names_evidence_and_provenance(two_layer_model, samples, tmp_path):
     y = as_numpy(two_layer_model, samples).argmax(axis=1)
     report = convert(
         two_layer_model, tmp_path / "m.onnx", calibration=samples, evaluation=(samples, y),
-        max_drop=0.05, labels=["red", "green", "blue"],
+        quantize="static", max_drop=0.05, labels=["red", "green", "blue"],
     )  # fmt: skip
     card = report.card
     assert card.is_vouched_for
@@ -40,7 +40,7 @@ def test_the_card_carries_names_evidence_and_provenance(two_layer_model, samples
     assert card.accuracy.keras == 1.0
     assert card.accuracy.samples == card.calibration.samples == 300
     assert card.quantization.recipe == "static"
-    assert list(card.quantization.float_layers) == ["small_1/scores_1/Softmax"]
+    assert list(card.quantization.float_layers) == ["small/scores/Softmax"]
     assert card.multiply_accumulates == 6 * 8 + 8 * 3
     assert card.provenance["keras"] == keras.__version__
     assert len(card.golden_samples) == 2
@@ -85,8 +85,11 @@ def test_a_missed_budget_is_refused_with_its_figures_and_writes_nothing(
     target = tmp_path / "m.onnx"
     target.write_bytes(b"old")
     coarse = samples * 100  # ranges a hundred times too wide leave int8 a handful of steps
-    with pytest.raises(QuantizationError, match=r"int8 loses .* expected at most 0.001") as caught:
-        convert(two_layer_model, target, calibration=coarse, evaluation=(wide, y), max_drop=0.001)
+    with pytest.raises(QuantizationError, match=r"loses .* expected at most 0.001") as caught:
+        convert(
+            two_layer_model, target, quantize="static", ranges="minmax", calibration=coarse,
+            evaluation=(wide, y), max_drop=0.001,
+        )  # fmt: skip
     assert caught.value.measured > caught.value.allowed == 0.001
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
@@ -95,15 +98,17 @@ def test_a_missed_budget_is_refused_with_its_figures_and_writes_nothing(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"int8 needs calibration data and none was given"),
-        ({"quantize": "int4"}, r"quantize is 'int4', expected one of auto, static, none"),
+        ({}, r"quantization needs calibration data and none was given"),
+        (
+            {"quantize": "int4"},
+            r"quantize is 'int4', expected one of auto, static, dynamic",
+        ),
         ({"quantize": "none", "max_drop": 5}, r"max_drop is 5, expected a share from 0"),
         ({"quantize": "none", "target": "z80"}, r"the target is 'z80', expected 'any'"),
         ({"quantize": "none", "labels": ["a"]}, r"there are 1 labels, the model has 3 classes"),
-        (
-            {"quantize": "none", "evaluation": np.zeros((3, 6))},
-            r"the evaluation data has no labels, expected an array 'y'",
-        ),
+        ({"quantize": "none", "objective": "beauty"}, r"objective is 'beauty', expected one of"),
+        ({"quantize": "none", "metric": "accuracy"}, r"the metric is 'accuracy', expected module:"),
+        ({"quantize": "none", "metric": "os:nothing"}, r"metric 'os:nothing' cannot be imported"),
         (
             {"quantize": "none", "evaluation": (np.zeros((2, 6)), [0, 7])},
             r"the labels are int64 of shape \(2,\) from 0 to 7, expected class numbers from 0 to 2",
@@ -128,6 +133,43 @@ def test_labels_for_a_regression_are_refused(regression_model, tmp_path):
         convert(regression_model, tmp_path / "m.onnx", quantize="none", labels=["a", "b"])
 
 
+def test_the_source_is_never_overwritten(two_layer_model, tmp_path):
+    source = tmp_path / "m.keras"
+    two_layer_model.save(source)
+    before = source.read_bytes()
+    for output in (source, tmp_path / "." / "m.keras"):
+        with pytest.raises(OptionError, match=r"is also what is read, expected another file"):
+            convert(source, output, quantize="none")
+    assert source.read_bytes() == before
+
+
+def test_a_link_is_followed_and_stays_a_link(two_layer_model, tmp_path):
+    (tmp_path / "real.onnx").write_bytes(b"old")
+    (tmp_path / "link.onnx").symlink_to("real.onnx")
+    convert(two_layer_model, tmp_path / "link.onnx", quantize="none")
+    assert (tmp_path / "link.onnx").is_symlink()
+    with Predictor.load(tmp_path / "real.onnx") as predictor:
+        assert predictor.card.name == "small"
+
+
+def test_a_device_is_no_output(two_layer_model):
+    with pytest.raises(OptionError, match="is a device or a pipe, expected a regular file"):
+        convert(two_layer_model, "/dev/null", quantize="none")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("abc", r"labels are the text 'abc', expected a list of names"),
+        (["a", "b", "b"], r"the label 'b' occurs more than once"),
+        (["a", "b", " "], r"expected a text for each class"),
+    ],
+)
+def test_class_names_that_tell_nothing_are_refused(two_layer_model, tmp_path, labels, message):
+    with pytest.raises(OptionError, match=message):
+        convert(two_layer_model, tmp_path / "m.onnx", quantize="none", labels=labels)
+
+
 def test_an_output_folder_that_is_missing_is_refused_before_any_work(two_layer_model, tmp_path):
     stages = []
     with pytest.raises(OptionError, match="there is no folder"):
@@ -144,5 +186,5 @@ def test_a_failure_names_its_stage(tmp_path):
 
 def test_a_model_without_weights_to_store_is_refused_for_int8(tmp_path):
     model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Softmax()])
-    with pytest.raises(QuantizationError, match="no layer that int8 could store smaller"):
+    with pytest.raises(QuantizationError, match=r"no layer that the recipe .* could store"):
         convert(model, tmp_path / "m.onnx", calibration=np.random.default_rng(0).random((50, 4)))

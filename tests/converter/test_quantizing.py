@@ -3,8 +3,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeport_converter.calibrating import collect_ranges
-from edgeport_converter.quantizing import has_quantized_layers, quantize_static
+from edgeport_converter.quantization.calibrating import collect_ranges
+from edgeport_converter.quantization.quantizing import Recipe, is_quantized, quantize
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined
 
@@ -35,8 +35,8 @@ def dense_softmax():
 
 @pytest.fixture(scope="module")
 def quantized(dense_softmax):
-    return quantize_static(dense_softmax, collect_ranges(dense_softmax, [{"x": X}]),
-                           find_target("any"))  # fmt: skip
+    ranges = collect_ranges(dense_softmax, lambda size: [{"x": X}])
+    return quantize(dense_softmax, Recipe("static"), ranges, find_target("any"))
 
 
 def constants(graph):
@@ -45,11 +45,11 @@ def constants(graph):
 
 def test_the_quantized_graph_is_valid_onnx_and_computes_in_int8(quantized):
     onnx.checker.check_model(quantized.graph)
-    assert has_quantized_layers(quantized.graph)
+    assert is_quantized(quantized.graph)
 
 
 def test_a_float_graph_has_no_quantized_layers(dense_softmax):
-    assert not has_quantized_layers(dense_softmax)
+    assert not is_quantized(dense_softmax)
 
 
 def test_weights_are_rounded_per_channel_to_seven_bits(quantized):

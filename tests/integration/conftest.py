@@ -47,6 +47,7 @@ def int8_artifact(trained, digits, test_digits, tmp_path_factory):
         path,
         calibration=digits[0][:500],
         evaluation=test_digits,
+        quantize="static",
         labels=[str(digit) for digit in range(10)],
     )
     return path, report

@@ -109,9 +109,9 @@ def test_a_small_convolution_network_converts_too(raw_digits, tmp_path):
     model = keras.Sequential(
         [
             keras.Input((28, 28, 1), name="image"),
-            layers.Conv2D(8, 3, padding="same", activation="relu"),
+            layers.Conv2D(16, 3, padding="same", activation="relu"),
             layers.MaxPooling2D(),
-            layers.Conv2D(16, 3, activation="relu"),
+            layers.Conv2D(32, 3, activation="relu"),
             layers.GlobalAveragePooling2D(),
             layers.Dense(10, activation="softmax", name="digit"),
         ]
@@ -123,9 +123,10 @@ def test_a_small_convolution_network_converts_too(raw_digits, tmp_path):
         tmp_path / "cnn.onnx",
         calibration=x[:300],
         evaluation=(x[4000:], labels[4000:]),
+        quantize="static",
         max_drop=0.03,
     )
-    assert report.recipe == "static"
+    assert report.card.quantization.recipe == "static"
     assert report.file_bytes < report.float_bytes
     with Predictor.load(tmp_path / "cnn.onnx") as predictor:
         answer = predictor.predict(x[0])

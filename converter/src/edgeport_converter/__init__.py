@@ -4,18 +4,17 @@
 
     report = convert("model.keras", "model.onnx", calibration="train.npz", evaluation="test.npz")
 
-How it is built, in running order:
+How it is built, in running order; each folder's ``__init__`` says what is in it:
 
-    pipeline      convert(): calls the stages and makes every decision between them
-    loading       any Keras file or model -> a Keras model ready for inference
-    exporting     that model -> a float ONNX graph, and Keras' own answers as the oracle
-    datasets      the user's arrays, checked against the model's inputs
+    pipeline      convert(): calls the stages; with stages, options and reports
+    loading/      any Keras file or model -> a function ready for inference, its LoadedModel
+    loaded        what that is, for exporting
+    exporting     that function -> a float ONNX graph, and Keras' own answers as the oracle
+    data/         the user's samples -> the model's inputs, streamed and checked
     optimizing    the graph rewritten for speed and size
-    verifying     parity with Keras, accuracy, agreement: through edgeport.Predictor itself
-    calibrating   the range of every activation
-    quantizing    one recipe -> one quantized graph
-    budget        what quantization may lose
-    arithmetic    how much the graph computes
+    verifying     parity with Keras, through edgeport.Predictor itself
+    quantization/ a float graph -> the smallest and fastest one that keeps the budget
+    describing    from what was found to the card; with arithmetic
     stamping      card, golden samples and seal into the file; atomic replace
     targets       what each family of devices computes right
     training      the article's network
@@ -27,7 +26,8 @@ Importing this package imports no TensorFlow; converting does.
 from importlib.metadata import version as _version
 
 from edgeport_converter.errors import AgreementError, QuantizationError, UnsupportedModelError
-from edgeport_converter.pipeline import ConversionReport, convert
+from edgeport_converter.pipeline import convert
+from edgeport_converter.reports import ConversionReport
 
 __version__ = _version("edgeport-converter")
 

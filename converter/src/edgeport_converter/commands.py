@@ -6,17 +6,22 @@ Progress goes to stderr, a line a stage; the result goes to stdout, as text or w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edgeport import OptionError
-from edgeport_converter.budget import DEFAULT_MAX_DROP
-from edgeport_converter.pipeline import RECIPES, ConversionReport, convert
-from edgeport_converter.targets import TARGETS
+from edgeport_converter.options import OBJECTIVES, RANGES, RECIPES
+from edgeport_converter.pipeline import convert
+from edgeport_converter.quantization.budget import DEFAULT_MAX_DROP
+from edgeport_converter.targets import ONNXRUNTIME_FLOOR, TARGETS
+
+_DATA_FORMS = ".npz with one array for each input name (x for a single input), .npy, .csv, or a \
+folder of images"
 
 
 def add_convert(commands: Any) -> None:
@@ -26,61 +31,152 @@ def add_convert(commands: Any) -> None:
         help="convert a Keras model to an artifact",
         description="Convert a Keras model to an ONNX artifact that has been proven against it.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
-    parser.add_argument(
-        "-o", "--output", metavar="OUT.onnx", required=True,
+    add = parser.add_argument
+    add(
+        "model",
+        metavar="MODEL",
+        help="a .keras, .h5 or .json file, a SavedModel folder, or package.module:function",
+    )
+    add(
+        "-o",
+        "--output",
+        metavar="OUT.onnx",
+        required=True,
         help="the artifact; replaced only when every stage held",
-    )  # fmt: skip
-    parser.add_argument(
-        "--calibration", metavar="DATA",
-        help="data like the device's, for int8: .npy, or .npz with one array for each input name "
-        "(x for a single input)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--evaluation", metavar="DATA", help=".npz with inputs as above and labels y"
     )
-    parser.add_argument(
-        "--quantize", choices=RECIPES, default="auto",
-        help="static: int8 weights and activations; none: float; auto chooses (default)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max-drop", type=float, default=DEFAULT_MAX_DROP, metavar="SHARE",
-        help="accuracy that int8 may lose on the evaluation data (default %(default)s); without "
-        "labels, 1 %% of the best classes may change, or 20 dB signal-to-noise must remain",
-    )  # fmt: skip
-    parser.add_argument(
-        "--target", choices=tuple(TARGETS), default="any",
+    add("--calibration", metavar="DATA", help=f"data like the device's: {_DATA_FORMS}")
+    add(
+        "--evaluation",
+        metavar="DATA",
+        help="data that the loss is measured on, in the same forms; with labels y, or in a folder "
+        "for each class, the metric is measured",
+    )
+    add(
+        "--quantize",
+        choices=RECIPES,
+        default="auto",
+        help="static: int8; int16: 16-bit activations; dynamic: int8, ranges measured at each run; "
+        "weights: int8 weights, float arithmetic; none: float; auto tries them and chooses by "
+        "measurement (default)",
+    )
+    add(
+        "--max-drop",
+        type=float,
+        default=DEFAULT_MAX_DROP,
+        metavar="SHARE",
+        help="how much of the metric may be lost (default %(default)s); without labels, 1 %% of "
+        "the best classes may change, or 20 dB signal-to-noise must remain",
+    )
+    add(
+        "--metric",
+        metavar="MODULE:FUNCTION",
+        help="of outputs and labels, larger is better (default: accuracy)",
+    )
+    add(
+        "--objective",
+        choices=OBJECTIVES,
+        default="balanced",
+        help="what to weigh candidates by that keep the budget (default %(default)s)",
+    )
+    add(
+        "--ranges",
+        choices=RANGES,
+        default="minmax",
+        help="where the search for activation ranges begins (default %(default)s)",
+    )
+    add(
+        "--keep-float",
+        action="append",
+        default=[],
+        metavar="LAYER",
+        help="a Keras layer, or a pattern such as 'block_1*', that stays in float; repeatable",
+    )
+    add(
+        "--also",
+        metavar="RECIPES",
+        default="",
+        help="further recipes to write beside the output, comma-separated, as OUT.RECIPE.onnx",
+    )
+    add(
+        "--image-range",
+        metavar="LOW,HIGH",
+        default="0,255",
+        help="the values that black and white pixels of image files become (default %(default)s)",
+    )
+    add(
+        "--target",
+        choices=tuple(TARGETS),
+        default="any",
         help="the devices' CPU family (default any: right on all of them)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--labels", metavar="NAMES", help="class names, comma-separated, or a file, one a line"
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add(
+        "--onnxruntime",
+        default=ONNXRUNTIME_FLOOR,
+        metavar="VERSION",
+        help="the oldest onnxruntime on the devices (default %(default)s)",
+    )
+    add("--labels", metavar="NAMES", help="class names, comma-separated, or a file, one a line")
+    add(
+        "--custom-objects",
+        metavar="FILE_OR_MODULE",
+        help="Python code that defines the layers and functions that the model's file names",
+    )
+    add(
+        "--allow-code",
+        action="store_true",
+        help="run Python code stored in the model's file, as Lambda layers have it",
+    )
+    add("--weights", metavar="FILE", help="the weights of a .json model")
+    add("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
     started = time.monotonic()
+    # A plain kill unwinds like any error, so that no temporary file is left beside the output.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     def say(stage: str) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {stage}", file=sys.stderr, flush=True)
 
-    report = convert(
-        options.model,
-        options.output,
-        calibration=options.calibration,
-        evaluation=options.evaluation,
-        quantize=options.quantize,
-        max_drop=options.max_drop,
-        target=options.target,
-        labels=None if options.labels is None else _read_labels(options.labels),
-        on_stage=say,
-    )
+    # What the user's own layers print must not get into the result on stdout.
+    with contextlib.redirect_stdout(sys.stderr):
+        report = convert(
+            options.model,
+            options.output,
+            calibration=options.calibration,
+            evaluation=options.evaluation,
+            quantize=options.quantize,
+            max_drop=options.max_drop,
+            metric=options.metric,
+            target=options.target,
+            ranges=options.ranges,
+            keep_float=options.keep_float,
+            objective=options.objective,
+            also=[name for name in options.also.split(",") if name],
+            image_range=_read_range(options.image_range),
+            labels=None if options.labels is None else _read_labels(options.labels),
+            onnxruntime=options.onnxruntime,
+            custom_objects=options.custom_objects,
+            allow_code=options.allow_code,
+            weights=options.weights,
+            on_stage=say,
+        )
     say("done")
     if options.json:
-        print(json.dumps(as_json(report), indent=2, ensure_ascii=False))
+        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:
-        _print_report(report)
+        print(report.to_text())
+
+
+def _read_range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(
+            f"--image-range is {text!r}, expected two numbers such as 0,1: black, then white"
+        ) from None
+    return low, high
 
 
 def _read_labels(text: str) -> list[str]:
@@ -94,41 +190,3 @@ def _read_labels(text: str) -> list[str]:
             ) from None
         return [line.strip() for line in lines if line.strip()]
     return [name.strip() for name in text.split(",")]
-
-
-def as_json(report: ConversionReport) -> dict[str, Any]:
-    """Return the report as JSON-ready data."""
-    return {
-        "output": str(report.output),
-        "file_bytes": report.file_bytes,
-        "float_bytes": report.float_bytes,
-        "recipe": report.recipe,
-        "parity": asdict(report.parity),
-        "agreement": None if report.agreement is None else asdict(report.agreement),
-        "accuracy": None if report.accuracy is None else asdict(report.accuracy),
-        "stages": list(report.stages),
-        "card": report.card.to_dict() | {"sha256": report.card.sha256},
-    }
-
-
-def _print_report(report: ConversionReport) -> None:
-    print(f"artifact   {report.output}: {report.file_bytes:,} bytes, recipe {report.recipe}")
-    print(f"float      {report.float_bytes:,} bytes")
-    parity = report.parity
-    print(
-        f"parity     {parity.samples} samples, largest difference from Keras "
-        f"{parity.largest_difference:.2g} in '{parity.output}'"
-    )
-    agreement = report.agreement
-    if agreement:
-        top_1 = "" if agreement.top_1 is None else f"best class equal for {agreement.top_1:.2%}, "
-        print(
-            f"agreement  {top_1}{agreement.signal_to_noise_db:.1f} dB with float "
-            f"on {agreement.samples:,} samples"
-        )
-    accuracy = report.accuracy
-    if accuracy:
-        print(
-            f"accuracy   {accuracy.artifact:.4f} (Keras {accuracy.keras:.4f}, float ONNX "
-            f"{accuracy.float32:.4f}) on {accuracy.samples:,} samples"
-        )

@@ -1,26 +1,32 @@
-"""From a Keras model to a float ONNX graph that bears the user's names.
+"""From a loaded model to a float ONNX graph that bears the user's names.
 
 One route: trace the model on the CPU, freeze its variables, let tf2onnx translate the frozen
-graph with its errors raised. Rewriting the graph for speed is ``optimizing``'s business, proving
-it ``verifying``'s, which compares with the reference outputs made here.
+graph with its errors raised and with our own conversions beside its own. Rewriting the graph for
+speed is ``optimizing``'s business, proving it ``verifying``'s, which compares with the reference
+outputs made here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 import onnx
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-from tf2onnx import optimizer, tf_loader, tfonnx
+from onnx import helper
+from tf2onnx import optimizer, tfonnx
 
 from edgeport import ConversionError, TensorSpec
 from edgeport.golden import Array
+from edgeport_converter import refusing, tf_ops, tf_signal, tracing
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loaded import LoadedModel, TensorInfo
+from edgeport_converter.tracing import FrozenGraph
 
 # Axis letters by rank, channels last, as Keras lays out its tensors; see edgeport.card.
 _AXES_BY_RANK = {
@@ -34,6 +40,15 @@ _AXES_BY_RANK = {
 
 # What an activation's formula bounds its output by.
 _OUTPUT_RANGES = {"softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+
+# A graph that draws numbers is not its inputs' function.
+_IMPURE = ("Random", "StatelessRandom", "StatefulRandom", "StatefulUniform",
+           "StatefulStandardNormal", "StatelessTruncated", "Multinomial",
+           "StatelessMultinomial")  # fmt: skip
+# Naming the axes of a larger graph is not worth copying it.
+_INFERENCE_BYTES = 2**28
+
+_COMPLEX = (tf.complex64.as_datatype_enum, tf.complex128.as_datatype_enum)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,173 +68,287 @@ class ExportedModel:
     reference: Callable[[Mapping[str, Array]], dict[str, Array]]
 
 
-def export(model: Any, *, opset: int, ir_version: int) -> ExportedModel:
+def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel:
     """Return the model as a float ONNX graph.
 
     Args:
-        model: a built Sequential or functional Keras model.
+        loaded: the model as a function over named tensors.
         opset: the ONNX opset to export for.
         ir_version: the IR version to stamp.
 
     Raises:
-        UnsupportedModelError: an operation has no ONNX form.
+        UnsupportedModelError: a layer or an operation has no ONNX form, or Keras itself cannot
+            run the model.
     """
-    inputs = tuple(_input_spec(tensor) for tensor in model.inputs)
-    output_names = _unique(_output_names(model))
-
-    def call(*tensors: Any) -> dict[str, Any]:
-        outputs = model(_pack(model, tensors), training=False)
-        return dict(zip(output_names, keras.tree.flatten(outputs), strict=True))
-
-    signature = [
-        tf.TensorSpec([size if isinstance(size, int) else None for size in spec.shape],
-                      tf.as_dtype(spec.dtype), name=spec.name)
-        for spec in inputs
-    ]  # fmt: skip
-    # The CPU device keeps cuDNN's fused kernels, which ONNX has no word for, out of the trace.
-    with tf.device("/cpu:0"):
-        concrete = tf.function(call, autograph=False).get_concrete_function(*signature)
-        graph_def, input_tensors, output_tensors = _freeze(concrete)
-        graph = _translate(
-            graph_def,
-            dict(zip(input_tensors, (spec.name for spec in inputs), strict=True)),
-            dict(zip(output_tensors, _traced_order(concrete), strict=True)),
-            opset,
-        )
+    refusing.refuse_layers(loaded.model)
+    inputs = _describe_inputs(loaded.inputs)
+    frozen = _trace(loaded)
+    _require_pure(frozen, loaded.model)
+    graph = _translate(frozen, loaded.model, opset)
     graph.ir_version = ir_version
-    graph.graph.name = model.name
-    outputs = _order_outputs(graph, model, output_names)
-    _name_axes(graph, inputs)
+    graph.graph.name = loaded.name
+    _order(graph.graph.input, [spec.name for spec in inputs])
+    _write_shapes(graph.graph.input, inputs)
+    outputs = _describe_outputs(graph, _as_traced(loaded.outputs, frozen), inputs)
+    _write_shapes(graph.graph.output, outputs)
+    return ExportedModel(graph, inputs, outputs, _reference(loaded))
 
+
+def _trace(loaded: LoadedModel) -> FrozenGraph:
+    try:
+        return tracing.trace(loaded)
+    except (UnsupportedModelError, MemoryError):
+        raise
+    except Exception as cause:
+        raise refusing.trace_refusal(loaded.model, cause, "trace") from cause
+
+
+def _reference(loaded: LoadedModel) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
         with tf.device("/cpu:0"):
-            results = call(*(tf.constant(arrays[spec.name]) for spec in inputs))
-        return {name: np.asarray(tensor) for name, tensor in results.items()}
+            tensors = {info.name: _as_tensor(arrays[info.name], info) for info in loaded.inputs}
+            try:
+                results = loaded.call(tensors)
+            except tf.errors.OpError as cause:
+                raise refusing.trace_refusal(loaded.model, cause, "run") from cause
+        return {name: _as_array(tensor) for name, tensor in results.items()}
 
-    return ExportedModel(graph, inputs, outputs, reference)
-
-
-def _input_spec(tensor: Any) -> TensorSpec:
-    shape = tuple(tensor.shape)
-    letters = _AXES_BY_RANK.get(len(shape)) or tuple(f"A{axis}" for axis in range(len(shape)))
-    sizes = tuple(
-        letter if size is None else int(size) for letter, size in zip(letters, shape, strict=True)
-    )
-    return TensorSpec(tensor.name, np.dtype(keras.backend.standardize_dtype(tensor.dtype)), sizes,
-                      axes=letters)  # fmt: skip
+    return reference
 
 
-def _output_names(model: Any) -> list[str]:
-    names = getattr(model, "output_names", None)
-    if names:
-        return list(names)
-    return [model.layers[-1].name] if len(model.outputs) == 1 else [t.name for t in model.outputs]
+def _as_tensor(array: Array, info: TensorInfo) -> Any:
+    # numpy's text arrays hold Python objects, which TensorFlow takes as lists only.
+    return tf.constant(array.tolist() if array.dtype.kind == "O" else array, dtype=info.dtype)
 
 
-def _unique(names: list[str]) -> list[str]:
-    """Return the names with a number behind each repetition, since a graph needs them distinct."""
-    seen: dict[str, int] = {}
-    result = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}_{seen[name] - 1}")
+def _as_array(tensor: Any) -> Array:
+    array = np.asarray(tensor)
+    if array.dtype.kind in "OS":
+        array = np.vectorize(lambda text: text.decode("utf-8"), otypes=[object])(array)
+    return array
+
+
+def _require_pure(frozen: FrozenGraph, model: Any) -> None:
+    """Refuse operations that draw numbers, and complex ones that have no conversion."""
+    impure = [(node.name, node.op) for node in frozen.graph_def.node
+              if node.op.startswith(_IMPURE)]  # fmt: skip
+    impure += [(function.signature.name, node.op)
+               for function in frozen.graph_def.library.function
+               for node in function.node_def if node.op.startswith(_IMPURE)]  # fmt: skip
+    if impure:
+        raise refusing.operation_refusal(model, impure)
+    strange = [
+        (node.name, node.op)
+        for node in frozen.graph_def.node
+        if node.op not in tf_signal.COMPLEX_OPS
+        and any(value.type in _COMPLEX for value in node.attr.values())
+    ]
+    if strange:
+        raise refusing.operation_refusal(model, strange, "complex numbers")
+
+
+def _translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
+    """Return tf2onnx's translation with the model's own names for inputs and outputs."""
+    with _failed_nodes() as failed:
+        try:
+            with tf.Graph().as_default() as graph:
+                tf.import_graph_def(frozen.graph_def, name="")
+                # continue_on_error=False: by default tf2onnx logs what it cannot translate and
+                # goes on to write an invalid file.
+                translated = tfonnx.process_tf_graph(
+                    graph,
+                    continue_on_error=False,
+                    opset=opset,
+                    extra_opset=list(tf_ops.EXTRA_OPSETS),
+                    custom_op_handlers=tf_ops.handlers(frozen.markers),
+                    input_names=list(frozen.inputs),
+                    output_names=list(frozen.outputs),
+                    tensors_to_rename=frozen.inputs | frozen.outputs,
+                )
+                _require_onnx(translated, model, opset)
+                translated = optimizer.optimize_graph(translated, catch_errors=False)
+                result: onnx.ModelProto = translated.make_model("edgeport")
+        except UnsupportedModelError:
+            raise
+        except Exception as cause:
+            lines = str(cause).strip().splitlines() or [type(cause).__name__]
+            place = failed or [("", "its operations")]
+            raise refusing.operation_refusal(model, place, lines[0][:200]) from cause
     return result
 
 
-def _pack(model: Any, tensors: tuple[Any, ...]) -> Any:
-    """Return the tensors in the structure that the model was declared with."""
-    structure = getattr(model, "_inputs_struct", None)
-    if structure is None:
-        return tensors[0] if len(tensors) == 1 else list(tensors)
-    return keras.tree.pack_sequence_as(structure, list(tensors))
+class _FailureRecorder(logging.Handler):
+    """Keeps the nodes that tf2onnx reports as failed, which its exceptions do not name."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.nodes: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "Failed to convert node" in str(record.msg) and isinstance(record.args, tuple):
+            summary = str(record.args[2])
+            kind = re.search(r"OP=(\w+)", summary)
+            self.nodes.append((str(record.args[0]), kind[1] if kind else "an operation"))
 
 
-def _traced_order(concrete: Any) -> list[str]:
-    """TensorFlow flattens a dict of outputs by sorted key."""
-    return sorted(concrete.structured_outputs)
-
-
-def _freeze(concrete: Any) -> tuple[Any, list[str], list[str]]:
-    """Return the graph with variables as constants, and its inputs' and outputs' tensor names."""
-    frozen = convert_variables_to_constants_v2(
-        concrete, lower_control_flow=False, aggressive_inlining=True
-    )
-    input_tensors = [tensor.name for tensor in frozen.inputs]
-    output_tensors = [tensor.name for tensor in frozen.outputs]
-    graph_def = frozen.graph.as_graph_def(add_shapes=True)
-    with tf.Graph().as_default():
-        tf.import_graph_def(graph_def, name="")
-        graph_def = tf_loader.tf_optimize(input_tensors, output_tensors, graph_def)
-    return graph_def, input_tensors, output_tensors
-
-
-def _translate(
-    graph_def: Any, inputs: dict[str, str], outputs: dict[str, str], opset: int
-) -> onnx.ModelProto:
-    """Return tf2onnx's translation; inputs and outputs map tensor names to the user's names."""
+@contextmanager
+def _failed_nodes() -> Iterator[list[tuple[str, str]]]:
+    logger = logging.getLogger("tf2onnx")
+    recorder, propagate, level = _FailureRecorder(), logger.propagate, logger.level
+    handlers = logger.handlers
+    logger.handlers, logger.propagate = [recorder], False
+    logger.setLevel(logging.ERROR)
     try:
-        with tf.Graph().as_default() as graph:
-            tf.import_graph_def(graph_def, name="")
-            # continue_on_error=False: by default tf2onnx logs what it cannot translate and goes
-            # on to write an invalid file.
-            translated = tfonnx.process_tf_graph(
-                graph,
-                continue_on_error=False,
-                opset=opset,
-                input_names=list(inputs),
-                output_names=list(outputs),
-                tensors_to_rename=inputs | outputs,
-            )
-            translated = optimizer.optimize_graph(translated, catch_errors=False)
-            model: onnx.ModelProto = translated.make_model("edgeport")
-    except Exception as cause:
-        reason = str(cause).strip().splitlines() or [type(cause).__name__]
-        raise UnsupportedModelError(
-            f"tf2onnx cannot translate the model ({reason[0][:300]}): "
-            "replace the layer it names by one that ONNX has"
-        ) from cause
-    return model
+        yield recorder.nodes
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
-def _order_outputs(graph: onnx.ModelProto, model: Any, names: list[str]) -> tuple[TensorSpec, ...]:
-    """Put the graph's outputs into the declared order and describe them."""
-    by_name = {value.name: value for value in graph.graph.output}
-    missing = [name for name in names if name not in by_name]
-    if missing:
-        raise ConversionError(f"the export lost the outputs {missing}: report this model")
-    ordered = [by_name[name] for name in names]
-    del graph.graph.output[:]
-    graph.graph.output.extend(ordered)
+def _require_onnx(graph: Any, model: Any, opset: int) -> None:
+    """Refuse what tf2onnx passed over: nodes that are still TensorFlow's."""
+    graph.delete_unused_nodes(graph.outputs)  # some handlers leave the old node behind
+    strangers = [
+        (node.name, node.type)
+        for inner in _graphs(graph)
+        for node in inner.get_nodes()
+        if node.domain in ("", "ai.onnx")
+        and node.type not in ("Placeholder", "Const")
+        and not onnx.defs.has(node.type)
+    ]
+    if strangers:
+        raise refusing.operation_refusal(model, strangers)
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.get_nodes():
+        for inner in (node.get_body_graphs() or {}).values():
+            yield from _graphs(inner)
+
+
+def _describe_inputs(infos: Sequence[TensorInfo]) -> tuple[TensorSpec, ...]:
+    """Give the free axes letters; axes that need not agree get numbers behind."""
+    used: dict[str, int] = {}
     specs = []
-    for name, tensor, value in zip(names, model.outputs, ordered, strict=True):
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-        described = _input_spec(tensor)
-        axes = described.axes
-        if len(axes) == 2:
-            axes = ("N", "C")
+    for info in infos:
+        axes = _letters(info)
         shape = tuple(
-            letter if not isinstance(size, int) else size
-            for letter, size in zip(axes, described.shape, strict=True)
+            _free_name(axis, used) if size is None else size
+            for axis, size in zip(axes, info.shape, strict=True)
         )
-        specs.append(TensorSpec(name, dtype, shape, axes, _known_range(tensor)))
+        dtype = np.dtype(object if info.dtype == "string" else info.dtype)
+        specs.append(TensorSpec(info.name, dtype, shape, axes))
     return tuple(specs)
 
 
-def _known_range(tensor: Any) -> tuple[float, float] | None:
-    """Return the bounds that the last layer's activation puts on an output."""
-    layer = tensor._keras_history.operation  # Keras has no public way from a tensor to its layer
-    activation = getattr(layer, "activation", None)
-    name = getattr(activation, "__name__", None) or type(layer).__name__.lower()
-    return _OUTPUT_RANGES.get(name)
+def _letters(info: TensorInfo, *, is_output: bool = False) -> tuple[str, ...]:
+    rank = len(info.shape)
+    if rank == 2 and info.shape[1] is None:
+        return ("N", "T")  # a row of free length is a sequence
+    if rank == 2 and is_output:
+        return ("N", "C")
+    others = tuple(f"A{axis}" for axis in range(1, rank))
+    return _AXES_BY_RANK.get(rank, ("N", *others))
 
 
-def _name_axes(graph: onnx.ModelProto, inputs: tuple[TensorSpec, ...]) -> None:
-    """Give the free axes of the graph's inputs and outputs their letters."""
-    specs = {spec.name: spec for spec in inputs}
-    for value in (*graph.graph.input, *graph.graph.output):
-        dimensions = value.type.tensor_type.shape.dim
-        letters = specs[value.name].axes if value.name in specs else None
-        letters = letters or _AXES_BY_RANK.get(len(dimensions))
-        for axis, dimension in enumerate(dimensions):
-            if not dimension.HasField("dim_value") or dimension.dim_value <= 0:
-                dimension.dim_param = letters[axis] if letters else f"{value.name}_{axis}"
+def _free_name(axis: str, used: dict[str, int]) -> str:
+    if axis == "N":
+        return axis
+    count = used[axis] = used.get(axis, 0) + 1
+    return axis if count == 1 else f"{axis}{count}"
+
+
+def _describe_outputs(
+    graph: onnx.ModelProto, infos: Sequence[TensorInfo], inputs: Sequence[TensorSpec]
+) -> tuple[TensorSpec, ...]:
+    """Put the graph's outputs into the declared order and describe them.
+
+    A free axis has an input's name only if ONNX can tell that it has the input's size:
+    onnxruntime shares memory between tensors whose axes have equal names.
+    """
+    _order(graph.graph.output, [info.name for info in infos])
+    inferred = _inferred_axes(graph, infos)
+    names = {size for spec in inputs for size in spec.shape[1:] if isinstance(size, str)}
+    used = {axis: len([name for name in names if name.startswith(axis)]) for axis in "ATDHWFC"}
+    specs = []
+    for info, value in zip(infos, graph.graph.output, strict=True):
+        axes = _letters(info, is_output=True)
+        shape: list[int | str] = []
+        for place, (axis, size) in enumerate(zip(axes, info.shape, strict=True)):
+            if size is not None:
+                shape.append(size)
+            elif axis != "N" and inferred.get((info.name, place)) in names:
+                shape.append(inferred[info.name, place])
+            else:
+                shape.append(_free_name(axis, used))
+        # Some layers declare another dtype than they give; parity is judged by what they give.
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+        known = _OUTPUT_RANGES.get(info.activation or "")
+        specs.append(TensorSpec(info.name, dtype, tuple(shape), axes, known))
+    return tuple(specs)
+
+
+def _inferred_axes(
+    graph: onnx.ModelProto, infos: Sequence[TensorInfo]
+) -> dict[tuple[str, int], str]:
+    """Return the names that ONNX infers for the outputs' axes, by output and place."""
+    is_free = any(size is None for info in infos for size in info.shape[1:])
+    if not is_free or graph.ByteSize() > _INFERENCE_BYTES:
+        return {}
+    bare = onnx.ModelProto()
+    bare.CopyFrom(graph)
+    del bare.graph.value_info[:]
+    for value in bare.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    found = onnx.shape_inference.infer_shapes(bare)
+    return {
+        (value.name, place): dimension.dim_param
+        for value in found.graph.output
+        for place, dimension in enumerate(value.type.tensor_type.shape.dim)
+        if dimension.dim_param
+    }
+
+
+def _as_traced(infos: Sequence[TensorInfo], frozen: FrozenGraph) -> list[TensorInfo]:
+    """Correct the declared shapes by the traced ones.
+
+    Some layers declare a size that they give while training only, such as RandomCrop.
+    """
+    result = []
+    for info in infos:
+        traced = frozen.output_shapes[info.name]
+        if traced is None:
+            result.append(info)
+        elif len(traced) != len(info.shape):
+            result.append(replace(info, shape=traced))
+        else:
+            sizes = zip(info.shape, traced, strict=True)
+            shape = tuple(said if given is None else given for said, given in sizes)
+            result.append(replace(info, shape=shape))
+    return result
+
+
+def _order(values: Any, names: list[str]) -> None:
+    by_name = {value.name: value for value in values}
+    if sorted(by_name) != sorted(names):
+        raise ConversionError(
+            f"the export has the inputs or outputs {sorted(by_name)}, expected {sorted(names)}: "
+            "report this model"
+        )
+    ordered = [by_name[name] for name in names]
+    del values[:]
+    values.extend(ordered)
+
+
+def _write_shapes(values: Any, specs: Sequence[TensorSpec]) -> None:
+    """Write sizes and the names of free axes into the graph's inputs or outputs."""
+    for value, spec in zip(values, specs, strict=True):
+        shape = value.type.tensor_type.shape
+        del shape.dim[:]
+        for size in spec.shape:
+            dimension = shape.dim.add()
+            if isinstance(size, int):
+                dimension.dim_value = size
+            else:
+                dimension.dim_param = size

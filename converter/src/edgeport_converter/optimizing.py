@@ -10,26 +10,45 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
-from onnxscript.rewriter import rewrite
+from onnxscript import optimizer
+from onnxscript.rewriter import RewriteRuleSet
 from onnxscript.rewriter.rules.common import (
     fuse_batchnorm_into_conv_rule,
     fuse_batchnorm_into_conv_transpose_rule,
     fuse_batchnorm_into_gemm_rule,
-    matmul_add_to_gemm_rule,
+    fuse_pad_into_conv_rule,
+    mul_by_1_rule,
+    no_op_cast_rule,
     no_op_transpose_rule,
     reshape_reshape_rule,
+    successive_relu_rule,
     transpose_transpose_rule,
+    unsqueeze_unsqueeze_rule,
 )
 
+from edgeport import ConversionError
+from edgeport_converter import rewrite_rules
+
 _RULES = (
-    matmul_add_to_gemm_rule,
-    fuse_batchnorm_into_conv_rule,
-    fuse_batchnorm_into_conv_transpose_rule,
-    fuse_batchnorm_into_gemm_rule,
+    mul_by_1_rule,
+    no_op_cast_rule,
     transpose_transpose_rule,
     no_op_transpose_rule,
     reshape_reshape_rule,
+    unsqueeze_unsqueeze_rule,
+    successive_relu_rule,
+    fuse_pad_into_conv_rule,
+    fuse_batchnorm_into_conv_rule,
+    fuse_batchnorm_into_conv_transpose_rule,
+    *rewrite_rules.rules(),
+    fuse_batchnorm_into_gemm_rule,
 )
+
+# One rule makes room for another: a Gemm for the scale behind it, a sequence for its bias.
+_MAX_ROUNDS = 8
+
+# Constants are computed ahead up to this many elements, so that folding never makes a file grow.
+_FOLD_ELEMENTS = 256
 
 # Initializers up to this many elements are compared by value when looking for repetitions.
 _DEDUPLICATE_ELEMENTS = 1024
@@ -42,24 +61,60 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
         model: a float graph; it is not changed.
     """
     graph = ir.from_proto(model)
-    # The rules look at ranks, which the export leaves out.
-    before = (
-        common.IdentityEliminationPass(),
+    names = [value.name for value in model.graph.output]
+    graph = _run(
+        graph,
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        common.ShapeInferencePass(),
+        common.ShapeInferencePass(),  # the rules look at ranks, which the export leaves out
+        *_identity_elimination(graph),
     )
-    after = (
+    optimizer.fold_constants(
+        graph, input_size_limit=_FOLD_ELEMENTS, output_size_limit=_FOLD_ELEMENTS
+    )
+    graph = _run(
+        graph, common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
+    )
+    for _ in range(_MAX_ROUNDS):
+        if not RewriteRuleSet(list(_RULES)).apply_to_model(graph):
+            break
+        graph = _run(
+            graph,
+            common.ShapeInferencePass(),
+            common.RemoveUnusedNodesPass(),
+            *_identity_elimination(graph),
+        )
+    graph = _run(
+        graph,
         common.DeduplicateInitializersPass(size_limit=_DEDUPLICATE_ELEMENTS),
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
         common.ShapeInferencePass(),
     )
-    graph = ir.passes.Sequential(*before)(graph).model
-    graph = rewrite(graph, pattern_rewrite_rules=list(_RULES))
-    graph = ir.passes.Sequential(*after)(graph).model
     _name_after_layers(graph)
-    return ir.to_proto(graph)
+    proto = ir.to_proto(graph)
+    if [value.name for value in proto.graph.output] != names:
+        raise ConversionError(
+            f"optimizing turned the outputs {names} into "
+            f"{[value.name for value in proto.graph.output]}: report this model"
+        )
+    return proto
+
+
+def _run(graph: ir.Model, *passes: ir.passes.PassBase) -> ir.Model:
+    return ir.passes.Sequential(*passes)(graph).model
+
+
+def _identity_elimination(model: ir.Model) -> tuple[ir.passes.PassBase, ...]:
+    """Return the pass, but for a graph in which one tensor goes out under two names.
+
+    onnx-ir would rename the one output and lose the other.
+    """
+    outputs = set(model.graph.outputs)
+    for node in model.graph:
+        if node.op_type == "Identity" and node.inputs[0] in outputs and node.outputs[0] in outputs:
+            return ()
+    return (common.IdentityEliminationPass(),)
 
 
 def compact(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -7,82 +7,53 @@ need more than one stage's knowledge are made here. TensorFlow is imported late,
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeport import (
     Accuracy,
-    Calibration,
     ConversionError,
-    EdgeportError,
     ModelCard,
-    OptionError,
-    Predictor,
-    Quantization,
-    Requirements,
-    TensorSpec,
 )
-from edgeport_converter import budget
-from edgeport_converter.errors import QuantizationError
+from edgeport_converter.errors import AgreementError
+from edgeport_converter.options import (
+    QuantizationOptions,
+    check_class_names,
+    find_destination,
+    list_class_names,
+)
+from edgeport_converter.quantization import budget
 from edgeport_converter.quiet import quiet_stderr
+from edgeport_converter.reports import ConversionReport
+from edgeport_converter.stages import Stages
 from edgeport_converter.targets import (
-    IR_VERSION,
     ONNXRUNTIME_FLOOR,
-    OPSET,
+    Engine,
     Target,
+    find_engine,
     find_target,
 )
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgeport_converter.calibrating import Ranges
-    from edgeport_converter.datasets import Dataset
+    from edgeport.golden import Array
+    from edgeport_converter.data.datasets import Dataset
     from edgeport_converter.exporting import ExportedModel
-    from edgeport_converter.loading import LoadedModel
-    from edgeport_converter.quantizing import QuantizedGraph
-    from edgeport_converter.verifying import Agreement, Parity
+    from edgeport_converter.loaded import LoadedModel
+    from edgeport_converter.quantization.choosing import Candidate, Choice
+    from edgeport_converter.quantization.evaluating import Evaluator
+    from edgeport_converter.verifying import Parity
 
-RECIPES = ("auto", "static", "none")
-_CALIBRATION_BATCH = 16
-_EVALUATION_BATCH = 256
+_GOLDEN_CANDIDATES = 256
+_PARITY_SAMPLES = 512
+_PARITY_BATCH = 64
 
-# An int8 kernel of another CPU may round a tie the other way; one step in an inner layer moves an
-# output by less than this share of its range, a saturating kernel by far more.
-_INT8_TOLERANCE = 0.02
-_FLOAT_TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class ConversionReport:
-    """Everything that a conversion measured.
-
-    Attributes:
-        output: the artifact's path.
-        file_bytes: its size.
-        float_bytes: the size of the float graph it was made from.
-        recipe: how it was quantized, "static" or "none".
-        card: the card inside the file.
-        parity: the float graph beside Keras.
-        agreement: the artifact beside the float graph, None for a float artifact.
-        accuracy: with Keras, in float and of the artifact; None without labels.
-        stages: the names of the stages that ran, in order.
-    """
-
-    output: Path
-    file_bytes: int
-    float_bytes: int
-    recipe: str
-    card: ModelCard
-    parity: Parity
-    agreement: Agreement | None
-    accuracy: Accuracy | None
-    stages: tuple[str, ...]
+# Between Keras and the float graph, by the user's metric on all of the evaluation data: a sample
+# or two may stand on the border of two classes, more would be another model.
+_MAX_METRIC_GAP = 0.002
 
 
 def convert(
@@ -93,26 +64,58 @@ def convert(
     evaluation: Any = None,
     quantize: str = "auto",
     max_drop: float = budget.DEFAULT_MAX_DROP,
+    metric: Any = None,
     target: str = "any",
+    ranges: str = "minmax",
+    keep_float: Sequence[str] = (),
+    objective: str = "balanced",
+    also: Sequence[str] = (),
+    onnxruntime: str = ONNXRUNTIME_FLOOR,
+    image_range: tuple[float, float] = (0.0, 255.0),
     labels: Sequence[str] | None = None,
+    custom_objects: Any = None,
+    allow_code: bool = False,
+    weights: str | os.PathLike[str] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
 
     Args:
-        model: a Keras model, or the path of a ``.keras`` or ``.h5`` file.
+        model: a Keras model in memory; the path of a ``.keras``, ``.h5`` or ``.json`` file or of a
+            SavedModel folder; or ``package.module:function`` that returns a model.
         output: where to write; replaced in one step, and only when every stage held.
-        calibration: data that the activations' ranges are taken from, needed for int8: the path of
-            a ``.npy`` or ``.npz`` file, an array, a dict of arrays by input name, or (x, y).
-            A few hundred samples that look like the device's will do.
-        evaluation: data with labels that the accuracy is measured on, in the same forms.
-        quantize: "static" for int8 weights and activations, "none" for float, "auto" to choose.
-        max_drop: the budget, as a share from 0 to 1: how much accuracy int8 may lose against the
+        calibration: data that the activations' ranges are taken from, needed to quantize: the path
+            of a ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
+            arrays by input name; a pair (x, y); or an iterable of these, such as a generator or a
+            ``tf.data.Dataset``. A few hundred samples that look like the device's will do.
+        evaluation: data that the loss is measured on, in the same forms; without it the
+            calibration data serves. With labels the metric is measured.
+        quantize: "static" for int8 weights and activations; "int16" for int8 weights and 16-bit
+            activations; "dynamic" for int8 with ranges measured at each run, in Dense and LSTM
+            layers; "weights" for int8 weights and float arithmetic; "none" for float; "auto" tries
+            them and chooses by measurement.
+        max_drop: the budget, from 0 to below 1: how much of the metric may be lost against the
             float graph. Without labels, the best class may change for 1 % of the samples, or the
             signal-to-noise ratio must reach 20 dB if the model is no classifier.
+        metric: None for accuracy; or a function of outputs (N, ...) and labels to a number, larger
+            is better; or its name, ``module:function`` or ``file.py:function``.
         target: "any", or the devices' CPU family; see ``edgeport_converter.targets``.
+        ranges: where the search for activation ranges begins: "minmax", "percentile", "entropy"
+            or "mse".
+        keep_float: names or patterns of Keras layers that stay in float.
+        objective: what to weigh the candidates by that keep the budget: "latency", "size", or
+            "balanced", the geometric mean of both.
+        also: further recipes to write beside the output for comparison, as NAME.RECIPE.onnx;
+            one that misses the budget is reported and not written.
+        onnxruntime: the oldest version that the artifact has to open in; fixes opset and IR.
+        image_range: the values that black and white pixels of image files become.
         labels: class names in the order of the scores.
-        on_stage: is told the name of each stage as it begins.
+        custom_objects: classes and functions that the model's file names: a dict, or the Python
+            file or module that defines them.
+        allow_code: whether Python code stored in the model's file may run; it is refused, and
+            named, by default.
+        weights: for a ``.json`` model, the file with its weights.
+        on_stage: is told the name of each stage as it begins, and each recipe tried.
 
     Returns:
         Every figure, and the card that the file bears.
@@ -123,317 +126,232 @@ def convert(
         ConversionError: a stage failed; ``.stage`` names it. Its leaves: UnsupportedModelError,
             AgreementError, QuantizationError. The target is as it was before.
     """
-    _check_options(quantize, max_drop, calibration)
+    options = QuantizationOptions(quantize, max_drop, ranges, keep_float, objective, also)
+    options.check(calibration)
+    metric_name, metric_function = budget.find_metric(metric)
     profile = find_target(target)
-    destination = Path(output)
-    _check_destination(destination)
-    stages = _Stages(on_stage)
+    engine = find_engine(onnxruntime)
+    names = list_class_names(labels)
+    destination = find_destination(output, (model, calibration, evaluation))
+    stages = Stages(on_stage)
 
     with stages("load"):
-        loaded = _load(model)
+        loaded = _load(model, custom_objects=custom_objects, allow_code=allow_code, weights=weights)
     with stages("export"):
-        exported = _export(loaded)
-    _check_class_names(labels, exported.outputs)
+        exported = _export(loaded, engine)
+    check_class_names(names, exported.outputs)
     with stages("read data"):
-        calibration_data, evaluation_data = _read_data(exported, calibration, evaluation)
+        data = _read_data(exported, calibration, evaluation, metric is None, image_range)
     with stages("optimize"):
-        from edgeport_converter import optimizing
+        from edgeport_converter import optimizing, verifying
+        from edgeport_converter.graphs import open_graph
 
         float_graph = optimizing.optimize(exported.graph)
         compact_float = optimizing.compact(float_graph)
     with stages("check parity"):
-        parity = _check_parity(compact_float, exported, calibration_data or evaluation_data)
+        parity, tried = _check_parity(compact_float, exported, data.measured)
+    with open_graph(compact_float) as float_predictor:
+        evaluator = None
+        accuracy = None
+        if data.measured is not None:
+            with stages("measure"):
+                from edgeport_converter.quantization.evaluating import Evaluator
 
-    quantized: QuantizedGraph | None = None
-    graph = compact_float
-    if quantize != "none" and calibration_data is not None:  # _check_options asked for it
-        with stages("calibrate"):
-            ranges = _collect_ranges(float_graph, calibration_data)
-        with stages("quantize"):
-            quantized = _quantize(float_graph, ranges, profile)
-            graph = optimizing.compact(quantized.graph)
-    with stages("measure"):
-        agreement, accuracy = _measure(
-            exported,
-            compact_float,
-            graph if quantized else None,
-            calibration_data,
-            evaluation_data,
-            max_drop,
-        )
+                evaluator = Evaluator(
+                    verifying.as_run(float_predictor),
+                    data.measured.batches,
+                    data.labels,
+                    metric_function,
+                    classifier=_answers_with_a_class(exported, names, data.labels),
+                )
+                accuracy = _accuracy(metric_name, evaluator, exported, data)
+        choice: Choice | None = None
+        siblings: dict[str, Candidate] = {}
+        if data.calibration is not None and evaluator is not None and options.quantizes:
+            with stages("quantize"):
+                choice, siblings = _quantize(
+                    float_graph, data.calibration, evaluator, profile, options, stages.tell
+                )
     with stages("stamp"):
-        card = _describe(
-            loaded, exported, float_graph, quantized, profile, labels, accuracy, calibration_data
+        from edgeport_converter import describing
+
+        card = ModelCard(
+            loaded.name,
+            exported.inputs,
+            exported.outputs,
+            labels=None if names is None else tuple(names),
         )
-        card, size = _stamp(graph, card, calibration_data or evaluation_data, destination)
+        described = describing.Described(
+            describing.describe(card, loaded.source, float_graph, data.calibration),
+            engine,
+            None if data.measured is None else data.measured.first(_GOLDEN_CANDIDATES),
+            tried,
+        )
+        written = {}
+        for kind, candidate in siblings.items():
+            written[kind] = destination.with_suffix(f".{kind}{destination.suffix}")
+            described.write(
+                candidate.quantized.graph,
+                candidate,
+                _of_candidate(accuracy, candidate),
+                profile.name,
+                written[kind],
+            )
+        chosen = choice.candidate if choice else None
+        card, size = described.write(
+            chosen.quantized.graph if chosen else compact_float,
+            chosen,
+            _of_candidate(accuracy, chosen),
+            profile.name,
+            destination,
+        )
     return ConversionReport(
         output=destination,
         file_bytes=size,
         float_bytes=compact_float.ByteSize(),
-        recipe="static" if quantized else "none",
+        recipe=str(chosen.recipe) if chosen else "none",
         card=card,
         parity=parity,
-        agreement=agreement,
-        accuracy=accuracy,
+        agreement=chosen.measured.agreement if chosen else None,
+        accuracy=card.accuracy,
+        latency_us=choice.latency_us if choice else None,
+        float_latency_us=choice.float_latency_us if choice else None,
+        steps=choice.steps if choice else (),
+        siblings=written,
         stages=tuple(stages.names),
+        notes=loaded.notes,
     )
 
 
-class _Stages:
-    """Names the stage that is running, to the caller and in any error."""
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """The user's data: what ranges are taken from, what the loss is measured on."""
 
-    def __init__(self, on_stage: Callable[[str], None] | None) -> None:
-        self._on_stage = on_stage
-        self.names: list[str] = []
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        self.names.append(name)
-        if self._on_stage:
-            self._on_stage(name)
-        try:
-            yield
-        except ConversionError as error:
-            error.stage = error.stage or name
-            raise
-        except (EdgeportError, KeyboardInterrupt, MemoryError):
-            raise
-        except Exception as cause:
-            reason = str(cause).strip().splitlines() or [""]
-            raise ConversionError(
-                f"the stage '{name}' failed ({type(cause).__name__}: {reason[0][:300]}): "
-                "report this model, with the cause that is chained to this error",
-                stage=name,
-            ) from cause
+    calibration: Dataset | None
+    measured: Dataset | None
+    labels: Array | None
 
 
-def _check_options(quantize: str, max_drop: float, calibration: Any) -> None:
-    if quantize not in RECIPES:
-        raise OptionError(
-            f"quantize is {quantize!r}, expected one of {', '.join(RECIPES)}: "
-            "'auto' gives int8, 'none' gives float"
+def _load(model: Any, **options: Any) -> LoadedModel:
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":  # said before the import, which fails where it is not installed
+        raise ConversionError(
+            f"KERAS_BACKEND is '{backend}', expected 'tensorflow', which the export traces: set it "
+            "to tensorflow before Python starts, the model's file may come from any backend"
         )
-    if not 0 <= max_drop < 1:
-        raise OptionError(
-            f"max_drop is {max_drop!r}, expected a share from 0 to below 1: "
-            "0.005 allows half a percentage point"
-        )
-    if quantize != "none" and calibration is None:
-        raise OptionError(
-            "int8 needs calibration data and none was given, expected a few hundred samples like "
-            "the device's, since ranges of made-up data would ruin real answers: pass "
-            "calibration=, or quantize='none' for a float artifact"
-        )
-
-
-def _check_destination(output: Path) -> None:
-    """Refuse what would fail only after all the work."""
-    if output.is_dir():
-        raise OptionError(f"the output '{output}' is a folder, expected a file: add a file name")
-    if not output.parent.is_dir():
-        raise OptionError(
-            f"there is no folder '{output.parent}' for the output: make it first, or choose another"
-        )
-
-
-def _check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpec]) -> None:
-    if labels is None:
-        return
-    from edgeport_converter.verifying import is_classifier
-
-    if not is_classifier(outputs):
-        raise OptionError(
-            "labels were given, but the model has no single output of class scores: "
-            "leave the labels out"
-        )
-    count = outputs[0].shape[1]
-    expected = 2 if count == 1 else count
-    if len(labels) != expected:
-        raise OptionError(
-            f"there are {len(labels)} labels, the model has {expected} classes: "
-            "pass one name for each class, in the order of the scores"
-        )
-
-
-def _load(model: Any) -> LoadedModel:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_stderr():
         from edgeport_converter import loading
 
         loading.start_tensorflow()
-    return loading.load(model)
+    return loading.load(model, **options)
 
 
-def _export(loaded: LoadedModel) -> ExportedModel:
+def _export(loaded: LoadedModel, engine: Engine) -> ExportedModel:
     with quiet_stderr():
         from edgeport_converter import exporting
 
-        return exporting.export(loaded.model, opset=OPSET, ir_version=IR_VERSION)
+        return exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
 
 
 def _read_data(
-    exported: ExportedModel, calibration: Any, evaluation: Any
-) -> tuple[Dataset | None, Dataset | None]:
-    from edgeport_converter import datasets, verifying
+    exported: ExportedModel,
+    calibration: Any,
+    evaluation: Any,
+    needs_classes: bool,
+    image_range: tuple[float, float],
+) -> _Data:
+    from edgeport_converter import verifying
+    from edgeport_converter.data import datasets
 
-    first = second = None
-    if calibration is not None:
-        first = datasets.read_dataset(calibration, exported.inputs, "calibration")
-    if evaluation is not None:
-        second = datasets.read_dataset(evaluation, exported.inputs, "evaluation")
-        if second.labels is None:
-            raise OptionError(
-                "the evaluation data has no labels, expected an array 'y' beside the inputs: "
-                "add the labels, or pass the data as calibration only"
-            )
-        checked = verifying.check_labels(second.labels, exported.outputs)
-        second = replace(second, labels=checked)
-    return first, second
+    def read(source: Any, purpose: str) -> Dataset | None:
+        if source is None:
+            return None
+        return datasets.read_dataset(source, exported.inputs, purpose, image_range=image_range)
+
+    first, second = read(calibration, "calibration"), read(evaluation, "evaluation")
+    labels = None if second is None else second.labels
+    if labels is not None and needs_classes:
+        labels = verifying.check_labels(labels, exported.outputs)
+    return _Data(first, second or first, labels)
 
 
-def _check_parity(graph: onnx.ModelProto, exported: ExportedModel, data: Dataset | None) -> Parity:
+def _answers_with_a_class(
+    exported: ExportedModel, names: Sequence[str] | None, labels: Array | None
+) -> bool:
+    """Whether the best class is what matters: (N, C) alone may as well be a regression."""
     from edgeport_converter import verifying
 
-    batches: list[Any] = []
-    if data is not None:
-        start = 0
-        for size in verifying.BATCH_SIZES:
-            batch = data.take(start, size)
-            if all(len(array) for array in batch.values()):
-                batches.append(batch)
-            start += size
-    batches = verifying.parity_inputs(exported.inputs, batches)
-    with Predictor.load(graph.SerializeToString()) as predictor:
-        return verifying.check_parity(verifying.as_run(predictor), exported.reference, batches)
-
-
-def _collect_ranges(graph: onnx.ModelProto, data: Dataset) -> Ranges:
-    from edgeport_converter import calibrating
-
-    return calibrating.collect_ranges(graph, data.batches(_CALIBRATION_BATCH))
-
-
-def _quantize(graph: onnx.ModelProto, ranges: Ranges, target: Target) -> QuantizedGraph:
-    from edgeport_converter import quantizing
-
-    quantized = quantizing.quantize_static(graph, ranges, target)
-    if not quantizing.has_quantized_layers(quantized.graph):
-        raise QuantizationError(
-            "the model has no layer that int8 could store smaller, expected a Dense or "
-            "convolution layer: pass quantize='none'"
-        )
-    return quantized
-
-
-def _measure(
-    exported: ExportedModel,
-    float_graph: onnx.ModelProto,
-    int8_graph: onnx.ModelProto | None,
-    calibration: Dataset | None,
-    evaluation: Dataset | None,
-    max_drop: float,
-) -> tuple[Agreement | None, Accuracy | None]:
-    """Return what int8 lost; refuse it where that exceeds the budget."""
-    from edgeport_converter import verifying
-
-    final = int8_graph or float_graph
-    data = evaluation or calibration
-    with (
-        Predictor.load(float_graph.SerializeToString()) as float_predictor,
-        Predictor.load(final.SerializeToString()) as final_predictor,
-    ):
-        run_float = verifying.as_run(float_predictor)
-        run_final = verifying.as_run(final_predictor)
-        agreement = accuracy = None
-        if int8_graph is not None and data is not None:
-            agreement = verifying.measure_agreement(
-                run_final, run_float, list(data.batches(_EVALUATION_BATCH)),
-                classifier=verifying.is_classifier(exported.outputs),
-            )  # fmt: skip
-        if evaluation is not None and evaluation.labels is not None:
-            batches = list(evaluation.batches(_EVALUATION_BATCH))
-            runs = (exported.reference, run_float, run_final)
-            keras, float32, artifact = (
-                verifying.measure_accuracy(run, batches, evaluation.labels) for run in runs
-            )
-            accuracy = Accuracy("accuracy", len(evaluation), keras, float32, artifact)
-    if agreement is not None:
-        budget.check_budget(agreement, accuracy, max_drop)
-    return agreement, accuracy
-
-
-def _describe(
-    loaded: LoadedModel,
-    exported: ExportedModel,
-    float_graph: onnx.ModelProto,
-    quantized: QuantizedGraph | None,
-    target: Target,
-    labels: Sequence[str] | None,
-    accuracy: Accuracy | None,
-    calibration: Dataset | None,
-) -> ModelCard:
-    """Return the card but for what is measured on the finished graph."""
-    from edgeport_converter.arithmetic import count_multiply_accumulates
-
-    quantization = None
-    if quantized is not None:
-        quantization = Quantization(
-            "static",
-            quantized.weights,
-            quantized.activations,
-            target.name,
-            quantized.float_layers,
-        )
-    inputs, source = exported.inputs, None
-    if calibration is not None:
-        inputs = tuple(replace(s, value_range=calibration.value_range(s.name)) for s in inputs)
-        source = Calibration(len(calibration), calibration.digest())
-    return ModelCard(
-        name=loaded.model.name,
-        inputs=inputs,
-        outputs=exported.outputs,
-        labels=None if labels is None else tuple(labels),
-        quantization=quantization,
-        accuracy=accuracy,
-        calibration=source,
-        requires=Requirements(float_graph.ir_version, OPSET, ONNXRUNTIME_FLOOR),
-        multiply_accumulates=count_multiply_accumulates(float_graph),
-        provenance=loaded.source | _versions(),
+    return verifying.is_classifier(exported.outputs) and (
+        exported.outputs[0].value_range is not None or names is not None or labels is not None
     )
 
 
-def _versions() -> dict[str, str]:
-    packages = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
-    return {name: importlib.metadata.version(name) for name in packages}
+def _check_parity(
+    graph: onnx.ModelProto, exported: ExportedModel, data: Dataset | None
+) -> tuple[Parity, dict[str, Array]]:
+    """Return the parity, and the last inputs that it was measured on."""
+    from edgeport_converter import verifying
+    from edgeport_converter.graphs import open_graph
 
-
-def _stamp(
-    graph: onnx.ModelProto, card: ModelCard, data: Dataset | None, output: Path
-) -> tuple[ModelCard, int]:
-    """Write the artifact; return the card as a device reads it, and the file's size."""
-    import numpy as np
-
-    from edgeport_converter import stamping, verifying
-
-    with Predictor.load(graph.SerializeToString()) as predictor:
+    batches = []
+    if data is not None:
+        samples = data.first(_PARITY_SAMPLES)
+        start = 0
+        for size in (*verifying.BATCH_SIZES, *[_PARITY_BATCH] * (_PARITY_SAMPLES // _PARITY_BATCH)):
+            batch = {name: array[start : start + size] for name, array in samples.items()}
+            if all(len(array) for array in batch.values()):
+                batches.append(batch)
+            start += size
+    batches = verifying.parity_inputs(exported.inputs, batches, exported.reference)
+    with open_graph(graph) as predictor:
         run = verifying.as_run(predictor)
-        samples = None if data is None else data.take(0, _EVALUATION_BATCH)
-        golden_samples = stamping.make_golden_samples(
-            verifying.run_as_defined(graph), card.inputs, samples
+        return verifying.check_parity(run, exported.reference, batches), batches[-1]
+
+
+def _accuracy(
+    name: str, evaluator: Evaluator, exported: ExportedModel, data: _Data
+) -> Accuracy | None:
+    keras, float32 = evaluator.metric_of(exported.reference), evaluator.float_metric
+    if keras is None or float32 is None or data.measured is None:
+        return None
+    if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / len(data.measured)):
+        raise AgreementError(
+            f"{name} is {keras:.4f} with Keras and {float32:.4f} with the float graph, expected "
+            "the same: report this model, its conversion would be wrong",
+            measured=abs(keras - float32),
+            allowed=_MAX_METRIC_GAP,
         )
-        share = _FLOAT_TOLERANCE if card.quantization is None else _INT8_TOLERANCE
-        seen = run(verifying.random_inputs(card.inputs, 2, 8, seed=0) if data is None
-                   else data.take(0, _EVALUATION_BATCH))  # fmt: skip
-        tolerance = {
-            name: share * float(np.max(np.abs(array.astype(np.float64)), initial=1e-3))
-            if array.dtype.kind == "f" else 0.0
-            for name, array in seen.items()
-        }  # fmt: skip
-        # Loading the file below runs its self-test, so this host's kernels are held to the
-        # graph's definition, too.
-        text = stamping.card_json(replace(card, tolerance=tolerance), golden_samples)
-        artifact = stamping.stamp(graph, text)
-        stamped = ModelCard.from_json(text)
-        stamping.write(artifact, output, run, stamped.golden_samples)
-    with Predictor.load(output) as predictor:
-        return predictor.card, len(artifact)
+    return Accuracy(name, len(data.measured), keras, float32, float32)
+
+
+def _of_candidate(accuracy: Accuracy | None, candidate: Candidate | None) -> Accuracy | None:
+    if accuracy is None or candidate is None or candidate.measured.metric is None:
+        return accuracy
+    return replace(accuracy, artifact=candidate.measured.metric)
+
+
+def _quantize(
+    graph: onnx.ModelProto,
+    calibration: Dataset,
+    evaluator: Evaluator,
+    target: Target,
+    options: QuantizationOptions,
+    tell: Callable[[str], None],
+) -> tuple[Choice | None, dict[str, Candidate]]:
+    from edgeport_converter.quantization import choosing, layers
+
+    quantizer = choosing.Quantizer(
+        graph,
+        calibration.batches,
+        evaluator,
+        target,
+        options.max_drop,
+        lambda step: tell(f"quantize: {step.describe()}"),
+    )
+    float_nodes = layers.find_nodes(options.keep_float, [node.name for node in graph.graph.node])
+    choice = None
+    if options.quantize != "none":
+        choice = quantizer.choose(options.quantize, options.ranges, options.objective, float_nodes)
+    siblings = quantizer.siblings(options.also, options.ranges, float_nodes)
+    return choice, siblings

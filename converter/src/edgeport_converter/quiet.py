@@ -1,11 +1,13 @@
-"""Keeping TensorFlow's start-up messages off the user's screen.
+"""Keeping other libraries' messages off the user's screen, where they say nothing to the user.
 
-They are written by C++ code, before any logging level applies, so the file descriptor itself has
-to be turned away. What was written comes back where the import fails, since it may say why.
+TensorFlow writes at start-up from C++ code, before any logging level applies, so the file
+descriptor itself has to be turned away. onnxruntime's quantizer calls ``logging.warning``, which
+installs a handler on the root logger for the rest of the process.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -35,3 +37,18 @@ def quiet_stderr() -> Iterator[None]:
             if failed:
                 turned_away.seek(0)
                 sys.stderr.write(turned_away.read().decode(errors="replace"))
+
+
+@contextmanager
+def quiet_logging() -> Iterator[None]:
+    """Drop what the block logs, and leave the root logger's handlers as they were."""
+    root = logging.getLogger()
+    handler = logging.NullHandler()
+    level = root.manager.disable
+    root.addHandler(handler)
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+        root.removeHandler(handler)

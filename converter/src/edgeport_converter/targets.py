@@ -5,19 +5,91 @@ Plain data, read by ``exporting`` and ``quantizing`` through ``pipeline``.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeport import OptionError
+from edgeport_converter.errors import UnsupportedModelError
 
 ONNXRUNTIME_FLOOR = "1.19"
-"""The oldest onnxruntime that the runtime package supports; artifacts open there."""
+"""The oldest onnxruntime that the runtime package supports; artifacts open there by default."""
 
-OPSET = 17
-"""Below what onnxruntime 1.19 reads (21), and the newest that tf2onnx exports with every one of
-its handlers; per-channel QuantizeLinear needs 13."""
+_OPSET = 17
+"""The newest that tf2onnx exports with every one of its handlers, and all that our graphs need:
+LayerNormalization and DFT came with it, per-channel QuantizeLinear needs 13."""
 
-IR_VERSION = 8
+_IR_VERSION = 8
 """The IR version of ONNX 1.12, which introduced opset 17; newer stamps shut old devices out."""
+
+# onnxruntime -> the newest opset and IR version that it reads. Measured; an engine between two
+# entries reads what the older one does.
+_LIMITS = {(1, 19): (21, 10)}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What an artifact may ask of the devices' onnxruntime.
+
+    Attributes:
+        version: of the oldest onnxruntime that the artifact has to open in.
+        opset, ir_version: what to export.
+        newest_opset, newest_ir_version: what that onnxruntime reads.
+    """
+
+    version: str
+    opset: int
+    ir_version: int
+    newest_opset: int
+    newest_ir_version: int
+
+
+def find_engine(version: str) -> Engine:
+    """Return what an onnxruntime of that version reads.
+
+    Raises:
+        OptionError: it is no version, or older than the runtime package supports.
+    """
+    match = re.fullmatch(r"(\d+)\.(\d+)(?:\.\d+)*", version.strip())
+    if not match:
+        raise OptionError(
+            f"the onnxruntime version is {version!r}, expected one such as '{ONNXRUNTIME_FLOOR}': "
+            "ask the device with python -c 'import onnxruntime; print(onnxruntime.__version__)'"
+        )
+    number = (int(match[1]), int(match[2]))
+    known = [entry for entry in _LIMITS if entry <= number]
+    if not known:
+        raise OptionError(
+            f"the onnxruntime version is {version}, expected {ONNXRUNTIME_FLOOR} or newer, the "
+            "oldest that the edgeport package runs on: update onnxruntime on the device"
+        )
+    # A newer engine reads whatever an older one did.
+    opset, ir_version = _LIMITS[max(known)]
+    return Engine(f"{number[0]}.{number[1]}", _OPSET, _IR_VERSION, opset, ir_version)
+
+
+def require_readable(engine: Engine, opsets: Mapping[str, int], ir_version: int) -> None:
+    """Refuse a graph that asks more than the engine offers.
+
+    Args:
+        engine: the devices' onnxruntime.
+        opsets: version by domain, as the graph imports them.
+        ir_version: of the graph.
+
+    Raises:
+        UnsupportedModelError: the opset or the IR version is too new.
+    """
+    opset = max(opsets.get("", 0), opsets.get("ai.onnx", 0))
+    for what, found, limit in (
+        ("opset", opset, engine.newest_opset),
+        ("IR version", ir_version, engine.newest_ir_version),
+    ):
+        if found > limit:
+            raise UnsupportedModelError(
+                f"the model needs ONNX {what} {found}, onnxruntime {engine.version} reads up to "
+                f"{limit}: pass the version that the devices really have, or update onnxruntime "
+                "there"
+            )
 
 
 @dataclass(frozen=True)
@@ -42,7 +114,7 @@ TARGETS = {
             "any",
             7,
             # Source: AVX2 multiplies with vpmaddubsw, which adds two products u8 * s8 into a
-            # saturating int16. 2 * 255 * 63 = 32,130 fits below 32,767; 2 * 255 * 127 does not.
+            # saturating int16. 2 * 255 * 64 = 32,640 fits below 32,767; 2 * 255 * 127 does not.
             "7-bit weights, so that CPUs without VNNI cannot saturate",
         ),
     )

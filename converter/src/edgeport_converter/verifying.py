@@ -1,7 +1,7 @@
 """Proof: the graph's answers beside the Keras model's, through ``Predictor`` itself.
 
-``check_parity`` holds the float graph to the Keras model; ``measure_accuracy`` and
-``measure_agreement`` say what quantization lost.
+``check_parity`` holds the float graph to the Keras model. What quantization loses is
+``agreement``'s business.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 """Arrays by input name, each with the batch axis N, to arrays by output name."""
 
 BATCH_SIZES = (1, 2, 5)
-_FREE_AXIS_SIZES = (8, 13)
+
+# The first two that the model takes: one even and one odd where it takes any, else the multiples
+# of a power of two that networks with skip connections want, up to a second of sound.
+_FREE_AXIS_SIZES = (8, 13, 16, 32, 48, 64, 96, 128, 192, 224, 256, 512, 1024, 2048, 4096, 16000)
+
+# Integers may be indices into a table of unknown length; the first that the model takes.
+_LARGEST_INTEGERS = (99, 9, 1)
+_SPREAD = 3.0
+_WORDS = ("", "a", "b", "the", "yes", "no")
 
 # Both sides compute in float32 (relative step 1.2e-7) but add in another order. An error of a
 # thousand steps is more than reordering explains in networks of some hundred layers, and far
@@ -48,23 +56,6 @@ class Parity:
     index: tuple[int, ...]
     keras: float
     onnx: float
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How closely the quantized model follows the float one.
-
-    Attributes:
-        samples: how many were compared.
-        top_1: share of samples with the same best class, None for anything but a classifier.
-        signal_to_noise_db: of the outputs, 10 log10(sum y^2 / sum (y - q)^2).
-        largest_difference: absolute, over all outputs.
-    """
-
-    samples: int
-    top_1: float | None
-    signal_to_noise_db: float
-    largest_difference: float
 
 
 def as_run(predictor: Predictor) -> Run:
@@ -99,35 +90,103 @@ def run_as_defined(graph: onnx.ModelProto) -> Run:
 
 
 def random_inputs(
-    inputs: Sequence[TensorSpec], samples: int, free_size: int, seed: int
+    inputs: Sequence[TensorSpec],
+    samples: int,
+    free_size: int,
+    seed: int,
+    *,
+    largest: int = 1,
+    spread: float | None = None,
 ) -> dict[str, Array]:
-    """Return random arrays that the inputs accept, floats in [0, 1), integers in [0, 2)."""
+    """Return random arrays that the inputs accept.
+
+    Args:
+        inputs: floats come from their value range, else from [0, 1); bytes from all of theirs;
+            text from a few short words.
+        samples: N.
+        free_size: of every other free axis.
+        seed: of the generator.
+        largest: the largest of the other integers, which may be indices.
+        spread: floats without a range come from a normal distribution of that width instead.
+    """
     generator = np.random.default_rng(seed)
-    arrays = {}
+    arrays: dict[str, Array] = {}
     for spec in inputs:
         sizes = [
-            samples if axis == "N" else size if isinstance(size, int) else free_size
+            samples if axis == "N" and isinstance(size, str)
+            else size if isinstance(size, int) else free_size
             for axis, size in zip(spec.axes, spec.shape, strict=True)
-        ]
-        if spec.dtype.kind == "f":
-            arrays[spec.name] = generator.random(sizes).astype(spec.dtype)
+        ]  # fmt: skip
+        if spec.dtype.kind == "O":
+            arrays[spec.name] = generator.choice(np.array(_WORDS, dtype=object), sizes)
+        elif spec.dtype.kind == "f":
+            low, high = spec.value_range or (0.0, 1.0)
+            values = low + (high - low) * generator.random(sizes)
+            if spread is not None and spec.value_range is None:
+                values = generator.normal(0.0, spread, sizes)
+            arrays[spec.name] = values.astype(spec.dtype)
         else:
-            arrays[spec.name] = generator.integers(0, 2, sizes).astype(spec.dtype)
+            top = 255 if spec.dtype == np.uint8 else 1 if spec.dtype.kind == "b" else largest
+            top = min(top, 1 if spec.dtype.kind == "b" else int(np.iinfo(spec.dtype).max))
+            arrays[spec.name] = generator.integers(0, top, sizes, endpoint=True).astype(spec.dtype)
     return arrays
 
 
 def parity_inputs(
-    inputs: Sequence[TensorSpec], data: Sequence[Mapping[str, Array]]
+    inputs: Sequence[TensorSpec], data: Sequence[Mapping[str, Array]], reference: Run
 ) -> list[dict[str, Array]]:
-    """Return the batches for ``check_parity``: the user's data, or random ones."""
+    """Return the batches for ``check_parity``: the user's data, or random ones.
+
+    Sizes of free axes and ranges of integers are tried until the Keras model takes them. The
+    user's data is also cut short along its free axes, so that a second size is seen.
+
+    Raises:
+        Exception: what the Keras model raised, where it took none of the inputs.
+    """
+    free = any(isinstance(size, str) for spec in inputs for size in spec.shape[1:])
     if data:
-        return [dict(batch) for batch in data]
-    is_free = any(isinstance(size, str) for spec in inputs for size in spec.shape[1:])
-    return [
-        random_inputs(inputs, samples, free_size, seed=samples)
-        for samples in BATCH_SIZES
-        for free_size in (_FREE_AXIS_SIZES if is_free else _FREE_AXIS_SIZES[:1])
-    ]
+        batches = [dict(batch) for batch in data]
+        cut = [_cut_short(inputs, batch) for batch in batches] if free else []
+        return batches + [batch for batch in cut if _answer(reference, batch) is None]
+    integers = any(spec.dtype.kind in "iu" for spec in inputs)
+    problem: Exception | None = None
+    for largest in _LARGEST_INTEGERS if integers else _LARGEST_INTEGERS[-1:]:
+        sizes: list[int] = []
+        for size in _FREE_AXIS_SIZES if free else _FREE_AXIS_SIZES[:1]:
+            batch = random_inputs(inputs, 1, size, seed=0, largest=largest)
+            problem = _answer(reference, batch)
+            if problem is None:
+                sizes.append(size)
+            if len(sizes) == (2 if free else 1):
+                break
+        if sizes:
+            return [
+                random_inputs(inputs, samples, size, samples, largest=largest, spread=spread)
+                for samples, spread in zip(BATCH_SIZES, (None, None, _SPREAD), strict=True)
+                for size in sizes
+            ]
+    assert problem is not None  # noqa: S101 - there was at least one try
+    raise problem
+
+
+def _answer(reference: Run, batch: Mapping[str, Array]) -> Exception | None:
+    """Return what the Keras model says against a batch, None if it takes it."""
+    try:
+        reference(batch)
+    except Exception as problem:  # whatever a layer raises about sizes and indices
+        return problem
+    return None
+
+
+def _cut_short(inputs: Sequence[TensorSpec], batch: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the batch with two thirds of each free axis but the batch's."""
+    result = {}
+    for spec in inputs:
+        places = [slice(None)]
+        for size, have in zip(spec.shape[1:], batch[spec.name].shape[1:], strict=True):
+            places.append(slice(max(1, have * 2 // 3)) if isinstance(size, str) else slice(None))
+        result[spec.name] = batch[spec.name][tuple(places)]
+    return result
 
 
 def check_parity(run: Run, reference: Run, batches: Sequence[Mapping[str, Array]]) -> Parity:
@@ -143,6 +202,11 @@ def check_parity(run: Run, reference: Run, batches: Sequence[Mapping[str, Array]
         expected, actual = reference(batch), run(batch)
         samples += len(next(iter(batch.values())))
         for name, wanted in expected.items():
+            if wanted.dtype.kind == "f" and wanted.size and np.isnan(wanted).all():
+                raise AgreementError(
+                    f"output '{name}' of the Keras model is NaN throughout, expected numbers to "
+                    "compare with: pass data like the device's"
+                )
             found = _compare_output(name, wanted, actual[name], samples)
             if worst is None or not found.largest_difference <= worst.largest_difference:
                 worst = found
@@ -196,14 +260,6 @@ def is_classifier(outputs: Sequence[TensorSpec]) -> bool:
     return isinstance(count, int) and (count > 1 or outputs[0].value_range == (0.0, 1.0))
 
 
-def predicted_classes(scores: Array) -> Array:
-    """Return class indices (N,) from scores (N, C), or from probabilities (N, 1)."""
-    if scores.shape[1] == 1:
-        return (scores[:, 0] > 0.5).astype(np.int64)
-    best: Array = scores.argmax(axis=1)
-    return best
-
-
 def check_labels(labels: Array, outputs: Sequence[TensorSpec]) -> Array:
     """Return class indices (N,) from labels as indices (N,), (N, 1) or one-hot rows (N, C).
 
@@ -230,33 +286,3 @@ def check_labels(labels: Array, outputs: Sequence[TensorSpec]) -> Array:
             f"or one-hot rows of shape (N, {classes}): number the classes as the model does"
         )
     return labels.astype(np.int64)
-
-
-def measure_accuracy(run: Run, batches: Sequence[Mapping[str, Array]], labels: Array) -> float:
-    """Return the share of samples whose best class is the label's."""
-    found = [predicted_classes(next(iter(run(batch).values()))) for batch in batches]
-    return float(np.mean(np.concatenate(found) == labels))
-
-
-def measure_agreement(
-    run: Run, reference: Run, batches: Sequence[Mapping[str, Array]], *, classifier: bool
-) -> Agreement:
-    """Compare a quantized model with the float one, output by output."""
-    samples = same = 0
-    signal = noise = largest = 0.0
-    for batch in batches:
-        expected, actual = reference(batch), run(batch)
-        samples += len(next(iter(batch.values())))
-        for name, wanted in expected.items():
-            wide = wanted.astype(np.float64)
-            error = np.abs(wide - actual[name])
-            signal += float(np.sum(wide**2))
-            noise += float(np.sum(error**2))
-            largest = max(largest, float(error.max(initial=0.0)))
-        if classifier:
-            name = next(iter(expected))
-            same += int(
-                np.sum(predicted_classes(expected[name]) == predicted_classes(actual[name]))
-            )
-    decibel = float("inf") if noise == 0 else 10.0 * float(np.log10(max(signal, 1e-30) / noise))
-    return Agreement(samples, same / samples if classifier else None, decibel, largest)

@@ -1,0 +1,174 @@
+"""The user's data as the model's inputs: matched by name, checked, surveyed, in batches.
+
+Where samples come from is ``sources``' business, what they are used for the stages'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeport import InputError, OptionError, TensorSpec
+from edgeport.golden import Array
+from edgeport.inputs import prepare
+from edgeport_converter.data.chunks import Chunks
+from edgeport_converter.data.naming import Keys, pick_keys
+from edgeport_converter.data.sources import open_source
+
+
+class Dataset:
+    """Samples that can be read from the start as often as needed, flat in memory.
+
+    The whole data is surveyed once when it is made: every value is checked then, and the figures
+    below are taken on the way.
+
+    Attributes:
+        labels: one label a sample, or None.
+        value_ranges: (lowest, highest) value by input name; text has none.
+        sha256: over names, dtypes, shapes and values; any split into batches gives the same.
+    """
+
+    def __init__(self, chunks: Chunks, specs: Sequence[TensorSpec], purpose: str) -> None:
+        self._chunks, self._specs, self._purpose = chunks, specs, purpose
+        self._length = 0
+        self.value_ranges: dict[str, tuple[float, float]] = {}
+        labels: list[Array] = []
+        digests = {spec.name: hashlib.sha256() for spec in specs}
+        for arrays, some_labels in self._checked():
+            if some_labels is not None:
+                labels.append(np.atleast_1d(some_labels))
+            for name, array in arrays.items():
+                self._survey(name, array, digests[name])
+            self._length += len(next(iter(arrays.values())))
+        if not self._length:
+            raise OptionError(
+                f"the {purpose} data holds no sample, expected some hundred: check the file"
+            )
+        self.labels = self._joined(labels)
+        described = [
+            f"{spec.name} {spec.dtype.str} {digests[spec.name].hexdigest()}" for spec in specs
+        ]
+        self.sha256 = hashlib.sha256("\n".join(described).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batches(self, size: int) -> Iterator[dict[str, Array]]:
+        """Yield all samples in order, ``size`` at a time, the last batch shorter."""
+        waiting: list[dict[str, Array]] = []
+        count = 0
+        for arrays, _ in self._checked():
+            waiting.append(arrays)
+            count += len(next(iter(arrays.values())))
+            if count < size:
+                continue
+            joined = _concatenate(waiting)
+            for start in range(0, count - count % size, size):
+                yield _slice(joined, start, start + size)
+            waiting = [_slice(joined, count - count % size, count)] if count % size else []
+            count %= size
+        if waiting:
+            yield _concatenate(waiting)
+
+    def first(self, samples: int) -> dict[str, Array]:
+        """Return the first samples, or all where there are fewer."""
+        return next(self.batches(samples))
+
+    def _survey(self, name: str, array: Array, digest: Any) -> None:
+        if array.dtype.kind in "biuf":
+            digest.update(np.ascontiguousarray(array).tobytes())
+            low, high = float(array.min()), float(array.max())
+            known = self.value_ranges.get(name, (low, high))
+            self.value_ranges[name] = (min(low, known[0]), max(high, known[1]))
+        else:
+            digest.update("\n".join(map(str, array.flat)).encode())
+
+    def _checked(self) -> Iterator[tuple[dict[str, Array], Array | None]]:
+        """Yield each chunk as the model's inputs, with its labels."""
+        for chunk in self._chunks():
+            keys = pick_keys(tuple(chunk), self._specs, self._purpose)
+            labels = None if keys.labels is None else np.asarray(chunk[keys.labels])
+            arrays = self._as_inputs({name: chunk[key] for name, key in keys.inputs.items()})
+            if not len(next(iter(arrays.values()))):
+                continue
+            samples = len(next(iter(arrays.values())))
+            if labels is not None and len(np.atleast_1d(labels)) != samples:
+                raise OptionError(
+                    f"the {self._purpose} data has {samples} samples and "
+                    f"{len(np.atleast_1d(labels))} labels, expected one label a sample: "
+                    "check how the data was made"
+                )
+            yield arrays, labels
+
+    def _as_inputs(self, named: dict[str, Any]) -> dict[str, Array]:
+        try:
+            feed = prepare(self._specs, (named,))
+        except InputError as cause:
+            raise InputError(
+                f"{self._purpose} data: {cause}", expected=cause.expected, actual=cause.actual
+            ) from cause
+        if feed.is_single:
+            raise OptionError(
+                f"the {self._purpose} data holds one sample without the batch axis, "
+                "expected a batch of samples along axis 0: stack the samples first"
+            )
+        for name, array in feed.arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                index = np.argwhere(~np.isfinite(array))[0]
+                index[0] += self._length  # during the survey, the samples before this chunk
+                raise OptionError(
+                    f"the {self._purpose} data has a NaN or an infinity in '{name}' at "
+                    f"{index.tolist()}, expected numbers: clean or drop that sample"
+                )
+        return feed.arrays
+
+    def _joined(self, labels: list[Array]) -> Array | None:
+        if not labels:
+            return None
+        joined = np.concatenate(labels)
+        if len(joined) != self._length:
+            raise OptionError(
+                f"the {self._purpose} data has {self._length} samples and {len(joined)} labels, "
+                "expected one label a sample: check how the data was made"
+            )
+        return joined
+
+
+def read_dataset(
+    source: Any,
+    specs: Sequence[TensorSpec],
+    purpose: str,
+    *,
+    image_range: tuple[float, float] = (0.0, 255.0),
+) -> Dataset:
+    """Return the user's data, every value checked against the model's inputs.
+
+    Args:
+        source: as for ``sources.open_source``; its arrays are named as in ``naming``.
+        specs: the model's inputs in declared order.
+        purpose: "calibration" or "evaluation", for messages.
+        image_range: the values that black and white pixels of image files become.
+
+    Raises:
+        OptionError: the data is not what was asked for.
+        InputError: an array disagrees with an input.
+    """
+
+    def pick(keys: Sequence[str]) -> Keys:
+        return pick_keys(keys, specs, purpose)
+
+    chunks = open_source(source, specs, purpose, pick, image_range=image_range)
+    return Dataset(chunks, specs, purpose)
+
+
+def _concatenate(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _slice(arrays: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
+    return {name: array[start:stop] for name, array in arrays.items()}

@@ -1,0 +1,147 @@
+"""From what the stages found to the card, and from graph and card to the file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgeport import (
+    Accuracy,
+    Calibration,
+    ModelCard,
+    Predictor,
+    Quantization,
+    Requirements,
+)
+from edgeport.golden import Array
+from edgeport_converter import stamping, verifying
+from edgeport_converter.arithmetic import count_multiply_accumulates
+from edgeport_converter.data.datasets import Dataset
+from edgeport_converter.graphs import open_graph
+from edgeport_converter.quantization.choosing import Candidate, one_by_one
+from edgeport_converter.targets import Engine, require_readable
+
+# An int8 kernel of another CPU may round a tie the other way; one step in an inner layer moves an
+# output by less than this share of its range, a saturating kernel by far more.
+_INT8_TOLERANCE = 0.02
+_FLOAT_TOLERANCE = 1e-4
+_SMALLEST_RANGE = 1e-3  # of an output that is zero on every sample
+
+_PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """What all artifacts of one conversion have in common.
+
+    Attributes:
+        card: without quantization, accuracy and self-test.
+        engine: the oldest onnxruntime that the artifacts have to open in.
+        samples: real samples by input name for the self-test, None for generated ones.
+        tried: inputs that the model takes, for a model with free axes and no real samples.
+    """
+
+    card: ModelCard
+    engine: Engine
+    samples: Mapping[str, Array] | None
+    tried: Mapping[str, Array]
+
+    def write(
+        self,
+        graph: onnx.ModelProto,
+        candidate: Candidate | None,
+        accuracy: Accuracy | None,
+        target: str,
+        output: Path,
+    ) -> tuple[ModelCard, int]:
+        """Stamp a graph and write it; return the card as a device reads it, and the size.
+
+        Args:
+            graph: the finished graph.
+            candidate: how it was quantized, None for the float graph.
+            accuracy: what was measured with it.
+            target: the target's name.
+            output: where to write.
+        """
+        quantization = None
+        if candidate is not None and candidate.recipe.kind != "none":
+            made = candidate.quantized
+            quantization = Quantization(
+                candidate.recipe.kind, made.weights, made.activations, target, made.float_layers
+            )
+        card = replace(self.card, quantization=quantization, accuracy=accuracy)
+        with open_graph(graph) as predictor:
+            run = verifying.as_run(predictor)
+            defined = verifying.run_as_defined(graph)
+            if quantization is not None and quantization.recipe == "dynamic":
+                run, defined = one_by_one(run), one_by_one(defined)
+            # Loading the file runs its self-test, so this host's kernels are held to the graph's
+            # definition, too.
+            card = replace(
+                card, requires=self._requires(graph), tolerance=self._tolerance(run, card)
+            )
+            golden_samples = self._golden_samples(defined, card)
+            text = stamping.card_json(card, golden_samples)
+            artifact = stamping.stamp(graph, text)
+            stamping.write(artifact, output, run, ModelCard.from_json(text).golden_samples)
+        with Predictor.load(output) as predictor:
+            return predictor.card, len(artifact)
+
+    def _golden_samples(self, defined: verifying.Run, card: ModelCard) -> list[dict[str, Any]]:
+        if any(spec.dtype.kind == "O" for spec in (*card.inputs, *card.outputs)):
+            return []  # the card's form of an array is numbers; text has no self-test yet
+        has_free_axes = any(isinstance(n, str) for s in card.inputs for n in s.shape[1:])
+        generated = self.tried if has_free_axes else None  # the model may not take every size
+        return stamping.make_golden_samples(defined, card.inputs, self.samples or generated)
+
+    def _requires(self, graph: onnx.ModelProto) -> Requirements:
+        opsets = {entry.domain: entry.version for entry in graph.opset_import}
+        require_readable(self.engine, opsets, graph.ir_version)
+        return Requirements(graph.ir_version, opsets[""], self.engine.version)
+
+    def _tolerance(self, run: verifying.Run, card: ModelCard) -> dict[str, float]:
+        """Return what a golden output may be off by: a share of the output's size."""
+        samples = self.samples or self.tried
+        share = _FLOAT_TOLERANCE if card.quantization is None else _INT8_TOLERANCE
+        return {
+            name: share * float(np.max(np.abs(array.astype(np.float64)), initial=_SMALLEST_RANGE))
+            if array.dtype.kind == "f"
+            else 0.0
+            for name, array in run(samples).items()
+        }
+
+
+def describe(
+    base: ModelCard,
+    source: Mapping[str, str],
+    float_graph: onnx.ModelProto,
+    calibration: Dataset | None,
+) -> ModelCard:
+    """Return the card with what holds for every artifact of this conversion.
+
+    Args:
+        base: name, inputs, outputs and labels.
+        source: where the model came from.
+        float_graph: the optimized graph.
+        calibration: the data that the inputs' ranges are taken from.
+    """
+    inputs, digest = base.inputs, None
+    if calibration is not None:
+        inputs = tuple(
+            replace(spec, value_range=calibration.value_ranges.get(spec.name)) for spec in inputs
+        )
+        digest = Calibration(len(calibration), calibration.sha256)
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return replace(
+        base,
+        inputs=inputs,
+        calibration=digest,
+        multiply_accumulates=count_multiply_accumulates(float_graph),
+        provenance={**source, **versions},
+    )

@@ -1,0 +1,85 @@
+"""What loading hands to exporting: a function over named tensors, and what goes in and out.
+
+Keras 3, tf_keras and a SavedModel's signature have three different interfaces; behind this one
+the export needs to know none of them. No TensorFlow is imported here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+Call = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""TensorFlow tensors by input name to tensors by output name, each in the declared order."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of a loaded model.
+
+    Attributes:
+        name: the Keras name, unique among inputs and outputs.
+        shape: with the batch axis; None for a free axis.
+        dtype: the name of its dtype, such as "float32" or "string".
+        activation: for an output, the name of the activation that made it; None where unknown.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    activation: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model that is ready for inference.
+
+    Attributes:
+        name: the model's own name.
+        call: computes the model as it answers at inference: no dropout, no noise, batch statistics
+            as trained. Tensors by input name to tensors by output name; ``tf.function`` can trace
+            it, and a call by hand gives the answers that the export is held to.
+        inputs, outputs: in the declared order.
+        source: what it came from, for the card: file name and digest, or "memory".
+        notes: what was changed or has to be known, a sentence each, for the report.
+        model: the Keras model behind ``call``, for naming its layers in messages; None for a
+            SavedModel, which has no layers any more.
+    """
+
+    name: str
+    call: Call
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    source: dict[str, str]
+    notes: tuple[str, ...] = ()
+    model: Any = None
+
+
+def unique_names(names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
+    """Return the names with a number behind each repetition, since a graph needs them distinct."""
+    used = set(taken)
+    result = []
+    for name in names:
+        candidate, number = name, 0
+        while candidate in used:
+            number += 1
+            candidate = f"{name}_{number}"
+        used.add(candidate)
+        result.append(candidate)
+    return result
+
+
+def shorten(cause: BaseException, length: int = 200) -> str:
+    """Return the line of an exception's text that says why, for the middle of a sentence.
+
+    Keras wraps the reason in the texts of all callers, each ending in "Exception encountered: ".
+    """
+    text = str(cause).rpartition("Exception encountered: ")[2]
+    lines = [_COLOUR.sub("", line).strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Exception encountered when")]
+    line = lines[0].rstrip(" .:") if lines else type(cause).__name__
+    return line if len(line) <= length else line[: length - 1] + "…"

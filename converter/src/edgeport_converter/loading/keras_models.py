@@ -1,0 +1,205 @@
+"""From a Keras 3 model in memory to the function that the export traces.
+
+``loading`` calls this for models from files, too. A model without fixed inputs and outputs gets
+them from what its first call recorded; one in mixed precision is rebuilt in float32.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+
+from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loaded import LoadedModel, shorten
+from edgeport_converter.loading import purity, repairing
+from edgeport_converter.loading.structures import make_call
+
+# Packages whose layers are known to have no side effects.
+_KERAS_PACKAGES = ("keras", "keras_cv", "keras_hub", "keras_nlp", "tf_keras")
+
+
+def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) -> LoadedModel:
+    """Return a Keras 3 model as a function over named tensors.
+
+    Args:
+        model: any Keras 3 model; neither it nor its weights are changed.
+        source: for the card.
+        notes: what has been done so far.
+
+    Raises:
+        UnsupportedModelError: it has no fixed inputs and outputs, or its code makes its answers
+            depend on more than its inputs.
+    """
+    graph, rebuilt = _as_graph(model)
+    notes += rebuilt
+    policies = {layer.dtype_policy.name for layer in all_layers(graph)}
+    if not policies.isdisjoint(repairing.MIXED_POLICIES):
+        graph, policy = _rebuild_in_float32(graph)
+        notes += (float32_note(policy),)
+    _refuse_stateful(graph)
+    notes += tuple(_training_notes(graph))
+    if isinstance(graph, keras.Sequential):  # keeps no structure
+        structures = graph.inputs[0], graph.outputs[0] if len(graph.outputs) == 1 else graph.outputs
+    else:
+        structures = graph.input, graph.output
+    inputs, outputs, call = make_call(graph, *structures)
+    fixed = [info.shape[0] for info in inputs if info.shape and info.shape[0] is not None]
+    if fixed:
+        notes += (
+            f"the batch of '{model.name}' is fixed to {fixed[0]} samples, by its Input or, in a "
+            "Sequential model without one, by its first call",
+        )
+    loaded = LoadedModel(model.name, call, inputs, outputs, source, notes, graph)
+    custom = [layer for layer in all_layers(graph) if is_custom(layer)]
+    if custom:
+        owner = f"the {type(custom[0]).__name__} '{custom[0].name}'"
+        purity.require_pure(loaded, owner if len(custom) == 1 else f"the model '{model.name}'")
+    return loaded
+
+
+def float32_note(policy: str) -> str:
+    """Return the sentence about a model that was made for mixed precision."""
+    return (
+        f"the model computes in {policy}: it was rebuilt in float32 with the same weights, and "
+        "that is what the artifact is compared with"
+    )
+
+
+def has_graph(model: Any) -> bool:
+    """Whether the model knows its inputs and outputs."""
+    try:
+        return bool(model.inputs) and bool(model.outputs)
+    except (AttributeError, ValueError):
+        return False
+
+
+def _as_graph(model: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return a model with known inputs and outputs, and notes if they had to be found."""
+    if has_graph(model):
+        return model, ()
+    recorded = None if isinstance(model, keras.Sequential) else model.get_build_config()
+    if not recorded:
+        raise UnsupportedModelError(
+            f"the model '{model.name}' ({type(model).__name__}) has no inputs and outputs yet, "
+            "expected a Sequential or functional model, or one that was called: give it a "
+            "keras.Input, or call it on a sample once"
+        )
+    arguments = list(inspect.signature(model.call).parameters)
+    if "shapes_dict" in recorded:
+        shapes = {name.removesuffix("_shape"): s for name, s in recorded["shapes_dict"].items()}
+    else:
+        shapes = {arguments[0]: recorded["input_shape"]}
+    dtype = "float32" if model.input_dtype in repairing.HALF_DTYPES else model.input_dtype
+    tensors = {name: _symbolic(name, shape, dtype) for name, shape in shapes.items()}
+    try:
+        if len(tensors) == 1:
+            inputs = next(iter(tensors.values()))
+            outputs = model(inputs, training=False)
+        else:
+            inputs = tensors
+            outputs = model(**tensors, training=False)
+        graph = keras.Model(inputs, outputs, name=f"{model.name}_graph")
+    except Exception as cause:
+        raise UnsupportedModelError(
+            f"the call of the model '{model.name}' ({type(model).__name__}) does not work on "
+            f"symbolic inputs of the recorded shapes {_say(shapes)} ({shorten(cause)}), expected "
+            "Keras operations only: take conversions to numpy and Python numbers out of it"
+        ) from cause
+    notes = [
+        f"the inputs of '{model.name}' are those it was built for, {_say(shapes)} in {dtype}, "
+        "with any number of samples"
+    ]
+    others = [a for a in arguments if a not in shapes and a not in ("training", "mask")]
+    if others:
+        notes.append(
+            f"the call of '{model.name}' takes {', '.join(others)}, too: kept at the defaults"
+        )
+    return graph, tuple(notes)
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(
+        size is None or isinstance(size, int) for size in value
+    )
+
+
+def _symbolic(name: str, shape: Any, dtype: str) -> Any:
+    """Return inputs in the structure of the recorded shapes, with a free batch axis."""
+    if _is_shape(shape):
+        return keras.Input(batch_shape=(None, *shape[1:]), dtype=dtype, name=name)
+    if isinstance(shape, Mapping):
+        return {key: _symbolic(str(key), value, dtype) for key, value in shape.items()}
+    return [_symbolic(f"{name}_{n}", value, dtype) for n, value in enumerate(shape)]
+
+
+def _say(shapes: Any) -> str:
+    if _is_shape(shapes):
+        return "(" + ", ".join(["N", *(str(size or "free") for size in shapes[1:])]) + ")"
+    if isinstance(shapes, Mapping):
+        return ", ".join(f"{name} {_say(value)}" for name, value in shapes.items())
+    return ", ".join(_say(value) for value in shapes)
+
+
+def _rebuild_in_float32(model: Any) -> tuple[Any, str]:
+    """Return a copy that computes in float32, and the policy that the model had."""
+    own = {type(layer).__name__: type(layer) for layer in all_layers(model) if is_custom(layer)}
+    try:
+        config = keras.saving.serialize_keras_object(model)
+        config.pop("compile_config", None)
+        config, policy = repairing.in_float32(config)
+        # The code in it is already in this process.
+        copy = keras.saving.deserialize_keras_object(config, custom_objects=own, safe_mode=False)
+        copy.set_weights(model.get_weights())
+    except Exception as cause:
+        raise UnsupportedModelError(
+            f"the model '{model.name}' is in mixed precision and cannot be rebuilt in float32 "
+            f"({shorten(cause)}), expected layers with get_config: build it with "
+            "keras.config.set_dtype_policy('float32') and load its weights into it"
+        ) from cause
+    return copy, policy or "mixed precision"
+
+
+def _refuse_stateful(graph: Any) -> None:
+    for layer in all_layers(graph):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            raise UnsupportedModelError(
+                f"{type(layer).__name__} '{layer.name}' has stateful=True, so an answer depends on "
+                "the calls before it, expected answers that depend on the inputs alone: set "
+                "stateful=False, and pass states as inputs and outputs (return_state=True)"
+            )
+
+
+def _training_notes(graph: Any) -> Iterator[str]:
+    """Yield a note for each layer that was made to behave as in training.
+
+    Keras' own ``predict`` passes ``training=False`` down and so overrules these, as we do.
+    """
+    for layer in all_layers(graph):
+        for node in layer._inbound_nodes:  # the only place where call arguments are kept
+            if node.arguments is None or node.arguments.kwargs.get("training") is not True:
+                continue
+            kind = type(layer).__name__
+            if isinstance(layer, keras.layers.BatchNormalization):
+                yield (
+                    f"{kind} '{layer.name}' was called with training=True: the artifact uses its "
+                    "moving statistics, as predict does, not the batch's; check its accuracy"
+                )
+            elif layer.name != graph.name:
+                yield f"{kind} '{layer.name}' was called with training=True: it is left out"
+            break
+
+
+def all_layers(model: Any) -> list[Any]:
+    """Return the model and every layer in it, those inside wrappers included."""
+    layers: list[Any] = model._flatten_layers()  # Keras has no public list of these
+    return layers
+
+
+def is_custom(layer: Any) -> bool:
+    """Whether Python code of the user runs in the layer's call."""
+    return type(layer).__module__.partition(".")[0] not in _KERAS_PACKAGES or isinstance(
+        layer, keras.layers.Lambda
+    )

@@ -1,0 +1,144 @@
+"""From a SavedModel folder to the function that the export traces, by its serving signature.
+
+No Keras takes part, so folders open whichever Keras wrote them, with optimizer slots and custom
+layers, too: the signature is the model at inference, as its author saved it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_from_session_graph,
+)
+
+from edgeport import ConversionError
+from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loaded import Call, LoadedModel, TensorInfo, shorten
+from edgeport_converter.loading.purity import refuse_operations
+
+_TAG = "serve"
+_SIGNATURE = "serving_default"
+_INITIALIZERS = ("__saved_model_init_op", "__saved_model_train_op")
+
+
+def load_saved_model(path: Path, source: dict[str, str]) -> LoadedModel:
+    """Return the serving signature of a SavedModel.
+
+    Raises:
+        ConversionError: the folder is damaged, or no TensorFlow model.
+        UnsupportedModelError: it has no signature to serve, or one that no file can hold.
+    """
+    meta_graph = _read_meta_graph(path)
+    key = _choose_signature(path, meta_graph)
+    signature = meta_graph.signature_def[key]
+    inputs, outputs = (
+        tuple(_info(path, name, tensor) for name, tensor in sorted(tensors.items()))
+        for tensors in (signature.inputs, signature.outputs)
+    )
+    notes = [f"read by its signature '{key}', which is the model as it was saved for serving"]
+    if len(inputs) > 1 or len(outputs) > 1:
+        notes.append("a signature keeps no order: inputs and outputs are sorted by name")
+    try:
+        call, graph_def = _load_function(path, key)
+    except Exception as first:
+        # TensorFlow asks tf_keras for the optimizers of Keras 2, and fails with add_slot where that
+        # is not installed; its reader of version 1 skips all objects.
+        try:
+            call, graph_def = _load_frozen(path, signature)
+        except Exception as cause:
+            raise ConversionError(
+                f"TensorFlow {tf.__version__} cannot load the SavedModel '{path}' "
+                f"({shorten(first)}; without its objects: {shorten(cause)}), expected a whole "
+                "folder with its variables: copy it again, or save the model as .keras"
+            ) from cause
+        notes.append("read without its Python objects, as a graph of TensorFlow 1")
+    refuse_operations(graph_def, f"the SavedModel '{path}'")
+    return LoadedModel(path.resolve().name, call, inputs, outputs, source, tuple(notes))
+
+
+def _read_meta_graph(path: Path) -> Any:
+    parsed = SavedModel()
+    try:
+        parsed.ParseFromString((path / "saved_model.pb").read_bytes())
+    except (DecodeError, OSError) as cause:
+        raise ConversionError(
+            f"'{path / 'saved_model.pb'}' cannot be read ({shorten(cause)}), expected a "
+            "TensorFlow SavedModel: copy the folder again"
+        ) from cause
+    graphs = [graph for graph in parsed.meta_graphs if _TAG in graph.meta_info_def.tags]
+    if not graphs:
+        tags = sorted({tag for graph in parsed.meta_graphs for tag in graph.meta_info_def.tags})
+        found = f"has the tags {', '.join(tags)}" if tags else "has no TensorFlow graph"
+        raise ConversionError(
+            f"the SavedModel '{path}' {found}, expected one tagged '{_TAG}', as Keras and "
+            "TensorFlow write it: save the Keras model with model.export or as .keras"
+        )
+    return graphs[0]
+
+
+def _choose_signature(path: Path, meta_graph: Any) -> str:
+    names: list[str] = sorted(
+        name for name in meta_graph.signature_def if name not in _INITIALIZERS
+    )
+    usable: list[str] = [name for name in names if meta_graph.signature_def[name].outputs]
+    if _SIGNATURE in usable:
+        return _SIGNATURE
+    if len(usable) == 1:
+        return usable[0]
+    found = f"the signatures {', '.join(usable)}" if usable else "no signature"
+    raise UnsupportedModelError(
+        f"the SavedModel '{path}' has {found}, expected '{_SIGNATURE}': save the Keras model with "
+        "model.export or as .keras"
+    )
+
+
+def _info(path: Path, name: str, tensor: Any) -> TensorInfo:
+    if tensor.tensor_shape.unknown_rank or not tensor.name:
+        raise UnsupportedModelError(
+            f"the tensor '{name}' of the SavedModel '{path}' has no known number of axes, expected "
+            "a dense tensor of known rank: save it with an input signature, model.export"
+        )
+    sizes = tuple(axis.size if axis.size >= 0 else None for axis in tensor.tensor_shape.dim)
+    return TensorInfo(name, sizes, tf.as_dtype(tensor.dtype).name)
+
+
+def _load_function(path: Path, key: str) -> tuple[Call, Any]:
+    loaded = tf.saved_model.load(str(path))
+    function = loaded.signatures[key]
+
+    def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        results = function(**dict(tensors))
+        return {name: results[name] for name in sorted(results)}
+
+    call.keeps_variables_alive = loaded  # type: ignore[attr-defined]
+    return call, function.graph.as_graph_def()
+
+
+def _load_frozen(path: Path, signature: Any) -> tuple[Call, Any]:
+    """Return the function of a SavedModel read as TensorFlow 1 did, with its variables frozen."""
+    feeds = {name: signature.inputs[name].name for name in sorted(signature.inputs)}
+    fetches = {name: signature.outputs[name].name for name in sorted(signature.outputs)}
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.compat.v1.saved_model.load(session, [_TAG], str(path))
+        frozen = convert_variables_to_constants_from_session_graph(
+            session,
+            session.graph.as_graph_def(add_shapes=True),
+            [name.partition(":")[0] for name in fetches.values()],
+        )
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(frozen, name=""), [])
+    pruned = wrapped.prune(
+        [wrapped.graph.get_tensor_by_name(name) for name in feeds.values()],
+        {name: wrapped.graph.get_tensor_by_name(tensor) for name, tensor in fetches.items()},
+    )
+
+    def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        results = pruned(*(tensors[name] for name in feeds))
+        return {name: results[name] for name in fetches}
+
+    return call, pruned.graph.as_graph_def()

@@ -1,0 +1,148 @@
+"""The options of a conversion, checked before any work is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeport import OptionError, TensorSpec
+from edgeport_converter.quantization.budget import DEFAULT_MAX_DROP
+
+RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
+OBJECTIVES = ("balanced", "latency", "size")
+RANGES = ("minmax", "percentile", "entropy", "mse")
+
+
+@dataclass(frozen=True)
+class QuantizationOptions:
+    """How to quantize; the meaning of each stands in ``convert``'s docstring."""
+
+    quantize: str = "auto"
+    max_drop: float = DEFAULT_MAX_DROP
+    ranges: str = "minmax"
+    keep_float: Sequence[str] = ()
+    objective: str = "balanced"
+    also: Sequence[str] = ()
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether anything but the float graph is wanted."""
+        return self.quantize != "none" or bool(self.also)
+
+    def check(self, calibration: Any) -> None:
+        """Refuse what cannot be met.
+
+        Raises:
+            OptionError: an unknown word, a budget out of range, or no data where it is needed.
+        """
+        _one_of("quantize", self.quantize, RECIPES)
+        _one_of("objective", self.objective, OBJECTIVES)
+        _one_of("ranges", self.ranges, RANGES)
+        for name in self.also:
+            _one_of("also", name, tuple(name for name in RECIPES if name != "auto"))
+        is_number = isinstance(self.max_drop, (int, float)) and not isinstance(self.max_drop, bool)
+        if not is_number or not 0 <= self.max_drop < 1:
+            raise OptionError(
+                f"max_drop is {self.max_drop!r}, expected a share from 0 to below 1: "
+                "0.005 allows half a percentage point"
+            )
+        wanted = {self.quantize, *self.also}
+        if wanted - {"none"} and calibration is None:
+            raise OptionError(
+                "quantization needs calibration data and none was given, expected a few hundred "
+                "samples like the device's, since ranges and losses on made-up data would say "
+                "nothing of real answers: pass calibration=, or quantize='none' for a float "
+                "artifact"
+            )
+
+
+def find_destination(output: Any, sources: Sequence[Any]) -> Path:
+    """Return the path to write, links followed; refuse what would fail only after all the work.
+
+    Args:
+        output: as the user gave it.
+        sources: the model and the data, as the user gave them; none of them may be overwritten.
+
+    Raises:
+        OptionError: the output is no path, a folder, no regular file, lies in no folder, or is one
+            of the sources.
+    """
+    if not isinstance(output, (str, os.PathLike)):
+        raise OptionError(
+            f"the output is a {type(output).__name__}, expected a path: pass the name of a file"
+        )
+    path = Path(output).resolve()
+    if path.is_dir():
+        raise OptionError(f"the output '{output}' is a folder, expected a file: add a file name")
+    if not path.parent.is_dir():
+        raise OptionError(
+            f"there is no folder '{path.parent}' for the output: make it first, or choose another"
+        )
+    if path.exists() and not path.is_file():
+        raise OptionError(
+            f"the output '{output}' is a device or a pipe, expected a regular file: choose another"
+        )
+    for source in sources:
+        if isinstance(source, (str, os.PathLike)) and Path(source).resolve() == path:
+            raise OptionError(
+                f"the output '{output}' is also what is read, expected another file: "
+                "choose a name of its own"
+            )
+    return path
+
+
+def list_class_names(labels: Iterable[str] | None) -> list[str] | None:
+    """Return the class names as a list.
+
+    Raises:
+        OptionError: they are one text, which would be taken letter by letter.
+    """
+    if isinstance(labels, str):
+        raise OptionError(
+            f"labels are the text {labels!r}, expected a list of names: put it into a list"
+        )
+    return None if labels is None else list(labels)
+
+
+def check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpec]) -> None:
+    """Refuse class names that do not fit the outputs.
+
+    Raises:
+        OptionError: the model is no classifier, or has another number of classes.
+    """
+    if labels is None:
+        return
+    from edgeport_converter.verifying import is_classifier
+
+    if not all(isinstance(label, str) and label.strip() for label in labels):
+        raise OptionError(
+            f"the labels are {list(labels)}, expected a text for each class: name them all"
+        )
+    repeated = sorted({label for label in labels if list(labels).count(label) > 1})
+    if repeated:
+        raise OptionError(
+            f"the label '{repeated[0]}' occurs more than once, expected a name for each class: "
+            "tell the classes apart"
+        )
+    if not is_classifier(outputs):
+        raise OptionError(
+            "labels were given, but the model has no single output of class scores: "
+            "leave the labels out"
+        )
+    count = outputs[0].shape[1]
+    expected = 2 if count == 1 else count
+    if len(labels) != expected:
+        raise OptionError(
+            f"there are {len(labels)} labels, the model has {expected} classes: "
+            "pass one name for each class, in the order of the scores"
+        )
+
+
+def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise OptionError(
+            f"{name} is {value!r}, expected one of {', '.join(choices)}: choose one of these"
+        )

@@ -1,0 +1,16 @@
+"""From a float graph to the smallest and fastest one that keeps the user's budget.
+
+choosing          builds candidates, judges, measures, chooses: where the parts below meet
+searching         which recipe to try next
+budget            what may be lost
+calibrating       the range of every activation, flat in memory
+clipping          narrower ranges from a histogram
+quantizing        one recipe -> one quantized graph
+weight_storage    weights in int8, arithmetic in float
+bias_correction   the mean error of a layer taken out through its bias
+sensitivity       which layers lose the signal
+evaluating        what a candidate lost: agreement, and the user's metric
+agreement         how closely one model follows another
+timing            how long one sample takes, several graphs interleaved
+layers            from the Keras layers that users name to the graph's nodes
+"""

@@ -1,0 +1,136 @@
+"""What quantization may lose, and whether a candidate kept to it."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeport import OptionError
+from edgeport.golden import Array
+
+if TYPE_CHECKING:
+    from edgeport_converter.quantization.agreement import Agreement
+
+DEFAULT_MAX_DROP = 0.005
+
+# Bounds where there are no labels to measure a metric on.
+MIN_TOP_1_AGREEMENT = 0.99
+MIN_SIGNAL_TO_NOISE_DB = 20.0
+# One channel may be this much worse than all of them together.
+_CHANNEL_MARGIN_DB = 10.0
+
+_ROUNDING = 1e-9
+
+Metric = Callable[[Array, Array], float]
+"""(outputs (N, ...), labels (N, ...)) to a number, larger is better."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A candidate against the budget.
+
+    Attributes:
+        loss: what it lost; smaller is better, also between two that miss the budget.
+        allowed: the budget, in the same unit.
+        sentence: what was found and what was expected, for a refusal.
+    """
+
+    loss: float
+    allowed: float
+    sentence: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the budget is kept."""
+        # A share such as 5 of 1,000 has no exact float; it must not miss a budget of 0.005.
+        return self.loss <= self.allowed + _ROUNDING
+
+
+def judge(
+    agreement: Agreement, float_metric: float | None, metric: float | None, max_drop: float
+) -> Verdict:
+    """Hold a candidate to the budget: by the user's metric where there is one.
+
+    Args:
+        agreement: the candidate beside the float graph.
+        float_metric: the metric of the float graph, None without labels.
+        metric: the metric of the candidate.
+        max_drop: how much of the metric may be lost.
+    """
+    if float_metric is not None and metric is not None:
+        drop = float_metric - metric
+        return Verdict(
+            drop,
+            max_drop,
+            f"loses {drop:.4f} ({float_metric:.4f} to {metric:.4f}), expected at most {max_drop}",
+        )
+    if agreement.top_1 is not None:
+        changed = 1 - agreement.top_1
+        return Verdict(
+            changed,
+            1 - MIN_TOP_1_AGREEMENT,
+            f"changes the best class of {changed:.2%} of the samples, expected at most "
+            f"{1 - MIN_TOP_1_AGREEMENT:.0%}",
+        )
+    together, worst = agreement.signal_to_noise_db, agreement.worst_channel_db
+    decibel = min(together, worst + _CHANNEL_MARGIN_DB)
+    return Verdict(
+        -decibel if math.isfinite(decibel) else -1e9 if decibel > 0 else 1e9,
+        -MIN_SIGNAL_TO_NOISE_DB,
+        f"has a signal-to-noise ratio of {together:.1f} dB and {worst:.1f} dB in its worst "
+        f"channel, expected at least {MIN_SIGNAL_TO_NOISE_DB:g} dB and "
+        f"{MIN_SIGNAL_TO_NOISE_DB - _CHANNEL_MARGIN_DB:g} dB",
+    )
+
+
+def accuracy(outputs: Array, labels: Array) -> float:
+    """Return the share of samples whose best class is the label's: the default metric.
+
+    Args:
+        outputs: (N, C) scores, or (N, 1) probabilities of class 1.
+        labels: (N,) class indices.
+    """
+    best: Any = (
+        (outputs[:, 0] > 0.5).astype(labels.dtype)
+        if outputs.shape[1] == 1
+        else outputs.argmax(axis=1)
+    )
+    return float((best == labels).mean())
+
+
+def find_metric(metric: Any) -> tuple[str, Metric]:
+    """Return the metric's name and function.
+
+    Args:
+        metric: None for accuracy; a function of (outputs, labels); or ``module:function``, where
+            the module is an importable name or the path of a Python file.
+
+    Raises:
+        OptionError: there is no such function.
+    """
+    if metric is None:
+        return "accuracy", accuracy
+    if callable(metric):
+        return getattr(metric, "__name__", "metric"), metric
+    place, _, name = str(metric).rpartition(":")
+    if not place:
+        raise OptionError(
+            f"the metric is {metric!r}, expected module:function: name the module before a colon"
+        )
+    try:
+        path = Path(place)
+        if path.suffix == ".py":
+            sys.path.insert(0, str(path.parent))
+            place = path.stem
+        function = getattr(importlib.import_module(place), name)
+    except (ImportError, AttributeError) as cause:
+        raise OptionError(
+            f"the metric {metric!r} cannot be imported ({cause}), expected module:function: "
+            "check both names and the Python path"
+        ) from cause
+    return name, function

@@ -1,0 +1,292 @@
+"""The quantization half of the pipeline: build candidates, judge, measure, choose.
+
+``searching`` says what to try next, ``quantizing`` builds it, ``evaluating`` says what it lost,
+``timing`` how fast it is; here they meet, and the objective decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import onnx
+
+from edgeport.golden import Array
+from edgeport_converter import optimizing, verifying
+from edgeport_converter.errors import QuantizationError
+from edgeport_converter.graphs import open_graph
+from edgeport_converter.quantization import (
+    bias_correction,
+    budget,
+    calibrating,
+    quantizing,
+    sensitivity,
+    timing,
+)
+from edgeport_converter.quantization.evaluating import Evaluator, Measured
+from edgeport_converter.quantization.quantizing import QuantizedGraph, Recipe
+from edgeport_converter.quantization.searching import Attempt, Search
+from edgeport_converter.targets import Target
+
+Batches = Callable[[int], Iterable[Mapping[str, Array]]]
+
+_CORRECTION_BATCH = 16
+_RANKING_SAMPLES = 32
+
+# Differences below this are noise on a shared machine; among equals the first kind wins, which
+# is the one that gains most on batches and on CPUs with int8 instructions.
+_TIE = 0.10
+_PREFERENCE = ("static", "int16", "dynamic", "weights", "none")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A finished graph that was measured.
+
+    Attributes:
+        recipe: how it was made.
+        quantized: the graph with its number formats; its inner names are short.
+        measured: what it lost.
+    """
+
+    recipe: Recipe
+    quantized: QuantizedGraph
+    measured: Measured
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the search's report.
+
+    Attributes:
+        recipe: in words.
+        loss, allowed: in the budget's unit: metric lost, share of changed classes, or minus dB.
+        holds: whether the budget was kept.
+        file_bytes: of the graph without card.
+        latency_us: one sample, one thread, None where it was not timed.
+    """
+
+    recipe: str
+    loss: float
+    allowed: float
+    holds: bool
+    file_bytes: int
+    latency_us: float | None = None
+
+    def describe(self) -> str:
+        """Return the line in words."""
+        kept = "keeps the budget" if self.holds else "misses the budget"
+        time = "" if self.latency_us is None else f", {self.latency_us:.1f} µs"
+        return (
+            f"{self.recipe}: loses {self.loss:.4g} of {self.allowed:.4g}, {kept}, "
+            f"{self.file_bytes:,} bytes{time}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was chosen, and everything that was tried."""
+
+    candidate: Candidate
+    steps: tuple[Step, ...]
+    latency_us: float | None
+    float_latency_us: float | None
+
+
+class Quantizer:
+    """All that a search over recipes needs of one model.
+
+    Args:
+        float_graph: optimized, with the types of its inner tensors.
+        calibration: starts a pass over the calibration data.
+        evaluator: says what a candidate lost.
+        target: decides how many bits of a weight are used.
+        max_drop: the budget.
+        on_step: is told each line of the report as it comes.
+    """
+
+    def __init__(
+        self,
+        float_graph: onnx.ModelProto,
+        calibration: Batches,
+        evaluator: Evaluator,
+        target: Target,
+        max_drop: float,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> None:
+        self._float_graph, self._calibration = float_graph, calibration
+        self._evaluator, self._target, self._max_drop = evaluator, target, max_drop
+        self._on_step = on_step
+        self._ranges: dict[str, calibrating.Ranges] = {}
+        self._search: Search[Candidate] = Search(
+            self.build, self._judge, self._rank_layers, self._tell
+        )
+
+    def choose(self, kind: str, ranges: str, objective: str, float_nodes: frozenset[str]) -> Choice:
+        """Return the best candidate of a kind that keeps the budget; of all kinds for ``auto``.
+
+        Raises:
+            QuantizationError: none keeps it; the message carries the best one tried.
+        """
+        kinds = self._kinds(kind)
+        attempts = []
+        for each in kinds:
+            start = Recipe(each, ranges if each in ("static", "int16") else "minmax", float_nodes)
+            if each in ("static", "int16"):
+                attempts.append(self._search.with_static_ranges(start))
+            else:
+                attempts.append(self._search.attempt(start))
+        holding = [attempt for attempt in attempts if attempt.verdict.holds]
+        if not holding:
+            best = min(attempts, key=lambda attempt: attempt.verdict.loss)
+            raise QuantizationError(
+                f"the best of {len(self._search.attempts)} attempts ({best.recipe}) "
+                f"{best.verdict.sentence}: pass more calibration samples, a larger max_drop, or "
+                "quantize='none'",
+                measured=best.verdict.loss,
+                allowed=best.verdict.allowed,
+            )
+        return self._choose_by_measurement(holding, objective)
+
+    def siblings(
+        self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
+    ) -> dict[str, Candidate]:
+        """Return a candidate of each kind for comparison, of those that keep the budget."""
+        found = {}
+        for kind in kinds:
+            is_static = kind in ("static", "int16")
+            recipe = Recipe(kind, ranges if is_static else "minmax", float_nodes)
+            attempt = self._search.attempt(recipe)
+            if attempt.verdict.holds:
+                found[kind] = attempt.built
+        return found
+
+    def build(self, recipe: Recipe) -> Candidate:
+        """Return the measured candidate of one recipe."""
+        quantized = self._build_graph(recipe)
+        compact = replace(quantized, graph=optimizing.compact(quantized.graph))
+        with open_graph(compact.graph) as predictor:
+            run = verifying.as_run(predictor)
+            if recipe.kind == "dynamic":
+                run = one_by_one(run)
+            measured = self._evaluator.measure(run)
+        return Candidate(recipe, compact, measured)
+
+    def _build_graph(self, recipe: Recipe) -> QuantizedGraph:
+        ranges = self._ranges_by(recipe.ranges) if recipe.kind in ("static", "int16") else {}
+        if not recipe.corrects_bias:
+            return quantizing.quantize(self._float_graph, recipe, ranges, self._target)
+        plain = quantizing.quantize(
+            self._float_graph, replace(recipe, corrects_bias=False), ranges, self._target
+        )
+        corrected = bias_correction.correct_biases(
+            self._float_graph, plain.graph, self._calibration(_CORRECTION_BATCH)
+        )
+        return quantizing.quantize(corrected, recipe, ranges, self._target)
+
+    def _ranges_by(self, method: str) -> calibrating.Ranges:
+        if method not in self._ranges:
+            self._ranges[method] = calibrating.collect_ranges(
+                self._float_graph, self._calibration, method
+            )
+        return self._ranges[method]
+
+    def _judge(self, candidate: Candidate) -> budget.Verdict:
+        measured = candidate.measured
+        return budget.judge(
+            measured.agreement, self._evaluator.float_metric, measured.metric, self._max_drop
+        )
+
+    def _rank_layers(self) -> list[str]:
+        """Return the weighted layers, the most disturbing first."""
+        nodes = quantizing.weighted_nodes(self._float_graph)
+        ranges = self._ranges_by("minmax")
+        samples = next(iter(self._calibration(_RANKING_SAMPLES)))
+        expected = verifying.run_as_defined(self._float_graph)(samples)
+
+        def quantize_only(layer: str) -> onnx.ModelProto:
+            others = frozenset(
+                node.name for node in self._float_graph.graph.node if node.name != layer
+            )
+            recipe = Recipe("static", float_nodes=others)
+            return quantizing.quantize(self._float_graph, recipe, ranges, self._target).graph
+
+        return sensitivity.rank_layers(
+            nodes, quantize_only, verifying.run_as_defined, expected, samples
+        )
+
+    def _kinds(self, kind: str) -> Sequence[str]:
+        """Return the kinds to try: those that find something in this graph to store smaller."""
+        wanted = ("static", "dynamic", "weights") if kind == "auto" else (kind,)
+        found = [each for each in wanted if each == "none" or self._stores_int8(each)]
+        if not found:
+            raise QuantizationError(
+                f"the model has no layer that the recipe '{kind}' could store smaller, expected a "
+                "Dense, convolution or recurrent layer with large weights: pass another recipe, "
+                "or quantize='none'"
+            )
+        return [*found, "none"] if kind == "auto" else found
+
+    def _stores_int8(self, kind: str) -> bool:
+        """Whether a recipe finds anything in this graph to store smaller."""
+        ranges = self._ranges_by("minmax") if kind in ("static", "int16") else {}
+        graph = quantizing.quantize(self._float_graph, Recipe(kind), ranges, self._target).graph
+        return quantizing.is_quantized(graph)
+
+    def _choose_by_measurement(
+        self, holding: Sequence[Attempt[Candidate]], objective: str
+    ) -> Choice:
+        """Time the candidates beside the float graph and weigh time and size."""
+        sample = next(iter(self._calibration(1)))
+        graphs = [attempt.built.quantized.graph for attempt in holding]
+        float_graph = optimizing.compact(self._float_graph)
+        float_us, *times = timing.median_latencies_us([float_graph, *graphs], sample)
+
+        def cost(place: int) -> float:
+            slower = times[place] / float_us
+            larger: float = graphs[place].ByteSize() / float_graph.ByteSize()
+            return {
+                "latency": slower,
+                "size": larger,
+                "balanced": math.sqrt(slower * larger),
+            }[objective]
+
+        least = min(map(cost, range(len(holding))))
+        equal = [place for place in range(len(holding)) if cost(place) <= least * (1 + _TIE)]
+        best = min(equal, key=lambda place: _PREFERENCE.index(holding[place].recipe.kind))
+        timed = {str(attempt.recipe): us for attempt, us in zip(holding, times, strict=True)}
+        steps = tuple(
+            replace(_step(attempt), latency_us=timed.get(str(attempt.recipe)))
+            for attempt in self._search.attempts
+        )
+        return Choice(holding[best].built, steps, times[best], float_us)
+
+    def _tell(self, attempt: Attempt[Candidate]) -> None:
+        if self._on_step:
+            self._on_step(_step(attempt))
+
+
+def one_by_one(run: verifying.Run) -> verifying.Run:
+    """Return ``run`` a sample at a time: with dynamic ranges, neighbours change an answer."""
+    import numpy as np
+
+    def apart(arrays: Mapping[str, Array]) -> dict[str, Array]:
+        count = len(next(iter(arrays.values())))
+        answers = [
+            run({name: array[i : i + 1] for name, array in arrays.items()}) for i in range(count)
+        ]
+        return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
+
+    return apart
+
+
+def _step(attempt: Attempt[Candidate]) -> Step:
+    verdict = attempt.verdict
+    return Step(
+        str(attempt.recipe),
+        verdict.loss,
+        verdict.allowed,
+        verdict.holds,
+        attempt.built.quantized.graph.ByteSize(),
+    )

@@ -1,0 +1,264 @@
+"""One recipe -> one quantized graph, with onnxruntime's own quantizer.
+
+Which recipe is right for a model is ``searching``'s business. The ranges come from
+``calibrating``; weights alone are stored smaller by ``weight_storage``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_dynamic
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from edgeport_converter.quantization.calibrating import Ranges
+from edgeport_converter.quantization.weight_storage import store_weights_as_int8
+from edgeport_converter.quiet import quiet_logging
+from edgeport_converter.targets import Target
+
+WEIGHTED_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+# Operators with an int8 kernel that pays, and those that only pass int8 values on. Softmax is
+# left out on purpose: int8 makes it slower, and can wrap a probability of 1.0 to the smallest
+# code (microsoft/onnxruntime#29727). So are Sigmoid and Tanh, whose tails saturate.
+_STATIC_OPERATORS = (
+    *WEIGHTED_OPERATORS,
+    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Mul", "Pad",
+    "Relu", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+
+# Never Conv: its dynamic form, ConvInteger, is slow or does not load (microsoft/onnxruntime#15888).
+_DYNAMIC_OPERATORS = ("MatMul", "Gemm", "LSTM")
+
+# Their int8 kernels can answer in float, so nothing is lost by rounding what a float layer reads.
+_FLOAT_OUTPUT_OPERATORS = ("Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to quantize.
+
+    Attributes:
+        kind: ``static``, ``int16``, ``dynamic``, ``weights`` or ``none``.
+        ranges: the method that the activations' ranges were chosen by; static kinds only.
+        float_nodes: names of nodes that stay in float.
+        corrects_bias: whether the mean error of each layer is taken out through its bias.
+        full_weights: whether weights use all 8 bits where the target's int8 kernels could
+            saturate: as uint8 with 128 for zero, whose kernels are slower and do not.
+    """
+
+    kind: str
+    ranges: str = "minmax"
+    float_nodes: frozenset[str] = frozenset()
+    corrects_bias: bool = False
+    full_weights: bool = False
+
+    def __str__(self) -> str:
+        """Return it in words, for reports."""
+        parts = [self.kind]
+        if self.kind in ("static", "int16"):
+            parts.append(f"{self.ranges} ranges")
+        if self.full_weights:
+            parts.append("8-bit weights")
+        if self.corrects_bias:
+            parts.append("bias corrected")
+        if self.float_nodes:
+            parts.append(f"{len(self.float_nodes)} nodes in float")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedGraph:
+    """A quantized graph and what it is.
+
+    Attributes:
+        graph: the ONNX model.
+        weights, activations: number formats, for the card.
+        float_layers: node name -> why it stayed in float.
+    """
+
+    graph: onnx.ModelProto
+    weights: str
+    activations: str
+    float_layers: dict[str, str] = field(default_factory=dict)
+
+
+def quantize(
+    model: onnx.ModelProto, recipe: Recipe, ranges: Ranges, target: Target
+) -> QuantizedGraph:
+    """Return the graph after the recipe.
+
+    Args:
+        model: the optimized float graph; it is not changed.
+        recipe: ``none`` gives the graph back as it is.
+        ranges: (lowest, highest) by tensor name; needed by the static kinds.
+        target: decides how many bits of a weight are used.
+    """
+    if recipe.kind == "none":
+        return QuantizedGraph(model, "float32", "float32")
+    with quiet_logging():
+        return _quantize(model, recipe, ranges, target)
+
+
+def _quantize(
+    model: onnx.ModelProto, recipe: Recipe, ranges: Ranges, target: Target
+) -> QuantizedGraph:
+    if recipe.kind == "weights":
+        return QuantizedGraph(
+            store_weights_as_int8(model, recipe.float_nodes), "int8 per channel", "float32"
+        )
+    if recipe.kind == "dynamic":
+        return _quantize_dynamic(model, recipe, target)
+    return _quantize_static(model, recipe, ranges, target)
+
+
+def weighted_nodes(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the nodes that int8 can store smaller, in running order."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in WEIGHTED_OPERATORS and constants.intersection(node.input[1:2])
+    ]
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether any constant is stored in int8."""
+    return any(
+        tensor.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8) and len(tensor.dims) > 1
+        for tensor in model.graph.initializer
+    )
+
+
+def _quantize_static(
+    model: onnx.ModelProto, recipe: Recipe, ranges: Ranges, target: Target
+) -> QuantizedGraph:
+    is_wide = recipe.kind == "int16"
+    # 16-bit activations have no int8 kernel that could saturate.
+    in_seven_bits = target.weight_bits == 7 and not is_wide and not recipe.full_weights
+    in_int8 = [
+        node.name
+        for node in model.graph.node
+        if node.op_type in _STATIC_OPERATORS and node.name not in recipe.float_nodes
+    ]
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    quantizer = QDQQuantizer(
+        copy,
+        per_channel=True,  # one scale for all channels ruins depthwise convolutions
+        reduce_range=in_seven_bits,
+        weight_qType=QuantType.QUInt8 if recipe.full_weights else QuantType.QInt8,
+        # int8 activations take twice the time of uint8 on x86.
+        activation_qType=QuantType.QUInt16 if is_wide else QuantType.QUInt8,
+        tensors_range=_as_tensors_data(ranges),
+        nodes_to_quantize=in_int8,
+        nodes_to_exclude=sorted(recipe.float_nodes),
+        op_types_to_quantize=list(_STATIC_OPERATORS),
+        extra_options={
+            "WeightSymmetric": True,
+            "ActivationSymmetric": False,
+            "UseQDQContribOps": is_wide,  # ONNX has 16-bit QuantizeLinear from opset 21 on only
+        },
+    )
+    quantizer.quantize_model()
+    graph: onnx.ModelProto = quantizer.model.model
+    _answer_in_float(graph.graph)
+    _drop_unused_initializers(graph.graph)
+    quantizer.model.topological_sort()  # it appends its nodes at the end
+    return QuantizedGraph(
+        graph,
+        weights=f"{'uint8' if recipe.full_weights else 'int8'} per channel, "
+        f"{7 if in_seven_bits else 8} bits used",
+        activations="uint16" if is_wide else "uint8",
+        float_layers=_float_layers(model, recipe, _STATIC_OPERATORS),
+    )
+
+
+def _quantize_dynamic(model: onnx.ModelProto, recipe: Recipe, target: Target) -> QuantizedGraph:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "dynamic.onnx"
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        quantize_dynamic(
+            copy,
+            path,
+            op_types_to_quantize=list(_DYNAMIC_OPERATORS),
+            per_channel=True,
+            reduce_range=target.weight_bits == 7,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=sorted(recipe.float_nodes),
+        )
+        graph = onnx.load(path)
+    return QuantizedGraph(
+        graph,
+        weights=f"int8 per channel, {target.weight_bits} bits used",
+        activations="uint8, range measured at each run",
+        float_layers=_float_layers(model, recipe, _DYNAMIC_OPERATORS),
+    )
+
+
+def _float_layers(
+    model: onnx.ModelProto, recipe: Recipe, operators: Sequence[str]
+) -> dict[str, str]:
+    reasons = {}
+    for node in model.graph.node:
+        if node.name in recipe.float_nodes:
+            reasons[node.name] = "kept in float for the budget, or on request"
+        elif node.op_type not in operators:
+            reasons[node.name] = f"{node.op_type} is computed in float by this recipe"
+    return reasons
+
+
+def _as_tensors_data(ranges: Ranges) -> TensorsData:
+    return TensorsData(
+        CalibrationMethod.MinMax,
+        {
+            name: TensorData(lowest=np.float32(low), highest=np.float32(high))
+            for name, (low, high) in ranges.items()
+        },
+    )
+
+
+def _answer_in_float(graph: onnx.GraphProto) -> None:
+    """Take away QuantizeLinear -> DequantizeLinear behind a layer that only float nodes read."""
+    producers = {name: node for node in graph.node for name in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    outputs = {value.name for value in graph.output}
+    for quantizer in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
+        source = quantizer.input[0]
+        producer = producers.get(source)
+        pairs = readers.get(quantizer.output[0], [])
+        if (
+            producer is None
+            or producer.op_type not in _FLOAT_OUTPUT_OPERATORS
+            or len(readers[source]) != 1
+            or source in outputs
+            or any(node.op_type != "DequantizeLinear" for node in pairs)
+        ):
+            continue
+        ends = [node.output[0] for node in pairs]
+        consumers = [node for end in ends for node in readers.get(end, [])]
+        if any(node.op_type in _STATIC_OPERATORS for node in consumers):
+            continue
+        kept = next((end for end in ends if end in outputs), ends[0])
+        for node in consumers:
+            node.input[:] = [kept if name in ends else name for name in node.input]
+        producer.output[:] = [kept if name == source else name for name in producer.output]
+        for node in (quantizer, *pairs):
+            graph.node.remove(node)
+
+
+def _drop_unused_initializers(graph: onnx.GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

@@ -1,0 +1,41 @@
+"""Which layers lose the signal: the error that quantizing one layer alone brings to the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from edgeport.golden import Array
+
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+
+
+def rank_layers(
+    layers: Sequence[str],
+    quantize_only: Callable[[str], onnx.ModelProto],
+    run: Callable[[onnx.ModelProto], Run],
+    expected: Mapping[str, Array],
+    samples: Mapping[str, Array],
+) -> list[str]:
+    """Return the layers, the one with the largest error first.
+
+    Args:
+        layers: node names.
+        quantize_only: the graph with this layer alone in int8.
+        run: a graph as a function.
+        expected: the float graph's outputs for the samples.
+        samples: by input name; a few dozen are enough to tell layers apart.
+    """
+    errors = {}
+    for layer in layers:
+        found = run(quantize_only(layer))(samples)
+        errors[layer] = sum(_relative_error(found[name], y) for name, y in expected.items())
+    return sorted(layers, key=lambda layer: -errors[layer])
+
+
+def _relative_error(found: Array, expected: Array) -> float:
+    """Return the squared error over the squared signal, so that no output drowns another."""
+    wide = expected.astype(np.float64)
+    return float(np.sum((found - wide) ** 2) / max(np.sum(wide**2), 1e-30))

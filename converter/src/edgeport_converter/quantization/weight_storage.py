@@ -1,0 +1,101 @@
+"""Weights in int8, arithmetic in float: a smaller file with nearly the float answers.
+
+Each large constant becomes int8 codes with one scale a channel, and a Cast and a Mul that
+onnxruntime folds away when it loads the file. DequantizeLinear would say the same, but onnxruntime
+keeps it for its int8 kernels, and then a Dense layer takes four times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgeport.golden import Array
+
+# Below this, the scales and the node cost more bytes than the codes save.
+_SMALLEST_WEIGHT = 256
+
+# Channel axis of the weight by operator, by its input's place. Recurrent weights are
+# (directions, gates * hidden, inputs): one scale a gate row.
+_WEIGHT_AXES = {
+    ("Conv", 1): 0,
+    ("ConvTranspose", 1): 1,
+    ("MatMul", 1): -1,
+    ("Gather", 0): 0,
+    ("LSTM", 1): 1,
+    ("LSTM", 2): 1,
+    ("GRU", 1): 1,
+    ("GRU", 2): 1,
+    ("RNN", 1): 1,
+    ("RNN", 2): 1,
+}
+
+
+def store_weights_as_int8(
+    model: onnx.ModelProto, float_nodes: Collection[str] = ()
+) -> onnx.ModelProto:
+    """Return the graph with its large weights in int8.
+
+    Args:
+        model: a float graph; it is not changed.
+        float_nodes: names of nodes whose weights stay in float.
+
+    Source:
+        Symmetric rounding: scale = max |w| / 127 over a channel, code = round(w / scale).
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    axes: dict[str, int] = {}
+    refused: set[str] = {value.name for value in graph.output}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name not in constants:
+                continue
+            axis = _channel_axis(node, place)
+            if node.name in float_nodes or axis is None or axes.get(name, axis) != axis:
+                refused.add(name)  # read in two ways, or by something that is no weight
+            else:
+                axes[name] = axis
+    added = []
+    for name, axis in axes.items():
+        weights = numpy_helper.to_array(constants[name])
+        if name in refused or weights.dtype != np.float32 or weights.size < _SMALLEST_WEIGHT:
+            continue
+        axis %= weights.ndim
+        codes, scale = _round(weights, axis)
+        graph.initializer.remove(constants[name])
+        graph.initializer.append(numpy_helper.from_array(codes, f"{name}/codes"))
+        graph.initializer.append(numpy_helper.from_array(scale, f"{name}/scale"))
+        added += [
+            helper.make_node(
+                "Cast", [f"{name}/codes"], [f"{name}/cast"], to=onnx.TensorProto.FLOAT
+            ),
+            helper.make_node("Mul", [f"{name}/cast", f"{name}/scale"], [name]),
+        ]
+    nodes = [*added, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return result
+
+
+def _channel_axis(node: onnx.NodeProto, place: int) -> int | None:
+    if node.op_type == "Gemm" and place == 1:
+        return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
+    if node.op_type == "ConvTranspose" and place == 1:
+        # With groups, axis 1 counts the channels of one group only: the first axis has them all.
+        grouped = any(a.name == "group" and a.i != 1 for a in node.attribute)
+        return 0 if grouped else 1
+    return _WEIGHT_AXES.get((node.op_type, place))
+
+
+def _round(weights: Array, axis: int) -> tuple[Array, Array]:
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    largest = np.abs(weights).max(axis=others, keepdims=True).astype(np.float64)
+    scale = np.where(largest == 0, 1.0, largest / 127).astype(np.float32)
+    codes = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
+    return codes, scale  # its other axes have size 1, so that Mul spreads it

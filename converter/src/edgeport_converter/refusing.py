@@ -1,0 +1,209 @@
+"""What ONNX cannot say, by the Keras layer that wants it: every refusal's sentence.
+
+``refuse_layers`` looks at the layers before anything is traced, where a layer and its option can
+be named best. The rest is found later, by operation; then the layer is named after the
+operation's name in the graph.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from edgeport_converter.errors import UnsupportedModelError
+
+_ON_HOST = "do this step on the device before predict, and give the model its result"
+
+
+class _Rule(NamedTuple):
+    """One kind of layer that is refused.
+
+    Attributes:
+        classes: names, as the layer's own class or one it inherits from.
+        option: returns what the layer asks for, None where it may pass.
+        reason: why it cannot be.
+        way_out: what to do.
+    """
+
+    classes: tuple[str, ...]
+    option: Callable[[Any], str | None]
+    reason: str
+    way_out: str
+
+
+def _always(layer: Any) -> str | None:
+    return ""
+
+
+def _has(option: str, *values: Any) -> Callable[[Any], str | None]:
+    def find(layer: Any) -> str | None:
+        value = getattr(layer, option, None)
+        return f"{option}={value!r}" if value in values else None
+
+    return find
+
+
+def _several_oov(layer: Any) -> str | None:
+    count = getattr(layer, "num_oov_indices", 1)
+    hashes = count > 1 and (
+        getattr(layer, "oov_method", "farmhash") != "floormod"
+        or str(getattr(layer, "vocabulary_dtype", "string")) == "string"
+    )
+    return f"num_oov_indices={count}" if hashes else None
+
+
+def _rows_and_columns_differ(layer: Any) -> str | None:
+    strides = tuple(getattr(layer, "strides", ()) or ())
+    return f"strides={strides}" if len(set(strides)) > 1 else None
+
+
+def _is_dilated(layer: Any) -> str | None:
+    rate = getattr(layer, "dilation_rate", 1)
+    rates = tuple(rate) if isinstance(rate, (tuple, list)) else (rate,)
+    return f"dilation_rate={rate}" if max(rates) > 1 else None
+
+
+_NO_CPU = "which TensorFlow computes on no CPU, so that its conversion could not be proven"
+
+_RULES = (
+    _Rule(("Hashing", "HashedCrossing"), _always,
+          "needs a hash function (farmhash or SipHash) that ONNX does not have", _ON_HOST),
+    _Rule(("TextVectorization",), _always,
+          "cuts and cleans text, for which ONNX has no operators", _ON_HOST),
+    _Rule(("StringLookup", "IntegerLookup"), _several_oov,
+          "needs a hash function that ONNX does not have to spread unknown values",
+          "use num_oov_indices=1"),
+    _Rule(("StringLookup", "IntegerLookup"), _has("num_oov_indices", 0),
+          "raises an error for an unknown value, which ONNX cannot do",
+          "use num_oov_indices=1, or look the values up on the device before predict"),
+    _Rule(("RNN", "LSTM", "GRU", "SimpleRNN", "ConvLSTM"), _has("stateful", True),
+          "keeps its state from one call to the next, and an ONNX graph has no memory",
+          "rebuild it with stateful=False, return_state=True and the state as an input"),
+    _Rule(("BaseConv", "BaseConvTranspose", "BaseDepthwiseConv", "BaseSeparableConv"),
+          _has("data_format", "channels_first"), _NO_CPU,
+          "rebuild the model with data_format='channels_last' and the same weights"),
+    _Rule(("BaseDepthwiseConv", "BaseSeparableConv"), _rows_and_columns_differ, _NO_CPU,
+          "use equal strides"),
+    _Rule(("Conv2DTranspose", "Conv3DTranspose"), _is_dilated, _NO_CPU, "use dilation_rate=1"),
+    _Rule(("JaxLayer", "FlaxLayer", "TorchModuleWrapper"), _always,
+          "computes in another framework", "rebuild it from Keras layers"),
+)  # fmt: skip
+
+
+def refuse_layers(model: Any) -> None:
+    """Refuse a layer that is known to have no ONNX form.
+
+    Args:
+        model: a Keras model, or None where there is none.
+
+    Raises:
+        UnsupportedModelError: names the layer, its option and the way out.
+    """
+    for layer in layers_of(model):
+        names = {cls.__name__ for cls in type(layer).__mro__}
+        for rule in _RULES:
+            option = rule.option(layer) if names.intersection(rule.classes) else None
+            if option is None:
+                continue
+            asked = f" with {option}" if option else ""
+            raise UnsupportedModelError(
+                f"the layer '{layer.name}' ({type(layer).__name__}){asked} {rule.reason}: "
+                f"{rule.way_out}"
+                if rule.reason is not _NO_CPU
+                else f"the layer '{layer.name}' ({type(layer).__name__}) has {option}, "
+                f"{rule.reason}: {rule.way_out}"
+            )
+
+
+def layers_of(model: Any) -> Iterator[Any]:
+    """Yield the model's layers, nested ones after those that hold them."""
+    flatten = getattr(model, "_flatten_layers", None)
+    return iter(flatten() if callable(flatten) else ())
+
+
+# What an operation without an ONNX form does, and how to do without.
+_OPERATIONS = {
+    "StringToHashBucket": ("hashes text", _ON_HOST),
+    "SparseCross": ("crosses features by hashing", _ON_HOST),
+    "Regex": ("edits text", _ON_HOST),
+    "String": ("edits text", _ON_HOST),
+    "Decode": ("decodes a file", _ON_HOST),
+    "ScaleAndTranslate": (
+        "resizes images of a free size by a filter",
+        "give the image a fixed size",
+    ),
+    "ResizeBicubic": ("resizes images of a free size by a filter", "give the image a fixed size"),
+    "ResizeArea": ("resizes images of a free size by a filter", "give the image a fixed size"),
+    "PyFunc": ("calls Python code", "write it with Keras operations, keras.ops"),
+    "EagerPyFunc": ("calls Python code", "write it with Keras operations, keras.ops"),
+    "Random": ("draws random numbers", "leave the layer out at inference"),
+    "Stateless": ("draws random numbers", "leave the layer out at inference"),
+    "Assign": (
+        "changes a weight while it runs, and an ONNX graph has no memory",
+        "make it depend on its inputs only",
+    ),
+    "Unique": ("sorts out repeated values", _ON_HOST),
+}
+_DEFAULT = (
+    "needs a TensorFlow operation that ONNX does not have",
+    "replace the layer by one that the converter's table of layers names as exact",
+)
+
+
+def operation_refusal(
+    model: Any, operations: Iterable[tuple[str, str]], detail: str = ""
+) -> UnsupportedModelError:
+    """Return the refusal of a graph with operations that have no ONNX form.
+
+    Args:
+        model: the Keras model, for the names of its layers, or None.
+        operations: (name in the graph, type) of each.
+        detail: what the translation said.
+    """
+    found = list(operations)
+    name, kind = found[0]
+    what, way_out = next(
+        (text for start, text in _OPERATIONS.items() if kind.startswith(start)), _DEFAULT
+    )
+    kinds = ", ".join(dict.fromkeys(kind for _, kind in found))
+    said = f"; {detail}" if detail else ""
+    return UnsupportedModelError(f"{describe_place(model, name)} {what} ({kinds}{said}): {way_out}")
+
+
+def describe_place(model: Any, operation: str) -> str:
+    """Return "the layer 'x' (Class)" for the name of an operation in the graph."""
+    parts = operation.split("/")
+    by_name = {layer.name: layer for layer in layers_of(model)}
+    for part in reversed(parts[:-1] or parts):
+        for candidate in (part, re.sub(r"_\d+$", "", part)):
+            layer = by_name.get(candidate)
+            if layer is not None and layer is not model:
+                return f"the layer '{layer.name}' ({type(layer).__name__})"
+    return f"the operation '{operation}'" if operation else "the model"
+
+
+def trace_refusal(model: Any, cause: Exception, action: str) -> UnsupportedModelError:
+    """Return the refusal of a model that Keras itself cannot run or trace.
+
+    Args:
+        model: the Keras model, or None.
+        cause: what Keras raised.
+        action: "trace" or "run".
+    """
+    text = str(cause)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(cause).__name__]
+    match = re.match(r"Exception encountered when calling (\w+)\.call\(\)", lines[0])
+    place = "the model"
+    if match:
+        lines = lines[1:] or lines
+        fitting = [layer for layer in layers_of(model) if type(layer).__name__ == match[1]]
+        place = f"a layer of the kind {match[1]}"
+        if len(fitting) == 1:
+            place = f"the layer '{fitting[0].name}' ({match[1]})"
+    reason = re.sub(r"\x1b\[[0-9;]*m", "", lines[0])[:200]
+    means = "in a graph" if action == "trace" else "on this machine's CPU"
+    return UnsupportedModelError(
+        f"{place} cannot be run by Keras itself {means} ({reason}), so there is nothing to convert "
+        "or to compare with: change its options until the Keras model answers"
+    )

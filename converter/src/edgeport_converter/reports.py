@@ -1,0 +1,103 @@
+"""What a conversion found: plain records, as the caller and the command line see them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeport import Accuracy, ModelCard
+
+if TYPE_CHECKING:
+    from edgeport_converter.quantization.agreement import Agreement
+    from edgeport_converter.quantization.choosing import Step
+    from edgeport_converter.verifying import Parity
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """Everything that a conversion measured.
+
+    Attributes:
+        output: the artifact's path.
+        file_bytes: its size.
+        float_bytes: the size of the float graph it was made from.
+        recipe: how it was quantized, in words.
+        card: the card inside the file.
+        parity: the float graph beside Keras.
+        agreement: the artifact beside the float graph, None for a float artifact without data.
+        accuracy: with Keras, in float and of the artifact; None without labels.
+        latency_us: median time of one sample on one thread here, None where it was not measured.
+        float_latency_us: the same of the float graph, interleaved with it.
+        steps: the recipes tried, in order.
+        siblings: further artifacts by recipe.
+        stages: the names of the stages that ran, in order.
+        notes: what loading changed or has to say, a sentence each.
+    """
+
+    output: Path
+    file_bytes: int
+    float_bytes: int
+    recipe: str
+    card: ModelCard
+    parity: Parity
+    agreement: Agreement | None
+    accuracy: Accuracy | None
+    latency_us: float | None
+    float_latency_us: float | None
+    steps: tuple[Step, ...]
+    siblings: dict[str, Path]
+    stages: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-ready data."""
+        return {
+            "output": str(self.output),
+            "file_bytes": self.file_bytes,
+            "float_bytes": self.float_bytes,
+            "recipe": self.recipe,
+            "parity": asdict(self.parity),
+            "agreement": None if self.agreement is None else asdict(self.agreement),
+            "accuracy": None if self.accuracy is None else asdict(self.accuracy),
+            "latency_us": self.latency_us,
+            "float_latency_us": self.float_latency_us,
+            "steps": [asdict(step) for step in self.steps],
+            "siblings": {name: str(path) for name, path in self.siblings.items()},
+            "stages": list(self.stages),
+            "notes": list(self.notes),
+            "card": self.card.to_dict() | {"sha256": self.card.sha256},
+        }
+
+    def to_text(self) -> str:
+        """Return the report in lines for a screen."""
+        parity = self.parity
+        lines = [
+            f"artifact   {self.output}: {self.file_bytes:,} bytes, {self.recipe}",
+            f"float      {self.float_bytes:,} bytes",
+            f"parity     {parity.samples} samples, largest difference from Keras "
+            f"{parity.largest_difference:.2g} in '{parity.output}'",
+        ]
+        lines += [f"note       {note}" for note in self.notes]
+        if self.agreement:
+            top_1 = self.agreement.top_1
+            same = "" if top_1 is None else f"best class equal for {top_1:.2%}, "
+            lines.append(
+                f"agreement  {same}{self.agreement.signal_to_noise_db:.1f} dB with float "
+                f"on {self.agreement.samples:,} samples"
+            )
+        if self.accuracy:
+            seen = self.accuracy
+            lines.append(
+                f"{seen.metric:<10} {seen.artifact:.4f} (Keras {seen.keras:.4f}, float ONNX "
+                f"{seen.float32:.4f}) on {seen.samples:,} samples"
+            )
+        if self.latency_us is not None and self.float_latency_us is not None:
+            ratio = self.latency_us / self.float_latency_us
+            remark = "" if ratio < 1 else "; on this CPU int8 is no faster than float"
+            lines.append(
+                f"latency    {self.latency_us:.1f} µs a sample, {ratio:.2f} of float{remark}"
+            )
+        lines += [f"tried      {step.describe()}" for step in self.steps]
+        lines += [f"sibling    {name}: {path}" for name, path in self.siblings.items()]
+        return "\n".join(lines)

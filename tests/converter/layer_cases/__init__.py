@@ -1,0 +1,39 @@
+"""The table of layers: cases by name, and the judge that runs them through the real stages."""
+
+import re
+
+from layer_cases import (
+    activations,
+    applications,
+    convolutions,
+    ordinary,
+    preprocessing,
+    recurrent,
+    whole,
+)
+from layer_cases.case import Case
+from layer_cases.judge import Verdict, judge
+
+SMALL: tuple[Case, ...] = (
+    *activations.CASES,
+    *convolutions.CASES,
+    *ordinary.CASES,
+    *recurrent.CASES,
+    *preprocessing.CASES,
+    *whole.CASES,
+)
+"""Each well below a second."""
+
+# What `make test` leaves to `make layers`: more ranks and kinds of what it tries once.
+_LONG = re.compile(
+    r"3D|^(Max|Average)Pooling1D|SimpleRNN (?!masked sequences)|Bidirectional (GRU|Simple)"
+    r"|GRU (?!masked sequences|reset|stack)|Random(?!Crop|Flip)|free same even|of large values"
+)
+
+QUICK: tuple[Case, ...] = tuple(case for case in SMALL if not _LONG.search(case.name))
+"""What `make test` runs."""
+
+APPLICATIONS: tuple[Case, ...] = tuple(applications.CASES)
+"""Tens of seconds each; only `make layers` runs them."""
+
+__all__ = ["APPLICATIONS", "QUICK", "SMALL", "Case", "Verdict", "judge"]

@@ -1,0 +1,165 @@
+"""Names, axes, order and refusals of the export; `test_layers` has the layers themselves."""
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+
+from edgeport import Predictor
+from edgeport_converter import UnsupportedModelError, convert, exporting, loading
+
+layers = keras.layers
+
+
+def export(model):
+    return exporting.export(loading.load(model), opset=17, ir_version=8)
+
+
+def shapes(values):
+    return [
+        [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in values
+    ]
+
+
+def test_free_axes_have_letters_and_the_batch_is_n():
+    image = keras.Input((None, None, 3), name="image")
+    model = keras.Model(image, layers.Conv2D(4, 3, name="map")(image))
+    exported = export(model)
+    assert shapes(exported.graph.graph.input) == [["N", "H", "W", 3]]
+    assert exported.inputs[0].axes == ("N", "H", "W", "C")
+    assert exported.outputs[0].shape[0] == "N"
+
+
+def test_two_inputs_may_have_two_lengths():
+    first, second = keras.Input((None, 3), name="first"), keras.Input((None, 3), name="second")
+    model = keras.Model([first, second], layers.Concatenate(axis=1)([first, second]))
+    assert [spec.shape for spec in export(model).inputs] == [("N", "T", 3), ("N", "T2", 3)]
+
+
+def test_an_output_axis_has_an_inputs_name_only_where_the_sizes_are_equal():
+    x = keras.Input((None, 3), name="x")
+    same = layers.LSTM(4, return_sequences=True)(layers.Dense(3)(x))
+    half = layers.MaxPooling1D(2)(x)
+    exported = export(keras.Model(x, [same, half]))
+    assert exported.outputs[0].shape == ("N", "T", 4)
+    assert exported.outputs[1].shape == ("N", "T2", 3)
+
+
+def test_a_row_of_free_length_is_a_sequence():
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    model = keras.Model(ids, layers.GlobalAveragePooling1D()(layers.Embedding(9, 4)(ids)))
+    assert export(model).inputs[0].shape == ("N", "T")
+
+
+def test_a_batch_fixed_by_the_model_stays_fixed(tmp_path):
+    x = keras.Input((4,), batch_size=3, name="x")
+    model = keras.Model(x, layers.Dense(2)(x))
+    assert shapes(export(model).graph.graph.input) == [[3, 4]]
+    convert(model, tmp_path / "m.onnx", quantize="none")
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        batch = np.random.default_rng(0).random((3, 4)).astype(np.float32)
+        np.testing.assert_allclose(predictor.predict(batch), np.asarray(model(batch)), atol=1e-6)
+
+
+def test_nodes_bear_the_names_of_their_keras_layers():
+    x = keras.Input((4,), name="x")
+    y = layers.Dense(3, name="dense")(x)
+    model = keras.Model(x, layers.Dense(2, name="dense_1")(y), name="net")
+    names = [node.name for node in export(model).graph.graph.node if node.op_type == "MatMul"]
+    assert names == ["net/dense/MatMul", "net/dense_1/MatMul"]
+
+
+def test_every_file_is_valid_for_the_checker():
+    x = keras.Input((None, 3), name="x")
+    model = keras.Model(x, layers.LSTM(4, return_sequences=True)(layers.Masking()(x)))
+    onnx.checker.check_model(export(model).graph, full_check=True)
+
+
+def test_lstm_and_gru_masks_become_sequence_lengths():
+    x = keras.Input((None, 3), name="x")
+    model = keras.Model(
+        x, layers.GRU(4)(layers.LSTM(5, return_sequences=True)(layers.Masking()(x)))
+    )
+    nodes = {node.op_type: node for node in export(model).graph.graph.node}
+    assert "Loop" not in nodes
+    assert nodes["LSTM"].input[4]
+    assert nodes["GRU"].input[4]
+
+
+class Reverses(layers.Layer):
+    """Calls Python in the middle of a graph."""
+
+    def call(self, x):
+        y = tf.numpy_function(lambda array: array[::-1].copy(), [x], tf.float32)
+        y.set_shape(x.shape)
+        return y
+
+
+class Draws(layers.Layer):
+    """Adds noise at inference, too."""
+
+    def call(self, x):
+        return x + tf.random.normal(tf.shape(x))
+
+
+class Counts(layers.Layer):
+    """Changes a weight on each call."""
+
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), name="calls", trainable=False)
+
+    def call(self, x):
+        self.calls.assign_add(1.0)
+        return x * self.calls
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (Reverses(name="turn"), r"Reverses 'turn' calls back into Python .*Keras operations"),
+        (Draws(name="noise"), r"Draws 'noise' draws random numbers at inference"),
+        (Counts(name="count"), r"Counts 'count' changes a variable while it answers"),
+        (layers.LSTM(3, stateful=True, name="memory"),
+         r"LSTM 'memory' has stateful=True, .*return_state=True"),
+        (layers.Conv1D(3, 2, data_format="channels_first", name="first"),
+         r"the layer 'first' \(Conv1D\) has data_format='channels_first'.*channels_last"),
+    ],
+    ids=["python", "random", "writes", "stateful", "channels_first"],
+)  # fmt: skip
+def test_what_onnx_cannot_say_is_refused_by_the_layers_name(layer, sentence, tmp_path):
+    x = keras.Input((4, 3), batch_size=2, name="x")
+    model = keras.Model(x, layer(x))
+    with pytest.raises(UnsupportedModelError, match=sentence) as refused:
+        convert(model, tmp_path / "m.onnx", quantize="none")
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (layers.Hashing(5), "Hashing"),
+        (layers.TextVectorization(vocabulary=["a", "b"]), "TextVectorization"),
+        (layers.StringLookup(vocabulary=["a"], num_oov_indices=2), "num_oov_indices=2"),
+        (layers.StringLookup(vocabulary=["a"], num_oov_indices=0), "num_oov_indices=0"),
+    ],
+    ids=["hashing", "vectorization", "two unknown", "no unknown"],
+)
+def test_text_steps_are_named_as_the_hosts(layer, name):
+    x = keras.Input((1,), dtype="string", name="x")
+    with pytest.raises(UnsupportedModelError, match=f"{name}.*(on the device|num_oov_indices=1)"):
+        export(keras.Model(x, layer(x)))
+
+
+def test_a_model_with_text_inputs_converts_and_answers(tmp_path):
+    kind = keras.Input((1,), dtype="string", name="kind")
+    encoded = layers.StringLookup(vocabulary=["red", "blue"], output_mode="one_hot")(kind)
+    model = keras.Model(kind, layers.Dense(2)(encoded))
+    convert(model, tmp_path / "m.onnx", quantize="none")
+    words = [["blue"], ["red"], ["Grün"]]
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        np.testing.assert_allclose(
+            predictor.predict(np.array(words)), np.asarray(model(tf.constant(words))), atol=1e-6
+        )

@@ -1,0 +1,30 @@
+"""Keras layers, activations and small models through the converter's own stages.
+
+`make layers` runs the same cases and those that take longer.
+"""
+
+import re
+
+import layer_cases
+import pytest
+
+# Keras warns about structures and sizes that some of the cases have on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+@pytest.mark.parametrize("case", layer_cases.QUICK, ids=lambda case: case.name)
+def test_a_layer_is_exact_or_refused_by_name(case):
+    verdict = layer_cases.judge(case)
+    if case.refused:
+        assert verdict.outcome == "refused", verdict.detail
+        assert re.search(case.refused, verdict.detail), verdict.detail
+        return
+    assert verdict.outcome == "exact", verdict.detail
+    for tag in case.tags:
+        kind, _, node = tag.partition(":")
+        assert (node in verdict.nodes) == (kind == "node"), verdict.nodes
+
+
+def test_names_are_unique_and_the_table_is_long_enough():
+    names = [case.name for case in layer_cases.SMALL + layer_cases.APPLICATIONS]
+    assert len(set(names)) == len(names) >= 230

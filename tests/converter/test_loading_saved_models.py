@@ -1,0 +1,187 @@
+"""SavedModel folders, by their serving signature."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras2
+
+from edgeport import ConversionError
+from edgeport_converter import loading
+from edgeport_converter.errors import UnsupportedModelError
+
+
+@pytest.fixture(scope="module")
+def trained_folder(tmp_path_factory):
+    """A SavedModel of Keras 2 with optimizer slots, and what Keras 2 answers to ``X``."""
+    layers = keras2.layers
+    model = keras2.Sequential(
+        [
+            layers.Conv2D(4, 3, input_shape=(8, 8, 1), name="conv"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax", name="class"),
+        ]
+    )
+    model.compile(keras2.optimizers.legacy.Adam(), "sparse_categorical_crossentropy")
+    model.fit(X, np.arange(4) % 3, epochs=2, verbose=0)
+    folder = tmp_path_factory.mktemp("keras2") / "trained"
+    model.save(folder, save_format="tf")
+    return folder, model.predict(X, verbose=0)
+
+
+X = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
+
+
+def test_a_folder_of_keras_2_with_optimizer_slots(trained_folder):
+    folder, expected = trained_folder
+    loaded = loading.load(folder)
+    assert [(i.name, i.shape, i.dtype) for i in loaded.inputs] == [
+        ("conv_input", (None, 8, 8, 1), "float32")
+    ]
+    assert [(o.name, o.shape) for o in loaded.outputs] == [("class", (None, 3))]
+    found = loaded.call({"conv_input": tf.constant(X)})
+    np.testing.assert_allclose(found["class"], expected, atol=1e-6)
+    assert loaded.name == "trained"
+    assert any("serving_default" in note for note in loaded.notes)
+
+
+WITHOUT_TF_KERAS = """
+import sys
+import numpy as np
+
+sys.modules["tf_keras"] = None  # as where it is not installed: TensorFlow asks it for optimizers
+import tensorflow as tf
+from edgeport_converter import loading
+
+folder, samples, answers = sys.argv[1:]
+for _ in range(2):  # a second load must not stumble over the functions of the first
+    loaded = loading.load(folder)
+x = tf.constant(np.load(samples))
+traced = tf.function(lambda x: loaded.call({"conv_input": x}))
+np.savez(answers, called=loaded.call({"conv_input": x})["class"], traced=traced(x)["class"])
+print(loaded.notes)
+"""
+
+
+def test_optimizer_slots_without_tf_keras(trained_folder, tmp_path):
+    folder, expected = trained_folder
+    np.save(tmp_path / "x.npy", X)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TF_KERAS, folder, tmp_path / "x.npy", tmp_path / "y.npz"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "read without its Python objects" in done.stdout
+    with np.load(tmp_path / "y.npz") as answers:
+        for name in ("called", "traced"):
+            np.testing.assert_allclose(answers[name], expected, atol=1e-6)
+
+
+def test_a_folder_that_keras_3_exported(tmp_path):
+    first, second = keras.Input((3,), name="zebra"), keras.Input((2,), name="ant")
+    model = keras.Model([first, second], keras.layers.Dense(2)(first) - second)
+    model.export(tmp_path / "exported", verbose=False)
+    loaded = loading.load(tmp_path / "exported")
+    sizes = {info.name: info.shape[1] for info in loaded.inputs}
+    assert sorted(sizes.values()) == [2, 3]
+    x, y = np.ones((2, 3), np.float32), np.full((2, 2), 5.0, np.float32)
+    tensors = {name: tf.constant(x if size == 3 else y) for name, size in sizes.items()}
+    (found,) = loaded.call(tensors).values()
+    np.testing.assert_allclose(found, model([x, y]), rtol=1e-6)
+    assert any("sorted by name" in note for note in loaded.notes)
+
+
+class Plain(tf.Module):
+    def __init__(self):
+        self.factor = tf.Variable(3.0)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 2), name="x")])
+    def scale(self, x):
+        return {"y": self.factor * x}
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 2), name="x")])
+    def python(self, x):
+        return {"y": tf.ensure_shape(tf.py_function(lambda a: a, [x], tf.float32), (None, 2))}
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 2), name="x")])
+    def count(self, x):
+        self.factor.assign_add(1.0)
+        return {"y": self.factor * x}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="examples")])
+    def parse(self, examples):
+        feature = {"x": tf.io.FixedLenFeature((2,), tf.float32)}
+        return {"y": tf.io.parse_example(examples, feature)["x"] * self.factor}
+
+
+def test_any_signature_will_do_where_there_is_one(tmp_path):
+    module = Plain()
+    tf.saved_model.save(module, tmp_path / "plain", {"scale": module.scale})
+    loaded = loading.load(tmp_path / "plain")
+    found = loaded.call({"x": tf.constant([[1.0, 2.0]])})
+    np.testing.assert_array_equal(found["y"], [[3.0, 6.0]])
+
+
+def test_several_signatures_without_a_default_are_listed(tmp_path):
+    module = Plain()
+    signatures = {"scale": module.scale, "again": module.scale}
+    tf.saved_model.save(module, tmp_path / "plain", signatures)
+    with pytest.raises(UnsupportedModelError, match="the signatures again, scale, expected 's"):
+        loading.load(tmp_path / "plain")
+
+
+def test_no_signature_is_refused(tmp_path):
+    tf.saved_model.save(tf.Module(), tmp_path / "plain")
+    with pytest.raises(UnsupportedModelError, match="has no signature"):
+        loading.load(tmp_path / "plain")
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("python", "calls back into Python"),
+        ("count", "changes a variable"),
+        ("parse", "reads serialized data"),
+    ],
+)
+def test_signatures_that_no_file_can_hold_are_refused(method, expected, tmp_path):
+    module = Plain()
+    tf.saved_model.save(module, tmp_path / "plain", getattr(module, method))
+    with pytest.raises(UnsupportedModelError, match=expected):
+        loading.load(tmp_path / "plain")
+
+
+def test_another_tag_is_refused(tmp_path):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, (None, 2))
+        builder = tf.compat.v1.saved_model.Builder(str(tmp_path / "tpu"))
+        signature = tf.compat.v1.saved_model.predict_signature_def({"x": x}, {"y": x * 2.0})
+        builder.add_meta_graph_and_variables(session, ["tpu"], {"serving_default": signature})
+        builder.save()
+    with pytest.raises(ConversionError, match="has the tags tpu, expected one tagged 'serve'"):
+        loading.load(tmp_path / "tpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"<xml>not a protobuf</xml>"])
+def test_a_saved_model_of_another_kind_is_refused(content, tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(content)
+    with pytest.raises(ConversionError, match="TensorFlow"):
+        loading.load(tmp_path)
+
+
+def test_a_file_of_the_folder_leads_to_the_folder(trained_folder):
+    folder, _ = trained_folder
+    with pytest.raises(ConversionError, match=r"one file of a SavedModel.*pass its folder"):
+        loading.load(folder / "saved_model.pb")
+
+
+def test_missing_variables_are_refused(trained_folder, tmp_path):
+    folder, _ = trained_folder
+    (tmp_path / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes())
+    with pytest.raises(ConversionError, match="expected a whole folder with its variables"):
+        loading.load(tmp_path)

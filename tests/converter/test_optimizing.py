@@ -1,0 +1,222 @@
+"""Each rule before and after: the operators that are left, and the same answers."""
+
+import layer_cases
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeport_converter import exporting, loading
+from edgeport_converter.optimizing import compact, optimize
+
+RNG = np.random.default_rng(0)
+
+
+def weights(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def make_graph(nodes, constants, shape, outputs=("y",)):
+    values = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        initializer=values,
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def run(model, x):
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {"x": x})
+
+
+def operators(model):
+    return [node.op_type for node in model.graph.node]
+
+
+def check(nodes, constants, x, expected, outputs=("y",)):
+    """Optimize, compare answers, and return what is left."""
+    shape = ["N", *x.shape[1:]]
+    before = make_graph(nodes, constants, shape, outputs)
+    after = optimize(before)
+    onnx.checker.check_model(after, full_check=True)
+    for wanted, got in zip(run(before, x), run(after, x), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5)
+    assert operators(after) == expected
+    return after
+
+
+N = helper.make_node
+
+
+@pytest.mark.parametrize("name", ["model MNIST network", "model CNN", "model residual",
+                                  "model autoencoder", "Conv1D same", "LSTM free"])  # fmt: skip
+def test_no_ordinary_model_grows(name):
+    case = next(case for case in layer_cases.SMALL if case.name == name)
+    exported = exporting.export(loading.load(case.build()), opset=17, ir_version=8).graph
+    optimized = optimize(exported)
+    assert compact(optimized).ByteSize() <= compact(exported).ByteSize()
+    assert len(optimized.graph.node) <= len(exported.graph.node)
+
+
+@pytest.mark.parametrize("groups", [1, 4], ids=["convolution", "depthwise"])
+def test_batch_normalization_behind_a_convolution_moves_into_its_weights(groups):
+    nodes = [
+        N("Conv", ["x", "w"], ["c"], group=groups, name="layer/conv"),
+        N("Mul", ["c", "scale"], ["s"]),
+        N("Add", ["s", "shift"], ["y"]),
+    ]
+    constants = {"w": weights(4, 4 // groups, 3, 3), "scale": weights(1, 4, 1, 1),
+                 "shift": weights(1, 4, 1, 1)}  # fmt: skip
+    after = check(nodes, constants, weights(2, 4, 6, 5), ["Conv"])
+    assert after.graph.node[0].name == "layer/conv"
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_batch_normalization_behind_a_transposed_convolution(groups):
+    nodes = [
+        N("ConvTranspose", ["x", "w", "b"], ["c"], group=groups, strides=[2, 2]),
+        N("Mul", ["c", "scale"], ["s"]),
+        N("Add", ["shift", "s"], ["y"]),
+    ]
+    constants = {"w": weights(4, 6 // groups, 3, 3), "b": weights(6),
+                 "scale": weights(6, 1, 1), "shift": weights(1, 6, 1, 1)}  # fmt: skip
+    check(nodes, constants, weights(2, 4, 5, 5), ["ConvTranspose"])
+
+
+def test_onnx_batch_normalization_is_folded_too():
+    nodes = [
+        N("Conv", ["x", "w"], ["c"]),
+        N("BatchNormalization", ["c", "scale", "shift", "mean", "variance"], ["y"]),
+    ]
+    constants = {"w": weights(5, 3, 1, 1), "scale": weights(5), "shift": weights(5),
+                 "mean": weights(5), "variance": np.abs(weights(5)) + 0.5}  # fmt: skip
+    check(nodes, constants, weights(2, 3, 4, 4), ["Conv"])
+
+
+def test_dense_with_batch_normalization_is_one_gemm():
+    nodes = [
+        N("MatMul", ["x", "w"], ["m"]), N("Add", ["m", "b"], ["a"]),
+        N("Mul", ["a", "scale"], ["s"]), N("Add", ["s", "shift"], ["y"]),
+    ]  # fmt: skip
+    constants = {"w": weights(6, 4), "b": weights(4), "scale": weights(4), "shift": weights(4)}
+    check(nodes, constants, weights(3, 6), ["Gemm"])
+
+
+def test_an_addition_that_gemm_cannot_broadcast_stays():
+    nodes = [N("MatMul", ["x", "w"], ["m"]), N("Add", ["m", "b"], ["y"])]
+    check(nodes, {"w": weights(6, 4), "b": weights(2, 1, 4)}, weights(3, 6), ["MatMul", "Add"])
+
+
+def test_a_scale_per_place_is_not_taken_for_one_per_channel():
+    nodes = [N("Conv", ["x", "w"], ["c"]), N("Mul", ["c", "scale"], ["y"])]
+    constants = {"w": weights(4, 3, 1, 1), "scale": weights(1, 1, 4, 1)}
+    check(nodes, constants, weights(2, 3, 4, 4), ["Conv", "Mul"])
+
+
+def test_a_convolution_that_others_read_keeps_its_result():
+    nodes = [
+        N("Conv", ["x", "w"], ["c"]), N("Mul", ["c", "scale"], ["y"]), N("Relu", ["c"], ["z"]),
+    ]  # fmt: skip
+    constants = {"w": weights(4, 3, 1, 1), "scale": weights(1, 4, 1, 1)}
+    check(nodes, constants, weights(2, 3, 4, 4), ["Conv", "Mul", "Relu"], outputs=("y", "z"))
+
+
+def test_scaling_the_input_moves_into_a_padded_convolution():
+    nodes = [N("Mul", ["x", "scale"], ["s"]), N("Conv", ["s", "w", "b"], ["y"], pads=[1] * 4)]
+    constants = {"scale": np.float32(1 / 255), "w": weights(4, 3, 3, 3), "b": weights(4)}
+    check(nodes, constants, weights(2, 3, 6, 6) * 255, ["Conv"])
+
+
+def test_shifting_the_input_of_a_padded_convolution_stays():
+    nodes = [N("Add", ["x", "shift"], ["s"]), N("Conv", ["s", "w"], ["y"], pads=[1] * 4)]
+    constants = {"shift": np.float32(-1), "w": weights(4, 3, 3, 3)}
+    check(nodes, constants, weights(2, 3, 6, 6), ["Add", "Conv"])
+
+
+def test_a_clipped_line_is_a_hard_sigmoid():
+    nodes = [
+        N("Add", ["x", "three"], ["a"]), N("Clip", ["a", "zero", "six"], ["c"]),
+        N("Mul", ["c", "sixth"], ["h"]), N("Mul", ["x", "h"], ["y"]),
+    ]  # fmt: skip
+    constants = {"three": np.float32(3), "zero": np.float32(0), "six": np.float32(6),
+                 "sixth": np.float32(1 / 6)}  # fmt: skip
+    check(nodes, constants, weights(4, 20) * 4, ["HardSigmoid", "Mul"])
+
+
+def test_a_clipped_line_of_another_height_stays():
+    nodes = [
+        N("Add", ["x", "three"], ["a"]), N("Clip", ["a", "zero", "five"], ["c"]),
+        N("Mul", ["c", "sixth"], ["y"]),
+    ]  # fmt: skip
+    constants = {"three": np.float32(3), "zero": np.float32(0), "five": np.float32(5),
+                 "sixth": np.float32(1 / 6)}  # fmt: skip
+    check(nodes, constants, weights(4, 20) * 4, ["Add", "Clip", "Mul"])
+
+
+def test_the_mean_over_all_places_is_a_global_pooling():
+    nodes = [N("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)]
+    check(nodes, {}, weights(2, 3, 4, 5), ["GlobalAveragePool", "Squeeze"])
+
+
+def test_the_mean_over_channels_stays():
+    nodes = [N("ReduceMean", ["x"], ["y"], axes=[1, 2], keepdims=1)]
+    check(nodes, {}, weights(2, 3, 4, 5), ["ReduceMean"])
+
+
+def test_sequences_with_a_height_of_one_lose_it():
+    nodes = [
+        N("Unsqueeze", ["x", "one"], ["u"]), N("Transpose", ["u"], ["t"], perm=[0, 3, 1, 2]),
+        N("Conv", ["t", "w"], ["c"], pads=[0, 1, 0, 1], strides=[1, 2], dilations=[1, 1]),
+        N("Squeeze", ["c", "two"], ["s"]), N("Add", ["s", "b"], ["y"]),
+    ]  # fmt: skip
+    constants = {"one": np.array([1]), "two": np.array([2]), "w": weights(5, 3, 1, 3),
+                 "b": weights(1, 5, 1)}  # fmt: skip
+    after = check(nodes, constants, weights(2, 9, 3), ["Transpose", "Conv"])
+    kernel = next(tensor for tensor in after.graph.initializer if len(tensor.dims) == 3)
+    assert list(kernel.dims) == [5, 3, 3]
+
+
+def test_transpositions_that_undo_each_other_go():
+    nodes = [
+        N("Transpose", ["x"], ["a"], perm=[0, 2, 3, 1]),
+        N("Transpose", ["a"], ["b"], perm=[0, 3, 1, 2]), N("Relu", ["b"], ["y"]),
+    ]  # fmt: skip
+    check(nodes, {}, weights(2, 3, 4, 5), ["Relu"])
+
+
+def test_padding_moves_into_the_convolution():
+    nodes = [N("Pad", ["x", "pads"], ["p"]), N("Conv", ["p", "w"], ["y"])]
+    constants = {"pads": np.array([0, 0, 1, 2, 0, 0, 3, 4]), "w": weights(4, 3, 3, 3)}
+    check(nodes, constants, weights(2, 3, 6, 6), ["Conv"])
+
+
+def test_constants_are_computed_ahead_and_dead_code_goes():
+    nodes = [
+        N("Add", ["a", "b"], ["c"]), N("Relu", ["x"], ["unused"]), N("Mul", ["x", "c"], ["y"]),
+    ]  # fmt: skip
+    constants = {"a": weights(3), "b": weights(3), "never": weights(50)}
+    after = check(nodes, constants, weights(2, 3), ["Mul"])
+    assert [list(tensor.dims) for tensor in after.graph.initializer] == [[3]]
+
+
+def test_equal_constants_and_equal_computations_are_kept_once():
+    same = weights(3)
+    nodes = [
+        N("Mul", ["x", "a"], ["p"]), N("Mul", ["x", "b"], ["q"]), N("Sub", ["p", "q"], ["y"]),
+    ]  # fmt: skip
+    after = check(nodes, {"a": same, "b": same.copy()}, weights(2, 3), ["Mul", "Sub"])
+    assert len(after.graph.initializer) == 1
+
+
+def test_a_tensor_that_goes_out_under_two_names_goes_out_twice():
+    nodes = [N("Relu", ["x"], ["y"]), N("Identity", ["y"], ["z"])]
+    after = optimize(make_graph(nodes, {}, ["N", 3], outputs=("y", "z")))
+    x = weights(2, 3)
+    y, z = run(compact(after), x)
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
+    np.testing.assert_array_equal(z, y)

@@ -1,0 +1,136 @@
+"""Every form that samples come in gives the same samples, any number of times."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from edgeport import OptionError, TensorSpec
+from edgeport_converter.data.datasets import read_dataset
+
+SPEC = (TensorSpec("x", np.dtype(np.float32), ("N", 3), ("N", "F")),)
+IMAGE = (TensorSpec("image", np.dtype(np.float32), ("N", 4, 6, 3), ("N", "H", "W", "C")),)
+X = np.random.default_rng(0).normal(size=(25, 3)).astype(np.float32)
+Y = np.arange(25) % 4
+
+
+def as_csv(path):
+    rows = [",".join([*map(repr, map(float, x)), str(y)]) for x, y in zip(X, Y, strict=True)]
+    path.write_text("a,b,c,label\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def saved(path, save, *args, **arrays):
+    save(path, *args, **arrays)
+    return path
+
+
+FORMS = {
+    "npy": lambda folder: saved(folder / "x.npy", np.save, X),
+    "npy column-major": lambda folder: saved(folder / "x.npy", np.save, np.asfortranarray(X)),
+    "npy big-endian": lambda folder: saved(folder / "x.npy", np.save, X.astype(">f4")),
+    "npz": lambda folder: saved(folder / "x.npz", np.savez, x=X, y=Y),
+    "npz deflated": lambda folder: saved(folder / "x.npz", np.savez_compressed, x=X, y=Y),
+    "csv": lambda folder: as_csv(folder / "x.csv"),
+    "array": lambda folder: X,
+    "pair": lambda folder: (X, Y),
+    "generator of samples": lambda folder: (x for x in X),
+    "generator of labelled samples": lambda folder: zip(X, Y, strict=True),
+    "generator of batches": lambda folder: (X[i : i + 7] for i in range(0, 25, 7)),
+    "list of dicts": lambda folder: [{"x": X[:10], "y": Y[:10]}, {"x": X[10:], "y": Y[10:]}],
+    "tf.data samples": lambda folder: tf.data.Dataset.from_tensor_slices((X, Y)),
+    "tf.data batches": lambda folder: tf.data.Dataset.from_tensor_slices((X, Y)).batch(8),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_gives_the_samples_in_order_as_often_as_asked(form, tmp_path):
+    data = read_dataset(FORMS[form](tmp_path), SPEC, "calibration")
+    assert len(data) == 25
+    for size in (1, 4, 25, 100):
+        batches = list(data.batches(size))
+        assert {len(batch["x"]) for batch in batches[:-1]} <= {size}
+        np.testing.assert_array_equal(np.concatenate([batch["x"] for batch in batches]), X)
+    if data.labels is not None:
+        np.testing.assert_array_equal(data.labels, Y)
+
+
+def test_every_form_has_the_same_digest(tmp_path):
+    digests = {read_dataset(make(tmp_path), SPEC, "calibration").sha256 for make in FORMS.values()}
+    assert len(digests) == 1
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Two classes with a plain image each: red in 'b_cats', blue in 'a_dogs'."""
+    for name, color in (("b_cats", (255, 0, 0)), ("a_dogs", (0, 0, 255))):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (30, 20), color).save(tmp_path / name / "one.png")
+    return tmp_path
+
+
+def test_images_take_the_size_of_the_model_and_classes_the_order_of_their_names(image_folder):
+    data = read_dataset(image_folder, IMAGE, "evaluation")
+    dog, cat = data.first(2)["image"]
+    np.testing.assert_array_equal(dog, np.broadcast_to([0, 0, 255], (4, 6, 3)))
+    np.testing.assert_array_equal(cat, np.broadcast_to([255, 0, 0], (4, 6, 3)))
+    np.testing.assert_array_equal(data.labels, [0, 1])
+
+
+def test_image_range_maps_black_and_white(image_folder):
+    data = read_dataset(image_folder, IMAGE, "calibration", image_range=(-1.0, 1.0))
+    np.testing.assert_allclose(data.first(1)["image"][0, 0, 0], [-1, -1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda f: f, r"holds no image, expected .png"),
+        (lambda f: (x for x in []), r"an iterable without any item, expected samples"),
+        (lambda f: 7, r"the calibration data is a int, expected a path, arrays or an iterable"),
+        (
+            lambda f: saved(f / "x.npz", np.savez, x=X, y=Y[:3]),
+            r"has 25 in 'x', 3 in 'y', expected as many samples in each array",
+        ),
+        (
+            lambda f: saved(f / "x.npy", np.save, np.array([{}, 1], dtype=object)),
+            r"holds Python objects, expected numbers",
+        ),
+    ],
+)
+def test_unusable_sources_are_refused_in_one_sentence(make, message, tmp_path):
+    with pytest.raises(OptionError, match=message):
+        read_dataset(make(tmp_path), SPEC, "calibration")
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    data = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(data[:-5])
+    with pytest.raises(OptionError, match=r"cannot be read as .npy or .npz \(it was cut short\)"):
+        read_dataset(tmp_path / "x.npy", SPEC, "calibration")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,c\n1,2,hello\n", r"has 'hello' in line 2, column 'c', expected a number"),
+        ("a,b,c\n1,2\n", r"has 2 values in line 2, expected 3 as in the header"),
+        ("", r"is empty, expected a header and rows"),
+    ],
+)
+def test_a_table_says_line_and_column(text, message, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(OptionError, match=message):
+        read_dataset(tmp_path / "t.csv", SPEC, "calibration")
+
+
+def test_a_broken_image_is_named(image_folder):
+    (image_folder / "a_dogs" / "two.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(OptionError, match=r"image '.*two.png' cannot be read"):
+        read_dataset(image_folder, IMAGE, "calibration")
+
+
+def test_images_for_a_table_model_are_refused(image_folder):
+    with pytest.raises(OptionError, match="the model's input is no image of fixed size"):
+        read_dataset(image_folder, SPEC, "calibration")

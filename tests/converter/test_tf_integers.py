@@ -1,0 +1,50 @@
+"""Integers that are negative or out of range: as Keras answers, or not at all."""
+
+import keras
+import numpy as np
+import pytest
+
+from edgeport import InferenceError, Predictor
+from edgeport_converter import convert
+
+VALUES = np.array([[-12], [-7], [-5], [-1], [0], [1], [4], [5], [7], [12]], dtype=np.int32)
+
+
+def convert_function(function, path, dtype="int32"):
+    x = keras.Input((1,), dtype=dtype, name="x")
+    model = keras.Model(x, function(x))
+    convert(model, path, quantize="none")
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: keras.ops.floor_divide(x, 5),
+        lambda x: keras.ops.floor_divide(x, -5),
+        lambda x: keras.ops.mod(x, 5),
+        lambda x: keras.ops.mod(x, -5),
+        lambda x: keras.ops.one_hot(x, 6),
+        lambda x: keras.ops.one_hot(x, 6, dtype="int32"),
+        lambda x: keras.layers.CategoryEncoding(6, "one_hot")(x),
+        lambda x: keras.ops.take(keras.ops.arange(30.0), x + 12),
+    ],
+    ids=["floor_divide", "by a negative", "mod", "mod of a negative", "one_hot", "one_hot int",
+         "CategoryEncoding", "take"],
+)  # fmt: skip
+def test_negative_numbers_give_keras_answers(function, dtype, tmp_path):
+    model = convert_function(function, tmp_path / "m.onnx", dtype)
+    x = VALUES.astype(dtype)
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        np.testing.assert_array_equal(predictor.predict(x), np.asarray(model(x)))
+
+
+@pytest.mark.parametrize("index", [-11, 10])
+def test_an_index_outside_of_an_embedding_is_no_answer(index, tmp_path):
+    convert_function(keras.layers.Embedding(10, 3), tmp_path / "m.onnx")
+    with (
+        Predictor.load(tmp_path / "m.onnx") as predictor,
+        pytest.raises(InferenceError, match="indices element out of data bounds"),
+    ):
+        predictor.predict(np.array([[index]], dtype=np.int32))
