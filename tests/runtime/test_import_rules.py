@@ -1,4 +1,4 @@
-"""Who may import whom in the runtime, as a table; and proof that a device needs no more than it says."""
+"""Who may import whom in the runtime, as a table; a device needs no more than it says."""
 
 from __future__ import annotations
 
