@@ -21,11 +21,12 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test operators lint readme layers assets clean
+.PHONY: help demo test devices operators lint readme layers assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
 	@echo 'make test                     every test, the runtime in each Python of this machine'
+	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
@@ -41,6 +42,10 @@ demo: .venv/.workstation .venv-device/.runtime
 test: .venv/.tools .venv-device/.runtime
 	$(WORKSTATION) tests/runtime/in_every_python.py build
 	$(WORKSTATION) -m pytest tests/converter tests/integration
+
+# Needs Debian's qemu-user-static; the tests of numbers only, a few minutes for each device.
+devices: .venv/.tools
+	$(WORKSTATION) tests/runtime/on_devices.py build
 
 # Of Debian's package libonnx-testdata; not part of the tests, which need no system package.
 operators: .venv-device/.runtime

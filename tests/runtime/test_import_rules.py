@@ -1,4 +1,4 @@
-"""Who may import whom, as a table; and proof that a device needs no more than it says."""
+"""Who may import whom in the runtime, as a table; a device needs no more than it says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from examples import Child
 
 REPOSITORY = Path(__file__).parents[2]
 RUNTIME = REPOSITORY / "runtime" / "src" / "edgeport"
-CONVERTER = REPOSITORY / "converter" / "src" / "edgeport_converter"
 
 # A module may import the modules before its own line, and the packages named beside it.
 RUNTIME_TABLE: dict[str, set[str]] = {
@@ -40,17 +39,6 @@ RUNTIME_TABLE: dict[str, set[str]] = {
 
 # The extras, each imported inside one function alone.
 EXTRAS = {"cryptography", "PIL"}
-
-# Foreign packages that a converter module may import at its top, where it may import any.
-CONVERTER_TABLE: dict[str, set[str]] = {
-    "loading": {"tensorflow", "keras"},
-    "exporting": {"tensorflow", "tf2onnx", "keras"},
-    "training": {"tensorflow", "keras"},
-    "tuning": {"tensorflow", "keras", "optuna"},
-    "tf_ops": {"tf2onnx"},
-    "reporting": {"jinja2", "matplotlib"},
-}
-HEAVY = {"tensorflow", "keras", "tf2onnx", "optuna", "matplotlib", "jinja2"}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -100,24 +88,6 @@ def test_extras_are_imported_inside_a_function(path: Path) -> None:
     for node in top:
         if isinstance(node, ast.Import | ast.ImportFrom):
             assert not EXTRAS & set(ast.unparse(node).replace(".", " ").split())
-
-
-@pytest.mark.parametrize("path", modules(CONVERTER), ids=lambda path: path.stem)
-def test_heavy_packages_stay_in_the_converters_marked_modules(path: Path) -> None:
-    allowed = CONVERTER_TABLE.get(path.stem, set())
-    heavy = {name.partition(".")[0] for name in imports(path)} & HEAVY
-    assert heavy <= allowed
-
-
-@pytest.mark.parametrize("path", modules(CONVERTER), ids=lambda path: path.stem)
-def test_marked_modules_of_the_converter_are_imported_late(path: Path) -> None:
-    """Importing one at the top of another module would load TensorFlow with it."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    marked = {f"edgeport_converter.{name}" for name in CONVERTER_TABLE}
-    if path.stem not in CONVERTER_TABLE:
-        for node in top:
-            assert getattr(node, "module", None) not in marked, ast.unparse(node)
 
 
 def test_import_loads_nothing_heavy(child: Child) -> None:
