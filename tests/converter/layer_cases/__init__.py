@@ -27,7 +27,8 @@ SMALL: tuple[Case, ...] = (
 # What `make test` leaves to `make layers`: more ranks and kinds of what it tries once.
 _LONG = re.compile(
     r"3D|^(Max|Average)Pooling1D|SimpleRNN (?!masked sequences)|Bidirectional (GRU|Simple)"
-    r"|GRU (?!masked sequences|reset|stack)|Random(?!Crop|Flip)|free same even|of large values"
+    r"|GRU (?!masked sequences|reset|stack)|Random(?!Crop|Flip)|free same even"
+    r"|MultiHeadAttention axes|of large values"
 )
 
 QUICK: tuple[Case, ...] = tuple(case for case in SMALL if not _LONG.search(case.name))
