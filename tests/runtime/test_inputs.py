@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 import array
+import collections
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
-from examples import spec
+from examples import mlp_artifact, spec
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgeport import InputError, TensorSpec
+from edgeport import InputError, Predictor, TensorSpec
 from edgeport.casting import as_exact_array
 from edgeport.inputs import prepare
 
@@ -302,3 +303,19 @@ def test_a_fixed_batch_takes_any_number_of_samples() -> None:
 def test_a_symbolic_axis_may_be_empty_or_any_size() -> None:
     for size in (0, 1, 7):
         assert prepare([SERIES], (np.zeros((2, size, 4)),)).arrays["series"].shape == (2, size, 4)
+
+
+def test_a_mask_in_any_sequence_is_seen() -> None:
+    hidden = np.ma.masked_array(np.ones(6, "f4"), mask=[0, 0, 1, 0, 0, 0])
+
+    class Rows:
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> object:
+            return [hidden][index]
+
+    with Predictor.load(mlp_artifact()) as predictor:
+        for rows in (collections.deque([hidden]), Rows()):
+            with pytest.raises(InputError, match=r"a masked array \(1 of its values hidden\)"):
+                predictor.predict(rows)

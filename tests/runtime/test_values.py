@@ -15,9 +15,10 @@ from hypothesis.extra import numpy as hnp
 from edgeport import InferenceError, InputError, ModelCard, Predictor, Quantization
 
 anything = st.floats(width=32)
+any_number = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-@given(hnp.arrays("float32", st.tuples(st.integers(0, 5), st.just(6)), elements=anything))
+@given(hnp.arrays("float32", st.tuples(st.integers(0, 5), st.just(6)), elements=any_number))
 def test_values_outside_the_calibrated_range_are_counted(x: Any) -> None:
     with Predictor.load(int8().artifact()) as predictor:
         assert predictor.out_of_range == {"x": 0}
@@ -27,6 +28,17 @@ def test_values_outside_the_calibrated_range_are_counted(x: Any) -> None:
         for row in x:
             predictor.predict(row)
         assert predictor.out_of_range == {"x": 2 * expected}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_what_int8_would_hide_is_refused(bad: float, samples: int) -> None:
+    x = np.full((samples, 6), 0.5, dtype=np.float32)
+    x[samples - 1, 4] = bad
+    with Predictor.load(int8().artifact()) as predictor:
+        for given_x in (x, x[0]) if samples == 1 else (x,):
+            with pytest.raises(InputError, match=r"which an int8 model would turn into an"):
+                predictor.predict(given_x)
 
 
 def test_a_float_model_has_no_range_to_leave() -> None:

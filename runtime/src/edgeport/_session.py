@@ -114,9 +114,7 @@ class Session:
             tuple(_port(*one, path) for one in ports) for ports in described
         )
         self.is_lost = False
-        # The engine's own Python layer checks names again and costs 2 us a run, a third of a small
-        # network; below it is the same method. Where that is gone one day, this still works.
-        self._run = getattr(self._engine, "_sess", self._engine).run
+        self._run = self._engine.run
         self._run_options = onnxruntime.RunOptions()
         self._run_options.log_severity_level = _FATAL_ONLY
         self._has_pool = threads > 1

@@ -7,6 +7,7 @@ narrower float; what would change is refused. ``inputs`` puts names, shapes and 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     """
     if value is None:
         raise _refusal(spec, "None", "pass an array")
+    if _is_unknown_sequence(value):
+        value = list(value)  # so that what is said of lists below holds for it, too
     if isinstance(value, (list, tuple)):
         for item in value:
             _refuse_mask(spec, item)
@@ -75,6 +78,24 @@ _KIND_REMEDIES = {
     "S": "turn the bytes into numbers first, np.frombuffer(x, dtype=np.uint8)",
     "V": "pass one numeric field of the records",
 }
+
+
+_ARRAY_PROTOCOLS = ("__array__", "__dlpack__", "__array_interface__", "__array_struct__")
+
+
+def _is_unknown_sequence(value: Any) -> bool:
+    """Whether numpy would read it item by item as it reads a list, like a deque."""
+    if isinstance(value, (list, tuple, str, bytes, np.ndarray, Mapping)):
+        return False
+    if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
+        return False
+    if any(hasattr(value, name) for name in _ARRAY_PROTOCOLS):
+        return False
+    try:
+        memoryview(value)
+    except TypeError:
+        return True
+    return False
 
 
 def _refuse_mask(spec: TensorSpec, value: Any) -> None:

@@ -55,7 +55,7 @@ class Model:
         threads: how many threads one run may use.
         version: the signed version, None where no key was asked for.
         output_names: in the card's order.
-        ranged_inputs: the inputs whose calibrated ranges matter, since the model is quantized.
+        ranged_inputs: the inputs whose calibrated ranges matter, since activations are quantized.
         one_sample: shapes that ``Predictor`` may run at once, and whether they lack the batch axis;
             ``one_name``, ``one_dtype`` and ``one_range`` are the input's.
     """
@@ -74,7 +74,11 @@ class Model:
         inputs = self.card.inputs
         self.output_names = [spec.name for spec in self.card.outputs]
         self.ranged_inputs = [
-            spec for spec in inputs if self.card.quantization and spec.value_range
+            spec
+            for spec in inputs
+            if self.card.quantization
+            and self.card.quantization.activations != "float32"
+            and spec.value_range
         ]
         # One sample of one numeric input to one output: so common, and often so fast, that it has a
         # way of its own. By shape, and whether the batch axis is to come and go.

@@ -1,8 +1,9 @@
 """Values that a model runs on without complaint, and answers nonsense: see, count, refuse.
 
 Two questions are asked of arrays that are already right in dtype and shape: is there a NaN or an
-infinity (on request), and is a value outside the range that an int8 model was calibrated for
-(always, since such a value saturates). Both are answered from the smallest and the largest value.
+infinity (on request, and always where int8 would hide it), and is a value outside the range that
+an int8 model was calibrated for (always, since such a value saturates). Both are answered from the
+smallest and the largest value.
 """
 
 from __future__ import annotations
@@ -35,13 +36,27 @@ class RangeCounter:
         self._counts: dict[tuple[str, int], int] = {}
 
     def watch(self, arrays: Mapping[str, Array]) -> None:
-        """Add the values of one call."""
+        """Add the values of one call.
+
+        Raises:
+            InputError: a value is NaN or infinite, which int8 would turn into an ordinary answer.
+        """
         for name, low, high in self.limits:
             array = arrays[name]
             # argmin and argmax cost a third of min and max on small arrays; both find a NaN.
             if array.size and not (
                 low <= array.item(array.argmin()) and array.item(array.argmax()) <= high
             ):
+                found = _first_unfinite(array)
+                if found is not None:
+                    index, value = found
+                    raise InputError(
+                        f"input '{name}' is {value} at {index}, which an int8 model would turn "
+                        "into an ordinary answer, expected finite numbers: repair or drop the "
+                        "sample",
+                        expected="finite numbers",
+                        actual=f"{value} at {index}",
+                    )
                 outside = array.size - int(np.count_nonzero((array >= low) & (array <= high)))
                 key = name, threading.get_ident()
                 self._counts[key] = self._counts.get(key, 0) + outside

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.markers import Emit, Markers
+from edgeport_converter.exporting.markers import Emit, Markers
 
 DOMAIN = "ai.onnx.ml"
 VERSION = 2

@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 from tf2onnx import utils
 
-from edgeport_converter.markers import Emit, Markers
-from edgeport_converter.tf_graphs import replace
+from edgeport_converter.exporting.markers import Emit, Markers
+from edgeport_converter.exporting.tf_graphs import replace
 
 
 @contextmanager

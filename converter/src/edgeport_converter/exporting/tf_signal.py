@@ -12,7 +12,7 @@ import numpy as np
 from onnx import TensorProto
 from tf2onnx import utils
 
-from edgeport_converter.tf_graphs import integers, node_for, replace
+from edgeport_converter.exporting.tf_graphs import integers, node_for, replace
 
 
 def _dft(graph: Any, node: Any) -> None:

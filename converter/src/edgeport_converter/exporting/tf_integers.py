@@ -15,7 +15,7 @@ from tf2onnx import utils
 from tf2onnx.onnx_opset import math as tf2onnx_math
 from tf2onnx.onnx_opset import tensor as tf2onnx_tensor
 
-from edgeport_converter.tf_graphs import constant, integers, node_for, replace
+from edgeport_converter.exporting.tf_graphs import constant, integers, node_for, replace
 
 _SIGNED = (TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64)
 _UNSIGNED = (TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64)

@@ -23,10 +23,10 @@ from tf2onnx import optimizer, tfonnx
 
 from edgeport import ConversionError, TensorSpec
 from edgeport.golden import Array
-from edgeport_converter import refusing, tf_ops, tf_signal, tracing
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.exporting import refusing, tf_ops, tf_signal, tracing
+from edgeport_converter.exporting.tracing import FrozenGraph
 from edgeport_converter.loaded import LoadedModel, TensorInfo
-from edgeport_converter.tracing import FrozenGraph
 
 # Axis letters by rank, channels last, as Keras lays out its tensors; see edgeport.card.
 _AXES_BY_RANK = {

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edgeport_converter.markers import Emit, Markers
+from edgeport_converter.exporting.markers import Emit, Markers
 
 # ONNX's name, alpha and beta of the activations that its recurrent nodes know.
 _ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {

@@ -19,9 +19,9 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tf2onnx import tf_loader
 
-from edgeport_converter import lookups, paraphrases, recurrent, refusing
+from edgeport_converter.exporting import lookups, paraphrases, recurrent, refusing
+from edgeport_converter.exporting.markers import Markers
 from edgeport_converter.loaded import LoadedModel
-from edgeport_converter.markers import Markers
 
 _OUTPUT_PREFIX = "edgeport_output"
 

@@ -27,7 +27,7 @@ from onnxscript.rewriter.rules.common import (
 )
 
 from edgeport import ConversionError
-from edgeport_converter import rewrite_rules
+from edgeport_converter.optimizing import rewrite_rules
 
 _RULES = (
     mul_by_1_rule,

@@ -13,7 +13,7 @@ import tensorflow as tf
 from onnx import TensorProto
 from tf2onnx import utils
 
-from edgeport_converter.tf_graphs import integers, node_for, replace
+from edgeport_converter.exporting.tf_graphs import integers, node_for, replace
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 

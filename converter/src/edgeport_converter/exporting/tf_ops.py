@@ -16,9 +16,9 @@ from onnx import TensorProto, helper
 from tf2onnx import utils
 from tf2onnx.onnx_opset import nn
 
-from edgeport_converter import lookups, tf_images, tf_integers, tf_signal
-from edgeport_converter.markers import Markers
-from edgeport_converter.tf_graphs import constant, integers, node_for, replace
+from edgeport_converter.exporting import lookups, tf_images, tf_integers, tf_signal
+from edgeport_converter.exporting.markers import Markers
+from edgeport_converter.exporting.tf_graphs import constant, integers, node_for, replace
 
 Handler = Callable[[Any, Any], None]
 
