@@ -85,17 +85,12 @@ _ARRAY_PROTOCOLS = ("__array__", "__dlpack__", "__array_interface__", "__array_s
 
 def _is_unknown_sequence(value: Any) -> bool:
     """Whether numpy would read it item by item as it reads a list, like a deque."""
-    if isinstance(value, (list, tuple, str, bytes, np.ndarray, Mapping)):
-        return False
-    if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
-        return False
-    if any(hasattr(value, name) for name in _ARRAY_PROTOCOLS):
-        return False
-    try:
-        memoryview(value)
-    except TypeError:
-        return True
-    return False
+    return (
+        hasattr(value, "__len__")
+        and hasattr(value, "__getitem__")
+        and not isinstance(value, (list, tuple, str, bytes, bytearray, memoryview, Mapping))
+        and not any(hasattr(value, name) for name in _ARRAY_PROTOCOLS)
+    )
 
 
 def _refuse_mask(spec: TensorSpec, value: Any) -> None:
