@@ -61,11 +61,11 @@ def test_convert_info_verify_and_predict(folder, trained, test_digits):
     [
         (
             ["convert", "missing.keras", "-o", "m2.onnx", "--quantize", "none"], 10,
-            "edgeport: there is no model file 'missing.keras': pass a .keras or .h5 file",
+            "edgeport: there is no model file 'missing.keras', expected a .keras, .h5 or .json file",
         ),
         (
             ["convert", "labels.txt", "-o", "m2.onnx", "--quantize", "none"], 10,
-            "edgeport: 'labels.txt' starts with b'digit 0",
+            "edgeport: 'labels.txt' is a text file that starts with 'digit 0",
         ),
         (
             ["convert", "model.keras", "-o", "m2.onnx"], 2,
