@@ -93,6 +93,7 @@ def _table(r: dict[str, Any]) -> str:
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
         for row in rows
     ]
+    lines += ["", f"On {r['cpu']}."]
     lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     return "\n".join(lines)
 

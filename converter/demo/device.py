@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from environment import installed_footprint
-from timing import median_us
+from environment import installed_footprint, processor
+from timing import medians_us
 
 from edgeport import EdgeportError, Predictor
 
@@ -33,14 +33,23 @@ def main(folder: Path) -> None:
         float_scores = float32.predict(x)
         one_by_one = np.stack([int8.predict(sample) for sample in x])
         first = x[:1]
+        times = medians_us(
+            {
+                "one": (lambda: int8.predict(first), 500),
+                "float one": (lambda: float32.predict(first), 500),
+                "batch": (lambda: int8.predict(x), 3),
+                "float batch": (lambda: float32.predict(x), 3),
+            }
+        )
         facts = {
             "device_int8_accuracy": float(np.mean(scores.argmax(axis=1) == y)),
             "device_float_accuracy": float(np.mean(float_scores.argmax(axis=1) == y)),
             "single_equals_batch": bool(np.array_equal(one_by_one, scores)),
-            "predict_one_us": median_us(lambda: int8.predict(first), calls=500),
-            "predict_batch_us": median_us(lambda: int8.predict(x), calls=3) / len(x),
-            "float_predict_one_us": median_us(lambda: float32.predict(first), calls=500),
-            "float_predict_batch_us": median_us(lambda: float32.predict(x), calls=3) / len(x),
+            "predict_one_us": times["one"],
+            "predict_batch_us": times["batch"] / len(x),
+            "float_predict_one_us": times["float one"],
+            "float_predict_batch_us": times["float batch"] / len(x),
+            "cpu": processor(),
             "threads_alive": threading.active_count(),
             "device_environment": installed_footprint("edgeport"),
         }

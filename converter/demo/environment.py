@@ -1,7 +1,8 @@
-"""How much a distribution brings along: packages and bytes, from the installed metadata."""
+"""Where the demo runs: the CPU, and how much an installed distribution brings along."""
 
 from __future__ import annotations
 
+import platform
 import re
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -24,6 +25,19 @@ def installed_footprint(name: str) -> dict[str, float]:
                 waiting.append(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
     total = sum(_bytes_on_disk(one) for one in found.values())
     return {"packages": len(found), "mib": round(total / 2**20, 1)}
+
+
+def processor() -> str:
+    """Return the CPU's name, and whether it has the int8 instructions called VNNI."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    name = facts.get("model name", platform.machine())
+    if "flags" not in facts:
+        return name
+    return f"{name}, {'with' if 'vnni' in facts['flags'] else 'without'} VNNI"
 
 
 def _normal(name: str) -> str:

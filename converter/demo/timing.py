@@ -1,21 +1,31 @@
-"""Median time of a call, robust against a machine that is busy with something else."""
+"""Median times of calls that are compared, robust against a machine that is busy otherwise."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 _ROUNDS = 15
 
+Call = Callable[[], object]
 
-def median_us(call: Callable[[], object], *, calls: int) -> float:
-    """Return microseconds a call: the median of 15 rounds of ``calls`` calls each."""
-    call()
-    rounds = []
+
+def medians_us(calls: Mapping[str, tuple[Call, int]]) -> dict[str, float]:
+    """Return microseconds a call by name: the medians of 15 rounds.
+
+    The rounds go through all calls in turn, so that what else the machine does hits each alike.
+
+    Args:
+        calls: what to call, and how many times a round, by name.
+    """
+    rounds: dict[str, list[float]] = {name: [] for name in calls}
+    for call, _ in calls.values():
+        call()
     for _ in range(_ROUNDS):
-        start = time.perf_counter()
-        for _ in range(calls):
-            call()
-        rounds.append((time.perf_counter() - start) / calls * 1e6)
-    return statistics.median(rounds)
+        for name, (call, count) in calls.items():
+            start = time.perf_counter()
+            for _ in range(count):
+                call()
+            rounds[name].append((time.perf_counter() - start) / count * 1e6)
+    return {name: statistics.median(times) for name, times in rounds.items()}

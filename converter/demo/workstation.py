@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from digits import load_digits
 from environment import installed_footprint
-from timing import median_us
+from timing import medians_us
 
 from edgeport import EdgeportError
 from edgeport_converter import convert
@@ -60,6 +60,13 @@ def main() -> None:
 
     print("== Timing Keras", flush=True)
     one = x_test[:1]
+    times = medians_us(
+        {
+            "predict": (lambda: model.predict(one, verbose=0), 5),
+            "predict batch": (lambda: model.predict(x_test, verbose=0), 1),
+            "call": (lambda: model(one, training=False), 50),
+        }
+    )
     facts = {
         "training_digits": len(data.x_train),
         "test_digits": len(x_test),
@@ -70,10 +77,9 @@ def main() -> None:
         "float_bytes": reports["float"].file_bytes,
         "int8_bytes": reports["digits"].file_bytes,
         "parity_largest_difference": reports["float"].parity.largest_difference,
-        "keras_predict_us": median_us(lambda: model.predict(one, verbose=0), calls=5),
-        "keras_predict_batch_us": median_us(lambda: model.predict(x_test, verbose=0), calls=1)
-        / len(x_test),
-        "keras_call_us": median_us(lambda: model(one, training=False), calls=50),
+        "keras_predict_us": times["predict"],
+        "keras_predict_batch_us": times["predict batch"] / len(x_test),
+        "keras_call_us": times["call"],
         "converter_environment": installed_footprint("edgeport-converter"),
     }
     np.savez_compressed(folder / "keras_scores.npz", scores=model.predict(x_test, verbose=0))
