@@ -28,8 +28,8 @@ from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization.choosing import Candidate, one_by_one
 from edgeport_converter.targets import Engine, require_readable
 
-# An int8 kernel of another CPU may round a tie the other way; one step in an inner layer moves an
-# output by less than this share of its range, a saturating kernel by far more.
+# An int8 kernel of another CPU may round a tie the other way, which this share of an output's range
+# is meant to let pass; a saturating kernel moved outputs by far more. Chosen, not measured.
 _INT8_TOLERANCE = 0.02
 _FLOAT_TOLERANCE = 1e-4
 _SMALLEST_RANGE = 1e-3  # of an output that is zero on every sample

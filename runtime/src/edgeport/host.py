@@ -14,8 +14,8 @@ from edgeport.errors import OptionError
 THREADS_VARIABLE = "EDGEPORT_THREADS"
 
 # Below this, a second thread costs more to wake than it saves, and one thread leaves no pool
-# behind. Source: two threads took 2.1 times the time of one on MobileNetV1 0.25 (7.5 million)
-# and 0.6 times on MobileNetV2 (300 million); the figure lies between the two.
+# behind. Source: two threads took 2.1 times the time of one on MobileNetV1 0.25 (7.5 million).
+# Where they begin to pay is not measured yet; the figure is a guess well above that model.
 _MULTIPLY_ACCUMULATES_WORTH_THREADS = 50_000_000
 
 
