@@ -19,12 +19,13 @@ import numpy as np
 import onnx
 import tensorflow as tf
 from onnx import helper
-from tf2onnx import optimizer, tfonnx
+from tf2onnx import tfonnx
 
 from edgeport import ConversionError, TensorSpec
 from edgeport.golden import Array
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.exporting import refusing, tf_ops, tf_signal, tracing
+from edgeport_converter.exporting.node_names import NodeNames
 from edgeport_converter.exporting.tracing import FrozenGraph
 from edgeport_converter.loaded import LoadedModel, TensorInfo
 
@@ -166,8 +167,10 @@ def _translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
                     tensors_to_rename=frozen.inputs | frozen.outputs,
                 )
                 _require_onnx(translated, model, opset)
-                translated = optimizer.optimize_graph(translated, catch_errors=False)
+                names = NodeNames()
+                translated = names.optimize(translated)
                 result: onnx.ModelProto = translated.make_model("edgeport")
+                names.restore(result.graph)
         except UnsupportedModelError:
             raise
         except Exception as cause:

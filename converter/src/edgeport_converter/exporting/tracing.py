@@ -25,6 +25,9 @@ from edgeport_converter.loaded import LoadedModel
 
 _OUTPUT_PREFIX = "edgeport_output"
 
+# What TensorFlow's constant folding calls weights that it has multiplied by a scale behind them.
+_MERGED_WEIGHTS = "/merged_input"
+
 _MAX_FOLDS = 8  # each takes away one level of nested branches
 
 # Attributes that keep a nested function from being written out: XLA's (Keras compiles grouped
@@ -161,7 +164,32 @@ def _freeze(concrete: Any, markers: Markers) -> tuple[Any, Sequence[str], Sequen
         markers.write_shapes(graph_def)
         if not (_write_known_sizes(graph_def) | _choose_known_branches(graph_def)):
             break
+    _name_after_weights(graph_def)
     return graph_def, inputs, outputs
+
+
+def _name_after_weights(graph_def: Any) -> None:
+    """Give operations back to the layers whose weights they use.
+
+    TensorFlow moves the scale of a BatchNormalization into the weights of the convolution before
+    it, and calls the result by the scale's name; the weights still bear the convolution's.
+    """
+    taken = {node.name for node in graph_def.node}
+    renamed = {}
+    for node in graph_def.node:
+        for source in node.input:
+            owner = source.removesuffix(_MERGED_WEIGHTS)
+            if owner != source and owner not in taken and node.name != owner:
+                renamed[node.name] = owner
+                taken.add(owner)
+                node.name = owner
+                break
+    for node in graph_def.node:
+        for place, source in enumerate(node.input):
+            mark = "^" if source.startswith("^") else ""
+            name, colon, port = source.removeprefix("^").partition(":")
+            if name in renamed:
+                node.input[place] = f"{mark}{renamed[name]}{colon}{port}"
 
 
 def _write_known_sizes(graph_def: Any) -> bool:

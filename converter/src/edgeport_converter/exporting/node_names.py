@@ -1,0 +1,55 @@
+"""Names that lead back to the Keras layers, kept through tf2onnx's own rewriting.
+
+Where tf2onnx moves a bias into a convolution it makes a new node and numbers it, ``Conv__289``.
+Which layer that was could not be told any more: a user could not keep it in float by its name.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import onnx
+from tf2onnx import optimizer
+from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
+
+
+class NodeNames:
+    """The original names of the nodes that one rewriting has replaced."""
+
+    def __init__(self) -> None:
+        self._original: dict[str, str] = {}
+
+    def optimize(self, graph: Any) -> Any:
+        """Return tf2onnx's graph, rewritten by tf2onnx, with its errors raised."""
+        passes = OrderedDict(optimizer._get_optimizers())
+        passes["optimize_transpose"] = lambda: _Watched(self._original)
+        return optimizer.optimize_graph(graph, catch_errors=False, optimizers=passes)
+
+    def restore(self, graph: onnx.GraphProto) -> None:
+        """Give the nodes that replaced others their names."""
+        for node in graph.node:
+            while node.name in self._original:
+                node.name = self._original[node.name]
+            for attribute in node.attribute:
+                for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                    self.restore(inner)
+
+
+class _Watched(TransposeOptimizer):  # type: ignore[misc]  # tf2onnx has no types
+    """tf2onnx's pass; it makes new convolutions in this handler alone."""
+
+    def __init__(self, original: dict[str, str]) -> None:
+        super().__init__()
+        self._original = original
+
+    def _add_handler(self, trans: Any, node: Any) -> Any:
+        before = trans.inputs[0]
+        name, kind = before.name, before.type
+        result = super()._add_handler(trans, node)
+        if self._g.get_node_by_name(trans.name) is None:  # it removed itself
+            return result
+        after = trans.inputs[0]
+        if after is not before and after.type == kind:
+            self._original[after.name] = name
+        return result
