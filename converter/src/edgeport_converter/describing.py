@@ -26,6 +26,7 @@ from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.fixed_batches import fixed_batch, run_in_parts
 from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization.choosing import Candidate, one_by_one
+from edgeport_converter.quantization.layers import KerasLayers
 from edgeport_converter.targets import Engine, require_readable
 
 # An int8 kernel of another CPU may round a tie the other way, which this share of an output's range
@@ -46,12 +47,14 @@ class Described:
         engine: the oldest onnxruntime that the artifacts have to open in.
         samples: real samples by input name for the self-test, None for generated ones.
         tried: inputs that the model takes, for a model with free axes and no real samples.
+        layers: the Keras layers behind the nodes.
     """
 
     card: ModelCard
     engine: Engine
     samples: Mapping[str, Array] | None
     tried: Mapping[str, Array]
+    layers: KerasLayers
 
     def write(
         self,
@@ -74,7 +77,11 @@ class Described:
         if candidate is not None and candidate.recipe.kind != "none":
             made = candidate.quantized
             quantization = Quantization(
-                candidate.recipe.kind, made.weights, made.activations, target, made.float_layers
+                candidate.recipe.kind,
+                made.weights,
+                made.activations,
+                target,
+                self._float_layers(made.float_layers),
             )
         card = replace(self.card, quantization=quantization, accuracy=accuracy)
         with open_graph(graph, self.card) as predictor:
@@ -93,6 +100,14 @@ class Described:
             stamping.write(artifact, output, run, ModelCard.from_json(text).golden_samples)
         with Predictor.load(output) as predictor:
             return predictor.card, len(artifact)
+
+    def _float_layers(self, nodes: Mapping[str, str]) -> dict[str, str]:
+        """Return the reasons by Keras layer; a node of no layer is the graph's own business."""
+        reasons: dict[str, str] = {}
+        for node, reason in nodes.items():
+            for layer in self.layers.path(node)[-1:]:
+                reasons.setdefault(layer, reason)
+        return reasons
 
     def _golden_samples(self, defined: verifying.Run, card: ModelCard) -> list[dict[str, Any]]:
         if any(spec.dtype.kind == "O" for spec in (*card.inputs, *card.outputs)):

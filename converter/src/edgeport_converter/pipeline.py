@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from edgeport_converter.loaded import LoadedModel
     from edgeport_converter.quantization.choosing import Candidate, Choice
     from edgeport_converter.quantization.evaluating import Evaluator
+    from edgeport_converter.quantization.layers import KerasLayers
     from edgeport_converter.verifying import Parity
 
 _GOLDEN_CANDIDATES = 256
@@ -139,6 +140,7 @@ def convert(
 
     with stages("load"):
         loaded = _load(model, custom_objects=custom_objects, allow_code=allow_code, weights=weights)
+        layers = _layers(loaded)
     with stages("export"):
         exported = _export(loaded, engine)
         batch = fixed_batch(exported.inputs)
@@ -186,16 +188,25 @@ def convert(
                     evaluator,
                     profile,
                     options,
+                    layers,
                     stages.tell,
                 )
+    chosen = choice.candidate if choice else None
+    graph = chosen.quantized.graph if chosen else compact_float
+    samples = None if data.measured is None else data.measured.first(_GOLDEN_CANDIDATES)
+    with stages("report layers"):
+        from edgeport_converter.quantization.layer_report import report_layers
+
+        layer_reports = report_layers(float_graph, graph, layers, samples or tried, batch)
     with stages("stamp"):
         from edgeport_converter import describing
 
         described = describing.Described(
             describing.describe(card, loaded.source, float_graph, data.calibration),
             engine,
-            None if data.measured is None else data.measured.first(_GOLDEN_CANDIDATES),
+            samples,
             tried,
+            layers,
         )
         written = {}
         for kind, candidate in siblings.items():
@@ -207,9 +218,8 @@ def convert(
                 profile.name,
                 written[kind],
             )
-        chosen = choice.candidate if choice else None
         card, size = described.write(
-            chosen.quantized.graph if chosen else compact_float,
+            graph,
             chosen,
             _of_candidate(accuracy, chosen),
             profile.name,
@@ -228,6 +238,7 @@ def convert(
         float_latency_us=choice.float_latency_us if choice else None,
         steps=choice.steps if choice else (),
         siblings=written,
+        layers=layer_reports,
         stages=tuple(stages.names),
         notes=loaded.notes,
     )
@@ -255,6 +266,13 @@ def _load(model: Any, **options: Any) -> LoadedModel:
 
         loading.start_tensorflow()
     return loading.load(model, **options)
+
+
+def _layers(loaded: LoadedModel) -> KerasLayers:
+    from edgeport_converter import loading
+    from edgeport_converter.quantization.layers import KerasLayers
+
+    return KerasLayers(loading.layer_names(loaded))
 
 
 def _export(loaded: LoadedModel, engine: Engine) -> ExportedModel:
@@ -348,9 +366,10 @@ def _quantize(
     evaluator: Evaluator,
     target: Target,
     options: QuantizationOptions,
+    layers: KerasLayers,
     tell: Callable[[str], None],
 ) -> tuple[Choice | None, dict[str, Candidate]]:
-    from edgeport_converter.quantization import choosing, layers
+    from edgeport_converter.quantization import choosing
 
     quantizer = choosing.Quantizer(
         graph,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeport import Accuracy, ModelCard
 
+_MOST_LAYERS = 30
+
 if TYPE_CHECKING:
     from edgeport_converter.quantization.agreement import Agreement
     from edgeport_converter.quantization.choosing import Step
+    from edgeport_converter.quantization.layer_report import LayerReport
     from edgeport_converter.verifying import Parity
 
 
@@ -31,6 +35,7 @@ class ConversionReport:
         float_latency_us: the same of the float graph, interleaved with it.
         steps: the recipes tried, in order.
         siblings: further artifacts by recipe.
+        layers: what each Keras layer became, in running order.
         stages: the names of the stages that ran, in order.
         notes: what loading changed or has to say, a sentence each.
     """
@@ -47,6 +52,7 @@ class ConversionReport:
     float_latency_us: float | None
     steps: tuple[Step, ...]
     siblings: dict[str, Path]
+    layers: tuple[LayerReport, ...]
     stages: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -64,6 +70,7 @@ class ConversionReport:
             "float_latency_us": self.float_latency_us,
             "steps": [asdict(step) for step in self.steps],
             "siblings": {name: str(path) for name, path in self.siblings.items()},
+            "layers": [asdict(layer) for layer in self.layers],
             "stages": list(self.stages),
             "notes": list(self.notes),
             "card": self.card.to_dict() | {"sha256": self.card.sha256},
@@ -100,4 +107,27 @@ class ConversionReport:
             )
         lines += [f"tried      {step.describe()}" for step in self.steps]
         lines += [f"sibling    {name}: {path}" for name, path in self.siblings.items()]
+        lines += _layer_table(self.layers)
         return "\n".join(lines)
+
+
+def _layer_table(layers: Sequence[LayerReport]) -> list[str]:
+    """Return the layers that take most of the time, in running order, a line each."""
+    if not layers:
+        return []
+    by_time = sorted(layers, key=lambda layer: -layer.time_share)
+    shown = [layer for layer in layers if layer in by_time[:_MOST_LAYERS]]
+    width = max(len("layer"), *(len(layer.name) for layer in shown))
+    form = max(len("format"), *(len(layer.number_format) for layer in shown))
+    head = f"{'layer':<{width}}  {'format':<{form}}  {'to float':>9}  {'time':>6}  {'bytes':>10}"
+    lines = ["", head]
+    for layer in shown:
+        ratio = layer.signal_to_noise_db
+        error = "" if ratio is None else f"{ratio:.1f} dB"
+        lines.append(
+            f"{layer.name:<{width}}  {layer.number_format:<{form}}  {error:>9}  "
+            f"{layer.time_share:>6.1%}  {layer.weight_bytes:>10,}"
+        )
+    if len(shown) < len(layers):
+        lines.append(f"and {len(layers) - len(shown)} layers that take less time; --json has all")
+    return lines

@@ -32,8 +32,10 @@ class NodeNames:
             while node.name in self._original:
                 node.name = self._original[node.name]
             for attribute in node.attribute:
-                for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                for inner in attribute.graphs:
                     self.restore(inner)
+                if attribute.HasField("g"):
+                    self.restore(attribute.g)
 
 
 class _Watched(TransposeOptimizer):  # type: ignore[misc]  # tf2onnx has no types

@@ -22,7 +22,7 @@ from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loaded import LoadedModel
 from edgeport_converter.loading import custom_objects as custom
 from edgeport_converter.loading import keras_files, model_files, unreadable
-from edgeport_converter.loading.keras_models import describe
+from edgeport_converter.loading.keras_models import all_layers, describe
 from edgeport_converter.loading.saved_models import load_saved_model
 
 __all__ = ["LoadedModel", "load", "start_tensorflow"]
@@ -144,6 +144,13 @@ def _describe_in_memory(model: Any, source: dict[str, str]) -> LoadedModel:
         ".h5 or .json file or of a SavedModel folder, or 'package.module:function': pass one of "
         "these"
     )
+
+
+def layer_names(loaded: LoadedModel) -> tuple[str, ...]:
+    """Return the names of all Keras layers, those inside of layers too; none of a SavedModel."""
+    if loaded.model is None:
+        return ()
+    return tuple(dict.fromkeys(layer.name for layer in all_layers(loaded.model)))
 
 
 def _has_tf_keras() -> bool:

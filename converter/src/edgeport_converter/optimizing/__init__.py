@@ -50,6 +50,10 @@ _MAX_ROUNDS = 8
 # Constants are computed ahead up to this many elements, so that folding never makes a file grow.
 _FOLD_ELEMENTS = 256
 
+# Where a node's metadata holds the name that it had in the export, by its operator.
+_NAME_OF = "edgeport.name.{}"
+_FORMER_TYPES = {"Gemm": ("MatMul",)}
+
 # Initializers up to this many elements are compared by value when looking for repetitions.
 _DEDUPLICATE_ELEMENTS = 1024
 
@@ -74,6 +78,7 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = _run(
         graph, common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     )
+    _remember_names(graph)
     for _ in range(_MAX_ROUNDS):
         if not RewriteRuleSet(list(_RULES)).apply_to_model(graph):
             break
@@ -143,14 +148,31 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _name_after_layers(model: ir.Model) -> None:
-    """Name the nodes that the rewriter made after what they compute, as the export does."""
-    exported = {node.name for node in model.graph if not (node.name or "").startswith("node_")}
+def _remember_names(model: ir.Model) -> None:
+    """Note each node's name where the rewriter passes it on to the node that replaces it."""
     for node in model.graph:
-        if node.name not in exported:
-            name = (node.outputs[0].name or "").removesuffix(":0")
-            node.name = name if name not in exported else f"{name}/{node.op_type}"
-            exported.add(node.name)
+        node.metadata_props[_NAME_OF.format(node.op_type)] = node.name or ""
+
+
+def _name_after_layers(model: ir.Model) -> None:
+    """Name the nodes that the rewriter made after the nodes whose work they do.
+
+    A Conv that has taken in a BatchNormalization goes on bearing the convolution's name.
+    """
+    taken = {node.name for node in model.graph if not (node.name or "").startswith("node_")}
+    for node in model.graph:
+        noted = node.metadata_props
+        if node.name not in taken:
+            candidates = [
+                noted.get(_NAME_OF.format(kind), "")
+                for kind in (node.op_type, *_FORMER_TYPES.get(node.op_type, ()))
+            ]
+            output = (node.outputs[0].name or "").removesuffix(":0")
+            name = next(filter(None, candidates), output)
+            node.name = name if name not in taken else f"{name}/{node.op_type}"
+            taken.add(node.name)
+        for key in [key for key in noted if key.startswith(_NAME_OF.format(""))]:
+            del noted[key]
 
 
 def _has_subgraph(node: onnx.NodeProto) -> bool:

@@ -1,53 +1,87 @@
 """From the Keras layers that users name to the graph's nodes, and back.
 
-The export names a node after the scopes it was traced in, ``model/layer/operation``, where a scope
-may bear a number behind the layer's name.
+The export names a node after the scopes it was traced in, ``model/layer/operation``. Nodes that
+the export adds bear no such name; they belong to the layer that their input comes from.
 """
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+
+import onnx
 
 from edgeport import OptionError
 
-_NUMBER = re.compile(r"_\d+$")
 
-
-def layer_of(node: str) -> str:
-    """Return the innermost layer's name in a node's name, as far as it can be told."""
-    parts = node.split("/")
-    return _NUMBER.sub("", parts[-2] if len(parts) > 1 else parts[0])
-
-
-def find_nodes(patterns: Iterable[str], nodes: Sequence[str]) -> frozenset[str]:
-    """Return the nodes of the layers that the patterns name.
+class KerasLayers:
+    """The Keras layers behind a graph's nodes.
 
     Args:
-        patterns: Keras layer names, or shell patterns of them such as ``block_1*``.
-        nodes: the names of the graph's nodes.
-
-    Raises:
-        OptionError: a pattern names no layer.
+        names: of all layers of the model, those inside of layers too; none where the model has no
+            layers any more, as a SavedModel; then every scope counts as a layer.
     """
-    found: set[str] = set()
-    for pattern in patterns:
-        matching = [node for node in nodes if _matches(pattern, node)]
-        if not matching:
-            known = sorted({layer_of(node) for node in nodes})
-            near = difflib.get_close_matches(pattern, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"the layers are {', '.join(known)}"
-            raise OptionError(
-                f"no layer to keep in float is called '{pattern}', expected the name of a Keras "
-                f"layer or a pattern: {hint}"
+
+    def __init__(self, names: Collection[str] = ()) -> None:
+        self._names = frozenset(names)
+
+    def path(self, node: str) -> tuple[str, ...]:
+        """Return the layers that a node lies in, the innermost last; empty where it tells none."""
+        scopes = node.split("/")[:-1]
+        return tuple(part for part in scopes if part in self._names or not self._names)
+
+    def owners(self, graph: onnx.GraphProto) -> list[str]:
+        """Return the innermost layer of each node, in order; "" where none can be told."""
+        owners = [(self.path(node.name) or ("",))[-1] for node in graph.node]
+        producers = {name: place for place, node in enumerate(graph.node) for name in node.output}
+        for place, node in enumerate(graph.node):
+            if not owners[place]:
+                sources = [producers[name] for name in node.input if name in producers]
+                owners[place] = next((owners[source] for source in sources if owners[source]), "")
+        # What stands before all named nodes belongs to the layer that it leads to.
+        for place in reversed(range(len(graph.node))):
+            for name in graph.node[place].input:
+                source = producers.get(name)
+                if source is not None and not owners[source]:
+                    owners[source] = owners[place]
+        return owners
+
+    def find_nodes(self, patterns: Iterable[str], nodes: Sequence[str]) -> frozenset[str]:
+        """Return the nodes of the layers that the patterns name.
+
+        Args:
+            patterns: Keras layer names, or shell patterns of them such as ``block_1*``; a layer
+                within another may be told from its namesakes as ``outer/inner``.
+            nodes: the names of the graph's nodes.
+
+        Raises:
+            OptionError: a pattern names no layer, or one that the graph has no operation of.
+        """
+        found: set[str] = set()
+        for pattern in patterns:
+            matching = [node for node in nodes if self._matches(pattern, node)]
+            if not matching:
+                raise self._refusal(pattern, nodes)
+            found.update(matching)
+        return frozenset(found)
+
+    def _matches(self, pattern: str, node: str) -> bool:
+        path = self.path(node)
+        tails = ("/".join(path[start:]) for start in range(len(path)))
+        return any(fnmatch.fnmatchcase(name, pattern) for name in (node, *path, *tails))
+
+    def _refusal(self, pattern: str, nodes: Sequence[str]) -> OptionError:
+        known = sorted({layer for node in nodes for layer in self.path(node)})
+        if any(fnmatch.fnmatchcase(name, pattern) for name in self._names):
+            return OptionError(
+                f"the layer to keep in float '{pattern}' has no operation of its own in the graph, "
+                "expected one that computes there (its arithmetic was folded into a neighbour's): "
+                f"name one of {', '.join(known)}"
             )
-        found.update(matching)
-    return frozenset(found)
-
-
-def _matches(pattern: str, node: str) -> bool:
-    parts = node.split("/")
-    names = {node, *parts, *(_NUMBER.sub("", part) for part in parts)}
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+        near = difflib.get_close_matches(pattern, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"the layers are {', '.join(known)}"
+        return OptionError(
+            f"no layer to keep in float is called '{pattern}', expected the name of a Keras "
+            f"layer or a pattern: {hint}"
+        )
