@@ -11,6 +11,7 @@ import json
 import signal
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,18 @@ def add_convert(commands: Any) -> None:
         help="the values that black and white pixels of image files become (default %(default)s)",
     )
     add(
+        "--input-uint8",
+        action="store_true",
+        help="the artifact takes uint8 pixels; the data is of pixels then",
+    )
+    add(
+        "--scale",
+        metavar="NUMBERS",
+        help="with --input-uint8: the model sees (pixel - mean) * scale; one number, or one a "
+        "channel, fractions too: 1/255 (default 1: the model scales by itself)",
+    )
+    add("--mean", metavar="NUMBERS", help="see --scale (default 0)")
+    add(
         "--target",
         choices=tuple(TARGETS),
         default="any",
@@ -155,6 +168,9 @@ def _run(options: argparse.Namespace) -> None:
             objective=options.objective,
             also=[name for name in options.also.split(",") if name],
             image_range=_read_range(options.image_range),
+            input_uint8=options.input_uint8,
+            scale=_read_numbers("--scale", options.scale),
+            mean=_read_numbers("--mean", options.mean),
             labels=None if options.labels is None else _read_labels(options.labels),
             onnxruntime=options.onnxruntime,
             custom_objects=options.custom_objects,
@@ -177,6 +193,19 @@ def _read_range(text: str) -> tuple[float, float]:
             f"--image-range is {text!r}, expected two numbers such as 0,1: black, then white"
         ) from None
     return low, high
+
+
+def _read_numbers(option: str, text: str | None) -> float | list[float] | None:
+    if text is None:
+        return None
+    try:
+        numbers = [float(Fraction(part.strip())) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        raise OptionError(
+            f"{option} is {text!r}, expected numbers such as 1/255 or 123.7,116.3,103.5: one, or "
+            "one for each channel"
+        ) from None
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _read_labels(text: str) -> list[str]:

@@ -27,6 +27,7 @@ from edgeport_converter.fixed_batches import fixed_batch, run_in_parts
 from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization.choosing import Candidate, one_by_one
 from edgeport_converter.quantization.layers import KerasLayers
+from edgeport_converter.quantization.pixel_inputs import find_pixel_inputs
 from edgeport_converter.targets import Engine, require_readable
 
 # An int8 kernel of another CPU may round a tie the other way, which this share of an output's range
@@ -149,8 +150,16 @@ def describe(
     """
     inputs, digest = base.inputs, None
     if calibration is not None:
+        # Scaled pixels have a code for each of their values, whatever the data holds.
+        whole = {found.source for found in find_pixel_inputs(float_graph.graph)}
         inputs = tuple(
-            replace(spec, value_range=calibration.value_ranges.get(spec.name)) for spec in inputs
+            replace(
+                spec,
+                value_range=(0.0, 255.0)
+                if spec.name in whole
+                else calibration.value_ranges.get(spec.name),
+            )
+            for spec in inputs
         )
         digest = Calibration(len(calibration), calibration.sha256)
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}

@@ -46,6 +46,8 @@ class LoadedModel:
         inputs, outputs: in the declared order.
         source: what it came from, for the card: file name and digest, or "memory".
         notes: what was changed or has to be known, a sentence each, for the report.
+        preprocessing: what the model does to its inputs before its first layer with weights, in
+            words.
         model: the Keras model behind ``call``, for naming its layers in messages; None for a
             SavedModel, which has no layers any more.
     """
@@ -57,6 +59,7 @@ class LoadedModel:
     source: dict[str, str]
     notes: tuple[str, ...] = ()
     model: Any = None
+    preprocessing: tuple[str, ...] = ()
 
 
 def unique_names(names: list[str], taken: tuple[str, ...] = ()) -> list[str]:

@@ -59,6 +59,28 @@ class QuantizationOptions:
             )
 
 
+@dataclass(frozen=True)
+class PixelOptions:
+    """Whether the model takes uint8 pixels; ``convert``'s docstring says what the numbers mean."""
+
+    input_uint8: bool = False
+    scale: float | Sequence[float] | None = None
+    mean: float | Sequence[float] | None = None
+
+    def check(self) -> None:
+        """Refuse numbers that nothing would use.
+
+        Raises:
+            OptionError: ``scale`` or ``mean`` without ``input_uint8``.
+        """
+        for name, value in (("scale", self.scale), ("mean", self.mean)):
+            if value is not None and not self.input_uint8:
+                raise OptionError(
+                    f"{name} was given without input_uint8, expected it for uint8 pixels only, "
+                    "since floats come scaled: pass input_uint8 too, or leave it out"
+                )
+
+
 def find_destination(output: Any, sources: Sequence[Any]) -> Path:
     """Return the path to write, links followed; refuse what would fail only after all the work.
 

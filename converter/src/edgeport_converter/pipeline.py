@@ -20,6 +20,7 @@ from edgeport import (
 from edgeport_converter.errors import AgreementError
 from edgeport_converter.fixed_batches import batches_in_parts, fixed_batch, run_in_parts
 from edgeport_converter.options import (
+    PixelOptions,
     QuantizationOptions,
     check_class_names,
     find_destination,
@@ -75,6 +76,9 @@ def convert(
     also: Sequence[str] = (),
     onnxruntime: str = ONNXRUNTIME_FLOOR,
     image_range: tuple[float, float] = (0.0, 255.0),
+    input_uint8: bool = False,
+    scale: float | Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
     labels: Sequence[str] | None = None,
     custom_objects: Any = None,
     allow_code: bool = False,
@@ -112,6 +116,11 @@ def convert(
             one that misses the budget is reported and not written.
         onnxruntime: the oldest version that the artifact has to open in; fixes opset and IR.
         image_range: the values that black and white pixels of image files become.
+        input_uint8: whether the artifact takes uint8 pixels; the data is then of pixels, too. In
+            an int8 artifact the first layer reads the bytes as they are.
+        scale: with ``input_uint8``: the model sees ``(pixel - mean) * scale``; one number, or one
+            a channel. None for 1, where the model scales by itself.
+        mean: the same, in the unit of pixels; None for 0.
         labels: class names in the order of the scores.
         custom_objects: classes and functions that the model's file names: a dict, or the Python
             file or module that defines them.
@@ -131,6 +140,8 @@ def convert(
     """
     options = QuantizationOptions(quantize, max_drop, ranges, keep_float, objective, also)
     options.check(calibration)
+    pixels = PixelOptions(input_uint8, scale, mean)
+    pixels.check()
     metric_name, metric_function = budget.find_metric(metric)
     profile = find_target(target)
     engine = find_engine(onnxruntime)
@@ -140,6 +151,7 @@ def convert(
 
     with stages("load"):
         loaded = _load(model, custom_objects=custom_objects, allow_code=allow_code, weights=weights)
+        loaded = _take_pixels(loaded, pixels)
         layers = _layers(loaded)
     with stages("export"):
         exported = _export(loaded, engine)
@@ -151,6 +163,7 @@ def convert(
         exported.inputs,
         exported.outputs,
         labels=None if names is None else tuple(names),
+        preprocessing=loaded.preprocessing,
     )
     with stages("read data"):
         data = _read_data(exported, calibration, evaluation, metric is None, image_range)
@@ -266,6 +279,15 @@ def _load(model: Any, **options: Any) -> LoadedModel:
 
         loading.start_tensorflow()
     return loading.load(model, **options)
+
+
+def _take_pixels(loaded: LoadedModel, options: PixelOptions) -> LoadedModel:
+    if not options.input_uint8:
+        return loaded
+    from edgeport_converter.loading.pixels import take_pixels
+
+    scale, mean = options.scale, options.mean
+    return take_pixels(loaded, 1.0 if scale is None else scale, 0.0 if mean is None else mean)
 
 
 def _layers(loaded: LoadedModel) -> KerasLayers:

@@ -20,6 +20,10 @@ from edgeport_converter.loading.structures import make_call
 # Packages whose layers are known to have no side effects.
 _KERAS_PACKAGES = ("keras", "keras_cv", "keras_hub", "keras_nlp", "tf_keras")
 
+_PREPROCESSING = ("Rescaling", "Normalization", "Resizing", "CenterCrop", "StringLookup",
+                  "IntegerLookup", "Discretization", "CategoryEncoding", "HashedCrossing",
+                  "MelSpectrogram", "STFTSpectrogram")  # fmt: skip
+
 
 def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) -> LoadedModel:
     """Return a Keras 3 model as a function over named tensors.
@@ -52,7 +56,9 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
             f"the batch of '{model.name}' is fixed to {fixed[0]} samples, by its Input or, in a "
             "Sequential model without one, by its first call",
         )
-    loaded = LoadedModel(model.name, call, inputs, outputs, source, notes, graph)
+    loaded = LoadedModel(
+        model.name, call, inputs, outputs, source, notes, graph, tuple(_preprocessing(graph))
+    )
     custom = [layer for layer in all_layers(graph) if is_custom(layer)]
     if custom:
         owner = f"the {type(custom[0]).__name__} '{custom[0].name}'"
@@ -190,6 +196,21 @@ def _training_notes(graph: Any) -> Iterator[str]:
             elif layer.name != graph.name:
                 yield f"{kind} '{layer.name}' was called with training=True: it is left out"
             break
+
+
+def _preprocessing(graph: Any) -> Iterator[str]:
+    """Yield what the layers do that people would otherwise do by hand before the model."""
+    for layer in all_layers(graph):
+        kind = type(layer).__name__
+        if kind not in _PREPROCESSING or type(layer).__module__.partition(".")[0] != "keras":
+            continue
+        config = layer.get_config()
+        numbers = [
+            f"{key} {config[key]}"
+            for key in ("scale", "offset", "height", "width", "interpolation")
+            if isinstance(config.get(key), (int, float, str))
+        ]
+        yield f"{kind} '{layer.name}'" + (f": {', '.join(numbers)}" if numbers else "")
 
 
 def all_layers(model: Any) -> list[Any]:

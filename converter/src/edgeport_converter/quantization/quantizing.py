@@ -18,6 +18,10 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgeport_converter.quantization.calibrating import Ranges
+from edgeport_converter.quantization.pixel_inputs import (
+    prepare_pixel_inputs,
+    read_pixels_as_codes,
+)
 from edgeport_converter.quantization.weight_storage import store_weights_as_int8
 from edgeport_converter.quiet import quiet_logging
 from edgeport_converter.targets import Target
@@ -142,13 +146,16 @@ def _quantize_static(
     is_wide = recipe.kind == "int16"
     # 16-bit activations have no int8 kernel that could saturate.
     in_seven_bits = target.weight_bits == 7 and not is_wide and not recipe.full_weights
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    pixel_inputs = prepare_pixel_inputs(copy.graph)
+    in_float = recipe.float_nodes.union(*(found.nodes for found in pixel_inputs))
     in_int8 = [
         node.name
         for node in model.graph.node
-        if node.op_type in _STATIC_OPERATORS and node.name not in recipe.float_nodes
+        if node.op_type in _STATIC_OPERATORS and node.name not in in_float
     ]
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    ranges = {**ranges, **{found.value: found.range for found in pixel_inputs}}
     quantizer = QDQQuantizer(
         copy,
         per_channel=True,  # one scale for all channels ruins depthwise convolutions
@@ -158,7 +165,7 @@ def _quantize_static(
         activation_qType=QuantType.QUInt16 if is_wide else QuantType.QUInt8,
         tensors_range=_as_tensors_data(ranges),
         nodes_to_quantize=in_int8,
-        nodes_to_exclude=sorted(recipe.float_nodes),
+        nodes_to_exclude=sorted(in_float),
         op_types_to_quantize=list(_STATIC_OPERATORS),
         extra_options={
             "WeightSymmetric": True,
@@ -168,6 +175,7 @@ def _quantize_static(
     )
     quantizer.quantize_model()
     graph: onnx.ModelProto = quantizer.model.model
+    read_pixels_as_codes(graph.graph, pixel_inputs)
     _answer_in_float(graph.graph)
     _drop_unused_initializers(graph.graph)
     quantizer.model.topological_sort()  # it appends its nodes at the end
