@@ -74,6 +74,12 @@ def add_convert(commands: Any) -> None:
         help="of outputs and labels, larger is better (default: accuracy)",
     )
     add(
+        "--expected-metric",
+        type=float,
+        metavar="VALUE",
+        help="what Keras reached on the evaluation data; data that gives another is refused",
+    )
+    add(
         "--objective",
         choices=OBJECTIVES,
         default="balanced",
@@ -162,6 +168,7 @@ def _run(options: argparse.Namespace) -> None:
             quantize=options.quantize,
             max_drop=options.max_drop,
             metric=options.metric,
+            expected_metric=options.expected_metric,
             target=options.target,
             ranges=options.ranges,
             keep_float=options.keep_float,

@@ -69,6 +69,7 @@ def convert(
     quantize: str = "auto",
     max_drop: float = budget.DEFAULT_MAX_DROP,
     metric: Any = None,
+    expected_metric: float | None = None,
     target: str = "any",
     ranges: str = "minmax",
     keep_float: Sequence[str] = (),
@@ -106,6 +107,8 @@ def convert(
             signal-to-noise ratio must reach 20 dB if the model is no classifier.
         metric: None for accuracy; or a function of outputs (N, ...) and labels to a number, larger
             is better; or its name, ``module:function`` or ``file.py:function``.
+        expected_metric: what you measured with Keras on the evaluation data; data on which Keras
+            gives another is refused, since it is scaled or labelled in another way than yours.
         target: "any", or the devices' CPU family; see ``edgeport_converter.targets``.
         ranges: where the search for activation ranges begins: "minmax", "percentile", "entropy"
             or "mse".
@@ -142,6 +145,7 @@ def convert(
     options.check(calibration)
     pixels = PixelOptions(input_uint8, scale, mean)
     pixels.check()
+    budget.check_expected_metric(expected_metric, has_evaluation=evaluation is not None)
     metric_name, metric_function = budget.find_metric(metric)
     profile = find_target(target)
     engine = find_engine(onnxruntime)
@@ -167,6 +171,7 @@ def convert(
     )
     with stages("read data"):
         data = _read_data(exported, calibration, evaluation, metric is None, image_range)
+        notes = loaded.notes + _check_scale(loaded, exported, data, metric is None)
     with stages("optimize"):
         from edgeport_converter import optimizing, verifying
         from edgeport_converter.graphs import open_graph
@@ -189,7 +194,11 @@ def convert(
                     metric_function,
                     classifier=_answers_with_a_class(exported, names, data.labels),
                 )
-                accuracy = _accuracy(metric_name, evaluator, exported, data)
+                keras_metric = evaluator.metric_of(exported.reference)
+                budget.require_expected_metric(
+                    metric_name, keras_metric, expected_metric, len(data.measured)
+                )
+                accuracy = _accuracy(metric_name, keras_metric, evaluator, data)
         choice: Choice | None = None
         siblings: dict[str, Candidate] = {}
         if data.calibration is not None and evaluator is not None and options.quantizes:
@@ -253,7 +262,7 @@ def convert(
         siblings=written,
         layers=layer_reports,
         stages=tuple(stages.names),
-        notes=loaded.notes,
+        notes=notes,
     )
 
 
@@ -326,6 +335,27 @@ def _read_data(
     return _Data(first, second or first, labels)
 
 
+def _check_scale(
+    loaded: LoadedModel, exported: ExportedModel, data: _Data, has_classes: bool
+) -> tuple[str, ...]:
+    """Refuse or note data that seems to be scaled in another way than in training."""
+    from edgeport_converter.data import scales
+
+    spec = exported.inputs[0]
+    if data.measured is None or len(exported.inputs) > 1 or spec.dtype.kind != "f":
+        return ()
+    value_range = data.measured.value_ranges[spec.name]
+    if data.labels is not None and has_classes:
+        samples = data.measured.first(scales.SAMPLES)[spec.name]
+        scales.require_trained_scale(
+            exported.reference, spec.name, samples, data.labels, value_range
+        )
+        return ()
+    if not loaded.preprocessing and scales.looks_like_pixels(*value_range):
+        return (scales.note(spec.name, value_range),)
+    return ()
+
+
 def _answers_with_a_class(
     exported: ExportedModel, names: Sequence[str] | None, labels: Array | None
 ) -> bool:
@@ -359,10 +389,8 @@ def _check_parity(
         return verifying.check_parity(run, exported.reference, batches), batches[-1]
 
 
-def _accuracy(
-    name: str, evaluator: Evaluator, exported: ExportedModel, data: _Data
-) -> Accuracy | None:
-    keras, float32 = evaluator.metric_of(exported.reference), evaluator.float_metric
+def _accuracy(name: str, keras: float | None, evaluator: Evaluator, data: _Data) -> Accuracy | None:
+    float32 = evaluator.float_metric
     if keras is None or float32 is None or data.measured is None:
         return None
     if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / len(data.measured)):

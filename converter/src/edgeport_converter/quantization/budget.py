@@ -51,6 +51,55 @@ class Verdict:
         return self.loss <= self.allowed + _ROUNDING
 
 
+def check_expected_metric(expected: float | None, *, has_evaluation: bool) -> None:
+    """Refuse a figure that nothing would be held to.
+
+    Raises:
+        OptionError: it is no finite number, or there is no data with labels to measure it on.
+    """
+    if expected is None:
+        return
+    if isinstance(expected, bool) or not isinstance(expected, (int, float)):
+        expected = math.nan
+    if not math.isfinite(expected) or not has_evaluation:
+        found = "without evaluation data" if math.isfinite(expected) else "as no finite number"
+        raise OptionError(
+            f"expected_metric was given {found}, expected the number that Keras reaches on the "
+            "evaluation data: pass both, or leave it out"
+        )
+
+
+def require_expected_metric(
+    name: str, measured: float | None, expected: float | None, samples: int
+) -> None:
+    """Refuse data on which Keras does not reach the user's own figure.
+
+    Args:
+        name: of the metric.
+        measured: with Keras on the evaluation data; None without labels.
+        expected: the user's figure, None where there is none.
+        samples: how many were measured.
+
+    Raises:
+        OptionError: they differ by more than 0.01 and three standard errors of a share.
+    """
+    if expected is None:
+        return
+    if measured is None:
+        raise OptionError(
+            "expected_metric was given and the evaluation data has no labels, expected labels to "
+            "measure it on: pass them as y, or leave expected_metric out"
+        )
+    share = min(max(expected, 0.0), 1.0)
+    allowed = 0.01 + 3 * math.sqrt(share * (1 - share) / samples)
+    if abs(measured - expected) > allowed:
+        raise OptionError(
+            f"{name} with Keras is {measured:.4f} on the evaluation data, expected {expected:.4f} "
+            f"as you measured it, within {allowed:.4f}: check the scale and the order of the "
+            "channels of the data, and how the labels are numbered"
+        )
+
+
 def judge(
     agreement: Agreement, float_metric: float | None, metric: float | None, max_drop: float
 ) -> Verdict:
