@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeport import (
@@ -17,7 +17,6 @@ from edgeport import (
     ConversionError,
     ModelCard,
 )
-from edgeport_converter.errors import AgreementError
 from edgeport_converter.fixed_batches import batches_in_parts, fixed_batch, run_in_parts
 from edgeport_converter.options import (
     PixelOptions,
@@ -41,23 +40,14 @@ from edgeport_converter.targets import (
 if TYPE_CHECKING:
     import onnx
 
-    from edgeport.golden import Array
-    from edgeport_converter.data.datasets import Dataset
     from edgeport_converter.exporting import ExportedModel
     from edgeport_converter.fixed_batches import Batches
     from edgeport_converter.loaded import LoadedModel
     from edgeport_converter.quantization.choosing import Candidate, Choice
     from edgeport_converter.quantization.evaluating import Evaluator
     from edgeport_converter.quantization.layers import KerasLayers
-    from edgeport_converter.verifying import Parity
 
 _GOLDEN_CANDIDATES = 256
-_PARITY_SAMPLES = 512
-_PARITY_BATCH = 64
-
-# Between Keras and the float graph, by the user's metric on all of the evaluation data: a sample
-# or two may stand on the border of two classes, more would be another model.
-_MAX_METRIC_GAP = 0.002
 
 
 def convert(
@@ -170,8 +160,12 @@ def convert(
         preprocessing=loaded.preprocessing,
     )
     with stages("read data"):
-        data = _read_data(exported, calibration, evaluation, metric is None, image_range)
-        notes = loaded.notes + _check_scale(loaded, exported, data, metric is None)
+        from edgeport_converter import proving
+
+        data = proving.read_user_data(
+            exported, calibration, evaluation, needs_classes=metric is None, image_range=image_range
+        )
+        notes = loaded.notes + proving.check_scale(loaded, exported, data, by_class=metric is None)
     with stages("optimize"):
         from edgeport_converter import optimizing, verifying
         from edgeport_converter.graphs import open_graph
@@ -179,7 +173,7 @@ def convert(
         float_graph = optimizing.optimize(exported.graph)
         compact_float = optimizing.compact(float_graph)
     with stages("check parity"):
-        parity, tried = _check_parity(compact_float, card, exported, data.measured)
+        parity, tried = proving.check_parity(compact_float, card, exported, data.measured)
     with open_graph(compact_float, card) as float_predictor:
         evaluator = None
         accuracy = None
@@ -192,13 +186,13 @@ def convert(
                     data.measured.batches,
                     data.labels,
                     metric_function,
-                    classifier=_answers_with_a_class(exported, names, data.labels),
+                    classifier=proving.answers_with_a_class(exported, names, data.labels),
                 )
                 keras_metric = evaluator.metric_of(exported.reference)
                 budget.require_expected_metric(
                     metric_name, keras_metric, expected_metric, len(data.measured)
                 )
-                accuracy = _accuracy(metric_name, keras_metric, evaluator, data)
+                accuracy = proving.compare_metrics(metric_name, keras_metric, evaluator, data)
         choice: Choice | None = None
         siblings: dict[str, Candidate] = {}
         if data.calibration is not None and evaluator is not None and options.quantizes:
@@ -266,15 +260,6 @@ def convert(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Data:
-    """The user's data: what ranges are taken from, what the loss is measured on."""
-
-    calibration: Dataset | None
-    measured: Dataset | None
-    labels: Array | None
-
-
 def _load(model: Any, **options: Any) -> LoadedModel:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":  # said before the import, which fails where it is not installed
@@ -311,96 +296,6 @@ def _export(loaded: LoadedModel, engine: Engine) -> ExportedModel:
         from edgeport_converter import exporting
 
         return exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
-
-
-def _read_data(
-    exported: ExportedModel,
-    calibration: Any,
-    evaluation: Any,
-    needs_classes: bool,
-    image_range: tuple[float, float],
-) -> _Data:
-    from edgeport_converter import verifying
-    from edgeport_converter.data import datasets
-
-    def read(source: Any, purpose: str) -> Dataset | None:
-        if source is None:
-            return None
-        return datasets.read_dataset(source, exported.inputs, purpose, image_range=image_range)
-
-    first, second = read(calibration, "calibration"), read(evaluation, "evaluation")
-    labels = None if second is None else second.labels
-    if labels is not None and needs_classes:
-        labels = verifying.check_labels(labels, exported.outputs)
-    return _Data(first, second or first, labels)
-
-
-def _check_scale(
-    loaded: LoadedModel, exported: ExportedModel, data: _Data, has_classes: bool
-) -> tuple[str, ...]:
-    """Refuse or note data that seems to be scaled in another way than in training."""
-    from edgeport_converter.data import scales
-
-    spec = exported.inputs[0]
-    if data.measured is None or len(exported.inputs) > 1 or spec.dtype.kind != "f":
-        return ()
-    value_range = data.measured.value_ranges[spec.name]
-    if data.labels is not None and has_classes:
-        samples = data.measured.first(scales.SAMPLES)[spec.name]
-        scales.require_trained_scale(
-            exported.reference, spec.name, samples, data.labels, value_range
-        )
-        return ()
-    if not loaded.preprocessing and scales.looks_like_pixels(*value_range):
-        return (scales.note(spec.name, value_range),)
-    return ()
-
-
-def _answers_with_a_class(
-    exported: ExportedModel, names: Sequence[str] | None, labels: Array | None
-) -> bool:
-    """Whether the best class is what matters: (N, C) alone may as well be a regression."""
-    from edgeport_converter import verifying
-
-    return verifying.is_classifier(exported.outputs) and (
-        exported.outputs[0].value_range is not None or names is not None or labels is not None
-    )
-
-
-def _check_parity(
-    graph: onnx.ModelProto, card: ModelCard, exported: ExportedModel, data: Dataset | None
-) -> tuple[Parity, dict[str, Array]]:
-    """Return the parity, and the last inputs that it was measured on."""
-    from edgeport_converter import verifying
-    from edgeport_converter.graphs import open_graph
-
-    batches = []
-    if data is not None:
-        samples = data.first(_PARITY_SAMPLES)
-        start = 0
-        for size in (*verifying.BATCH_SIZES, *[_PARITY_BATCH] * (_PARITY_SAMPLES // _PARITY_BATCH)):
-            batch = {name: array[start : start + size] for name, array in samples.items()}
-            if all(len(array) for array in batch.values()):
-                batches.append(batch)
-            start += size
-    batches = verifying.parity_inputs(exported.inputs, batches, exported.reference)
-    with open_graph(graph, card) as predictor:
-        run = verifying.as_run(predictor)
-        return verifying.check_parity(run, exported.reference, batches), batches[-1]
-
-
-def _accuracy(name: str, keras: float | None, evaluator: Evaluator, data: _Data) -> Accuracy | None:
-    float32 = evaluator.float_metric
-    if keras is None or float32 is None or data.measured is None:
-        return None
-    if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / len(data.measured)):
-        raise AgreementError(
-            f"{name} is {keras:.4f} with Keras and {float32:.4f} with the float graph, expected "
-            "the same: report this model, its conversion would be wrong",
-            measured=abs(keras - float32),
-            allowed=_MAX_METRIC_GAP,
-        )
-    return Accuracy(name, len(data.measured), keras, float32, float32)
 
 
 def _of_candidate(accuracy: Accuracy | None, candidate: Candidate | None) -> Accuracy | None:

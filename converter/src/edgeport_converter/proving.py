@@ -1,0 +1,149 @@
+"""What a conversion proves with the user's data before anything is quantized.
+
+That the data fits the model and is scaled as in training, that the float graph answers as Keras
+does, and that both reach the same metric. ``pipeline`` calls these in that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeport import Accuracy, ModelCard
+from edgeport.golden import Array
+from edgeport_converter import verifying
+from edgeport_converter.data import datasets, scales
+from edgeport_converter.data.datasets import Dataset
+from edgeport_converter.errors import AgreementError
+from edgeport_converter.graphs import open_graph
+from edgeport_converter.verifying import Parity
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgeport_converter.exporting import ExportedModel
+    from edgeport_converter.loaded import LoadedModel
+    from edgeport_converter.quantization.evaluating import Evaluator
+
+_PARITY_SAMPLES = 512
+_PARITY_BATCH = 64
+
+# Between Keras and the float graph, by the user's metric on all of the evaluation data: a sample
+# or two may stand on the border of two classes, more would be another model.
+_MAX_METRIC_GAP = 0.002
+
+
+@dataclass(frozen=True, eq=False)
+class UserData:
+    """The user's data: what ranges are taken from, what the loss is measured on."""
+
+    calibration: Dataset | None
+    measured: Dataset | None
+    labels: Array | None
+
+
+def read_user_data(
+    exported: ExportedModel,
+    calibration: Any,
+    evaluation: Any,
+    *,
+    needs_classes: bool,
+    image_range: tuple[float, float],
+) -> UserData:
+    """Return the data that ``convert`` was given, checked against the model's inputs.
+
+    Args:
+        exported: says what the inputs and outputs are.
+        calibration: as for ``convert``.
+        evaluation: as for ``convert``.
+        needs_classes: whether the labels have to be classes, as for accuracy.
+        image_range: as for ``convert``.
+
+    Raises:
+        OptionError: the data cannot be read, or its labels are no classes of the model.
+        InputError: it disagrees with the inputs.
+    """
+
+    def read(source: Any, purpose: str) -> Dataset | None:
+        if source is None:
+            return None
+        return datasets.read_dataset(source, exported.inputs, purpose, image_range=image_range)
+
+    first, second = read(calibration, "calibration"), read(evaluation, "evaluation")
+    labels = None if second is None else second.labels
+    if labels is not None and needs_classes:
+        labels = verifying.check_labels(labels, exported.outputs)
+    return UserData(first, second or first, labels)
+
+
+def check_scale(
+    loaded: LoadedModel, exported: ExportedModel, data: UserData, *, by_class: bool
+) -> tuple[str, ...]:
+    """Return a note on data that may be scaled in another way than in training.
+
+    Raises:
+        OptionError: the labels tell that it is.
+    """
+    spec = exported.inputs[0]
+    if data.measured is None or len(exported.inputs) > 1 or spec.dtype.kind != "f":
+        return ()
+    value_range = data.measured.value_ranges[spec.name]
+    if data.labels is not None and by_class:
+        samples = data.measured.first(scales.SAMPLES)[spec.name]
+        scales.require_trained_scale(
+            exported.reference, spec.name, samples, data.labels, value_range
+        )
+        return ()
+    if not loaded.preprocessing and scales.looks_like_pixels(*value_range):
+        return (scales.note(spec.name, value_range),)
+    return ()
+
+
+def answers_with_a_class(
+    exported: ExportedModel, names: Sequence[str] | None, labels: Array | None
+) -> bool:
+    """Whether the best class is what matters: (N, C) alone may as well be a regression."""
+    return verifying.is_classifier(exported.outputs) and (
+        exported.outputs[0].value_range is not None or names is not None or labels is not None
+    )
+
+
+def check_parity(
+    graph: onnx.ModelProto, card: ModelCard, exported: ExportedModel, data: Dataset | None
+) -> tuple[Parity, dict[str, Array]]:
+    """Return the parity, and the last inputs that it was measured on."""
+    batches = []
+    if data is not None:
+        samples = data.first(_PARITY_SAMPLES)
+        start = 0
+        for size in (*verifying.BATCH_SIZES, *[_PARITY_BATCH] * (_PARITY_SAMPLES // _PARITY_BATCH)):
+            batch = {name: array[start : start + size] for name, array in samples.items()}
+            if all(len(array) for array in batch.values()):
+                batches.append(batch)
+            start += size
+    batches = verifying.parity_inputs(exported.inputs, batches, exported.reference)
+    with open_graph(graph, card) as predictor:
+        run = verifying.as_run(predictor)
+        return verifying.check_parity(run, exported.reference, batches), batches[-1]
+
+
+def compare_metrics(
+    name: str, keras: float | None, evaluator: Evaluator, data: UserData
+) -> Accuracy | None:
+    """Return the metric with Keras and with the float graph, None without labels.
+
+    Raises:
+        AgreementError: they differ.
+    """
+    float32 = evaluator.float_metric
+    if keras is None or float32 is None or data.measured is None:
+        return None
+    if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / len(data.measured)):
+        raise AgreementError(
+            f"{name} is {keras:.4f} with Keras and {float32:.4f} with the float graph, expected "
+            "the same: report this model, its conversion would be wrong",
+            measured=abs(keras - float32),
+            allowed=_MAX_METRIC_GAP,
+        )
+    return Accuracy(name, len(data.measured), keras, float32, float32)
