@@ -126,7 +126,7 @@ def test_a_missed_budget_is_refused_with_its_figures_and_writes_nothing(
         ({"quantize": "none", "metric": "accuracy"}, r"the metric is 'accuracy', expected module:"),
         ({"quantize": "none", "metric": "os:nothing"}, r"metric 'os:nothing' cannot be imported"),
         (
-            {"quantize": "none", "evaluation": (np.zeros((2, 6)), [0, 7])},
+            {"quantize": "none", "evaluation": (np.eye(2, 6), [0, 7])},
             r"the labels are int64 of shape \(2,\) from 0 to 7, expected class numbers from 0 to 2",
         ),
     ],
@@ -204,3 +204,48 @@ def test_a_model_without_weights_to_store_is_refused_for_int8(tmp_path):
     model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Softmax()])
     with pytest.raises(QuantizationError, match=r"no layer that the recipe .* could store"):
         convert(model, tmp_path / "m.onnx", calibration=np.random.default_rng(0).random((50, 4)))
+
+
+def broken_metric(outputs, labels):
+    raise KeyError("no such class")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"samples": 5}, r"holds 5 samples, expected at least 10"),
+        ({"labels_as": "soft"}, r"or one-hot rows of shape \(N, 3\)"),
+        (
+            {"metric": broken_metric},
+            r"the metric raised KeyError \('no such class'\) on outputs of",
+        ),
+        ({"metric": lambda outputs, labels: "good"}, r"the metric raised ValueError"),
+        ({"image_range": (1, 1)}, r"image_range is \(1, 1\), expected two different numbers"),
+        ({"image_range": "black"}, r"image_range is 'black', expected two different numbers"),
+        ({"keep_float": "hiden"}, r"is called 'hiden', .* did you mean 'hidden'"),
+        ({"also": "auto"}, r"also is 'auto'"),
+    ],
+)
+def test_what_gives_no_evidence_is_refused(options, sentence, two_layer_model, samples, tmp_path):
+    options = dict(options)
+    y = as_numpy(two_layer_model, samples).argmax(axis=1)
+    if options.pop("labels_as", None) == "soft":
+        y = np.full((300, 3), 1 / 3)
+    calibration = samples[: options.pop("samples", 300)]
+    options["calibration"] = calibration
+    target = tmp_path / "m.onnx"
+    with pytest.raises(OptionError, match=sentence):
+        convert(two_layer_model, target, evaluation=(samples, y), **options)
+    assert not target.exists()
+
+
+def test_thin_evidence_is_noted(two_layer_model, samples, tmp_path):
+    report = convert(
+        two_layer_model,
+        tmp_path / "m.onnx",
+        calibration=samples[:40],
+        quantize="static",
+        evaluation=(samples[:40], as_numpy(two_layer_model, samples[:40]).argmax(axis=1)),
+        max_drop=0.5,
+    )
+    assert any("measured on 40 samples" in note for note in report.notes)

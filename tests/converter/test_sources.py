@@ -134,3 +134,19 @@ def test_a_broken_image_is_named(image_folder):
 def test_images_for_a_table_model_are_refused(image_folder):
     with pytest.raises(OptionError, match="the model's input is no image of fixed size"):
         read_dataset(image_folder, SPEC, "calibration")
+
+
+class _Breaking:
+    """Two samples, then an error, at every pass."""
+
+    def __iter__(self):
+        yield np.zeros(2, np.float32)
+        yield np.ones(2, np.float32)
+        raise OSError("the disk is gone")
+
+
+@pytest.mark.parametrize("source", [_Breaking(), iter(_Breaking())])
+def test_an_error_of_the_users_own_iterable_is_said_as_such(source):
+    spec = TensorSpec("image", np.dtype(np.float32), ("N", 2), ("N", "F"))
+    with pytest.raises(OptionError, match=r"raised OSError \(the disk is gone\) after 2 items"):
+        read_dataset(source, (spec,), "calibration")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class QuantizationOptions:
     keep_float: Sequence[str] = ()
     objective: str = "balanced"
     also: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("keep_float", "also"):  # one word is a list of one, not of its letters
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, (value,))
 
     @property
     def quantizes(self) -> bool:
@@ -79,6 +85,24 @@ class PixelOptions:
                     f"{name} was given without input_uint8, expected it for uint8 pixels only, "
                     "since floats come scaled: pass input_uint8 too, or leave it out"
                 )
+
+
+def check_image_range(image_range: Any) -> tuple[float, float]:
+    """Return the values of black and white.
+
+    Raises:
+        OptionError: they are not two different finite numbers.
+    """
+    try:
+        low, high = (float(value) for value in image_range)
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not (math.isfinite(low) and math.isfinite(high)) or low == high:
+        raise OptionError(
+            f"image_range is {image_range!r}, expected two different numbers, black and white: "
+            "pass (0, 1), for instance"
+        )
+    return low, high
 
 
 def find_destination(output: Any, sources: Sequence[Any]) -> Path:

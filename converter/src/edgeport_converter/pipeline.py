@@ -22,6 +22,7 @@ from edgeport_converter.options import (
     PixelOptions,
     QuantizationOptions,
     check_class_names,
+    check_image_range,
     find_destination,
     list_class_names,
 )
@@ -135,6 +136,7 @@ def convert(
     options.check(calibration)
     pixels = PixelOptions(input_uint8, scale, mean)
     pixels.check()
+    image_range = check_image_range(image_range)
     budget.check_expected_metric(expected_metric, has_evaluation=evaluation is not None)
     metric_name, metric_function = budget.find_metric(metric)
     profile = find_target(target)
@@ -166,6 +168,8 @@ def convert(
             exported, calibration, evaluation, needs_classes=metric is None, image_range=image_range
         )
         notes = loaded.notes + proving.check_scale(loaded, exported, data, by_class=metric is None)
+        if options.quantizes:
+            notes += proving.check_evidence(data)
     with stages("optimize"):
         from edgeport_converter import optimizing, verifying
         from edgeport_converter.graphs import open_graph

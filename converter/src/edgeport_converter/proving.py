@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeport import Accuracy, ModelCard
+from edgeport import Accuracy, ModelCard, OptionError
 from edgeport.golden import Array
 from edgeport_converter import verifying
 from edgeport_converter.data import datasets, scales
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _PARITY_SAMPLES = 512
 _PARITY_BATCH = 64
+
+_MIN_CALIBRATION = 10
+_THIN_EVIDENCE = 100
 
 # Between Keras and the float graph, by the user's metric on all of the evaluation data: a sample
 # or two may stand on the border of two classes, more would be another model.
@@ -97,6 +100,26 @@ def check_scale(
         return ()
     if not loaded.preprocessing and scales.looks_like_pixels(*value_range):
         return (scales.note(spec.name, value_range),)
+    return ()
+
+
+def check_evidence(data: UserData) -> tuple[str, ...]:
+    """Return a note where few samples stand for what quantization loses.
+
+    Raises:
+        OptionError: the calibration data is too little to take ranges from.
+    """
+    if data.calibration is not None and len(data.calibration) < _MIN_CALIBRATION:
+        raise OptionError(
+            f"the calibration data holds {len(data.calibration)} samples, expected at least "
+            f"{_MIN_CALIBRATION}, since the ranges of so few say nothing of the device's: pass "
+            "some hundred"
+        )
+    if data.measured is not None and len(data.measured) < _THIN_EVIDENCE:
+        return (
+            f"what quantization loses was measured on {len(data.measured)} samples: a few hundred "
+            "would tell half a per cent",
+        )
     return ()
 
 

@@ -260,6 +260,12 @@ def is_classifier(outputs: Sequence[TensorSpec]) -> bool:
     return isinstance(count, int) and (count > 1 or outputs[0].value_range == (0.0, 1.0))
 
 
+def _is_one_hot(rows: Array) -> bool:
+    return rows.dtype.kind in "biuf" and bool(
+        np.all((rows == 0) | (rows == 1)) and np.all(rows.sum(axis=1) == 1)
+    )
+
+
 def check_labels(labels: Array, outputs: Sequence[TensorSpec]) -> Array:
     """Return class indices (N,) from labels as indices (N,), (N, 1) or one-hot rows (N, C).
 
@@ -272,7 +278,7 @@ def check_labels(labels: Array, outputs: Sequence[TensorSpec]) -> Array:
             "classifier: leave the labels out, then agreement with the float model is measured"
         )
     classes = max(int(outputs[0].shape[1]), 2)
-    if labels.ndim == 2 and labels.shape[1] == classes:
+    if labels.ndim == 2 and labels.shape[1] == classes and _is_one_hot(labels):
         labels = labels.argmax(axis=1)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

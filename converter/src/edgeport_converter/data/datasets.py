@@ -47,6 +47,12 @@ class Dataset:
             raise OptionError(
                 f"the {purpose} data holds no sample, expected some hundred: check the file"
             )
+        ranges = self.value_ranges.values()
+        if self._length > 1 and ranges and all(low == high for low, high in ranges):
+            raise OptionError(
+                f"every value of the {purpose} data is {next(iter(ranges))[0]:g}, expected samples "
+                "that differ, since nothing can be learned from these: check how the data was made"
+            )
         self.labels = self._joined(labels)
         described = [
             f"{spec.name} {spec.dtype.str} {digests[spec.name].hexdigest()}" for spec in specs

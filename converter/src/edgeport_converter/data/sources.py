@@ -127,6 +127,23 @@ def _is_batch_like(item: Any) -> bool:
     return isinstance(item, Mapping) or _is_pair(item) or hasattr(item, "shape")
 
 
+def _guarded(items: Iterator[Any], purpose: str) -> Iterator[Any]:
+    """Yield the items; what the user's own code raises on the way is the data's failure."""
+    number = 0
+    while True:
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        except Exception as cause:
+            raise OptionError(
+                f"the {purpose} data raised {type(cause).__name__} ({cause}) after {number} items, "
+                "expected samples to the end: mend the code that makes them"
+            ) from cause
+        number += 1
+        yield item
+
+
 def _from_iterable(source: Iterable[Any], specs: Sequence[TensorSpec], purpose: str) -> Chunks:
     """Read items as they come; what can be read only once is written to a temporary file."""
     ranks = {spec.name: len(spec.shape) for spec in specs}
@@ -142,11 +159,11 @@ def _from_iterable(source: Iterable[Any], specs: Sequence[TensorSpec], purpose: 
 
     iterator = iter(source)
     if iterator is not source:
-        return lambda: map(as_batch, source)
+        return lambda: map(as_batch, _guarded(iter(source), purpose))
     layout: list[tuple[str, ...]] = []
     handle, name = tempfile.mkstemp(prefix="edgeport-")
     with os.fdopen(handle, "wb") as file:
-        for item in iterator:
+        for item in _guarded(iterator, purpose):
             chunk = as_batch(item)
             layout.append(tuple(chunk))
             for array in chunk.values():

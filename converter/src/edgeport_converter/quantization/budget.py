@@ -177,7 +177,7 @@ def find_metric(metric: Any) -> tuple[str, Metric]:
             sys.path.insert(0, str(path.parent))
             place = path.stem
         function = getattr(importlib.import_module(place), name)
-    except (ImportError, AttributeError) as cause:
+    except Exception as cause:  # the user's own module
         raise OptionError(
             f"the metric {metric!r} cannot be imported ({cause}), expected module:function: "
             "check both names and the Python path"

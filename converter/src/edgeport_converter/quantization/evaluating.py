@@ -62,12 +62,19 @@ class Evaluator:
         """Return the metric of a graph, or of Keras, None without labels.
 
         Raises:
-            OptionError: the metric gave no finite number.
+            OptionError: the metric raised an error, or gave no finite number.
         """
         if self._labels is None:
             return None
         outputs = [next(iter(run(batch).values())) for batch in self._batches(_BATCH)]
-        value = float(self._metric(np.concatenate(outputs), self._labels))
+        try:
+            value = float(self._metric(np.concatenate(outputs), self._labels))
+        except Exception as cause:  # the user's own code
+            raise OptionError(
+                f"the metric raised {type(cause).__name__} ({cause}) on outputs of shape "
+                f"{(len(self._labels), *outputs[0].shape[1:])}, expected a number, larger is "
+                "better: mend it"
+            ) from cause
         if not np.isfinite(value):
             raise OptionError(
                 f"the metric gave {value}, expected a finite number, larger is better: check it"
