@@ -8,6 +8,7 @@ outputs made here.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,9 @@ from edgeport_converter.loaded import LoadedModel, TensorInfo
 _IMPURE = ("Random", "StatelessRandom", "StatefulRandom", "StatefulUniform",
            "StatefulStandardNormal", "StatelessTruncated", "Multinomial",
            "StatelessMultinomial")  # fmt: skip
+# Collecting garbage takes as long as exporting a small network.
+_LARGE_BYTES = 2**27
+
 _COMPLEX = (tf.complex64.as_datatype_enum, tf.complex128.as_datatype_enum)
 
 
@@ -67,6 +71,9 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
     graph.ir_version = ir_version
     graph.graph.name = loaded.name
     outputs = interface.write(graph, inputs, loaded.outputs, frozen)
+    if graph.ByteSize() > _LARGE_BYTES:
+        del frozen
+        gc.collect()  # tf2onnx's graphs refer to themselves, so that their weights would stay
     return ExportedModel(graph, inputs, outputs, _reference(loaded))
 
 

@@ -23,6 +23,15 @@ _MAX_FOLDS = 8  # each takes away one level of nested branches
 _CLOSING_ATTRIBUTES = ("_XlaMustCompile", "_noinline", "_implements", "api_implements")
 
 
+def weight_bytes(concrete: Any) -> int:
+    """Return the size of the variables and constants that a traced function computes with."""
+    variables = sum(
+        variable.shape.num_elements() * variable.dtype.size for variable in concrete.graph.variables
+    )
+    constants: int = concrete.graph.as_graph_def().ByteSize()
+    return int(variables) + constants
+
+
 def freeze(
     concrete: Any, markers: Markers
 ) -> tuple[Any, dict[str, bytes], Sequence[str], Sequence[str]]:

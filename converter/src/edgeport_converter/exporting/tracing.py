@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from edgeport_converter.exporting import freezing, lookups, paraphrases, recurrent, refusing
 from edgeport_converter.exporting.markers import Markers
-from edgeport_converter.loaded import LoadedModel
+from edgeport_converter.loaded import LoadedModel, refuse_large
 
 _OUTPUT_PREFIX = "edgeport_output"
 
@@ -65,6 +65,7 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
     with tf.device("/cpu:0"), _inference(markers):
         concrete = tf.function(call, autograph=False).get_concrete_function(*signature)
         _refuse_writes(concrete, loaded.model)
+        refuse_large(loaded.name, freezing.weight_bytes(concrete))
         graph_def, weights, inputs, outputs = freezing.freeze(concrete, markers)
     return FrozenGraph(
         graph_def,

@@ -21,6 +21,11 @@ from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.exporting import refusing, tf_ops
 from edgeport_converter.exporting.tracing import FrozenGraph
 
+# tf_einsum has done what the last one does by trying all orders of an equation's letters.
+_OPTIMIZERS = {
+    name: kind for name, kind in optimizer._get_optimizers().items() if name != "einsum_optimizer"
+}
+
 
 def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
     """Return tf2onnx's translation with the model's own names for inputs and outputs."""
@@ -42,7 +47,9 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
                     const_node_values=frozen.weights,
                 )
                 _require_onnx(translated, model, opset)
-                translated = optimizer.optimize_graph(translated, catch_errors=False)
+                translated = optimizer.optimize_graph(
+                    translated, catch_errors=False, optimizers=_OPTIMIZERS
+                )
                 result: onnx.ModelProto = translated.make_model("edgeport")
         except UnsupportedModelError:
             raise
