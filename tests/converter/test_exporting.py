@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from edgeport import Predictor
 from edgeport_converter import UnsupportedModelError, convert, exporting, loading
+from edgeport_converter.exporting import freezing
+from edgeport_converter.loaded import refuse_large
 
 layers = keras.layers
 
@@ -163,3 +165,23 @@ def test_a_model_with_text_inputs_converts_and_answers(tmp_path):
         np.testing.assert_allclose(
             predictor.predict(np.array(words)), np.asarray(model(tf.constant(words))), atol=1e-6
         )
+
+
+def test_weights_are_counted_as_they_are_stored():
+    model = keras.Sequential([
+        keras.Input((100,)), layers.Dense(7, use_bias=False),
+        layers.Dense(9, dtype="float16", use_bias=False),
+    ])  # fmt: skip
+    function = tf.function(lambda x: model(x) + tf.zeros((1, 9), tf.float16)[0])
+    concrete = function.get_concrete_function(tf.TensorSpec((None, 100)))
+    weights, graph = 4 * 700 + 2 * 63, concrete.graph.as_graph_def().ByteSize()
+    assert freezing.weight_bytes(concrete) == weights + graph
+
+
+@pytest.mark.parametrize(("weight_bytes", "refused"), [(2**31 - 2**24, False), (2**31, True)])
+def test_weights_beyond_what_an_onnx_file_holds_are_refused(weight_bytes, refused):
+    if not refused:
+        refuse_large("ranker", weight_bytes)
+        return
+    with pytest.raises(UnsupportedModelError, match=r"'ranker' has 2\.00 GiB .* less than 2 GiB"):
+        refuse_large("ranker", weight_bytes)

@@ -345,12 +345,3 @@ def test_sparse_inputs_are_refused():
     x = keras.Input((4,), sparse=True, name="x")
     with pytest.raises(UnsupportedModelError, match=r"the input 'x' of the model .* is sparse"):
         loading.load(keras.Model(x, keras.layers.Dense(2)(x)))
-
-
-def test_weights_beyond_what_an_onnx_file_holds_are_refused(monkeypatch):
-    monkeypatch.setattr(loading, "_MAX_WEIGHT_BYTES", 4 * 4 * 1000)
-    model = keras.Sequential([keras.Input((1000,)), keras.layers.Dense(4, use_bias=False)])
-    loading.load(model)
-    model.add(keras.layers.Dense(1))
-    with pytest.raises(UnsupportedModelError, match="expected less than 2 GiB"):
-        loading.load(model)

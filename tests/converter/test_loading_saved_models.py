@@ -87,13 +87,46 @@ def test_a_folder_that_keras_3_exported(tmp_path):
     model = keras.Model([first, second], keras.layers.Dense(2)(first) - second)
     model.export(tmp_path / "exported", verbose=False)
     loaded = loading.load(tmp_path / "exported")
-    sizes = {info.name: info.shape[1] for info in loaded.inputs}
-    assert sorted(sizes.values()) == [2, 3]
+    assert [(info.name, info.shape) for info in loaded.inputs] == [
+        ("zebra", (None, 3)), ("ant", (None, 2)),
+    ]  # fmt: skip
     x, y = np.ones((2, 3), np.float32), np.full((2, 2), 5.0, np.float32)
-    tensors = {name: tf.constant(x if size == 3 else y) for name, size in sizes.items()}
-    (found,) = loaded.call(tensors).values()
+    (found,) = loaded.call({"zebra": tf.constant(x), "ant": tf.constant(y)}).values()
     np.testing.assert_allclose(found, model([x, y]), rtol=1e-6)
-    assert any("sorted by name" in note for note in loaded.notes)
+    assert not any("sorted by name" in note for note in loaded.notes)
+
+
+def test_inputs_of_a_folder_of_keras_2_keep_their_order_and_many_outputs_count_up(tmp_path):
+    names = ["zebra", "ant", "mole"]
+    inputs = [keras2.layers.Input((2,), name=name) for name in names]
+    total = keras2.layers.Add()(inputs)
+    outputs = [keras2.layers.Rescaling(n + 1.0, name=f"out_{n}")(total) for n in range(11)]
+    keras2.Model(inputs, outputs).save(tmp_path / "saved", save_format="tf")
+    loaded = loading.load(tmp_path / "saved")
+    assert [info.name for info in loaded.inputs] == names
+    assert [info.name for info in loaded.outputs] == [f"out_{n}" for n in range(11)]
+    found = loaded.call({name: tf.ones((1, 2)) for name in names})
+    assert [float(tensor[0, 0]) for tensor in found.values()] == [3.0 * (n + 1) for n in range(11)]
+    assert "a signature keeps no order: outputs are sorted by name" in loaded.notes
+
+
+def test_a_signature_without_a_function_behind_it_is_sorted_by_name(tmp_path):
+    class Difference(tf.Module):
+        @tf.function
+        def serve(self, zebra, ant):
+            return {"gap": zebra - ant}
+
+    spec = tf.TensorSpec((None, 2))
+    module = Difference()
+    served = module.serve.get_concrete_function(
+        zebra=tf.TensorSpec((None, 2), name="zebra"), ant=spec
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=served)
+    loaded = loading.load(tmp_path / "saved")
+    assert [info.name for info in loaded.inputs] == ["ant", "zebra"]
+    assert "a signature keeps no order: inputs are sorted by name" in loaded.notes
+    (gap,) = loaded.call({"zebra": tf.fill((1, 2), 5.0), "ant": tf.ones((1, 2))}).values()
+    np.testing.assert_array_equal(gap, [[4.0, 4.0]])
 
 
 class Plain(tf.Module):

@@ -1,5 +1,7 @@
 """Each rule before and after: the operators that are left, and the same answers."""
 
+import math
+
 import layer_cases
 import numpy as np
 import onnx
@@ -156,6 +158,31 @@ def test_a_clipped_line_of_another_height_stays():
     constants = {"three": np.float32(3), "zero": np.float32(0), "five": np.float32(5),
                  "sixth": np.float32(1 / 6)}  # fmt: skip
     check(nodes, constants, weights(4, 20) * 4, ["Add", "Clip", "Mul"])
+
+
+def gelu_nodes(factor):
+    constants = {name: np.float32(v) for name, v in (("half", 0.5), ("one", 1.0), ("c", factor))}
+    nodes = [
+        N("Mul", ["half", "x"], ["h"]), N("Neg", ["x"], ["n"]), N("Mul", ["n", "c"], ["s"]),
+        N("Erf", ["s"], ["e"]), N("Sub", ["one", "e"], ["u"]), N("Mul", ["h", "u"], ["y"]),
+    ]  # fmt: skip
+    return nodes, constants
+
+
+def test_gelu_is_written_so_that_the_engine_fuses_it(tmp_path):
+    x = weights(4, 20) * 3
+    after = check(*gelu_nodes(0.5**0.5), x, ["Div", "Erf", "Add", "Mul", "Mul"])
+    wanted = [value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in x.ravel().tolist()]
+    np.testing.assert_allclose(run(after, x)[0].ravel(), wanted, rtol=1e-5, atol=1e-6)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(after.SerializeToString(), options)
+    assert operators(onnx.load(tmp_path / "fused.onnx")) == ["Gelu"]
+
+
+def test_an_error_function_of_another_width_stays():
+    check(*gelu_nodes(0.5), weights(4, 20), ["Mul", "Neg", "Mul", "Erf", "Sub", "Mul"])
 
 
 def test_the_mean_over_all_places_is_a_global_pooling():

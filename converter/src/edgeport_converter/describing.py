@@ -96,6 +96,7 @@ class Described:
                 card, requires=self._requires(graph), tolerance=self._tolerance(run, card)
             )
             golden_samples = self._golden_samples(defined, card)
+            del defined  # it holds all weights once more
             text = stamping.card_json(card, golden_samples)
             artifact = stamping.stamp(graph, text)
             stamping.write(artifact, output, run, ModelCard.from_json(text).golden_samples)

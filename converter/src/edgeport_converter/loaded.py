@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeport_converter.errors import UnsupportedModelError
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+# A protobuf message, and so an ONNX file with its weights inside, ends at 2 GiB; 16 MiB are left
+# for nodes, names and the card.
+_MAX_WEIGHT_BYTES = 2**31 - 2**24
 
 Call = Callable[[Mapping[str, Any]], dict[str, Any]]
 """TensorFlow tensors by input name to tensors by output name, each in the declared order."""
@@ -86,3 +92,19 @@ def shorten(cause: BaseException, length: int = 200) -> str:
     lines = [line for line in lines if line and not line.startswith("Exception encountered when")]
     line = lines[0].rstrip(" .:") if lines else type(cause).__name__
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def refuse_large(name: str, weight_bytes: int) -> None:
+    """Refuse a model whose weights no ONNX file can hold, before they are copied anywhere.
+
+    An artifact is one file, so that it cannot be taken apart; hence no weights in files beside it.
+
+    Raises:
+        UnsupportedModelError: they are too large.
+    """
+    if weight_bytes > _MAX_WEIGHT_BYTES:
+        raise UnsupportedModelError(
+            f"the model '{name}' has {weight_bytes / 2**30:.2f} GiB of weights, expected less than "
+            "2 GiB, the limit of an ONNX file with its weights inside: split the model, or make "
+            "it smaller"
+        )

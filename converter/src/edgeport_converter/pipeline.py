@@ -175,6 +175,7 @@ def convert(
         from edgeport_converter.graphs import open_graph
 
         float_graph = optimizing.optimize(exported.graph)
+        exported = replace(exported, graph=float_graph)  # a large one is not kept twice
         compact_float = optimizing.compact(float_graph)
     with stages("check parity"):
         parity, tried = proving.check_parity(compact_float, card, exported, data.measured)

@@ -116,7 +116,7 @@ def seal(model: bytes, card_json: str) -> bytes:
     if not b"\x00" <= model[1:2] < b"\x80" or model[:1] != _IR_VERSION_TAG or _SHA256_KEY in model:
         raise ValueError("seal() takes an unsealed ONNX model that starts with its ir_version")
     card = metadata_entry(_CARD_KEY, card_json.encode("utf-8"))
-    return seal_again(model[:2] + _SEAL_HEAD, card + model[2:])
+    return seal_again(model[:2] + _SEAL_HEAD, card, memoryview(model)[2:])
 
 
 def write_atomically(path: str, data: bytes) -> None:
@@ -150,10 +150,15 @@ def split_at_digest(data: bytes) -> tuple[memoryview, memoryview]:
     return view[:start], view[start + _DIGEST_SIZE :]
 
 
-def seal_again(before: bytes, after: bytes) -> bytes:
-    """Return the artifact of these two parts with the digest that they have now."""
-    digest = hashlib.sha256(before + _NO_DIGEST + after).hexdigest()
-    return before + digest.encode("ascii") + after
+def seal_again(before: bytes, *after: bytes | memoryview) -> bytes:
+    """Return the artifact of these parts with the digest that they have now.
+
+    The parts are joined once: a file may be larger than what memory is left for copies of it.
+    """
+    digest = hashlib.sha256(before)
+    for part in (_NO_DIGEST, *after):
+        digest.update(part)
+    return b"".join((before, digest.hexdigest().encode("ascii"), *after))
 
 
 def _refuse_other_files(data: bytes, place: str, path: str | None) -> None:

@@ -28,7 +28,7 @@ SMALL: tuple[Case, ...] = (
 _LONG = re.compile(
     r"3D|^(Max|Average)Pooling1D|SimpleRNN (?!masked sequences)|Bidirectional (GRU|Simple)"
     r"|GRU (?!masked sequences|reset|stack)|Random(?!Crop|Flip)|free same even"
-    r"|MultiHeadAttention axes|of large values"
+    r"|of large values"
 )
 
 QUICK: tuple[Case, ...] = tuple(case for case in SMALL if not _LONG.search(case.name))

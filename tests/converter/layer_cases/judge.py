@@ -7,19 +7,21 @@ are compared here, so that a mistake in ``exporting.reference`` or ``verifying``
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 import onnx
 import tensorflow as tf
+from onnx import helper
 
 from edgeport import Predictor
 from edgeport_converter import UnsupportedModelError, exporting, loading, optimizing, targets
 from layer_cases.case import Case, make_values, randomize
 
 _ABSOLUTE = 1e-6
+_LARGE_BYTES = 2**27  # above it, copies of the weights would fill the memory
 
 
 @dataclass(frozen=True)
@@ -50,46 +52,73 @@ def judge(case: Case) -> Verdict:
     started = time.monotonic()
     keras.backend.clear_session(free_memory=False)  # collecting garbage takes as long as a case
     keras.utils.set_random_seed(1)
-    outcome, detail, difference, graph = _run(case)
-    nodes = () if graph is None else tuple(node.op_type for node in graph.graph.node)
-    return Verdict(
-        case.name, outcome, detail, difference, nodes,
-        0 if graph is None else graph.ByteSize(), time.monotonic() - started,
-    )  # fmt: skip
+    verdict = _run(case)
+    return replace(verdict, seconds=time.monotonic() - started)
 
 
-def _run(case: Case) -> tuple[str, str, float, onnx.ModelProto | None]:
+def _run(case: Case) -> Verdict:
+    def found(outcome: str, detail: str, difference: float = 0.0) -> Verdict:
+        return Verdict(case.name, outcome, detail, difference, nodes, len(artifact))
+
+    nodes: tuple[str, ...] = ()
+    artifact = b""
     try:
         model = case.build()
         randomize(model)
     except Exception as error:
-        return "crashed", f"Keras cannot build it: {_reason(error)}", 0.0, None
+        return found("crashed", f"Keras cannot build it: {_reason(error)}")
     try:
         loaded = loading.load(model)
         engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)
         exported = exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
-        graph = optimizing.compact(optimizing.optimize(exported.graph))
+        reference, graph = exported.reference, exported.graph
+        del exported  # the largest networks fill the memory otherwise
+        graph = optimizing.optimize(graph)
+        graph = optimizing.compact(graph)
     except UnsupportedModelError as error:
-        return "refused", str(error), 0.0, None
+        return found("refused", str(error))
     except Exception as error:
-        return "crashed", _reason(error), 0.0, None
+        return found("crashed", _reason(error))
+    nodes = tuple(node.op_type for node in graph.graph.node)
     try:
-        onnx.checker.check_model(graph, full_check=True)
-        predictor = Predictor.load(graph.SerializeToString())
+        _check(graph)
+        artifact = graph.SerializeToString()
+        del graph
+        predictor = Predictor.load(artifact)
     except Exception as error:
-        return "invalid", _reason(error), 0.0, graph
+        return found("invalid", _reason(error))
     try:
-        exported.reference(_feed(case, model, case.batches[0], case.free_sizes[0]))
+        reference(_feed(case, model, case.batches[0], case.free_sizes[0]))
     except UnsupportedModelError as error:
-        return "refused", str(error), 0.0, None
+        return found("refused", str(error))
     except Exception as error:
-        return "crashed", _reason(error), 0.0, graph
+        return found("crashed", _reason(error))
     try:
         with predictor:
             difference, detail = _compare(case, model, predictor)
     except Exception as error:
-        return "crashed", _reason(error), 0.0, graph
-    return ("wrong" if detail else "exact"), detail, difference, graph
+        return found("crashed", _reason(error))
+    return found("wrong" if detail else "exact", detail, difference)
+
+
+def _check(graph: onnx.ModelProto) -> None:
+    """Let ONNX's checker look at the graph, at a large one without its weights' values."""
+    if graph.ByteSize() > _LARGE_BYTES:
+        whole, graph = graph, onnx.ModelProto()
+        graph.ir_version = whole.ir_version
+        graph.opset_import.extend(whole.opset_import)
+        graph.graph.name = whole.graph.name
+        graph.graph.node.extend(whole.graph.node)
+        graph.graph.input.extend(whole.graph.input)
+        graph.graph.output.extend(whole.graph.output)
+        for tensor in whole.graph.initializer:
+            if len(tensor.raw_data) < 1024:
+                graph.graph.initializer.add().CopyFrom(tensor)
+            else:
+                graph.graph.input.append(
+                    helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+                )
+    onnx.checker.check_model(graph, full_check=True)
 
 
 def _compare(case: Case, model: Any, predictor: Predictor) -> tuple[float, str]:
@@ -97,9 +126,7 @@ def _compare(case: Case, model: Any, predictor: Predictor) -> tuple[float, str]:
     worst = 0.0
     names = [spec.name for spec in predictor.card.inputs]
     declared = getattr(model, "_inputs_struct", None)
-    wanted_names = (
-        list(declared) if isinstance(declared, dict) else [tensor.name for tensor in model.inputs]
-    )
+    wanted_names = list(declared) if isinstance(declared, dict) else list(map(_name, model.inputs))
     if names != wanted_names:
         return 0.0, f"inputs {names}, Keras has {wanted_names}"
     is_free = any(size is None for tensor in model.inputs for size in tensor.shape[1:])
@@ -126,13 +153,18 @@ def _compare(case: Case, model: Any, predictor: Predictor) -> tuple[float, str]:
 def _feed(case: Case, model: Any, batch: int, size: int) -> dict[str, Any]:
     generator = np.random.default_rng(10 * batch + size)
     return {
-        tensor.name: make_values(
-            case.values[tensor.name] if isinstance(case.values, dict) else case.values,
+        _name(tensor): make_values(
+            case.values[_name(tensor)] if isinstance(case.values, dict) else case.values,
             (batch, *(size if axis is None else axis for axis in tensor.shape[1:])),
             _dtype(tensor), generator,
         )
         for tensor in model.inputs
     }  # fmt: skip
+
+
+def _name(tensor: Any) -> str:
+    """Return the InputLayer's name: a tensor without one of its own is called keras_tensor_N."""
+    return str(tensor._keras_history.operation.name)
 
 
 def _dtype(tensor: Any) -> np.dtype[Any]:

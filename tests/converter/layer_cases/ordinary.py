@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from layer_cases.case import Registry
 
@@ -165,3 +165,31 @@ def _explicit_mask_attention():
 CASES.model("MultiHeadAttention masked by Embedding", _masked_attention, values=("padded ids", 12))
 CASES.model("MultiHeadAttention attention_mask", _explicit_mask_attention,
             values={"x": "normal", "mask": "bool"})  # fmt: skip
+
+
+def _einsum(equation, *shapes):
+    def build():
+        inputs = [keras.Input(shape, name=f"x{place}") for place, shape in enumerate(shapes)]
+        return keras.Model(inputs, ops.einsum(equation, *inputs))
+
+    return build
+
+
+for _equation, *_shapes in (
+    ("abc,adc->abd", (3, 4), (5, 4)),
+    ("abc,abd->acd", (None, 4), (None, 5)),
+    ("abcd,aecd->aebd", (3, None, 4), (5, None, 4)),
+    ("abcd,abed->acbe", (None, 2, 4), (None, 3, 4)),
+    ("abcd,aed->aebc", (None, None, 4), (None, 4)),
+    ("ab,ab->a", (4,), (4,)),
+    ("ab,ac->abc", (4,), (5,)),
+    ("abcd,adcef->aefb", (3, None, 2), (2, None, 2, 3)),
+    ("abcdef,aghief->abcdghi", (2, 3, 1, 2, 4), (3, 1, 2, 2, 4)),
+    ("abcd->adbc", (3, None, 2)),
+    ("abcd->ac", (3, None, 2)),
+    ("...ab,...bc->...ac", (1, None, 3), (4, 3, 2)),
+    ("a...b,acb->ac...", (3, None, 4), (5, 4)),
+    ("abb->ab", (3, 3)),
+    ("abc,acd,ade->aeb", (3, 4), (4, 5), (5, 2)),
+):
+    CASES.model(f"keras.ops.einsum {_equation}", _einsum(_equation, *_shapes))

@@ -23,6 +23,8 @@ class NodeNames:
     def optimize(self, graph: Any) -> Any:
         """Return tf2onnx's graph, rewritten by tf2onnx, with its errors raised."""
         passes = OrderedDict(optimizer._get_optimizers())
+        # tf_einsum has done what this one does by trying all orders of an equation's letters.
+        del passes["einsum_optimizer"]
         passes["optimize_transpose"] = lambda: _Watched(self._original)
         return optimizer.optimize_graph(graph, catch_errors=False, optimizers=passes)
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from tf2onnx import utils
 from tf2onnx.onnx_opset import nn
 
-from edgeport_converter.exporting import lookups, tf_images, tf_integers, tf_signal
+from edgeport_converter.exporting import lookups, tf_einsum, tf_images, tf_integers, tf_signal
 from edgeport_converter.exporting.markers import Markers
 from edgeport_converter.exporting.tf_graphs import constant, integers, node_for, replace
 
@@ -211,6 +211,7 @@ _HANDLERS: dict[str, Handler] = {
     "Bucketize": _bucketize,
     "DenseBincount": _bincount,
     "Equal": _equal,
+    "Einsum": tf_einsum.convert,
     "Conv3D": _convolution,
     "Conv2DBackpropInput": _transposed_convolution,
     "Conv3DBackpropInputV2": _transposed_convolution,

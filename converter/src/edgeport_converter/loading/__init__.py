@@ -9,13 +9,11 @@ module late.
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from edgeport import ConversionError, OptionError
 from edgeport_converter.errors import UnsupportedModelError
@@ -26,9 +24,6 @@ from edgeport_converter.loading.keras_models import all_layers, describe
 from edgeport_converter.loading.saved_models import load_saved_model
 
 __all__ = ["LoadedModel", "load", "start_tensorflow"]
-
-# A protobuf message, and so an ONNX file with its weights inside, ends here.
-_MAX_WEIGHT_BYTES = 2**31 - 2**24
 
 
 def start_tensorflow() -> None:
@@ -72,7 +67,6 @@ def load(
     else:
         _refuse_weights(weights, "a model in memory")
         loaded = _describe_in_memory(model, {"source": "memory"})
-    _refuse_large(loaded)
     _refuse_sparse(loaded)
     return loaded
 
@@ -162,19 +156,6 @@ def _refuse_weights(weights: Any, model: str) -> None:
         raise OptionError(
             f"weights were given for {model}, expected them with a .json model only: a model "
             "elsewhere has its own; leave them out"
-        )
-
-
-def _refuse_large(loaded: LoadedModel) -> None:
-    size = sum(
-        math.prod(weight.shape) * tf.as_dtype(weight.dtype).size
-        for weight in (loaded.model.weights if loaded.model is not None else ())
-    )
-    if size > _MAX_WEIGHT_BYTES:
-        raise UnsupportedModelError(
-            f"the model '{loaded.name}' has {size / 2**30:.2f} GiB of weights, expected less than "
-            "2 GiB, the limit of an ONNX file with its weights inside: split the model, or make "
-            "it smaller"
         )
 
 

@@ -6,7 +6,8 @@ layers, too: the signature is the model at inference, as its author saved it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tensorflow.python.framework.convert_to_constants import (
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loaded import Call, LoadedModel, TensorInfo, shorten
+from edgeport_converter.loaded import Call, LoadedModel, TensorInfo, refuse_large, shorten
 from edgeport_converter.loading.purity import refuse_operations
 
 _TAG = "serve"
@@ -37,20 +38,25 @@ def load_saved_model(path: Path, source: dict[str, str]) -> LoadedModel:
     meta_graph = _read_meta_graph(path)
     key = _choose_signature(path, meta_graph)
     signature = meta_graph.signature_def[key]
-    inputs, outputs = (
-        tuple(_info(path, name, tensor) for name, tensor in sorted(tensors.items()))
-        for tensors in (signature.inputs, signature.outputs)
-    )
+    declared = _declared_order(meta_graph, set(signature.inputs))
+    input_names = declared or sorted(signature.inputs, key=_with_numbers)
+    output_names = sorted(signature.outputs, key=_with_numbers)
+    inputs = tuple(_info(path, name, signature.inputs[name]) for name in input_names)
+    outputs = tuple(_info(path, name, signature.outputs[name]) for name in output_names)
     notes = [f"read by its signature '{key}', which is the model as it was saved for serving"]
-    if len(inputs) > 1 or len(outputs) > 1:
-        notes.append("a signature keeps no order: inputs and outputs are sorted by name")
+    unordered = [name for name, found in (("inputs", () if declared else inputs),
+                                          ("outputs", outputs)) if len(found) > 1]  # fmt: skip
+    if unordered:
+        notes.append(f"a signature keeps no order: {' and '.join(unordered)} are sorted by name")
     try:
-        call, graph_def = _load_function(path, key)
+        call, graph_def = _load_function(path, key, output_names)
     except Exception as first:
         # TensorFlow asks tf_keras for the optimizers of Keras 2, and fails with add_slot where that
         # is not installed; its reader of version 1 skips all objects.
         try:
-            call, graph_def = _load_frozen(path, signature)
+            call, graph_def = _load_frozen(path, signature, output_names)
+        except UnsupportedModelError:
+            raise
         except Exception as cause:
             raise ConversionError(
                 f"TensorFlow {tf.__version__} cannot load the SavedModel '{path}' "
@@ -98,6 +104,34 @@ def _choose_signature(path: Path, meta_graph: Any) -> str:
     )
 
 
+def _declared_order(meta_graph: Any, names: set[str]) -> list[str] | None:
+    """Return the inputs' names as the model's own function lists them, None where none does.
+
+    The signature is a dict. Behind it Keras saves the model's function, whose arguments are in the
+    model's order and bear the inputs' names.
+    """
+    for function in meta_graph.object_graph_def.concrete_functions.values():
+        found = list(_positional_names(function.canonicalized_input_signature))
+        if len(found) == len(names) and set(found) == names:
+            return found
+    return None
+
+
+def _positional_names(structure: Any) -> Iterator[str]:
+    kind = structure.WhichOneof("kind")
+    if kind == "tensor_spec_value":
+        yield structure.tensor_spec_value.name
+    elif kind in ("list_value", "tuple_value"):
+        for value in getattr(structure, kind).values:
+            yield from _positional_names(value)
+
+
+def _with_numbers(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts output_2 before output_10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
+
+
 def _info(path: Path, name: str, tensor: Any) -> TensorInfo:
     if tensor.tensor_shape.unknown_rank or not tensor.name:
         raise UnsupportedModelError(
@@ -108,24 +142,26 @@ def _info(path: Path, name: str, tensor: Any) -> TensorInfo:
     return TensorInfo(name, sizes, tf.as_dtype(tensor.dtype).name)
 
 
-def _load_function(path: Path, key: str) -> tuple[Call, Any]:
+def _load_function(path: Path, key: str, outputs: Sequence[str]) -> tuple[Call, Any]:
     loaded = tf.saved_model.load(str(path))
     function = loaded.signatures[key]
 
     def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
         results = function(**dict(tensors))
-        return {name: results[name] for name in sorted(results)}
+        return {name: results[name] for name in outputs}
 
     call.keeps_variables_alive = loaded  # type: ignore[attr-defined]
     return call, function.graph.as_graph_def()
 
 
-def _load_frozen(path: Path, signature: Any) -> tuple[Call, Any]:
+def _load_frozen(path: Path, signature: Any, outputs: Sequence[str]) -> tuple[Call, Any]:
     """Return the function of a SavedModel read as TensorFlow 1 did, with its variables frozen."""
     feeds = {name: signature.inputs[name].name for name in sorted(signature.inputs)}
-    fetches = {name: signature.outputs[name].name for name in sorted(signature.outputs)}
+    fetches = {name: signature.outputs[name].name for name in outputs}
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         tf.compat.v1.saved_model.load(session, [_TAG], str(path))
+        variables = tf.compat.v1.global_variables()
+        refuse_large(path.name, sum(v.shape.num_elements() * v.dtype.size for v in variables))
         frozen = convert_variables_to_constants_from_session_graph(
             session,
             session.graph.as_graph_def(add_shapes=True),

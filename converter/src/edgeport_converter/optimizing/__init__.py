@@ -29,7 +29,6 @@ from onnxscript.rewriter.rules.common import (
 from edgeport import ConversionError
 from edgeport_converter.optimizing import rewrite_rules
 from edgeport_converter.optimizing.pixel_inputs import simplify_pixel_inputs
-from edgeport_converter.optimizing.reshapes import ReshapeToKnownSizes
 
 _RULES = (
     mul_by_1_rule,
@@ -43,7 +42,6 @@ _RULES = (
     fuse_batchnorm_into_conv_rule,
     fuse_batchnorm_into_conv_transpose_rule,
     *rewrite_rules.rules(),
-    ReshapeToKnownSizes.rule(),  # type: ignore[no-untyped-call]
     fuse_batchnorm_into_gemm_rule,
 )
 

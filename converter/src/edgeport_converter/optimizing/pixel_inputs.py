@@ -11,7 +11,6 @@ first operation has no weights to take it. So a quantized graph can read the byt
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import convenience
 
-Array = np.ndarray[Any, Any]
+from edgeport_converter.optimizing.constants import Array, array_of
 
 _ARITHMETIC = ("Mul", "Div", "Add", "Sub")
 _LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
@@ -127,7 +126,7 @@ def _follow(pixels: ir.Value) -> _Chain | None:
 
 def _compute(chain: _Chain, node: ir.Node, place: int) -> bool:
     """Take a step of arithmetic into the chain; return whether it can be."""
-    other = _array(node.inputs[1 - place])
+    other = array_of(node.inputs[1 - place])
     rank = chain.scale.ndim
     if other is None or other.ndim > rank or not np.isfinite(other).all():
         return False
@@ -146,7 +145,7 @@ def _compute(chain: _Chain, node: ir.Node, place: int) -> bool:
 
 def _move(chain: _Chain, node: ir.Node) -> bool:
     """Follow a change of layout; return whether it can be done to the bytes as well."""
-    if any(_array(value) is None for value in node.inputs[1:] if value is not None):
+    if any(array_of(value) is None for value in node.inputs[1:] if value is not None):
         return False
     if node.op_type == "Transpose":
         turns = node.attributes.get_ints("perm", list(reversed(range(chain.scale.ndim))))
@@ -172,8 +171,8 @@ def _first_layers(chain: _Chain) -> list[ir.Node]:
 def _can_fold(node: ir.Node, chain: _Chain) -> bool:
     if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.inputs) < 2:
         return False
-    weights, bias = _array(node.inputs[1]), node.inputs[2] if len(node.inputs) > 2 else None
-    if weights is None or (bias is not None and _array(bias) is None):
+    weights, bias = array_of(node.inputs[1]), node.inputs[2] if len(node.inputs) > 2 else None
+    if weights is None or (bias is not None and array_of(bias) is None):
         return False
     if node.op_type == "Conv":
         channel = 1
@@ -192,7 +191,7 @@ def _can_fold(node: ir.Node, chain: _Chain) -> bool:
 
 def _by_channel(array: Array, node: ir.Node) -> Array:
     """Return one number for each place of the weights' input channels, in the weights' shape."""
-    weights = _array(node.inputs[1])
+    weights = array_of(node.inputs[1])
     assert weights is not None  # noqa: S101 - _can_fold has seen it
     flat = array.reshape(-1)
     if node.op_type != "Conv":
@@ -207,7 +206,7 @@ def _by_channel(array: Array, node: ir.Node) -> Array:
 
 
 def _scale_weights(graph: ir.Graph, node: ir.Node, scale: Array) -> None:
-    weights = _array(node.inputs[1])
+    weights = array_of(node.inputs[1])
     assert weights is not None  # noqa: S101 - _can_fold has seen it
     node.replace_input_with(
         1,
@@ -217,7 +216,7 @@ def _scale_weights(graph: ir.Graph, node: ir.Node, scale: Array) -> None:
 
 def _shift_bias(graph: ir.Graph, node: ir.Node, offset: Array) -> None:
     """Add what a constant input of ``offset`` gives, which is the same for every place."""
-    weights = _array(node.inputs[1])
+    weights = array_of(node.inputs[1])
     assert weights is not None  # noqa: S101 - _can_fold has seen it
     contribution = weights.astype(np.float64) * offset
     if node.op_type == "Conv":
@@ -228,7 +227,7 @@ def _shift_bias(graph: ir.Graph, node: ir.Node, offset: Array) -> None:
         _add_behind(graph, node, shift)
         return
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    summed = shift if bias is None else shift + _array(bias)
+    summed = shift if bias is None else shift + array_of(bias)
     constant = _initializer(graph, summed, f"{node.name}/shifted")
     if len(node.inputs) > 2:
         node.replace_input_with(2, constant)
@@ -262,7 +261,7 @@ def _is_same(chain: _Chain, nodes: list[ir.Node]) -> bool:
     while value.producer() is not None:
         node = value.producer()
         found.append(node.op_type)
-        value = node.inputs[0] if _array(node.inputs[0]) is None else node.inputs[1]
+        value = node.inputs[0] if array_of(node.inputs[0]) is None else node.inputs[1]
     return found[::-1] == [node.op_type for node in nodes]
 
 
@@ -273,7 +272,7 @@ def _nodes_between(start: ir.Value, end: ir.Value) -> list[ir.Node]:
         node = value.producer()
         assert node is not None  # noqa: S101 - the chain was followed from start
         nodes.append(node)
-        value = next(each for each in node.inputs if each is not None and _array(each) is None)
+        value = next(each for each in node.inputs if each is not None and array_of(each) is None)
     return nodes[::-1]
 
 
@@ -289,10 +288,3 @@ def _initializer(graph: ir.Graph, array: Array, name: str) -> ir.Value:
     value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.FLOAT
     graph.register_initializer(value)
     return value
-
-
-def _array(value: Any) -> Array | None:
-    if value is None or value.const_value is None or value.is_graph_input():
-        return None
-    array: Array = value.const_value.numpy()
-    return array if math.prod(array.shape) else None

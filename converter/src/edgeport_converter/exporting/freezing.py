@@ -1,0 +1,173 @@
+"""From a traced function to a TensorFlow graph whose variables are constants.
+
+What TensorFlow can compute ahead is computed here: sizes that are known, branches that are decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework import convert_to_constants
+from tf2onnx import tf_loader
+
+from edgeport_converter.exporting import weights_aside
+from edgeport_converter.exporting.markers import Markers
+
+# What TensorFlow's constant folding calls weights that it has multiplied by a scale behind them.
+_MERGED_WEIGHTS = "/merged_input"
+
+_MAX_FOLDS = 8  # each takes away one level of nested branches
+
+# Attributes that keep a nested function from being written out: XLA's (Keras compiles grouped
+# convolutions with it) and the user's.
+_CLOSING_ATTRIBUTES = ("_XlaMustCompile", "_noinline", "_implements", "api_implements")
+
+
+def weight_bytes(concrete: Any) -> int:
+    """Return the size of the variables and constants that a traced function computes with."""
+    variables = sum(
+        variable.shape.num_elements() * variable.dtype.size for variable in concrete.graph.variables
+    )
+    constants: int = concrete.graph.as_graph_def().ByteSize()
+    return int(variables) + constants
+
+
+def freeze(
+    concrete: Any, markers: Markers
+) -> tuple[Any, dict[str, bytes], Sequence[str], Sequence[str]]:
+    """Return the graph, its weights, and the names of its input and output tensors.
+
+    Args:
+        concrete: the traced function.
+        markers: those that were placed in it.
+    """
+    # convert_variables_to_constants_v2 without its last step, which loads the frozen graph again
+    # and so keeps each weight twice more; tf2onnx takes the same two for large models.
+    data = convert_to_constants._FunctionConverterDataInEager(
+        func=concrete, lower_control_flow=False, aggressive_inlining=True
+    )
+    graph_def, converted = convert_to_constants._replace_variables_by_constants(data)
+    captured = {concrete.graph.internal_captures[place].name for place in converted}
+    inputs = [tensor.name for tensor in concrete.inputs if tensor.name not in captured]
+    outputs = [tensor.name for tensor in concrete.outputs]
+    del data
+    graph_def, weights = weights_aside.take_out(graph_def)
+    for node in graph_def.node:
+        node.device = ""
+        for attribute in _CLOSING_ATTRIBUTES:
+            node.attr.pop(attribute, None)
+    for function in graph_def.library.function:
+        for attribute in _CLOSING_ATTRIBUTES:
+            function.attr.pop(attribute, None)
+    markers.write_shapes(graph_def)
+    for _ in range(_MAX_FOLDS):
+        with tf.Graph().as_default():
+            tf.import_graph_def(graph_def, name="")
+            graph_def = tf_loader.tf_optimize(inputs, outputs, graph_def)
+        markers.write_shapes(graph_def)
+        if not (_write_known_sizes(graph_def) | _choose_known_branches(graph_def)):
+            break
+    _name_after_weights(graph_def)
+    weights_aside.mark_places(graph_def, weights)
+    return graph_def, weights, inputs, outputs
+
+
+def _name_after_weights(graph_def: Any) -> None:
+    """Give operations back to the layers whose weights they use.
+
+    TensorFlow moves the scale of a BatchNormalization into the weights of the convolution before
+    it, and calls the result by the scale's name; the weights still bear the convolution's.
+    """
+    taken = {node.name for node in graph_def.node}
+    renamed = {}
+    for node in graph_def.node:
+        for source in node.input:
+            owner = source.removesuffix(_MERGED_WEIGHTS)
+            if owner != source and owner not in taken and node.name != owner:
+                renamed[node.name] = owner
+                taken.add(owner)
+                node.name = owner
+                break
+    for node in graph_def.node:
+        for place, source in enumerate(node.input):
+            mark = "^" if source.startswith("^") else ""
+            name, colon, port = source.removeprefix("^").partition(":")
+            if name in renamed:
+                node.input[place] = f"{mark}{renamed[name]}{colon}{port}"
+
+
+def _write_known_sizes(graph_def: Any) -> bool:
+    """Put constants in the place of asked sizes that are known; return whether there were any.
+
+    TensorFlow folds a shape only if all of its sizes are known, and the batch never is.
+    """
+    sources = {node.name for node in graph_def.node if node.op == "Shape"}
+    if not any(node.op == "StridedSlice" and node.input[0].partition(":")[0] in sources
+               for node in graph_def.node):  # fmt: skip
+        return False
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    values = {}
+    for op in graph.get_operations():
+        if op.type == "StridedSlice" and op.inputs[0].op.type == "Shape":
+            value = _known_slice(op)
+            if value is not None:
+                values[op.name] = value
+    for node in graph_def.node:
+        if node.name in values:
+            dtype = node.attr["T"].type
+            del node.input[:]
+            node.op = "Const"
+            node.attr.clear()
+            node.attr["dtype"].type = dtype
+            node.attr["value"].tensor.CopyFrom(
+                tf.make_tensor_proto(values[node.name], dtype=tf.as_dtype(dtype))
+            )
+    return bool(values)
+
+
+def _known_slice(op: Any) -> np.ndarray[Any, Any] | None:
+    """Return what a StridedSlice takes out of a shape, None where a free size is among it."""
+    shape = op.inputs[0].op.inputs[0].shape
+    bounds = [tf.get_static_value(tensor) for tensor in op.inputs[1:4]]
+    masks = {name: op.get_attr(f"{name}_mask") for name in
+             ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}  # fmt: skip
+    if shape.rank is None or any(bound is None or len(bound) != 1 for bound in bounds):
+        return None
+    if masks["ellipsis"] or masks["new_axis"]:
+        return None
+    begin, end, step = (int(bound[0]) for bound in bounds)
+    sizes = shape.as_list()
+    if masks["shrink_axis"]:
+        taken = sizes[begin]
+        return None if taken is None else np.array(taken)
+    picked = sizes[slice(None if masks["begin"] else begin, None if masks["end"] else end, step)]
+    return None if None in picked else np.array(picked)
+
+
+def _choose_known_branches(graph_def: Any) -> bool:
+    """Turn an If on a constant into a call of its branch; return whether there were any."""
+    constants = {node.name: node for node in graph_def.node if node.op == "Const"}
+    found = False
+    for node in graph_def.node:
+        if node.op not in ("If", "StatelessIf"):
+            continue
+        decision = constants.get(node.input[0].split(":")[0].lstrip("^"))
+        if decision is None:
+            continue
+        found = True
+        is_true = bool(tf.make_ndarray(decision.attr["value"].tensor))
+        branch = node.attr["then_branch" if is_true else "else_branch"].func.name
+        types = {name: node.attr[name] for name in ("Tin", "Tout")}
+        node.op = "PartitionedCall" if node.op == "StatelessIf" else "StatefulPartitionedCall"
+        node.input.pop(0)
+        kept = {name: type(value).FromString(value.SerializeToString())
+                for name, value in types.items()}  # fmt: skip
+        node.attr.clear()
+        for name, value in kept.items():
+            node.attr[name].CopyFrom(value)
+        node.attr["f"].func.name = branch
+    return found

@@ -1,0 +1,204 @@
+"""Scales and shifts into the weights of the operator before or behind them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from onnxscript.rewriter import MatchResult, RewriteRuleClassBase
+
+from edgeport_converter.optimizing import constants
+from edgeport_converter.optimizing.constants import Array
+
+
+class _AffineBehind(RewriteRuleClassBase):
+    """A constant behind a weighted operator, one value a channel or one for all."""
+
+    op_type: ClassVar[str]
+    outer: ClassVar[str]
+
+    def pattern(self, op: Any, x: Any, w: Any, factor: Any) -> Any:
+        inner = getattr(op, self.op_type)(x, w, _allow_other_inputs=True, _outputs=["inner"])
+        return getattr(op, self.outer)(inner, factor)
+
+    def check(self, context: Any, x: Any, w: Any, factor: Any, inner: Any) -> MatchResult:
+        result = MatchResult()
+        node = inner.producer()
+        if constants.array_of(w) is None or constants.array_of(factor) is None:
+            return result.fail("needs constant weights and a constant")
+        if (
+            len(node.inputs) > 2
+            and node.inputs[2] is not None
+            and constants.array_of(node.inputs[2]) is None
+        ):
+            return result.fail("needs a constant bias")
+        if any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+            return result.fail("the operator scales its own result")
+        if self._vector(node, factor) is None:
+            return result.fail("the constant is not one value a channel")
+        return result
+
+    def rewrite(self, op: Any, x: Any, w: Any, factor: Any, inner: Any) -> Any:
+        node = inner.producer()
+        vector = self._vector(node, factor)
+        assert vector is not None  # noqa: S101 - check() has seen it
+        weights = constants.array_of(w)
+        bias = (
+            constants.array_of(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+        )
+        weights, bias = self._fold(node, weights, bias, vector)
+        inputs = [x, constants.initializer(op, w, weights)]
+        if bias is not None:
+            inputs.append(constants.initializer(op, w, bias))
+        result = getattr(op, self.op_type)(*inputs, **node.attributes)
+        result.producer().name = node.name  # the Keras layer that owns the weights
+        return result
+
+    def _fold(
+        self, node: Any, weights: Any, bias: Any, vector: Array
+    ) -> tuple[Array | Any, Array | None]:
+        """Return new weights and bias; ``vector`` has one value a channel of the output."""
+        raise NotImplementedError
+
+    def _vector(self, node: Any, factor: Any) -> Array | None:
+        weights = constants.array_of(node.inputs[1])
+        assert weights is not None  # noqa: S101 - check() has seen it
+        if self.op_type in ("Gemm", "MatMul"):
+            rank, axis = 2, 1
+            channels = weights.shape[0 if node.attributes.get_int("transB", 0) else 1]
+            if weights.ndim != 2:
+                return None
+        else:
+            rank, axis = weights.ndim, 1
+            channels = weights.shape[0]
+            if self.op_type == "ConvTranspose":
+                channels = weights.shape[1] * node.attributes.get_int("group", 1)
+        values = constants.array_of(factor)
+        assert values is not None  # noqa: S101 - check() has seen it
+        if values.size == 1 and values.ndim <= rank:
+            return np.full(channels, values.reshape(()), values.dtype)
+        shape = (1,) * (rank - values.ndim) + values.shape
+        wanted = tuple(channels if place == axis else 1 for place in range(rank))
+        return values.reshape(-1) if shape == wanted else None
+
+
+class _ScaleBehind(_AffineBehind):
+    outer = "Mul"
+
+    def _fold(self, node: Any, weights: Any, bias: Any, vector: Array) -> tuple[Any, Any]:
+        return self._scale(node, weights, vector), None if bias is None else bias * vector
+
+    def _scale(self, node: Any, weights: Array, vector: Array) -> Array:
+        return weights * vector.reshape(-1, *[1] * (weights.ndim - 1))
+
+
+class ScaleAfterConv(_ScaleBehind):
+    """``Conv(x, w, b) * c`` as ``Conv(x, w * c, b * c)``: BatchNormalization's first half."""
+
+    op_type = "Conv"
+
+
+class ScaleAfterConvTranspose(_ScaleBehind):
+    """The same for ConvTranspose, whose weights have the output's channels second."""
+
+    op_type = "ConvTranspose"
+
+    def _scale(self, node: Any, weights: Array, vector: Array) -> Array:
+        groups = node.attributes.get_int("group", 1)
+        shape = (groups, weights.shape[0] // groups, *weights.shape[1:])
+        factor = vector.reshape(groups, 1, weights.shape[1], *[1] * (weights.ndim - 2))
+        return (weights.reshape(shape) * factor).reshape(weights.shape)
+
+
+class ScaleAfterGemm(_ScaleBehind):
+    """The same for Gemm: BatchNormalization behind Dense."""
+
+    op_type = "Gemm"
+
+    def _scale(self, node: Any, weights: Array, vector: Array) -> Array:
+        return weights * (vector[:, None] if node.attributes.get_int("transB", 0) else vector)
+
+
+class ScaleAfterMatMul(_ScaleBehind):
+    """The same for MatMul: Dense on sequences."""
+
+    op_type = "MatMul"
+
+    def _scale(self, node: Any, weights: Array, vector: Array) -> Array:
+        return weights * vector
+
+
+class _ShiftBehind(_AffineBehind):
+    outer = "Add"
+
+    def _fold(self, node: Any, weights: Any, bias: Any, vector: Array) -> tuple[Any, Any]:
+        if bias is None:
+            return weights, vector
+        summed = bias.reshape(-1) + vector if bias.size > 1 else bias.reshape(()) + vector
+        return weights, summed
+
+
+class ShiftAfterConv(_ShiftBehind):
+    """``Conv(x, w, b) + c`` as ``Conv(x, w, b + c)``."""
+
+    op_type = "Conv"
+
+
+class ShiftAfterConvTranspose(_ShiftBehind):
+    """The same for ConvTranspose."""
+
+    op_type = "ConvTranspose"
+
+
+class ShiftAfterGemm(_ShiftBehind):
+    """The same for Gemm."""
+
+    op_type = "Gemm"
+
+
+class GemmOfMatMul(RewriteRuleClassBase):
+    """``MatMul(x, w) + b`` as ``Gemm(x, w, b)``, where x is a batch of rows.
+
+    onnxscript's rule does not look at b, which Gemm cannot broadcast as Add does.
+    """
+
+    def pattern(self, op: Any, x: Any, w: Any, bias: Any) -> Any:
+        return op.Add(op.MatMul(x, w), bias)
+
+    def check(self, context: Any, x: Any, w: Any, bias: Any) -> MatchResult:
+        result = MatchResult()
+        weights, values = constants.array_of(w), constants.array_of(bias)
+        if weights is None or weights.ndim != 2 or x.shape is None or len(x.shape) != 2:
+            return result.fail("no rows times a constant matrix")
+        if values is None or values.shape not in ((weights.shape[1],), (1, weights.shape[1])):
+            return result.fail("the bias is not one value a column")
+        return result
+
+    def rewrite(self, op: Any, x: Any, w: Any, bias: Any) -> Any:
+        values = constants.array_of(bias)
+        assert values is not None  # noqa: S101 - check() has seen it
+        flat = bias if values.ndim == 1 else constants.initializer(op, bias, values.reshape(-1))
+        return op.Gemm(x, w, flat)
+
+
+class ScaleBeforeConv(RewriteRuleClassBase):
+    """``Conv(x * c, w)`` as ``Conv(x, w * c)`` for one number c: Rescaling of an image.
+
+    A shift cannot go the same way, since the padding is added behind it.
+    """
+
+    def pattern(self, op: Any, x: Any, w: Any, factor: Any) -> Any:
+        return op.Conv(op.Mul(x, factor), w, _allow_other_inputs=True, _outputs=["conv"])
+
+    def check(self, context: Any, x: Any, w: Any, factor: Any, conv: Any) -> MatchResult:
+        result = MatchResult()
+        if constants.array_of(w) is None or constants.scalar_of(factor) is None:
+            return result.fail("needs constant weights and one constant number")
+        return result
+
+    def rewrite(self, op: Any, x: Any, w: Any, factor: Any, conv: Any) -> Any:
+        node = conv.producer()
+        weights = constants.array_of(w)
+        assert weights is not None  # noqa: S101 - check() has seen it
+        scaled = (weights * constants.scalar_of(factor)).astype(weights.dtype)
+        return op.Conv(x, constants.initializer(op, w, scaled), *node.inputs[2:], **node.attributes)

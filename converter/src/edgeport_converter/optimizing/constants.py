@@ -1,0 +1,45 @@
+"""Constants of a graph under the rewriter's hands: reading them, and making new ones."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+Array = np.ndarray[Any, Any]
+
+_counter = itertools.count()
+
+
+def array_of(value: Any) -> Array | None:
+    """Return a constant's value, None for anything that is computed or fed."""
+    if value is None or value.const_value is None or value.is_graph_input():
+        return None
+    array: Array = value.const_value.numpy()
+    return array
+
+
+def scalar_of(value: Any) -> Any:
+    """Return a constant's only element, None for several or none."""
+    array = array_of(value)
+    return None if array is None or array.size != 1 else array.reshape(()).item()
+
+
+def list_of(value: Any) -> list[int] | None:
+    """Return a constant's elements as integers, such as axes."""
+    array = array_of(value)
+    return None if array is None else [int(item) for item in array.reshape(-1)]
+
+
+def initializer(op: Any, like: Any, array: Array) -> Any:
+    """Return a new initializer; it keeps its number format whatever was multiplied."""
+    kind = like.const_value.numpy().dtype
+    return op.initializer(ir.tensor(np.ascontiguousarray(array.astype(kind))),
+                          name=name_like(like.name))  # fmt: skip
+
+
+def name_like(base: str) -> str:
+    """Return a name for what is made from a tensor of that name; no two are equal."""
+    return f"{base.partition('~')[0]}~{next(_counter)}"

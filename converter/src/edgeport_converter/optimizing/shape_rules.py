@@ -1,0 +1,138 @@
+"""Axes of one that come and go, sizes that are known, and pooling in its own words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript.rewriter import MatchResult, RewriteRuleClassBase
+
+from edgeport_converter.optimizing import constants
+
+
+class UnsqueezeBeforeTranspose(RewriteRuleClassBase):
+    """Move the height of one that TensorFlow gives a sequence behind the transposition."""
+
+    def pattern(self, op: Any, x: Any, axes: Any) -> Any:
+        return op.Transpose(op.Unsqueeze(x, axes), perm=[0, 3, 1, 2])
+
+    def check(self, context: Any, x: Any, axes: Any) -> MatchResult:
+        result = MatchResult()
+        if x.shape is None or len(x.shape) != 3 or constants.list_of(axes) not in ([1], [-3]):
+            return result.fail("not a height of one")
+        return result
+
+    def rewrite(self, op: Any, x: Any, axes: Any) -> Any:
+        turned = op.Transpose(x, perm=[0, 2, 1])
+        return op.Unsqueeze(turned, constants.initializer(op, axes, np.array([2], np.int64)))
+
+
+class OneDimensionalConv(RewriteRuleClassBase):
+    """A convolution over a height of one as a convolution of sequences."""
+
+    def pattern(self, op: Any, x: Any, w: Any, axes: Any) -> Any:
+        return op.Conv(op.Unsqueeze(x, axes), w, _allow_other_inputs=True, _outputs=["conv"])
+
+    def check(self, context: Any, x: Any, w: Any, axes: Any, conv: Any) -> MatchResult:
+        result = MatchResult()
+        weights, attributes = constants.array_of(w), conv.producer().attributes
+        if weights is None or weights.ndim != 4 or weights.shape[2] != 1:
+            return result.fail("the kernel has a height")
+        if x.shape is None or len(x.shape) != 3 or constants.list_of(axes) not in ([2], [-2]):
+            return result.fail("the input is no sequence with a height of one")
+        pads = attributes.get_ints("pads", [0, 0, 0, 0])
+        if pads[0] or pads[2]:
+            return result.fail("the height is padded")
+        return result
+
+    def rewrite(self, op: Any, x: Any, w: Any, axes: Any, conv: Any) -> Any:
+        node = conv.producer()
+        attributes = dict(node.attributes)
+        for name in ("kernel_shape", "strides", "dilations"):
+            if name in attributes:
+                values = node.attributes.get_ints(name)
+                attributes[name] = ir.AttrInt64s(name, [values[1]])
+        if "pads" in attributes:
+            pads = node.attributes.get_ints("pads")
+            attributes["pads"] = ir.AttrInt64s("pads", [pads[1], pads[3]])
+        weights = constants.array_of(w)
+        assert weights is not None  # noqa: S101 - check() has seen it
+        kernel = constants.initializer(op, w, weights[:, :, 0, :])
+        result = op.Conv(x, kernel, *node.inputs[2:], **attributes)
+        result.producer().name = node.name
+        return op.Unsqueeze(result, axes)
+
+
+class SqueezeOfUnsqueeze(RewriteRuleClassBase):
+    """An axis of one that comes and goes."""
+
+    def pattern(self, op: Any, x: Any, come: Any, go: Any) -> Any:
+        return op.Squeeze(op.Unsqueeze(x, come), go)
+
+    def check(self, context: Any, x: Any, come: Any, go: Any) -> MatchResult:
+        result = MatchResult()
+        axes = constants.list_of(come), constants.list_of(go)
+        if x.shape is None or None in axes:
+            return result.fail("the axes are not known")
+        rank = len(x.shape) + len(axes[0] or ())
+        first, second = (sorted(axis % rank for axis in each or ()) for each in axes)
+        return result if first == second else result.fail("not the same axes")
+
+    def rewrite(self, op: Any, x: Any, **_: Any) -> Any:
+        return op.Identity(x)
+
+
+class GlobalMean(RewriteRuleClassBase):
+    """The mean over all places of channels-first data as GlobalAveragePool."""
+
+    def pattern(self, op: Any, x: Any) -> Any:
+        return op.ReduceMean(x, _allow_other_attributes=True, _outputs=["mean"])
+
+    def check(self, context: Any, x: Any, mean: Any) -> MatchResult:
+        result = MatchResult()
+        attributes = mean.producer().attributes
+        if x.shape is None or len(x.shape) < 4 or x.dtype != ir.DataType.FLOAT:
+            return result.fail("no image of floats")
+        axes = attributes.get_ints("axes", [])
+        if sorted(axis % len(x.shape) for axis in axes) != list(range(2, len(x.shape))):
+            return result.fail("not over all places")
+        return result
+
+    def rewrite(self, op: Any, x: Any, mean: Any) -> Any:
+        pooled = op.GlobalAveragePool(x)
+        if mean.producer().attributes.get_int("keepdims", 1):
+            return pooled
+        axes = np.arange(2, len(x.shape), dtype=np.int64)
+        return op.Squeeze(pooled, op.initializer(ir.tensor(axes), name=constants.name_like("axes")))
+
+
+class ReshapeToKnownSizes(RewriteRuleClassBase):
+    """``Reshape(x, Concat(Shape(x)[0], ...))`` as ``Reshape(x, [-1, ...])``.
+
+    Keras asks a tensor for its batch wherever it flattens; in a small network the six nodes that
+    answer take as long as a layer.
+    """
+
+    def pattern(self, op: Any, x: Any, sizes: Any) -> Any:
+        return op.Reshape(x, sizes, _outputs=["reshaped"])
+
+    def check(self, context: Any, x: Any, sizes: Any, reshaped: Any) -> MatchResult:
+        result = MatchResult()
+        if sizes.const_value is not None or sizes.is_graph_input():
+            return result.fail("the sizes are given already")
+        if reshaped.shape is None:
+            return result.fail("the rank is not known")
+        free = [size for size in reshaped.shape if not isinstance(size, int)]
+        if len(free) > 1 or 0 in reshaped.shape:
+            return result.fail("more than one size is free")
+        return result
+
+    def rewrite(self, op: Any, x: Any, reshaped: Any, **_: Any) -> Any:
+        sizes = [size if isinstance(size, int) else -1 for size in reshaped.shape]
+        constant = op.initializer(
+            ir.tensor(np.array(sizes, np.int64)), name=constants.name_like("sizes")
+        )
+        result = op.Reshape(x, constant)
+        result.producer().name = reshaped.producer().name
+        return result
