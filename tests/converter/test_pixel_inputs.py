@@ -104,8 +104,7 @@ def test_the_float_graph_scales_as_keras_was_fed(name):
 def test_an_int8_graph_reads_the_bytes_as_its_first_codes_where_that_is_exact(name):
     graph, expected, before = exported(name)
     ranges = collect_ranges(graph, lambda size: [{"image": pixels_of(CASES[name][0])}])
-    recipe = Recipe("static", full_weights=True)
-    quantized = quantize(graph, recipe, ranges, find_target("any")).graph
+    quantized = quantize(graph, Recipe("static"), ranges, find_target("any")).graph
     kinds = [node.op_type for node in quantized.graph.node if node.op_type != "DequantizeLinear"]
     first = next(place for place, kind in enumerate(kinds) if kind in ("Conv", "Gemm", "MatMul"))
     assert kinds[:first] == before

@@ -28,19 +28,6 @@ def test_other_ranges_come_before_layers_in_float():
     assert [a.recipe.ranges for a in search.attempts] == ["minmax", "percentile", "mse"]
 
 
-def test_all_bits_of_the_weights_come_before_layers_in_float():
-    search = make_search(lambda recipe: 0.4 if recipe.full_weights else 0.9)
-    found = search.with_static_ranges(Recipe("static"))
-    assert found.recipe == Recipe("static", full_weights=True)
-
-
-def test_bias_correction_comes_before_layers_in_float():
-    search = make_search(lambda recipe: 0.4 if recipe.corrects_bias else 0.9)
-    found = search.with_static_ranges(Recipe("static"))
-    assert found.recipe.corrects_bias
-    assert not found.recipe.float_nodes
-
-
 @pytest.mark.parametrize("needed", range(1, 10))
 def test_the_fewest_layers_stay_in_float(needed):
     search = make_search(lambda recipe: 0.9 - 0.41 * (len(recipe.float_nodes) >= needed))

@@ -218,7 +218,9 @@ def convert(
     with stages("report layers"):
         from edgeport_converter.quantization.layer_report import report_layers
 
-        layer_reports = report_layers(float_graph, graph, layers, samples or tried, batch)
+        layer_reports = report_layers(
+            chosen.float_graph if chosen else float_graph, graph, layers, samples or tried, batch
+        )
     with stages("stamp"):
         from edgeport_converter import describing
 

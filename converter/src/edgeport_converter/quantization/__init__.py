@@ -7,7 +7,11 @@ calibrating       the range of every activation, flat in memory
 clipping          narrower ranges from a histogram
 quantizing        one recipe -> one quantized graph
 weight_storage    weights in int8, arithmetic in float
-bias_correction   the mean error of a layer taken out through its bias
+equalizing        channels of one tensor brought to like ranges
+moments           mean and covariance of what each layer reads, flat in memory
+rounding          float weights to codes that the data would choose
+layer_constants   the codes, scales and biases of int8 layers
+pooling           average pools with a scale of their own
 sensitivity       which layers lose the signal
 evaluating        what a candidate lost: agreement, and the user's metric
 agreement         how closely one model follows another

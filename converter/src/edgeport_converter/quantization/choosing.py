@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import onnx
 
@@ -18,9 +19,10 @@ from edgeport_converter import optimizing, verifying
 from edgeport_converter.errors import QuantizationError
 from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization import (
-    bias_correction,
     budget,
     calibrating,
+    equalizing,
+    moments,
     quantizing,
     sensitivity,
     timing,
@@ -32,7 +34,7 @@ from edgeport_converter.targets import Target
 
 Batches = Callable[[int], Iterable[Mapping[str, Array]]]
 
-_CORRECTION_BATCH = 16
+_STATISTICS_BATCH = 16
 _RANKING_SAMPLES = 32
 
 # Differences below this are noise on a shared machine; among equals the first kind wins, which
@@ -49,11 +51,13 @@ class Candidate:
         recipe: how it was made.
         quantized: the graph with its number formats; its inner names are short.
         measured: what it lost.
+        float_graph: what it was made from, with the same answers as the model's own.
     """
 
     recipe: Recipe
     quantized: QuantizedGraph
     measured: Measured
+    float_graph: onnx.ModelProto
 
 
 @dataclass(frozen=True)
@@ -174,24 +178,32 @@ class Quantizer:
             if recipe.kind == "dynamic":
                 run = one_by_one(run)
             measured = self._evaluator.measure(run)
-        return Candidate(recipe, compact, measured)
+        return Candidate(recipe, compact, measured, self._source_of(recipe)[0])
 
     def _build_graph(self, recipe: Recipe) -> QuantizedGraph:
+        graph, known = self._source_of(recipe)
         ranges = self._ranges_by(recipe.ranges) if recipe.kind in ("static", "int16") else {}
-        if not recipe.corrects_bias:
-            return quantizing.quantize(self._float_graph, recipe, ranges, self._target)
-        plain = quantizing.quantize(
-            self._float_graph, replace(recipe, corrects_bias=False), ranges, self._target
+        return quantizing.quantize(graph, recipe, ranges, self._target, known)
+
+    def _source_of(self, recipe: Recipe) -> tuple[onnx.ModelProto, Mapping[str, moments.Moments]]:
+        """Return the float graph that a recipe quantizes, and what its layers read."""
+        if recipe.kind in ("dynamic", "none"):
+            return self._float_graph, {}
+        return self._even_graph
+
+    @cached_property
+    def _even_graph(self) -> tuple[onnx.ModelProto, dict[str, moments.Moments]]:
+        """The float graph with channels of like ranges, and what its layers read."""
+        even = equalizing.equalize(self._float_graph, self._calibration(_STATISTICS_BATCH))
+        known = moments.measure_moments(
+            even, quantizing.weighted_nodes(even), self._calibration(_STATISTICS_BATCH)
         )
-        corrected = bias_correction.correct_biases(
-            self._float_graph, plain.graph, self._calibration(_CORRECTION_BATCH)
-        )
-        return quantizing.quantize(corrected, recipe, ranges, self._target)
+        return even, known
 
     def _ranges_by(self, method: str) -> calibrating.Ranges:
         if method not in self._ranges:
             self._ranges[method] = calibrating.collect_ranges(
-                self._float_graph, self._calibration, method
+                self._even_graph[0], self._calibration, method
             )
         return self._ranges[method]
 
@@ -203,17 +215,16 @@ class Quantizer:
 
     def _rank_layers(self) -> list[str]:
         """Return the weighted layers, the most disturbing first."""
-        nodes = quantizing.weighted_nodes(self._float_graph)
+        nodes = [node.name for node in quantizing.weighted_nodes(self._float_graph)]
+        graph, known = self._even_graph
         ranges = self._ranges_by("minmax")
         samples = next(iter(self._calibration(_RANKING_SAMPLES)))
         expected = verifying.run_as_defined(self._float_graph)(samples)
 
         def quantize_only(layer: str) -> onnx.ModelProto:
-            others = frozenset(
-                node.name for node in self._float_graph.graph.node if node.name != layer
-            )
+            others = frozenset(node.name for node in graph.graph.node if node.name != layer)
             recipe = Recipe("static", float_nodes=others)
-            return quantizing.quantize(self._float_graph, recipe, ranges, self._target).graph
+            return quantizing.quantize(graph, recipe, ranges, self._target, known).graph
 
         return sensitivity.rank_layers(
             nodes, quantize_only, verifying.run_as_defined, expected, samples
@@ -233,9 +244,7 @@ class Quantizer:
 
     def _stores_int8(self, kind: str) -> bool:
         """Whether a recipe finds anything in this graph to store smaller."""
-        ranges = self._ranges_by("minmax") if kind in ("static", "int16") else {}
-        graph = quantizing.quantize(self._float_graph, Recipe(kind), ranges, self._target).graph
-        return quantizing.is_quantized(graph)
+        return quantizing.is_quantized(self._build_graph(Recipe(kind)).graph)
 
     def _choose_by_measurement(
         self, holding: Sequence[Attempt[Candidate]], objective: str

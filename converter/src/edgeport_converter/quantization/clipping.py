@@ -36,10 +36,15 @@ class Histogram:
         return self.low + (np.arange(_BINS) + 0.5) * self.width
 
     def add(self, values: Array) -> None:
-        """Count the values; what rounding puts past an end counts in the last bin."""
+        """Count the values; what rounding puts past an end counts in the last bin.
+
+        Zeros are left out: every range has a code for exactly zero, so they say nothing of the
+        ends, and behind a relu they would outweigh all that does.
+        """
         if self.high == self.low:
             return
-        scaled = (values.reshape(-1).astype(np.float64) - self.low) / self.width
+        flat = values.reshape(-1)
+        scaled = (flat[flat != 0].astype(np.float64) - self.low) / self.width
         places = np.clip(scaled.astype(np.int64), 0, _BINS - 1)
         self.counts += np.bincount(places, minlength=_BINS)
 

@@ -7,7 +7,7 @@ Which recipe is right for a model is ``searching``'s business. The ranges come f
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,10 +18,13 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgeport_converter.quantization.calibrating import Ranges
+from edgeport_converter.quantization.layer_constants import store_rounded
+from edgeport_converter.quantization.moments import Moments
 from edgeport_converter.quantization.pixel_inputs import (
     prepare_pixel_inputs,
     read_pixels_as_codes,
 )
+from edgeport_converter.quantization.pooling import rescale_pools
 from edgeport_converter.quantization.weight_storage import store_weights_as_int8
 from edgeport_converter.quiet import quiet_logging
 from edgeport_converter.targets import Target
@@ -40,8 +43,17 @@ _STATIC_OPERATORS = (
 # Never Conv: its dynamic form, ConvInteger, is slow or does not load (microsoft/onnxruntime#15888).
 _DYNAMIC_OPERATORS = ("MatMul", "Gemm", "LSTM")
 
+# Behind the last layer with weights these would only add the rounding of one more scale: joined
+# boxes and scores would share it, and a mean over many places would lose what averaging gained.
+_FLOAT_AT_THE_END = (
+    "AveragePool", "Concat", "Flatten", "GlobalAveragePool", "Pad", "Reshape", "Squeeze",
+    "Transpose", "Unsqueeze",
+)  # fmt: skip
+
 # Their int8 kernels can answer in float, so nothing is lost by rounding what a float layer reads.
 _FLOAT_OUTPUT_OPERATORS = ("Gemm", "MatMul")
+
+_PAIRED = "two of one sign add up to 128 at most"
 
 
 @dataclass(frozen=True)
@@ -52,26 +64,17 @@ class Recipe:
         kind: ``static``, ``int16``, ``dynamic``, ``weights`` or ``none``.
         ranges: the method that the activations' ranges were chosen by; static kinds only.
         float_nodes: names of nodes that stay in float.
-        corrects_bias: whether the mean error of each layer is taken out through its bias.
-        full_weights: whether weights use all 8 bits where the target's int8 kernels could
-            saturate: as uint8 with 128 for zero, whose kernels are slower and do not.
     """
 
     kind: str
     ranges: str = "minmax"
     float_nodes: frozenset[str] = frozenset()
-    corrects_bias: bool = False
-    full_weights: bool = False
 
     def __str__(self) -> str:
         """Return it in words, for reports."""
         parts = [self.kind]
         if self.kind in ("static", "int16"):
             parts.append(f"{self.ranges} ranges")
-        if self.full_weights:
-            parts.append("8-bit weights")
-        if self.corrects_bias:
-            parts.append("bias corrected")
         if self.float_nodes:
             parts.append(f"{len(self.float_nodes)} nodes in float")
         return ", ".join(parts)
@@ -94,7 +97,11 @@ class QuantizedGraph:
 
 
 def quantize(
-    model: onnx.ModelProto, recipe: Recipe, ranges: Ranges, target: Target
+    model: onnx.ModelProto,
+    recipe: Recipe,
+    ranges: Ranges,
+    target: Target,
+    moments: Mapping[str, Moments] | None = None,
 ) -> QuantizedGraph:
     """Return the graph after the recipe.
 
@@ -102,31 +109,37 @@ def quantize(
         model: the optimized float graph; it is not changed.
         recipe: ``none`` gives the graph back as it is.
         ranges: (lowest, highest) by tensor name; needed by the static kinds.
-        target: decides how many bits of a weight are used.
+        target: decides which weights its kernels compute right.
+        moments: of the layers' inputs, by node name; without them weights are rounded to the
+            nearest code.
     """
     if recipe.kind == "none":
         return QuantizedGraph(model, "float32", "float32")
     with quiet_logging():
-        return _quantize(model, recipe, ranges, target)
+        return _quantize(model, recipe, ranges, target, moments or {})
 
 
 def _quantize(
-    model: onnx.ModelProto, recipe: Recipe, ranges: Ranges, target: Target
+    model: onnx.ModelProto,
+    recipe: Recipe,
+    ranges: Ranges,
+    target: Target,
+    moments: Mapping[str, Moments],
 ) -> QuantizedGraph:
     if recipe.kind == "weights":
         return QuantizedGraph(
-            store_weights_as_int8(model, recipe.float_nodes), "int8 per channel", "float32"
+            store_weights_as_int8(model, recipe.float_nodes, moments), "int8 per channel", "float32"
         )
     if recipe.kind == "dynamic":
         return _quantize_dynamic(model, recipe, target)
-    return _quantize_static(model, recipe, ranges, target)
+    return _quantize_static(model, recipe, ranges, target, moments)
 
 
-def weighted_nodes(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes that int8 can store smaller, in running order."""
+def weighted_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return the nodes that int8 can store smaller, in running order."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return [
-        node.name
+        node
         for node in model.graph.node
         if node.op_type in WEIGHTED_OPERATORS and constants.intersection(node.input[1:2])
     ]
@@ -141,15 +154,19 @@ def is_quantized(model: onnx.ModelProto) -> bool:
 
 
 def _quantize_static(
-    model: onnx.ModelProto, recipe: Recipe, ranges: Ranges, target: Target
+    model: onnx.ModelProto,
+    recipe: Recipe,
+    ranges: Ranges,
+    target: Target,
+    moments: Mapping[str, Moments],
 ) -> QuantizedGraph:
     is_wide = recipe.kind == "int16"
     # 16-bit activations have no int8 kernel that could saturate.
-    in_seven_bits = target.weight_bits == 7 and not is_wide and not recipe.full_weights
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    pixel_inputs = prepare_pixel_inputs(copy.graph)
-    in_float = recipe.float_nodes.union(*(found.nodes for found in pixel_inputs))
+    saturates = target.saturates and not is_wide
+    prepared = _copy(model)
+    pixel_inputs = prepare_pixel_inputs(prepared.graph)
+    in_float = recipe.float_nodes | _gains_nothing(model.graph, recipe.float_nodes)
+    in_float = in_float.union(*(found.nodes for found in pixel_inputs))
     in_int8 = [
         node.name
         for node in model.graph.node
@@ -157,10 +174,10 @@ def _quantize_static(
     ]
     ranges = {**ranges, **{found.value: found.range for found in pixel_inputs}}
     quantizer = QDQQuantizer(
-        copy,
+        _copy(prepared),
         per_channel=True,  # one scale for all channels ruins depthwise convolutions
-        reduce_range=in_seven_bits,
-        weight_qType=QuantType.QUInt8 if recipe.full_weights else QuantType.QInt8,
+        reduce_range=saturates,
+        weight_qType=QuantType.QInt8,
         # int8 activations take twice the time of uint8 on x86.
         activation_qType=QuantType.QUInt16 if is_wide else QuantType.QUInt8,
         tensors_range=_as_tensors_data(ranges),
@@ -176,48 +193,98 @@ def _quantize_static(
     quantizer.quantize_model()
     graph: onnx.ModelProto = quantizer.model.model
     read_pixels_as_codes(graph.graph, pixel_inputs)
+    if not is_wide:
+        rescale_pools(graph.graph, ranges)
+    store_rounded(graph, prepared, moments, pairs=saturates)
     _answer_in_float(graph.graph)
     _drop_unused_initializers(graph.graph)
     quantizer.model.topological_sort()  # it appends its nodes at the end
     return QuantizedGraph(
         graph,
-        weights=f"{'uint8' if recipe.full_weights else 'int8'} per channel, "
-        f"{7 if in_seven_bits else 8} bits used",
+        weights=f"int8 per channel, {_PAIRED if saturates else 'all 8 bits used'}",
         activations="uint16" if is_wide else "uint8",
-        float_layers=_float_layers(model, recipe, _STATIC_OPERATORS),
+        float_layers=_float_layers(model, recipe, _STATIC_OPERATORS, in_float),
     )
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    return result
+
+
+def _gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozenset[str]:
+    """Return the nodes without weights that int8 would only cost: rounding, and conversions.
+
+    These are the ones that no int8 layer reads behind the last layers, and those between layers
+    that stay in float.
+    """
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    behind: set[str] = set()
+    for node in reversed(graph.node):
+        after = [reader for name in node.output for reader in readers.get(name, [])]
+        ends = all(
+            reader.name in behind
+            or reader.name in float_nodes
+            or reader.op_type not in _STATIC_OPERATORS
+            for reader in after
+        )
+        if ends and (node.op_type in _FLOAT_AT_THE_END or (
+            float_nodes and node.op_type not in WEIGHTED_OPERATORS
+        )):  # fmt: skip
+            behind.add(node.name)
+    if not float_nodes:
+        return frozenset(behind)
+    # A relu that is left alone in float would keep the int8 layer before it from taking it in.
+    producers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        before = producers.get(node.input[0]) if node.input else None
+        if (
+            node.op_type in ("Clip", "Relu")
+            and before is not None
+            and before.op_type in _STATIC_OPERATORS
+            and before.name not in float_nodes | behind
+        ):
+            behind.discard(node.name)
+    return frozenset(behind)
 
 
 def _quantize_dynamic(model: onnx.ModelProto, recipe: Recipe, target: Target) -> QuantizedGraph:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dynamic.onnx"
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
         quantize_dynamic(
-            copy,
+            _copy(model),
             path,
             op_types_to_quantize=list(_DYNAMIC_OPERATORS),
             per_channel=True,
-            reduce_range=target.weight_bits == 7,
+            reduce_range=target.saturates,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=sorted(recipe.float_nodes),
         )
         graph = onnx.load(path)
     return QuantizedGraph(
         graph,
-        weights=f"int8 per channel, {target.weight_bits} bits used",
+        weights=f"int8 per channel, {7 if target.saturates else 8} bits used",
         activations="uint8, range measured at each run",
         float_layers=_float_layers(model, recipe, _DYNAMIC_OPERATORS),
     )
 
 
 def _float_layers(
-    model: onnx.ModelProto, recipe: Recipe, operators: Sequence[str]
+    model: onnx.ModelProto,
+    recipe: Recipe,
+    operators: Sequence[str],
+    in_float: frozenset[str] = frozenset(),
 ) -> dict[str, str]:
     reasons = {}
     for node in model.graph.node:
         if node.name in recipe.float_nodes:
             reasons[node.name] = "kept in float for the budget, or on request"
+        elif node.name in in_float:
+            reasons[node.name] = "no int8 layer reads it"
         elif node.op_type not in operators:
             reasons[node.name] = f"{node.op_type} is computed in float by this recipe"
     return reasons

@@ -3,10 +3,11 @@
 The order of attempts is from what costs nothing to what costs speed:
 
 1. int8 with the whole range of each activation, then with ranges that clip rare large values;
-2. all 8 bits of the weights, where the target's fast kernels allow 7;
-3. the mean error of each layer taken out through its bias;
-4. the fewest layers in float: those whose quantization alone disturbs the outputs most;
-5. other kinds of recipe.
+2. the fewest layers in float: those whose quantization alone disturbs the outputs most;
+3. other kinds of recipe.
+
+What costs nothing at all is no attempt: every static graph has its channels evened out, its weights
+rounded as the data would choose, and its biases corrected.
 
 The search knows neither graphs nor data: the caller builds, judges and ranks.
 """
@@ -87,13 +88,7 @@ class Search(Generic[Built]):
                 best = found
         if best is None:
             raise ValueError("a search needs at least one recipe")
-        for refine in (_with_full_weights, _with_corrected_bias):
-            tried = self.attempt(refine(best.recipe))
-            if tried.verdict.holds:
-                return tried
-            if tried.verdict.loss < best.verdict.loss:
-                best = tried
-        return best if best.verdict.holds else self._with_layers_in_float(best)
+        return self._with_layers_in_float(best)
 
     def _with_layers_in_float(self, best: Attempt[Built]) -> Attempt[Built]:
         """Double the number of layers in float until the budget is kept, then bisect."""
@@ -124,14 +119,6 @@ class Search(Generic[Built]):
             else:
                 too_few = middle
         return found
-
-
-def _with_full_weights(recipe: Recipe) -> Recipe:
-    return replace(recipe, full_weights=True)
-
-
-def _with_corrected_bias(recipe: Recipe) -> Recipe:
-    return replace(recipe, corrects_bias=True)
 
 
 def _same_nodes_in_int8(start: Recipe) -> Iterator[Recipe]:

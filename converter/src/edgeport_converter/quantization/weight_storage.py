@@ -7,13 +7,16 @@ keeps it for its int8 kernels, and then a Dense layer takes four times as long.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import collections
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from edgeport.golden import Array
+from edgeport_converter.quantization.moments import Moments, as_stored, as_sums
+from edgeport_converter.quantization.rounding import choose_scales, round_weights
 
 # Below this, the scales and the node cost more bytes than the codes save.
 _SMALLEST_WEIGHT = 256
@@ -35,16 +38,20 @@ _WEIGHT_AXES = {
 
 
 def store_weights_as_int8(
-    model: onnx.ModelProto, float_nodes: Collection[str] = ()
+    model: onnx.ModelProto,
+    float_nodes: Collection[str] = (),
+    moments: Mapping[str, Moments] | None = None,
 ) -> onnx.ModelProto:
     """Return the graph with its large weights in int8.
 
     Args:
         model: a float graph; it is not changed.
         float_nodes: names of nodes whose weights stay in float.
+        moments: of the layers' inputs by node name; weights of other layers are rounded to the
+            nearest code.
 
     Source:
-        Symmetric rounding: scale = max |w| / 127 over a channel, code = round(w / scale).
+        Symmetric codes: scale = max |w| / 127 over a channel; rounded as in ``rounding``.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
@@ -52,6 +59,7 @@ def store_weights_as_int8(
     constants = {tensor.name: tensor for tensor in graph.initializer}
     axes: dict[str, int] = {}
     refused: set[str] = {value.name for value in graph.output}
+    users: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for place, name in enumerate(node.input):
             if name not in constants:
@@ -61,13 +69,17 @@ def store_weights_as_int8(
                 refused.add(name)  # read in two ways, or by something that is no weight
             else:
                 axes[name] = axis
+                users.setdefault(name, []).append(node)
     added = []
+    biases = _Biases(graph)
     for name, axis in axes.items():
         weights = numpy_helper.to_array(constants[name])
         if name in refused or weights.dtype != np.float32 or weights.size < _SMALLEST_WEIGHT:
             continue
         axis %= weights.ndim
-        codes, scale = _round(weights, axis)
+        codes, scale = _round_by_data(users[name], weights, axis, moments or {}, biases) or _round(
+            weights, axis
+        )
         graph.initializer.remove(constants[name])
         graph.initializer.append(numpy_helper.from_array(codes, f"{name}/codes"))
         graph.initializer.append(numpy_helper.from_array(scale, f"{name}/scale"))
@@ -91,6 +103,62 @@ def _channel_axis(node: onnx.NodeProto, place: int) -> int | None:
         grouped = any(a.name == "group" and a.i != 1 for a in node.attribute)
         return 0 if grouped else 1
     return _WEIGHT_AXES.get((node.op_type, place))
+
+
+def _round_by_data(
+    users: list[onnx.NodeProto],
+    weights: Array,
+    axis: int,
+    moments: Mapping[str, Moments],
+    biases: _Biases,
+) -> tuple[Array, Array] | None:
+    """Return codes and scales by what the layers read, None where that is not known.
+
+    The mean of what rounding adds is taken out through the layers' biases.
+    """
+    known = {node.name: moments[node.name] for node in users if node.name in moments}
+    squares: Array | float = 0.0
+    for node in users:
+        if node.name not in known or known[node.name].covariance is None:
+            return None
+        squares = squares + np.asarray(known[node.name].covariance)
+        if not biases.has(node):
+            mean = known[node.name].mean
+            squares = squares + mean[:, :, None] * mean[:, None, :]
+    sums = as_sums(users[0], weights.astype(np.float64))
+    scales = choose_scales(sums, pairs=False, least=np.full(sums.shape[:2], 1e-30))
+    scales = scales.astype(np.float32).astype(np.float64)
+    rounded = round_weights(sums, scales, np.asarray(squares), pairs=False)
+    error = rounded.codes * scales[..., None] - sums
+    for node in users:
+        if biases.has(node):
+            biases.take_off(node, np.einsum("gok,gk->go", error, known[node.name].mean))
+    shape = [1] * weights.ndim
+    shape[axis] = -1
+    codes = as_stored(users[0], rounded.codes, weights.shape)
+    return codes, scales.astype(np.float32).reshape(shape)
+
+
+class _Biases:
+    """The constant biases of a graph that one layer alone reads."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._constants = {tensor.name: tensor for tensor in graph.initializer}
+        self._reads = collections.Counter(name for node in graph.node for name in node.input)
+
+    def has(self, node: onnx.NodeProto) -> bool:
+        return (
+            node.op_type in ("Conv", "Gemm")
+            and len(node.input) > 2
+            and node.input[2] in self._constants
+            and self._reads[node.input[2]] == 1
+        )
+
+    def take_off(self, node: onnx.NodeProto, shift: Array) -> None:
+        tensor = self._constants[node.input[2]]
+        bias = numpy_helper.to_array(tensor)
+        corrected = (bias - shift.reshape(bias.shape)).astype(bias.dtype)
+        tensor.CopyFrom(numpy_helper.from_array(corrected, tensor.name))
 
 
 def _round(weights: Array, axis: int) -> tuple[Array, Array]:
