@@ -21,7 +21,7 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test devices operators lint readme layers assets clean
+.PHONY: help demo test devices operators lint readme layers quantization assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -31,6 +31,7 @@ help:
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make layers                   every Keras layer and application: exact or refused'
+	@echo 'make quantization SHARED=dir  int8 beside naive quantization and LiteRT'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
 	@echo 'make clean                    remove environments and build/'
 
@@ -63,6 +64,10 @@ readme: demo
 # Every Keras layer, activation and application: exact, or refused by name.
 layers: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/layers.py --output build/layers.json
+
+# SHARED holds the models, data and .tflite files; tests/benchmarks/quantization.py names them.
+quantization: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/quantization.py "$(SHARED)" --output build/quantization.json
 
 assets: .venv/.workstation
 	$(WORKSTATION) converter/demo/make_assets.py --mnist "$$MNIST" --output assets

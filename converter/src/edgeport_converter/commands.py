@@ -65,8 +65,8 @@ def add_convert(commands: Any) -> None:
         type=float,
         default=DEFAULT_MAX_DROP,
         metavar="SHARE",
-        help="how much of the metric may be lost (default %(default)s); without labels, 1 %% of "
-        "the best classes may change, or 20 dB signal-to-noise must remain",
+        help="how much of the metric may be lost (default %(default)s); without labels, twice "
+        "that share of the best classes may change, or 20 dB signal-to-noise must remain",
     )
     add(
         "--metric",

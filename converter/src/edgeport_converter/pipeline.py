@@ -94,8 +94,8 @@ def convert(
             layers; "weights" for int8 weights and float arithmetic; "none" for float; "auto" tries
             them and chooses by measurement.
         max_drop: the budget, from 0 to below 1: how much of the metric may be lost against the
-            float graph. Without labels, the best class may change for 1 % of the samples, or the
-            signal-to-noise ratio must reach 20 dB if the model is no classifier.
+            float graph. Without labels, the best class may change for twice that share of the
+            samples, or the signal-to-noise ratio must reach 20 dB if the model is no classifier.
         metric: None for accuracy; or a function of outputs (N, ...) and labels to a number, larger
             is better; or its name, ``module:function`` or ``file.py:function``.
         expected_metric: what you measured with Keras on the evaluation data; data on which Keras

@@ -5,6 +5,8 @@ searching         which recipe to try next
 budget            what may be lost
 calibrating       the range of every activation, flat in memory
 clipping          narrower ranges from a histogram
+calibrated        a float graph with what the calibration data says of it
+placing           where in a graph int8 begins and ends
 quantizing        one recipe -> one quantized graph
 weight_storage    weights in int8, arithmetic in float
 equalizing        channels of one tensor brought to like ranges

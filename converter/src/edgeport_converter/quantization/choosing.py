@@ -20,13 +20,12 @@ from edgeport_converter.errors import QuantizationError
 from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization import (
     budget,
-    calibrating,
     equalizing,
-    moments,
     quantizing,
     sensitivity,
     timing,
 )
+from edgeport_converter.quantization.calibrated import Calibrated
 from edgeport_converter.quantization.evaluating import Evaluator, Measured
 from edgeport_converter.quantization.quantizing import QuantizedGraph, Recipe
 from edgeport_converter.quantization.searching import Attempt, Search
@@ -34,12 +33,14 @@ from edgeport_converter.targets import Target
 
 Batches = Callable[[int], Iterable[Mapping[str, Array]]]
 
-_STATISTICS_BATCH = 16
+_EVENING_BATCH = 16
 _RANKING_SAMPLES = 32
 
-# Differences below this are noise on a shared machine; among equals the first kind wins, which
-# is the one that gains most on batches and on CPUs with int8 instructions.
-_TIE = 0.10
+# Differences in time below this are noise on a shared machine; among equals the first kind wins,
+# which is the one that gains most on batches and on CPUs with int8 instructions.
+_TIE = {"latency": 0.10, "balanced": 0.05, "size": 0.0}
+# A share of the file that is worth coarser weights.
+_WORTHWHILE = 0.03
 _PREFERENCE = ("static", "int16", "dynamic", "weights", "none")
 
 
@@ -125,7 +126,6 @@ class Quantizer:
         self._float_graph, self._card, self._calibration = float_graph, card, calibration
         self._evaluator, self._target, self._max_drop = evaluator, target, max_drop
         self._on_step = on_step
-        self._ranges: dict[str, calibrating.Ranges] = {}
         self._search: Search[Candidate] = Search(
             self.build, self._judge, self._rank_layers, self._tell
         )
@@ -145,6 +145,9 @@ class Quantizer:
             else:
                 attempts.append(self._search.attempt(start))
         holding = [attempt for attempt in attempts if attempt.verdict.holds]
+        if objective != "latency":
+            smaller = [self._with_one_scale(attempt) for attempt in holding]
+            holding += [each for each in smaller if each is not None and each.verdict.holds]
         if not holding:
             best = min(attempts, key=lambda attempt: attempt.verdict.loss)
             raise QuantizationError(
@@ -155,6 +158,15 @@ class Quantizer:
                 allowed=best.verdict.allowed,
             )
         return self._choose_by_measurement(holding, objective)
+
+    def _with_one_scale(self, attempt: Attempt[Candidate]) -> Attempt[Candidate] | None:
+        """Try the same recipe with fewer scales, where that saves bytes worth the rounding."""
+        if attempt.recipe.kind not in ("static", "int16"):
+            return None
+        recipe = replace(attempt.recipe, one_scale=True)
+        graph = optimizing.compact(self._build_graph(recipe).graph)
+        saved = 1 - graph.ByteSize() / attempt.built.quantized.graph.ByteSize()
+        return self._search.attempt(recipe) if saved >= _WORTHWHILE else None
 
     def siblings(
         self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
@@ -178,34 +190,29 @@ class Quantizer:
             if recipe.kind == "dynamic":
                 run = one_by_one(run)
             measured = self._evaluator.measure(run)
-        return Candidate(recipe, compact, measured, self._source_of(recipe)[0])
+        return Candidate(recipe, compact, measured, self._source_of(recipe).graph)
 
     def _build_graph(self, recipe: Recipe) -> QuantizedGraph:
-        graph, known = self._source_of(recipe)
-        ranges = self._ranges_by(recipe.ranges) if recipe.kind in ("static", "int16") else {}
-        return quantizing.quantize(graph, recipe, ranges, self._target, known)
+        start = self._source_of(recipe)
+        ranges = start.ranges_by(recipe.ranges) if recipe.kind in ("static", "int16") else {}
+        known = {} if recipe.kind in ("dynamic", "none") else start.moments
+        return quantizing.quantize(start.graph, recipe, ranges, self._target, known)
 
-    def _source_of(self, recipe: Recipe) -> tuple[onnx.ModelProto, Mapping[str, moments.Moments]]:
-        """Return the float graph that a recipe quantizes, and what its layers read."""
-        if recipe.kind in ("dynamic", "none"):
-            return self._float_graph, {}
-        return self._even_graph
+    def _source_of(self, recipe: Recipe) -> Calibrated:
+        """Return the float graph that a recipe quantizes."""
+        # Evened out activations make weights uneven, which one scale for all of them cannot bear.
+        if recipe.kind in ("dynamic", "none") or recipe.one_scale:
+            return self._as_it_is
+        return self._evened_out
 
     @cached_property
-    def _even_graph(self) -> tuple[onnx.ModelProto, dict[str, moments.Moments]]:
-        """The float graph with channels of like ranges, and what its layers read."""
-        even = equalizing.equalize(self._float_graph, self._calibration(_STATISTICS_BATCH))
-        known = moments.measure_moments(
-            even, quantizing.weighted_nodes(even), self._calibration(_STATISTICS_BATCH)
-        )
-        return even, known
+    def _evened_out(self) -> Calibrated:
+        graph = equalizing.equalize(self._float_graph, self._calibration(_EVENING_BATCH))
+        return Calibrated(graph, self._calibration)
 
-    def _ranges_by(self, method: str) -> calibrating.Ranges:
-        if method not in self._ranges:
-            self._ranges[method] = calibrating.collect_ranges(
-                self._even_graph[0], self._calibration, method
-            )
-        return self._ranges[method]
+    @cached_property
+    def _as_it_is(self) -> Calibrated:
+        return Calibrated(self._float_graph, self._calibration)
 
     def _judge(self, candidate: Candidate) -> budget.Verdict:
         measured = candidate.measured
@@ -216,15 +223,17 @@ class Quantizer:
     def _rank_layers(self) -> list[str]:
         """Return the weighted layers, the most disturbing first."""
         nodes = [node.name for node in quantizing.weighted_nodes(self._float_graph)]
-        graph, known = self._even_graph
-        ranges = self._ranges_by("minmax")
+        start = self._evened_out
+        ranges = start.ranges_by("minmax")
         samples = next(iter(self._calibration(_RANKING_SAMPLES)))
         expected = verifying.run_as_defined(self._float_graph)(samples)
 
         def quantize_only(layer: str) -> onnx.ModelProto:
-            others = frozenset(node.name for node in graph.graph.node if node.name != layer)
+            others = frozenset(node.name for node in start.graph.graph.node if node.name != layer)
             recipe = Recipe("static", float_nodes=others)
-            return quantizing.quantize(graph, recipe, ranges, self._target, known).graph
+            return quantizing.quantize(
+                start.graph, recipe, ranges, self._target, start.moments
+            ).graph
 
         return sensitivity.rank_layers(
             nodes, quantize_only, verifying.run_as_defined, expected, samples
@@ -265,8 +274,15 @@ class Quantizer:
             }[objective]
 
         least = min(map(cost, range(len(holding))))
-        equal = [place for place in range(len(holding)) if cost(place) <= least * (1 + _TIE)]
-        best = min(equal, key=lambda place: _PREFERENCE.index(holding[place].recipe.kind))
+        equal = [
+            place for place in range(len(holding)) if cost(place) <= least * (1 + _TIE[objective])
+        ]
+        best = min(
+            equal,
+            key=lambda place: (
+                _PREFERENCE.index(holding[place].recipe.kind), graphs[place].ByteSize(),
+            ),
+        )  # fmt: skip
         timed = {str(attempt.recipe): us for attempt, us in zip(holding, times, strict=True)}
         steps = tuple(
             replace(_step(attempt), latency_us=timed.get(str(attempt.recipe)))

@@ -23,8 +23,8 @@ from onnx import helper, numpy_helper
 from edgeport.golden import Array
 
 _POWER = 0.5
-# A channel smaller than this share of the largest is brought up no further: it may be dead.
-_SMALLEST_SHARE = 1e-6
+# A channel smaller than this share of the largest is brought up no further.
+_SMALLEST_SHARE = 1e-5
 
 _BETWEEN = ("AveragePool", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Relu",
             "Reshape", "Squeeze")  # fmt: skip
@@ -63,7 +63,8 @@ def equalize(model: onnx.ModelProto, batches: Iterable[Mapping[str, Array]]) -> 
         ranges = largest[pair.tensor]
         if not np.isfinite(ranges).all() or ranges.max() == 0:
             continue
-        shares = np.maximum(ranges / ranges.max(), _SMALLEST_SHARE)
+        # A channel that is zero on all of the data may be dead, or may not: it is left alone.
+        shares = np.where(ranges == 0, 1.0, np.maximum(ranges / ranges.max(), _SMALLEST_SHARE))
         # Powers of two: multiplying by them rounds nothing.
         factors = 2.0 ** np.rint(-_POWER * np.log2(shares))
         _scale_outputs(pair.first, factors, constants)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from edgeport.golden import Array
 from edgeport_converter.quantization.moments import Moments, as_stored, as_sums
@@ -23,6 +23,9 @@ _LARGEST_BIAS_CODE = 2.0**30
 # Where all weights of a channel are zero, the steps of its bias alone decide.
 _FINE_BIAS_CODE = 2.0**20
 _SMALLEST_STEP = 1e-30  # of sums; far from what float32 cannot hold
+
+# Channels from which two bytes a channel are more than the node that widens them.
+_WIDE = 64
 
 _OPERATORS = ("Conv", "Gemm", "MatMul")
 
@@ -46,6 +49,7 @@ def store_rounded(
     moments: Mapping[str, Moments],
     *,
     pairs: bool,
+    one_scale: bool = False,
 ) -> None:
     """Replace weights, scales and biases of every int8 layer in place.
 
@@ -55,6 +59,7 @@ def store_rounded(
         moments: by node name, of the inputs of the layers' sums; a layer without is rounded to
             the nearest code.
         pairs: whether two codes of one sign may add up to 128 at most.
+        one_scale: whether all weights of a Gemm or MatMul share one scale.
     """
     layers = _find_layers(quantized, model)
     constants = {tensor.name: tensor for tensor in quantized.graph.initializer}
@@ -62,7 +67,9 @@ def store_rounded(
     for layer in layers:
         by_weights.setdefault(layer.weight_source.output[0], []).append(layer)
     for users in by_weights.values():
-        _store(users, moments, constants, pairs=pairs)
+        is_dense = users[0].node.op_type != "Conv"
+        _store(users, moments, constants, pairs=pairs, one_scale=one_scale and is_dense)
+    _shorten_biases(quantized.graph, constants)
     del quantized.graph.initializer[:]
     quantized.graph.initializer.extend(constants.values())
 
@@ -112,6 +119,7 @@ def _store(
     constants: dict[str, onnx.TensorProto],
     *,
     pairs: bool,
+    one_scale: bool,
 ) -> None:
     """Store weights that one layer reads, or several, and the biases of these."""
     first = users[0]
@@ -125,10 +133,15 @@ def _store(
         wanted = size / np.where(dead, _FINE_BIAS_CODE, _LARGEST_BIAS_CODE)
         least = np.maximum(least, np.maximum(wanted, _SMALLEST_STEP) / layer.input_scale)
     scales = choose_scales(weights, pairs=pairs, least=least).astype(np.float32).astype(np.float64)
+    if one_scale:
+        scales = np.full_like(scales, scales.max())
     rounded = round_weights(weights, scales, _covariance(users, moments), pairs=pairs)
     codes = as_stored(first.node, rounded.codes, first.weights.shape)
     source = first.weight_source
     flat = scales.reshape(-1).astype(np.float32)
+    if one_scale:
+        flat = flat[0]
+        _make_scalar(source, constants)
     constants[source.input[0]].CopyFrom(numpy_helper.from_array(codes, source.input[0]))
     constants[source.input[1]].CopyFrom(numpy_helper.from_array(flat, source.input[1]))
     error = rounded.codes * scales[..., None] - weights
@@ -142,6 +155,8 @@ def _store(
             # Correction" (2019), section 4.2: the mean of what rounding adds, taken out.
             bias = bias - np.einsum("gok,gk->go", error, known.mean)
         steps = np.float32(layer.input_scale) * flat
+        if one_scale:
+            _make_scalar(layer.bias_source, constants)
         _store_bias(layer, bias.reshape(-1), steps, constants)
 
 
@@ -154,6 +169,40 @@ def _store_bias(
     source = layer.bias_source
     for name, array in ((source.input[0], codes.astype(np.int32)), (source.input[1], steps)):
         constants[name].CopyFrom(numpy_helper.from_array(array, name))
+
+
+def _make_scalar(source: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> None:
+    """Turn a DequantizeLinear by channel into one with a single zero point; the scale follows."""
+    kept = [attribute for attribute in source.attribute if attribute.name != "axis"]
+    del source.attribute[:]
+    source.attribute.extend(kept)
+    if len(source.input) > 2:
+        zero = numpy_helper.to_array(constants[source.input[2]])
+        single = np.zeros((), zero.dtype)
+        constants[source.input[2]].CopyFrom(numpy_helper.from_array(single, source.input[2]))
+
+
+def _shorten_biases(graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto]) -> None:
+    """Store the bias of wide Gemm layers in 16 bits where it fits, widened when the file loads.
+
+    Convolutions are left alone: there are many of them, and each such step costs time at loading.
+    """
+    sources = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    limit = np.iinfo(np.int16)
+    for node in [node for node in graph.node if node.op_type == "Gemm" and len(node.input) > 2]:
+        source = sources.get(node.input[2])
+        if source is None or source.input[0] not in constants:
+            continue
+        name = source.input[0]
+        codes = numpy_helper.to_array(constants[name])
+        if codes.dtype != np.int32 or codes.size < _WIDE:
+            continue
+        if codes.min() < limit.min or codes.max() > limit.max:
+            continue
+        constants[name].CopyFrom(numpy_helper.from_array(codes.astype(np.int16), name))
+        wide = f"{name}/wide"
+        source.input[0] = wide
+        graph.node.insert(0, helper.make_node("Cast", [name], [wide], to=onnx.TensorProto.INT32))
 
 
 def _covariance(users: list[_Layer], moments: Mapping[str, Moments]) -> Array | None:

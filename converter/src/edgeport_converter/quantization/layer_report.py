@@ -24,7 +24,7 @@ from onnx import TensorProto
 from edgeport.golden import Array
 from edgeport_converter.fixed_batches import fill_batch
 from edgeport_converter.quantization.layers import KerasLayers
-from edgeport_converter.quantization.quantizing import WEIGHTED_OPERATORS
+from edgeport_converter.quantization.placing import WEIGHTED_OPERATORS
 
 BETWEEN_LAYERS = "(between layers)"
 """The line for what belongs to no layer: changes of format and layout that the engine adds."""

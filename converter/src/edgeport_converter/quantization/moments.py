@@ -82,12 +82,12 @@ def measure_moments(
         and not any(a.name == "transA" and a.i for a in node.attribute)
     ]  # fmt: skip
     inner = sorted({node.input[0] for node in layers} - inputs)
-    session = open_with_outputs(model, inner)
+    session = open_with_outputs(model, inner) if inner else None
     sums = {node.name: _Sums() for node in layers}
     for batch in batches:
-        # Asked for no output, onnxruntime answers with all of them.
-        answers = session.run(inner, dict(batch)) if inner else []
-        found: dict[str, Any] = {**batch, **dict(zip(inner, answers, strict=True))}
+        found: dict[str, Any] = dict(batch)
+        if session is not None:  # no names would ask onnxruntime for all outputs
+            found |= dict(zip(inner, session.run(inner, dict(batch)), strict=True))
         for node in layers:
             sums[node.name].add(_rows(node, found[node.input[0]], shapes[node.input[1]]))
     return {name: each.moments() for name, each in sums.items() if each.count}

@@ -24,34 +24,19 @@ from edgeport_converter.quantization.pixel_inputs import (
     prepare_pixel_inputs,
     read_pixels_as_codes,
 )
+from edgeport_converter.quantization.placing import (
+    STATIC_OPERATORS,
+    WEIGHTED_OPERATORS,
+    answer_in_float,
+    gains_nothing,
+)
 from edgeport_converter.quantization.pooling import rescale_pools
 from edgeport_converter.quantization.weight_storage import store_weights_as_int8
 from edgeport_converter.quiet import quiet_logging
 from edgeport_converter.targets import Target
 
-WEIGHTED_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
-# Operators with an int8 kernel that pays, and those that only pass int8 values on. Softmax is
-# left out on purpose: int8 makes it slower, and can wrap a probability of 1.0 to the smallest
-# code (microsoft/onnxruntime#29727). So are Sigmoid and Tanh, whose tails saturate.
-_STATIC_OPERATORS = (
-    *WEIGHTED_OPERATORS,
-    "Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Mul", "Pad",
-    "Relu", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
-)  # fmt: skip
-
 # Never Conv: its dynamic form, ConvInteger, is slow or does not load (microsoft/onnxruntime#15888).
 _DYNAMIC_OPERATORS = ("MatMul", "Gemm", "LSTM")
-
-# Behind the last layer with weights these would only add the rounding of one more scale: joined
-# boxes and scores would share it, and a mean over many places would lose what averaging gained.
-_FLOAT_AT_THE_END = (
-    "AveragePool", "Concat", "Flatten", "GlobalAveragePool", "Pad", "Reshape", "Squeeze",
-    "Transpose", "Unsqueeze",
-)  # fmt: skip
-
-# Their int8 kernels can answer in float, so nothing is lost by rounding what a float layer reads.
-_FLOAT_OUTPUT_OPERATORS = ("Gemm", "MatMul")
 
 _PAIRED = "two of one sign add up to 128 at most"
 
@@ -64,17 +49,21 @@ class Recipe:
         kind: ``static``, ``int16``, ``dynamic``, ``weights`` or ``none``.
         ranges: the method that the activations' ranges were chosen by; static kinds only.
         float_nodes: names of nodes that stay in float.
+        one_scale: whether all weights of a Dense layer share one scale, for a smaller file.
     """
 
     kind: str
     ranges: str = "minmax"
     float_nodes: frozenset[str] = frozenset()
+    one_scale: bool = False
 
     def __str__(self) -> str:
         """Return it in words, for reports."""
         parts = [self.kind]
         if self.kind in ("static", "int16"):
             parts.append(f"{self.ranges} ranges")
+        if self.one_scale:
+            parts.append("one scale a Dense layer")
         if self.float_nodes:
             parts.append(f"{len(self.float_nodes)} nodes in float")
         return ", ".join(parts)
@@ -165,12 +154,12 @@ def _quantize_static(
     saturates = target.saturates and not is_wide
     prepared = _copy(model)
     pixel_inputs = prepare_pixel_inputs(prepared.graph)
-    in_float = recipe.float_nodes | _gains_nothing(model.graph, recipe.float_nodes)
+    in_float = recipe.float_nodes | gains_nothing(model.graph, recipe.float_nodes)
     in_float = in_float.union(*(found.nodes for found in pixel_inputs))
     in_int8 = [
         node.name
         for node in model.graph.node
-        if node.op_type in _STATIC_OPERATORS and node.name not in in_float
+        if node.op_type in STATIC_OPERATORS and node.name not in in_float
     ]
     ranges = {**ranges, **{found.value: found.range for found in pixel_inputs}}
     quantizer = QDQQuantizer(
@@ -183,7 +172,7 @@ def _quantize_static(
         tensors_range=_as_tensors_data(ranges),
         nodes_to_quantize=in_int8,
         nodes_to_exclude=sorted(in_float),
-        op_types_to_quantize=list(_STATIC_OPERATORS),
+        op_types_to_quantize=list(STATIC_OPERATORS),
         extra_options={
             "WeightSymmetric": True,
             "ActivationSymmetric": False,
@@ -195,15 +184,15 @@ def _quantize_static(
     read_pixels_as_codes(graph.graph, pixel_inputs)
     if not is_wide:
         rescale_pools(graph.graph, ranges)
-    store_rounded(graph, prepared, moments, pairs=saturates)
-    _answer_in_float(graph.graph)
+    store_rounded(graph, prepared, moments, pairs=saturates, one_scale=recipe.one_scale)
+    answer_in_float(graph.graph)
     _drop_unused_initializers(graph.graph)
     quantizer.model.topological_sort()  # it appends its nodes at the end
     return QuantizedGraph(
         graph,
         weights=f"int8 per channel, {_PAIRED if saturates else 'all 8 bits used'}",
         activations="uint16" if is_wide else "uint8",
-        float_layers=_float_layers(model, recipe, _STATIC_OPERATORS, in_float),
+        float_layers=_float_layers(model, recipe, STATIC_OPERATORS, in_float),
     )
 
 
@@ -211,45 +200,6 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     result = onnx.ModelProto()
     result.CopyFrom(model)
     return result
-
-
-def _gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozenset[str]:
-    """Return the nodes without weights that int8 would only cost: rounding, and conversions.
-
-    These are the ones that no int8 layer reads behind the last layers, and those between layers
-    that stay in float.
-    """
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    behind: set[str] = set()
-    for node in reversed(graph.node):
-        after = [reader for name in node.output for reader in readers.get(name, [])]
-        ends = all(
-            reader.name in behind
-            or reader.name in float_nodes
-            or reader.op_type not in _STATIC_OPERATORS
-            for reader in after
-        )
-        if ends and (node.op_type in _FLOAT_AT_THE_END or (
-            float_nodes and node.op_type not in WEIGHTED_OPERATORS
-        )):  # fmt: skip
-            behind.add(node.name)
-    if not float_nodes:
-        return frozenset(behind)
-    # A relu that is left alone in float would keep the int8 layer before it from taking it in.
-    producers = {name: node for node in graph.node for name in node.output}
-    for node in graph.node:
-        before = producers.get(node.input[0]) if node.input else None
-        if (
-            node.op_type in ("Clip", "Relu")
-            and before is not None
-            and before.op_type in _STATIC_OPERATORS
-            and before.name not in float_nodes | behind
-        ):
-            behind.discard(node.name)
-    return frozenset(behind)
 
 
 def _quantize_dynamic(model: onnx.ModelProto, recipe: Recipe, target: Target) -> QuantizedGraph:
@@ -298,38 +248,6 @@ def _as_tensors_data(ranges: Ranges) -> TensorsData:
             for name, (low, high) in ranges.items()
         },
     )
-
-
-def _answer_in_float(graph: onnx.GraphProto) -> None:
-    """Take away QuantizeLinear -> DequantizeLinear behind a layer that only float nodes read."""
-    producers = {name: node for node in graph.node for name in node.output}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    outputs = {value.name for value in graph.output}
-    for quantizer in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
-        source = quantizer.input[0]
-        producer = producers.get(source)
-        pairs = readers.get(quantizer.output[0], [])
-        if (
-            producer is None
-            or producer.op_type not in _FLOAT_OUTPUT_OPERATORS
-            or len(readers[source]) != 1
-            or source in outputs
-            or any(node.op_type != "DequantizeLinear" for node in pairs)
-        ):
-            continue
-        ends = [node.output[0] for node in pairs]
-        consumers = [node for end in ends for node in readers.get(end, [])]
-        if any(node.op_type in _STATIC_OPERATORS for node in consumers):
-            continue
-        kept = next((end for end in ends if end in outputs), ends[0])
-        for node in consumers:
-            node.input[:] = [kept if name in ends else name for name in node.input]
-        producer.output[:] = [kept if name == source else name for name in producer.output]
-        for node in (quantizer, *pairs):
-            graph.node.remove(node)
 
 
 def _drop_unused_initializers(graph: onnx.GraphProto) -> None:

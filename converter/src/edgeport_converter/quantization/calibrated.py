@@ -1,0 +1,38 @@
+"""A float graph with what the calibration data says of it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import onnx
+
+from edgeport_converter.quantization import quantizing
+from edgeport_converter.quantization.calibrating import Batches, Ranges, collect_ranges
+from edgeport_converter.quantization.moments import Moments, measure_moments
+
+_BATCH = 16
+
+
+class Calibrated:
+    """Measures when first asked, and once.
+
+    Args:
+        graph: the float graph, with the types of its inner tensors.
+        calibration: starts a pass over the data.
+    """
+
+    def __init__(self, graph: onnx.ModelProto, calibration: Batches) -> None:
+        self.graph, self._calibration = graph, calibration
+        self._ranges: dict[str, Ranges] = {}
+
+    @cached_property
+    def moments(self) -> dict[str, Moments]:
+        """Of the inputs of its layers, by node name."""
+        layers = quantizing.weighted_nodes(self.graph)
+        return measure_moments(self.graph, layers, self._calibration(_BATCH))
+
+    def ranges_by(self, method: str) -> Ranges:
+        """Return the ranges of its activations by that method."""
+        if method not in self._ranges:
+            self._ranges[method] = collect_ranges(self.graph, self._calibration, method)
+        return self._ranges[method]
