@@ -16,6 +16,9 @@ RUNTIME = REPOSITORY / "runtime" / "src" / "edgeport"
 # A module may import the modules before its own line, and the packages named beside it.
 RUNTIME_TABLE: dict[str, set[str]] = {
     "errors": set(),
+    "logs": set(),
+    "options": set(),
+    "files": set(),
     "golden": {"numpy"},
     "card": {"numpy"},
     "integrity": set(),
@@ -26,7 +29,9 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "values": {"numpy"},
     "batching": {"numpy"},
     "host": set(),
+    "watching": set(),
     "_session": {"numpy", "onnxruntime"},
+    "binding": {"numpy"},
     "loading": {"numpy"},
     "streaming": {"numpy"},
     "predictor": {"numpy"},

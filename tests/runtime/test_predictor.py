@@ -181,8 +181,7 @@ def test_an_impossible_top_k_is_refused(predictor: Predictor, top_k: Any) -> Non
     with pytest.raises(OptionError) as caught:
         predictor.classify(np.ones(6), top_k=top_k)
     assert str(caught.value) == (
-        f"top_k is {top_k!r}, expected a whole number from 1 to 3, the number of classes: "
-        "pass one of these"
+        f"top_k is {top_k!r}, expected a whole number from 1 to 3: the model has 3 classes"
     )
 
 

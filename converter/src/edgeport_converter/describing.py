@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class Described:
             quantization = Quantization(
                 candidate.recipe.kind, made.weights, made.activations, target, made.float_layers
             )
-        card = replace(self.card, quantization=quantization, accuracy=accuracy)
+        card = self.card._replace(quantization=quantization, accuracy=accuracy)
         with open_graph(graph, self.card) as predictor:
             run = verifying.as_run(predictor)
             defined = run_in_parts(verifying.run_as_defined(graph), fixed_batch(self.card.inputs))
@@ -84,8 +84,8 @@ class Described:
                 run, defined = one_by_one(run), one_by_one(defined)
             # Loading the file runs its self-test, so this host's kernels are held to the graph's
             # definition, too.
-            card = replace(
-                card, requires=self._requires(graph), tolerance=self._tolerance(run, card)
+            card = card._replace(
+                requires=self._requires(graph), tolerance=self._tolerance(run, card)
             )
             golden_samples = self._golden_samples(defined, card)
             text = stamping.card_json(card, golden_samples)
@@ -135,12 +135,11 @@ def describe(
     inputs, digest = base.inputs, None
     if calibration is not None:
         inputs = tuple(
-            replace(spec, value_range=calibration.value_ranges.get(spec.name)) for spec in inputs
+            spec._replace(value_range=calibration.value_ranges.get(spec.name)) for spec in inputs
         )
         digest = Calibration(len(calibration), calibration.sha256)
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return replace(
-        base,
+    return base._replace(
         inputs=inputs,
         calibration=digest,
         multiply_accumulates=count_multiply_accumulates(float_graph),

@@ -8,7 +8,7 @@ a batch axis of its own, and where a card says so, is the first axis taken apart
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ _DYNAMIC = b"DynamicQuantize"
 Run = Callable[[Mapping[str, Array]], list[Array]]
 
 
-@dataclass(frozen=True)
-class Batching:
+class Batching(NamedTuple):
     """How one model's samples are grouped.
 
     Attributes:

@@ -124,7 +124,7 @@ def _fits(shape: Shape, sizes: tuple[int, ...]) -> bool:
 def _shape_remedy(spec: TensorSpec, given: Array) -> str:
     """Return the likeliest next step for a shape that does not fit."""
     shape, sizes = spec.accepted_shape, given.shape
-    one_sample = shape[1:] if spec.has_batch_axis else shape
+    one_sample = spec.sample_shape
     targets = tuple(dict.fromkeys((shape, one_sample)))
     for target in targets:
         if target and target[-1] == 1 and _fits(target, (*sizes, 1)):

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeport.errors import InputError, OptionError
+from edgeport.errors import InputError
 from edgeport.inputs import Feed, prepare
 from edgeport.loading import Model
+from edgeport.options import whole_number
 
 _BATCHES_AHEAD = 2  # one runs while one is being read
 
@@ -33,10 +34,7 @@ def stream(
         samples: read in the caller's thread.
         batch_size: most samples of one run.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OptionError(
-            f"batch_size is {batch_size!r}, expected a whole number of at least 1: pass one"
-        )
+    whole_number(batch_size, "batch_size")
     usable()  # a closed predictor says so here, not at the first sample
     return _stream(usable, answer, samples, batch_size)
 
