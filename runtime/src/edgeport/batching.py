@@ -134,11 +134,11 @@ class Batching(NamedTuple):
     def _wrong_number(self, samples: int) -> InputError:
         whole = next((s.name for s in self.card.outputs if not s.has_batch_axis), None)
         reason = f"output '{whole}' has no batch axis" if whole else "nothing vouches for its axes"
-        return InputError(
-            f"the model was given {samples} samples, expected exactly {self.fixed}, and a batch "
-            f"cannot be split because {reason}: pass {self.fixed} samples",
-            expected=f"{self.fixed} samples",
-            actual=f"{samples} samples",
+        return InputError.of(
+            "the model was given",
+            f"{samples} samples",
+            f"exactly {self.fixed}, and a batch cannot be split because {reason}",
+            f"pass {self.fixed} samples",
         )
 
 

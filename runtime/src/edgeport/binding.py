@@ -24,6 +24,9 @@ from edgeport.values import RangeCounter
 _LARGEST_BYTES = 2**18
 
 
+Limits = tuple[float, float]
+
+
 class Bound(NamedTuple):
     """Buffers of one shape, used by one call at a time.
 
@@ -45,40 +48,28 @@ class ShortWay:
 
     Args:
         session: the engine, on the CPU.
-        given, answer: the only input and the only output, both of fixed size but for the batch.
+        given: the only input; of fixed size but for the batch, else nothing is ever bound.
+        answer: the only output, likewise.
         limits: the calibrated range, None where it does not matter.
     """
 
     def __init__(
-        self,
-        session: Session,
-        given: TensorSpec,
-        answer: TensorSpec,
-        limits: tuple[float, float] | None,
+        self, session: Session, given: TensorSpec, answer: TensorSpec, limits: Limits | None
     ) -> None:
-        self._session = session
-        self._given, self._answer = given, answer
-        self._dtype = given.dtype
-        self._limits = limits
-        # Buffers at rest. Taking the last one and putting it back are single steps of Python.
-        shapes = (given.sample_shape, (1, *given.sample_shape))
-        self._idle: dict[Any, deque[Bound]] = {shape: deque() for shape in shapes}
-
-    @classmethod
-    def of(
-        cls, session: Session, given: TensorSpec, answer: TensorSpec, limits: Any
-    ) -> ShortWay | None:
-        """Return the short way of a model, None where there is none."""
+        self._session, self._given, self._answer = session, given, answer
+        self._dtype, self._limits = given.dtype, limits
+        # Buffers at rest, none of shapes that have no short way. Taking the last one and putting it
+        # back are single steps of Python.
+        self._idle: dict[Any, deque[Bound]] = {}
         shape = given.sample_shape
         if (
-            not given.has_batch_axis
-            or not answer.has_batch_axis
-            or "O" in given.dtype.kind + answer.dtype.kind  # text is looked at item by item
-            or not all(isinstance(size, int) for size in shape + answer.sample_shape)
-            or not 0 < math.prod(map(int, shape)) * given.dtype.itemsize <= _LARGEST_BYTES
+            given.has_batch_axis
+            and answer.has_batch_axis
+            and "O" not in given.dtype.kind + answer.dtype.kind  # text is looked at item by item
+            and all(isinstance(size, int) for size in shape + answer.sample_shape)
+            and 0 < math.prod(map(int, shape)) * given.dtype.itemsize <= _LARGEST_BYTES
         ):
-            return None
-        return cls(session, given, answer, limits)
+            self._idle = {shape: deque(), (1, *shape): deque()}
 
     def predict(self, x: Any, counter: RangeCounter) -> Array | None:
         """Return the answer to one sample, None where the general way has to be taken.

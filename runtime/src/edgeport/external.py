@@ -63,7 +63,7 @@ def find(model: bytes) -> list[ExternalTensor]:
     """
     try:
         return list(_walk(memoryview(model), "model", is_weight=False, depth=0))
-    except (ValueError, IndexError) as cause:
+    except (ValueError, IndexError, TypeError) as cause:  # TypeError: a field of another kind
         raise ArtifactError(
             f"the artifact is no ONNX file, or was cut short ({cause}): "
             "copy the .onnx file again from where it was converted"
@@ -162,25 +162,17 @@ def _walk(data: memoryview, kind: str, *, is_weight: bool, depth: int) -> Iterat
 
 def _read_tensor(data: memoryview, is_weight: bool) -> ExternalTensor | None:
     """Return the tensor, None where its values are inside the message."""
-    name, element_type, is_external = "", 0, False
-    shape: list[int] = []
-    entries: dict[str, str] = {}
+    fields: dict[int, list[Any]] = {}
     for field, value in _fields(data):
-        if field == 1:
-            shape += [value] if isinstance(value, int) else _packed(value)
-        elif field == 2 and isinstance(value, int):
-            element_type = value
-        elif field == 8:
-            name = _text(value)
-        elif field == 13:
-            pair = dict(_fields(value))
-            entries[_text(pair.get(1, b""))] = _text(pair.get(2, b""))
-            is_external = True
-        elif field == 14:
-            is_external = is_external or value == 1
-    if not is_external:
+        fields.setdefault(field, []).append(value)
+    pairs = [dict(_fields(pair)) for pair in fields.get(13, [])]
+    if not pairs and 1 not in fields.get(14, []):
         return None
-    return ExternalTensor(name, element_type, tuple(shape), entries, is_weight)
+    entries = {_text(pair.get(1, b"")): _text(pair.get(2, b"")) for pair in pairs}
+    parts = [[part] if isinstance(part, int) else _packed(part) for part in fields.get(1, [])]
+    shape = tuple(size for part in parts for size in part)
+    name, element_type = _text(fields.get(8, [b""])[-1]), fields.get(2, [0])[-1]
+    return ExternalTensor(name, element_type, shape, entries, is_weight)
 
 
 def _text(value: Any) -> str:

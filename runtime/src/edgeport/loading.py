@@ -78,8 +78,8 @@ class Model:
             and not options.finite
         ):
             limits = RangeCounter(self.ranged_inputs).limits
-            self.short_way = ShortWay.of(
-                session, card.inputs[0], card.outputs[0], limits[0][1:] if limits else None
+            self.short_way = ShortWay(
+                session, *card.inputs, *card.outputs, limits[0][1:] if limits else None
             )
 
     def run(self, feed: Feed, deadline: float | None = None) -> list[Any]:
@@ -180,14 +180,13 @@ def _check_agreement(card: ModelCard, session: Session) -> None:
 
 def _agree(stated: Described, found: Described) -> bool:
     """Whether dtype and rank are the same, and sizes that the graph fixes."""
-    if not found[1]:  # a scalar, or a shape that the graph leaves open
-        return stated[0] == found[0]
-    return (
-        stated[0] == found[0]
-        and len(stated[1]) == len(found[1])
-        and all(
-            not isinstance(have, int) or want == have
-            for want, have in zip(stated[1], found[1], strict=True)
+    (want_dtype, want), (have_dtype, have) = stated, found
+    is_open = not have  # a scalar, or a shape that the graph leaves open
+    return want_dtype == have_dtype and (
+        is_open
+        or (
+            len(want) == len(have)
+            and all(not isinstance(h, int) or w == h for w, h in zip(want, have, strict=True))
         )
     )
 

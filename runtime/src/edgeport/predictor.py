@@ -7,26 +7,17 @@ file, ``inputs`` decides what may be fed, ``batching`` how it is grouped, ``_ses
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from edgeport.batching import CHUNK_BYTES
-from edgeport.card import ModelCard, TensorSpec, format_shape, format_specs
-from edgeport.errors import ArtifactError, InferenceError, OptionError
+from edgeport.card import ModelCard, TensorSpec, format_specs
+from edgeport.classifying import Label, best_labels, class_names
+from edgeport.errors import ArtifactError, InferenceError
 from edgeport.golden import Array
 from edgeport.inputs import Feed, prepare
 from edgeport.loading import Model, Source, load_model
 from edgeport.options import Options, Provider, PublicKey, deadline_after, whole_number
 from edgeport.values import RangeCounter, refuse_unfinite_inputs, refuse_unfinite_outputs
-
-
-class Label(NamedTuple):
-    """One class and the model's score for it."""
-
-    name: str
-    score: float
 
 
 class Predictor:
@@ -146,24 +137,10 @@ class Predictor:
             InferenceError: as for :meth:`predict`, or a score is NaN.
         """
         model = self._usable()
-        classes = _class_names(model.card)
+        classes = class_names(model.card)
         remedy = f"the model has {len(classes)} classes"
         whole_number(top_k, "top_k", highest=len(classes), remedy=remedy)
-        scores = np.asarray(self._predict(model, inputs, None, None), dtype=np.float64)
-        if scores.shape[-1] == 1:
-            scores = np.concatenate([1.0 - scores, scores], axis=-1)
-        if np.isnan(scores).any():
-            raise InferenceError(
-                "the model answered NaN for a class, expected a number for each: "
-                "look for NaN, infinite or far out-of-range values in the input"
-            )
-        # A stable sort keeps the order of the classes where scores tie, as argmax does.
-        order = np.argsort(-scores, axis=-1, kind="stable")[..., :top_k]
-        rows = [
-            [Label(classes[index], float(row[index])) for index in best]
-            for row, best in zip(np.atleast_2d(scores), np.atleast_2d(order), strict=True)
-        ]
-        return rows[0] if scores.ndim == 1 else rows
+        return best_labels(self._predict(model, inputs, None, None), classes, top_k)
 
     def stream(self, samples: Iterable[Any], *, batch_size: int = 32) -> Iterator[Any]:
         """Yield the answer to each sample in order, while the next ones are being read.
@@ -181,6 +158,8 @@ class Predictor:
         """
         from edgeport.streaming import stream  # its thread pool costs a cold start 5 ms
 
+        whole_number(batch_size, "batch_size")
+        self._usable()  # a closed predictor says so here, not at the first sample
         return stream(self._usable, self._answer, samples, batch_size)
 
     def reload(self, source: Source | None = None) -> None:
@@ -214,12 +193,7 @@ class Predictor:
     def __enter__(self) -> Predictor:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __copy__(self) -> Predictor:
@@ -302,28 +276,3 @@ def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
         if was != now:
             return f"the {kind} {now}, expected those that are being served, {was}"
     return None
-
-
-def _class_names(card: ModelCard) -> tuple[str, ...]:
-    """Return one name a class; refuse a model whose output is no row of class scores."""
-    outputs = card.outputs
-    spec = outputs[0]
-    count = spec.shape[-1] if len(spec.shape) == 2 and spec.has_batch_axis else None
-    labels = card.labels
-    is_binary = count == 1 and spec.value_range == (0.0, 1.0)
-    if is_binary and (labels is None or len(labels) == 2):
-        return labels or ("0", "1")
-    if (
-        len(outputs) != 1
-        or spec.dtype.kind != "f"
-        or not isinstance(count, int)
-        or count < 2
-        or (labels is not None and len(labels) != count)
-    ):
-        listed = ", ".join(f"'{s.name}' {s.dtype} {format_shape(s.shape)}" for s in outputs)
-        raise OptionError(
-            f"classify needs one output of class scores with shape (N, classes), "
-            f"the model gives {listed}"
-            f"{'' if labels is None else f' for {len(labels)} labels'}: use predict"
-        )
-    return labels or tuple(str(index) for index in range(count))

@@ -12,8 +12,8 @@ import numpy as np
 
 from edgeport import datafiles
 from edgeport.card import ModelCard, format_shape
+from edgeport.classifying import Label
 from edgeport.golden import Array
-from edgeport.predictor import Label
 
 
 def print_card(card: ModelCard, facts: dict[str, Any]) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 from edgeport.errors import InputError
 from edgeport.inputs import Feed, prepare
 from edgeport.loading import Model
-from edgeport.options import whole_number
 
 _BATCHES_AHEAD = 2  # one runs while one is being read
 
@@ -26,7 +25,7 @@ Answer = Callable[[Model, Feed], Any]
 def stream(
     usable: Callable[[], Model], answer: Answer, samples: Iterable[Any], batch_size: int
 ) -> Iterator[Any]:
-    """Return an iterator over the answers; see ``Predictor.stream``.
+    """Yield the answers; see ``Predictor.stream``.
 
     Args:
         usable: returns the model to use now.
@@ -34,14 +33,6 @@ def stream(
         samples: read in the caller's thread.
         batch_size: most samples of one run.
     """
-    whole_number(batch_size, "batch_size")
-    usable()  # a closed predictor says so here, not at the first sample
-    return _stream(usable, answer, samples, batch_size)
-
-
-def _stream(
-    usable: Callable[[], Model], answer: Answer, samples: Iterable[Any], batch_size: int
-) -> Iterator[Any]:
     pending: deque[tuple[Future[Any], Model, int]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="edgeport-stream") as executor:
         failure: BaseException | None = None
