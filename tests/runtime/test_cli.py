@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +321,125 @@ def test_a_long_input_shows_a_bar_on_a_terminal_only(monkeypatch: pytest.MonkeyP
         assert wanted in stream.getvalue()
         assert bool(stream.getvalue()) == bool(wanted)
         assert not wanted or stream.getvalue().endswith("\r\033[K")
+
+
+def test_the_converters_commands_say_where_they_are_even_when_asked_for_help(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeport.cli._installed_commands", list)
+    for name in ("train", "convert", "report"):
+        for rest in ([], ["--help"], ["-h"], ["x", "--any", "thing", "--"]):
+            code, sentence = fails(capsys, name, *rest)
+            assert code == edgeport.OptionError.exit_code
+            assert sentence == (
+                f"'edgeport {name}' belongs to the converter, which is not installed here: "
+                "pip install edgeport-converter, on a workstation rather than on the device"
+            )
+
+
+def command(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command in a process with another environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "edgeport.cli", *map(str, arguments)],
+        env={**os.environ, **variables},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}]
+)
+def test_a_terminal_without_these_letters_crashes_nothing(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    words = ("größe", "µm", "日本", "…")
+    labels = mlp().card._replace(name="Modèle – 7", labels=words[:3])
+    path.write_bytes(sealed(mlp().onnx, labels))
+    np.save(tmp_path / "x.npy", X)
+    for arguments in (["info", path], ["predict", path, tmp_path / "x.npy", "--top-k", "3"]):
+        result = command(*arguments, **variables)
+        assert (result.returncode, result.stderr) == (0, b"")
+        as_json = command(*arguments, "--json", **variables)
+        assert as_json.returncode == 0
+        assert "größe" in str([json.loads(part) for part in _documents(as_json.stdout.decode())])
+    result = command("info", tmp_path / "größe.onnx", **variables)
+    assert result.returncode == edgeport.ArtifactError.exit_code
+    assert b"there is no file" in result.stderr
+
+
+def _documents(text: str) -> list[str]:
+    """Return the JSON documents of a text: one in many lines, or one a line."""
+    return [text] if text.startswith("{\n") else text.splitlines()
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "csv", "jsonl"])
+def test_a_run_that_fails_leaves_the_old_output_alone(
+    ending: str, mlp_file: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    source, out = tmp_path / "x.jsonl", tmp_path / f"out.{ending}"
+    source.write_text("[1,2,3,4,5,6]\n" * 100 + "[1,2]\n")
+    out.write_text("old")
+    before = {path.name for path in tmp_path.iterdir()}
+    code, sentence = fails(capsys, "predict", mlp_file, source, "-o", out)
+    assert code == edgeport.InputError.exit_code
+    assert "sample 100 of the stream" in sentence
+    assert out.read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows delivers no signal to one process")
+def test_ctrl_c_leaves_no_half_written_output(mlp_file: Path, tmp_path: Path) -> None:
+    out, pipe = tmp_path / "out.csv", tmp_path / "x.jsonl"
+    os.mkfifo(pipe)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgeport.cli", "predict", mlp_file, pipe, "-o", out],
+        stderr=subprocess.PIPE,
+    )
+    with pipe.open("w") as feed:
+        feed.write("[1,2,3,4,5,6]\n" * 1000)
+        feed.flush()
+        patience = time.monotonic() + 60
+        while not list(tmp_path.glob(".out.csv*.tmp")) and time.monotonic() < patience:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=60)
+    assert (process.returncode, shown) == (130, b"edgeport: interrupted\n")
+    assert {path.name for path in tmp_path.iterdir()} == {mlp_file.name, pipe.name}
+
+
+def test_what_is_read_is_never_written(mlp_file: Path, data: Path, capsys: Capture) -> None:
+    (data.parent / "link.npy").symlink_to(data)
+    for out in (data, data.parent / "link.npy"):
+        code, sentence = fails(capsys, "predict", mlp_file, data, "-o", out)
+        assert code == edgeport.OptionError.exit_code
+        assert sentence == (
+            f"the output '{out}' is one of the files that are read, expected another: rename it"
+        )
+    np.testing.assert_array_equal(np.load(data), X)
+
+
+def test_a_reader_that_leaves_in_the_middle_is_no_failure(mlp_file: Path, data: Path) -> None:
+    np.save(data, np.tile(X, (2000, 1)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgeport.cli", "predict", str(mlp_file), str(data)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith(b"y [")
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_text_that_is_no_utf8_is_named(mlp_file: Path, tmp_path: Path, capsys: Capture) -> None:
+    for name in ("x.csv", "x.jsonl"):
+        (tmp_path / name).write_bytes(b"1,2,3,4,5,6\n\xff\xfe,2\n" if "csv" in name else b'"\xff"')
+        code, sentence = fails(capsys, "predict", mlp_file, tmp_path / name)
+        assert code == edgeport.InputError.exit_code
+        assert "cannot be read as" in sentence

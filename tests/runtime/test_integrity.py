@@ -145,7 +145,7 @@ def test_a_bad_file_is_named_for_what_it_is(content: bytes, found: str, tmp_path
         f"'{path}' {found}, expected an ONNX model: "
         "copy the .onnx file again from where it was converted"
     )
-    with pytest.raises(ArtifactError, match=f"^the data given {re.escape(found)}"):
+    with pytest.raises(ArtifactError, match=f"^the artifact {re.escape(found)}"):
         Predictor.load(content)
 
 

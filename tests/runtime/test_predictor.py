@@ -181,8 +181,7 @@ def test_an_impossible_top_k_is_refused(predictor: Predictor, top_k: Any) -> Non
     with pytest.raises(OptionError) as caught:
         predictor.classify(np.ones(6), top_k=top_k)
     assert str(caught.value) == (
-        f"top_k is {top_k!r}, expected a whole number from 1 to 3, the number of classes: "
-        "pass one of these"
+        f"top_k is {top_k!r}, expected a whole number from 1 to 3: the model has 3 classes"
     )
 
 
@@ -308,3 +307,15 @@ def test_a_foreign_graphs_axes_get_names() -> None:
     with Predictor.load(ow.model(content)) as predictor:
         assert predictor.card.inputs[0].shape == ("N", 2, "time")
         assert predictor.predict(np.zeros((3, 2, 5), "f4")).shape == (3, 2, 5)
+
+
+def test_one_score_beside_another_output_is_no_classifier() -> None:
+    onnx = two_inputs().onnx
+    ports = two_inputs().card.outputs
+    first = ports[0]._replace(shape=("N", 1), value_range=(0.0, 1.0))
+    card = two_inputs().card._replace(outputs=(first, ports[1]))
+    with (
+        Predictor.load(sealed(onnx, card)) as predictor,
+        pytest.raises(OptionError, match=r"the model gives total float32 \(N, 1\), difference"),
+    ):
+        predictor.classify([[0.5]], [[0.5]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def test_a_bad_file_leaves_the_old_one_serving(new: bytes, words: str, tmp_path:
 
 
 def test_new_labels_come_with_the_new_file() -> None:
-    card = replace(mlp().card, labels=("a", "b", "c"))
+    card = mlp().card._replace(labels=("a", "b", "c"))
     x = np.ones(6)
     with Predictor.load(mlp_artifact()) as predictor:
         (old,) = predictor.classify(x)

@@ -112,3 +112,40 @@ def test_finite_refuses_exactly_what_is_not_finite(x: Any) -> None:
         else:
             with pytest.raises(InputError, match="expected finite numbers"):
                 predictor.predict(x)
+
+
+@pytest.mark.parametrize(
+    ("x", "told"),
+    [
+        (np.full(6, 200.0), "has values from 200 to 200"),  # 0 to 255 where 0 to 1 was meant
+        ([-2.1, 0, 0.5, 0.5, 0.5, 2.6], "has values from -2.1 to 2.6"),  # standardized images
+        ([0.5, 0.5, 0.5, 0.5, 1.1, 1.1], "has values from 0.5 to 1.1"),  # a third is outside
+        ([0.5, 0.5, 0.5, 0.5, 0.5, 1.9], None),  # the fringe saturates, as it should
+    ],
+)
+def test_another_unit_is_told_once(x: Any, told: str | None, caplog: Any) -> None:
+    with Predictor.load(int8().artifact()) as predictor:
+        for _ in range(3):
+            predictor.predict(x)
+            predictor.predict(np.asarray(x, "f4"))
+        assert predictor.out_of_range["x"] > 0
+    if told is None:
+        assert caplog.records == []
+    else:
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == ("edgeport", "WARNING")
+        assert record.message == (
+            f"input 'x' {told}, but the model was calibrated for 0 to 1 and saturates beyond, so "
+            "its answers are not to be trusted: scale the input as in the training (said once, "
+            "counted in out_of_range)"
+        )
+
+
+def test_one_sample_is_named_by_its_own_axes() -> None:
+    x = np.full(6, 0.5)
+    x[4] = np.nan
+    with (
+        Predictor.load(int8().artifact()) as predictor,
+        pytest.raises(InputError, match=r"is nan at \[4\], which an int8 model"),
+    ):
+        predictor.predict(x.tolist())

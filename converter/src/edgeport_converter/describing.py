@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class Described:
                 target,
                 self._float_layers(made.float_layers),
             )
-        card = replace(self.card, quantization=quantization, accuracy=accuracy)
+        card = self.card._replace(quantization=quantization, accuracy=accuracy)
         with open_graph(graph, self.card) as predictor:
             run = verifying.as_run(predictor)
             defined = run_in_parts(verifying.run_as_defined(graph), fixed_batch(self.card.inputs))
@@ -92,8 +92,8 @@ class Described:
                 run, defined = one_by_one(run), one_by_one(defined)
             # Loading the file runs its self-test, so this host's kernels are held to the graph's
             # definition, too.
-            card = replace(
-                card, requires=self._requires(graph), tolerance=self._tolerance(run, card)
+            card = card._replace(
+                requires=self._requires(graph), tolerance=self._tolerance(run, card)
             )
             golden_samples = self._golden_samples(defined, card)
             del defined  # it holds all weights once more
@@ -154,8 +154,7 @@ def describe(
         # Scaled pixels have a code for each of their values, whatever the data holds.
         whole = {found.source for found in find_pixel_inputs(float_graph.graph)}
         inputs = tuple(
-            replace(
-                spec,
+            spec._replace(
                 value_range=(0.0, 255.0)
                 if spec.name in whole
                 else calibration.value_ranges.get(spec.name),
@@ -164,8 +163,7 @@ def describe(
         )
         digest = Calibration(len(calibration), calibration.sha256)
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return replace(
-        base,
+    return base._replace(
         inputs=inputs,
         calibration=digest,
         multiply_accumulates=count_multiply_accumulates(float_graph),

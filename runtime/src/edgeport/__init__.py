@@ -37,6 +37,7 @@ from edgeport.card import (
     Requirements,
     TensorSpec,
 )
+from edgeport.classifying import Label
 from edgeport.errors import (
     ArtifactError,
     ConversionError,
@@ -49,7 +50,7 @@ from edgeport.errors import (
     UnsupportedFormatError,
 )
 from edgeport.golden import GoldenSample
-from edgeport.predictor import Label, Predictor
+from edgeport.predictor import Predictor
 
 __version__ = "0.1.0"
 

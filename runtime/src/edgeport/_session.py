@@ -1,25 +1,27 @@
 """The border to the engine: the only module that imports onnxruntime.
 
-Here live the quiet import, the session with its options, the call that runs it within its time,
-what a fork means for it, and the translation of the engine's errors into edgeport's. What the
-arrays mean is decided elsewhere.
+Here live the quiet import, the session with its options, the calls that run it, what a fork means
+for it, and the translation of the engine's errors into edgeport's. What the arrays mean is decided
+elsewhere.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import re
-import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgeport.errors import ArtifactError, InferenceError, OptionError, UnsupportedFormatError
 from edgeport.golden import Array
+from edgeport.options import Provider
+from edgeport.watching import is_main_thread, run_watched
 
 # From 1.29 on, onnxruntime's Linux wheel sends telemetry unless this is set before its import:
 # the bare import then writes a device id below the home folder and starts a thread, which hangs
@@ -33,9 +35,6 @@ _FATAL_ONLY = 4  # onnxruntime's severities run from 0, verbose, to 4, fatal
 _LOOP = b"\x22\x04Loop"  # NodeProto.op_type = 4
 
 _SHORT_RUN_S = 0.05
-_LONGEST_WAIT_S = 0.2
-
-Provider = str | tuple[str, dict[str, Any]]
 
 # Names of ONNX element types as onnxruntime prints them, with the numpy dtype of each.
 _DTYPES: Mapping[str, type[Any]] = {
@@ -63,7 +62,6 @@ class Session:
     Args:
         model: the bytes of an ONNX file.
         threads: how many threads one run may use; 1 starts none.
-        path: the file's name for messages.
         providers: the engine's execution providers, best first; None for the CPU.
         weights: arrays for the weights that the model keeps in other files, by name.
 
@@ -81,7 +79,6 @@ class Session:
         model: bytes,
         *,
         threads: int = 1,
-        path: str | None = None,
         providers: Sequence[Provider] | None = None,
         weights: Mapping[str, Array] | None = None,
     ) -> None:
@@ -102,22 +99,19 @@ class Session:
             )
             started = self._engine.get_providers()
         except Exception as cause:
-            raise _translate_load_error(cause, path) from cause
+            raise _translate_load_error(cause) from cause
         _refuse_fallback(wanted, started)
         try:
             inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
             described = [[(n.name, n.type, n.shape) for n in nodes] for nodes in (inputs, outputs)]
             self.graph_name: str = self._engine.get_modelmeta().graph_name
         except UnicodeDecodeError as cause:  # the engine itself takes any bytes for a name
-            raise _translate_load_error(cause, path) from cause
-        self.inputs, self.outputs = (
-            tuple(_port(*one, path) for one in ports) for ports in described
-        )
+            raise _translate_load_error(cause) from cause
+        self.inputs, self.outputs = (tuple(_port(*one) for one in ports) for ports in described)
         self.is_lost = False
         self._run = self._engine.run
-        self._run_options = onnxruntime.RunOptions()
-        self._run_options.log_severity_level = _FATAL_ONLY
-        self._has_pool = threads > 1
+        self._run_options = _run_options()
+        self.threads = threads
         self._running: list[None] = []  # one entry a run; append and pop need no lock
         # Runs on so many input elements, or fewer, are known to be short; but of a loop the number
         # of turns is the input's value, so that nothing is known beforehand.
@@ -130,7 +124,6 @@ class Session:
         feeds: Mapping[str, Array],
         outputs: Sequence[str] | None = None,
         deadline: float | None = None,
-        size: int | None = None,
     ) -> list[Array]:
         """Return the outputs, by default all of them in the graph's order.
 
@@ -138,21 +131,46 @@ class Session:
             feeds: a native, aligned array of the declared dtype and rank for every input.
             outputs: names of the outputs wanted, None for all.
             deadline: a time of ``time.monotonic`` after which the run is stopped.
-            size: how many elements are fed, for callers that know.
 
         Raises:
             InferenceError: the engine failed, or the deadline passed; the session stays usable.
         """
-        if size is None:
-            size = sum(array.size for array in feeds.values())
+        size = sum(array.size for array in feeds.values())
+        started = time.monotonic()
+        results: list[Array]
+        if deadline is None and (self.is_quick(size) or not is_main_thread()):
+            results = self._guarded(self._run, outputs, feeds, self._run_options)
+        else:
+            options = _run_options()
+            results = run_watched(
+                lambda: self._guarded(self._run, outputs, feeds, options),
+                functools.partial(setattr, options, "terminate", True),
+                deadline,
+            )
+        if self._can_be_known and time.monotonic() - started < _SHORT_RUN_S:
+            self._quick_size = max(self._quick_size, size)
+        return results
+
+    def is_quick(self, size: int) -> bool:
+        """Whether a run on so many input elements is known to be over before anybody waits."""
+        return size <= self._quick_size
+
+    def bind(self, name: str, given: Array, output: str, answer: Array) -> Callable[[], None]:
+        """Return a call that runs the engine from the one array into the other.
+
+        The engine keeps both arrays, so that a call costs half of ``run`` on a small model.
+        """
+        binding = self._engine.io_binding()
+        binding.bind_cpu_input(name, given)
+        binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
+        run = self._engine.run_with_iobinding
+        return functools.partial(self._guarded, run, binding, self._run_options)
+
+    def _guarded(self, run: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what the engine does; a fork must know of it, and its errors become edgeport's."""
         self._running.append(None)
         try:
-            if deadline is None and (size <= self._quick_size or not _is_main_thread()):
-                results: list[Array] = self._run(outputs, feeds, self._run_options)
-            else:
-                results = self._run_watched(feeds, outputs, deadline, size)
-        except InferenceError:
-            raise
+            return run(*arguments)
         except Exception as cause:
             raise InferenceError(
                 f"onnxruntime {onnxruntime.__version__} failed while running the model "
@@ -161,60 +179,6 @@ class Session:
             ) from cause
         finally:
             self._running.pop()
-        return results
-
-    def _run_watched(
-        self,
-        feeds: Mapping[str, Array],
-        outputs: Sequence[str] | None,
-        deadline: float | None,
-        size: int,
-    ) -> list[Array]:
-        """Run in a thread of its own, so that this one can hear Ctrl-C and watch the clock.
-
-        Python delivers signals between two of the main thread's instructions, and a run is a
-        single one. A thread costs some 50 us, so runs that are known to be short go without.
-        """
-        options = onnxruntime.RunOptions()
-        options.log_severity_level = _FATAL_ONLY
-        results: list[list[Array]] = []
-        errors: list[Exception] = []
-        end = threading.Lock()  # a bare lock: Ctrl-C may strike between any two lines of an Event
-        end.acquire()
-
-        def work() -> None:
-            try:
-                results.append(self._run(outputs, feeds, options))
-            except Exception as error:  # handed to the caller's thread
-                errors.append(error)
-            finally:
-                end.release()
-
-        worker = threading.Thread(target=work, name="edgeport-run", daemon=True)
-        started = time.monotonic()
-        try:
-            worker.start()
-            # Not join(): interrupted, it takes a running thread for a finished one (Python 3.10
-            # to 3.12, bpo-45274). On Windows no wait can be interrupted, so each is short.
-            while not end.acquire(timeout=_wait_s(deadline)):
-                if deadline is not None and time.monotonic() >= deadline:
-                    break
-        finally:
-            if not (results or errors):
-                options.terminate = True  # the engine looks at it before each operator
-            while worker.ident is not None and not (results or errors):
-                end.acquire(timeout=_LONGEST_WAIT_S)
-        worker.join()
-        if errors and not options.terminate:
-            raise errors[0]
-        if not results:
-            raise InferenceError(
-                f"the run was stopped after {time.monotonic() - started:.3g} s because its time "
-                "was up, expected an answer by then: allow more time, or feed fewer samples"
-            )
-        if self._can_be_known and time.monotonic() - started < _SHORT_RUN_S:
-            self._quick_size = max(self._quick_size, size)
-        return results[0]
 
     def _lose(self) -> None:
         """Give the engine up without touching it: its threads and locks stayed in the parent."""
@@ -224,14 +188,13 @@ class Session:
         self._running.clear()
 
 
-def _wait_s(deadline: float | None) -> float:
-    if deadline is None:
-        return _LONGEST_WAIT_S
-    return min(_LONGEST_WAIT_S, max(0.0, deadline - time.monotonic()))
-
-
-def _is_main_thread() -> bool:
-    return threading.get_ident() == threading.main_thread().ident
+def _run_options() -> Any:
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL_ONLY
+    # "No captured graph", as on every CPU. Where it is unset, onnxruntime 1.32 looks for it before
+    # each bound run by an exception, which costs ten times a small model's run.
+    options.add_run_config_entry("gpu_graph_id", "-1")
+    return options
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -252,7 +215,7 @@ def _watch_forks(session: Session) -> None:
 
 def _lose_sessions() -> None:
     for session in list(_sessions):
-        if session._has_pool or session._running:
+        if session.threads > 1 or session._running:
             session._lose()
 
 
@@ -295,14 +258,12 @@ def engine_version() -> str:
     return str(onnxruntime.__version__)
 
 
-def _port(name: str, kind: str, shape: Sequence[Any], path: str | None) -> Port:
-    place = "the artifact" if path is None else f"'{path}'"
+def _port(name: str, kind: str, shape: Sequence[Any]) -> Port:
     dtype = _DTYPES.get(kind)
     if dtype is None:
         raise UnsupportedFormatError(
-            f"{place} has a tensor '{name}' of type {kind}, "
+            f"the artifact has a tensor '{name}' of type {kind}, "
             f"expected one of {', '.join(_DTYPES)}: export it with another type",
-            path=path,
             found=kind,
             supported=", ".join(_DTYPES),
         )
@@ -311,38 +272,31 @@ def _port(name: str, kind: str, shape: Sequence[Any], path: str | None) -> Port:
 
 # How onnxruntime words a file that is newer than itself, by what is too new.
 _TOO_NEW = (
-    (
-        "IR version",
-        re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"),
-    ),
-    ("opset", re.compile(r"Opset (\d+) is under development.*till opset (\d+)", re.DOTALL)),
+    ("IR version", r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"),
+    ("opset", r"(?s)Opset (\d+) is under development.*till opset (\d+)"),
 )
 
 
-def _translate_load_error(cause: Exception, path: str | None) -> ArtifactError:
-    place = "the artifact" if path is None else f"'{path}'"
+def _translate_load_error(cause: Exception) -> ArtifactError:
     text = str(cause)
     for what, pattern in _TOO_NEW:
-        match = pattern.search(text)
+        match = re.search(pattern, text)
         if match:
             found, supported = match.groups()
             return UnsupportedFormatError(
-                f"{place} has {what} {found}, onnxruntime {onnxruntime.__version__} reads up to "
-                f"{supported}: update onnxruntime, or convert for this version",
-                path=path,
+                f"the artifact has {what} {found}, onnxruntime {onnxruntime.__version__} reads up "
+                f"to {supported}: update onnxruntime, or convert for this version",
                 found=found,
                 supported=supported,
             )
     if "protobuf parsing failed" in text or "No graph was found" in text:
         return ArtifactError(
-            f"{place} is no ONNX file, or was cut short: "
-            "copy the .onnx file again from where it was converted",
-            path=path,
+            "the artifact is no ONNX file, or was cut short: "
+            "copy the .onnx file again from where it was converted"
         )
     return ArtifactError(
-        f"{place} cannot be loaded by onnxruntime {onnxruntime.__version__} "
-        f"({_first_line(cause)}): convert it again with edgeport-converter",
-        path=path,
+        f"the artifact cannot be loaded by onnxruntime {onnxruntime.__version__} "
+        f"({_first_line(cause)}): convert it again with edgeport-converter"
     )
 
 

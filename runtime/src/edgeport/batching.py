@@ -8,7 +8,7 @@ a batch axis of its own, and where a card says so, is the first axis taken apart
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ _DYNAMIC = b"DynamicQuantize"
 Run = Callable[[Mapping[str, Array]], list[Array]]
 
 
-@dataclass(frozen=True)
-class Batching:
+class Batching(NamedTuple):
     """How one model's samples are grouped.
 
     Attributes:
@@ -135,11 +134,11 @@ class Batching:
     def _wrong_number(self, samples: int) -> InputError:
         whole = next((s.name for s in self.card.outputs if not s.has_batch_axis), None)
         reason = f"output '{whole}' has no batch axis" if whole else "nothing vouches for its axes"
-        return InputError(
-            f"the model was given {samples} samples, expected exactly {self.fixed}, and a batch "
-            f"cannot be split because {reason}: pass {self.fixed} samples",
-            expected=f"{self.fixed} samples",
-            actual=f"{samples} samples",
+        return InputError.of(
+            "the model was given",
+            f"{samples} samples",
+            f"exactly {self.fixed}, and a batch cannot be split because {reason}",
+            f"pass {self.fixed} samples",
         )
 
 

@@ -10,14 +10,15 @@ Axis letters used in every card, message and docstring:
 
 A shape mixes ints and axis names: ``("N", 28, 28, 1)`` is any number of 28 x 28 images with
 one channel. A name that occurs twice among the inputs stands for the same size.
+
+The records are named tuples: each dataclass would cost every cold start a millisecond.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,8 +33,7 @@ BATCH_AXIS = "N"
 Shape = tuple["int | str", ...]
 
 
-@dataclass(frozen=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """One input or output.
 
     Attributes:
@@ -58,24 +58,27 @@ class TensorSpec:
         return first == (BATCH_AXIS,)
 
     @property
+    def sample_shape(self) -> Shape:
+        """The shape of one sample, without the batch axis."""
+        return self.shape[1:] if self.has_batch_axis else self.shape
+
+    @property
     def accepted_shape(self) -> Shape:
         """The shape that callers may pass: a batch fixed by the model takes any number."""
         return (BATCH_AXIS, *self.shape[1:]) if self.has_batch_axis else self.shape
 
 
-@dataclass(frozen=True)
-class Quantization:
+class Quantization(NamedTuple):
     """How the weights and activations are stored, and what was left in float and why."""
 
     recipe: str
     weights: str
     activations: str
     target: str
-    float_layers: Mapping[str, str] = field(default_factory=dict)
+    float_layers: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True)
-class Accuracy:
+class Accuracy(NamedTuple):
     """The user's metric, measured on the evaluation data with each form of the model."""
 
     metric: str
@@ -85,16 +88,14 @@ class Accuracy:
     artifact: float
 
 
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(NamedTuple):
     """The data that the ranges of the activations were taken from."""
 
     samples: int
     sha256: str
 
 
-@dataclass(frozen=True)
-class Requirements:
+class Requirements(NamedTuple):
     """What the engine has to offer: ONNX IR version, opset, oldest onnxruntime that fits."""
 
     ir_version: int
@@ -102,8 +103,7 @@ class Requirements:
     onnxruntime: str
 
 
-@dataclass(frozen=True)
-class ModelCard:
+class ModelCard(NamedTuple):
     """The contract between a model and its users.
 
     Attributes:
@@ -114,10 +114,10 @@ class ModelCard:
         quantization, accuracy, calibration: None where that stage did not run.
         requires: None where the file bears no card.
         multiply_accumulates: per sample, or None where unknown.
-        golden_samples: what the self-test runs.
         tolerance: largest absolute difference from a golden output, by output name.
         external_data: digests of files beside the artifact that hold weights, by file name.
         provenance: versions of the tools that made the file, and the source's digest.
+        golden_samples: what the self-test runs; two cards may be equal but for these.
         sha256: the sealed digest of the file; None means that **nothing vouches for it**:
             the file bears no card, and all of the above comes from its graph.
     """
@@ -132,11 +132,16 @@ class ModelCard:
     calibration: Calibration | None = None
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
-    golden_samples: tuple[GoldenSample, ...] = field(default=(), repr=False, compare=False)
-    tolerance: Mapping[str, float] = field(default_factory=dict)
-    external_data: Mapping[str, str] = field(default_factory=dict)
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    tolerance: Mapping[str, float] = {}
+    external_data: Mapping[str, str] = {}
+    provenance: Mapping[str, str] = {}
+    golden_samples: tuple[GoldenSample, ...] = ()
     sha256: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ModelCard):
+            return NotImplemented
+        return self.sha256 == other.sha256 and self.to_dict() == other.to_dict()
 
     @property
     def is_vouched_for(self) -> bool:
@@ -149,55 +154,35 @@ class ModelCard:
         The golden samples are written by the converter, which picks their compact form; the
         digest lies outside the card, since the card is among the bytes that it covers.
         """
-        return {
-            "format_version": FORMAT_VERSION,
-            "name": self.name,
-            "inputs": [_spec_to_dict(spec) for spec in self.inputs],
-            "outputs": [_spec_to_dict(spec) for spec in self.outputs],
-            "labels": None if self.labels is None else list(self.labels),
-            "preprocessing": list(self.preprocessing),
-            "quantization": _record_to_dict(self.quantization),
-            "accuracy": _record_to_dict(self.accuracy),
-            "calibration": _record_to_dict(self.calibration),
-            "requires": _record_to_dict(self.requires),
-            "multiply_accumulates": self.multiply_accumulates,
-            "tolerance": dict(self.tolerance),
-            "external_data": dict(self.external_data),
-            "provenance": dict(self.provenance),
-        }
+        plain: dict[str, Any] = _plain(self._replace(golden_samples=()))
+        del plain["golden_samples"], plain["sha256"]
+        return {"format_version": FORMAT_VERSION, **plain}
 
     @classmethod
-    def from_json(
-        cls, text: str | bytes, *, sha256: str | None = None, path: str | None = None
-    ) -> ModelCard:
+    def from_json(cls, text: str | bytes, *, sha256: str | None = None) -> ModelCard:
         """Read a card's JSON; unknown keys are ignored, they come from newer converters.
 
         Raises:
             UnsupportedFormatError: the card's format is newer than this runtime.
             ArtifactError: the text is no card.
         """
-        place = "the artifact" if path is None else f"'{path}'"
         try:
             data = json.loads(text)
             version = int(data["format_version"])
-            if version > FORMAT_VERSION:
-                raise UnsupportedFormatError(
-                    f"{place} has card format {version}, this edgeport reads formats up to "
-                    f"{FORMAT_VERSION}: update edgeport on the device",
-                    path=path,
-                    found=str(version),
-                    supported=str(FORMAT_VERSION),
-                )
-            return _card_from_dict(data, sha256)
-        except UnsupportedFormatError:
-            raise
+            if version <= FORMAT_VERSION:
+                return _card_from_dict(data, sha256)
         # zlib.error, like every other sign of a malformed card, says the same to the caller.
         except Exception as cause:
             raise ArtifactError(
-                f"{place} has a card that cannot be read ({type(cause).__name__}: {cause}): "
-                "convert the model again with a released edgeport-converter",
-                path=path,
+                f"the artifact has a card that cannot be read ({type(cause).__name__}: {cause}): "
+                "convert the model again with a released edgeport-converter"
             ) from cause
+        raise UnsupportedFormatError(
+            f"the artifact has card format {version}, this edgeport reads formats up to "
+            f"{FORMAT_VERSION}: update edgeport on the device",
+            found=str(version),
+            supported=str(FORMAT_VERSION),
+        )
 
 
 def format_shape(shape: Shape | tuple[int, ...]) -> str:
@@ -206,32 +191,20 @@ def format_shape(shape: Shape | tuple[int, ...]) -> str:
     return f"({inner},)" if len(shape) == 1 else f"({inner})"
 
 
-def _spec_to_dict(spec: TensorSpec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "dtype": "str" if spec.dtype.kind in "OU" else spec.dtype.name,
-        "shape": list(spec.shape),
-        "axes": list(spec.axes),
-        "value_range": None if spec.value_range is None else list(spec.value_range),
-    }
+def format_specs(specs: tuple[TensorSpec, ...]) -> str:
+    """Return ``image float32 (N, 28, 28, 1), …``."""
+    return ", ".join(f"{spec.name} {spec.dtype} {format_shape(spec.shape)}" for spec in specs)
 
 
-def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
-    shape = tuple(size if isinstance(size, str) else int(size) for size in data["shape"])
-    value_range = data.get("value_range")
-    return TensorSpec(
-        name=str(data["name"]),
-        dtype=np.dtype(object if data["dtype"] == "str" else data["dtype"]),
-        shape=shape,
-        axes=tuple(str(axis) for axis in data.get("axes", ())),
-        value_range=None if value_range is None else (float(value_range[0]), float(value_range[1])),
-    )
-
-
-def _record_to_dict(
-    record: Quantization | Accuracy | Calibration | Requirements | None,
-) -> dict[str, Any] | None:
-    return None if record is None else dict(vars(record))
+def _plain(value: Any) -> Any:
+    """Return records, tuples and mappings as dicts and lists, and a dtype by its name."""
+    if isinstance(value, np.dtype):
+        return "str" if value.kind in "OU" else value.name
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
@@ -239,28 +212,38 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
     macs = data.get("multiply_accumulates")
     return ModelCard(
         name=str(data["name"]),
-        inputs=tuple(_spec_from_dict(spec) for spec in data["inputs"]),
-        outputs=tuple(_spec_from_dict(spec) for spec in data["outputs"]),
-        labels=None if labels is None else tuple(str(label) for label in labels),
-        preprocessing=tuple(str(step) for step in data.get("preprocessing", ())),
+        inputs=tuple(map(_spec_from_dict, data["inputs"])),
+        outputs=tuple(map(_spec_from_dict, data["outputs"])),
+        labels=None if labels is None else tuple(map(str, labels)),
+        preprocessing=tuple(map(str, data.get("preprocessing", ()))),
         quantization=_record_from_dict(Quantization, data.get("quantization")),
         accuracy=_record_from_dict(Accuracy, data.get("accuracy")),
         calibration=_record_from_dict(Calibration, data.get("calibration")),
         requires=_record_from_dict(Requirements, data.get("requires")),
         multiply_accumulates=None if macs is None else int(macs),
-        golden_samples=tuple(_sample_from_dict(s) for s in data.get("golden_samples", ())),
         tolerance={str(name): float(value) for name, value in data.get("tolerance", {}).items()},
         external_data={str(k): str(v) for k, v in data.get("external_data", {}).items()},
         provenance={str(key): str(value) for key, value in data.get("provenance", {}).items()},
+        golden_samples=tuple(map(_sample_from_dict, data.get("golden_samples", ()))),
         sha256=sha256,
+    )
+
+
+def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
+    value_range = data.get("value_range")
+    return TensorSpec(
+        name=str(data["name"]),
+        dtype=np.dtype(object if data["dtype"] == "str" else data["dtype"]),
+        shape=tuple(size if isinstance(size, str) else int(size) for size in data["shape"]),
+        axes=tuple(map(str, data.get("axes", ()))),
+        value_range=None if value_range is None else (float(value_range[0]), float(value_range[1])),
     )
 
 
 def _record_from_dict(kind: Any, data: Mapping[str, Any] | None) -> Any:
     if data is None:
         return None
-    known = kind.__dataclass_fields__
-    return kind(**{key: value for key, value in data.items() if key in known})
+    return kind(**{key: value for key, value in data.items() if key in kind._fields})
 
 
 def _sample_from_dict(data: Mapping[str, Any]) -> GoldenSample:

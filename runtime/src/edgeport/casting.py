@@ -198,12 +198,8 @@ def _value_refusal(spec: TensorSpec, array: Array, changed: Array) -> InputError
         info = np.iinfo(spec.dtype)
         expected = f"whole numbers from {info.min} to {info.max}"
         remedy = "scale, round or clip on purpose first, e.g. np.clip(np.rint(x), low, high)"
-    return InputError(
-        f"input '{spec.name}' has the value {value}{where}{more}, which {spec.dtype} would change, "
-        f"expected {expected}: {remedy}",
-        expected=expected,
-        actual=f"{value}{where}",
-    )
+    actual = f"the value {value}{where}{more}, which {spec.dtype} would change"
+    return InputError.of(f"input '{spec.name}' has", actual, expected, remedy)
 
 
 def counted(number: int, what: str) -> str:
@@ -213,8 +209,4 @@ def counted(number: int, what: str) -> str:
 
 def _refusal(spec: TensorSpec, actual: str, remedy: str) -> InputError:
     expected = f"{spec.dtype} of shape {format_shape(spec.accepted_shape)}"
-    return InputError(
-        f"input '{spec.name}' is {actual}, expected {expected}: {remedy}",
-        expected=expected,
-        actual=actual,
-    )
+    return InputError.of(f"input '{spec.name}' is", actual, expected, remedy)

@@ -24,31 +24,27 @@ from edgeport import datafiles, host
 from edgeport._session import engine_version
 from edgeport.errors import EdgeportError, OptionError
 from edgeport.predictor import Predictor
-from edgeport.showing import print_answer, print_card, print_labels, with_progress
+from edgeport.showing import print_answer, print_bench, print_card, print_labels, with_progress
 from edgeport.signing import sign
 
 COMMAND_GROUP = "edgeport.commands"
 
-_CONVERTER_COMMANDS = {"convert": "convert a Keras model to an artifact"}
+_CONVERTER_COMMANDS = {
+    "train": "train a model from a recipe",
+    "convert": "convert a Keras model to an artifact",
+    "report": "show how an artifact was made and what it costs",
+}
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="edgeport", description="Run converted Keras models on a device."
-    )
-    parser.add_argument("--version", action="version", version=f"edgeport {edgeport.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_info, _add_verify, _add_predict, _add_bench, _add_sign):
-        add(commands)
-    for add_installed in _installed_commands():
-        add_installed(commands)
-    for name in _CONVERTER_COMMANDS.keys() - commands.choices.keys():
-        _add_missing(commands, name)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without this letter shows another
+            stream.reconfigure(errors="replace")
     try:
-        options = parser.parse_args(arguments)
+        options = _parser().parse_args(arguments)
         options.run(options)
         sys.stdout.flush()
     except EdgeportError as error:
@@ -63,6 +59,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgeport", description="Run converted Keras models on a device."
+    )
+    parser.add_argument("--version", action="version", version=f"edgeport {edgeport.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_info, _add_verify, _add_predict, _add_bench, _add_sign):
+        add(commands)
+    for add_installed in _installed_commands():
+        add_installed(commands)
+    for name in _CONVERTER_COMMANDS.keys() - commands.choices.keys():
+        _add_refused(
+            commands,
+            name,
+            f"{_CONVERTER_COMMANDS[name]} (needs edgeport-converter)",
+            f"'edgeport {name}' belongs to the converter, which is not installed here: "
+            "pip install edgeport-converter, on a workstation rather than on the device",
+        )
+    return parser
+
+
 def _installed_commands() -> list[Callable[[Any], None]]:
     found = importlib.metadata.entry_points(group=COMMAND_GROUP)
     return [_load_command(entry) for entry in sorted(found, key=lambda entry: entry.name)]
@@ -74,138 +91,94 @@ def _load_command(entry: importlib.metadata.EntryPoint) -> Callable[[Any], None]
         add: Callable[[Any], None] = entry.load()
     except Exception as cause:  # another package's mistake must not take `verify` along
         reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
-
-        def add(commands: Any) -> None:
-            def run(options: argparse.Namespace) -> None:
-                raise OptionError(
-                    f"'edgeport {entry.name}' does not load ({reason}): install the package that "
-                    "brings it again"
-                )
-
-            parser = commands.add_parser(entry.name, help="does not load", add_help=False)
-            parser.add_argument("rest", nargs=argparse.REMAINDER)
-            parser.set_defaults(run=run)
-
+        sentence = (
+            f"'edgeport {entry.name}' does not load ({reason}): install the package that brings "
+            "it again"
+        )
+        return lambda commands: _add_refused(commands, entry.name, "does not load", sentence)
     return add
 
 
-def _add_missing(commands: Any, name: str) -> None:
-    parser = commands.add_parser(
-        name, help=f"{_CONVERTER_COMMANDS[name]} (needs edgeport-converter)", add_help=False
-    )
+def _add_refused(commands: Any, name: str, purpose: str, sentence: str) -> None:
+    """Add a command that says one thing, whatever follows its name, ``--help`` included."""
 
     def run(options: argparse.Namespace) -> None:
-        raise OptionError(
-            f"'edgeport {name}' belongs to the converter, which is not installed here: "
-            "pip install edgeport-converter, on a workstation rather than on the device"
-        )
+        raise OptionError(sentence)
 
-    parser.add_argument("rest", nargs=argparse.REMAINDER)
+    # No argument starts with NUL, so that none is taken for an option.
+    parser = commands.add_parser(name, help=purpose, add_help=False, prefix_chars="\0")
+    parser.add_argument("rest", nargs="*")
     parser.set_defaults(run=run)
 
 
-def _add_artifact(parser: argparse.ArgumentParser) -> None:
+def _add(
+    commands: Any, name: str, purpose: str, run: Callable[[argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose)
     parser.add_argument("artifact", metavar="FILE", help="the .onnx artifact")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+    return parser
 
 
 def _add_info(commands: Any) -> None:
-    parser = commands.add_parser("info", help="show what an artifact says of itself")
-    _add_artifact(parser)
-    parser.set_defaults(run=_info)
+    _add(commands, "info", "show what an artifact says of itself", _info)
 
 
 def _add_verify(commands: Any) -> None:
-    parser = commands.add_parser(
-        "verify", help="check an artifact on this device: bytes, seal, engine, golden samples"
-    )
-    _add_artifact(parser)
-    parser.add_argument("--public-key", metavar="KEY.pem", help="who must have signed it")
-    parser.add_argument(
-        "--minimum-version", type=int, metavar="V", help="the lowest signed version to accept"
-    )
-    parser.set_defaults(run=_verify)
+    purpose = "check an artifact on this device: bytes, seal, engine, golden samples"
+    add = _add(commands, "verify", purpose, _verify).add_argument
+    add("--public-key", metavar="KEY.pem", help="who must have signed it")
+    add("--minimum-version", type=int, metavar="V", help="the lowest signed version to accept")
 
 
 def _add_predict(commands: Any) -> None:
-    parser = commands.add_parser("predict", help="run an artifact on data files")
-    _add_artifact(parser)
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        nargs="+",
-        help=f"{', '.join(datafiles.READABLE)}; several inputs by name in .npz or .jsonl",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        help=f"write the outputs there ({', '.join(datafiles.WRITABLE)}) instead of printing them",
-    )
-    parser.add_argument(
-        "--top-k", type=int, metavar="K", help="print the K best classes of each sample"
-    )
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="samples a run")
-    parser.add_argument("--threads", type=int, metavar="T", help="threads a run may use")
-    parser.add_argument(
-        "--finite", action="store_true", help="refuse NaN and infinity in inputs and outputs"
-    )
-    parser.set_defaults(run=_predict)
+    add = _add(commands, "predict", "run an artifact on data files", _predict).add_argument
+    readable, writable = ", ".join(datafiles.READABLE), ", ".join(datafiles.WRITABLE)
+    inputs = f"{readable}; several inputs by name in .npz or .jsonl"
+    add("data", metavar="DATA", nargs="+", help=inputs)
+    output = f"write the outputs there ({writable}) instead of printing them"
+    add("-o", "--output", metavar="OUT", help=output)
+    add("--top-k", type=int, metavar="K", help="print the K best classes of each sample")
+    add("--batch-size", type=int, default=32, metavar="N", help="samples a run")
+    add("--threads", type=int, metavar="T", help="threads a run may use")
+    add("--finite", action="store_true", help="refuse NaN and infinity in inputs and outputs")
 
 
 def _add_bench(commands: Any) -> None:
-    parser = commands.add_parser("bench", help="measure an artifact on this device")
-    _add_artifact(parser)
-    parser.add_argument("--threads", type=int, metavar="T", help="threads a run may use")
-    parser.add_argument(
-        "--batch-sizes", type=int, nargs="+", default=[1, 8, 64], metavar="N", help="1 8 64"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=1.0, metavar="S", help="how long for each size"
-    )
-    parser.set_defaults(run=_bench)
+    add = _add(commands, "bench", "measure an artifact on this device", _bench).add_argument
+    add("--threads", type=int, metavar="T", help="threads a run may use")
+    add("--batch-sizes", type=int, nargs="+", default=[1, 8, 64], metavar="N", help="1 8 64")
+    add("--seconds", type=float, default=1.0, metavar="S", help="how long for each size")
 
 
 def _add_sign(commands: Any) -> None:
-    parser = commands.add_parser("sign", help="sign an artifact, so that devices know its maker")
-    _add_artifact(parser)
-    parser.add_argument(
-        "--key", required=True, metavar="KEY.pem", help="a private key of Ed25519, in PEM form"
-    )
-    parser.add_argument(
-        "--version",
-        type=int,
-        required=True,
-        metavar="V",
-        help="a number that grows with each release; devices can refuse older ones",
-    )
-    parser.set_defaults(run=_sign)
+    purpose = "sign an artifact, so that devices know its maker"
+    add = _add(commands, "sign", purpose, _sign).add_argument
+    add("--key", required=True, metavar="KEY.pem", help="a private key of Ed25519, in PEM form")
+    growing = "a number that grows with each release; devices can refuse older ones"
+    add("--version", type=int, required=True, metavar="V", help=growing)
 
 
 def _info(options: argparse.Namespace) -> None:
     with Predictor.load(options.artifact) as predictor:
-        card = predictor.card
-        device = {
-            "onnxruntime": engine_version(),
-            "usable_cpus": host.usable_cpus(),
-            "threads": predictor.threads,
-        }
+        card, threads = predictor.card, predictor.threads
     facts = {
         "file": options.artifact,
         "file_bytes": Path(options.artifact).stat().st_size,
         "sha256": card.sha256,
         "vouched_for": card.is_vouched_for,
         **card.to_dict(),
-        "device": device,
+        "device": {
+            "onnxruntime": engine_version(),
+            "usable_cpus": host.usable_cpus(),
+            "threads": threads,
+        },
     }
     if options.json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
-        return
-    print_card(card, facts)
-    print(
-        f"device       onnxruntime {device['onnxruntime']}, {device['usable_cpus']} usable CPUs, "
-        f"{device['threads']} thread(s) for this model"
-    )
+        print(json.dumps(facts, indent=2))
+    else:
+        print_card(card, facts)
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -214,8 +187,7 @@ def _verify(options: argparse.Namespace) -> None:
         public_key=options.public_key,
         minimum_version=options.minimum_version,
     ) as predictor:
-        card = predictor.card
-        version = predictor.version
+        card, version = predictor.card, predictor.version
     checks = {
         "file": options.artifact,
         "seal": "matches" if card.is_vouched_for else "absent: nothing vouches for this file",
@@ -225,11 +197,10 @@ def _verify(options: argparse.Namespace) -> None:
         "golden_samples": len(card.golden_samples),
     }
     if options.json:
-        print(json.dumps(checks, indent=2, ensure_ascii=False))
+        print(json.dumps(checks, indent=2))
         return
-    print(f"seal            {checks['seal']}")
-    print(f"signature       {checks['signature']}")
-    print(f"engine          {checks['engine']}")
+    for name in ("seal", "signature", "engine"):
+        print(f"{name:<15} {checks[name]}")
     print(f"golden samples  {len(card.golden_samples)} within tolerance")
 
 
@@ -240,6 +211,8 @@ def _predict(options: argparse.Namespace) -> None:
         options.artifact, threads=options.threads, finite=options.finite
     ) as predictor:
         names = [spec.name for spec in predictor.card.outputs]
+        if options.output:
+            datafiles.check_output(options.output, [options.artifact, *options.data], names)
         samples = datafiles.read_samples(options.data, predictor.card)
         items = with_progress(samples.items, samples.total)
         if options.top_k is not None:
@@ -256,13 +229,14 @@ def _predict(options: argparse.Namespace) -> None:
             else:
                 for answer in answers:
                     print_answer(answer, options.json)
-        outside = {name: count for name, count in predictor.out_of_range.items() if count}
+        outside = predictor.out_of_range
     for name, count in outside.items():
-        print(
-            f"edgeport: warning: {count} values of input '{name}' lie outside the range that the "
-            "model was calibrated for: check their scale",
-            file=sys.stderr,
-        )
+        if count:
+            print(
+                f"edgeport: warning: {count} values of input '{name}' lie outside the range that "
+                "the model was calibrated for: check their scale",
+                file=sys.stderr,
+            )
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -282,18 +256,8 @@ def _bench(options: argparse.Namespace) -> None:
     )
     if options.json:
         print(json.dumps(figures, indent=2))
-        return
-    print(f"threads      {figures['threads']} of {figures['usable_cpus']} usable CPUs")
-    print(f"cold start   {figures['cold_start_ms']:.0f} ms, a fresh process to its first answer")
-    print(f"load         {figures['load_ms']:.1f} ms")
-    print(
-        f"one sample   p50 {figures['p50_ms'] * 1e3:.1f} us, p95 {figures['p95_ms'] * 1e3:.1f} us, "
-        f"p99 {figures['p99_ms'] * 1e3:.1f} us"
-    )
-    for size, rate in figures["samples_per_second"].items():
-        print(f"batch {size:<6} {rate:,.0f} samples a second")
-    if figures["memory_bytes"] is not None:
-        print(f"memory       {figures['memory_bytes'] / 2**20:.1f} MiB")
+    else:
+        print_bench(figures)
 
 
 def _sign(options: argparse.Namespace) -> None:

@@ -6,8 +6,10 @@ npz, csv, json lines). Nothing is scaled, resized or guessed: preprocessing is t
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +18,8 @@ import numpy as np
 
 from edgeport.card import ModelCard, TensorSpec, format_shape
 from edgeport.errors import InputError, OptionError
+from edgeport.files import replacing
 from edgeport.golden import Array
-from edgeport.integrity import write_atomically
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 READABLE = (".npy", ".npz", ".csv", ".jsonl", *IMAGES)
@@ -53,42 +55,57 @@ def read_samples(paths: Sequence[str], card: ModelCard) -> Samples:
     return Samples((item for part in parts for item in part.items), total)
 
 
-def write_outputs(path: str, answers: Iterable[Mapping[str, Array]], names: Sequence[str]) -> int:
-    """Write one answer a row, in the format of the file's ending; return how many.
-
-    The file appears in one step when all is written.
+def check_output(path: str, inputs: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a name that ``write_outputs`` could not serve, before anything is computed.
 
     Raises:
-        OptionError: the ending is unknown, the file cannot be written, or a format cannot hold
-            several outputs.
+        OptionError: the ending is unknown, a format cannot hold several outputs, or the file is
+            one of those that are read.
     """
-    rows = list(answers)
     ending = Path(path).suffix.lower()
-    if ending == ".jsonl":
-        text = "".join(as_json(row) + "\n" for row in rows)
-        write_atomically(path, text.encode("utf-8"))
-    elif ending == ".csv":
-        write_atomically(path, _as_csv(rows, names).encode("utf-8"))
-    elif ending in {".npy", ".npz"}:
-        stacked = {name: _stack([row[name] for row in rows], name) for name in names}
-        if ending == ".npy" and len(names) > 1:
-            raise OptionError(
-                f"'{path}' holds one array and the model has the outputs {', '.join(names)}: "
-                "choose a name that ends in .npz"
-            )
-        write_atomically(path, _as_numpy(stacked, single=ending == ".npy"))
-    else:
+    if ending not in WRITABLE:
         raise OptionError(
             f"the output is '{path}', expected a name that ends in {', '.join(WRITABLE)}: rename it"
         )
-    return len(rows)
+    if ending == ".npy" and len(names) > 1:
+        raise OptionError(
+            f"'{path}' holds one array and the model has the outputs {', '.join(names)}: "
+            "choose a name that ends in .npz"
+        )
+    if Path(path).exists() and any(Path(path).samefile(given) for given in inputs):
+        raise OptionError(
+            f"the output '{path}' is one of the files that are read, expected another: rename it"
+        )
+
+
+def write_outputs(path: str, answers: Iterable[Mapping[str, Array]], names: Sequence[str]) -> None:
+    """Write one answer a row, in the format of the file's ending.
+
+    The file appears in one step when all is written; until then the target is as it was.
+
+    Raises:
+        OptionError: the file cannot be written, or a format cannot hold the answers.
+    """
+    ending = Path(path).suffix.lower()
+    with replacing(path) as file:
+        if ending == ".jsonl":
+            file.writelines(f"{as_json(row)}\n".encode() for row in answers)
+        elif ending == ".csv":
+            file.writelines(line.encode() for line in _csv_lines(answers, names))
+        else:
+            rows = list(answers)
+            stacked = {name: _stack([row[name] for row in rows], name) for name in names}
+            if ending == ".npy":
+                np.save(file, stacked[names[0]], allow_pickle=False)
+            else:
+                np.savez_compressed(file, **dict[str, Any](stacked))
 
 
 def _read_file(path: str, card: ModelCard) -> Samples:
     if not Path(path).exists():
         raise InputError(f"there is no file '{path}': pass a {', '.join(READABLE[:4])} or an image")
     ending = Path(path).suffix.lower()
-    try:
+    with _naming(path):
         if ending == ".npy":
             return _rows(np.load(path, allow_pickle=False, mmap_mode="r"), card, path)
         if ending == ".npz":
@@ -99,15 +116,23 @@ def _read_file(path: str, card: ModelCard) -> Samples:
             return Samples(_read_json_lines(path), None)
         if ending in IMAGES:
             return Samples(iter([_read_image(path, card)]), 1)
+    raise InputError(
+        f"'{path}' ends in '{ending}', expected one of {', '.join(READABLE)}: convert or rename it"
+    )
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Have whatever goes wrong with a file's content said of that file."""
+    try:
+        yield
     except (InputError, OptionError):
         raise
     except Exception as cause:
         raise InputError(
-            f"'{path}' cannot be read as {ending} ({cause}): check the file, or save it again"
+            f"'{path}' cannot be read as {Path(path).suffix.lower()} ({cause}): "
+            "check the file, or save it again"
         ) from cause
-    raise InputError(
-        f"'{path}' ends in '{ending}', expected one of {', '.join(READABLE)}: convert or rename it"
-    )
 
 
 def _read_npz(path: str, card: ModelCard) -> Samples:
@@ -159,10 +184,9 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
             f"'{path}' holds one input, the model takes {len(card.inputs)}: "
             "use .npz or .jsonl with the inputs' names"
         )
-    spec = card.inputs[0]
-    shape = spec.shape[1:] if spec.has_batch_axis else spec.shape
-    fixed = tuple(size for size in shape if isinstance(size, int))
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
+    shape = card.inputs[0].sample_shape
+    fixed = [size for size in shape if isinstance(size, int)]
+    with _naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
         for number, row in enumerate(csv.reader(file), start=1):
             if not row:
                 continue
@@ -172,7 +196,7 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
                 if number == 1:
                     continue
                 raise InputError(f"'{path}' line {number}: {cause}: repair the line") from cause
-            if len(fixed) == len(shape) and values.size == np.prod(fixed, dtype=int):
+            if len(fixed) == len(shape) and values.size == math.prod(fixed):
                 values = values.reshape(fixed)
             yield values
 
@@ -186,7 +210,7 @@ def _number(text: str) -> int | float:
 
 def _read_json_lines(path: str) -> Iterator[Any]:
     """Yield one sample a line: nested lists, or an object of them by input name."""
-    with Path(path).open(encoding="utf-8") as file:
+    with _naming(path), Path(path).open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
@@ -201,8 +225,7 @@ def _read_image(path: str, card: ModelCard) -> Array:
     """Return an image as the model's only input: its size, 8 bits a channel, upright."""
     spec = card.inputs[0]
     axes = spec.axes[1:] if spec.has_batch_axis else spec.axes
-    shape = spec.accepted_shape[1:] if spec.has_batch_axis else spec.shape
-    sizes = dict(zip(axes, shape, strict=False))
+    sizes = dict(zip(axes, spec.sample_shape, strict=False))
     if len(card.inputs) != 1 or not {"H", "W"} <= sizes.keys():
         listed = ", ".join(f"{s.name} {format_shape(s.shape)}" for s in card.inputs)
         raise InputError(f"'{path}' is an image, the model takes {listed}: use .npy or .npz")
@@ -232,22 +255,21 @@ def _read_image(path: str, card: ModelCard) -> Array:
 
 
 def as_json(row: Mapping[str, Array]) -> str:
-    """Return one answer as a line of JSON; NaN and infinities by JavaScript's names."""
-    return json.dumps({name: array.tolist() for name, array in row.items()}, ensure_ascii=False)
+    """Return one answer as a line of JSON, NaN and infinities by JavaScript's names."""
+    return json.dumps({name: array.tolist() for name, array in row.items()})
 
 
-def _as_csv(rows: Sequence[Mapping[str, Array]], names: Sequence[str]) -> str:
-    """Return a table with one row a sample, and a header such as ``y[0],y[1]``."""
-    lines: list[str] = []
-    for row in rows:
+def _csv_lines(rows: Iterable[Mapping[str, Array]], names: Sequence[str]) -> Iterator[str]:
+    """Yield a table with one row a sample, and a header such as ``y[0],y[1]``."""
+    for number, row in enumerate(rows):
         cells = {
             name + "".join(f"[{i}]" for i in index): str(value)
             for name in names
             for index, value in np.ndenumerate(row[name])
         }
-        lines += [] if lines else [",".join(cells)]
-        lines.append(",".join(cells.values()))
-    return "".join(line + "\n" for line in lines)
+        if number == 0:
+            yield ",".join(cells) + "\n"
+        yield ",".join(cells.values()) + "\n"
 
 
 def _stack(arrays: Sequence[Array], name: str) -> Array:
@@ -257,14 +279,3 @@ def _stack(arrays: Sequence[Array], name: str) -> Array:
             "choose a name that ends in .jsonl"
         )
     return np.stack(arrays) if arrays else np.empty(0)
-
-
-def _as_numpy(arrays: Mapping[str, Array], *, single: bool) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    if single:
-        np.save(buffer, next(iter(arrays.values())), allow_pickle=False)
-    else:
-        np.savez_compressed(buffer, **dict[str, Any](arrays))
-    return buffer.getvalue()

@@ -29,6 +29,9 @@ class EdgeportError(Exception):
 class ArtifactError(EdgeportError):
     """The artifact is missing, damaged or unreadable; nothing was loaded.
 
+    The checks know bytes, not files, and say "the artifact"; once its path is known, the message
+    names it instead.
+
     Attributes:
         path: the file's path as given, or None where bytes were given.
     """
@@ -38,6 +41,10 @@ class ArtifactError(EdgeportError):
     def __init__(self, message: str, *, path: str | None = None) -> None:
         super().__init__(message)
         self.path = path
+
+    def __str__(self) -> str:
+        place = "the artifact" if self.path is None else f"'{self.path}'"
+        return super().__str__().replace("the artifact", place, 1)
 
 
 class IntegrityError(ArtifactError):
@@ -56,15 +63,8 @@ class UnsupportedFormatError(ArtifactError):
 
     exit_code = 5
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        path: str | None = None,
-        found: str | None = None,
-        supported: str | None = None,
-    ) -> None:
-        super().__init__(message, path=path)
+    def __init__(self, message: str, *, found: str = "", supported: str = "") -> None:
+        super().__init__(message)
         self.found = found
         self.supported = supported
 
@@ -79,15 +79,8 @@ class SelfTestError(ArtifactError):
 
     exit_code = 6
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        path: str | None = None,
-        measured: float | None = None,
-        allowed: float | None = None,
-    ) -> None:
-        super().__init__(message, path=path)
+    def __init__(self, message: str, *, measured: float = 0.0, allowed: float = 0.0) -> None:
+        super().__init__(message)
         self.measured = measured
         self.allowed = allowed
 
@@ -102,12 +95,16 @@ class InputError(EdgeportError, ValueError):
 
     exit_code = 7
 
-    def __init__(
-        self, message: str, *, expected: str | None = None, actual: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, expected: str = "", actual: str = "") -> None:
         super().__init__(message)
         self.expected = expected
         self.actual = actual
+
+    @classmethod
+    def of(cls, subject: str, actual: str, expected: str, remedy: str) -> InputError:
+        """Return the error of one sentence: subject, found, expected, next step."""
+        message = f"{subject} {actual}, expected {expected}: {remedy}"
+        return cls(message, expected=expected, actual=actual)
 
 
 class InferenceError(EdgeportError):

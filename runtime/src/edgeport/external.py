@@ -11,6 +11,7 @@ all other fields are stepped over.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +20,7 @@ import numpy as np
 
 from edgeport.errors import ArtifactError, IntegrityError, UnsupportedFormatError
 from edgeport.golden import Array
-
-# In every serializer's output the entry that names the file starts so: key = 1, "location".
-# Searching for it costs next to nothing, and files without it need no walk.
-_LOCATION = b"\x0a\x08location"
+from edgeport.integrity import read_varint
 
 # Which fields of which message lead to tensors. Source: onnx.proto.
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
@@ -57,108 +55,91 @@ class ExternalTensor(NamedTuple):
         return self.entries.get("location", "")
 
 
-def find(model: bytes, path: str | None = None) -> list[ExternalTensor]:
+def find(model: bytes) -> list[ExternalTensor]:
     """Return the tensors of a serialized ModelProto that are stored elsewhere.
 
     Raises:
         ArtifactError: the bytes are no protobuf message.
     """
-    if _LOCATION not in model:
-        return []
     try:
         return list(_walk(memoryview(model), "model", is_weight=False, depth=0))
-    except (ValueError, IndexError) as cause:
-        place = "the artifact" if path is None else f"'{path}'"
+    except (ValueError, IndexError, TypeError) as cause:  # TypeError: a field of another kind
         raise ArtifactError(
-            f"{place} is no ONNX file, or was cut short ({cause}): "
-            "copy the .onnx file again from where it was converted",
-            path=path,
+            f"the artifact is no ONNX file, or was cut short ({cause}): "
+            "copy the .onnx file again from where it was converted"
         ) from cause
 
 
-def load(
-    model: bytes, listed: Mapping[str, str], folder: Path | None, path: str | None
-) -> dict[str, Array]:
+def load(model: bytes, listed: Mapping[str, str], folder: str | None) -> dict[str, Array]:
     """Return the weights stored elsewhere, by name, after the check of each file.
 
     Args:
         model: a serialized ModelProto.
         listed: the card's digests by file name.
         folder: where the files are; None where the model came as bytes.
-        path: the model's path for messages.
 
     Raises:
-        ArtifactError: a file is not listed, is missing, or is too short.
+        ArtifactError: a tensor is in a file that the card does not list, or that is not there.
         IntegrityError: a file's digest is not the card's.
         UnsupportedFormatError: a tensor has an element type that numpy does not have.
     """
-    place = "the artifact" if path is None else f"'{path}'"
     files: dict[str, bytes] = {}
     weights = {}
-    for tensor in find(model, path):
+    for tensor in find(model):
         name = tensor.location
         if name not in listed or not tensor.is_weight:
             raise ArtifactError(
-                f"{place} keeps the tensor '{tensor.name}' in another file, '{name}', which no "
-                "card vouches for, expected everything in one file: save the model with its "
-                "weights inside",
-                path=path,
+                f"the artifact keeps the tensor '{tensor.name}' in another file, '{name}', which "
+                "no card vouches for, expected everything in one file: save the model with its "
+                "weights inside"
             )
         if name not in files:
-            files[name] = _read(name, listed[name], folder, place, path)
-        weights[tensor.name] = _as_array(tensor, files[name], place, path)
+            files[name] = _read(name, listed[name], folder)
+        weights[tensor.name] = _as_array(tensor, files[name])
     return weights
 
 
-def _read(name: str, digest: str, folder: Path | None, place: str, path: str | None) -> bytes:
+def _read(name: str, digest: str, folder: str | None) -> bytes:
     if folder is None or Path(name).name != name or name in {".", ".."} or "\\" in name:
         raise ArtifactError(
-            f"{place} needs the file '{name}' beside it: load it by the path of the .onnx file, "
-            "with that file in the same folder",
-            path=path,
+            f"the artifact needs the file '{name}' beside it: load it by the path of the .onnx "
+            "file, with that file in the same folder"
         )
     try:
-        data = (folder / name).read_bytes()
+        data = Path(folder, name).read_bytes()
     except OSError as cause:
         raise ArtifactError(
-            f"{place} needs the file '{name}' beside it, which cannot be read "
-            f"({cause.strerror or cause}): copy both files together",
-            path=path,
+            f"the artifact needs the file '{name}' beside it, which cannot be read "
+            f"({cause.strerror or cause}): copy both files together"
         ) from cause
     if hashlib.sha256(data).hexdigest() != digest:
         raise IntegrityError(
-            f"the file '{name}' beside {place} is damaged: its {len(data):,} bytes do not match "
-            "the digest in the card; copy both files again from their source",
-            path=path,
+            f"the file '{name}' beside the artifact is damaged: its {len(data):,} bytes do not "
+            "match the digest in the card; copy both files again from their source"
         )
     return data
 
 
-def _as_array(tensor: ExternalTensor, data: bytes, place: str, path: str | None) -> Array:
+def _as_array(tensor: ExternalTensor, data: bytes) -> Array:
     dtype = _ELEMENT_TYPES.get(tensor.element_type)
     if dtype is None:
         raise UnsupportedFormatError(
-            f"{place} keeps the tensor '{tensor.name}' of ONNX element type {tensor.element_type} "
-            f"in another file, expected one of {', '.join(_ELEMENT_TYPES.values())}: "
-            "save the model with its weights inside",
-            path=path,
+            f"the artifact keeps the tensor '{tensor.name}' of ONNX element type "
+            f"{tensor.element_type} in another file, expected one of "
+            f"{', '.join(_ELEMENT_TYPES.values())}: save the model with its weights inside",
             found=str(tensor.element_type),
             supported=", ".join(_ELEMENT_TYPES.values()),
         )
-    count = 1
-    for size in tensor.shape:
-        count *= size
-    stored = np.dtype(dtype).newbyteorder("<")
+    count = math.prod(tensor.shape)
     try:
         start = int(tensor.entries.get("offset", "0"))
         if start < 0:
             raise ValueError("negative offset")
-        values = np.frombuffer(data, stored, count, start)
+        values = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count, start)
     except ValueError as cause:
         raise ArtifactError(
-            f"{place} expects {count} values of '{tensor.name}' in '{tensor.location}', "
-            f"which are not there ({cause}): convert the model again",
-            path=path,
+            f"the artifact expects {count} values of '{tensor.name}' in '{tensor.location}', "
+            f"which are not there ({cause}): convert the model again"
         ) from cause
     return values.astype(dtype, copy=False).reshape(tensor.shape)
 
@@ -180,44 +161,40 @@ def _walk(data: memoryview, kind: str, *, is_weight: bool, depth: int) -> Iterat
 
 
 def _read_tensor(data: memoryview, is_weight: bool) -> ExternalTensor | None:
-    name, element_type, is_external = "", 0, False
-    shape: list[int] = []
-    entries: dict[str, str] = {}
+    """Return the tensor, None where its values are inside the message."""
+    fields: dict[int, list[Any]] = {}
     for field, value in _fields(data):
-        if field == 1:
-            shape += [value] if isinstance(value, int) else _packed(value)
-        elif field == 2 and isinstance(value, int):
-            element_type = value
-        elif field == 8 and isinstance(value, memoryview):
-            name = str(value, "utf-8", "replace")
-        elif field == 13 and isinstance(value, memoryview):
-            pair = {key: str(text, "utf-8", "replace") for key, text in _fields(value) if key < 3
-                    and isinstance(text, memoryview)}  # fmt: skip
-            entries[pair.get(1, "")] = pair.get(2, "")
-            is_external = True
-        elif field == 14:
-            is_external = is_external or value == 1
-    if not is_external:
+        fields.setdefault(field, []).append(value)
+    pairs = [dict(_fields(pair)) for pair in fields.get(13, [])]
+    if not pairs and 1 not in fields.get(14, []):
         return None
-    return ExternalTensor(name, element_type, tuple(shape), entries, is_weight)
+    entries = {_text(pair.get(1, b"")): _text(pair.get(2, b"")) for pair in pairs}
+    parts = [[part] if isinstance(part, int) else _packed(part) for part in fields.get(1, [])]
+    shape = tuple(size for part in parts for size in part)
+    name, element_type = _text(fields.get(8, [b""])[-1]), fields.get(2, [0])[-1]
+    return ExternalTensor(name, element_type, shape, entries, is_weight)
+
+
+def _text(value: Any) -> str:
+    return str(value, "utf-8", "replace")
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
     """Yield (field number, int or memoryview) of a protobuf message.
 
     Raises:
-        ValueError: the bytes are no protobuf message.
+        ValueError, IndexError: the bytes are no protobuf message.
     """
     at, end = 0, len(data)
     while at < end:
-        tag, at = _varint(data, at)
+        tag, at = read_varint(data, at)
         kind = tag & 7
         if kind == 0:
-            number, at = _varint(data, at)
+            number, at = read_varint(data, at)
             yield tag >> 3, number
             continue
         if kind == 2:
-            size, at = _varint(data, at)
+            size, at = read_varint(data, at)
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
@@ -228,19 +205,9 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
         at += size
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    number = 0
-    for place in range(10):
-        byte = data[at + place]  # IndexError: cut short
-        number |= (byte & 127) << 7 * place
-        if byte < 128:
-            return number & (2**64 - 1), at + place + 1
-    raise ValueError("a number of more than 64 bits")
-
-
 def _packed(data: memoryview) -> list[int]:
     numbers, at = [], 0
     while at < len(data):
-        number, at = _varint(data, at)
+        number, at = read_varint(data, at)
         numbers.append(number)
     return numbers

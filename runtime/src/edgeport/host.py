@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 
-from edgeport.errors import OptionError
+from edgeport.options import whole_number
 
 THREADS_VARIABLE = "EDGEPORT_THREADS"
 
@@ -17,6 +16,8 @@ THREADS_VARIABLE = "EDGEPORT_THREADS"
 # behind. Source: two threads took 2.1 times the time of one on MobileNetV1 0.25 (7.5 million).
 # Where they begin to pay is not measured yet; the figure is a guess well above that model.
 _MULTIPLY_ACCUMULATES_WORTH_THREADS = 50_000_000
+
+_REMEDY = "leave it out to let edgeport choose"
 
 
 def choose_threads(requested: int | None, multiply_accumulates: int | None) -> int:
@@ -34,10 +35,11 @@ def choose_threads(requested: int | None, multiply_accumulates: int | None) -> i
         OptionError: the request or the variable is no positive whole number.
     """
     if requested is not None:
-        return _positive(requested, "threads")
+        return whole_number(requested, "threads", remedy=_REMEDY)
     variable = os.environ.get(THREADS_VARIABLE)
     if variable:
-        return _positive(variable, THREADS_VARIABLE)
+        number = int(variable) if variable.strip().isdecimal() else variable
+        return whole_number(number, THREADS_VARIABLE, remedy=_REMEDY)
     if multiply_accumulates is None or multiply_accumulates < _MULTIPLY_ACCUMULATES_WORTH_THREADS:
         return 1
     return usable_cpus()
@@ -53,35 +55,24 @@ def usable_cpus() -> int:
     return count if quota is None else max(1, min(count, math.ceil(quota)))
 
 
-def _positive(value: object, name: str) -> int:
-    try:
-        number = int(value) if isinstance(value, (int, str)) else 0
-    except ValueError:
-        number = 0
-    if number < 1 or isinstance(value, bool):
-        raise OptionError(
-            f"{name} is {value!r}, expected a whole number of at least 1: "
-            "leave it out to let edgeport choose"
-        )
-    return number
-
-
-def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+def _cgroup_quota(root: str | os.PathLike[str] = "/sys/fs/cgroup") -> float | None:
     """Return the CPU quota of this container in CPUs, None where there is none.
 
     Source: the kernel's admin guide; ``cpu.max`` of cgroup v2 holds "quota period", and v1
     holds ``cpu.cfs_quota_us`` (-1 for none) and ``cpu.cfs_period_us``.
     """
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
+
+    def read(name: str) -> str:
+        with open(os.path.join(root, name), encoding="ascii") as file:
+            return file.read()
+
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
-            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text()
-            period = (root / "cpu" / "cpu.cfs_period_us").read_text()
-        except OSError:
+            quota, period = " ".join(map(read, names)).split()
+            limit = float(quota) / float(period)
+        except OSError:  # the other version of cgroups, or none
+            continue
+        except (ValueError, ZeroDivisionError):  # "max 100000"
             return None
-    try:
-        limit = float(quota) / float(period)
-    except (ValueError, ZeroDivisionError):  # "max 100000"
-        return None
-    return limit if limit > 0 else None
+        return limit if limit > 0 else None
+    return None

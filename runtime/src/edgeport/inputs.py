@@ -56,12 +56,12 @@ def prepare(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Feed:
     single = [name for name in batched if lacks_batch[name]]
     if single and len(single) != len(batched):
         other = next(name for name in batched if not lacks_batch[name])
-        raise InputError(
-            f"input '{single[0]}' is one sample of shape {arrays[single[0]].shape[1:]} but input "
-            f"'{other}' is a batch of shape {arrays[other].shape}, expected all inputs alike: "
+        raise InputError.of(
+            f"input '{single[0]}' is",
+            f"one sample of shape {arrays[single[0]].shape[1:]} but input '{other}' is a batch of "
+            f"shape {arrays[other].shape}",
+            "all inputs alike",
             "give each of them the batch axis, x[None]",
-            expected="all inputs with or all without the batch axis",
-            actual=f"'{single[0]}' without, '{other}' with",
         )
     return Feed(arrays, sizes.get(BATCH_AXIS) if batched else None, bool(single))
 
@@ -107,12 +107,8 @@ def _check_shape(spec: TensorSpec, given: Array, array: Array) -> None:
     shape = spec.accepted_shape
     if _fits(shape, array.shape):
         return
-    raise InputError(
-        f"input '{spec.name}' has shape {given.shape}, expected {format_shape(shape)}: "
-        f"{_shape_remedy(spec, given)}",
-        expected=format_shape(shape),
-        actual=str(given.shape),
-    )
+    subject, remedy = f"input '{spec.name}' has shape", _shape_remedy(spec, given)
+    raise InputError.of(subject, str(given.shape), format_shape(shape), remedy)
 
 
 def _fits(shape: Shape, sizes: tuple[int, ...]) -> bool:
@@ -124,7 +120,7 @@ def _fits(shape: Shape, sizes: tuple[int, ...]) -> bool:
 def _shape_remedy(spec: TensorSpec, given: Array) -> str:
     """Return the likeliest next step for a shape that does not fit."""
     shape, sizes = spec.accepted_shape, given.shape
-    one_sample = shape[1:] if spec.has_batch_axis else shape
+    one_sample = spec.sample_shape
     targets = tuple(dict.fromkeys((shape, one_sample)))
     for target in targets:
         if target and target[-1] == 1 and _fits(target, (*sizes, 1)):

@@ -21,10 +21,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 from typing import NamedTuple
 
-from edgeport.errors import ArtifactError, IntegrityError, OptionError
+from edgeport.errors import ArtifactError, IntegrityError
 
 _SHA256_KEY = b"edgeport.sha256"
 _CARD_KEY = b"edgeport.card"
@@ -55,30 +54,27 @@ def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> byt
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
-        _refuse_other_files(data, "the data given", None)
-        return data
-    try:
-        path = os.fspath(source)
-    except TypeError:
+    else:
+        try:
+            path = os.fsdecode(source)
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError as cause:
+            raise ArtifactError(_why_unreadable(path, cause)) from cause
+        except (TypeError, ValueError) as cause:  # no path at all, or a NUL in it
+            raise ArtifactError(
+                f"an artifact is a path or bytes, found {source!r}: pass the path of the .onnx file"
+            ) from cause
+    found = _other_kind(data)
+    if found:
         raise ArtifactError(
-            f"an artifact is a path or bytes, found {type(source).__name__}: "
-            "pass the path of the .onnx file"
-        ) from None
-    if isinstance(path, bytes):
-        path = os.fsdecode(path)
-    try:
-        data = Path(path).read_bytes()
-    except OSError as cause:
-        raise ArtifactError(_why_unreadable(path, cause), path=path) from cause
-    except ValueError as cause:  # a NUL in the path
-        raise ArtifactError(
-            f"{path!r} is no path of a file ({cause}): pass the path of the .onnx file", path=path
-        ) from cause
-    _refuse_other_files(data, f"'{path}'", path)
+            f"the artifact {found}, expected an ONNX model: "
+            "copy the .onnx file again from where it was converted"
+        )
     return data
 
 
-def check_seal(data: bytes, path: str | None = None) -> Sealed | None:
+def check_seal(data: bytes) -> Sealed | None:
     """Return what the head says once the digest matches; None for a file never sealed.
 
     Raises:
@@ -87,21 +83,17 @@ def check_seal(data: bytes, path: str | None = None) -> Sealed | None:
     head = _IR_VERSION_TAG + data[1:2] + _SEAL_HEAD
     start = len(head)
     end = start + _DIGEST_SIZE
-    place = "the artifact" if path is None else f"'{path}'"
     if data.startswith(head) and len(data) > end:
-        stated = data[start:end]
-        digest = hashlib.sha256(data[:start])
-        digest.update(_NO_DIGEST)
-        digest.update(memoryview(data)[end:])
-        actual = digest.hexdigest()
-        if stated == actual.encode("ascii"):
-            return Sealed(actual, _read_card(data, end, place, path))
+        view = memoryview(data)
+        actual = digest_of(view[:start], view[end:])
+        if data[start:end] == actual.encode("ascii"):
+            return Sealed(actual, _read_card(data, end))
     elif _SHA256_KEY not in data and _CARD_KEY not in data and not _starts_like(data, head):
         return None
     raise IntegrityError(
-        f"{place} is damaged: its {len(data):,} bytes do not match the digest that it was sealed "
-        "with, so it was cut short or changed; copy it again from its source, or convert again",
-        path=path,
+        f"the artifact is damaged: its {len(data):,} bytes do not match the digest that it was "
+        "sealed with, so it was cut short or changed; copy it again from its source, or convert "
+        "again"
     )
 
 
@@ -119,30 +111,6 @@ def seal(model: bytes, card_json: str) -> bytes:
     return seal_again(model[:2] + _SEAL_HEAD, card, memoryview(model)[2:])
 
 
-def write_atomically(path: str, data: bytes) -> None:
-    """Replace the file in one step, or leave it as it was.
-
-    Raises:
-        OptionError: the file or its folder cannot be written.
-    """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as cause:
-        raise OptionError(
-            f"'{path}' cannot be written ({cause.strerror or cause}): choose another place, or "
-            "check the disk"
-        ) from cause
-
-
 def split_at_digest(data: bytes) -> tuple[memoryview, memoryview]:
     """Return what stands before and after the digest of a sealed file."""
     start = 2 + len(_SEAL_HEAD)
@@ -150,39 +118,34 @@ def split_at_digest(data: bytes) -> tuple[memoryview, memoryview]:
     return view[:start], view[start + _DIGEST_SIZE :]
 
 
+def digest_of(before: bytes | memoryview, *after: bytes | memoryview) -> str:
+    """Return the SHA-256 of a sealed file: of these parts with zeros behind the first."""
+    digest = hashlib.sha256(before)
+    for part in (_NO_DIGEST, *after):
+        digest.update(part)
+    return digest.hexdigest()
+
+
 def seal_again(before: bytes, *after: bytes | memoryview) -> bytes:
     """Return the artifact of these parts with the digest that they have now.
 
     The parts are joined once: a file may be larger than what memory is left for copies of it.
     """
-    digest = hashlib.sha256(before)
-    for part in (_NO_DIGEST, *after):
-        digest.update(part)
-    return b"".join((before, digest.hexdigest().encode("ascii"), *after))
+    return b"".join((before, digest_of(before, *after).encode("ascii"), *after))
 
 
-def _refuse_other_files(data: bytes, place: str, path: str | None) -> None:
-    """Name what the bytes are where they are plainly no ONNX file."""
+def _other_kind(data: bytes) -> str | None:
+    """Return what the bytes are where they are plainly no ONNX file."""
     start = data[:512].lstrip().lower()
-    found = None
     if not data:
-        found = "is empty (0 bytes)"
-    elif start.startswith(b"version https://git-lfs"):
-        found = "is a pointer file of Git LFS, not the file itself"
-    elif start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        found = "is a web page or XML text"
-    else:
-        for magic, name in _OTHER_FILES:
-            if data.startswith(magic):
-                found = f"is {name}"
+        return "is empty (0 bytes)"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer file of Git LFS, not the file itself"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page or XML text"
     if data[4:8] == b"TFL3":
-        found = "is a LiteRT (.tflite) model"
-    if found:
-        raise ArtifactError(
-            f"{place} {found}, expected an ONNX model: "
-            "copy the .onnx file again from where it was converted",
-            path=path,
-        )
+        return "is a LiteRT (.tflite) model"
+    return next((f"is {name}" for magic, name in _OTHER_FILES if data.startswith(magic)), None)
 
 
 _OTHER_FILES = (
@@ -200,11 +163,11 @@ _OTHER_FILES = (
 
 
 def _why_unreadable(path: str, cause: OSError) -> str:
+    folder = os.path.dirname(path) or "."
     if isinstance(cause, FileNotFoundError):
-        folder = Path(path).parent
-        where = "" if folder.is_dir() else f" (nor a folder '{folder}')"
+        where = "" if os.path.isdir(folder) else f" (nor a folder '{folder}')"
         return f"there is no file '{path}'{where}: pass the path of the .onnx file"
-    if isinstance(cause, IsADirectoryError) or Path(path).is_dir():
+    if os.path.isdir(path):
         return f"'{path}' is a folder, expected a file: pass the path of the .onnx file inside"
     reason = cause.strerror or str(cause)
     return f"'{path}' cannot be read ({reason}): check the file's permissions and the disk"
@@ -231,29 +194,35 @@ def _varint(number: int) -> bytes:
     return bytes(groups)
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number at ``at`` and the position behind it."""
-    number = shift = 0
-    for byte in data[at : at + 10]:
-        number |= (byte & 127) << shift
-        shift += 7
-        at += 1
+def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
+    """Return protobuf's number at ``at`` and the position behind it.
+
+    Raises:
+        IndexError: the bytes end within the number.
+        ValueError: the number has more than 64 bits.
+    """
+    number = 0
+    for place in range(10):
+        byte = data[at + place]
+        number |= (byte & 127) << 7 * place
         if byte < 128:
-            break
-    return number, at
+            return number & (2**64 - 1), at + place + 1
+    raise ValueError("a number of more than 64 bits")
 
 
-def _read_card(data: bytes, start: int, place: str, path: str | None) -> bytes:
+def _read_card(data: bytes, start: int) -> bytes:
     """Return the value of the metadata entry at ``start``, which must be the card's."""
     key = _KEY_TAG + _varint(len(_CARD_KEY)) + _CARD_KEY + _VALUE_TAG
-    _, at = _read_varint(data, start + len(_METADATA_TAG))
-    if not data.startswith(_METADATA_TAG, start) or not data.startswith(key, at):
-        raise ArtifactError(
-            f"{place} is sealed but bears no card: convert it again with edgeport-converter",
-            path=path,
-        )
-    size, at = _read_varint(data, at + len(key))
-    return data[at : at + size]
+    try:
+        _, at = read_varint(data, start + len(_METADATA_TAG))
+        if data.startswith(_METADATA_TAG, start) and data.startswith(key, at):
+            size, at = read_varint(data, at + len(key))
+            return data[at : at + size]
+    except (IndexError, ValueError):  # sealed by somebody, but not as above
+        pass
+    raise ArtifactError(
+        "the artifact is sealed but bears no card: convert it again with edgeport-converter"
+    )
 
 
 _SEAL_HEAD = metadata_entry(_SHA256_KEY, _NO_DIGEST)[:-_DIGEST_SIZE]

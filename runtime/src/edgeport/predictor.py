@@ -6,28 +6,18 @@ file, ``inputs`` decides what may be fed, ``batching`` how it is grouped, ``_ses
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from edgeport._session import Provider
 from edgeport.batching import CHUNK_BYTES
-from edgeport.card import ModelCard, format_shape
-from edgeport.errors import ArtifactError, InferenceError, IntegrityError, OptionError
+from edgeport.card import ModelCard, TensorSpec, format_specs
+from edgeport.classifying import Label, best_labels, class_names
+from edgeport.errors import ArtifactError, InferenceError
+from edgeport.golden import Array
 from edgeport.inputs import Feed, prepare
-from edgeport.loading import Model, Options, Source, load_model
-from edgeport.signing import PublicKey
+from edgeport.loading import Model, Source, load_model
+from edgeport.options import Options, Provider, PublicKey, deadline_after, whole_number
 from edgeport.values import RangeCounter, refuse_unfinite_inputs, refuse_unfinite_outputs
-
-
-class Label(NamedTuple):
-    """One class and the model's score for it."""
-
-    name: str
-    score: float
 
 
 class Predictor:
@@ -117,25 +107,16 @@ class Predictor:
                 the first two the predictor stays usable.
         """
         model = self._model
-        if len(inputs) == 1 and model is not None and timeout is None and not finite:
-            x = inputs[0]
-            if type(x) is np.ndarray:
-                # One sample that is right already skips the general path, which costs some
-                # microseconds more than a small network.
-                is_single = model.one_sample.get(x.shape)
-                if (
-                    is_single is not None
-                    and x.dtype is model.one_dtype  # one object for each native number format
-                    and x.flags.aligned
-                    and not model.session.is_lost
-                ):
-                    feeds = {model.one_name: x[None] if is_single else x}
-                    if model.one_range is not None:
-                        low, high = model.one_range
-                        if not low <= x.item(x.argmin()) or not x.item(x.argmax()) <= high:
-                            self._counter.watch(feeds)
-                    answer = model.session.run(feeds, model.output_names, None, x.size)[0]
-                    return answer[0] if is_single else answer
+        if (
+            model is not None
+            and model.short_way is not None
+            and len(inputs) == 1
+            and timeout is None
+            and not finite
+        ):
+            answer = model.short_way.predict(inputs[0], self._counter)
+            if answer is not None:
+                return answer
         return self._predict(self._usable(), inputs, timeout, finite)
 
     def classify(self, *inputs: Any, top_k: int = 1) -> list[Label] | list[list[Label]]:
@@ -156,27 +137,10 @@ class Predictor:
             InferenceError: as for :meth:`predict`, or a score is NaN.
         """
         model = self._usable()
-        classes = _class_names(model.card)
-        if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(classes):
-            raise OptionError(
-                f"top_k is {top_k!r}, expected a whole number from 1 to {len(classes)}, "
-                "the number of classes: pass one of these"
-            )
-        scores = np.asarray(self._predict(model, inputs, None, None), dtype=np.float64)
-        if scores.shape[-1] == 1:
-            scores = np.concatenate([1.0 - scores, scores], axis=-1)
-        if np.isnan(scores).any():
-            raise InferenceError(
-                "the model answered NaN for a class, expected a number for each: "
-                "look for NaN, infinite or far out-of-range values in the input"
-            )
-        # A stable sort keeps the order of the classes where scores tie, as argmax does.
-        order = np.argsort(-scores, axis=-1, kind="stable")[..., :top_k]
-        rows = [
-            [Label(classes[index], float(row[index])) for index in best]
-            for row, best in zip(np.atleast_2d(scores), np.atleast_2d(order), strict=True)
-        ]
-        return rows[0] if scores.ndim == 1 else rows
+        classes = class_names(model.card)
+        remedy = f"the model has {len(classes)} classes"
+        whole_number(top_k, "top_k", highest=len(classes), remedy=remedy)
+        return best_labels(self._predict(model, inputs, None, None), classes, top_k)
 
     def stream(self, samples: Iterable[Any], *, batch_size: int = 32) -> Iterator[Any]:
         """Yield the answer to each sample in order, while the next ones are being read.
@@ -194,6 +158,8 @@ class Predictor:
         """
         from edgeport.streaming import stream  # its thread pool costs a cold start 5 ms
 
+        whole_number(batch_size, "batch_size")
+        self._usable()  # a closed predictor says so here, not at the first sample
         return stream(self._usable, self._answer, samples, batch_size)
 
     def reload(self, source: Source | None = None) -> None:
@@ -227,12 +193,7 @@ class Predictor:
     def __enter__(self) -> Predictor:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __copy__(self) -> Predictor:
@@ -248,8 +209,7 @@ class Predictor:
 
     def __repr__(self) -> str:
         state = "closed" if self._model is None else f"{self.threads} thread(s)"
-        ins = ", ".join(f"{s.name} {s.dtype} {format_shape(s.shape)}" for s in self.card.inputs)
-        outs = ", ".join(f"{s.name} {s.dtype} {format_shape(s.shape)}" for s in self.card.outputs)
+        ins, outs = format_specs(self.card.inputs), format_specs(self.card.outputs)
         return f"<Predictor {self.card.name}: {ins} -> {outs}, {state}>"
 
     def _usable(self) -> Model:
@@ -258,14 +218,14 @@ class Predictor:
         if model is None:
             raise InferenceError("this predictor is closed: load the artifact again")
         if model.session.is_lost:
-            model = _load_model_again(model.source, model.options, model.digest)
+            model = load_model(model.source, model.options, model.digest)
             self._adopt(model)
         return model
 
     def _adopt(self, model: Model) -> None:
         self.card = model.card
         self.path = model.path
-        self.threads = model.threads
+        self.threads = model.session.threads
         self.version = model.version
         self._model = model
 
@@ -279,82 +239,40 @@ class Predictor:
     ) -> Any:
         if finite is None:
             finite = model.options.finite
+        if finite or model.ranged_inputs:
+            given = _as_given(model.card.inputs, feed.arrays, feed.is_single)
+            if finite:
+                refuse_unfinite_inputs(given)
+            self._counter.watch(given)
+        answers = model.run(feed, deadline_after(timeout))
+        if model.short_way is not None and feed.samples == 1:
+            model.short_way.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
+        named = dict(zip(model.output_names, answers, strict=True))
+        outputs = _as_given(model.card.outputs, named, feed.is_single)
         if finite:
-            refuse_unfinite_inputs(feed.arrays, is_single=feed.is_single)
-        if model.ranged_inputs:
-            self._counter.watch(feed.arrays)
-        outputs = model.run(feed, None if timeout is None else _deadline(timeout))
-        if feed.is_single:
-            outputs = [
-                out[0] if spec.has_batch_axis else out
-                for spec, out in zip(model.card.outputs, outputs, strict=True)
-            ]
-        if finite:
-            refuse_unfinite_outputs(model.output_names, outputs)
-        if len(outputs) == 1:
-            return outputs[0]
-        return dict(zip(model.output_names, outputs, strict=True))
+            refuse_unfinite_outputs(outputs)
+        return outputs if len(outputs) > 1 else outputs[model.output_names[0]]
+
+
+def _as_given(
+    specs: Sequence[TensorSpec], arrays: Mapping[str, Array], is_single: bool
+) -> dict[str, Array]:
+    """Return the arrays without the batch axis where the caller gave one sample without it."""
+    return {
+        spec.name: arrays[spec.name][0] if is_single and spec.has_batch_axis else arrays[spec.name]
+        for spec in specs
+    }
 
 
 def _load_same(source: Source, options: Options, digest: str) -> Predictor:
     """Rebuild a predictor in another process."""
-    return Predictor(_load_model_again(source, options, digest))
-
-
-def _load_model_again(source: Source, options: Options, digest: str) -> Model:
-    model = load_model(source, options)
-    if model.digest != digest:
-        raise IntegrityError(
-            f"'{model.path}' is another file than when this predictor was made in its first "
-            "process: load it anew there, or hand the path over instead of the predictor",
-            path=model.path,
-        )
-    return model
-
-
-def _deadline(timeout: float) -> float:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise OptionError(
-            f"timeout is {timeout!r}, expected seconds above 0: leave it out to wait for the answer"
-        )
-    return time.monotonic() + timeout
+    return Predictor(load_model(source, options, digest))
 
 
 def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
     """Return what callers would notice: names, dtypes, shapes of inputs or outputs."""
-    for kind, before, after in (
-        ("inputs", old.inputs, new.inputs),
-        ("outputs", old.outputs, new.outputs),
-    ):
-        was, now = (
-            ", ".join(f"{s.name} {s.dtype} {format_shape(s.shape)}" for s in specs)
-            for specs in (before, after)
-        )
+    for kind in ("inputs", "outputs"):
+        was, now = format_specs(getattr(old, kind)), format_specs(getattr(new, kind))
         if was != now:
             return f"the {kind} {now}, expected those that are being served, {was}"
     return None
-
-
-def _class_names(card: ModelCard) -> tuple[str, ...]:
-    """Return one name a class; refuse a model whose output is no row of class scores."""
-    outputs = card.outputs
-    spec = outputs[0]
-    count = spec.shape[-1] if len(spec.shape) == 2 and spec.has_batch_axis else None
-    labels = card.labels
-    is_binary = count == 1 and spec.value_range == (0.0, 1.0)
-    if is_binary and (labels is None or len(labels) == 2):
-        return labels or ("0", "1")
-    if (
-        len(outputs) != 1
-        or spec.dtype.kind != "f"
-        or not isinstance(count, int)
-        or count < 2
-        or (labels is not None and len(labels) != count)
-    ):
-        listed = ", ".join(f"'{s.name}' {s.dtype} {format_shape(s.shape)}" for s in outputs)
-        raise OptionError(
-            f"classify needs one output of class scores with shape (N, classes), "
-            f"the model gives {listed}"
-            f"{'' if labels is None else f' for {len(labels)} labels'}: use predict"
-        )
-    return labels or tuple(str(index) for index in range(count))

@@ -12,8 +12,8 @@ import numpy as np
 
 from edgeport import datafiles
 from edgeport.card import ModelCard, format_shape
+from edgeport.classifying import Label
 from edgeport.golden import Array
-from edgeport.predictor import Label
 
 
 def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
@@ -49,6 +49,24 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
         )
     for key, value in card.provenance.items():
         print(f"{key:<12} {value}")
+    device = facts["device"]
+    print(
+        f"device       onnxruntime {device['onnxruntime']}, {device['usable_cpus']} usable CPUs, "
+        f"{device['threads']} thread(s) for this model"
+    )
+
+
+def print_bench(figures: dict[str, Any]) -> None:
+    """Print what was measured, a line each."""
+    print(f"threads      {figures['threads']} of {figures['usable_cpus']} usable CPUs")
+    print(f"cold start   {figures['cold_start_ms']:.0f} ms, a fresh process to its first answer")
+    print(f"load         {figures['load_ms']:.1f} ms")
+    times = ", ".join(f"{p} {figures[f'{p}_ms'] * 1e3:.1f} us" for p in ("p50", "p95", "p99"))
+    print(f"one sample   {times}")
+    for size, rate in figures["samples_per_second"].items():
+        print(f"batch {size:<6} {rate:,.0f} samples a second")
+    if figures["memory_bytes"] is not None:
+        print(f"memory       {figures['memory_bytes'] / 2**20:.1f} MiB")
 
 
 def print_answer(answer: Mapping[str, Array], as_json: bool) -> None:
@@ -66,7 +84,7 @@ def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None
     rows: list[Any] = [labels] if labels and isinstance(labels[0], Label) else list(labels)
     for row in rows:
         if as_json:
-            print(json.dumps([label._asdict() for label in row], ensure_ascii=False))
+            print(json.dumps([label._asdict() for label in row]))
         else:
             print("  ".join(f"{label.name} {label.score:.4f}" for label in row))
 

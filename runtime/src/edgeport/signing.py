@@ -13,27 +13,26 @@ the digest's place zeroed. The seal is renewed afterwards, so that it covers the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgeport.errors import ArtifactError, IntegrityError, OptionError
+from edgeport.files import replacing
 from edgeport.integrity import (
     check_seal,
+    digest_of,
     metadata_entry,
     read,
     seal_again,
     split_at_digest,
-    write_atomically,
 )
+from edgeport.options import PublicKey, whole_number
 
 _KEY = b"edgeport.signature"
 _LONGEST = 512  # bytes of the entry: some 220, for any version number
 _CONTEXT = b"edgeport signature 1\n"
-
-PublicKey = str | os.PathLike[str] | bytes
 
 
 class Signature(NamedTuple):
@@ -41,7 +40,6 @@ class Signature(NamedTuple):
 
     version: int
     ed25519: bytes
-    unsigned_digest: str
 
 
 def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], version: int) -> str:
@@ -59,65 +57,60 @@ def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], ve
         ArtifactError: there is no sealed artifact at that path.
         OptionError: the key or the version cannot be used, or the file cannot be written.
     """
-    if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version < 2**63:
-        raise OptionError(
-            f"the version is {version!r}, expected a whole number from 0 on: count your releases"
-        )
+    remedy = "count your releases"
+    whole_number(version, "the version", lowest=0, highest=2**63 - 1, remedy=remedy)
     path = os.fspath(source)
-    data = read(path)
-    if check_seal(data, path) is None:
-        raise ArtifactError(
-            f"'{path}' bears no card, expected an artifact of edgeport: convert the model first",
-            path=path,
-        )
+    try:
+        data = read(path)
+        if check_seal(data) is None:
+            raise ArtifactError(
+                "the artifact bears no card, expected an artifact of edgeport: convert the model "
+                "first"
+            )
+    except ArtifactError as error:
+        error.path = path
+        raise
     before, after = split_at_digest(_without_signature(data))
-    digest = _unsigned_digest(before, after)
     key = _load_private_key(private_key)
-    value = {"version": version, "ed25519": key.sign(_message(version, digest)).hex()}
+    value = {"version": version, "ed25519": key.sign(_message(version, before, after)).hex()}
     entry = metadata_entry(_KEY, json.dumps(value).encode("ascii"))
     signed = seal_again(bytes(before), bytes(after) + entry)
-    write_atomically(path, signed)
-    sealed = check_seal(signed, path)
-    return sealed.sha256 if sealed else ""
+    with replacing(path) as file:
+        file.write(signed)
+    return digest_of(before, bytes(after) + entry)
 
 
-def check(
-    data: bytes, public_key: PublicKey, minimum_version: int | None, path: str | None = None
-) -> int:
+def check(data: bytes, public_key: PublicKey, minimum_version: int | None) -> int:
     """Return the version that the artifact was signed as.
 
     Args:
         data: the bytes of an artifact whose seal was checked.
         public_key: a PEM file's path, the text of one, or the key's 32 bytes.
         minimum_version: the lowest version to accept, None for any.
-        path: the file's name for messages.
 
     Raises:
         IntegrityError: unsigned, signed with another key, or of too low a version.
         OptionError: the key cannot be read, or the library for it is not installed.
     """
-    place = "the artifact" if path is None else f"'{path}'"
     key = _load_public_key(public_key)
     signature = read_signature(data)
     if signature is None:
         raise IntegrityError(
-            f"{place} bears no signature, expected one by the key that was given: "
-            "sign it with 'edgeport sign'",
-            path=path,
+            "the artifact bears no signature, expected one by the key that was given: "
+            "sign it with 'edgeport sign'"
         )
+    parts = split_at_digest(_without_signature(data))
     try:
-        key.verify(signature.ed25519, _message(signature.version, signature.unsigned_digest))
+        key.verify(signature.ed25519, _message(signature.version, *parts))
     except Exception as cause:
         raise IntegrityError(
-            f"{place} was signed with another key than the one that was given, or changed since: "
-            "get it from its maker again",
-            path=path,
+            "the artifact was signed with another key than the one that was given, or changed "
+            "since: get it from its maker again"
         ) from cause
     if minimum_version is not None and signature.version < minimum_version:
         raise IntegrityError(
-            f"{place} is version {signature.version}, expected at least {minimum_version}: "
-            "install a newer release",
-            path=path,
+            f"the artifact is version {signature.version}, expected at least {minimum_version}: "
+            "install a newer release"
         )
     return signature.version
 
@@ -125,40 +118,29 @@ def check(
 def read_signature(data: bytes) -> Signature | None:
     """Return the last entry of a sealed file, None where it is no signature."""
     entry = _signature_entry(data)
-    if entry is None:
-        return None
     try:
         value = json.loads(entry[entry.index(b"{") :])
-        version, ed25519 = int(value["version"]), bytes.fromhex(value["ed25519"])
+        return Signature(int(value["version"]), bytes.fromhex(value["ed25519"]))
     except (ValueError, KeyError, TypeError):
         return None
-    return Signature(version, ed25519, _unsigned_digest(*split_at_digest(_without_signature(data))))
 
 
-def _signature_entry(data: bytes) -> bytes | None:
-    """Return the entry's bytes where one ends the file, to the very byte."""
+def _signature_entry(data: bytes) -> bytes:
+    """Return the entry's bytes where one ends the file, to the very byte; else nothing."""
     at = data.rfind(_KEY, max(0, len(data) - _LONGEST))
     for start in range(max(0, at - 6), at):
         value = data[data.find(b"{", at) :]
         if at > 0 and data[start:] == metadata_entry(_KEY, value):
             return data[start:]
-    return None
+    return b""
 
 
 def _without_signature(data: bytes) -> bytes:
-    entry = _signature_entry(data)
-    return data if entry is None else data[: len(data) - len(entry)]
+    return data[: len(data) - len(_signature_entry(data))]
 
 
-def _unsigned_digest(before: memoryview, after: memoryview) -> str:
-    digest = hashlib.sha256(before)
-    digest.update(b"0" * 64)
-    digest.update(after)
-    return digest.hexdigest()
-
-
-def _message(version: int, digest: str) -> bytes:
-    return _CONTEXT + f"{version}\n{digest}\n".encode("ascii")
+def _message(version: int, before: memoryview, after: memoryview) -> bytes:
+    return _CONTEXT + f"{version}\n{digest_of(before, after)}\n".encode("ascii")
 
 
 def _load_private_key(path: str | os.PathLike[str]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeport.errors import InputError, OptionError
+from edgeport.errors import InputError
 from edgeport.inputs import Feed, prepare
 from edgeport.loading import Model
 
@@ -25,7 +25,7 @@ Answer = Callable[[Model, Feed], Any]
 def stream(
     usable: Callable[[], Model], answer: Answer, samples: Iterable[Any], batch_size: int
 ) -> Iterator[Any]:
-    """Return an iterator over the answers; see ``Predictor.stream``.
+    """Yield the answers; see ``Predictor.stream``.
 
     Args:
         usable: returns the model to use now.
@@ -33,17 +33,6 @@ def stream(
         samples: read in the caller's thread.
         batch_size: most samples of one run.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise OptionError(
-            f"batch_size is {batch_size!r}, expected a whole number of at least 1: pass one"
-        )
-    usable()  # a closed predictor says so here, not at the first sample
-    return _stream(usable, answer, samples, batch_size)
-
-
-def _stream(
-    usable: Callable[[], Model], answer: Answer, samples: Iterable[Any], batch_size: int
-) -> Iterator[Any]:
     pending: deque[tuple[Future[Any], Model, int]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="edgeport-stream") as executor:
         failure: BaseException | None = None

@@ -1,4 +1,4 @@
-"""Values that a model runs on without complaint, and answers nonsense: see, count, refuse.
+"""Values that a model runs on without complaint, and answers nonsense: see, count, tell, refuse.
 
 Two questions are asked of arrays that are already right in dtype and shape: is there a NaN or an
 infinity (on request, and always where int8 would hide it), and is a value outside the range that
@@ -17,6 +17,13 @@ import numpy as np
 from edgeport.card import TensorSpec
 from edgeport.errors import InferenceError, InputError
 from edgeport.golden import Array
+from edgeport.logs import warn
+
+# A value at the fringe of the calibrated range saturates as it should, so that only the classic
+# mistake is told: an input in other units, such as 0 to 255 where 0 to 1 was meant.
+_TOO_MANY = 0.25  # of a call's values
+
+_HIDDEN = ", which an int8 model would turn into an ordinary answer"
 
 
 class RangeCounter:
@@ -34,32 +41,35 @@ class RangeCounter:
         )
         # A thread writes only to keys of its own, so that nothing is lost without a lock.
         self._counts: dict[tuple[str, int], int] = {}
+        self._has_warned = False
 
     def watch(self, arrays: Mapping[str, Array]) -> None:
-        """Add the values of one call.
+        """Add the values of one call; warn once where they look like another unit.
 
         Raises:
             InputError: a value is NaN or infinite, which int8 would turn into an ordinary answer.
         """
         for name, low, high in self.limits:
             array = arrays[name]
+            if not array.size:
+                continue
             # argmin and argmax cost a third of min and max on small arrays; both find a NaN.
-            if array.size and not (
-                low <= array.item(array.argmin()) and array.item(array.argmax()) <= high
-            ):
-                found = _first_unfinite(array)
-                if found is not None:
-                    index, value = found
-                    raise InputError(
-                        f"input '{name}' is {value} at {index}, which an int8 model would turn "
-                        "into an ordinary answer, expected finite numbers: repair or drop the "
-                        "sample",
-                        expected="finite numbers",
-                        actual=f"{value} at {index}",
-                    )
-                outside = array.size - int(np.count_nonzero((array >= low) & (array <= high)))
-                key = name, threading.get_ident()
-                self._counts[key] = self._counts.get(key, 0) + outside
+            lowest, highest = array.item(array.argmin()), array.item(array.argmax())
+            if low <= lowest and highest <= high:
+                continue
+            _refuse_unfinite_input(name, array, _HIDDEN)
+            outside = array.size - int(np.count_nonzero((array >= low) & (array <= high)))
+            key = name, threading.get_ident()
+            self._counts[key] = self._counts.get(key, 0) + outside
+            excess = max(low - lowest, highest - high)
+            if not self._has_warned and (outside > _TOO_MANY * array.size or excess > high - low):
+                self._has_warned = True
+                warn(
+                    "input '%s' has values from %.6g to %.6g, but the model was calibrated for "
+                    "%.6g to %.6g and saturates beyond, so its answers are not to be trusted: "
+                    "scale the input as in the training (said once, counted in out_of_range)",
+                    *(name, lowest, highest, low, high),
+                )
 
     def totals(self) -> dict[str, int]:
         """Return how many values were outside so far, by input name."""
@@ -69,47 +79,47 @@ class RangeCounter:
         return totals
 
 
-def refuse_unfinite_inputs(arrays: Mapping[str, Array], *, is_single: bool) -> None:
+def refuse_unfinite_inputs(arrays: Mapping[str, Array]) -> None:
     """Refuse the first NaN or infinity that would be fed.
 
     Raises:
         InputError: there is one; nothing was run.
     """
     for name, array in arrays.items():
-        found = _first_unfinite(array[0] if is_single else array)
-        if found is not None:
-            index, value = found
-            raise InputError(
-                f"input '{name}' is {value} at {index}, expected finite numbers (finite=True): "
-                "repair or drop the sample",
-                expected="finite numbers",
-                actual=f"{value} at {index}",
-            )
+        _refuse_unfinite_input(name, array)
 
 
-def refuse_unfinite_outputs(names: Sequence[str], outputs: Sequence[Array]) -> None:
+def refuse_unfinite_outputs(arrays: Mapping[str, Array]) -> None:
     """Refuse the first NaN or infinity that would be returned.
 
     Raises:
         InferenceError: there is one.
     """
-    for name, array in zip(names, outputs, strict=True):
+    for name, array in arrays.items():
         found = _first_unfinite(array)
-        if found is not None:
-            index, value = found
+        if found:
             raise InferenceError(
-                f"output '{name}' is {value} at {index}, expected finite numbers (finite=True): "
+                f"output '{name}' is {found}, expected finite numbers (finite=True): "
                 "look for far out-of-range values in the input, or for a damaged sensor"
             )
 
 
-def _first_unfinite(array: Array) -> tuple[list[int], float] | None:
+def _refuse_unfinite_input(name: str, array: Array, consequence: str = "") -> None:
+    found = _first_unfinite(array)
+    if found:
+        expected = "finite numbers" if consequence else "finite numbers (finite=True)"
+        remedy = "repair or drop the sample"
+        raise InputError.of(f"input '{name}' is", found + consequence, expected, remedy)
+
+
+def _first_unfinite(array: Array) -> str | None:
+    """Return the first such value with its place, None where there is none."""
     if array.dtype.kind != "f" or not array.size:
         return None
     if math.isfinite(array.item(array.argmin())) and math.isfinite(array.item(array.argmax())):
         return None
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    return list(index), float(array[index])
+    return f"{float(array[index])} at {list(index)}"
 
 
 def _holds_whole_dtype(spec: TensorSpec) -> bool:

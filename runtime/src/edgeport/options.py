@@ -1,0 +1,78 @@
+"""What callers may ask for, and the refusal of what cannot be met."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from edgeport.errors import OptionError
+
+Provider = str | tuple[str, dict[str, Any]]
+PublicKey = str | os.PathLike[str] | bytes
+
+
+class Options(NamedTuple):
+    """What ``Predictor.load`` was asked for; a reload and another process ask for the same."""
+
+    threads: int | None
+    finite: bool
+    providers: Sequence[Provider] | None
+    public_key: PublicKey | None
+    minimum_version: int | None
+    chunk_bytes: int
+
+    def check(self) -> None:
+        """Refuse what can be seen to be wrong before anything is loaded.
+
+        Raises:
+            OptionError: a number is none, or nothing vouches for a version.
+        """
+        whole_number(self.chunk_bytes, "chunk_bytes", remedy="leave it out")
+        if self.minimum_version is not None:
+            whole_number(self.minimum_version, "minimum_version", lowest=0)
+            if self.public_key is None:
+                raise OptionError(
+                    "minimum_version was given without public_key, but a version that nobody "
+                    "signed can be forged: pass the key too"
+                )
+
+
+def whole_number(
+    value: object,
+    name: str,
+    *,
+    lowest: int = 1,
+    highest: int | None = None,
+    remedy: str = "pass one",
+) -> int:
+    """Return the number.
+
+    Raises:
+        OptionError: it is no whole number, or out of bounds.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or value < lowest
+        or (highest is not None and value > highest)
+    ):
+        bounds = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
+        raise OptionError(f"{name} is {value!r}, expected a whole number {bounds}: {remedy}")
+    return value
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """Return the time of ``time.monotonic`` at which so many seconds are over.
+
+    Raises:
+        OptionError: the timeout is no number above 0.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise OptionError(
+            f"timeout is {timeout!r}, expected seconds above 0: leave it out to wait for the answer"
+        )
+    return time.monotonic() + timeout

@@ -1,0 +1,87 @@
+"""A long call that must hear Ctrl-C and a clock: it runs in a thread of its own.
+
+Python delivers signals between two of the main thread's instructions, and a call into the engine
+is a single one. Nothing here knows the engine.
+"""
+
+from __future__ import annotations
+
+import _thread
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from edgeport.errors import InferenceError
+
+_LONGEST_WAIT_S = 0.2
+
+Result = TypeVar("Result")
+
+
+def is_main_thread() -> bool:
+    """Whether this thread is the one that signals are delivered to."""
+    return threading.get_ident() == threading.main_thread().ident
+
+
+def run_watched(
+    call: Callable[[], Result], stop: Callable[[], None], deadline: float | None
+) -> Result:
+    """Return what the call returns, or raise what it raises; a thread costs some 50 us.
+
+    Args:
+        call: runs in another thread; when this function returns or raises, it has ended, or it
+            begins only now and finds itself stopped.
+        stop: asks the call to end soon, whether it has begun or not.
+        deadline: a time of ``time.monotonic`` after which the call is stopped, None for never.
+
+    Raises:
+        InferenceError: the deadline passed.
+        KeyboardInterrupt: or whatever else a signal's handler raises; the call was stopped.
+    """
+    results: list[Result] = []
+    errors: list[BaseException] = []
+    began: list[None] = []
+    end = threading.Lock()  # a bare lock: Ctrl-C may strike between any two lines of an Event
+    end.acquire()
+
+    def work() -> None:
+        began.append(None)
+        try:
+            results.append(call())
+        except BaseException as error:  # handed to the caller's thread
+            errors.append(error)
+        finally:
+            end.release()
+
+    started = time.monotonic()
+    was_stopped = False
+    try:
+        # Not Thread.start(): it waits for the new thread in Python, and Ctrl-C in the middle of
+        # that leaves a thread that counts as alive but never runs, or a lock that is held for ever
+        # (seen with Python 3.11: KeyError in _bootstrap_inner). This is one call into C.
+        _thread.start_new_thread(work, ())
+        # On Windows no wait can be interrupted, so each is short.
+        while not end.acquire(timeout=_wait_s(deadline)):
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+    finally:
+        if not (results or errors):
+            was_stopped = True
+            stop()
+        while began and not (results or errors):
+            end.acquire(timeout=_LONGEST_WAIT_S)
+    if errors and not was_stopped:
+        raise errors[0]
+    if not results:
+        raise InferenceError(
+            f"the run was stopped after {time.monotonic() - started:.3g} s because its time "
+            "was up, expected an answer by then: allow more time, or feed fewer samples"
+        )
+    return results[0]
+
+
+def _wait_s(deadline: float | None) -> float:
+    if deadline is None:
+        return _LONGEST_WAIT_S
+    return min(_LONGEST_WAIT_S, max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,79 @@
+"""Calls in a thread of their own: their results, their errors, and a signal at any moment."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import pytest
+from examples import Child
+
+from edgeport import InferenceError
+from edgeport.watching import run_watched
+
+
+class Endless:
+    """A call that runs until it is stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Lock()
+        self.stopped.acquire()
+        self.has_ended = False
+
+    def __call__(self) -> None:
+        self.stopped.acquire()
+        self.has_ended = True
+        raise RuntimeError("stopped")
+
+
+def test_the_result_and_the_error_are_the_calls() -> None:
+    assert run_watched(lambda: 7, lambda: None, None) == 7
+
+    def fail() -> None:
+        raise KeyError("own")
+
+    with pytest.raises(KeyError, match="own"):
+        run_watched(fail, lambda: None, None)
+
+
+def test_a_deadline_stops_the_call() -> None:
+    call = Endless()
+    with pytest.raises(InferenceError, match="its time was up"):
+        run_watched(call, call.stopped.release, time.monotonic() + 0.05)
+    assert call.has_ended
+
+
+STRIKES = """
+import random, signal, threading
+from edgeport.watching import run_watched
+
+class Struck(Exception):
+    pass
+
+def strike(number, frame):
+    raise Struck
+
+def run_with_alarm(seconds):
+    stopped = threading.Lock()
+    stopped.acquire()
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    run_watched(stopped.acquire, stopped.release, None)
+
+signal.signal(signal.SIGALRM, strike)
+moments = random.Random(1)
+struck = 0
+for _ in range(200):
+    try:
+        run_with_alarm(1e-6 + moments.random() * 2e-4)
+    except Struck:
+        struck += 1
+print(struck)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer that sends a signal")
+def test_a_signal_at_any_moment_stops_the_call_and_hangs_nothing(child: Child) -> None:
+    """Also while the thread is being started, where Python's own Thread.start() breaks."""
+    result = child(STRIKES)
+    assert (result.stdout, result.stderr) == ("200\n", "")
