@@ -15,7 +15,6 @@ from edgeport import (
     Accuracy,
     Calibration,
     ModelCard,
-    Predictor,
     Quantization,
     Requirements,
 )
@@ -28,7 +27,7 @@ from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization.choosing import Candidate, one_by_one
 from edgeport_converter.quantization.layers import KerasLayers
 from edgeport_converter.quantization.pixel_inputs import find_pixel_inputs
-from edgeport_converter.targets import Engine, require_readable
+from edgeport_converter.targets import Engine, find_target, require_readable
 
 # An int8 kernel of another CPU may round a tie the other way, which this share of an output's range
 # is meant to let pass; a saturating kernel moved outputs by far more. Chosen, not measured.
@@ -88,6 +87,9 @@ class Described:
         with open_graph(graph, self.card) as predictor:
             run = verifying.as_run(predictor)
             defined = run_in_parts(verifying.run_as_defined(graph), fixed_batch(self.card.inputs))
+            other = quantization is not None and find_target(target).judged_as_defined
+            if other:
+                run = defined
             if quantization is not None and quantization.recipe == "dynamic":
                 run, defined = one_by_one(run), one_by_one(defined)
             # Loading the file runs its self-test, so this host's kernels are held to the graph's
@@ -99,9 +101,9 @@ class Described:
             del defined  # it holds all weights once more
             text = stamping.card_json(card, golden_samples)
             artifact = stamping.stamp(graph, text)
-            stamping.write(artifact, output, run, ModelCard.from_json(text).golden_samples)
-        with Predictor.load(output) as predictor:
-            return predictor.card, len(artifact)
+            samples = ModelCard.from_json(text).golden_samples
+            stamping.write(artifact, output, run, samples, for_other_cpus=other)
+        return stamping.read_card(output), len(artifact)
 
     def _float_layers(self, nodes: Mapping[str, str]) -> dict[str, str]:
         """Return the reasons by Keras layer; a node of no layer is the graph's own business."""

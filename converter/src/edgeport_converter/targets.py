@@ -107,6 +107,15 @@ class Target:
     saturates: bool
     reason: str
 
+    @property
+    def judged_as_defined(self) -> bool:
+        """Whether graphs for it are run node by node as ONNX defines them, also for the proof.
+
+        This machine's int8 kernels may compute wrong what the target's compute right. It does not
+        depend on this machine's CPU: one that has the target's kernels finds the same numbers.
+        """
+        return not self.saturates
+
 
 # Source: AVX2 multiplies with vpmaddubsw, which adds two products u8 * s8 into a saturating int16.
 # VNNI's vpdpbusd and arm64's sdot add into 32 bits; arm64 without sdot widens each pair first

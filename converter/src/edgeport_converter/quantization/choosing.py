@@ -17,6 +17,7 @@ from edgeport import ModelCard
 from edgeport.golden import Array
 from edgeport_converter import optimizing, verifying
 from edgeport_converter.errors import QuantizationError
+from edgeport_converter.fixed_batches import fixed_batch, run_in_parts
 from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization import (
     budget,
@@ -187,6 +188,9 @@ class Quantizer:
         compact = replace(quantized, graph=optimizing.compact(quantized.graph))
         with open_graph(compact.graph, self._card) as predictor:
             run = verifying.as_run(predictor)
+            if recipe.kind != "none" and self._target.judged_as_defined:
+                batch = fixed_batch(self._card.inputs)
+                run = run_in_parts(verifying.run_as_defined(compact.graph), batch)
             if recipe.kind == "dynamic":
                 run = one_by_one(run)
             measured = self._evaluator.measure(run)
