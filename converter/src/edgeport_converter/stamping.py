@@ -144,9 +144,9 @@ def write(
 
 def read_card(path: Path) -> ModelCard:
     """Return the card of a sealed file without running its graph."""
-    sealed = check_seal(read(path), str(path))
+    sealed = check_seal(read(path))
     assert sealed is not None  # noqa: S101 - the file was sealed just before
-    return ModelCard.from_json(sealed.card_json, sha256=sealed.sha256, path=str(path))
+    return ModelCard.from_json(sealed.card_json, sha256=sealed.sha256)
 
 
 def _require_same_answers(written: Run, run: Run, samples: Sequence[GoldenSample]) -> None:
