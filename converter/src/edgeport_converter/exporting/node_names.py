@@ -48,6 +48,9 @@ class _Watched(TransposeOptimizer):  # type: ignore[misc]  # tf2onnx has no type
         self._original = original
 
     def _add_handler(self, trans: Any, node: Any) -> Any:
+        if node.inputs[1].is_const() and not node.inputs[1].get_tensor_value(as_list=False).shape:
+            # tf2onnx looks for the largest axis of the constant, and a single number has none.
+            return self._handle_node_having_branches(trans, node)
         before = trans.inputs[0]
         name, kind = before.name, before.type
         result = super()._add_handler(trans, node)
