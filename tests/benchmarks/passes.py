@@ -56,13 +56,13 @@ def find_models(places):
 def measure(path):
     """Yield a row for each rule that changes this model's graph."""
     from edgeport import ModelCard
-    from edgeport_converter import exporting, loading, optimizing, targets, verifying
+    from edgeport_converter import exporting, loading, optimizing, targets, trying
 
     loaded = loading.load(path)
     engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)
     exported = exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
     card = ModelCard(loaded.name, exported.inputs, exported.outputs)
-    sample = verifying.parity_inputs(exported.inputs, [], exported.reference)[0]
+    sample = trying.parity_inputs(exported.inputs, [], exported.reference)[0]
     whole = optimizing.compact(optimizing.optimize(exported.graph))
     for name, without in rules_left_out(optimizing):
         with without:

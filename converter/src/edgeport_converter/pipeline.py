@@ -302,7 +302,7 @@ def _check_parity(
     graph: onnx.ModelProto, card: ModelCard, exported: ExportedModel, data: Dataset | None
 ) -> tuple[Parity, dict[str, Array]]:
     """Return the parity, and the last inputs that it was measured on."""
-    from edgeport_converter import verifying
+    from edgeport_converter import trying, verifying
     from edgeport_converter.graphs import open_graph
 
     batches = []
@@ -314,7 +314,8 @@ def _check_parity(
             if all(len(array) for array in batch.values()):
                 batches.append(batch)
             start += size
-    batches = verifying.parity_inputs(exported.inputs, batches, exported.reference)
+    known = trying.looked_up(graph)
+    batches = trying.parity_inputs(exported.inputs, batches, exported.reference, known)
     with open_graph(graph, card) as predictor:
         run = verifying.as_run(predictor)
         return verifying.check_parity(run, exported.reference, batches), batches[-1]
