@@ -13,9 +13,9 @@ import collections
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -24,24 +24,29 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "converter"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+# A child takes no further network once it has needed this much; Keras and TensorFlow keep some of
+# each for good.
+_ENOUGH_BYTES = 3 * 2**30
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("build/layers.json"))
     parser.add_argument("--only", default="", help="a pattern that the names must contain")
     parser.add_argument("--small", action="store_true", help="without keras.applications")
+    parser.add_argument("--child", nargs="+", metavar="NAME", help=argparse.SUPPRESS)
     options = parser.parse_args()
 
     import layer_cases
 
+    if options.child:
+        judge_as_child(options.child)
+        return 0
     cases = layer_cases.SMALL + (() if options.small else layer_cases.APPLICATIONS)
     cases = tuple(case for case in cases if re.search(options.only, case.name))
     started = time.monotonic()
     rows, unexpected = [], []
-    for case in cases:
-        # A process of its own for a large model: its memory comes back, and it may die alone.
-        is_large = case in layer_cases.APPLICATIONS and len(cases) > 1
-        verdict = judge_apart(case) if is_large else layer_cases.judge(case)
+    for case, verdict in judge_all(cases):
         fits = verdict.outcome == ("refused" if case.refused else "exact")
         rows.append(asdict(verdict) | {"expected": "refused" if case.refused else "exact"})
         if not fits:
@@ -63,25 +68,42 @@ def main() -> int:
     return 1 if unexpected else 0
 
 
-def judge_apart(case):
-    """Return the case's verdict from a child process."""
+def judge_all(cases):
+    """Yield each case and its verdict: first the small ones, then the applications."""
     import layer_cases
 
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "row.json"
-        done = subprocess.run(
-            [sys.executable, __file__, "--only", f"^{case.name}$", "--output", str(output)],
-            capture_output=True, check=False,
-        )  # fmt: skip
-        if output.exists():
-            row = json.loads(output.read_text(encoding="utf-8"))["rows"][0]
-            del row["expected"]
-            return layer_cases.Verdict(**row)
-    return layer_cases.Verdict(
-        case.name, "crashed", f"its process ended with code {done.returncode}",
-        seconds=time.monotonic() - started,
-    )  # fmt: skip
+    for case in cases:
+        if case not in layer_cases.APPLICATIONS:
+            yield case, layer_cases.judge(case)
+    # In processes of their own: their memory comes back, and they may die alone.
+    left = [case for case in cases if case in layer_cases.APPLICATIONS]
+    while left:
+        command = [sys.executable, __file__, "--child", *[case.name for case in left]]
+        started, done = time.monotonic(), 0
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as child:
+            for line in child.stdout:
+                yield left[done], layer_cases.Verdict(**json.loads(line))
+                started, done = time.monotonic(), done + 1
+        if child.returncode and done < len(left):
+            yield left[done], layer_cases.Verdict(
+                left[done].name, "crashed", f"its process ended with code {child.returncode}",
+                seconds=time.monotonic() - started,
+            )  # fmt: skip
+            done += 1
+        left = left[done:]
+
+
+def judge_as_child(names):
+    """Print the verdicts of these cases, one a line, until much memory was needed."""
+    import layer_cases
+
+    by_name = {case.name: case for case in layer_cases.APPLICATIONS}
+    for name in names:
+        print(json.dumps(asdict(layer_cases.judge(by_name[name]))), flush=True)
+        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > _ENOUGH_BYTES:
+            return
 
 
 if __name__ == "__main__":

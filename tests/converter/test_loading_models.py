@@ -282,6 +282,31 @@ def test_mixed_precision_in_memory_is_rebuilt_in_float32():
     assert model.get_layer("y").dtype_policy.name == "mixed_float16"  # the user's stays as it was
 
 
+@pytest.mark.parametrize("policy", ["float16", "bfloat16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_another_precision_is_rebuilt_in_float32(policy, in_file, tmp_path):
+    x = keras.Input((3,), name="x")
+    y = keras.layers.Dense(4, dtype=policy, activation="tanh")(x)
+    model = keras.Model(x, keras.layers.Dense(2, dtype=policy, name="y")(y))
+    model.save(tmp_path / "model.keras")
+    loaded = loading.load(tmp_path / "model.keras" if in_file else model)
+    sample = np.array([[0.5, -2.0, 3.0]], np.float32)
+    first, bias, second, last = (w.astype(np.float64) for w in model.get_weights())
+    expected = np.tanh(sample @ first + bias) @ second + last
+    assert loaded.outputs[0].dtype == "float32"
+    np.testing.assert_allclose(answer(loaded, sample)["y"], expected, rtol=2e-6, atol=2e-6)
+    assert f"the model computes in {policy}" in loaded.notes[0]
+
+
+def test_a_cast_between_layers_is_no_policy(tmp_path):
+    x = keras.Input((3,), name="x", dtype="float64")
+    y = keras.ops.cast(keras.layers.Dense(2)(x), "float64")
+    keras.Model(x, y).save(tmp_path / "model.keras")
+    loaded = loading.load(tmp_path / "model.keras")
+    assert (loaded.inputs[0].dtype, loaded.outputs[0].dtype) == ("float64", "float64")
+    assert not any("rebuilt" in note for note in loaded.notes)
+
+
 def test_regularizers_vanish_and_a_frozen_batch_normalization_is_noted():
     x = keras.Input((4, 4, 3), name="x")
     y = keras.layers.RandomFlip()(x)

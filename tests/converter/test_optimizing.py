@@ -185,6 +185,16 @@ def test_an_error_function_of_another_width_stays():
     check(*gelu_nodes(0.5), weights(4, 20), ["Mul", "Neg", "Mul", "Erf", "Sub", "Mul"])
 
 
+@pytest.mark.parametrize(("between", "expected"), [
+    (TensorProto.DOUBLE, []), (TensorProto.FLOAT16, ["Cast", "Cast"]),
+    (TensorProto.INT32, ["Cast", "Cast"]),
+])  # fmt: skip
+def test_a_cast_goes_only_where_it_loses_nothing(between, expected):
+    nodes = [N("Cast", ["x"], ["a"], to=between), N("Cast", ["a"], ["b"], to=TensorProto.FLOAT),
+             N("Add", ["b", "b"], ["y"])]  # fmt: skip
+    check(nodes, {}, weights(4, 6), [*expected, "Add"])
+
+
 def test_the_mean_over_all_places_is_a_global_pooling():
     nodes = [N("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)]
     check(nodes, {}, weights(2, 3, 4, 5), ["GlobalAveragePool", "Squeeze"])

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from edgeport import TensorSpec
 from edgeport_converter import AgreementError
-from edgeport_converter.verifying import BATCH_SIZES, check_parity, parity_inputs, random_inputs
+from edgeport_converter.trying import Known, looked_up, parity_inputs, random_inputs
+from edgeport_converter.verifying import BATCH_SIZES, check_parity
 
 FREE = TensorSpec("x", np.dtype(np.float32), ("N", "T", 3), ("N", "T", "F"))
 FIXED = TensorSpec("x", np.dtype(np.float32), ("N", 4), ("N", "F"))
@@ -70,6 +72,33 @@ def test_random_values_cover_bytes_ranges_and_text():
     assert arrays["image"].max() > 200
     assert -20 <= arrays["r"].min() < arrays["r"].max() <= -10
     assert all(isinstance(word, str) for word in arrays["text"].flat)
+
+
+def test_keys_of_lookup_tables_are_among_the_inputs():
+    words = helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml",
+                             keys_strings=["Zürich", "Oslo"], values_int64s=[1, 2])  # fmt: skip
+    numbers = helper.make_node("LabelEncoder", ["i"], ["j"], domain="ai.onnx.ml",
+                               keys_int64s=[70_000, -5], values_int64s=[1, 2])  # fmt: skip
+    model = helper.make_model(helper.make_graph([words, numbers], "g", [], []))
+    known = looked_up(model)
+    assert known == Known(("Zürich", "Oslo"), (70_000, -5))
+
+    def takes_all(batch):
+        return answer(batch)
+
+    def none_below_zero(batch):
+        if batch["ids"].min() < 0:
+            raise IndexError("no such row")
+        return answer(batch)
+
+    def seen(reference, name):
+        batches = parity_inputs([TEXT, IDS], [], reference, known)
+        return {item for batch in batches for item in batch[name].ravel().tolist()}
+
+    assert {"Zürich", "Oslo", "the"} <= seen(takes_all, "text")
+    assert {70_000, -5} <= seen(takes_all, "ids")
+    assert min(seen(none_below_zero, "ids")) >= 0
+    assert "Oslo" in seen(none_below_zero, "text")
 
 
 def test_the_worst_element_is_reported_with_both_values():

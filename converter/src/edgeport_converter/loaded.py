@@ -13,6 +13,8 @@ from typing import Any
 
 from edgeport_converter.errors import UnsupportedModelError
 
+# Keras' list of what it could not load: the reason stands below the first layer's name.
+_NOT_LOADED = re.compile(r"A total of \d+ objects could not be loaded\. .*<(\w+) name=([^,>]+)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 # A protobuf message, and so an ONNX file with its weights inside, ends at 2 GiB; 16 MiB are left
@@ -91,6 +93,9 @@ def shorten(cause: BaseException, length: int = 200) -> str:
     lines = [_COLOUR.sub("", line).strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("Exception encountered when")]
     line = lines[0].rstrip(" .:") if lines else type(cause).__name__
+    layer = _NOT_LOADED.match(line)
+    if layer and len(lines) > 1:
+        line = f"the weights of {layer[1]} '{layer[2]}': {lines[1].rstrip(' .:')}"
     return line if len(line) <= length else line[: length - 1] + "…"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeport import Accuracy, ModelCard, OptionError
 from edgeport.golden import Array
-from edgeport_converter import verifying
+from edgeport_converter import trying, verifying
 from edgeport_converter.data import datasets, scales
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.errors import AgreementError
@@ -145,7 +145,8 @@ def check_parity(
             if all(len(array) for array in batch.values()):
                 batches.append(batch)
             start += size
-    batches = verifying.parity_inputs(exported.inputs, batches, exported.reference)
+    known = trying.looked_up(graph)
+    batches = trying.parity_inputs(exported.inputs, batches, exported.reference, known)
     with open_graph(graph, card) as predictor:
         run = verifying.as_run(predictor)
         return verifying.check_parity(run, exported.reference, batches), batches[-1]

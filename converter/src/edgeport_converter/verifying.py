@@ -22,15 +22,6 @@ Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 BATCH_SIZES = (1, 2, 5)
 
-# The first two that the model takes: one even and one odd where it takes any, else the multiples
-# of a power of two that networks with skip connections want, up to a second of sound.
-_FREE_AXIS_SIZES = (8, 13, 16, 32, 48, 64, 96, 128, 192, 224, 256, 512, 1024, 2048, 4096, 16000)
-
-# Integers may be indices into a table of unknown length; the first that the model takes.
-_LARGEST_INTEGERS = (99, 9, 1)
-_SPREAD = 3.0
-_WORDS = ("", "a", "b", "the", "yes", "no")
-
 # Both sides compute in float32 (relative step 1.2e-7) but add in another order. An error of a
 # thousand steps is more than reordering explains in networks of some hundred layers, and far
 # less than any real mistake makes; relative to the output's largest value, since the sums that
@@ -87,106 +78,6 @@ def run_as_defined(graph: onnx.ModelProto) -> Run:
         return dict(zip(names, session.run(names, dict(arrays)), strict=True))
 
     return run
-
-
-def random_inputs(
-    inputs: Sequence[TensorSpec],
-    samples: int,
-    free_size: int,
-    seed: int,
-    *,
-    largest: int = 1,
-    spread: float | None = None,
-) -> dict[str, Array]:
-    """Return random arrays that the inputs accept.
-
-    Args:
-        inputs: floats come from their value range, else from [0, 1); bytes from all of theirs;
-            text from a few short words.
-        samples: N.
-        free_size: of every other free axis.
-        seed: of the generator.
-        largest: the largest of the other integers, which may be indices.
-        spread: floats without a range come from a normal distribution of that width instead.
-    """
-    generator = np.random.default_rng(seed)
-    arrays: dict[str, Array] = {}
-    for spec in inputs:
-        sizes = [
-            samples if axis == "N" and isinstance(size, str)
-            else size if isinstance(size, int) else free_size
-            for axis, size in zip(spec.axes, spec.shape, strict=True)
-        ]  # fmt: skip
-        if spec.dtype.kind == "O":
-            arrays[spec.name] = generator.choice(np.array(_WORDS, dtype=object), sizes)
-        elif spec.dtype.kind == "f":
-            low, high = spec.value_range or (0.0, 1.0)
-            values = low + (high - low) * generator.random(sizes)
-            if spread is not None and spec.value_range is None:
-                values = generator.normal(0.0, spread, sizes)
-            arrays[spec.name] = values.astype(spec.dtype)
-        else:
-            top = 255 if spec.dtype == np.uint8 else 1 if spec.dtype.kind == "b" else largest
-            top = min(top, 1 if spec.dtype.kind == "b" else int(np.iinfo(spec.dtype).max))
-            arrays[spec.name] = generator.integers(0, top, sizes, endpoint=True).astype(spec.dtype)
-    return arrays
-
-
-def parity_inputs(
-    inputs: Sequence[TensorSpec], data: Sequence[Mapping[str, Array]], reference: Run
-) -> list[dict[str, Array]]:
-    """Return the batches for ``check_parity``: the user's data, or random ones.
-
-    Sizes of free axes and ranges of integers are tried until the Keras model takes them. The
-    user's data is also cut short along its free axes, so that a second size is seen.
-
-    Raises:
-        Exception: what the Keras model raised, where it took none of the inputs.
-    """
-    free = any(isinstance(size, str) for spec in inputs for size in spec.shape[1:])
-    if data:
-        batches = [dict(batch) for batch in data]
-        cut = [_cut_short(inputs, batch) for batch in batches] if free else []
-        return batches + [batch for batch in cut if _answer(reference, batch) is None]
-    integers = any(spec.dtype.kind in "iu" for spec in inputs)
-    problem: Exception | None = None
-    for largest in _LARGEST_INTEGERS if integers else _LARGEST_INTEGERS[-1:]:
-        sizes: list[int] = []
-        for size in _FREE_AXIS_SIZES if free else _FREE_AXIS_SIZES[:1]:
-            batch = random_inputs(inputs, 1, size, seed=0, largest=largest)
-            problem = _answer(reference, batch)
-            if problem is None:
-                sizes.append(size)
-            if len(sizes) == (2 if free else 1):
-                break
-        if sizes:
-            return [
-                random_inputs(inputs, samples, size, samples, largest=largest, spread=spread)
-                for samples, spread in zip(BATCH_SIZES, (None, None, _SPREAD), strict=True)
-                for size in sizes
-            ]
-    assert problem is not None  # noqa: S101 - there was at least one try
-    raise problem
-
-
-def _answer(reference: Run, batch: Mapping[str, Array]) -> Exception | None:
-    """Return what the Keras model says against a batch, None if it takes it."""
-    try:
-        reference(batch)
-    except Exception as problem:  # whatever a layer raises about sizes and indices
-        return problem
-    return None
-
-
-def _cut_short(inputs: Sequence[TensorSpec], batch: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the batch with two thirds of each free axis but the batch's."""
-    result = {}
-    for spec in inputs:
-        places = [slice(None)]
-        for size, have in zip(spec.shape[1:], batch[spec.name].shape[1:], strict=True):
-            places.append(slice(max(1, have * 2 // 3)) if isinstance(size, str) else slice(None))
-        result[spec.name] = batch[spec.name][tuple(places)]
-    return result
 
 
 def check_parity(run: Run, reference: Run, batches: Sequence[Mapping[str, Array]]) -> Parity:

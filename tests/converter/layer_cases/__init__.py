@@ -6,9 +6,11 @@ from layer_cases import (
     activations,
     applications,
     convolutions,
+    operations,
     ordinary,
     preprocessing,
     recurrent,
+    structures,
     whole,
 )
 from layer_cases.case import Case
@@ -21,6 +23,8 @@ SMALL: tuple[Case, ...] = (
     *recurrent.CASES,
     *preprocessing.CASES,
     *whole.CASES,
+    *structures.CASES,
+    *operations.CASES,
 )
 """Each well below a second."""
 

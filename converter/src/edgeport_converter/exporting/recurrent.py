@@ -21,34 +21,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edgeport_converter.exporting.markers import Emit, Markers
-
-# ONNX's name, alpha and beta of the activations that its recurrent nodes know.
-_ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
-    "tanh": ("Tanh", None, None),
-    "sigmoid": ("Sigmoid", None, None),
-    "relu": ("Relu", None, None),
-    "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
-    "softsign": ("Softsign", None, None),
-    "softplus": ("Softplus", None, None),
-    "linear": ("Affine", 1.0, 0.0),
-}
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """How Keras' cell maps to the ONNX node: gate k of ONNX is gate ``order[k]`` of Keras."""
-
-    op: str
-    order: tuple[int, ...]
-    states: int
-
-
-_KINDS: dict[type, _Kind] = {
-    keras.layers.LSTMCell: _Kind("LSTM", (0, 3, 1, 2), 2),  # Keras i f c o, ONNX i o f c
-    keras.layers.GRUCell: _Kind("GRU", (0, 1, 2), 1),  # both z r h
-    keras.layers.SimpleRNNCell: _Kind("RNN", (0,), 1),
-}
+from edgeport_converter.exporting import recurrent_cells
+from edgeport_converter.exporting.markers import Markers
 
 
 @dataclass(frozen=True)
@@ -129,29 +103,7 @@ def _cells(layer: Any) -> list[Any] | None:
     """Return the layer's cells, None where one of them has no ONNX node."""
     cell = layer.cell
     cells = list(cell.cells) if type(cell) is keras.layers.StackedRNNCells else [cell]
-    return cells if all(_is_known(cell) for cell in cells) else None
-
-
-def _is_known(cell: Any) -> bool:
-    # A subclass may compute anything in its call.
-    return (
-        type(cell) in _KINDS
-        and all(activation is not None for activation in _activations(cell))
-        and cell.compute_dtype == "float32"
-    )
-
-
-def _activations(cell: Any) -> list[tuple[str, float | None, float | None] | None]:
-    """Return ONNX's activations in the order of the node's attribute."""
-    op = _KINDS[type(cell)].op
-    gates = [] if op == "RNN" else [cell.recurrent_activation]
-    functions = [*gates, cell.activation] + ([cell.activation] if op == "LSTM" else [])
-    return [
-        _ACTIVATIONS.get(getattr(function, "__name__", ""))
-        if function is getattr(keras.activations, getattr(function, "__name__", ""), None)
-        else None
-        for function in functions
-    ]
+    return cells if all(recurrent_cells.is_known(cell) for cell in cells) else None
 
 
 def _plain_mask(mask: Any) -> Any:
@@ -173,7 +125,7 @@ def _states_by_cell(layer: Any, initial_state: Any) -> list[list[Any]]:
     flat = keras.tree.flatten(initial_state)
     result = []
     for cell in _cells(layer) or []:
-        count = _KINDS[type(cell)].states
+        count = recurrent_cells.KINDS[type(cell)].states
         result.append(flat[:count])
         flat = flat[count:]
     return result
@@ -187,7 +139,7 @@ def _are_twins(layer: Any) -> bool:
         return False
     cells = (ahead.cell, back.cell)
     return (
-        all(_is_known(cell) for cell in cells)
+        all(recurrent_cells.is_known(cell) for cell in cells)
         and type(ahead) is type(back)
         and not ahead.go_backwards
         and back.go_backwards
@@ -195,7 +147,7 @@ def _are_twins(layer: Any) -> bool:
         and ahead.zero_output_for_mask == back.zero_output_for_mask
         and not (ahead.stateful or back.stateful)
         and cells[0].units == cells[1].units
-        and _activations(cells[0]) == _activations(cells[1])
+        and recurrent_cells.activations(cells[0]) == recurrent_cells.activations(cells[1])
         and getattr(cells[0], "reset_after", None) == getattr(cells[1], "reset_after", None)
     )
 
@@ -251,7 +203,7 @@ def _run(
         backwards: for each cell, whether it starts at the last step.
         zero_masked: masked steps give zeros, not the output before them.
     """
-    kind, units = _KINDS[type(cells[0])], cells[0].units
+    kind, units = recurrent_cells.KINDS[type(cells[0])], cells[0].units
     steps = sequences.shape[1]
     direction = (
         "bidirectional" if len(cells) == 2 else "reverse" if backwards[0] else "forward"
@@ -267,13 +219,13 @@ def _run(
     has_states = not all(_is_zero(state) for cell in states for state in cell)
     inputs = [
         tf.transpose(sequences, [1, 0, 2]),
-        tf.stack([_gates_first(cell.kernel, kind) for cell in cells]),
-        tf.stack([_gates_first(cell.recurrent_kernel, kind) for cell in cells]),
+        tf.stack([recurrent_cells.gates_first(cell.kernel, kind) for cell in cells]),
+        tf.stack([recurrent_cells.gates_first(cell.recurrent_kernel, kind) for cell in cells]),
     ]
     has_bias = all(cell.use_bias for cell in cells)
     if has_bias or any(cell.use_bias for cell in cells):
         has_bias = True
-        inputs.append(tf.stack([_bias(cell, kind) for cell in cells]))
+        inputs.append(tf.stack([recurrent_cells.bias_of(cell, kind) for cell in cells]))
     if has_lengths:
         inputs.append(lengths)
     if has_states:
@@ -281,7 +233,7 @@ def _run(
     batch = sequences.shape[0]
     outputs: list[tuple[Any, tuple[Any, ...]]] = [(tf.float32, (steps, len(cells), batch, units))]
     outputs += [(tf.float32, (len(cells), batch, units))] * kind.states
-    emit = _emitter(kind, cells[0], direction, has_bias, has_lengths, has_states)
+    emit = recurrent_cells.emitter(kind, cells[0], direction, has_bias, has_lengths, has_states)
     all_steps, *finals = markers.place(inputs, outputs, emit, kind.op)
 
     outcomes = []
@@ -315,26 +267,6 @@ def _unstack(tensor: Any, axis: int) -> list[Any]:
     return list(tf.unstack(tensor, axis=axis))
 
 
-def _gates_first(kernel: Any, kind: _Kind) -> Any:
-    """Return (gates * units, inputs) in ONNX's order from Keras' (inputs, gates * units)."""
-    parts = tf.split(tf.convert_to_tensor(kernel), len(kind.order), axis=-1)
-    return tf.transpose(tf.concat([parts[gate] for gate in kind.order], axis=-1))
-
-
-def _bias(cell: Any, kind: _Kind) -> Any:
-    """Return the input's and the recurrence's bias, one behind the other."""
-    size = len(kind.order) * cell.units
-    if not cell.use_bias:
-        return tf.zeros((2 * size,))
-    bias = tf.convert_to_tensor(cell.bias)
-    rows = [bias[0], bias[1]] if bias.shape.rank == 2 else [bias, tf.zeros((size,))]
-    ordered = []
-    for row in rows:
-        parts = tf.split(row, len(kind.order))
-        ordered += [parts[gate] for gate in kind.order]
-    return tf.concat(ordered, axis=0)
-
-
 def _is_zero(tensor: Any) -> bool:
     """Whether the traced tensor is made as zeros, which is ONNX's own default."""
     op = tensor.op
@@ -347,38 +279,3 @@ def _is_zero(tensor: Any) -> bool:
         return value is not None and not np.any(value)
     value = tf.get_static_value(op.outputs[0])
     return value is not None and not np.any(value)
-
-
-def _emitter(
-    kind: _Kind, cell: Any, direction: str, has_bias: bool, has_lengths: bool, has_states: bool
-) -> Emit:
-    directions = 2 if direction == "bidirectional" else 1
-    attributes: dict[str, Any] = {"direction": direction, "hidden_size": cell.units}
-    chosen = [item for item in _activations(cell) if item is not None] * directions
-    attributes["activations"] = [name for name, _, _ in chosen]
-    if any(alpha is not None for _, alpha, _ in chosen):
-        # ONNX hands the values out in order to the activations that take any.
-        attributes["activation_alpha"] = [a for _, a, _ in chosen if a is not None]
-        attributes["activation_beta"] = [b for _, _, b in chosen if b is not None]
-    if kind.op == "GRU":
-        attributes["linear_before_reset"] = int(cell.reset_after)
-
-    def emit(graph: Any, node: Any) -> None:
-        values = list(node.input)
-        shapes = [graph.get_shape(name) for name in node.output]
-        dtypes = [graph.get_dtype(name) for name in node.output]
-        inputs = values[:3]
-        rest = values[3:]
-        inputs.append(rest.pop(0) if has_bias else "")
-        inputs.append(rest.pop(0) if has_lengths else "")
-        inputs += rest
-        while inputs[-1] == "":
-            inputs.pop()
-        outputs = list(node.output)
-        graph.remove_node(node.name)
-        graph.make_node(
-            kind.op, inputs, attr=attributes, name=node.name, outputs=outputs,
-            shapes=shapes, dtypes=dtypes,
-        )  # fmt: skip
-
-    return emit

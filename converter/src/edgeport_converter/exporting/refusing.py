@@ -86,6 +86,9 @@ _RULES = (
     _Rule(("BaseDepthwiseConv", "BaseSeparableConv"), _rows_and_columns_differ, _NO_CPU,
           "use equal strides"),
     _Rule(("Conv2DTranspose", "Conv3DTranspose"), _is_dilated, _NO_CPU, "use dilation_rate=1"),
+    _Rule(("Layer",), _has("quantization_mode", "float8"),
+          "computes in float8, for which onnxruntime has no kernels",
+          "quantize the Keras model to int8, or leave it in float and let edgeport quantize it"),
     _Rule(("JaxLayer", "FlaxLayer", "TorchModuleWrapper"), _always,
           "computes in another framework", "rebuild it from Keras layers"),
 )  # fmt: skip

@@ -16,7 +16,14 @@ from onnx import TensorProto, helper
 from tf2onnx import utils
 from tf2onnx.onnx_opset import nn
 
-from edgeport_converter.exporting import lookups, tf_einsum, tf_images, tf_integers, tf_signal
+from edgeport_converter.exporting import (
+    lookups,
+    tf_einsum,
+    tf_images,
+    tf_integers,
+    tf_search,
+    tf_signal,
+)
 from edgeport_converter.exporting.markers import Markers
 from edgeport_converter.exporting.tf_graphs import constant, integers, node_for, replace
 
@@ -42,6 +49,7 @@ def handlers(markers: Markers) -> dict[str, tuple[Callable[..., None], list[Any]
         **_HANDLERS,
         **tf_images.HANDLERS,
         **tf_integers.HANDLERS,
+        **tf_search.HANDLERS,
         **tf_signal.HANDLERS,
         "PyFunc": marker,
         "EagerPyFunc": marker,

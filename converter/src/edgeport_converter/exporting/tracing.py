@@ -7,6 +7,7 @@ of that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from edgeport_converter.exporting.markers import Markers
 from edgeport_converter.loaded import LoadedModel, refuse_large
 
 _OUTPUT_PREFIX = "edgeport_output"
+
+# Source: the pattern in TensorFlow's message "is not a valid root scope name".
+_NOT_IN_SCOPES = re.compile(r"^[^A-Za-z0-9.]|[^A-Za-z0-9_.\\/>-]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +111,14 @@ def _plain_scopes() -> Iterator[None]:
     """Let operations bear their layers' names without numbers.
 
     Keras opens a layer's scope twice, so TensorFlow names it ``dense_1``, which may be another
-    layer's name. A scope whose name ends in a slash is entered as it is.
+    layer's name. A scope whose name ends in a slash is entered as it is. Layers may have names
+    that TensorFlow does not take for a scope.
     """
     scope = keras.src.backend.tensorflow.core.name_scope
 
     def initialize(self: Any, name: str, **options: Any) -> None:
         super(scope, self).__init__(name, **options)
+        name = _NOT_IN_SCOPES.sub("_", name)
         outer = tf.get_current_name_scope()
         full = f"{outer}/{name}" if outer else name
         self._tf_name_scope = tf.name_scope(f"{full}/")

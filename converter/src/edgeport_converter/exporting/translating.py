@@ -16,6 +16,7 @@ import onnx
 import tensorflow as tf
 from tf2onnx import tfonnx
 from tf2onnx.graph import Node
+from tf2onnx.optimizer import back_to_back_optimizer
 
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.exporting import refusing, tf_ops
@@ -25,7 +26,7 @@ from edgeport_converter.exporting.tracing import FrozenGraph
 
 def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
     """Return tf2onnx's translation with the model's own names for inputs and outputs."""
-    with _failed_nodes() as failed, _constants_written_once():
+    with _failed_nodes() as failed, _constants_written_once(), _casts_kept():
         try:
             with tf.Graph().as_default() as graph:
                 tf.import_graph_def(frozen.graph_def, name="")
@@ -85,18 +86,20 @@ def _failed_nodes() -> Iterator[list[tuple[str, str]]]:
 
 
 def _require_onnx(graph: Any, model: Any, opset: int) -> None:
-    """Refuse what tf2onnx passed over: nodes that are still TensorFlow's."""
+    """Refuse what tf2onnx passed over: nodes that are still TensorFlow's, or of a later ONNX."""
     graph.delete_unused_nodes(graph.outputs)  # some handlers leave the old node behind
-    strangers = [
+    nodes = [
         (node.name, node.type)
         for inner in _graphs(graph)
         for node in inner.get_nodes()
-        if node.domain in ("", "ai.onnx")
-        and node.type not in ("Placeholder", "Const")
-        and not onnx.defs.has(node.type)
+        if node.domain in ("", "ai.onnx") and node.type not in ("Placeholder", "Const")
     ]
+    strangers = [node for node in nodes if not onnx.defs.has(node[1])]
     if strangers:
         raise refusing.operation_refusal(model, strangers)
+    newer = [node for node in nodes if not onnx.defs.has(node[1], max_inclusive_version=opset)]
+    if newer:
+        raise refusing.operation_refusal(model, newer, f"not in opset {opset}")
 
 
 def _graphs(graph: Any) -> Iterator[Any]:
@@ -121,4 +124,16 @@ def _constants_written_once() -> Iterator[None]:
             update(self, *args, **options)
 
     with patch.object(Node, "update_proto", update_proto):
+        yield
+
+
+@contextmanager
+def _casts_kept() -> Iterator[None]:
+    """Keep tf2onnx from dropping a cast that another one follows, whatever the first one lost.
+
+    It drops a way through float16, and turns 0.5 by way of an integer into true.
+    ``optimizing.cast_rules`` drops those that lose nothing.
+    """
+    with patch.dict(back_to_back_optimizer._func_map):
+        del back_to_back_optimizer._func_map[("Cast",)]
         yield

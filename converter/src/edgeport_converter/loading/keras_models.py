@@ -1,7 +1,7 @@
 """From a Keras 3 model in memory to the function that the export traces.
 
 ``loading`` calls this for models from files, too. A model without fixed inputs and outputs gets
-them from what its first call recorded; one in mixed precision is rebuilt in float32.
+them from what its first call recorded; one of another precision is rebuilt in float32.
 """
 
 from __future__ import annotations
@@ -39,8 +39,12 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
     """
     graph, rebuilt = _as_graph(model)
     notes += rebuilt
-    policies = {layer.dtype_policy.name for layer in all_layers(graph)}
-    if not policies.isdisjoint(repairing.MIXED_POLICIES):
+    policies = {
+        layer.dtype_policy.name
+        for layer in all_layers(graph)
+        if not isinstance(layer, keras.layers.InputLayer)
+    }
+    if not policies.isdisjoint(repairing.OTHER_POLICIES):
         graph, policy = _rebuild_in_float32(graph)
         notes += (float32_note(policy),)
     _refuse_stateful(graph)
@@ -67,9 +71,10 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
 
 
 def float32_note(policy: str) -> str:
-    """Return the sentence about a model that was made for mixed precision."""
+    """Return the sentence about a model that was made for another precision."""
+    weights = "its weights rounded" if policy == "float64" else "the same weights"
     return (
-        f"the model computes in {policy}: it was rebuilt in float32 with the same weights, and "
+        f"the model computes in {policy}: it was rebuilt in float32 with {weights}, and "
         "that is what the artifact is compared with"
     )
 
@@ -161,11 +166,11 @@ def _rebuild_in_float32(model: Any) -> tuple[Any, str]:
         copy.set_weights(model.get_weights())
     except Exception as cause:
         raise UnsupportedModelError(
-            f"the model '{model.name}' is in mixed precision and cannot be rebuilt in float32 "
+            f"the model '{model.name}' is not in float32 and cannot be rebuilt in it "
             f"({shorten(cause)}), expected layers with get_config: build it with "
             "keras.config.set_dtype_policy('float32') and load its weights into it"
         ) from cause
-    return copy, policy or "mixed precision"
+    return copy, policy or "another precision"
 
 
 def _refuse_stateful(graph: Any) -> None:

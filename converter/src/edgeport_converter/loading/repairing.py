@@ -71,6 +71,8 @@ _RENAMED_OPTIONS = {
 
 MIXED_POLICIES = ("mixed_float16", "mixed_bfloat16")
 HALF_DTYPES = ("float16", "bfloat16")
+OTHER_POLICIES = (*MIXED_POLICIES, *HALF_DTYPES, "float64")
+"""What onnxruntime's CPU kernels compute in float32 anyway, or have no kernels for."""
 
 
 def keras_2_hard_sigmoid(x: Any) -> Any:
@@ -131,20 +133,21 @@ def in_new_form(config: Config, own_names: Collection[str] = ()) -> Config:
 
 
 def in_float32(config: Config) -> tuple[Config, str | None]:
-    """Return the config with float32 for every mixed precision policy, and the policy's name.
+    """Return the config with float32 for every other policy, and that policy's name.
 
-    Variables are float32 under these policies, so the weights stay the same to the bit; only the
-    rounding of what is computed between them goes.
+    Variables are float32 or of half the width under these policies, so the weights stay the same
+    to the bit, and only the rounding of what is computed between them goes; those of float64 are
+    rounded.
     """
     found: set[str] = set()
 
     def replace(part: Any) -> Any:
         if isinstance(part, list):
             return [replace(item) for item in part]
-        if not isinstance(part, dict):
-            return part
+        if not isinstance(part, dict) or part.get("class_name") == "InputLayer":
+            return part  # an input's dtype is what callers pass, not what is computed in
         return {
-            key: _float32_policy(value, found) if key == "dtype" else replace(value)
+            key: _float32_policy(value, part, found) if key == "dtype" else replace(value)
             for key, value in part.items()
         }
 
@@ -152,11 +155,14 @@ def in_float32(config: Config) -> tuple[Config, str | None]:
     return replaced, min(found, default=None)
 
 
-def _float32_policy(value: Any, found: set[str]) -> Any:
+def _float32_policy(value: Any, owner: Config, found: set[str]) -> Any:
+    names: tuple[str, ...] = MIXED_POLICIES
     name = value
     if isinstance(value, dict) and isinstance(value.get("config"), dict):
-        name = value["config"].get("name")
-    if name in MIXED_POLICIES:
+        names, name = OTHER_POLICIES, value["config"].get("name")
+    elif "trainable" in owner:  # a layer of Keras 2; an operation such as a cast has none
+        names = OTHER_POLICIES
+    if name in names:
         found.add(name)
         return "float32"
     return value

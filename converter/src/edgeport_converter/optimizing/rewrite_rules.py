@@ -13,6 +13,7 @@ from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
 from edgeport_converter.optimizing import affine_rules, shape_rules
 from edgeport_converter.optimizing.activation_rules import ExactGelu, HardSigmoid
+from edgeport_converter.optimizing.cast_rules import CastByWay
 
 _COMMUTING = (
     HardSigmoid,
@@ -28,6 +29,7 @@ _COMMUTING = (
     affine_rules.ScaleBeforeConv,
 )
 _OTHERS = (
+    CastByWay,
     shape_rules.UnsqueezeBeforeTranspose,
     shape_rules.OneDimensionalConv,
     shape_rules.SqueezeOfUnsqueeze,
