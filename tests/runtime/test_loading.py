@@ -148,6 +148,6 @@ def test_a_batch_beyond_the_memory_is_an_inference_error() -> None:
     inputs = [{"name": "x", "dtype": "float32", "shape": [2**45, 6], "axes": ["N", "F"]}]
     with (
         Predictor.load(mlp().artifact(inputs=inputs)) as predictor,
-        pytest.raises(InferenceError, match="not enough memory for 1 samples .*: pass fewer"),
+        pytest.raises(InferenceError, match=r"not enough memory for 1 samples .*: pass fewer"),
     ):
         predictor.predict(np.ones(6))
