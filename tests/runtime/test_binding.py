@@ -216,3 +216,14 @@ def test_buffers_of_the_old_model_go_with_a_reload() -> None:
         predictor.reload(sealed(mlp().onnx, other))
         assert not bound(predictor, x)
         np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+
+
+def test_a_sample_without_axes_gives_an_array_either_way() -> None:
+    with Predictor.load(identity("float32", ("N",)).artifact()) as predictor:
+        for x in (2.5, np.float32(2.5), np.array(2.5, "f4"), np.array(2.5, "f4")):
+            y = predictor.predict(x)
+            assert isinstance(y, np.ndarray)
+            assert (y.shape, y.dtype, float(y)) == ((), np.dtype("f4"), 2.5)
+        assert bound(predictor, np.array(2.5, "f4"))
+        (streamed,) = predictor.stream([2.5])
+        assert (streamed.shape, float(streamed)) == ((), 2.5)
