@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-MODULES = ("inputs", "predictor", "batching", "values", "golden", "session", "card")
+MODULES = ("inputs", "predictor", "batching", "binding", "values", "golden", "session", "card")
 TESTS = [f"tests/runtime/test_{name}.py" for name in MODULES]
 ENVIRONMENT = {**os.environ, "HYPOTHESIS_PROFILE": "emulated", "PYTHONDONTWRITEBYTECODE": "1"}
 

@@ -25,12 +25,20 @@ def bound(predictor: Predictor, x: Any) -> bool:
     return model.short_way is not None and bool(model.short_way._idle.get(x.shape))
 
 
+def becomes_bound(predictor: Predictor, x: Any) -> bool:
+    """Call until it is; a slow machine's first runs are not known to be short."""
+    for _ in range(100):
+        predictor.predict(x)
+        if bound(predictor, x):
+            return True
+    return False
+
+
 @pytest.mark.parametrize("shape", [(6,), (1, 6)])
 def test_answers_are_the_formulas_and_stay_what_they_are(shape: tuple[int, ...]) -> None:
     samples = [RNG.random(shape).astype("f4") for _ in range(50)]
     with Predictor.load(mlp_artifact()) as predictor:
-        predictor.predict(samples[0])
-        assert bound(predictor, samples[0])
+        assert becomes_bound(predictor, samples[0])
         answers = [predictor.predict(x) for x in samples]
         assert bound(predictor, samples[0])
         for x, y in zip(samples, answers, strict=True):
@@ -63,7 +71,7 @@ def test_any_layout_of_the_right_dtype_gives_its_own_values(data: st.DataObject,
         for form in (*forms, *forms):
             assert predictor.predict(form).tobytes() == x.tobytes()
             assert predictor.predict(form[None]).tobytes() == x.tobytes()
-        assert bound(predictor, x)
+        assert becomes_bound(predictor, x)
 
 
 def test_what_the_engine_would_misread_takes_the_general_way() -> None:
@@ -81,8 +89,7 @@ def test_what_the_engine_would_misread_takes_the_general_way() -> None:
 def test_the_calibrated_range_is_watched_on_the_short_way() -> None:
     x = np.full(6, 0.5, "f4")
     with Predictor.load(int8().artifact()) as predictor:
-        predictor.predict(x)
-        assert bound(predictor, x)
+        assert becomes_bound(predictor, x)
         x[2] = 1.5
         predictor.predict(x)
         assert predictor.out_of_range == {"x": 1}
@@ -107,6 +114,7 @@ def test_finite_and_timeout_take_the_general_way() -> None:
 def test_threads_never_share_buffers() -> None:
     wrong: list[Any] = []
     with Predictor.load(identity("float32", ("N", 64)).artifact()) as predictor:
+        assert becomes_bound(predictor, np.zeros(64, "f4"))
 
         def work(number: int) -> None:
             x = np.full(64, number, "f4")
@@ -165,7 +173,7 @@ def test_a_model_that_draws_numbers_is_not_bound() -> None:
     with Predictor.load(sealed(ow.model(content), card)) as predictor:
         first, second = predictor.predict(x), predictor.predict(x)
         assert first.tobytes() != second.tobytes()
-        assert not bound(predictor, x)
+        assert not becomes_bound(predictor, x)
 
 
 def test_an_engine_that_copies_what_is_bound_is_not_used() -> None:
@@ -181,16 +189,14 @@ def test_an_engine_that_copies_what_is_bound_is_not_used() -> None:
 
         model.session.bind = copying  # type: ignore[method-assign]
         wanted = mlp().formula(x)
-        for _ in range(3):
-            np.testing.assert_allclose(predictor.predict(x), wanted, rtol=1e-5)
-        assert not bound(predictor, x)
+        assert not becomes_bound(predictor, x)
+        np.testing.assert_allclose(predictor.predict(x), wanted, rtol=1e-5)
 
 
-def test_a_long_loop_is_never_bound_and_a_large_sample_neither() -> None:
+def test_a_large_sample_is_not_copied() -> None:
     large = np.zeros((1, 70_000), "f4")
     with Predictor.load(identity("float32", ("N", 70_000)).artifact()) as predictor:
-        predictor.predict(large)
-        assert not bound(predictor, large)
+        assert not becomes_bound(predictor, large)
 
 
 def test_another_predictor_on_the_same_engine_counts_for_itself() -> None:
@@ -211,8 +217,19 @@ def test_buffers_of_the_old_model_go_with_a_reload() -> None:
     x = np.ones(6, "f4")
     other = mlp().card._replace(labels=("a", "b", "c"))
     with Predictor.load(mlp_artifact()) as predictor:
-        predictor.predict(x)
-        assert bound(predictor, x)
+        assert becomes_bound(predictor, x)
         predictor.reload(sealed(mlp().onnx, other))
         assert not bound(predictor, x)
         np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+
+
+def test_a_sample_without_axes_gives_an_array_either_way() -> None:
+    with Predictor.load(identity("float32", ("N",)).artifact()) as predictor:
+        for x in (2.5, np.float32(2.5), np.array(2.5, "f4"), np.array(2.5, "f4")):
+            y = predictor.predict(x)
+            assert isinstance(y, np.ndarray)
+            assert (y.shape, y.dtype, float(y)) == ((), np.dtype("f4"), 2.5)
+        assert becomes_bound(predictor, np.array(2.5, "f4"))
+        assert predictor.predict(np.array(3.5, "f4")).shape == ()
+        (streamed,) = predictor.stream([2.5])
+        assert (streamed.shape, float(streamed)) == ((), 2.5)

@@ -33,7 +33,7 @@ specs = st.builds(
     TensorSpec,
     name=names,
     dtype=st.sampled_from([np.dtype(d) for d in ("f2", "f4", "f8", "u1", "i8", "?", "O")]),
-    shape=st.lists(counts | names, max_size=4).map(tuple),
+    shape=st.lists(st.integers(1, 2**60) | names, max_size=4).map(tuple),
     axes=st.lists(st.sampled_from("NTDHWCF"), max_size=4).map(tuple),
     value_range=st.none() | st.tuples(finite, finite),
 )
@@ -41,7 +41,7 @@ cards = st.builds(
     ModelCard,
     name=names,
     inputs=st.lists(specs, max_size=3).map(tuple),
-    outputs=st.lists(specs, max_size=3).map(tuple),
+    outputs=st.lists(specs, min_size=1, max_size=3).map(tuple),
     labels=st.none() | st.lists(names, max_size=4).map(tuple),
     preprocessing=st.lists(names, max_size=2).map(tuple),
     quantization=st.none()

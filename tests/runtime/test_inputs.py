@@ -319,3 +319,21 @@ def test_a_mask_in_any_sequence_is_seen() -> None:
         for rows in (collections.deque([hidden]), Rows()):
             with pytest.raises(InputError, match=r"a masked array \(1 of its values hidden\)"):
                 predictor.predict(rows)
+
+
+class Broken:
+    """A sequence whose items cannot be had."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> float:
+        raise OSError("the sensor is gone")
+
+
+def test_sequences_without_end_or_items_are_refused() -> None:
+    endless: list[Any] = [1, 2]
+    endless.append(endless)
+    for value in (endless, Broken(), [Broken(), Broken()]):
+        with pytest.raises(InputError, match=r"input 'level' is .*, expected uint8 of shape"):
+            prepare([BYTES], (value,))

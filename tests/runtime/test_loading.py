@@ -10,7 +10,16 @@ import onnxruntime
 import pytest
 from examples import Child, identity, mlp, mlp_artifact, sealed, spec
 
-from edgeport import ArtifactError, OptionError, Predictor, Requirements, UnsupportedFormatError
+from edgeport import (
+    ArtifactError,
+    GoldenSample,
+    InferenceError,
+    OptionError,
+    Predictor,
+    Requirements,
+    UnsupportedFormatError,
+)
+from edgeport.golden import GoldenOutput
 
 
 def test_a_card_that_needs_a_newer_engine_is_refused() -> None:
@@ -106,3 +115,39 @@ with edgeport.Predictor.load(sys.argv[1], threads=2) as predictor:
     print(predictor.predict([0] * 6).shape)
 """
     assert child(code, mlp_file).stdout == "(3,)\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"outputs": []}, "card that cannot be read .*no outputs"),
+        ({"inputs": [{"name": "x", "dtype": "float32", "shape": [-1, 6]}]}, "an axis of size -1"),
+        ({"inputs": [{"name": "x", "dtype": "float32", "shape": [2**70, 6]}]}, "an axis of size"),
+        ({"requires": {"ir_version": 8, "opset": 17, "onnxruntime": 99}}, "needs onnxruntime 99"),
+    ],
+)
+def test_a_card_of_nonsense_is_the_artifacts_fault(changes: Any, words: str) -> None:
+    with pytest.raises(ArtifactError, match=words):
+        Predictor.load(mlp().artifact(**changes))
+
+
+@pytest.mark.parametrize(
+    ("features", "output"),
+    [(7, "y"), (6, "z")],
+)
+def test_a_golden_sample_that_does_not_fit_is_the_artifacts_fault(
+    features: int, output: str
+) -> None:
+    record = GoldenOutput.of(np.zeros((1, 3), "f4"), 10)
+    sample = GoldenSample({"x": np.zeros((1, features), "f4")}, {output: record})
+    with pytest.raises(ArtifactError, match="a golden sample that does not fit its own card"):
+        Predictor.load(mlp().artifact(sample))
+
+
+def test_a_batch_beyond_the_memory_is_an_inference_error() -> None:
+    inputs = [{"name": "x", "dtype": "float32", "shape": [2**45, 6], "axes": ["N", "F"]}]
+    with (
+        Predictor.load(mlp().artifact(inputs=inputs)) as predictor,
+        pytest.raises(InferenceError, match=r"not enough memory for 1 samples .*: pass fewer"),
+    ):
+        predictor.predict(np.ones(6))

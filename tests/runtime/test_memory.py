@@ -47,7 +47,9 @@ LIVES = """
 def lives(count):
     for number in range(count):
         with edgeport.Predictor.load(sys.argv[1], threads=1 + number % 2) as predictor:
-            predictor.predict([0] * 6)
+            for x in (np.zeros(6, "f4"), np.zeros((1, 6), "f4"), [0] * 6):
+                for _ in range(3):
+                    predictor.predict(x)
             predictor.reload()
             predictor.predict([0] * 6, timeout=60)
 lives(50)

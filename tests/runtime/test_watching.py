@@ -77,3 +77,14 @@ def test_a_signal_at_any_moment_stops_the_call_and_hangs_nothing(child: Child) -
     """Also while the thread is being started, where Python's own Thread.start() breaks."""
     result = child(STRIKES)
     assert (result.stdout, result.stderr) == ("200\n", "")
+
+
+def test_a_system_without_threads_left_is_an_inference_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    with pytest.raises(InferenceError, match="no thread can be started to watch the run"):
+        run_watched(lambda: 7, lambda: None, None)

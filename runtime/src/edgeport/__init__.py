@@ -8,9 +8,12 @@
 How it is built, in reading order:
 
     errors      the one tree of errors, each with its exit code
+    logs        where warnings go
+    options     what callers may ask for
     golden      samples with known answers that travel in the artifact
     card        the contract between a model and its users: names, shapes, evidence
     integrity   from a file to bytes that can be trusted: what a bad file is, the seal
+    files       files that are written whole or not at all
     signing     who made it: Ed25519 signatures, with the extra edgeport[sign]
     external    weights in other files, only where the card lists them
     casting     any value to an exact array, or the reason why not
@@ -18,9 +21,12 @@ How it is built, in reading order:
     values      NaN, infinity, values beyond the calibrated range
     batching    any number of samples, with an answer that does not depend on their grouping
     host        the CPUs that this process may use
+    watching    a long call that must hear Ctrl-C and a clock
     _session    the border to onnxruntime, the only module that imports it
+    binding     one sample the short way, through buffers bound once
     loading     the checks above in running order: from a file to a model
     streaming   one answer a sample, reading while running
+    classifying from scores to named classes
     predictor   Predictor: load, predict, classify, stream, reload
     cli         the `edgeport` command, with datafiles, benching and showing
 

@@ -92,7 +92,7 @@ class ShortWay:
             low, high = self._limits
             # Both find a NaN, in a third of the time that min and max take on a small array.
             if not low <= values.item(values.argmin()) or not values.item(values.argmax()) <= high:
-                counter.watch({self._given.name: x})
+                counter.watch({self._given.name: bound.given})
         try:
             bound.run()
         except InferenceError:
@@ -128,7 +128,8 @@ class ShortWay:
         if target.tobytes() != answer.tobytes():  # as of a model that draws random numbers
             self._idle = {}
             return
-        views = (source[0], target[0]) if is_single else (source, target)
+        # With an ellipsis, a sample without axes is still an array.
+        views = (source[0, ...], target[0, ...]) if is_single else (source, target)
         idle.append(Bound(views[0], source.reshape(-1), views[1], run))
 
 

@@ -208,6 +208,8 @@ def _plain(value: Any) -> Any:
 
 
 def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
+    if not data["outputs"]:
+        raise ValueError("no outputs")
     labels = data.get("labels")
     macs = data.get("multiply_accumulates")
     return ModelCard(
@@ -234,10 +236,16 @@ def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(
         name=str(data["name"]),
         dtype=np.dtype(object if data["dtype"] == "str" else data["dtype"]),
-        shape=tuple(size if isinstance(size, str) else int(size) for size in data["shape"]),
+        shape=tuple(size if isinstance(size, str) else _size(size) for size in data["shape"]),
         axes=tuple(map(str, data.get("axes", ()))),
         value_range=None if value_range is None else (float(value_range[0]), float(value_range[1])),
     )
+
+
+def _size(value: Any) -> int:
+    if not 1 <= int(value) < 2**63:
+        raise ValueError(f"an axis of size {value}")
+    return int(value)
 
 
 def _record_from_dict(kind: Any, data: Mapping[str, Any] | None) -> Any:

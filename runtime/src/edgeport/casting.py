@@ -25,16 +25,17 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     """
     if value is None:
         raise _refusal(spec, "None", "pass an array")
-    if _is_unknown_sequence(value):
-        value = list(value)  # so that what is said of lists below holds for it, too
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            _refuse_mask(spec, item)
     try:
+        if _is_unknown_sequence(value):
+            value = list(value)  # so that what is said of lists below holds for it, too
+        _refuse_mask(spec, value)
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             given = np.from_dlpack(value)
         else:
             given = np.asanyarray(value)
+        _refuse_mask(spec, given)
+    except InputError:
+        raise
     except Exception as cause:
         raise _refusal(
             spec,
@@ -42,7 +43,6 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
             f"({str(cause).splitlines()[0] if str(cause) else type(cause).__name__})",
             "pass nested lists of equal lengths or an array",
         ) from cause
-    _refuse_mask(spec, given)
     array = np.asarray(given)
     if spec.dtype.kind == "O":
         return _as_strings(spec, array)
@@ -97,7 +97,8 @@ def _refuse_mask(spec: TensorSpec, value: Any) -> None:
     """Refuse a masked array, or a list with one: numpy would drop the mask without a word."""
     if isinstance(value, (list, tuple)):
         for item in value:
-            _refuse_mask(spec, item)
+            if not isinstance(item, (int, float)):
+                _refuse_mask(spec, item)
     elif isinstance(value, np.ndarray) and type(value) is not np.ndarray:
         masked = sys.modules.get("numpy.ma")  # where nobody imported it, nothing is masked
         if masked is not None and isinstance(value, masked.MaskedArray):

@@ -49,6 +49,8 @@ class GoldenOutput(NamedTuple):
         if actual.shape != self.shape or actual.dtype != self.values.dtype:
             return math.inf
         found = actual.reshape(-1)[:: self.step]
+        if found.shape != self.values.shape:
+            return math.inf
         if found.dtype.kind not in "iuf":
             return 0.0 if np.array_equal(found, self.values) else math.inf
         first, second = found.astype(np.float64), self.values.astype(np.float64)
@@ -115,7 +117,7 @@ def encode_output(output: GoldenOutput) -> dict[str, Any]:
 def decode_output(encoded: Mapping[str, Any]) -> GoldenOutput:
     """Return the record of ``encode_output``; raises as ``decode_array`` does."""
     shape = tuple(int(size) for size in encoded["shape"])
-    return GoldenOutput(shape, int(encoded["step"]), decode_array(encoded["values"]))
+    return GoldenOutput(shape, max(1, int(encoded["step"])), decode_array(encoded["values"]))
 
 
 def decode_array(encoded: Mapping[str, Any]) -> Array:

@@ -18,7 +18,14 @@ from edgeport._session import Port, Session, engine_version
 from edgeport.batching import Batching
 from edgeport.binding import ShortWay
 from edgeport.card import BATCH_AXIS, ModelCard, TensorSpec, format_shape
-from edgeport.errors import ArtifactError, IntegrityError, SelfTestError, UnsupportedFormatError
+from edgeport.errors import (
+    ArtifactError,
+    InferenceError,
+    InputError,
+    IntegrityError,
+    SelfTestError,
+    UnsupportedFormatError,
+)
 from edgeport.inputs import Feed, prepare
 from edgeport.logs import warn
 from edgeport.options import Options
@@ -84,9 +91,15 @@ class Model:
 
     def run(self, feed: Feed, deadline: float | None = None) -> list[Any]:
         """Return the outputs for a feed; raises as ``Batching.run`` and ``Session.run`` do."""
-        return self.batching.run(
-            lambda arrays: self.session.run(arrays, self.output_names, deadline), feed
-        )
+        try:
+            return self.batching.run(
+                lambda arrays: self.session.run(arrays, self.output_names, deadline), feed
+            )
+        except MemoryError as cause:  # of the arrays around the engine
+            raise InferenceError(
+                f"there is not enough memory for {feed.samples} samples ({cause}): pass fewer at a "
+                "time"
+            ) from cause
 
 
 def load_model(source: Source, options: Options, digest: str | None = None) -> Model:
@@ -156,7 +169,7 @@ def _check_requirements(card: ModelCard) -> None:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+    return tuple(int(part) for part in re.findall(r"\d+", str(text))[:3])
 
 
 def _check_agreement(card: ModelCard, session: Session) -> None:
@@ -202,10 +215,17 @@ def _self_test(model: Model) -> None:
     """Run the card's golden samples; refuse the device on which they come out differently."""
     card = model.card
     for number, sample in enumerate(card.golden_samples, start=1):
-        answers = model.run(prepare(card.inputs, (sample.inputs,)))
-        for spec, actual in zip(card.outputs, answers, strict=True):
+        try:
+            feed = prepare(card.inputs, (sample.inputs,))
+            expected = [sample.outputs[spec.name] for spec in card.outputs]
+        except (InputError, KeyError) as cause:
+            raise ArtifactError(
+                f"the artifact has a golden sample that does not fit its own card ({cause}): "
+                "convert the model again"
+            ) from cause
+        for spec, wanted, actual in zip(card.outputs, expected, model.run(feed), strict=True):
             allowed = card.tolerance.get(spec.name, 0.0)
-            measured = sample.outputs[spec.name].difference(actual)
+            measured = wanted.difference(actual)
             if not measured <= allowed:
                 raise SelfTestError(
                     f"the artifact gives another answer on this device: golden sample {number}, "

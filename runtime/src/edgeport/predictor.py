@@ -259,8 +259,8 @@ def _as_given(
 ) -> dict[str, Array]:
     """Return the arrays without the batch axis where the caller gave one sample without it."""
     return {
-        spec.name: arrays[spec.name][0] if is_single and spec.has_batch_axis else arrays[spec.name]
-        for spec in specs
+        spec.name: array[0, ...] if is_single and spec.has_batch_axis else array
+        for spec, array in zip(specs, (arrays[spec.name] for spec in specs), strict=True)
     }
 
 

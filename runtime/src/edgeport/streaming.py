@@ -54,8 +54,10 @@ def _batches(
     usable: Callable[[], Model], samples: Iterable[Any], batch_size: int
 ) -> Iterator[tuple[Model, list[Feed]]]:
     """Yield neighbouring samples of one shape, as many as fit in a batch, with their model."""
-    model, feeds = usable(), list[Feed]()
+    feeds: list[Feed] = []
     for number, sample in enumerate(samples):
+        if not feeds:
+            model = usable()
         values = sample if isinstance(sample, tuple) else (sample,)
         try:
             feed = prepare(model.card.inputs, values)
@@ -72,10 +74,13 @@ def _batches(
                 expected=error.expected,
                 actual=error.actual,
             ) from error
-        if feeds and (len(feeds) == batch_size or not _fit(model, feeds[0], feed)):
+        if feeds and not _fit(model, feeds[0], feed):
             yield model, feeds
             model, feeds = usable(), []
         feeds.append(feed)
+        if len(feeds) == batch_size:
+            yield model, feeds
+            feeds = []
     if feeds:
         yield model, feeds
 
@@ -105,7 +110,7 @@ def _split(future: Future[Any], model: Model, count: int) -> Iterator[Any]:
         outputs = {model.output_names[0]: outputs}
     for index in range(count):
         parts = {
-            spec.name: outputs[spec.name][index] if spec.has_batch_axis else outputs[spec.name]
+            spec.name: outputs[spec.name][index, ...] if spec.has_batch_axis else outputs[spec.name]
             for spec in model.card.outputs
         }
         yield parts if len(parts) > 1 else next(iter(parts.values()))

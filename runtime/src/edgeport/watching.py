@@ -36,7 +36,7 @@ def run_watched(
         deadline: a time of ``time.monotonic`` after which the call is stopped, None for never.
 
     Raises:
-        InferenceError: the deadline passed.
+        InferenceError: the deadline passed, or the system allows no further thread.
         KeyboardInterrupt: or whatever else a signal's handler raises; the call was stopped.
     """
     results: list[Result] = []
@@ -60,7 +60,13 @@ def run_watched(
         # Not Thread.start(): it waits for the new thread in Python, and Ctrl-C in the middle of
         # that leaves a thread that counts as alive but never runs, or a lock that is held for ever
         # (seen with Python 3.11: KeyError in _bootstrap_inner). This is one call into C.
-        _thread.start_new_thread(work, ())
+        try:
+            _thread.start_new_thread(work, ())
+        except RuntimeError as cause:
+            raise InferenceError(
+                f"no thread can be started to watch the run ({cause}), expected the system to "
+                "allow one more: end some, or raise the limit"
+            ) from cause
         # On Windows no wait can be interrupted, so each is short.
         while not end.acquire(timeout=_wait_s(deadline)):
             if deadline is not None and time.monotonic() >= deadline:
