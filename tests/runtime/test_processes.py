@@ -181,7 +181,8 @@ stop.set()
 if how == "busy":
     worker.join()
 assert predictor.predict(x).tobytes() == wanted
-print(json.dumps([codes, max(seconds)]))
+# A child that hangs is ended by its alarm, and its code tells. One alone may just be slow.
+print(json.dumps([codes, sorted(seconds)[len(seconds) // 2]]))
 """
 
 
