@@ -290,3 +290,17 @@ def _bytes():
     y = layers.Rescaling(1 / 127.5, offset=-1.0)(x)
     y = layers.Resizing(8, 8)(y)
     return keras.Model(x, layers.Conv2D(2, 3)(y))
+
+
+@_model("a number behind a convolution without bias")
+def _number_behind():
+    x = keras.Input((6, 6, 2), name="x")
+    y = layers.Conv2D(4, 3, use_bias=False, activation="hard_sigmoid")(x)
+    return keras.Model(x, layers.Conv2D(3, 1, use_bias=False)(y) + 0.5)
+
+
+@_model("one value a column behind a convolution without bias")
+def _value_a_column():
+    x = keras.Input((6, 6, 2), name="x")
+    column = np.arange(4, dtype="float32")[:, None]
+    return keras.Model(x, layers.Conv2D(4, 3, use_bias=False)(x) + column)

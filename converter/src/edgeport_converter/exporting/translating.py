@@ -17,14 +17,33 @@ import tensorflow as tf
 from tf2onnx import optimizer, tfonnx
 from tf2onnx.graph import Node
 from tf2onnx.optimizer import back_to_back_optimizer
+from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
 
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.exporting import refusing, tf_ops
 from edgeport_converter.exporting.tracing import FrozenGraph
 
-# tf_einsum has done what the last one does by trying all orders of an equation's letters.
+
+class _Transposes(TransposeOptimizer):  # type: ignore[misc] # tf2onnx has no types
+    """tf2onnx's optimizer of transpositions without a mistake of its handler of additions.
+
+    That one takes what is added behind a convolution without bias for its bias if it has one axis
+    only, whichever that is, and fails for a number.
+    """
+
+    def _add_handler(self, trans: Any, node: Any) -> Any:
+        if node.inputs[1].is_const():
+            shape = node.inputs[1].get_tensor_value(as_list=False).shape
+            if shape[-1:] in ((), (1,)):  # not one value a channel
+                return self._handle_node_having_branches(trans, node)
+        return super()._add_handler(trans, node)
+
+
+# tf_einsum has done what einsum_optimizer does by trying all orders of an equation's letters.
 _OPTIMIZERS = {
-    name: kind for name, kind in optimizer._get_optimizers().items() if name != "einsum_optimizer"
+    name: _Transposes if kind is TransposeOptimizer else kind
+    for name, kind in optimizer._get_optimizers().items()
+    if name != "einsum_optimizer"
 }
 
 
