@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from edgeport import Predictor
 from edgeport_converter import UnsupportedModelError, convert, exporting, loading
-from edgeport_converter.exporting import freezing
+from edgeport_converter.exporting import freezing, tracing
 from edgeport_converter.loaded import refuse_large
 
 layers = keras.layers
@@ -185,3 +185,24 @@ def test_weights_beyond_what_an_onnx_file_holds_are_refused(weight_bytes, refuse
         return
     with pytest.raises(UnsupportedModelError, match=r"'ranker' has 2\.00 GiB .* less than 2 GiB"):
         refuse_large("ranker", weight_bytes)
+
+
+def test_large_weights_arrive_whole_wherever_they_are_used():
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    table = layers.Embedding(300, 100, name="table")
+    shared = layers.Dense(300, activation="tanh", name="shared")
+    x = shared(table(ids))
+    x = layers.Dense(100, name="back")(layers.Conv1D(200, 3, name="steps")(x))
+    score = keras.ops.matmul(x, keras.ops.transpose(table.embeddings))
+    model = keras.Model(ids, [score, shared(x), layers.LSTM(90, name="memory")(x)])
+    loaded = loading.load(model)
+    aside = tracing.trace(loaded).weights
+    # The table, the table turned by Keras, and two matrices; the kernel of the sequence gets an
+    # axis first, and the LSTM's gates another order.
+    assert sorted(len(value) for value in aside.values()) == [80_000, 120_000, 120_000, 120_000]
+    sample = np.random.default_rng(0).integers(0, 300, (2, 6)).astype(np.int32)
+    graph = exporting.export(loaded, opset=17, ir_version=8).graph
+    with Predictor.load(graph.SerializeToString()) as predictor:
+        found = predictor.predict(sample)
+    for wanted, got in zip(model(sample), found.values(), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)

@@ -245,3 +245,29 @@ def test_a_refusal_leaves_the_target_as_it_was(tmp_path):
     assert caught.value.stage == "load"
     assert target.read_bytes() == b"before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.h5", "model.onnx"]
+
+
+def test_weights_of_another_size_are_named_with_their_layer(tmp_path):
+    small_model().save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"]["units"] = 7
+    members["config.json"] = json.dumps(config).encode()
+    (tmp_path / "other.keras").write_bytes(zipped(**members))
+    with pytest.raises(ConversionError, match=r"the weights of Dense '\w+': .*shape.*must match"):
+        loading.load(tmp_path / "other.keras")
+
+
+def test_two_models_in_one_archive_and_links_in_a_circle(tmp_path):
+    small_model().save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    both = {f"{folder}/{name}": data for folder in "ab" for name, data in members.items()}
+    (tmp_path / "both.keras").write_bytes(zipped(**both))
+    with pytest.raises(ConversionError, match=r"an archive with a model inside.*unpack it"):
+        loading.load(tmp_path / "both.keras")
+    (tmp_path / "one.keras").symlink_to(tmp_path / "two.keras")
+    (tmp_path / "two.keras").symlink_to(tmp_path / "one.keras")
+    with pytest.raises(ConversionError, match=r"there is no model file '.*one.keras'"):
+        loading.load(tmp_path / "one.keras")

@@ -8,6 +8,7 @@ from layer_cases import (
     convolutions,
     operations,
     ordinary,
+    precisions,
     preprocessing,
     recurrent,
     structures,
@@ -24,6 +25,7 @@ SMALL: tuple[Case, ...] = (
     *preprocessing.CASES,
     *whole.CASES,
     *structures.CASES,
+    *precisions.CASES,
     *operations.CASES,
 )
 """Each well below a second."""

@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 from layer_cases.case import Registry
+from layer_cases.precisions import small_network
 
 CASES = Registry()
 
@@ -125,61 +126,6 @@ def _inference():
     x = keras.Input((4,), name="x")
     y = layers.BatchNormalization()(layers.Dense(4)(x), training=False)
     return keras.Model(x, layers.Dropout(0.5)(y, training=False))
-
-
-def _with_policy(policy, build):
-    def make():
-        previous = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(policy)
-        try:
-            return build()
-        finally:
-            keras.config.set_dtype_policy(previous)
-
-    return make
-
-
-def _small_network():
-    return keras.Sequential([
-        keras.Input((8, 8, 2), name="x"), layers.Conv2D(3, 3, activation="relu"),
-        layers.BatchNormalization(), layers.GlobalAveragePooling2D(), layers.Dense(2),
-    ])  # fmt: skip
-
-
-# Rebuilt in float32; what is left is the rounding of Keras itself. `test_loading_models` has those
-# whose outputs change their dtype with it.
-CASES.model("structure policy mixed_float16", _with_policy("mixed_float16", _small_network),
-            tolerance=5e-3)  # fmt: skip
-CASES.model("structure policy float16", _with_policy("float16", _small_network), tolerance=5e-3)
-CASES.model("structure policy float64", _with_policy("float64", _small_network))
-
-
-def _quantized(mode):
-    def build():
-        model = keras.Sequential([
-            keras.Input((16,)), layers.Dense(8, activation="relu"), layers.Dense(4),
-        ])  # fmt: skip
-        model.quantize(mode)
-        return model
-
-    return build
-
-
-for _mode in ("int8", "int4"):
-    CASES.model(f"structure quantize {_mode}", _quantized(_mode))
-CASES.model("structure quantize float8", _quantized("float8"),
-            refused=r"the layer 'dense\w*' \(Dense\) with quantization_mode='float8'")  # fmt: skip
-
-
-@_model("LoRA", values=("ids", 20))
-def _lora():
-    model = keras.Sequential([
-        keras.Input((5,), dtype="int32"), layers.Embedding(20, 8), layers.Flatten(),
-        layers.Dense(6), layers.Dense(2),
-    ])  # fmt: skip
-    model.layers[0].enable_lora(2)
-    model.layers[2].enable_lora(2)
-    return model
 
 
 class _MinimalCell(layers.Layer):
@@ -334,7 +280,7 @@ def _large():
 
 @_model("Functional from a part of a Sequential")
 def _part():
-    whole = _small_network()
+    whole = small_network()
     return keras.Model(whole.inputs, [whole.layers[0].output, whole.layers[-1].output])
 
 
@@ -344,3 +290,17 @@ def _bytes():
     y = layers.Rescaling(1 / 127.5, offset=-1.0)(x)
     y = layers.Resizing(8, 8)(y)
     return keras.Model(x, layers.Conv2D(2, 3)(y))
+
+
+@_model("a number behind a convolution without bias")
+def _number_behind():
+    x = keras.Input((6, 6, 2), name="x")
+    y = layers.Conv2D(4, 3, use_bias=False, activation="hard_sigmoid")(x)
+    return keras.Model(x, layers.Conv2D(3, 1, use_bias=False)(y) + 0.5)
+
+
+@_model("one value a column behind a convolution without bias")
+def _value_a_column():
+    x = keras.Input((6, 6, 2), name="x")
+    column = np.arange(4, dtype="float32")[:, None]
+    return keras.Model(x, layers.Conv2D(4, 3, use_bias=False)(x) + column)

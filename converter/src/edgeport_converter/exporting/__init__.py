@@ -1,9 +1,11 @@
 """From a loaded model to a float ONNX graph that bears the user's names.
 
-One route: trace the model on the CPU, freeze its variables, let tf2onnx translate the frozen
-graph with its errors raised and with our own conversions beside its own. Rewriting the graph for
-speed is ``optimizing``'s business, proving it ``verifying``'s, which compares with the reference
-outputs made here.
+One route: trace the model on the CPU (``tracing``, with ``recurrent``, ``lookups`` and
+``paraphrases`` in Keras' place), freeze its variables (``freezing``), let tf2onnx translate the
+frozen graph with its errors raised and with our own conversions beside its own (``translating``,
+``tf_*``), name inputs, outputs and axes (``interface``). Rewriting the graph for speed is
+``optimizing``'s business, proving it ``verifying``'s, which compares with the reference outputs
+made here.
 """
 
 from __future__ import annotations

@@ -41,16 +41,21 @@ class NodeNames:
 
 
 class _Watched(TransposeOptimizer):  # type: ignore[misc]  # tf2onnx has no types
-    """tf2onnx's pass; it makes new convolutions in this handler alone."""
+    """tf2onnx's pass; it makes new convolutions in this handler alone, and one mistake.
+
+    It takes what is added behind a convolution without bias for its bias if it has one axis only,
+    whichever that is, and fails for a number.
+    """
 
     def __init__(self, original: dict[str, str]) -> None:
         super().__init__()
         self._original = original
 
     def _add_handler(self, trans: Any, node: Any) -> Any:
-        if node.inputs[1].is_const() and not node.inputs[1].get_tensor_value(as_list=False).shape:
-            # tf2onnx looks for the largest axis of the constant, and a single number has none.
-            return self._handle_node_having_branches(trans, node)
+        if node.inputs[1].is_const():
+            shape = node.inputs[1].get_tensor_value(as_list=False).shape
+            if shape[-1:] in ((), (1,)):  # not one value a channel
+                return self._handle_node_having_branches(trans, node)
         before = trans.inputs[0]
         name, kind = before.name, before.type
         result = super()._add_handler(trans, node)
