@@ -135,9 +135,13 @@ class Quantizer:
         Raises:
             QuantizationError: none keeps it; the message carries the best one tried.
         """
-        kinds = self._kinds(kind)
-        attempts = []
-        for each in kinds:
+        attempts: list[Attempt[Candidate]] = []
+        for each in self._kinds(kind):
+            # Ranges measured at each run depend on all samples of a batch, so the runtime takes
+            # them one by one: that is for models that static int8 does not fit.
+            is_last_resort = kind == "auto" and each == "dynamic"
+            if is_last_resort and any(a.verdict.holds for a in attempts):
+                continue
             start = Recipe(each, ranges if each in ("static", "int16") else "minmax", float_nodes)
             if each in ("static", "int16"):
                 attempts.append(self._search.with_static_ranges(start))
@@ -238,7 +242,7 @@ class Quantizer:
 
     def _kinds(self, kind: str) -> Sequence[str]:
         """Return the kinds to try: those that find something in this graph to store smaller."""
-        wanted = ("static", "dynamic", "weights") if kind == "auto" else (kind,)
+        wanted = ("static", "weights", "dynamic") if kind == "auto" else (kind,)
         found = [each for each in wanted if each == "none" or self._stores_int8(each)]
         if not found:
             raise QuantizationError(
