@@ -149,8 +149,7 @@ class Quantizer:
                 attempts.append(self._search.attempt(start))
         holding = [attempt for attempt in attempts if attempt.verdict.holds]
         if objective != "latency":
-            smaller = [self._with_one_scale(attempt) for attempt in holding]
-            holding += [each for each in smaller if each is not None and each.verdict.holds]
+            holding = [self._with_one_scale(attempt) for attempt in holding]
         if not holding:
             best = min(attempts, key=lambda attempt: attempt.verdict.loss)
             raise QuantizationError(
@@ -162,14 +161,16 @@ class Quantizer:
             )
         return self._choose_by_measurement(holding, objective)
 
-    def _with_one_scale(self, attempt: Attempt[Candidate]) -> Attempt[Candidate] | None:
-        """Try the same recipe with fewer scales, where that saves bytes worth the rounding."""
+    def _with_one_scale(self, attempt: Attempt[Candidate]) -> Attempt[Candidate]:
+        """Return the same recipe with fewer scales, where that saves bytes worth the rounding."""
         if attempt.recipe.kind not in ("static", "int16"):
-            return None
+            return attempt
         recipe = replace(attempt.recipe, one_scale=True)
         graph = optimizing.compact(self._build_graph(recipe).graph)
-        saved = 1 - graph.ByteSize() / attempt.built.quantized.graph.ByteSize()
-        return self._search.attempt(recipe) if saved >= _WORTHWHILE else None
+        if graph.ByteSize() > (1 - _WORTHWHILE) * attempt.built.quantized.graph.ByteSize():
+            return attempt
+        smaller = self._search.attempt(recipe)
+        return smaller if smaller.verdict.holds else attempt
 
     def siblings(
         self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
