@@ -21,7 +21,7 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test devices operators lint readme layers quantization assets clean
+.PHONY: help demo test devices operators lint readme layers quantization quantization-devices calibration-memory assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -32,6 +32,8 @@ help:
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make layers                   every Keras layer and application: exact or refused'
 	@echo 'make quantization SHARED=dir  int8 beside naive quantization and LiteRT'
+	@echo 'make quantization-devices SHARED=dir  int8 files for every target on emulated CPUs'
+	@echo 'make calibration-memory       peak memory with 200 and with 2,000 samples'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
 	@echo 'make clean                    remove environments and build/'
 
@@ -68,6 +70,13 @@ layers: .venv/.workstation
 # SHARED holds the models, data and .tflite files; tests/benchmarks/quantization.py names them.
 quantization: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/quantization.py "$(SHARED)" --output build/quantization.json
+
+# Needs what `make devices` needs, and keeps the same arm64 root.
+quantization-devices: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/emulated_artifacts.py "$(SHARED)" build
+
+calibration-memory: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/calibration_memory.py --output build/calibration_memory.json
 
 assets: .venv/.workstation
 	$(WORKSTATION) converter/demo/make_assets.py --mnist "$$MNIST" --output assets

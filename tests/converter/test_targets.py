@@ -1,10 +1,22 @@
-"""Which onnxruntime an artifact has to open in."""
+"""Which onnxruntime an artifact has to open in, and which CPUs it is right on."""
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from edgeport import OptionError
-from edgeport_converter import UnsupportedModelError, convert
-from edgeport_converter.targets import ONNXRUNTIME_FLOOR, find_engine, require_readable
+from edgeport import ModelCard, OptionError, Predictor, SelfTestError, TensorSpec
+from edgeport_converter import UnsupportedModelError, convert, stamping
+from edgeport_converter.quantization.calibrating import collect_ranges
+from edgeport_converter.quantization.quantizing import Recipe, quantize
+from edgeport_converter.targets import (
+    ONNXRUNTIME_FLOOR,
+    TARGETS,
+    find_engine,
+    find_target,
+    require_readable,
+)
+from edgeport_converter.verifying import run_as_defined
 
 
 def test_the_default_is_the_oldest_that_the_runtime_supports():
@@ -45,3 +57,79 @@ def test_the_card_records_the_engine(two_layer_model, tmp_path):
     report = convert(two_layer_model, tmp_path / "m.onnx", quantize="none", onnxruntime="1.21.1")
     requires = report.card.requires
     assert (requires.onnxruntime, requires.opset, requires.ir_version) == ("1.21", 17, 8)
+
+
+def saturating_layer():
+    """A layer whose weights are all as large as they can be, and the inputs that show it."""
+    weights, x = np.ones((64, 8), np.float32), np.ones((4, 64), np.float32)
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["z"], "one"),
+        helper.make_node("Gemm", ["z", "v", "b"], ["y"], "two"),
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes, "g", [value("x", TensorProto.FLOAT, ["N", 64])],
+            [value("y", TensorProto.FLOAT, ["N", 8])],
+            [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.eye(8, dtype="f4"),
+             "v"), numpy_helper.from_array(np.zeros(8, np.float32), "b")],
+            value_info=[value("z", TensorProto.FLOAT, ["N", 8])],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
+    )  # fmt: skip
+    return model, x, x @ weights
+
+
+def artifact_for(target):
+    """The layer quantized for the target, sealed, with golden outputs as ONNX defines them."""
+    model, x, expected = saturating_layer()
+    ranges = collect_ranges(model, lambda size: [{"x": x * share} for share in (0, 1)])
+    graph = quantize(model, Recipe("static"), ranges, find_target(target)).graph
+    card = ModelCard(
+        "m",
+        (TensorSpec("x", np.dtype("f4"), ("N", 64), ("N", "F")),),
+        (TensorSpec("y", np.dtype("f4"), ("N", 8), ("N", "C")),),
+        tolerance={"y": 0.02 * float(expected.max())},
+    )
+    golden = stamping.make_golden_samples(run_as_defined(graph), card.inputs, {"x": x})
+    return stamping.stamp(graph, stamping.card_json(card, golden)), x, expected
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_artifact_answers_right_or_not_at_all(target):
+    artifact, x, expected = artifact_for(target)
+    try:
+        with Predictor.load(artifact) as predictor:
+            found = predictor.predict(x)
+    except SelfTestError as error:
+        # Full weights on a CPU that adds pairs in 16 bits: 255 * 127 + 255 * 127 > 32,767.
+        assert find_target(target).judged_as_defined
+        assert error.measured > error.allowed  # noqa: PT017
+    else:
+        np.testing.assert_allclose(found, expected, rtol=0.02)
+
+
+def test_as_defined_every_target_computes_right():
+    for target in TARGETS:
+        artifact, x, expected = artifact_for(target)
+        graph = onnx.load_from_string(artifact)
+        np.testing.assert_allclose(run_as_defined(graph)({"x": x})["y"], expected, rtol=0.02)
+
+
+def test_a_conversion_for_another_kind_of_cpu_is_proven_as_defined(
+    two_layer_model, samples, tmp_path
+):
+    path = tmp_path / "m.onnx"
+    report = convert(
+        two_layer_model, path, calibration=samples, quantize="static", target="x86-64-v4"
+    )
+    assert report.card.quantization.target == "x86-64-v4"
+    assert "all 8 bits" in report.card.quantization.weights
+    found = run_as_defined(onnx.load(path))({"x": samples})
+    expected = two_layer_model.predict(samples, verbose=0)
+    assert np.mean(next(iter(found.values())).argmax(1) == expected.argmax(1)) >= 0.99
+
+
+def test_an_unknown_target_is_refused():
+    with pytest.raises(OptionError, match=r"target is 'z80', expected 'any' or 'x86-64-v3'"):
+        find_target("z80")

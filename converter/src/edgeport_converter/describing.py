@@ -32,6 +32,8 @@ from edgeport_converter.targets import Engine, find_target, require_readable
 # An int8 kernel of another CPU may round a tie the other way, which this share of an output's range
 # is meant to let pass; a saturating kernel moved outputs by far more. Chosen, not measured.
 _INT8_TOLERANCE = 0.02
+_WIDEST_INT8_TOLERANCE = 0.1
+_TYPICAL_DIFFERENCES = 3.0
 _FLOAT_TOLERANCE = 1e-4
 _SMALLEST_RANGE = 1e-3  # of an output that is zero on every sample
 
@@ -95,7 +97,8 @@ class Described:
             # Loading the file runs its self-test, so this host's kernels are held to the graph's
             # definition, too.
             card = card._replace(
-                requires=self._requires(graph), tolerance=self._tolerance(run, card)
+                requires=self._requires(graph),
+                tolerance=self._tolerance(run, card, candidate),
             )
             golden_samples = self._golden_samples(defined, card)
             del defined  # it holds all weights once more
@@ -125,16 +128,28 @@ class Described:
         require_readable(self.engine, opsets, graph.ir_version)
         return Requirements(graph.ir_version, opsets[""], self.engine.version)
 
-    def _tolerance(self, run: verifying.Run, card: ModelCard) -> dict[str, float]:
-        """Return what a golden output may be off by: a share of the output's size."""
+    def _tolerance(
+        self, run: verifying.Run, card: ModelCard, candidate: Candidate | None
+    ) -> dict[str, float]:
+        """Return what a golden output may be off by: a share of the output's size.
+
+        Where quantizing itself moves an output by more than that, so may a tie that is rounded the
+        other way; but a saturating kernel must not hide behind it.
+        """
         samples = self.samples or self.tried
         share = _FLOAT_TOLERANCE if card.quantization is None else _INT8_TOLERANCE
-        return {
-            name: share * float(np.max(np.abs(array.astype(np.float64)), initial=_SMALLEST_RANGE))
-            if array.dtype.kind == "f"
-            else 0.0
-            for name, array in run(samples).items()
-        }
+        lost = candidate.measured.agreement.typical_difference if candidate else {}
+        allowed = {}
+        for name, array in run(samples).items():
+            size = np.max(np.abs(array.astype(np.float64)), initial=_SMALLEST_RANGE)
+            wanted = _TYPICAL_DIFFERENCES * lost.get(name, 0.0)
+            widest = share if card.quantization is None else _WIDEST_INT8_TOLERANCE
+            allowed[name] = (
+                float(np.clip(wanted, share * size, widest * size))
+                if array.dtype.kind == "f"
+                else 0.0
+            )
+        return allowed
 
 
 def describe(

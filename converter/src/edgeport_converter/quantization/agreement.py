@@ -7,7 +7,7 @@ must not hide that the variation is lost, nor that a smaller output beside it is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Agreement:
             is mean((y - q)^2) and signal the variance of y; of the worst output.
         worst_channel_db: the same of the worst channel.
         largest_difference: absolute, over all outputs.
+        typical_difference: root of the mean square, by output.
     """
 
     samples: int
@@ -38,6 +39,7 @@ class Agreement:
     signal_to_noise_db: float
     worst_channel_db: float
     largest_difference: float
+    typical_difference: dict[str, float] = field(default_factory=dict)
 
 
 class _Sums:
@@ -107,6 +109,10 @@ def measure_agreement(
         _decibel(max((float(ratio.mean()) for ratio in ratios), default=0.0)),
         _decibel(max((float(ratio.max()) for ratio in ratios), default=0.0)),
         max((output.largest_difference for output in sums.values()), default=0.0),
+        {
+            name: float(np.sqrt(np.mean(output.noise) / max(output.count, 1)))
+            for name, output in sums.items()
+        },
     )
 
 

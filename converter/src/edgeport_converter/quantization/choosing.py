@@ -137,9 +137,13 @@ class Quantizer:
         Raises:
             QuantizationError: none keeps it; the message carries the best one tried.
         """
-        kinds = self._kinds(kind)
-        attempts = []
-        for each in kinds:
+        attempts: list[Attempt[Candidate]] = []
+        for each in self._kinds(kind):
+            # Ranges measured at each run depend on all samples of a batch, so the runtime takes
+            # them one by one: that is for models that static int8 does not fit.
+            is_last_resort = kind == "auto" and each == "dynamic"
+            if is_last_resort and any(a.verdict.holds for a in attempts):
+                continue
             start = Recipe(each, ranges if each in ("static", "int16") else "minmax", float_nodes)
             if each in ("static", "int16"):
                 attempts.append(self._search.with_static_ranges(start))
@@ -147,8 +151,7 @@ class Quantizer:
                 attempts.append(self._search.attempt(start))
         holding = [attempt for attempt in attempts if attempt.verdict.holds]
         if objective != "latency":
-            smaller = [self._with_one_scale(attempt) for attempt in holding]
-            holding += [each for each in smaller if each is not None and each.verdict.holds]
+            holding = [self._with_one_scale(attempt) for attempt in holding]
         if not holding:
             best = min(attempts, key=lambda attempt: attempt.verdict.loss)
             raise QuantizationError(
@@ -160,14 +163,16 @@ class Quantizer:
             )
         return self._choose_by_measurement(holding, objective)
 
-    def _with_one_scale(self, attempt: Attempt[Candidate]) -> Attempt[Candidate] | None:
-        """Try the same recipe with fewer scales, where that saves bytes worth the rounding."""
+    def _with_one_scale(self, attempt: Attempt[Candidate]) -> Attempt[Candidate]:
+        """Return the same recipe with fewer scales, where that saves bytes worth the rounding."""
         if attempt.recipe.kind not in ("static", "int16"):
-            return None
+            return attempt
         recipe = replace(attempt.recipe, one_scale=True)
         graph = optimizing.compact(self._build_graph(recipe).graph)
-        saved = 1 - graph.ByteSize() / attempt.built.quantized.graph.ByteSize()
-        return self._search.attempt(recipe) if saved >= _WORTHWHILE else None
+        if graph.ByteSize() > (1 - _WORTHWHILE) * attempt.built.quantized.graph.ByteSize():
+            return attempt
+        smaller = self._search.attempt(recipe)
+        return smaller if smaller.verdict.holds else attempt
 
     def siblings(
         self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
@@ -245,7 +250,7 @@ class Quantizer:
 
     def _kinds(self, kind: str) -> Sequence[str]:
         """Return the kinds to try: those that find something in this graph to store smaller."""
-        wanted = ("static", "dynamic", "weights") if kind == "auto" else (kind,)
+        wanted = ("static", "weights", "dynamic") if kind == "auto" else (kind,)
         found = [each for each in wanted if each == "none" or self._stores_int8(each)]
         if not found:
             raise QuantizationError(

@@ -5,9 +5,9 @@ Multiplying channel i of one layer's weights and dividing it out of the next one
 where all that lies between is linear in each channel for positive factors: relu and pooling are.
 
 Source: Nagel et al., "Data-Free Quantization through Weight Equalization and Bias Correction"
-(2019), section 4.1. Ranges come from the data here, and the factor is their inverse to a power
-below one, since the factors make the weights of the next layer less alike; as in Xiao et al.,
-"SmoothQuant" (2022), whose power this is.
+(2019), section 4.1, for the move; Xiao et al., "SmoothQuant" (2022), equation 4 with alpha 0.5,
+for the factors: full factors would make the weights of the next layer as uneven as the channels
+were. A depthwise layer has a scale for each channel's weights, so there they cost nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onnx import helper, numpy_helper
 
 from edgeport.golden import Array
 
-_POWER = 0.5
+_ALPHA = 0.5
 # A channel smaller than this share of the largest is brought up no further.
 _SMALLEST_SHARE = 1e-5
 
@@ -63,13 +63,48 @@ def equalize(model: onnx.ModelProto, batches: Iterable[Mapping[str, Array]]) -> 
         ranges = largest[pair.tensor]
         if not np.isfinite(ranges).all() or ranges.max() == 0:
             continue
-        # A channel that is zero on all of the data may be dead, or may not: it is left alone.
-        shares = np.where(ranges == 0, 1.0, np.maximum(ranges / ranges.max(), _SMALLEST_SHARE))
-        # Powers of two: multiplying by them rounds nothing.
-        factors = 2.0 ** np.rint(-_POWER * np.log2(shares))
+        weights = numpy_helper.to_array(constants[pair.second.input[1]]).astype(np.float64)
+        factors = _factors(ranges, _strengths(pair.second, weights))
         _scale_outputs(pair.first, factors, constants)
         _scale_inputs(pair.second, 1 / factors, constants)
     return result
+
+
+def _factors(ranges: Array, strengths: Array | None) -> Array:
+    """Return what to multiply each channel by: powers of two, which round nothing.
+
+    Args:
+        ranges: (C,) of the channels.
+        strengths: (C,) of the weights that read them, None where these have scales of their own.
+    """
+    # A channel that is zero on all of the data may be dead, or may not: it is left alone.
+    used = ranges > 0
+    shares = np.where(used, np.maximum(ranges / ranges.max(), _SMALLEST_SHARE), 1.0)
+    wanted = -np.log2(shares)
+    if strengths is not None:
+        used &= strengths > 0
+        relative = np.maximum(strengths / max(strengths.max(), 1e-300), _SMALLEST_SHARE)
+        wanted = _ALPHA * wanted + (1 - _ALPHA) * np.log2(relative)
+    if not used.any():
+        return np.ones(len(ranges))
+    # The largest channel stays as it is, so that the tensor's range does.
+    wanted = wanted - wanted[used][np.argmax(ranges[used])]
+    factors: Array = 2.0 ** np.where(used, np.rint(wanted), 0.0)
+    return factors
+
+
+def _strengths(node: onnx.NodeProto, weights: Array) -> Array | None:
+    """Return the largest weight that reads each channel, as a share of its output's largest."""
+    if node.op_type == "Conv":
+        groups = _groups(node)
+        if weights.shape[1] == 1 and groups > 1:
+            return None
+        split = np.abs(weights).reshape(groups, weights.shape[0] // groups, weights.shape[1], -1)
+        reads = split.max(axis=3)
+    else:
+        reads = np.abs(weights if _is_transposed(node) else weights.T)[None]
+    reads = reads / np.maximum(reads.max(axis=2, keepdims=True), 1e-300)
+    return np.asarray(reads.max(axis=1)).reshape(-1)
 
 
 def _find_pairs(model: onnx.ModelProto) -> list[_Pair]:

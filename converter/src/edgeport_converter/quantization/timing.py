@@ -13,6 +13,11 @@ from edgeport import ModelCard
 from edgeport.golden import Array
 from edgeport_converter.graphs import open_graph
 
+# The time that this thread computes: what else runs on the machine does not count. Where that clock
+# is too coarse, the wall's.
+_IS_FINE = time.get_clock_info("thread_time").resolution <= 1e-6
+_clock = time.thread_time if _IS_FINE else time.perf_counter
+
 _ROUNDS = 9
 _ROUND_SECONDS = 0.02
 _MAX_CALLS = 200
@@ -21,7 +26,7 @@ _MAX_CALLS = 200
 def median_latencies_us(
     graphs: Sequence[onnx.ModelProto], card: ModelCard, sample: Mapping[str, Array]
 ) -> list[float]:
-    """Return the median time of one call of each graph in microseconds, on one thread.
+    """Return the median computing time of one call of each graph in microseconds, on one thread.
 
     Rounds go through all graphs in turn, so that what else the machine does hits each alike.
 
@@ -35,17 +40,17 @@ def median_latencies_us(
     calls = []
     for predictor in predictors:
         predictor.predict(feed)
-        start = time.perf_counter()
+        start = _clock()
         predictor.predict(feed)
-        once = max(time.perf_counter() - start, 1e-7)
+        once = max(_clock() - start, 1e-7)
         calls.append(max(1, min(_MAX_CALLS, int(_ROUND_SECONDS / once))))
     rounds: list[list[float]] = [[] for _ in predictors]
     for _ in range(_ROUNDS):
         for predictor, count, times in zip(predictors, calls, rounds, strict=True):
-            start = time.perf_counter()
+            start = _clock()
             for _ in range(count):
                 predictor.predict(feed)
-            times.append((time.perf_counter() - start) / count * 1e6)
+            times.append((_clock() - start) / count * 1e6)
     for predictor in predictors:
         predictor.close()
     return [statistics.median(times) for times in rounds]

@@ -1,0 +1,158 @@
+"""Where int8 begins and ends, and the scales at its borders."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeport_converter.quantization.calibrating import collect_ranges
+from edgeport_converter.quantization.moments import measure_moments
+from edgeport_converter.quantization.quantizing import Recipe, quantize, weighted_nodes
+from edgeport_converter.targets import find_target
+from edgeport_converter.verifying import run_as_defined
+
+GENERATOR = np.random.default_rng(4)
+X = GENERATOR.normal(size=(100, 3, 8, 8)).astype(np.float32)
+
+
+def make(nodes, outputs, **constants):
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [value("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [value(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def normal(*shape):
+    return GENERATOR.normal(size=shape).astype(np.float32)
+
+
+def node(operator, inputs, output, **attributes):
+    return helper.make_node(operator, inputs, [output], output, **attributes)
+
+
+@pytest.fixture(scope="module")
+def pooled():
+    """Conv, relu, mean of 36 places, Dense."""
+    return make(
+        [
+            node("Conv", ["x", "w", "b"], "conv"),
+            node("Relu", ["conv"], "relu"),
+            node("AveragePool", ["relu"], "pool", kernel_shape=[6, 6]),
+            node("Reshape", ["pool", "shape"], "flat"),
+            node("Gemm", ["flat", "v", "c"], "y"),
+        ],
+        ["y"], w=normal(64, 3, 3, 3), b=normal(64), v=normal(64, 80), c=normal(80),
+        shape=np.array([-1, 64]),
+    )  # fmt: skip
+
+
+def ranges_of(model, x=X):
+    return collect_ranges(model, lambda size: [{"x": x}])
+
+
+def quantized(model, recipe, x=X):
+    moments = measure_moments(model, weighted_nodes(model), [{"x": x}])
+    return quantize(model, recipe, ranges_of(model, x), find_target("any"), moments)
+
+
+def signal_to_noise(found, expected):
+    return 10 * np.log10(np.var(expected) / np.mean((found - expected) ** 2))
+
+
+def constants(graph):
+    return {t.name: numpy_helper.to_array(t) for t in graph.graph.initializer}
+
+
+def scale_of(graph, tensor):
+    reader = next(n for n in graph.graph.node
+                  if n.op_type == "QuantizeLinear" and n.input[0] == tensor)  # fmt: skip
+    return float(constants(graph)[reader.input[1]])
+
+
+def test_a_pooled_tensor_has_the_scale_of_its_own_values(pooled):
+    graph = quantized(pooled, Recipe("static")).graph
+    _, highest = ranges_of(pooled)["pool"]
+    assert scale_of(graph, "pool") == pytest.approx(highest / 255, rel=1e-5)
+    assert scale_of(graph, "relu") > 2 * scale_of(graph, "pool")
+    found = run_as_defined(graph)({"x": X})["y"]
+    assert signal_to_noise(found, run_as_defined(pooled)({"x": X})["y"]) > 30
+
+
+def test_one_scale_a_dense_layer_stores_one_number(pooled):
+    many, one = (quantized(pooled, Recipe("static", one_scale=each)) for each in (False, True))
+    sizes = []
+    for each in (many, one):
+        gemm = next(n for n in each.graph.graph.node if n.op_type == "Gemm")
+        reader = next(n for n in each.graph.graph.node if gemm.input[1] in n.output)
+        sizes.append(constants(each.graph)[reader.input[1]].size)
+    assert sizes == [80, 1]
+    onnx.checker.check_model(one.graph)
+    found = run_as_defined(one.graph)({"x": X})["y"]
+    assert signal_to_noise(found, run_as_defined(pooled)({"x": X})["y"]) > 30
+
+
+def test_a_wide_bias_is_stored_in_16_bits_and_the_same(pooled):
+    graph = quantized(pooled, Recipe("static")).graph
+    gemm = next(n for n in graph.graph.node if n.op_type == "Gemm")
+    reader = next(n for n in graph.graph.node if gemm.input[2] in n.output)
+    cast = next(n for n in graph.graph.node if reader.input[0] in n.output)
+    codes, steps = constants(graph)[cast.input[0]], constants(graph)[reader.input[1]]
+    assert codes.dtype == np.int16
+    bias = constants(pooled)["c"]
+    # Within the correction of the mean error, which is a fraction of a weight's step each.
+    assert np.abs(codes * steps - bias).max() < 0.1 * np.abs(bias).max()
+
+
+def test_what_no_int8_layer_reads_stays_in_float():
+    model = make(
+        [
+            node("Conv", ["x", "w"], "large"),
+            node("Conv", ["x", "v"], "small"),
+            node("Concat", ["large", "small"], "joined", axis=1),
+            node("Transpose", ["joined"], "y", perm=[0, 2, 3, 1]),
+        ],
+        ["y"], w=1000 * normal(4, 3, 1, 1), v=normal(2, 3, 1, 1),
+    )  # fmt: skip
+    result = quantized(model, Recipe("static"))
+    assert result.float_layers == {
+        "joined": "no int8 layer reads it",
+        "y": "no int8 layer reads it",
+    }
+    found = run_as_defined(result.graph)({"x": X})["y"]
+    expected = run_as_defined(model)({"x": X})["y"]
+    for channel in range(6):
+        assert signal_to_noise(found[..., channel], expected[..., channel]) > 30
+
+
+def test_a_concat_between_int8_layers_is_int8():
+    model = make(
+        [
+            node("Conv", ["x", "w"], "one"),
+            node("Conv", ["x", "v"], "two"),
+            node("Concat", ["one", "two"], "joined", axis=1),
+            node("Conv", ["joined", "u"], "y"),
+        ],
+        ["y"], w=normal(4, 3, 1, 1), v=normal(4, 3, 1, 1), u=normal(4, 8, 1, 1),
+    )  # fmt: skip
+    assert quantized(model, Recipe("static")).float_layers == {}
+
+
+def test_what_lies_between_float_layers_is_float():
+    model = make(
+        [
+            node("Conv", ["x", "w"], "one"),
+            node("Conv", ["x", "v"], "two"),
+            node("Add", ["one", "two"], "sum"),
+            node("Relu", ["sum"], "relu"),
+            node("Conv", ["relu", "u"], "last"),
+            node("Conv", ["last", "u"], "y"),
+        ],
+        ["y"], w=normal(4, 3, 1, 1), v=normal(4, 3, 1, 1), u=normal(4, 4, 1, 1),
+    )  # fmt: skip
+    kept = frozenset({"one", "two", "last"})
+    result = quantized(model, Recipe("static", float_nodes=kept))
+    assert result.float_layers.keys() == {"one", "two", "sum", "relu", "last"}
