@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from edgeport import OptionError, Predictor
+from edgeport.cli import main
 from edgeport_converter import convert
 from edgeport_converter.exporting import export
 from edgeport_converter.loading import load
@@ -138,7 +139,7 @@ def make_model():
     )
 
 
-def test_a_converted_model_takes_pixels_and_says_so(tmp_path):
+def test_a_converted_model_takes_pixels_and_says_so(tmp_path, capsys):
     model, images = make_model(), pixels_of((8, 8, 3), 300)
     expected = np.asarray(model((images.astype(np.float32) - 127.5) / 127.5))
     report = convert(
@@ -148,6 +149,8 @@ def test_a_converted_model_takes_pixels_and_says_so(tmp_path):
     (spec,) = report.card.inputs
     assert (spec.dtype, spec.shape, spec.value_range) == (np.uint8, ("N", 8, 8, 3), (0, 255))
     assert report.card.preprocessing == ("'image': uint8 pixels, (pixel - 127.5) * 0.00784314",)
+    assert main(["info", str(tmp_path / "m.onnx")]) == 0
+    assert "inside       'image': uint8 pixels, (pixel - 127.5) *" in capsys.readouterr().out
     with Predictor.load(tmp_path / "m.onnx") as predictor:
         np.testing.assert_allclose(predictor.predict(images), expected, atol=0.02)
         with pytest.raises(Exception, match="would change"):

@@ -26,6 +26,8 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
             values = spec.value_range
             limits = f", values {values[0]:g} to {values[1]:g}" if values else ""
             print(f"{title:<12} {spec.name}: {spec.dtype} {format_shape(spec.shape)}{limits}")
+    for step in card.preprocessing:
+        print(f"inside       {step}")
     if card.labels:
         print(f"labels       {', '.join(card.labels)}")
     if card.quantization:
