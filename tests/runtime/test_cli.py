@@ -394,8 +394,11 @@ def test_a_run_that_fails_leaves_the_old_output_alone(
 def test_ctrl_c_leaves_no_half_written_output(mlp_file: Path, tmp_path: Path) -> None:
     out, pipe = tmp_path / "out.csv", tmp_path / "x.jsonl"
     os.mkfifo(pipe)
+    # The background jobs of a shell ignore the signal, and so would their children.
+    hearing = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"import signal, sys; {hearing}; from edgeport.cli import main; sys.exit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgeport.cli", "predict", mlp_file, pipe, "-o", out],
+        [sys.executable, "-c", code, "predict", mlp_file, pipe, "-o", out],
         stderr=subprocess.PIPE,
     )
     with pipe.open("w") as feed:

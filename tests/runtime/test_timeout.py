@@ -74,6 +74,7 @@ def test_ctrl_c_is_heard_during_a_long_run(child: Child, tmp_path: Any) -> None:
     code = f"""
 import os, signal, sys, threading, time
 import numpy as np, edgeport
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 predictor = edgeport.Predictor.load(sys.argv[1])
 x = np.ones(({slow.SIDE}, {slow.SIDE}), "f4")
 predictor.predict(x, 2)
