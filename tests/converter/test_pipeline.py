@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeport import ConversionError, InputError, OptionError, Predictor
-from edgeport_converter import QuantizationError, convert
+from edgeport_converter import QuantizationError, UnsupportedModelError, convert
 
 
 def as_numpy(model, *arrays):
@@ -204,6 +204,14 @@ def test_a_model_without_weights_to_store_is_refused_for_int8(tmp_path):
     model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Softmax()])
     with pytest.raises(QuantizationError, match=r"no layer that the recipe .* could store"):
         convert(model, tmp_path / "m.onnx", calibration=np.random.default_rng(0).random((50, 4)))
+
+
+def test_an_operator_without_a_kernel_is_named(tmp_path):
+    x = keras.Input((8, 8, 2), name="x")
+    kernel = np.ones((3, 3, 2, 4))
+    y = keras.ops.cast(keras.ops.conv(keras.ops.cast(x, "float64"), kernel), "float32")
+    with pytest.raises(UnsupportedModelError, match=r"computes Conv \('.*'\) in a number format"):
+        convert(keras.Model(x, y), tmp_path / "m.onnx", quantize="none")
 
 
 def broken_metric(outputs, labels):

@@ -6,16 +6,17 @@ does, and that both reach the same metric. ``pipeline`` calls these in that orde
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeport import Accuracy, ModelCard, OptionError
+from edgeport import Accuracy, ArtifactError, ModelCard, OptionError
 from edgeport.golden import Array
 from edgeport_converter import trying, verifying
 from edgeport_converter.data import datasets, scales
 from edgeport_converter.data.datasets import Dataset
-from edgeport_converter.errors import AgreementError
+from edgeport_converter.errors import AgreementError, UnsupportedModelError
 from edgeport_converter.graphs import open_graph
 from edgeport_converter.verifying import Parity
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _PARITY_SAMPLES = 512
 _PARITY_BATCH = 64
+_MISSING_KERNEL = re.compile(
+    r"Could not find an implementation for (\w+)\(\d+\) node with name '(.*?)'"
+)
 
 _MIN_CALIBRATION = 10
 _THIN_EVIDENCE = 100
@@ -135,7 +139,12 @@ def answers_with_a_class(
 def check_parity(
     graph: onnx.ModelProto, card: ModelCard, exported: ExportedModel, data: Dataset | None
 ) -> tuple[Parity, dict[str, Array]]:
-    """Return the parity, and the last inputs that it was measured on."""
+    """Return the parity, and the last inputs that it was measured on.
+
+    Raises:
+        AgreementError: the graph does not answer as Keras does.
+        UnsupportedModelError: the engine has no kernel for an operator in the format it is used in.
+    """
     batches = []
     if data is not None:
         samples = data.first(_PARITY_SAMPLES)
@@ -147,7 +156,19 @@ def check_parity(
             start += size
     known = trying.looked_up(graph)
     batches = trying.parity_inputs(exported.inputs, batches, exported.reference, known)
-    with open_graph(graph, card) as predictor:
+    try:
+        opened = open_graph(graph, card)
+    except ArtifactError as cause:
+        missing = _MISSING_KERNEL.search(str(cause))
+        if missing is None:
+            raise
+        operator, node = missing.groups()
+        raise UnsupportedModelError(
+            f"the model computes {operator} ('{node}') in a number format that onnxruntime has no "
+            "kernel for, expected float32 or what its documentation lists for this operator: cast "
+            "its inputs to float32 in the model"
+        ) from cause
+    with opened as predictor:
         run = verifying.as_run(predictor)
         return verifying.check_parity(run, exported.reference, batches), batches[-1]
 
