@@ -159,26 +159,23 @@ def test_what_lies_between_float_layers_is_float():
     assert result.float_layers.keys() == {"one", "two", "sum", "relu", "last"}
 
 
-@pytest.mark.parametrize("kept", ["one", "two", "y"])
-def test_a_layer_in_float_is_computed_in_float(kept):
-    # One channel far larger than the others: a single scale for all weights would drown these.
-    large = 10.0 ** np.linspace(-3, 0, 8, dtype=np.float32).reshape(-1, 1, 1, 1)
+def test_onnxruntime_computes_a_layer_in_float_that_is_to_stay_in_float(tmp_path):
     model = make(
         [
-            node("Conv", ["x", "w", "b"], "one"),
+            node("Conv", ["x", "w"], "one"),
             node("Relu", ["one"], "relu"),
-            node("Conv", ["relu", "v", "b"], "two"),
+            node("Conv", ["relu", "v"], "two"),
             node("Relu", ["two"], "relu2"),
-            node("AveragePool", ["relu2"], "pool", kernel_shape=[8, 8]),
-            node("Flatten", ["pool"], "flat"),
-            node("Gemm", ["flat", "u", "c"], "y"),
+            node("Conv", ["relu2", "u"], "y"),
         ],
-        ["y"], w=normal(8, 3, 1, 1), b=normal(8), v=normal(8, 8, 1, 1) * large,
-        u=normal(8, 8) * large.reshape(-1), c=normal(8),
+        ["y"], w=normal(8, 3, 1, 1), v=normal(8, 8, 1, 1),
+        u=normal(8, 8, 1, 1),
     )  # fmt: skip
-    graph = quantized(model, Recipe("static", float_nodes=frozenset({kept}))).graph
-    session = onnxruntime.InferenceSession(graph.SerializeToString())
-    (found,) = session.run(None, {"x": X})
-    expected = run_as_defined(graph)({"x": X})["y"]
-    # Ties of the int8 layers may fall the other way; another rounding of weights moves far more.
-    assert signal_to_noise(found, expected) > 55
+    graph = quantized(model, Recipe("static", float_nodes=frozenset({"two"}))).graph
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    options.log_severity_level = 3  # it warns that such a file is for this machine only
+    onnxruntime.InferenceSession(graph.SerializeToString(), options)
+    operators = [n.op_type for n in onnx.load(tmp_path / "loaded.onnx").graph.node]
+    assert operators.count("QLinearConv") == 2
+    assert operators.count("Conv") + operators.count("FusedConv") == 1
