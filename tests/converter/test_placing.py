@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -156,3 +157,25 @@ def test_what_lies_between_float_layers_is_float():
     kept = frozenset({"one", "two", "last"})
     result = quantized(model, Recipe("static", float_nodes=kept))
     assert result.float_layers.keys() == {"one", "two", "sum", "relu", "last"}
+
+
+def test_onnxruntime_computes_a_layer_in_float_that_is_to_stay_in_float(tmp_path):
+    model = make(
+        [
+            node("Conv", ["x", "w"], "one"),
+            node("Relu", ["one"], "relu"),
+            node("Conv", ["relu", "v"], "two"),
+            node("Relu", ["two"], "relu2"),
+            node("Conv", ["relu2", "u"], "y"),
+        ],
+        ["y"], w=normal(8, 3, 1, 1), v=normal(8, 8, 1, 1),
+        u=normal(8, 8, 1, 1),
+    )  # fmt: skip
+    graph = quantized(model, Recipe("static", float_nodes=frozenset({"two"}))).graph
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    options.log_severity_level = 3  # it warns that such a file is for this machine only
+    onnxruntime.InferenceSession(graph.SerializeToString(), options)
+    operators = [n.op_type for n in onnx.load(tmp_path / "loaded.onnx").graph.node]
+    assert operators.count("QLinearConv") == 2
+    assert operators.count("Conv") + operators.count("FusedConv") == 1

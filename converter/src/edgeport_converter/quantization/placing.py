@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
+from onnx import helper, numpy_helper
 
 WEIGHTED_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -98,3 +100,41 @@ def answer_in_float(graph: onnx.GraphProto) -> None:
         producer.output[:] = [kept if name == source else name for name in producer.output]
         for node in (quantizer, *pairs):
             graph.node.remove(node)
+
+
+def keep_float_layers(graph: onnx.GraphProto) -> None:
+    """Keep onnxruntime from quantizing the layers that are to stay in float.
+
+    Its WeightBiasQuantization (seen in 1.32) takes a layer with float weights behind a
+    DequantizeLinear with one scale for a mistake, and rounds the weights to int8 when it loads the
+    file: one scale for all channels, and all 8 bits, which saturate on AVX2. It passes over a scale
+    a channel, so that is what such a layer reads; all of them are the same number. To be removed
+    when no onnxruntime that we support does it.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    sources = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    for place, node in reversed(list(enumerate(graph.node))):
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+            continue
+        source, weights = sources.get(node.input[0]), constants.get(node.input[1])
+        if source is None or weights is None or source.input[1] not in constants:
+            continue
+        options = {a.name: a.i for a in node.attribute}
+        channels = weights.dims[0]
+        if node.op_type == "Conv":
+            channels = weights.dims[1] * options.get("group", 1)
+        elif node.op_type == "Gemm" and options.get("transB"):
+            channels = weights.dims[1]
+        inputs = [source.input[0]]
+        for name in source.input[1:]:
+            value = numpy_helper.to_array(constants[name])
+            own = f"{name}/{channels}"
+            if own not in constants:
+                tensor = numpy_helper.from_array(np.full(channels, value, value.dtype), own)
+                constants[own] = tensor
+                graph.initializer.append(tensor)
+            inputs.append(own)
+        output = f"{node.name}/input"
+        reading = helper.make_node("DequantizeLinear", inputs, [output], axis=1)
+        node.input[0] = output
+        graph.node.insert(place, reading)

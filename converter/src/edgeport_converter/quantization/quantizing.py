@@ -29,6 +29,7 @@ from edgeport_converter.quantization.placing import (
     WEIGHTED_OPERATORS,
     answer_in_float,
     gains_nothing,
+    keep_float_layers,
 )
 from edgeport_converter.quantization.pooling import rescale_pools
 from edgeport_converter.quantization.weight_storage import store_weights_as_int8
@@ -186,7 +187,9 @@ def _quantize_static(
         rescale_pools(graph.graph, ranges)
     store_rounded(graph, prepared, moments, pairs=saturates, one_scale=recipe.one_scale)
     answer_in_float(graph.graph)
-    _drop_unused_initializers(graph.graph)
+    if not is_wide:
+        keep_float_layers(graph.graph)
+    _drop_unused(graph.graph)
     quantizer.model.topological_sort()  # it appends its nodes at the end
     return QuantizedGraph(
         graph,
@@ -250,7 +253,12 @@ def _as_tensors_data(ranges: Ranges) -> TensorsData:
     )
 
 
-def _drop_unused_initializers(graph: onnx.GraphProto) -> None:
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    used |= {value.name for value in graph.output}
+    for node in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
+        if node.output[0] not in used:
+            graph.node.remove(node)
     used = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
