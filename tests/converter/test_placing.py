@@ -179,3 +179,23 @@ def test_onnxruntime_computes_a_layer_in_float_that_is_to_stay_in_float(tmp_path
     operators = [n.op_type for n in onnx.load(tmp_path / "loaded.onnx").graph.node]
     assert operators.count("QLinearConv") == 2
     assert operators.count("Conv") + operators.count("FusedConv") == 1
+
+
+def test_a_float_layer_that_shares_weights_with_an_int8_layer_keeps_the_float_ones():
+    model = make(
+        [
+            node("Conv", ["x", "w", "b"], "first"),
+            node("Relu", ["first"], "relu"),
+            node("Conv", ["relu", "w2", "b"], "second"),
+            node("Conv", ["second", "w2", "b"], "third"),
+        ],
+        ["third"], w=normal(16, 3, 3, 3), w2=normal(16, 16, 3, 3), b=normal(16),
+    )  # fmt: skip
+    graph = quantized(model, Recipe("static", float_nodes=frozenset({"third"}))).graph
+    third = next(n for n in graph.graph.node if n.name == "third")
+    found = {t.name: numpy_helper.to_array(t) for t in graph.graph.initializer}
+    before = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    np.testing.assert_array_equal(found[third.input[1]], before["w2"])
+    np.testing.assert_array_equal(found[third.input[2]], before["b"])
+    second = next(n for n in graph.graph.node if n.name == "second")
+    assert second.input[1] not in found  # it comes from a DequantizeLinear

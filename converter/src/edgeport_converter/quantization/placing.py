@@ -70,6 +70,33 @@ def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozen
     return frozenset(behind)
 
 
+def separate_float_weights(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> None:
+    """Give layers that stay in float constants of their own, in place.
+
+    Shared ones would be quantized for the int8 layer that reads them too, and the layer in float
+    would compute with the rounded ones.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    shared = {
+        name
+        for node in graph.node
+        if node.name not in float_nodes
+        for name in node.input
+        if name in constants
+    }
+    for node in graph.node:
+        if node.name not in float_nodes or node.op_type not in WEIGHTED_OPERATORS:
+            continue
+        for place, name in enumerate(node.input):
+            if name in shared:
+                own = f"{node.name}/{name}"
+                if own not in constants:
+                    constants[own] = graph.initializer.add()
+                    constants[own].CopyFrom(constants[name])
+                    constants[own].name = own
+                node.input[place] = own
+
+
 def answer_in_float(graph: onnx.GraphProto) -> None:
     """Take away QuantizeLinear -> DequantizeLinear behind a layer that only float nodes read."""
     producers = {name: node for node in graph.node for name in node.output}

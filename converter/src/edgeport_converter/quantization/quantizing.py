@@ -30,6 +30,7 @@ from edgeport_converter.quantization.placing import (
     answer_in_float,
     gains_nothing,
     keep_float_layers,
+    separate_float_weights,
 )
 from edgeport_converter.quantization.pooling import rescale_pools
 from edgeport_converter.quantization.weight_storage import store_weights_as_int8
@@ -154,6 +155,7 @@ def _quantize_static(
     # 16-bit activations have no int8 kernel that could saturate.
     saturates = target.saturates and not is_wide
     prepared = _copy(model)
+    separate_float_weights(prepared.graph, recipe.float_nodes)
     pixel_inputs = prepare_pixel_inputs(prepared.graph)
     in_float = recipe.float_nodes | gains_nothing(model.graph, recipe.float_nodes)
     in_float = in_float.union(*(found.nodes for found in pixel_inputs))
