@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from edgeport import ConversionError, OptionError
+from edgeport_converter import passport
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loaded import LoadedModel
 from edgeport_converter.loading import custom_objects as custom
@@ -98,6 +99,7 @@ def _load_path(
         source |= {"weights": weights.name, "weights_sha256": model_files.digest(weights)}
         saved = keras_files.read_json_model(path, weights)
     elif kind == model_files.KERAS:
+        source = passport.read(path) | source
         saved = keras_files.read_archive(path)
     else:
         saved = keras_files.read_hdf5(path)

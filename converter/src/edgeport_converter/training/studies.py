@@ -1,0 +1,318 @@
+"""Optuna studies that several processes or machines share: storage, planned trials, claims.
+
+A study must not spend its budget twice on one point, and a killed process must not take its trial
+along. Optuna leaves both to its users; how they are kept here stands at ``next_trial`` and
+``give_back_abandoned``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from edgeport import OptionError
+from edgeport_converter.loaded import shorten
+from edgeport_converter.training.parameters import (
+    Parameter,
+    combinations,
+    count_combinations,
+)
+from edgeport_converter.training.recipes import Recipe, Search
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_TAKEN = (*FINISHED, TrialState.RUNNING)
+_HELD = (*_TAKEN, TrialState.WAITING)
+_POINT = "point"
+_OWNER = "owner"
+_SEEN = "seen_at"
+_PLANNED = "planned"
+_SPACE = "space"
+_ABANDONED_AFTER_S = 3600.0  # on another machine, whose processes cannot be asked
+_PATIENCE_S = 30.0
+_MOST_REPEATS = 50
+
+_process_token = uuid.uuid4().hex
+
+
+def open_study(
+    recipe: Recipe,
+    data_sha256: str,
+    parameters: Sequence[Parameter],
+    search: Search,
+    storage: str,
+    *,
+    more: bool,
+) -> optuna.Study:
+    """Return the study, made and planned by whoever comes first.
+
+    Args:
+        recipe: its own values are the first trial, so that a search never ends below them.
+        data_sha256: of the data.
+        parameters: what is searched.
+        search: how.
+        storage: a journal file or a database URL.
+        more: whether more of the metric is better.
+
+    Raises:
+        OptionError: the storage cannot be opened, or holds a study of something else.
+    """
+    name = search.study or f"{recipe.name}-{search.sampler}"
+    space = _describe(recipe, data_sha256, parameters)
+    try:
+        opened = _open_storage(storage)
+        try:
+            study = optuna.create_study(
+                storage=opened,
+                study_name=name,
+                direction="maximize" if more else "minimize",
+                sampler=_sampler(recipe, search),
+                pruner=_pruner(search),
+            )
+            is_first = True
+        except optuna.exceptions.DuplicatedStudyError:
+            study = optuna.load_study(
+                storage=opened,
+                study_name=name,
+                sampler=_sampler(recipe, search),
+                pruner=_pruner(search),
+            )
+            is_first = False
+    except OptionError:
+        raise
+    except Exception as cause:
+        raise OptionError(
+            f"the storage '{storage}' of the search cannot be opened ({type(cause).__name__}: "
+            f"{shorten(cause)}), expected a journal file or a database URL such as "
+            "sqlite:///search.db: choose another with search.storage"
+        ) from cause
+    if is_first:
+        study.set_user_attr(_SPACE, space)
+        _plan(study, recipe, parameters, search)
+    else:
+        _wait_for_plan(study)
+        if study.user_attrs.get(_SPACE) != space:
+            raise OptionError(
+                f"the study '{name}' in '{storage}' searches another recipe, data or space, "
+                "expected the same: give this one a name of its own with search.study"
+            )
+    return study
+
+
+def next_trial(
+    study: optuna.Study, parameters: Sequence[Parameter], search: Search
+) -> tuple[optuna.Trial, dict[str, Any]] | None:
+    """Return a trial of this process' own and its point, or None where nothing is left.
+
+    Planned points (all of a grid and of a random search) wait in the study; Optuna hands each to
+    one process only. Drawn points (TPE) are written down before those of the others are read, so
+    that of two processes with the same point at least one sees the other; whoever does draws
+    again. That both do costs a draw, not a training.
+    """
+    for _ in range(_MOST_REPEATS):
+        trials = study.get_trials(deepcopy=False)
+        waits = any(trial.state == TrialState.WAITING for trial in trials)
+        if search.sampler != "tpe" and not waits:
+            return None
+        taken = [trial for trial in trials if trial.state in _TAKEN]
+        if not waits and len(taken) >= min(search.trials, count_combinations(tuple(parameters))):
+            return None
+        trial = study.ask()
+        planned = _planned_point(_find(study, trial.number))
+        if search.sampler != "tpe" and planned is None:  # another process was faster
+            study.tell(trial, state=TrialState.FAIL)
+            return None
+        point = {item.key: _suggest(trial, item) for item in parameters}
+        trial.set_user_attr(_OWNER, f"{socket.gethostname()}:{os.getpid()}:{_process_token}")
+        trial.set_user_attr(_SEEN, time.time())
+        trial.set_user_attr(_POINT, _name(point))
+        if planned is not None:
+            return trial, point
+        others = [other for other in study.get_trials(deepcopy=False) if other.state in _HELD]
+        if sum(other.number < trial.number for other in others) >= search.trials:
+            study.tell(trial, state=TrialState.FAIL)
+            return None
+        mine = {item.key: _stored(item, point[item.key]) for item in parameters}
+        if any(_is_same(other, mine) for other in others if other.number != trial.number):
+            study.tell(trial, state=TrialState.FAIL)
+            continue
+        return trial, point
+    return None  # a small space, and nothing new drawn
+
+
+def mark_alive(trial: optuna.Trial) -> None:
+    """Say that this trial is being worked on."""
+    trial.set_user_attr(_SEEN, time.time())
+
+
+def give_back_abandoned(study: optuna.Study) -> int:
+    """Let trials of dead processes be done by others; return how many.
+
+    A process of this machine is asked for by its number; one of another counts as dead when it
+    has said nothing for an hour.
+    """
+    count = 0
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not _is_abandoned(trial):
+            continue
+        try:
+            study.tell(trial.number, state=TrialState.FAIL)
+        except ValueError:  # another process has just done the same
+            continue
+        again = _planned_point(trial) or (trial.params if _POINT in trial.user_attrs else None)
+        if again:
+            study.enqueue_trial(dict(again))
+        count += 1
+    return count
+
+
+def is_anyone_working(study: optuna.Study) -> bool:
+    """Whether a trial is under way, in any process."""
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)))
+
+
+def point_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial's values by key."""
+    return dict(json.loads(trial.user_attrs.get(_POINT, "{}")))
+
+
+def _open_storage(storage: str) -> optuna.storages.BaseStorage:
+    if "://" in storage:
+        return optuna.storages.get_storage(storage)
+    return optuna.storages.JournalStorage(JournalFileBackend(str(Path(storage))))
+
+
+def _sampler(recipe: Recipe, search: Search) -> optuna.samplers.BaseSampler:
+    # Each process draws its own points; the first one's follow from the recipe's seed.
+    if search.sampler == "tpe":
+        return optuna.samplers.TPESampler(
+            seed=recipe.seed, n_startup_trials=max(2, min(10, search.trials // 3))
+        )
+    return optuna.samplers.RandomSampler(seed=recipe.seed)
+
+
+def _pruner(search: Search) -> optuna.pruners.BasePruner:
+    if not search.pruning:
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+
+
+def _plan(
+    study: optuna.Study, recipe: Recipe, parameters: Sequence[Parameter], search: Search
+) -> None:
+    """Queue the recipe's own values, and all points of a grid or a random search."""
+    points = []
+    own = {item.key: recipe.value(item.key) for item in parameters}
+    own = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
+    if all(item.holds(own[item.key]) for item in parameters):
+        points.append(own)
+    if search.sampler == "grid":
+        points += [point for point in combinations(tuple(parameters)) if point not in points]
+    elif search.sampler == "random":
+        points += _draw(recipe, parameters, search.trials - len(points), points)
+    for point in points:
+        study.enqueue_trial({item.key: _stored(item, point[item.key]) for item in parameters})
+    study.set_user_attr(_PLANNED, len(points))
+
+
+def _draw(
+    recipe: Recipe, parameters: Sequence[Parameter], count: int, known: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return different points, drawn by Optuna's own sampler in a study in memory."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=recipe.seed))
+    found: list[dict[str, Any]] = []
+    for _ in range(count * _MOST_REPEATS):
+        if len(found) >= count:
+            break
+        trial = study.ask()
+        point = {item.key: _suggest(trial, item) for item in parameters}
+        if point not in found and point not in known:
+            found.append(point)
+    return found
+
+
+def _wait_for_plan(study: optuna.Study) -> None:
+    """Wait until the process that made the study has planned it."""
+    until = time.monotonic() + _PATIENCE_S
+    while _PLANNED not in study.user_attrs:
+        if time.monotonic() > until:
+            raise OptionError(
+                f"the study '{study.study_name}' was begun and never planned, since the process "
+                "that made it was killed: choose another name with search.study"
+            )
+        time.sleep(0.2)
+
+
+def _suggest(trial: optuna.Trial, item: Parameter) -> Any:
+    if item.values:
+        index = trial.suggest_categorical(item.key, [_name(value) for value in item.values])
+        return next(value for value in item.values if _name(value) == index)
+    if item.is_whole:
+        return trial.suggest_int(item.key, int(item.low), int(item.high), log=item.log)
+    return trial.suggest_float(item.key, float(item.low), float(item.high), log=item.log)
+
+
+def _stored(item: Parameter, value: Any) -> Any:
+    """Return a value as Optuna keeps it: lists as text, since its categories are plain."""
+    return _name(value) if item.values else value
+
+
+def _name(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _planned_point(trial: FrozenTrial) -> dict[str, Any] | None:
+    """Return what was queued for a trial, None where it was drawn."""
+    planned: dict[str, Any] | None = trial.system_attrs.get("fixed_params")
+    return planned
+
+
+def _is_same(trial: FrozenTrial, point: dict[str, Any]) -> bool:
+    return point in (trial.params, _planned_point(trial))
+
+
+def _is_abandoned(trial: FrozenTrial) -> bool:
+    host, number, token = trial.user_attrs.get(_OWNER, "::").split(":")
+    if not token:
+        begun = trial.datetime_start
+        return begun is not None and time.time() - begun.timestamp() > _PATIENCE_S
+    if host == socket.gethostname():
+        return token != _process_token and (
+            int(number) == os.getpid() or not _is_running(int(number))
+        )
+    return bool(time.time() - float(trial.user_attrs[_SEEN]) > _ABANDONED_AFTER_S)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _find(study: optuna.Study, number: int) -> FrozenTrial:
+    return study.get_trials(deepcopy=False)[number]
+
+
+def _describe(recipe: Recipe, data_sha256: str, parameters: Sequence[Parameter]) -> str:
+    """Return what two processes must agree on to share a study."""
+    search = recipe.search
+    raw = {name: table for name, table in recipe.raw.items() if name != "search"}
+    how = None if search is None else [search.sampler, search.epochs]
+    if how and search and search.sampler == "random":
+        how.append(search.trials)  # all of them were drawn when the study was made
+    agreed = [raw, data_sha256, [repr(item) for item in parameters], how]
+    return hashlib.sha256(json.dumps(agreed, sort_keys=True, default=str).encode()).hexdigest()
