@@ -272,8 +272,10 @@ def _as_samples(recipe: Recipe, path: Path, x: Array, y: Array, is_images: bool)
         )
     if is_images:
         x = x[..., None] if x.ndim == 3 else x
-        return Samples({IMAGE: x if x.dtype == np.uint8 else x.astype(np.float32)}, y)
-    return Samples({FEATURES: x.astype(np.float32)}, y)
+    if not is_images or x.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # becomes an infinity, which is refused with its place
+            x = x.astype(np.float32)
+    return Samples({IMAGE if is_images else FEATURES: x}, y)
 
 
 def _check_finite(path: Path, samples: Samples) -> None:

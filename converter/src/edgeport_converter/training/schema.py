@@ -249,8 +249,8 @@ def find_line(source: str, key: str) -> int | None:
         same = 0
         while same < min(len(found), len(wanted)) and found[same] == wanted[same]:
             same += 1
-        # A key counts where all of it lies on the way to the wanted one.
-        if same == len(found) and same > best:
+        # A key counts where it lies on the way to the wanted one, or the wanted one on its way.
+        if same == min(len(found), len(wanted)) and same > best:
             best, line_of_best = same, number_of_line
     return line_of_best
 
@@ -263,7 +263,7 @@ def _parts(dotted: str) -> list[str]:
 
 def _unknown(name: str, known: Mapping[str, Any], origin: Origin, path: str) -> Exception:
     where = f"[{path.rstrip('.')}]" if path else "a recipe's top level"
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     step = f"did you mean '{path}{near[0]}'?" if near else f"the keys are {', '.join(known)}"
     return OptionError(f"{origin.place(path + name)} is no key of {where}: {step}")
 
