@@ -83,9 +83,16 @@ def test_a_category_is_looked_up_inside_and_an_unknown_one_has_its_own_place():
 def test_a_cnn_has_a_convolution_and_a_pooling_for_each_number_of_filters():
     model = build(
         image_data(),
-        model={"kind": "cnn", "filters": [3, 4], "layers": [6], "batch_normalization": True,
-               "dropout": 0.5, "l2": 0.01, "activation": ["relu", "elu", "silu"]},
-    )  # fmt: skip
+        model={
+            "kind": "cnn",
+            "filters": [3, 4],
+            "layers": [6],
+            "batch_normalization": True,
+            "dropout": 0.5,
+            "l2": 0.01,
+            "activation": ["relu", "elu", "silu"],
+        },
+    )
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds.count("Conv2D") == kinds.count("MaxPooling2D") == 2
     assert kinds.count("BatchNormalization") == 2
@@ -130,17 +137,29 @@ def test_a_model_of_the_user_s_own_is_taken_where_it_fits(tmp_path):
 @pytest.mark.parametrize(
     ("tables", "sentence"),
     [
-        ({"model": {"activation": "rellu"}}, r"model\.activation is 'rellu', .* did you mean 'relu'\?"),
+        (
+            {"model": {"activation": "rellu"}},
+            r"model\.activation is 'rellu', .* did you mean 'relu'\?",
+        ),
         ({"training": {"optimizer": "adaam"}}, r"training\.optimizer is 'adaam', .* mean 'adam'\?"),
-        ({"training": {"optimizer": {"name": "sgd", "momentun": 1}}}, r"Keras refuses these options"),
+        (
+            {"training": {"optimizer": {"name": "sgd", "momentun": 1}}},
+            r"Keras refuses these options",
+        ),
         ({"training": {"optimizer": {"name": "sgd", "learning_rate": 1}}}, r"move it there"),
         ({"training": {"loss": "mean_sqared_error"}}, r"did you mean 'mean_squared_error'\?"),
         ({"training": {"loss": "binary_crossentropy"}}, r"expected one for 3 classes"),
-        ({"training": {"metrics": ["acuracy"]}}, r"training\.metrics is 'acuracy', expected Keras metr"),
-        ({"model": {"kind": "cnn"}}, r"model\.kind is 'cnn', expected 'dense' for data that is no im"),
+        (
+            {"training": {"metrics": ["acuracy"]}},
+            r"training\.metrics is 'acuracy', expected Keras metr",
+        ),
+        (
+            {"model": {"kind": "cnn"}},
+            r"model\.kind is 'cnn', expected 'dense' for data that is no im",
+        ),
         ({"name": "a/b"}, r"name is 'a/b', expected a name without '/'"),
     ],
-)  # fmt: skip
+)
 def test_what_keras_does_not_know_is_refused(tables, sentence):
     with pytest.raises(OptionError, match=sentence) as refused:
         build(table_data(), **tables)

@@ -55,36 +55,71 @@ DATA = '[data]\nsource = "d.npz"\n'
         ("[data]\n", r"r\.toml has no key 'data\.source', expected the path of a \.npz or \.csv"),
         ("seed = 1\n", r"r\.toml has no table \[data\]: add it"),
         ("[data\n", r"r\.toml: this is no TOML, expected ']' .*\(at line 1, column 6\)"),
-        (DATA + "sauce = 1\n", r"line 3: data\.sauce is no key of \[data\]: did you mean 'data\.source'"),
-        ("sead = 1\n" + DATA, r"line 1: sead is no key of a recipe's top level: did you mean 'seed'"),
+        (
+            DATA + "sauce = 1\n",
+            r"line 3: data\.sauce is no key of \[data\]: did you mean 'data\.source'",
+        ),
+        (
+            "sead = 1\n" + DATA,
+            r"line 1: sead is no key of a recipe's top level: did you mean 'seed'",
+        ),
         ("data = 3\n", r"line 1: data is 3, expected a table: write \[data\]"),
         (DATA + "classes = 1\n", r"line 3: data\.classes is 1, expected a whole number from 2 to"),
-        (DATA + "test = 1.0\n", r"line 3: data\.test is 1\.0, expected a number above 0 to below 1"),
+        (
+            DATA + "test = 1.0\n",
+            r"line 3: data\.test is 1\.0, expected a number above 0 to below 1",
+        ),
         (DATA + "stratify = 1\n", r"data\.stratify is 1, expected true or false"),
-        (DATA + "[data.columns]\na = 'text'\n",
-         r"line 3: data\.columns is a table, expected a table of column names, each 'numeric'"),
-        (DATA + "[training]\n\nepochs = 'ten'\n",
-         r"line 5: training\.epochs is 'ten', expected a whole number from 1 to 100000: correct it"),
-        (DATA + "[training]\nepochs = true\n", r"training\.epochs is true, expected a whole number"),
+        (
+            DATA + "[data.columns]\na = 'text'\n",
+            r"line 3: data\.columns is a table, expected a table of column names, each 'numeric'",
+        ),
+        (
+            DATA + "[training]\n\nepochs = 'ten'\n",
+            r"line 5: training\.epochs is 'ten', expected a whole number from 1 to 100000: corr",
+        ),
+        (
+            DATA + "[training]\nepochs = true\n",
+            r"training\.epochs is true, expected a whole number",
+        ),
         (DATA + "[training]\nlearning_rate = nan\n", r"training\.learning_rate is nan, expected"),
         (DATA + "[training]\nlearning_rate = inf\n", r"training\.learning_rate is inf, expected"),
-        ("training.batch_size = 0\n" + DATA, r"line 1: training\.batch_size is 0, expected a whole"),
+        (
+            "training.batch_size = 0\n" + DATA,
+            r"line 1: training\.batch_size is 0, expected a whole",
+        ),
         (DATA + "training.epochs = 0\n", r"line 3: data\.training is no key of \[data\]"),
-        (DATA + "[training.schedule]\nkind = 'cosin'\n",
-         r"line 4: training\.schedule\.kind is 'cosin', expected one of 'constant', 'step'"),
-        (DATA + "[training]\noptimizer = { momentum = 0.9 }\n",
-         r"line 4: training\.optimizer is a table, expected a name in it: add name = 'adam'"),
-        (DATA + "[training.early_stopping]\nmonitor = 'loss'\n",
-         r"line 4: training\.early_stopping\.monitor is 'loss', expected 'val_loss', or"),
-        (DATA + "[model]\nlayers = [64, 0]\n", r"model\.layers is \[64, 0\], expected a list of whole"),
+        (
+            DATA + "[training.schedule]\nkind = 'cosin'\n",
+            r"line 4: training\.schedule\.kind is 'cosin', expected one of 'constant', 'step'",
+        ),
+        (
+            DATA + "[training]\noptimizer = { momentum = 0.9 }\n",
+            r"line 4: training\.optimizer is a table, expected a name in it: add name = 'adam'",
+        ),
+        (
+            DATA + "[training.early_stopping]\nmonitor = 'loss'\n",
+            r"line 4: training\.early_stopping\.monitor is 'loss', expected 'val_loss', or",
+        ),
+        (
+            DATA + "[model]\nlayers = [64, 0]\n",
+            r"model\.layers is \[64, 0\], expected a list of whole",
+        ),
         (DATA + "[model]\nlayers = 64\n", r"model\.layers is 64, expected a list of whole numbers"),
-        (DATA + "[model]\nactivation = ['relu']\n",
-         r"line 4: model\.activation is \['relu'\], expected one for each of 2 hidden layers"),
-        (DATA + "[model]\nkind = 'cnn'\nfilters = []\n", r"model\.filters is \[\], expected at least"),
-        (DATA + "[range_test]\nlow = 1.0\nhigh = 0.1\n",
-         r"line 5: range_test\.high is 0\.1, expected above low, 1"),
+        (
+            DATA + "[model]\nactivation = ['relu']\n",
+            r"line 4: model\.activation is \['relu'\], expected one for each of 2 hidden layers",
+        ),
+        (
+            DATA + "[model]\nkind = 'cnn'\nfilters = []\n",
+            r"model\.filters is \[\], expected at least",
+        ),
+        (
+            DATA + "[range_test]\nlow = 1.0\nhigh = 0.1\n",
+            r"line 5: range_test\.high is 0\.1, expected above low, 1",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_recipe_is_refused_with_line_and_key(recipe, text, sentence):
     with pytest.raises(OptionError, match=sentence) as refused:
         recipe(text)
@@ -165,19 +200,34 @@ def test_a_grid_is_every_combination(recipe):
     ("line", "sentence"),
     [
         ("model.drop = [0.1]", r"line 7: search\.parameters\.model\.drop|model\.drop is no key of"),
-        ("training.learning_rate = [0.1, -1]", r"training\.learning_rate is -1, expected a number above"),
+        (
+            "training.learning_rate = [0.1, -1]",
+            r"training\.learning_rate is -1, expected a number above",
+        ),
         ("training.learning_rate = [0.1, 0.1]", r"line 7: .* expected different values"),
-        ("training.learning_rate = 0.1", r"line 7: .* is 0\.1, expected a list of values, or a table"),
+        (
+            "training.learning_rate = 0.1",
+            r"line 7: .* is 0\.1, expected a list of values, or a table",
+        ),
         ("training.learning_rate = {low = 1}", r"expected numbers for low and high"),
         ("training.learning_rate = {low = 1, high = 1}", r"is 1, expected a high above low, 1"),
         ("training.learning_rate = {low = 0.1, hihg = 1}", r"is 'hihg', .* did you mean 'high'"),
-        ("training.learning_rate = {low = 0.1, high = 1}", r"has no steps, expected how many values"),
-        ("model.dropout = {low = 0, high = 0.5, log = true}", r"is 0, expected a low above 0 with log"),
+        (
+            "training.learning_rate = {low = 0.1, high = 1}",
+            r"has no steps, expected how many values",
+        ),
+        (
+            "model.dropout = {low = 0, high = 0.5, log = true}",
+            r"is 0, expected a low above 0 with log",
+        ),
         ("data.test = [0.1]", r"expected a key of \[model\], \[training\] or \[augmentation\]"),
-        ("training.batch_size = [1, 2, 3, 4, 5, 6, 7]", r"makes a grid of 7 points, expected at most the 6"),
+        (
+            "training.batch_size = [1, 2, 3, 4, 5, 6, 7]",
+            r"makes a grid of 7 points, expected at most the 6",
+        ),
         ("", r"search\.parameters is empty"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_search_is_refused(recipe, line, sentence):
     with pytest.raises(OptionError, match=sentence) as refused:
         read_parameters(recipe(SEARCH + line + "\n"))

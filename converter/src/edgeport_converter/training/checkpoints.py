@@ -57,7 +57,8 @@ def restore(
     if not path.exists():
         return
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy leaves the file open where it finds no archive in it.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             facts = json.loads(str(file["facts"]))
             arrays = {name: file[name] for name in file.files if name != "facts"}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as cause:

@@ -117,6 +117,13 @@ def count_combinations(parameters: tuple[Parameter, ...]) -> float:
     return count
 
 
+def list_points(parameters: tuple[Parameter, ...]) -> Iterator[dict[str, Any]]:
+    """Yield every point of a space without ranges of fractions."""
+    axes = [item.values or tuple(range(int(item.low), int(item.high) + 1)) for item in parameters]
+    for values in itertools.product(*axes):
+        yield dict(zip((item.key for item in parameters), values, strict=True))
+
+
 def _leaves(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
     """Yield key and specification; TOML makes tables of the dots in a key without quotes."""
     for name, spec in table.items():

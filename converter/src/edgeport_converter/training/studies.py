@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import socket
 import time
 import uuid
@@ -19,6 +20,7 @@ from typing import Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from edgeport import OptionError
@@ -27,6 +29,7 @@ from edgeport_converter.training.parameters import (
     Parameter,
     combinations,
     count_combinations,
+    list_points,
 )
 from edgeport_converter.training.recipes import Recipe, Search
 
@@ -41,6 +44,8 @@ _SPACE = "space"
 _ABANDONED_AFTER_S = 3600.0  # on another machine, whose processes cannot be asked
 _PATIENCE_S = 30.0
 _MOST_REPEATS = 50
+_OPENINGS = 3
+_MOST_LISTED = 10_000
 
 _process_token = uuid.uuid4().hex
 
@@ -69,33 +74,7 @@ def open_study(
     """
     name = search.study or f"{recipe.name}-{search.sampler}"
     space = _describe(recipe, data_sha256, parameters)
-    try:
-        opened = _open_storage(storage)
-        try:
-            study = optuna.create_study(
-                storage=opened,
-                study_name=name,
-                direction="maximize" if more else "minimize",
-                sampler=_sampler(recipe, search),
-                pruner=_pruner(search),
-            )
-            is_first = True
-        except optuna.exceptions.DuplicatedStudyError:
-            study = optuna.load_study(
-                storage=opened,
-                study_name=name,
-                sampler=_sampler(recipe, search),
-                pruner=_pruner(search),
-            )
-            is_first = False
-    except OptionError:
-        raise
-    except Exception as cause:
-        raise OptionError(
-            f"the storage '{storage}' of the search cannot be opened ({type(cause).__name__}: "
-            f"{shorten(cause)}), expected a journal file or a database URL such as "
-            "sqlite:///search.db: choose another with search.storage"
-        ) from cause
+    study, is_first = _make_or_load(recipe, search, storage, name, more=more)
     if is_first:
         study.set_user_attr(_SPACE, space)
         _plan(study, recipe, parameters, search)
@@ -119,7 +98,7 @@ def next_trial(
     that of two processes with the same point at least one sees the other; whoever does draws
     again. That both do costs a draw, not a training.
     """
-    for _ in range(_MOST_REPEATS):
+    for repeats in range(_MOST_REPEATS):
         trials = study.get_trials(deepcopy=False)
         waits = any(trial.state == TrialState.WAITING for trial in trials)
         if search.sampler != "tpe" and not waits:
@@ -127,7 +106,7 @@ def next_trial(
         taken = [trial for trial in trials if trial.state in _TAKEN]
         if not waits and len(taken) >= min(search.trials, count_combinations(tuple(parameters))):
             return None
-        trial = study.ask()
+        trial = study.ask() if not repeats else _ask_for_new(study, parameters, trials)
         planned = _planned_point(_find(study, trial.number))
         if search.sampler != "tpe" and planned is None:  # another process was faster
             study.tell(trial, state=TrialState.FAIL)
@@ -184,6 +163,35 @@ def is_anyone_working(study: optuna.Study) -> bool:
 def point_of(trial: FrozenTrial) -> dict[str, Any]:
     """Return a trial's values by key."""
     return dict(json.loads(trial.user_attrs.get(_POINT, "{}")))
+
+
+def _make_or_load(
+    recipe: Recipe, search: Search, storage: str, name: str, *, more: bool
+) -> tuple[optuna.Study, bool]:
+    """Return the study and whether this process has made it."""
+    options: dict[str, Any] = {
+        "study_name": name,
+        "sampler": _sampler(recipe, search),
+        "pruner": _pruner(search),
+    }
+    direction = StudyDirection.MAXIMIZE if more else StudyDirection.MINIMIZE
+    for attempt in range(_OPENINGS):
+        try:
+            options["storage"] = _open_storage(storage)
+            return optuna.create_study(direction=direction, **options), True
+        except optuna.exceptions.DuplicatedStudyError:
+            return optuna.load_study(**options), False
+        except Exception as cause:
+            # Of two processes that make the tables of a new database, one fails.
+            if attempt + 1 < _OPENINGS:
+                time.sleep(0.2 + random.random())  # noqa: S311  # no secret
+                continue
+            raise OptionError(
+                f"the storage '{storage}' of the search cannot be opened ({type(cause).__name__}: "
+                f"{shorten(cause)}), expected a journal file or a database URL such as "
+                "sqlite:///search.db: choose another with search.storage"
+            ) from cause
+    raise AssertionError  # the last attempt has returned or raised
 
 
 def _open_storage(storage: str) -> optuna.storages.BaseStorage:
@@ -269,6 +277,52 @@ def _stored(item: Parameter, value: Any) -> Any:
 
 def _name(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+class _Given(optuna.samplers.BaseSampler):
+    """Draws one point only."""
+
+    def __init__(self, point: dict[str, Any]) -> None:
+        self._point = point
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+        """Return nothing: no value depends on another."""
+        return {}
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+        """Return nothing, as there is nothing to it."""
+        return {}
+
+    def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+        """Return the point's value."""
+        return self._point[name]
+
+
+def _ask_for_new(
+    study: optuna.Study, parameters: Sequence[Parameter], trials: Sequence[FrozenTrial]
+) -> optuna.Trial:
+    """Return a trial with a point that nobody has tried, where the points can be listed.
+
+    TPE does not mind drawing its favourite again, and a small space is soon full of those.
+    """
+    if count_combinations(tuple(parameters)) > _MOST_LISTED:
+        return study.ask()
+    held = [trial for trial in trials if trial.state in _HELD]
+    new = []
+    for point in list_points(tuple(parameters)):
+        stored = {item.key: _stored(item, point[item.key]) for item in parameters}
+        if not any(_is_same(trial, stored) for trial in held):
+            new.append(stored)
+    if not new:
+        return study.ask()
+    usual, study.sampler = study.sampler, _Given(random.choice(new))  # noqa: S311  # no secret
+    try:
+        trial = study.ask()
+        for item in parameters:
+            _suggest(trial, item)
+    finally:
+        study.sampler = usual
+    return trial
 
 
 def _planned_point(trial: FrozenTrial) -> dict[str, Any] | None:
