@@ -1,6 +1,7 @@
-"""What training reaches on MNIST, and what each means against over-fitting is worth: `make training`.
+"""What training reaches on MNIST, and what each means against over-fitting is worth.
 
-    python tests/benchmarks/training.py --mnist mnist.npz [--output build/training.json] [--only PARTS]
+    make training MNIST=mnist.npz
+    python tests/benchmarks/training.py --mnist mnist.npz [--output FILE.json] [--only PARTS]
 
 examples   the printed recipes `mnist` and `cnn` on the whole set, and their int8 artifacts
 small_set  500 digits, 5 seeds: the bare network; a smaller one; L2, dropout, augmentation, early

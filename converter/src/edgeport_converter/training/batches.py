@@ -14,6 +14,8 @@ from edgeport.golden import Array
 from edgeport_converter.training.augmenting import Augment
 from edgeport_converter.training.reading import Samples
 
+_BATCH = 512
+
 
 class Batches:
     """The training samples as a ``tf.data.Dataset`` that is set to an epoch before each pass.
@@ -54,6 +56,12 @@ class Batches:
         chance = np.random.default_rng([self._seed, epoch])
         self._order.assign(chance.permutation(self._count))
         self._epoch_seed.assign(int(chance.integers(2**31)))
+
+
+def in_order(samples: Samples, targets: Array) -> Any:
+    """Return samples as a ``tf.data.Dataset`` in their own order, for validation."""
+    inputs = feed({name: as_tensor(x) for name, x in samples.inputs.items()})
+    return tf.data.Dataset.from_tensor_slices((inputs, tf.constant(targets))).batch(_BATCH)
 
 
 def as_tensor(x: Array) -> Any:

@@ -1,7 +1,7 @@
 """The fit itself: epochs, best weights, early stopping, going on after a kill.
 
-Keras trains one epoch at a time; what lies between the epochs is decided here, so that the state
-of a training is a small record that a checkpoint can hold.
+Keras runs the batches; what happens between the epochs is decided here, so that the state of a
+training is a small record that a checkpoint can hold.
 """
 
 from __future__ import annotations
@@ -16,21 +16,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgeport import OptionError
 from edgeport.golden import Array
 from edgeport_converter.errors import TrainingError
 from edgeport_converter.loaded import shorten
 from edgeport_converter.training import checkpoints
 from edgeport_converter.training.augmenting import augmentation
-from edgeport_converter.training.batches import Batches, as_feed, encode_targets
+from edgeport_converter.training.batches import Batches, encode_targets, in_order
 from edgeport_converter.training.interrupting import Interrupt
 from edgeport_converter.training.networks import build_network, takes_one_hot
 from edgeport_converter.training.progress import Watcher
 from edgeport_converter.training.reading import ReadData, Samples
-from edgeport_converter.training.recipes import EarlyStopping, Recipe, Schedule
+from edgeport_converter.training.recipes import Recipe, Schedule
 from edgeport_converter.training.schedules import Rate
 
-_EVALUATION_BATCH = 512
 _LOWER_IS_BETTER = ("loss", "error", "mae", "mse", "mape", "msle", "crossentropy", "hinge",
                     "divergence", "cosh", "poisson")  # fmt: skip
 
@@ -119,52 +117,47 @@ def fit(
     augment = augmentation(recipe, read, train)
     batches = Batches(train, targets, recipe.training.batch_size, recipe.seed, augment)
     wanted = encode_targets(validation.targets, len(read.classes), one_hot=one_hot)
-    inputs = as_feed(validation)
-    planned = epochs or recipe.training.epochs
     rate = Rate(
         float(model.optimizer.learning_rate),
         recipe.training.schedule or Schedule(),
         batches.steps,
-        planned,
+        epochs or recipe.training.epochs,
     )
     course = Course()
     if checkpoint is not None:
         checkpoints.restore(checkpoint, recipe, read, model, course, rate)
     resumed_after = len(course.history)
-    step = _Step(model, rate, watcher, planned, interrupt)
-    stopping = recipe.training.early_stopping
-    mixes = recipe.augmentation is not None and recipe.augmentation.mixup > 0
-    interrupted = False
-    for epoch in range(resumed_after, planned):
-        if _is_done(course, stopping) or (interrupted := _asked(interrupt)):
-            break
-        batches.set_epoch(epoch)
-        step.begin(epoch)
-        try:
-            logs = _run_epoch(model, batches, epoch, step)
-            measured = model.evaluate(
-                inputs, wanted, batch_size=_EVALUATION_BATCH, verbose=0, return_dict=True
-            )
-        except _InterruptedError:
-            interrupted = True
-            break
-        except Exception as cause:
-            raise _explain(recipe, cause) from cause
-        if mixes:  # of mixed samples there is no right class to be met
-            logs = {"loss": logs["loss"]}
-        figures = {**logs, **{f"val_{name}": value for name, value in measured.items()}}
-        figures["learning_rate"] = rate.at((epoch + 1) * batches.steps - 1)
-        _require_numbers(recipe, figures, epoch + 1, rate.base)
-        course.history.append({name: float(value) for name, value in figures.items()})
-        rate.see(figures["val_loss"])
-        _note_best(recipe, course, model)
+    conductor = _Conductor(recipe, model, batches, rate, course, watcher, interrupt)
+
+    def after_epoch() -> None:
         if checkpoint is not None:
             checkpoints.save(checkpoint, recipe, read, model, course, rate)
-        watcher.epoch(epoch + 1, planned, course.history[-1], step.seconds_left())
+        conductor.tell()
         if on_epoch is not None:
-            on_epoch(epoch + 1, course.history[-1])
+            on_epoch(len(course.history), course.history[-1])
+
+    conductor.after_epoch = after_epoch
+    interrupted = False
+    try:
+        if not conductor.is_done():
+            model.fit(
+                batches.dataset,
+                initial_epoch=resumed_after,
+                epochs=rate.epochs,
+                validation_data=in_order(validation, wanted),
+                callbacks=[conductor],
+                shuffle=False,  # the batches are
+                verbose=0,
+            )
+    except _InterruptedError:
+        interrupted = True
+    except _OutsideError as outside:
+        raise outside.cause from outside.cause.__cause__
+    except Exception as cause:
+        raise _explain(recipe, cause) from cause
     kept = len(course.history)
-    if (stopping or interrupted) and course.best_weights:
+    keeps_best = recipe.training.early_stopping is not None or interrupted
+    if keeps_best and course.best_weights:
         model.set_weights(course.best_weights)
         kept = course.best_epoch
     return Fit(
@@ -172,7 +165,7 @@ def fit(
         tuple(course.history),
         course.best_epoch,
         kept,
-        not interrupted and len(course.history) < planned,
+        not interrupted and len(course.history) < rate.epochs,
         interrupted,
         resumed_after,
         rate.base,
@@ -190,27 +183,55 @@ class _InterruptedError(Exception):
     """The user asked to stop, between two batches."""
 
 
-class _Step(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the rate before each batch, tells the watcher after it, and keeps the time."""
+class _OutsideError(Exception):
+    """Carries what a caller's function raised past the translation of Keras' own errors."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class _Conductor(keras.callbacks.Callback):  # type: ignore[misc]
+    """What happens between batches and between epochs: order, rate, best weights, the end."""
 
     def __init__(
-        self, model: Any, rate: Rate, watcher: Watcher, planned: int, interrupt: Interrupt | None
+        self,
+        recipe: Recipe,
+        model: Any,
+        batches: Batches,
+        rate: Rate,
+        course: Course,
+        watcher: Watcher,
+        interrupt: Interrupt | None,
     ) -> None:
         super().__init__()
-        self._trained, self._rate, self._watcher = model, rate, watcher
-        self._planned, self._interrupt = planned, interrupt
-        self._epoch = 0
+        self._recipe, self._trained, self._batches = recipe, model, batches
+        self._rate, self._course = rate, course
+        self._watcher, self._interrupt = watcher, interrupt
+        self._mixes = recipe.augmentation is not None and recipe.augmentation.mixup > 0
+        self._epoch = len(course.history)
         self._done = 0
         self._started = time.monotonic()
         self._set = math.nan
+        self.after_epoch: Callable[[], None] = lambda: None
 
-    def begin(self, epoch: int) -> None:
+    def is_done(self) -> bool:
+        course, stopping = self._course, self._recipe.training.early_stopping
+        waited = len(course.history) - course.best_epoch
+        return len(course.history) >= self._rate.epochs or (
+            stopping is not None and waited >= stopping.patience
+        )
+
+    def tell(self) -> None:
+        left = 0.0 if self.is_done() else self._seconds_left()
+        epochs = len(self._course.history) if self.is_done() else self._rate.epochs
+        self._watcher.epoch(len(self._course.history), epochs, self._course.history[-1], left)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
-
-    def seconds_left(self) -> float:
-        steps = self._rate.steps
-        left = self._planned * steps - (self._epoch * steps + (self._done - 1) % steps + 1)
-        return (time.monotonic() - self._started) / max(self._done, 1) * left
+        if self._interrupt is not None and self._interrupt.asked:
+            raise _InterruptedError
+        self._batches.set_epoch(epoch)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         wanted = self._rate.at(self._epoch * self._rate.steps + batch)
@@ -222,30 +243,41 @@ class _Step(keras.callbacks.Callback):  # type: ignore[misc]
         self._done += 1
         loss = float((logs or {}).get("loss", math.nan))
         self._watcher.batch(
-            self._epoch + 1, self._planned, batch + 1, self._rate.steps, loss, self.seconds_left()
+            self._epoch + 1,
+            self._rate.epochs,
+            batch + 1,
+            self._rate.steps,
+            loss,
+            self._seconds_left(),
         )
-        if _asked(self._interrupt):
+        if self._interrupt is not None and self._interrupt.asked:
             raise _InterruptedError
 
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        try:
+            self._take_note(epoch, {name: float(value) for name, value in (logs or {}).items()})
+            self.after_epoch()
+        except Exception as cause:
+            raise _OutsideError(cause) from cause
+        self._trained.stop_training = self.is_done()
 
-def _run_epoch(model: Any, batches: Batches, epoch: int, step: _Step) -> dict[str, float]:
-    done = model.fit(
-        batches.dataset,
-        initial_epoch=epoch,
-        epochs=epoch + 1,
-        callbacks=[step],
-        shuffle=False,  # the batches are
-        verbose=0,
-    )
-    return {name: values[-1] for name, values in done.history.items()}
+    def _take_note(self, epoch: int, figures: dict[str, float]) -> None:
+        if self._mixes:  # of mixed samples there is no right class to be met
+            figures = {
+                name: value
+                for name, value in figures.items()
+                if name == "loss" or name.startswith("val_")
+            }
+        figures["learning_rate"] = self._rate.at((epoch + 1) * self._rate.steps - 1)
+        _require_numbers(figures, epoch + 1, self._rate.base)
+        self._course.history.append(figures)
+        self._rate.see(figures["val_loss"])
+        _note_best(self._recipe, self._course, self._trained)
 
-
-def _asked(interrupt: Interrupt | None) -> bool:
-    return interrupt is not None and interrupt.asked
-
-
-def _is_done(course: Course, stopping: EarlyStopping | None) -> bool:
-    return stopping is not None and len(course.history) - course.best_epoch >= stopping.patience
+    def _seconds_left(self) -> float:
+        steps = self._rate.steps
+        left = (self._rate.epochs - self._epoch) * steps - ((self._done - 1) % steps + 1)
+        return (time.monotonic() - self._started) / max(self._done, 1) * left
 
 
 def _note_best(recipe: Recipe, course: Course, model: Any) -> None:
@@ -264,7 +296,7 @@ def _note_best(recipe: Recipe, course: Course, model: Any) -> None:
         course.best_weights = [np.array(weight) for weight in model.get_weights()]
 
 
-def _require_numbers(recipe: Recipe, figures: Mapping[str, float], epoch: int, rate: float) -> None:
+def _require_numbers(figures: Mapping[str, float], epoch: int, rate: float) -> None:
     wrong = [name for name, value in figures.items() if not math.isfinite(value)]
     if wrong:
         raise TrainingError(
@@ -274,9 +306,7 @@ def _require_numbers(recipe: Recipe, figures: Mapping[str, float], epoch: int, r
         )
 
 
-def _explain(recipe: Recipe, cause: Exception) -> Exception:
-    if isinstance(cause, (TrainingError, OptionError)):
-        return cause
+def _explain(recipe: Recipe, cause: Exception) -> TrainingError:
     return TrainingError(
         f"Keras cannot train '{recipe.name}' ({type(cause).__name__}: {shorten(cause)}), expected "
         "model, loss and metrics that fit the data: check [model] and [training]"

@@ -254,7 +254,8 @@ def _optimizer(recipe: Recipe) -> Any:
     if recipe.training.learning_rate is not None:
         options["learning_rate"] = recipe.training.learning_rate
     try:
-        return known[name.lower()](**options)
+        # Keras' own name counts the optimizers of the process, and stands in the model's file.
+        return known[name.lower()](**{"name": name.lower(), **options})
     except (TypeError, ValueError) as cause:
         raise OptionError(
             f"{recipe.origin.place('training.optimizer')}: Keras refuses these options of '{name}' "

@@ -163,7 +163,7 @@ def _draw(report: TrainingReport, recipe: Recipe, path: Any) -> None:
 
 def _write_samples(samples: Samples, path: Any, *, labels: bool) -> None:
     arrays = {name: x.astype(str) if x.dtype == object else x for name, x in samples.inputs.items()}
-    if labels:
-        arrays["y"] = samples.targets
+    if labels:  # under a name that `convert` takes for labels, unless they are values
+        arrays["y" if samples.targets.dtype == np.int64 else "targets"] = samples.targets
     with replacing(path) as partial:
         np.savez_compressed(partial, allow_pickle=False, **arrays)
