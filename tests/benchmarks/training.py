@@ -32,20 +32,21 @@ from edgeport_converter.training.recipes import example
 SEEDS = range(5)
 MOVED = {"shift": 0.1, "rotate": 12, "zoom": 0.1}
 STOPPING = {"early_stopping": {"patience": 25}}
+ALL = {
+    "model": {"l2": 1e-4, "dropout": 0.1},
+    "augmentation": MOVED,
+    "training": STOPPING,
+}
 SMALL_SET = {
     "bare": {},
+    "L2, dropout, augmentation, early stopping": ALL,
     "smaller model": {"model": {"layers": [24]}},
     "L2": {"model": {"l2": 1e-3}},
     "dropout": {"model": {"dropout": 0.3}},
     "early stopping": {"training": STOPPING},
     "augmentation": {"augmentation": MOVED},
-    "L2, dropout, augmentation, early stopping": {
-        "model": {"l2": 1e-4, "dropout": 0.1},
-        "augmentation": MOVED,
-        "training": STOPPING,
-    },
 }
-BARE_EPOCHS, LONG_EPOCHS = 60, 250
+BARE_EPOCHS, LONG_EPOCHS = 50, 200
 RATES = {"low": 1e-4, "high": 1e-1, "log": True}
 TRIALS = 12
 
@@ -59,21 +60,24 @@ def main() -> None:
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     for part in options.only.split(","):
-        if part in found:
-            continue
-        started = time.process_time()
-        with tempfile.TemporaryDirectory() as folder:
-            figures = PARTS[part](options.mnist.resolve(), Path(folder))
-        found[part] = {**figures, "cpu_seconds": round(time.process_time() - started)}
-        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        rows = found.setdefault(part, {})
+        for name, measure in PARTS[part].items():
+            if name in rows:
+                continue
+            started = time.process_time()
+            with tempfile.TemporaryDirectory() as folder:
+                figures = measure(options.mnist.resolve(), Path(folder))
+            rows[name] = {**figures, "cpu_seconds": round(time.process_time() - started)}
+            print(f"{part}, {name}: {rows[name]}", file=sys.stderr, flush=True)
+            options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 
 
-def examples(mnist, folder):
-    """Train the printed recipes as they are, and convert what comes out with their run's data."""
-    (folder / "mnist.npz").symlink_to(mnist)
-    rows = {}
-    for name in ("mnist", "cnn"):
+def train_example(name):
+    """Train a printed recipe as it is, and convert what comes out with its run's data."""
+
+    def measure(mnist, folder):
+        (folder / "mnist.npz").symlink_to(mnist)
         recipe = folder / f"{name}.toml"
         recipe.write_text(example(name), encoding="utf-8")
         report = train(recipe, folder / f"{name}.keras")
@@ -88,7 +92,7 @@ def examples(mnist, folder):
             max_drop=0.002,
             labels=(run / "labels.txt").read_text().split(),
         )
-        rows[name] = {
+        return {
             "test_accuracy": report.evaluation.value,
             "calibration_error": report.evaluation.figures["expected_calibration_error"],
             "weights": report.weights,
@@ -96,38 +100,39 @@ def examples(mnist, folder):
             "int8_bytes": artifact.file_bytes,
             "recipe": artifact.recipe,
         }
-        say(name, rows[name])
-    return rows
+
+    return measure
 
 
-def small_set(mnist, folder):
+def train_on_500(changes):
     """Train on 500 digits, 100 of them for validation, and test on 10,000."""
-    rows = {}
-    for name, changes in SMALL_SET.items():
-        patient = "augmentation" in changes
-        values = []
+
+    def measure(mnist, folder):
+        values, epochs = [], []
         for seed in SEEDS:
-            training = {"epochs": LONG_EPOCHS if patient else BARE_EPOCHS, "batch_size": 32}
+            planned = LONG_EPOCHS if "augmentation" in changes else BARE_EPOCHS
             recipe = {
                 "seed": seed,
                 "data": {"source": str(mnist), "samples": 500, "validation": 0.2},
                 "model": {"layers": [64, 64], **changes.get("model", {})},
-                "training": {**training, **changes.get("training", {})},
+                "training": {"epochs": planned, **changes.get("training", {})},
             }
             if "augmentation" in changes:
                 recipe["augmentation"] = changes["augmentation"]
-            report = train(recipe, folder / "m.keras", run_folder=folder / f"{name}{seed}")
+            report = train(recipe, folder / "m.keras", run_folder=folder / str(seed))
             values.append(report.evaluation.value)
-        rows[name] = {
-            "test_accuracy": values,
+            epochs.append(len(report.history))
+        return {
             "mean": statistics.fmean(values),
             "spread": statistics.stdev(values),
+            "test_accuracy": values,
+            "epochs": epochs,
         }
-        say(name, rows[name])
-    return rows
+
+    return measure
 
 
-def folds(mnist, folder):
+def cross_validate(mnist, folder):
     report = train(
         {
             "data": {"source": str(mnist), "samples": 2000},
@@ -137,15 +142,13 @@ def folds(mnist, folder):
         },
         folder / "m.keras",
     )
-    figures = {**report.cross_validation.to_dict(), "test_accuracy": report.evaluation.value}
-    say("folds", figures)
-    return figures
+    return {**report.cross_validation.to_dict(), "test_accuracy": report.evaluation.value}
 
 
-def search(mnist, folder):
+def search_rate(sampler):
     """Search the rate of the same network; its own rate, adam's 0.001, is the first trial."""
-    rows = {}
-    for sampler in ("grid", "random", "tpe"):
+
+    def measure(mnist, folder):
         rates = {**RATES, "steps": TRIALS - 1} if sampler == "grid" else RATES
         report = train(
             {
@@ -159,29 +162,30 @@ def search(mnist, folder):
                     "parameters": {"training.learning_rate": rates},
                 },
             },
-            folder / f"{sampler}.keras",
+            folder / "m.keras",
         )
         found = report.search
-        others = [t.value for t in found.trials if t.number and t.state == "complete"]
-        rows[sampler] = {
+        others = [trial for trial in found.trials if trial.number and trial.state == "complete"]
+        best = max(others, key=lambda trial: trial.value)
+        return {
             "trials": len(found.trials),
             "pruned": sum(trial.state == "pruned" for trial in found.trials),
             "default_rate": 0.001,
             "default_validation": found.own_value,
-            "best_rate": found.best["training.learning_rate"],
-            "best_validation": found.value,
-            "best_of_the_others": max(others),
+            "best_rate": best.values["training.learning_rate"],
+            "best_validation": best.value,
             "test_accuracy": report.evaluation.value,
         }
-        say(sampler, rows[sampler])
-    return rows
+
+    return measure
 
 
-def say(name, figures):
-    print(f"{name}: {figures}", file=sys.stderr, flush=True)
-
-
-PARTS = {"small_set": small_set, "folds": folds, "search": search, "examples": examples}
+PARTS = {
+    "search": {sampler: search_rate(sampler) for sampler in ("grid", "random", "tpe")},
+    "folds": {"2,000 digits": cross_validate},
+    "small_set": {name: train_on_500(changes) for name, changes in SMALL_SET.items()},
+    "examples": {name: train_example(name) for name in ("mnist", "cnn")},
+}
 
 if __name__ == "__main__":
     main()
