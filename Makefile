@@ -21,7 +21,7 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test devices operators lint readme layers assets clean
+.PHONY: help demo test devices operators lint readme layers training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -31,6 +31,7 @@ help:
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make layers                   every Keras layer and application: exact or refused'
+	@echo 'make training MNIST=mnist.npz what recipes, searches and means against over-fitting reach'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
 	@echo 'make clean                    remove environments and build/'
 
@@ -63,6 +64,10 @@ readme: demo
 # Every Keras layer, activation and application: exact, or refused by name.
 layers: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/layers.py --output build/layers.json
+
+# Goes on where a former run has ended; delete build/training.json to begin anew.
+training: .venv/.tools
+	$(WORKSTATION) tests/benchmarks/training.py --mnist "$$MNIST" --output build/training.json
 
 assets: .venv/.workstation
 	$(WORKSTATION) converter/demo/make_assets.py --mnist "$$MNIST" --output assets
