@@ -63,6 +63,15 @@ def test_a_feature_that_never_varied_is_not_blown_up():
     assert np.abs(change).max() < 0.01
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e20])
+def test_a_feature_beyond_float32_s_squares_is_refused(unit):
+    x = X.copy()
+    x[:, 1] *= np.float32(unit)
+    with pytest.raises(OptionError, match=r"feature 1 of 'features' .* in another unit"):
+        build(table_data(x=x))
+    build(table_data(x=x), model={"normalization": "none"})
+
+
 def test_a_category_is_looked_up_inside_and_an_unknown_one_has_its_own_place():
     colors = np.array([["red"], ["blue"]] * 20, dtype=object)
     read = table_data(color=colors)

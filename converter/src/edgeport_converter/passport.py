@@ -38,7 +38,7 @@ def stamp(source: Path, target: Path, facts: Mapping[str, str]) -> None:
 
 
 def _number_shared_objects(config: Any, numbers: dict[int, int]) -> Any:
-    """Return the config with addresses as numbers in the order they occur; equal ones stay equal."""
+    """Return the config with addresses numbered as they occur; equal ones stay equal."""
     if isinstance(config, list):
         return [_number_shared_objects(item, numbers) for item in config]
     if not isinstance(config, dict):

@@ -19,8 +19,10 @@ from edgeport_converter.loading.custom_objects import call_function
 from edgeport_converter.training.reading import ReadData, Samples
 from edgeport_converter.training.recipes import Recipe
 
-# A feature that hardly varied in training would be blown up by its deviation on the device.
-_LEAST_DEVIATION = 1e-6
+# A feature that varied by rounding only would be blown up by its deviation on the device.
+_ROUNDING = 1e-6
+# Keras keeps the square of the deviation in float32, and divides by 1e-7 at least.
+_DEVIATIONS = (1e-6, 1e18)
 
 
 def build_network(recipe: Recipe, read: ReadData, train: Samples) -> Any:
@@ -102,7 +104,15 @@ def _normalized(recipe: Recipe, tensor: Any, data: Array) -> Any:
     axes = tuple(range(data.ndim - 1))
     mean = data.mean(axis=axes, dtype=np.float64)
     deviation = data.std(axis=axes, dtype=np.float64)
-    deviation[deviation <= _LEAST_DEVIATION * np.maximum(np.abs(mean), 1)] = 1
+    deviation[deviation <= _ROUNDING * np.abs(mean)] = 1
+    low, high = _DEVIATIONS
+    wrong = np.flatnonzero((deviation < low) | (deviation > high))
+    if len(wrong):
+        raise OptionError(
+            f"feature {wrong[0]} of '{tensor.name}' in the training data has a standard deviation "
+            f"of {deviation.flat[wrong[0]]:.3g}, expected {low:g} to {high:g}: give it in another "
+            'unit, or scale it yourself and set model.normalization = "none"'
+        )
     return keras.layers.Normalization(
         axis=-1, mean=mean, variance=deviation**2, name="normalization"
     )(tensor)
