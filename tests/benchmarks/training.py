@@ -6,7 +6,7 @@
 examples   the printed recipes `mnist` and `cnn` on the whole set, and their int8 artifacts
 small_set  500 digits, 5 seeds: the bare network; a smaller one; L2, dropout, augmentation, early
            stopping alone; all of them together
-folds      what 5-fold cross-validation expects of 2,000 digits, and what the test set says
+folds      what 10-fold cross-validation expects of 2,000 digits, and what the test set says
 search     grid, random and TPE search for the learning rate over the same budget
 
 Some twenty minutes of a CPU; parts that the output holds already are kept.
@@ -138,7 +138,7 @@ def cross_validate(mnist, folder):
             "data": {"source": str(mnist), "samples": 2000},
             "model": {"layers": [64, 64]},
             "training": {"epochs": 10},
-            "cross_validation": {"folds": 5},
+            "cross_validation": {"folds": 10},
         },
         folder / "m.keras",
     )

@@ -57,7 +57,8 @@ def cross_validate(
 ) -> CrossValidationResult:
     """Return the metric of each fold held out, trained on the others.
 
-    Early stopping and rates are steered by a part of the other folds, never by the one held out.
+    Where validation steers the training (early stopping, a plateau's rate), it is a part of the
+    other folds, never the one held out; elsewhere all the other folds are trained on.
 
     Args:
         recipe: the recipe.
@@ -78,11 +79,20 @@ def cross_validate(
             values.append(known[number - 1])
             continue
         watcher.stage(f"cross-validation: fold {number} of {count}")
-        train, validation = split_validation(recipe, read, samples.take(inside))
+        train, validation = samples.take(inside), samples.take(outside)
+        if _is_steered(recipe):
+            train, validation = split_validation(recipe, read, train)
         fitted = fit(recipe, read, train, validation, watcher=watcher)
         values.append(evaluate(fitted.model, read, samples.take(outside)).value)
         _write_store(store, recipe, read, values)
     return summarize(metric, values)
+
+
+def _is_steered(recipe: Recipe) -> bool:
+    training = recipe.training
+    return training.early_stopping is not None or (
+        training.schedule is not None and training.schedule.kind == "plateau"
+    )
 
 
 def summarize(metric: str, values: list[float]) -> CrossValidationResult:
