@@ -166,7 +166,7 @@ def test_a_model_of_the_user_s_own_is_taken_where_it_fits(tmp_path):
             {"model": {"kind": "cnn"}},
             r"model\.kind is 'cnn', expected 'dense' for data that is no im",
         ),
-        ({"name": "a/b"}, r"name is 'a/b', expected a name without '/'"),
+        ({"name": "a b"}, r"name is 'a b', expected a name of letters from A to Z, digits"),
     ],
 )
 def test_what_keras_does_not_know_is_refused(tables, sentence):

@@ -80,6 +80,7 @@ def with_nan(at):
             {},
             r"has labels up to 2000000000 and none is 1, expected every",
         ),
+        ({"x": X, "y": Y}, {"classes": 1000}, r"has 60 samples for 1000 classes, expected several"),
         ({"x": X, "y": Y * 0}, {}, r"has samples of one class only, expected two or more"),
         ({"x": X, "y": Y[:50]}, {}, r"has 60 in 'x', 50 in 'y', expected as many samples in each"),
         ({"x": X[:0], "y": Y[:0]}, {}, r"has no sample in 'x', expected some hundred"),
@@ -143,6 +144,8 @@ def test_a_table_is_read_by_its_types(tmp_path):
     np.testing.assert_array_equal(found.samples.targets, [2, 1, 0])
     numbers = table(tmp_path, "a,kind\n1,2\n1,10\n1,2\n", columns={})
     assert numbers.classes == ("2", "10")
+    spaced = table(tmp_path, "a b,kind\nx,p\ny,q\n", columns={"a b": "category"})
+    assert list(spaced.samples.inputs) == ["a_b"]
     heights = table(tmp_path, "a,kind\n1,2.5\n1,10\n", columns={}, task="regression")
     np.testing.assert_array_equal(heights.samples.targets, [2.5, 10])
 
@@ -171,6 +174,16 @@ def test_a_table_is_read_by_its_types(tmp_path):
             r"has an empty cell in line 2, column 'length', expected a",
         ),
         ("length,color,kind\n1,red,\n", {}, r"has an empty cell in line 2, column 'kind'"),
+        (
+            "a,features,kind\n1,2,b\n",
+            {"columns": {"features": "category"}},
+            r"would name the model's input",
+        ),
+        (
+            "a b,a/b,kind\n1,2,b\n",
+            {"columns": {"a b": "category", "a/b": "category"}},
+            r"category 'a/b', which would name the model's input 'a_b', expected .*, a_b: rename",
+        ),
         ("length,color,kind\n1,red\n", {}, r"has 2 cells in line 2, expected 3 as in the header"),
         (
             "length,color,kind\nnan,red,a\n1,red,b\n",

@@ -22,6 +22,7 @@ from edgeport_converter.training.reading import ReadData, Samples
 
 _BATCH = 512
 _CALIBRATION_BINS = 15
+_MOST_CONFUSED = 500  # classes; nobody reads a table of more
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Evaluation:
         metric, value: the one figure that stands for all: accuracy, or the R² of a regression.
         figures: by name: accuracy and expected_calibration_error; or mae, rmse and r2.
         classes: () for a regression.
-        confusion: a row for each true class, a column for each called one; () for a regression.
+        confusion: a row for each true class, a column for each called one; () for a
+            regression, and beyond 500 classes.
     """
 
     samples: int
@@ -112,11 +114,15 @@ def measure_scores(scores: Array, labels: Array, names: Sequence[str]) -> Evalua
             ClassFigures(name, _or_none(p), _or_none(r), int(n))
             for name, p, r, n in zip(names, precision, recall, support, strict=True)
         ),
-        tuple(
-            tuple(int(count) for count in row)
-            for row in confusion_matrix(labels, called, labels=numbers)
-        ),
+        _confusion(labels, called, numbers),
     )
+
+
+def _confusion(labels: Array, called: Array, numbers: Array) -> tuple[tuple[int, ...], ...]:
+    if len(numbers) > _MOST_CONFUSED:
+        return ()
+    counts = confusion_matrix(labels, called, labels=numbers)
+    return tuple(tuple(int(count) for count in row) for row in counts)
 
 
 def calibration_error(scores: Array, labels: Array, bins: int = _CALIBRATION_BINS) -> float:

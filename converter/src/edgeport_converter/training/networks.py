@@ -7,6 +7,7 @@ so the artifact takes the user's own units and nobody has to repeat the scaling 
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import keras
@@ -21,6 +22,7 @@ from edgeport_converter.training.recipes import Recipe
 
 # A feature that varied by rounding only would be blown up by its deviation on the device.
 _ROUNDING = 1e-6
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # Keras keeps the square of the deviation in float32, and divides by 1e-7 at least.
 _DEVIATIONS = (1e-6, 1e18)
 
@@ -48,7 +50,7 @@ def build_network(recipe: Recipe, read: ReadData, train: Samples) -> Any:
         if recipe.model.kind == "cnn":
             x = _convolutions(recipe, read, x)
         output = _head(read, train, _dense(recipe, x))
-    model = keras.Model(tensors[0] if len(tensors) == 1 else tensors, output, name=_name(recipe))
+    model = keras.Model(tensors[0] if len(tensors) == 1 else tensors, output, name=recipe.name)
     compile_network(recipe, read, model)
     return model
 
@@ -313,10 +315,5 @@ def _metric(recipe: Recipe, name: str) -> Any:
 
 
 def _snake(name: str) -> str:
-    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
-
-
-def _name(recipe: Recipe) -> str:
-    if "/" in recipe.name:
-        raise recipe.origin.refuse("name", recipe.name, "a name without '/'")
-    return recipe.name
+    """Return KLDivergence as kl_divergence."""
+    return _WORD.sub("_", name).lower()

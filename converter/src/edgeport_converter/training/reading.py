@@ -324,6 +324,12 @@ def _with_classes(recipe: Recipe, path: Path, read: ReadData) -> ReadData:
         raise recipe.origin.refuse(
             "data.classes", data.classes, f"{len(classes)}, as '{path}' has", "leave it out"
         )
+    if len(classes) > len(labels[0]):
+        raise OptionError(
+            f"the training data '{path}' has {len(labels[0])} samples for {len(classes)} classes, "
+            "expected several for each: add samples, or learn a number with "
+            'data.task = "regression"'
+        )
     seen = len(np.unique(labels[0]))
     if seen < 2:
         raise OptionError(

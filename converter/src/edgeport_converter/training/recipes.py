@@ -28,6 +28,7 @@ from edgeport_converter.training.schema import (
     key,
     list_of,
     number,
+    plain_name,
     read_record,
     section,
     table_of,
@@ -282,7 +283,7 @@ class Recipe:
     """
 
     data: Data = section(Data, required=True)
-    name: str = key(text(), "model")
+    name: str = key(plain_name(), "model")
     seed: int = key(whole(0, 2**31 - 1), 0)
     model: Model = section(Model)
     training: Training = section(Training)

@@ -22,6 +22,7 @@ from edgeport_converter.training.recipes import Recipe, read_recipe
 from edgeport_converter.training.reports import TrainingReport
 
 if TYPE_CHECKING:
+    from edgeport_converter.training.parameters import Parameter
     from edgeport_converter.training.reading import ReadData
     from edgeport_converter.training.splitting import Split
     from edgeport_converter.training.tuning import SearchResult
@@ -170,15 +171,19 @@ def _read(recipe: Recipe, watcher: Watcher) -> tuple[ReadData, Split]:
     watcher.stage("read data")
     read = reading.read_data(recipe)
     parts = splitting.split(recipe, read)
+    parameters: tuple[Parameter, ...] = ()
     if recipe.search is not None:
         from edgeport_converter.training.parameters import read_parameters
 
-        read_parameters(recipe)
+        parameters = read_parameters(recipe)
     if recipe.cross_validation is not None:
         splitting.require_folds(recipe, read, parts, recipe.cross_validation.folds)
     from edgeport_converter.training import augmenting, networks
 
     networks.build_network(recipe, read, parts.train)
+    for parameter in parameters:
+        for value in parameter.values:
+            networks.build_network(recipe.with_values({parameter.key: value}), read, parts.train)
     augmenting.augmentation(recipe, read, parts.train)
     return read, parts
 

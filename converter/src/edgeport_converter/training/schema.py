@@ -19,6 +19,7 @@ _KEY = re.compile(
     r"\s*((?:[\w-]+|\"[^\"]*\"|'[^']*')(?:\s*\.\s*(?:[\w-]+|\"[^\"]*\"|'[^']*'))*)\s*="
 )
 _PART = re.compile(r"\"([^\"]*)\"|'([^']*)'|([\w-]+)")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LONGEST = 60
 
 
@@ -164,6 +165,17 @@ def text(what: str = "a text") -> Rule:
     return Rule(what, accept)
 
 
+def plain_name() -> Rule:
+    """Return the rule of a name that TensorFlow takes as a scope and ONNX as a graph's name."""
+
+    def accept(value: Any) -> str:
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise ValueError
+        return value
+
+    return Rule("a name of letters from A to Z, digits, '_', '.' and '-'", accept)
+
+
 def flag() -> Rule:
     """Return the rule of true or false."""
 
@@ -271,7 +283,11 @@ def _unknown(name: str, known: Mapping[str, Any], origin: Origin, path: str) -> 
 def _interval(
     what: str, low: float, high: float | None, *, above: bool = False, below: bool = False
 ) -> str:
-    begin = f"above {low:g}" if above else f"from {low:g}"
+    begin = f"above {_show_end(low)}" if above else f"from {_show_end(low)}"
     if high is None:
         return f"{what} {begin}" if above else f"{what} {begin} up"
-    return f"{what} {begin} {'to below' if below else 'to'} {high:g}"
+    return f"{what} {begin} {'to below' if below else 'to'} {_show_end(high)}"
+
+
+def _show_end(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"

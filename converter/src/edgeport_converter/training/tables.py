@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,13 @@ from edgeport import OptionError
 from edgeport.golden import Array
 from edgeport_converter.training.recipes import Recipe
 
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
+_TAKEN = ("features", "joined", "y", "targets")  # by the model and the files of its run
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Columns by name: numbers (N,) float32, categories (N,) of texts; the target as it stands."""
+    """Columns: numbers (N,) float32 by name, categories (N,) of texts by input; the target."""
 
     numeric: dict[str, Array]
     categories: dict[str, Array]
@@ -62,7 +66,15 @@ def read_table(recipe: Recipe, path: Path) -> Table:
     numeric, categories = {}, {}
     for name in features:
         if types.get(name) == "category":
-            categories[name] = _texts(path, name, cells[name], lines)
+            # It names an input of the model, where TensorFlow takes few characters.
+            plain = _NOT_IN_NAMES.sub("_", name)
+            if plain in (*_TAKEN, *categories) or not plain[0].isalnum():
+                raise OptionError(
+                    f"the table '{path}' has a category '{name}', which would name the model's "
+                    f"input '{plain}', expected a letter first and none of "
+                    f"{', '.join((*_TAKEN, *categories))}: rename the column"
+                )
+            categories[plain] = _texts(path, name, cells[name], lines)
         else:
             numeric[name] = _numbers(path, name, cells[name], lines, declared=name in types)
     return Table(numeric, categories, _target(recipe, path, cells[data.target], lines))

@@ -176,7 +176,7 @@ def _work(
     else:
         study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
     shown = ", ".join(f"{name} {_short(chosen)}" for name, chosen in point.items())
-    result = "diverged" if note else f"{metric} {value:.4f}"
+    result = "failed" if note else f"{metric} {value:.4f}"
     end = " (pruned)" if state == TrialState.PRUNED else ""
     watcher.stage(f"search: trial {trial.number}: {shown}: {result}{end}")
 
