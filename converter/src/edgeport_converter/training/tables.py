@@ -63,7 +63,8 @@ def read_table(recipe: Recipe, path: Path) -> Table:
             f"the table '{path}' has no column to learn from: declare one less 'ignore'"
         )
     cells = dict(zip(names, zip(*rows, strict=True), strict=True))
-    numeric, categories = {}, {}
+    numeric: dict[str, Array] = {}
+    categories: dict[str, Array] = {}
     for name in features:
         if types.get(name) == "category":
             # It names an input of the model, where TensorFlow takes few characters.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Mapping
@@ -147,6 +148,7 @@ def _work(
         if plan.pruning and trial.should_prune():
             raise optuna.TrialPruned
 
+    gc.collect()  # models lie in cycles, and hold the samples of their last trial
     begun = time.monotonic()
     state, value, note = TrialState.COMPLETE, None, ""
     try:
