@@ -36,6 +36,7 @@ LIGHT = (
     "training/commands",
     "training/run",
     "training/recipes",
+    "training/keys",
     "training/schema",
     "training/parameters",
     "training/schedules",
@@ -46,7 +47,7 @@ LIGHT = (
 )
 # Only these may know the tools of training, which belong to an extra.
 EXTRA = {
-    "optuna": {"training/studies", "training/tuning"},
+    "optuna": {"training/points", "training/studies", "training/tuning"},
     "sklearn": {"training/splitting", "training/evaluating"},
     "scipy": {"training/validating"},
     "matplotlib": {"training/summary"},

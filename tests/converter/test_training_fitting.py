@@ -15,8 +15,8 @@ from edgeport_converter.training.fitting import fit
 from edgeport_converter.training.interrupting import Interrupt, listening
 from edgeport_converter.training.progress import Screen, Silent
 from edgeport_converter.training.range_test import run_range_test, suggest
-from edgeport_converter.training.reading import ReadData, Samples
 from edgeport_converter.training.recipes import read_recipe
+from edgeport_converter.training.samples import ReadData, Samples
 from edgeport_converter.training.validating import cross_validate, summarize
 
 CHANCE = np.random.default_rng(2)

@@ -8,8 +8,8 @@ from edgeport import OptionError
 from edgeport_converter.training.augmenting import augmentation
 from edgeport_converter.training.batches import Batches, as_feed
 from edgeport_converter.training.networks import build_network
-from edgeport_converter.training.reading import ReadData, Samples
 from edgeport_converter.training.recipes import read_recipe
+from edgeport_converter.training.samples import ReadData, Samples
 from edgeport_converter.training.schedules import Rate, Schedule
 
 CHANCE = np.random.default_rng(11)

@@ -13,6 +13,7 @@ import pytest
 from edgeport import OptionError
 from edgeport_converter.training import studies
 from edgeport_converter.training.parameters import read_parameters
+from edgeport_converter.training.points import FINISHED
 from edgeport_converter.training.recipes import read_recipe
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -54,7 +55,7 @@ def work(folder, raw, storage, pause, limit=None):
 
 
 def points_of(study):
-    trials = study.get_trials(states=studies.FINISHED)
+    trials = study.get_trials(states=FINISHED)
     return [json.dumps(studies.point_of(trial), sort_keys=True) for trial in trials]
 
 
@@ -82,7 +83,7 @@ def test_two_processes_share_a_study_and_repeat_no_point(
     study, parameters = open_in(tmp_path, recipe, storage)
     points = points_of(study)
     assert len(points) == len(set(points)) == expected
-    owners = {trial.user_attrs["owner"] for trial in study.get_trials(states=studies.FINISHED)}
+    owners = {trial.user_attrs["owner"] for trial in study.get_trials(states=FINISHED)}
     assert len(owners) == 2
     assert studies.next_trial(study, parameters, recipe.search) is None
 

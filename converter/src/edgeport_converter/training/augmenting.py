@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgeport_converter.training.reading import IMAGE, ReadData, Samples
-from edgeport_converter.training.recipes import Augmentation, Recipe
+from edgeport_converter.training.keys import Augmentation
+from edgeport_converter.training.reading import IMAGE
+from edgeport_converter.training.recipes import Recipe
+from edgeport_converter.training.samples import ReadData, Samples
 
 Augment = Callable[[dict[str, Any], Any, Any], tuple[dict[str, Any], Any]]
 """Inputs by name, targets and a seed (2,) int32 to other inputs and targets."""

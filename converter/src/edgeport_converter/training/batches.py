@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from edgeport.golden import Array
 from edgeport_converter.training.augmenting import Augment
-from edgeport_converter.training.reading import Samples
+from edgeport_converter.training.samples import Samples
 
 _BATCH = 512
 

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from edgeport import OptionError
-from edgeport_converter.training.reading import ReadData
 from edgeport_converter.training.recipes import Recipe
+from edgeport_converter.training.samples import ReadData
 from edgeport_converter.training.schedules import Rate
 
 if TYPE_CHECKING:

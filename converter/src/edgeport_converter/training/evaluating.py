@@ -18,7 +18,7 @@ from sklearn.metrics import (
 
 from edgeport.golden import Array
 from edgeport_converter.training.batches import as_feed
-from edgeport_converter.training.reading import ReadData, Samples
+from edgeport_converter.training.samples import ReadData, Samples
 
 _BATCH = 512
 _CALIBRATION_BINS = 15

@@ -23,10 +23,11 @@ from edgeport_converter.training import checkpoints
 from edgeport_converter.training.augmenting import augmentation
 from edgeport_converter.training.batches import Batches, encode_targets, in_order
 from edgeport_converter.training.interrupting import Interrupt
+from edgeport_converter.training.keys import Schedule
 from edgeport_converter.training.networks import build_network, takes_one_hot
 from edgeport_converter.training.progress import Watcher
-from edgeport_converter.training.reading import ReadData, Samples
-from edgeport_converter.training.recipes import Recipe, Schedule
+from edgeport_converter.training.recipes import Recipe
+from edgeport_converter.training.samples import ReadData, Samples
 from edgeport_converter.training.schedules import Rate
 
 _LOWER_IS_BETTER = ("loss", "error", "mae", "mse", "mape", "msle", "crossentropy", "hinge",

@@ -17,8 +17,8 @@ from edgeport import OptionError
 from edgeport.golden import Array
 from edgeport_converter.loaded import shorten
 from edgeport_converter.loading.custom_objects import call_function
-from edgeport_converter.training.reading import ReadData, Samples
 from edgeport_converter.training.recipes import Recipe
+from edgeport_converter.training.samples import ReadData, Samples
 
 # A feature that varied by rounding only would be blown up by its deviation on the device.
 _ROUNDING = 1e-6

@@ -14,9 +14,10 @@ import keras
 from edgeport_converter.errors import TrainingError
 from edgeport_converter.training.augmenting import augmentation
 from edgeport_converter.training.batches import Batches, encode_targets
+from edgeport_converter.training.keys import RangeTest
 from edgeport_converter.training.networks import build_network, takes_one_hot
-from edgeport_converter.training.reading import ReadData, Samples
-from edgeport_converter.training.recipes import RangeTest, Recipe
+from edgeport_converter.training.recipes import Recipe
+from edgeport_converter.training.samples import ReadData, Samples
 
 _SMOOTHING = 0.9
 _DIVERGED = 4.0  # times the lowest loss, as in fast.ai's finder

@@ -6,9 +6,7 @@ samples in another order each epoch. What is read how is decided by ``[data]``.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,70 +18,15 @@ from edgeport_converter.data.array_files import read_npz
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY
 from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.data.naming import Keys
+from edgeport_converter.training.labels import with_classes
 from edgeport_converter.training.recipes import Recipe
+from edgeport_converter.training.samples import ReadData, Samples
 from edgeport_converter.training.tables import read_table
 
 PURPOSE = "training"
 IMAGE, FEATURES = "image", "features"
 _CUSTOMARY = (("x_train", "y_train"), ("x", "y"), ("images", "labels"), ("data", "target"))
 _MOST_SAMPLES_NAMED = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Inputs by name, each (N, …), and their targets (N,): class numbers int64, or float64."""
-
-    inputs: dict[str, Array]
-    targets: Array
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def take(self, indices: Array) -> Samples:
-        """Return some of the samples, in the order of ``indices``."""
-        return Samples({name: x[indices] for name, x in self.inputs.items()}, self.targets[indices])
-
-    @property
-    def sha256(self) -> str:
-        """The digest over names, dtypes, shapes and values."""
-        digest = hashlib.sha256()
-        for name, array in [*sorted(self.inputs.items()), ("target", self.targets)]:
-            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-            if array.dtype.kind in "OU":
-                digest.update("\n".join(map(str, array.flat)).encode())
-            else:
-                digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class ReadData:
-    """What the source holds.
-
-    Attributes:
-        samples: all of them, or those for training where the source has a test set.
-        test: the source's own test set, or None.
-        is_images: whether the one input is (N, H, W, C).
-        classes: the names of the classes in the order of their numbers; () for a regression.
-        columns: the names of a table's numeric columns, in order; () elsewhere.
-    """
-
-    samples: Samples
-    test: Samples | None
-    is_images: bool
-    classes: tuple[str, ...]
-    columns: tuple[str, ...] = ()
-
-    @property
-    def sha256(self) -> str:
-        """The digest of all samples."""
-        parts = [self.samples.sha256] + ([self.test.sha256] if self.test else [])
-        return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
-
-    @property
-    def is_regression(self) -> bool:
-        """Whether a number is learned instead of a class."""
-        return not self.classes
 
 
 def read_data(recipe: Recipe) -> ReadData:
@@ -113,7 +56,7 @@ def read_data(recipe: Recipe) -> ReadData:
     for samples in (read.samples, read.test):
         if samples is not None:
             _check_finite(path, samples)
-    return _with_classes(recipe, path, read)
+    return with_classes(recipe, path, read)
 
 
 def _read_folder(recipe: Recipe, path: Path) -> ReadData:
@@ -290,84 +233,6 @@ def _check_finite(path: Path, samples: Samples) -> None:
             f"the training data '{path}' has NaN or infinity in {name}, sample {listed}{more}, "
             "expected numbers in float32's range: clean or drop these samples"
         )
-
-
-def _with_classes(recipe: Recipe, path: Path, read: ReadData) -> ReadData:
-    """Return the data with its classes named and its labels held to them."""
-    data = recipe.data
-    if data.task == "regression":
-        if data.classes is not None:
-            raise recipe.origin.refuse(
-                "data.classes", data.classes, "none for a regression", "leave it out"
-            )
-        return replace(
-            read,
-            samples=_as_numbers(path, read.samples),
-            test=None if read.test is None else _as_numbers(path, read.test),
-        )
-    classes = read.classes
-    labels = [part.targets for part in (read.samples, read.test) if part is not None]
-    for part in labels:
-        _check_class_numbers(path, part, data.classes)
-    if not classes:
-        count = data.classes or int(max(part.max() for part in labels)) + 1
-        present = np.unique(np.concatenate(labels))
-        if data.classes is None and len(present) < count:
-            missing = next(i for i, label in enumerate(present) if label != i)
-            raise OptionError(
-                f"the training data '{path}' has labels up to {count - 1} and none is {missing}, "
-                "expected every class number from 0: renumber the labels, or say how many there "
-                "are with data.classes"
-            )
-        classes = tuple(map(str, range(count)))
-    elif data.classes is not None and data.classes != len(classes):
-        raise recipe.origin.refuse(
-            "data.classes", data.classes, f"{len(classes)}, as '{path}' has", "leave it out"
-        )
-    if len(classes) > len(labels[0]):
-        raise OptionError(
-            f"the training data '{path}' has {len(labels[0])} samples for {len(classes)} classes, "
-            "expected several for each: add samples, or learn a number with "
-            'data.task = "regression"'
-        )
-    seen = len(np.unique(labels[0]))
-    if seen < 2:
-        raise OptionError(
-            f"the training data '{path}' has samples of one class only, expected two or more: "
-            "add samples of the others"
-        )
-    return replace(
-        read,
-        classes=classes,
-        samples=_as_labels(read.samples),
-        test=None if read.test is None else _as_labels(read.test),
-    )
-
-
-def _check_class_numbers(path: Path, labels: Array, classes: int | None) -> None:
-    top = np.inf if classes is None else classes
-    wrong = np.flatnonzero((labels != np.floor(labels)) | (labels < 0) | (labels >= top))
-    if len(wrong):
-        allowed = "whole numbers from 0" if classes is None else f"0 to {classes - 1}"
-        raise OptionError(
-            f"the training data '{path}' has the label {labels[wrong[0]]} at sample {wrong[0]}, "
-            f'expected {allowed}: correct the labels, or write data.task = "regression"'
-        )
-
-
-def _as_labels(samples: Samples) -> Samples:
-    return Samples(samples.inputs, samples.targets.astype(np.int64))
-
-
-def _as_numbers(path: Path, samples: Samples) -> Samples:
-    try:
-        targets = samples.targets.astype(np.float64)
-    except ValueError:
-        raise OptionError(
-            f"the training data '{path}' has text for targets, expected numbers for a regression: "
-            'choose another column, or data.task = "classification"'
-        ) from None
-    return Samples(samples.inputs, targets)
 
 
 def describe(read: ReadData) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from edgeport_converter.training.reports import TrainingReport
 
 if TYPE_CHECKING:
     from edgeport_converter.training.parameters import Parameter
-    from edgeport_converter.training.reading import ReadData
+    from edgeport_converter.training.samples import ReadData
     from edgeport_converter.training.splitting import Split
     from edgeport_converter.training.tuning import SearchResult
 

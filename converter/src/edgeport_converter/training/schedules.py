@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from edgeport_converter.training.recipes import Schedule
+from edgeport_converter.training.keys import Schedule
 
 
 @dataclass

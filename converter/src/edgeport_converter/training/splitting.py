@@ -10,8 +10,8 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from edgeport import OptionError
 from edgeport.golden import Array
-from edgeport_converter.training.reading import ReadData, Samples
 from edgeport_converter.training.recipes import Recipe
+from edgeport_converter.training.samples import ReadData, Samples
 
 
 @dataclass(frozen=True, eq=False)

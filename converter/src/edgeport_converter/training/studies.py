@@ -25,17 +25,26 @@ from optuna.trial import FrozenTrial, TrialState
 
 from edgeport import OptionError
 from edgeport_converter.loaded import shorten
+from edgeport_converter.training.keys import Search
 from edgeport_converter.training.parameters import (
     Parameter,
     combinations,
     count_combinations,
-    list_points,
 )
-from edgeport_converter.training.recipes import Recipe, Search
+from edgeport_converter.training.points import (
+    HELD,
+    MOST_REPEATS,
+    TAKEN,
+    as_stored,
+    ask_for_new,
+    draw,
+    is_same,
+    planned_point,
+    suggest,
+    write_point,
+)
+from edgeport_converter.training.recipes import Recipe
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-_TAKEN = (*FINISHED, TrialState.RUNNING)
-_HELD = (*_TAKEN, TrialState.WAITING)
 _POINT = "point"
 _OWNER = "owner"
 _SEEN = "seen_at"
@@ -43,9 +52,7 @@ _PLANNED = "planned"
 _SPACE = "space"
 _ABANDONED_AFTER_S = 3600.0  # on another machine, whose processes cannot be asked
 _PATIENCE_S = 30.0
-_MOST_REPEATS = 50
 _OPENINGS = 3
-_MOST_LISTED = 10_000
 
 _process_token = uuid.uuid4().hex
 
@@ -98,31 +105,31 @@ def next_trial(
     that of two processes with the same point at least one sees the other; whoever does draws
     again. That both do costs a draw, not a training.
     """
-    for repeats in range(_MOST_REPEATS):
+    for repeats in range(MOST_REPEATS):
         trials = study.get_trials(deepcopy=False)
         waits = any(trial.state == TrialState.WAITING for trial in trials)
         if search.sampler != "tpe" and not waits:
             return None
-        taken = [trial for trial in trials if trial.state in _TAKEN]
+        taken = [trial for trial in trials if trial.state in TAKEN]
         if not waits and len(taken) >= min(search.trials, count_combinations(tuple(parameters))):
             return None
-        trial = study.ask() if not repeats else _ask_for_new(study, parameters, trials)
-        planned = _planned_point(_find(study, trial.number))
+        trial = study.ask() if not repeats else ask_for_new(study, parameters, trials)
+        planned = planned_point(_find(study, trial.number))
         if search.sampler != "tpe" and planned is None:  # another process was faster
             study.tell(trial, state=TrialState.FAIL)
             return None
-        point = {item.key: _suggest(trial, item) for item in parameters}
+        point = {item.key: suggest(trial, item) for item in parameters}
         trial.set_user_attr(_OWNER, f"{socket.gethostname()}:{os.getpid()}:{_process_token}")
         trial.set_user_attr(_SEEN, time.time())
-        trial.set_user_attr(_POINT, _name(point))
+        trial.set_user_attr(_POINT, write_point(point))
         if planned is not None:
             return trial, point
-        others = [other for other in study.get_trials(deepcopy=False) if other.state in _HELD]
+        others = [other for other in study.get_trials(deepcopy=False) if other.state in HELD]
         if sum(other.number < trial.number for other in others) >= search.trials:
             study.tell(trial, state=TrialState.FAIL)
             return None
-        mine = {item.key: _stored(item, point[item.key]) for item in parameters}
-        if any(_is_same(other, mine) for other in others if other.number != trial.number):
+        mine = {item.key: as_stored(item, point[item.key]) for item in parameters}
+        if any(is_same(other, mine) for other in others if other.number != trial.number):
             study.tell(trial, state=TrialState.FAIL)
             continue
         return trial, point
@@ -148,7 +155,7 @@ def give_back_abandoned(study: optuna.Study) -> int:
             study.tell(trial.number, state=TrialState.FAIL)
         except ValueError:  # another process has just done the same
             continue
-        again = _planned_point(trial) or (trial.params if _POINT in trial.user_attrs else None)
+        again = planned_point(trial) or (trial.params if _POINT in trial.user_attrs else None)
         if again:
             study.enqueue_trial(dict(again))
         count += 1
@@ -227,26 +234,10 @@ def _plan(
     if search.sampler == "grid":
         points += [point for point in combinations(tuple(parameters)) if point not in points]
     elif search.sampler == "random":
-        points += _draw(recipe, parameters, search.trials - len(points), points)
+        points += draw(recipe, parameters, search.trials - len(points), points)
     for point in points:
-        study.enqueue_trial({item.key: _stored(item, point[item.key]) for item in parameters})
+        study.enqueue_trial({item.key: as_stored(item, point[item.key]) for item in parameters})
     study.set_user_attr(_PLANNED, len(points))
-
-
-def _draw(
-    recipe: Recipe, parameters: Sequence[Parameter], count: int, known: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return different points, drawn by Optuna's own sampler in a study in memory."""
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=recipe.seed))
-    found: list[dict[str, Any]] = []
-    for _ in range(count * _MOST_REPEATS):
-        if len(found) >= count:
-            break
-        trial = study.ask()
-        point = {item.key: _suggest(trial, item) for item in parameters}
-        if point not in found and point not in known:
-            found.append(point)
-    return found
 
 
 def _wait_for_plan(study: optuna.Study) -> None:
@@ -259,80 +250,6 @@ def _wait_for_plan(study: optuna.Study) -> None:
                 "that made it was killed: choose another name with search.study"
             )
         time.sleep(0.2)
-
-
-def _suggest(trial: optuna.Trial, item: Parameter) -> Any:
-    if item.values:
-        index = trial.suggest_categorical(item.key, [_name(value) for value in item.values])
-        return next(value for value in item.values if _name(value) == index)
-    if item.is_whole:
-        return trial.suggest_int(item.key, int(item.low), int(item.high), log=item.log)
-    return trial.suggest_float(item.key, float(item.low), float(item.high), log=item.log)
-
-
-def _stored(item: Parameter, value: Any) -> Any:
-    """Return a value as Optuna keeps it: lists as text, since its categories are plain."""
-    return _name(value) if item.values else value
-
-
-def _name(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
-class _Given(optuna.samplers.BaseSampler):
-    """Draws one point only."""
-
-    def __init__(self, point: dict[str, Any]) -> None:
-        self._point = point
-
-    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
-        """Return nothing: no value depends on another."""
-        return {}
-
-    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
-        """Return nothing, as there is nothing to it."""
-        return {}
-
-    def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
-        """Return the point's value."""
-        return self._point[name]
-
-
-def _ask_for_new(
-    study: optuna.Study, parameters: Sequence[Parameter], trials: Sequence[FrozenTrial]
-) -> optuna.Trial:
-    """Return a trial with a point that nobody has tried, where the points can be listed.
-
-    TPE does not mind drawing its favourite again, and a small space is soon full of those.
-    """
-    if count_combinations(tuple(parameters)) > _MOST_LISTED:
-        return study.ask()
-    held = [trial for trial in trials if trial.state in _HELD]
-    new = []
-    for point in list_points(tuple(parameters)):
-        stored = {item.key: _stored(item, point[item.key]) for item in parameters}
-        if not any(_is_same(trial, stored) for trial in held):
-            new.append(stored)
-    if not new:
-        return study.ask()
-    usual, study.sampler = study.sampler, _Given(random.choice(new))  # noqa: S311  # no secret
-    try:
-        trial = study.ask()
-        for item in parameters:
-            _suggest(trial, item)
-    finally:
-        study.sampler = usual
-    return trial
-
-
-def _planned_point(trial: FrozenTrial) -> dict[str, Any] | None:
-    """Return what was queued for a trial, None where it was drawn."""
-    planned: dict[str, Any] | None = trial.system_attrs.get("fixed_params")
-    return planned
-
-
-def _is_same(trial: FrozenTrial, point: dict[str, Any]) -> bool:
-    return point in (trial.params, _planned_point(trial))
 
 
 def _is_abandoned(trial: FrozenTrial) -> bool:

@@ -23,9 +23,9 @@ from matplotlib.figure import Figure
 
 from edgeport_converter import passport
 from edgeport_converter.training.fitting import monitored
-from edgeport_converter.training.reading import ReadData, Samples
 from edgeport_converter.training.recipes import Recipe
 from edgeport_converter.training.reports import TrainingReport
+from edgeport_converter.training.samples import ReadData, Samples
 from edgeport_converter.training.splitting import Split
 from edgeport_converter.training.writing import copy_file, replacing, write_text
 

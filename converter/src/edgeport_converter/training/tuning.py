@@ -16,10 +16,12 @@ from edgeport import EdgeportError
 from edgeport_converter.errors import TrainingError
 from edgeport_converter.training import studies
 from edgeport_converter.training.fitting import fit, monitored
+from edgeport_converter.training.keys import Search
 from edgeport_converter.training.parameters import read_parameters
+from edgeport_converter.training.points import FINISHED
 from edgeport_converter.training.progress import Silent, Watcher
-from edgeport_converter.training.reading import ReadData
-from edgeport_converter.training.recipes import Recipe, Search
+from edgeport_converter.training.recipes import Recipe
+from edgeport_converter.training.samples import ReadData
 from edgeport_converter.training.splitting import Split
 
 _POLL_S = 1.0
@@ -103,7 +105,7 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = studies.open_study(recipe, read.sha256, parameters, plan, storage, more=more)
-        resumed = len(study.get_trials(deepcopy=False, states=studies.FINISHED))
+        resumed = len(study.get_trials(deepcopy=False, states=FINISHED))
         while True:
             if given_back := studies.give_back_abandoned(study):
                 watcher.stage(f"search: {given_back} trials of a dead process are done again")
@@ -192,7 +194,7 @@ def _result(
     more: bool,
     resumed: int,
 ) -> SearchResult:
-    finished = study.get_trials(deepcopy=False, states=studies.FINISHED)
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
     records = tuple(_record(trial, more) for trial in finished)
     complete = [record for record in records if record.state == "complete"]
     if not complete:

@@ -14,8 +14,8 @@ from scipy.stats import t as student_t
 from edgeport_converter.training.evaluating import evaluate
 from edgeport_converter.training.fitting import fit
 from edgeport_converter.training.progress import Watcher
-from edgeport_converter.training.reading import ReadData, Samples
 from edgeport_converter.training.recipes import Recipe
+from edgeport_converter.training.samples import ReadData, Samples
 from edgeport_converter.training.splitting import folds, split_validation
 from edgeport_converter.training.writing import write_text
 
