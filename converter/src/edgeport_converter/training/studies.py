@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -203,8 +204,30 @@ def _make_or_load(
 
 def _open_storage(storage: str) -> optuna.storages.BaseStorage:
     if "://" in storage:
-        return optuna.storages.get_storage(storage)
+        database = optuna.storages.RDBStorage(storage)
+        if database.engine.dialect.name == "sqlite":
+            _lock_before_reading(database.engine)
+        return database
     return optuna.storages.JournalStorage(JournalFileBackend(str(Path(storage))))
+
+
+def _lock_before_reading(engine: sqlalchemy.Engine) -> None:
+    """Let SQLite hand a waiting trial to one process only.
+
+    Optuna reads a trial's state with FOR UPDATE before it changes it, and SQLite ignores that: two
+    processes then both get the trial. Source: SQLAlchemy's manual on pysqlite, "Serializable
+    isolation"; to be removed once Optuna begins its transactions so itself.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def leave_begin_to_us(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def lock(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections from before
 
 
 def _sampler(recipe: Recipe, search: Search) -> optuna.samplers.BaseSampler:
