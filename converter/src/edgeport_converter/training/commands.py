@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -57,6 +58,8 @@ def _run(options: argparse.Namespace) -> None:
             "no recipe was given, expected RECIPE.toml -o OUT.keras: "
             "`edgeport train --example mnist > mnist.toml` writes one"
         )
+    # TensorFlow remarks on retracing, which several models in a process are.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     # A plain kill unwinds like any error, so that no temporary file is left beside the output.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.search_only:
