@@ -21,7 +21,8 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test devices operators lint readme layers quantization quantization-devices calibration-memory assets clean
+.PHONY: help demo test devices operators lint readme layers quantization quantization-devices \
+	calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -34,6 +35,7 @@ help:
 	@echo 'make quantization SHARED=dir  int8 beside naive quantization and LiteRT'
 	@echo 'make quantization-devices SHARED=dir  int8 files for every target on emulated CPUs'
 	@echo 'make calibration-memory       peak memory with 200 and with 2,000 samples'
+	@echo 'make training MNIST=mnist.npz what recipes, searches and means against over-fitting reach'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
 	@echo 'make clean                    remove environments and build/'
 
@@ -77,6 +79,10 @@ quantization-devices: .venv/.workstation
 
 calibration-memory: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/calibration_memory.py --output build/calibration_memory.json
+
+# Goes on where a former run has ended; delete build/training.json to begin anew.
+training: .venv/.tools
+	$(WORKSTATION) tests/benchmarks/training.py --mnist "$$MNIST" --output build/training.json
 
 assets: .venv/.workstation
 	$(WORKSTATION) converter/demo/make_assets.py --mnist "$$MNIST" --output assets

@@ -52,17 +52,18 @@ def main() -> None:
 
 def _write_artifact(data: Digits, path: Path) -> None:
     with quiet_stderr():
-        from edgeport_converter import loading, training
+        from edgeport_converter import loading
+        from edgeport_converter.training import article
 
         loading.start_tensorflow()
-    model = training.train_article_network(data.x_train, data.y_train, seed=SEED)
+    model = article.train_article_network(data.x_train, data.y_train, seed=SEED)
     # From memory: a .keras file holds the time of saving, and its digest would be in the card.
     report = convert(
         model,
         path,
-        calibration=training.scale_pixels(data.x_train[:CALIBRATION_SAMPLES]),
-        evaluation=(training.scale_pixels(data.x_test), data.y_test),
-        labels=[str(digit) for digit in range(training.CLASSES)],
+        calibration=article.scale_pixels(data.x_train[:CALIBRATION_SAMPLES]),
+        evaluation=(article.scale_pixels(data.x_test), data.y_test),
+        labels=[str(digit) for digit in range(article.CLASSES)],
     )
     print(report.accuracy)
 

@@ -32,17 +32,18 @@ def main() -> None:
 
     data = load_digits(options.mnist)
     with quiet_stderr():
-        from edgeport_converter import loading, training
+        from edgeport_converter import loading
+        from edgeport_converter.training import article
 
         loading.start_tensorflow()
     print(f"== Training on {len(data.x_train):,} digits", flush=True)
-    model = training.train_article_network(data.x_train, data.y_train, seed=SEED)
-    x_test = training.scale_pixels(data.x_test)
+    model = article.train_article_network(data.x_train, data.y_train, seed=SEED)
+    x_test = article.scale_pixels(data.x_test)
     print(f"== Evaluating on {len(x_test):,} digits", flush=True)
     _, accuracy = model.evaluate(x_test, data.y_test, verbose=0)
     model.save(folder / "model.keras")
 
-    calibration = training.scale_pixels(data.x_train[:CALIBRATION_SAMPLES])
+    calibration = article.scale_pixels(data.x_train[:CALIBRATION_SAMPLES])
     np.savez_compressed(folder / "test.npz", x=x_test, y=data.y_test)
     reports = {}
     for name, recipe in (("float", "none"), ("digits", "static")):
@@ -54,7 +55,7 @@ def main() -> None:
             evaluation=folder / "test.npz",
             quantize=recipe,
             max_drop=MAX_DROP,
-            labels=[str(digit) for digit in range(training.CLASSES)],
+            labels=[str(digit) for digit in range(article.CLASSES)],
             on_stage=lambda stage: print(f"   {stage}", flush=True),
         )
 

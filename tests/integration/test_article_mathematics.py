@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from edgeport import Predictor
 from edgeport_converter import convert
-from edgeport_converter.training import article_network
+from edgeport_converter.training.article import article_network
 
 SAMPLES = 16
 

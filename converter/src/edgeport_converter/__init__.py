@@ -17,17 +17,25 @@ How it is built, in running order; each folder's ``__init__`` says what is in it
     describing    from what was found to the card; with arithmetic
     stamping      card, golden samples and seal into the file; atomic replace
     targets       what each family of devices computes right
-    training      the article's network
     commands      `edgeport convert`
+    training/     data and a recipe -> the Keras model; train(), `edgeport train`
+    passport      the facts that travel in the model's file, from training to the card
 
-Importing this package imports no TensorFlow; converting does.
+Importing this package imports no TensorFlow; converting and training do.
 """
 
 from importlib.metadata import version as _version
 
-from edgeport_converter.errors import AgreementError, QuantizationError, UnsupportedModelError
+from edgeport_converter.errors import (
+    AgreementError,
+    QuantizationError,
+    TrainingError,
+    UnsupportedModelError,
+)
 from edgeport_converter.pipeline import convert
 from edgeport_converter.reports import ConversionReport
+from edgeport_converter.training.reports import TrainingReport
+from edgeport_converter.training.run import train
 
 __version__ = _version("edgeport-converter")
 
@@ -35,7 +43,10 @@ __all__ = [
     "AgreementError",
     "ConversionReport",
     "QuantizationError",
+    "TrainingError",
+    "TrainingReport",
     "UnsupportedModelError",
     "__version__",
     "convert",
+    "train",
 ]

@@ -1,14 +1,16 @@
-"""The converter's errors, leaves under the runtime's ``ConversionError``.
+"""The converter's errors, leaves under the runtime's root.
 
 ConversionError              a stage failed; .stage
 ├─ UnsupportedModelError     ONNX cannot say what the model does
 ├─ QuantizationError         no recipe held the budget; .measured .allowed
 └─ AgreementError            ran, but too far from Keras; .measured .allowed
+EdgeportError
+└─ TrainingError             a training failed
 """
 
 from __future__ import annotations
 
-from edgeport import ConversionError
+from edgeport import ConversionError, EdgeportError
 
 
 class UnsupportedModelError(ConversionError):
@@ -61,3 +63,9 @@ class AgreementError(ConversionError):
         super().__init__(message, stage=stage)
         self.measured = measured
         self.allowed = allowed
+
+
+class TrainingError(EdgeportError):
+    """A training cannot go on; its checkpoint and the output file are as they were before."""
+
+    exit_code = 14

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -33,12 +34,12 @@ def read_npz(path: Path, purpose: str, pick: Pick) -> Chunks:
             archive = zipfile.ZipFile(path)
         except zipfile.BadZipFile as cause:
             raise _unreadable(path, purpose, cause) from cause
-        with archive:
+        with archive, ExitStack() as members:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             picked = pick([name.removesuffix(".npy") for name in names])
             keys = list(dict.fromkeys(picked.inputs.values()))
             keys += [picked.labels] if picked.labels else []
-            files = [archive.open(f"{key}.npy") for key in keys]
+            files = [members.enter_context(archive.open(f"{key}.npy")) for key in keys]
             streams = [_ArrayStream(file, path, purpose) for file in files]
             lengths = {key: stream.length for key, stream in zip(keys, streams, strict=True)}
             if len(set(lengths.values())) > 1:

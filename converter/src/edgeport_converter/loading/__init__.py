@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from edgeport import ConversionError, OptionError
+from edgeport_converter import passport
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loaded import LoadedModel
 from edgeport_converter.loading import custom_objects as custom
@@ -92,6 +93,7 @@ def _load_path(
         source |= {"weights": weights.name, "weights_sha256": model_files.digest(weights)}
         saved = keras_files.read_json_model(path, weights)
     elif kind == model_files.KERAS:
+        source = passport.read(path) | source
         saved = keras_files.read_archive(path)
     else:
         saved = keras_files.read_hdf5(path)

@@ -1,0 +1,104 @@
+"""`edgeport train`, registered with the runtime's command by entry point.
+
+Progress goes to stderr; the result goes to stdout, as text or with ``--json``. After Ctrl-C the
+best weights are written and the exit code is 130, as shells have it for SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgeport import OptionError
+from edgeport_converter.training.progress import Screen
+from edgeport_converter.training.recipes import EXAMPLES, example
+from edgeport_converter.training.run import search, train
+
+
+def add_train(commands: Any) -> None:
+    """Add the command to the sub-parsers of `edgeport`."""
+    parser = commands.add_parser(
+        "train",
+        help="train a Keras model as a recipe says",
+        description="Train a Keras model as a recipe in TOML says, ready for `edgeport convert`. "
+        "Ctrl-C ends it with the best weights so far, written and measured, and exit code 130; "
+        "the same command goes on, after Ctrl-C as after a kill.",
+    )
+    add = parser.add_argument
+    add("recipe", metavar="RECIPE.toml", nargs="?", help="see --example")
+    add("-o", "--output", metavar="OUT.keras", help="the model; replaced once it is measured")
+    add(
+        "--run-folder",
+        metavar="DIR",
+        help="where checkpoint, metrics, picture and summary go (default: OUT.run)",
+    )
+    add("--restart", action="store_true", help="throw away the checkpoint of a former run")
+    add(
+        "--search-only",
+        action="store_true",
+        help="only work on the recipe's [search], beside other processes that share its study",
+    )
+    add("--example", choices=EXAMPLES, help="print a recipe with comments, and do nothing else")
+    add("--json", action="store_true", help="print the report as JSON")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.example:
+        print(example(options.example), end="")
+        return
+    if options.recipe is None:
+        raise OptionError(
+            "no recipe was given, expected RECIPE.toml -o OUT.keras: "
+            "`edgeport train --example mnist > mnist.toml` writes one"
+        )
+    # TensorFlow remarks on retracing, which several models in a process are.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # A plain kill unwinds like any error, so that no temporary file is left beside the output.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if options.search_only:
+        _search(options)
+        return
+    if options.output is None:
+        raise OptionError("no output was given, expected -o OUT.keras: add it")
+    # What the user's own layers print must not get into the result on stdout.
+    with contextlib.redirect_stdout(sys.stderr):
+        report = train(
+            options.recipe,
+            options.output,
+            run_folder=options.run_folder,
+            restart=options.restart,
+            watcher=Screen(sys.stderr),
+        )
+    print(_as_json(report.to_dict()) if options.json else report.to_text(), flush=True)
+    if report.interrupted:
+        raise KeyboardInterrupt
+
+
+def _search(options: argparse.Namespace) -> None:
+    folder = options.run_folder
+    if folder is None:
+        if options.output is None:
+            raise OptionError(
+                "no run folder was given, expected --run-folder DIR, or -o OUT.keras as in the "
+                "training: add one"
+            )
+        folder = Path(options.output).with_suffix(".run")
+    with contextlib.redirect_stdout(sys.stderr):
+        found = search(options.recipe, run_folder=folder, watcher=Screen(sys.stderr))
+    if options.json:
+        print(_as_json(found.to_dict()))
+        return
+    best = ", ".join(f"{name} = {value}" for name, value in found.best.items())
+    print(f"{len(found.trials)} trials by {found.sampler}: {found.metric} {found.value:.4f}")
+    print(f"best         {best}")
+
+
+def _as_json(found: dict[str, Any]) -> str:
+    return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
