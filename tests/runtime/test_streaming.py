@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import slow
-from examples import identity, int8, mlp_artifact, two_inputs
+from examples import Child, identity, int8, mlp_artifact, two_inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeport import InferenceError, InputError, OptionError, Predictor
+
+needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
 
 @given(st.integers(0, 50), st.integers(1, 20))
@@ -92,13 +96,90 @@ def test_a_bad_sample_is_named_after_the_answers_before_it() -> None:
             list(predictor.stream([np.zeros((2, 6))]))
 
 
-def test_an_error_of_the_source_comes_through() -> None:
+def test_an_error_of_the_source_comes_after_the_answers_before_it() -> None:
     def source() -> Iterator[Any]:
-        yield np.zeros(6)
+        yield from np.zeros((10, 6))
         raise OSError("the camera is gone")
 
-    with Predictor.load(mlp_artifact()) as predictor, pytest.raises(OSError, match="camera"):
-        list(predictor.stream(source()))
+    answers: list[Any] = []
+    with Predictor.load(mlp_artifact()) as predictor:
+        with pytest.raises(OSError, match="camera"):
+            answers.extend(predictor.stream(source(), batch_size=4))
+        assert len(answers) == 10
+
+
+def test_a_batch_that_fails_is_not_passed_over() -> None:
+    """The answers of the next batch, which is finished by then, would seem to be its own."""
+    x = np.zeros((6, 6), "f4")
+    x[2] = np.nan  # refused by an int8 model, once the whole batch is there
+    answers: list[Any] = []
+    with Predictor.load(int8().artifact()) as predictor:
+        with pytest.raises(InputError, match="'x' is nan"):
+            answers.extend(predictor.stream(x, batch_size=2))
+        assert len(answers) == 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_a_source_may_refill_one_buffer(batch_size: int) -> None:
+    """Like a camera that fills the same memory for every frame."""
+
+    def source() -> Iterator[Any]:
+        buffer = np.empty(3, "f4")
+        for number in range(20):
+            buffer[:] = number
+            yield buffer
+
+    with Predictor.load(identity().artifact()) as predictor:
+        answers = [a.tolist() for a in predictor.stream(source(), batch_size=batch_size)]
+    assert answers == [[number] * 3 for number in range(20)]
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_half_read_stream_goes_on_in_a_forked_child(child: Child, mlp_file: Path) -> None:
+    code = """
+import os, signal, sys, warnings
+import numpy as np, edgeport
+warnings.simplefilter("ignore", DeprecationWarning)
+x = np.random.default_rng(0).random((100, 6)).astype("f4")
+with edgeport.Predictor.load(sys.argv[1]) as predictor:
+    answers = predictor.stream(iter(x), batch_size=8)
+    got = [next(answers)]
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+    got += answers
+    wanted = np.array([predictor.predict(row) for row in x])
+    right = len(got) == 100 and np.allclose(got, wanted, rtol=1e-5)
+    if pid == 0:
+        sys.exit(7 if right else 1)
+    print(right, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    result = child(code, mlp_file)
+    assert (result.stdout, result.stderr) == ("True 7\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows delivers no signal to one process")
+def test_ctrl_c_ends_a_stream_at_once(child: Child, tmp_path: Path) -> None:
+    path = tmp_path / "slow.onnx"
+    path.write_bytes(slow.looping())
+    code = f"""
+import os, signal, sys, threading, time
+import numpy as np, edgeport
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+predictor = edgeport.Predictor.load(sys.argv[1])
+pressed = []
+def press():
+    pressed.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Timer(0.5, press).start()
+try:
+    list(predictor.stream([(np.ones({slow.SIDE}, "f4"), {10**9})] * 3))
+except KeyboardInterrupt:
+    print(time.monotonic() - pressed[0] < 2, threading.active_count())
+"""
+    result = child(code, path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "True 1\n", "")
 
 
 def test_a_stream_that_is_left_early_leaves_no_thread() -> None:

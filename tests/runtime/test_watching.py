@@ -10,7 +10,7 @@ import pytest
 from examples import Child
 
 from edgeport import InferenceError
-from edgeport.watching import run_watched
+from edgeport.watching import Deadline, run_watched
 
 
 class Endless:
@@ -28,25 +28,25 @@ class Endless:
 
 
 def test_the_result_and_the_error_are_the_calls() -> None:
-    assert run_watched(lambda: 7, lambda: None, None) == 7
+    assert run_watched(lambda: 7, lambda: None, Deadline()) == 7
 
     def fail() -> None:
         raise KeyError("own")
 
     with pytest.raises(KeyError, match="own"):
-        run_watched(fail, lambda: None, None)
+        run_watched(fail, lambda: None, Deadline())
 
 
 def test_a_deadline_stops_the_call() -> None:
     call = Endless()
     with pytest.raises(InferenceError, match="its time was up"):
-        run_watched(call, call.stopped.release, time.monotonic() + 0.05)
+        run_watched(call, call.stopped.release, Deadline(time.monotonic() + 0.05))
     assert call.has_ended
 
 
 STRIKES = """
 import random, signal, threading
-from edgeport.watching import run_watched
+from edgeport.watching import Deadline, run_watched
 
 class Struck(Exception):
     pass
@@ -58,7 +58,7 @@ def run_with_alarm(seconds):
     stopped = threading.Lock()
     stopped.acquire()
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    run_watched(stopped.acquire, stopped.release, None)
+    run_watched(stopped.acquire, stopped.release, Deadline())
 
 signal.signal(signal.SIGALRM, strike)
 moments = random.Random(1)
@@ -87,4 +87,4 @@ def test_a_system_without_threads_left_is_an_inference_error(
 
     monkeypatch.setattr("_thread.start_new_thread", refuse)
     with pytest.raises(InferenceError, match="no thread can be started to watch the run"):
-        run_watched(lambda: 7, lambda: None, None)
+        run_watched(lambda: 7, lambda: None, Deadline())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import os
 import re
 import time
@@ -21,7 +22,7 @@ import numpy as np
 from edgeport.errors import ArtifactError, InferenceError, OptionError, UnsupportedFormatError
 from edgeport.golden import Array
 from edgeport.options import Provider
-from edgeport.watching import is_main_thread, run_watched
+from edgeport.watching import Deadline, is_main_thread, run_watched
 
 # From 1.29 on, onnxruntime's Linux wheel sends telemetry unless this is set before its import:
 # the bare import then writes a device id below the home folder and starts a thread, which hangs
@@ -123,14 +124,14 @@ class Session:
         self,
         feeds: Mapping[str, Array],
         outputs: Sequence[str] | None = None,
-        deadline: float | None = None,
+        deadline: Deadline | None = None,
     ) -> list[Array]:
         """Return the outputs, by default all of them in the graph's order.
 
         Args:
             feeds: a native, aligned array of the declared dtype and rank for every input.
             outputs: names of the outputs wanted, None for all.
-            deadline: a time of ``time.monotonic`` after which the run is stopped.
+            deadline: when the run is stopped; None for never, even where Ctrl-C cannot be heard.
 
         Raises:
             InferenceError: the engine failed, or the deadline passed; the session stays usable.
@@ -138,14 +139,15 @@ class Session:
         size = sum(array.size for array in feeds.values())
         started = time.monotonic()
         results: list[Array]
-        if deadline is None and (self.is_quick(size) or not is_main_thread()):
+        at = math.inf if deadline is None else deadline.at
+        if at == math.inf and (self.is_quick(size) or (deadline is None and not is_main_thread())):
             results = self._guarded(self._run, outputs, feeds, self._run_options)
         else:
             options = _run_options()
             results = run_watched(
                 lambda: self._guarded(self._run, outputs, feeds, options),
                 functools.partial(setattr, options, "terminate", True),
-                deadline,
+                deadline or Deadline(),
             )
         if self._can_be_known and time.monotonic() - started < _SHORT_RUN_S:
             self._quick_size = max(self._quick_size, size)

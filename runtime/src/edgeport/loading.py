@@ -30,6 +30,7 @@ from edgeport.inputs import Feed, prepare
 from edgeport.logs import warn
 from edgeport.options import Options
 from edgeport.values import RangeCounter
+from edgeport.watching import Deadline
 
 Described = tuple["np.dtype[Any]", tuple["int | str | None", ...]]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
@@ -89,7 +90,7 @@ class Model:
                 session, *card.inputs, *card.outputs, limits[0][1:] if limits else None
             )
 
-    def run(self, feed: Feed, deadline: float | None = None) -> list[Any]:
+    def run(self, feed: Feed, deadline: Deadline | None = None) -> list[Any]:
         """Return the outputs for a feed; raises as ``Batching.run`` and ``Session.run`` do."""
         try:
             return self.batching.run(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from edgeport.errors import OptionError
+from edgeport.watching import Deadline
 
 Provider = str | tuple[str, dict[str, Any]]
 PublicKey = str | os.PathLike[str] | bytes
@@ -63,8 +64,8 @@ def whole_number(
     return value
 
 
-def deadline_after(timeout: float | None) -> float | None:
-    """Return the time of ``time.monotonic`` at which so many seconds are over.
+def deadline_after(timeout: float | None) -> Deadline | None:
+    """Return the time at which so many seconds are over.
 
     Raises:
         OptionError: the timeout is no number above 0.
@@ -75,4 +76,4 @@ def deadline_after(timeout: float | None) -> float | None:
         raise OptionError(
             f"timeout is {timeout!r}, expected seconds above 0: leave it out to wait for the answer"
         )
-    return time.monotonic() + timeout
+    return Deadline(time.monotonic() + timeout)

@@ -18,6 +18,7 @@ from edgeport.inputs import Feed, prepare
 from edgeport.loading import Model, Source, load_model
 from edgeport.options import Options, Provider, PublicKey, deadline_after, whole_number
 from edgeport.values import RangeCounter, refuse_unfinite_inputs, refuse_unfinite_outputs
+from edgeport.watching import Deadline
 
 
 class Predictor:
@@ -232,10 +233,11 @@ class Predictor:
     def _predict(
         self, model: Model, inputs: tuple[Any, ...], timeout: float | None, finite: bool | None
     ) -> Any:
-        return self._answer(model, prepare(model.card.inputs, inputs), timeout, finite)
+        feed = prepare(model.card.inputs, inputs)
+        return self._answer(model, feed, deadline_after(timeout), finite)
 
     def _answer(
-        self, model: Model, feed: Feed, timeout: float | None = None, finite: bool | None = None
+        self, model: Model, feed: Feed, deadline: Deadline | None, finite: bool | None = None
     ) -> Any:
         if finite is None:
             finite = model.options.finite
@@ -244,7 +246,7 @@ class Predictor:
             if finite:
                 refuse_unfinite_inputs(given)
             self._counter.watch(given)
-        answers = model.run(feed, deadline_after(timeout))
+        answers = model.run(feed, deadline)
         if model.short_way is not None and feed.samples == 1:
             model.short_way.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
         named = dict(zip(model.output_names, answers, strict=True))

@@ -6,6 +6,8 @@ the thread that opened them; one other thread runs the batches and ends with the
 
 from __future__ import annotations
 
+import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,10 +18,11 @@ import numpy as np
 from edgeport.errors import InputError
 from edgeport.inputs import Feed, prepare
 from edgeport.loading import Model
+from edgeport.watching import Deadline
 
 _BATCHES_AHEAD = 2  # one runs while one is being read
 
-Answer = Callable[[Model, Feed], Any]
+Answer = Callable[[Model, Feed, Deadline], Any]
 
 
 def stream(
@@ -33,56 +36,71 @@ def stream(
         samples: read in the caller's thread.
         batch_size: most samples of one run.
     """
-    pending: deque[tuple[Future[Any], Model, int]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="edgeport-stream") as executor:
-        failure: BaseException | None = None
-        try:
-            for model, feeds in _batches(usable, samples, batch_size):
-                future = executor.submit(answer, model, _join(model, feeds))
-                pending.append((future, model, len(feeds)))
-                if len(pending) >= _BATCHES_AHEAD:
-                    yield from _split(*pending.popleft())
-        except InputError as error:  # raised only after the answers before it
-            failure = error
+    pending: deque[tuple[Model, Feed, Future[Any]]] = deque()
+    failures: list[Exception] = []
+    home, deadline = os.getpid(), Deadline()
+
+    def oldest() -> Iterator[Any]:
+        model, feed, future = pending.popleft()
+        if os.getpid() != home:  # a fork leaves the thread behind
+            return _split(answer(usable(), feed, deadline), model, feed)
+        return _split(future.result(), model, feed)
+
+    executor = ThreadPoolExecutor(1, thread_name_prefix="edgeport-stream")
+    try:
+        for model, feed in _batches(usable, samples, batch_size, failures):
+            pending.append((model, feed, executor.submit(answer, model, feed, deadline)))
+            if len(pending) >= _BATCHES_AHEAD:
+                yield from oldest()
         while pending:
-            yield from _split(*pending.popleft())
-        if failure is not None:
-            raise failure
+            yield from oldest()
+    finally:
+        # Whoever leaves early, as by Ctrl-C, waits for no answer that nobody will read.
+        deadline.at = -math.inf
+        executor.shutdown(cancel_futures=True)
+    if failures:
+        raise failures[0]
 
 
 def _batches(
-    usable: Callable[[], Model], samples: Iterable[Any], batch_size: int
-) -> Iterator[tuple[Model, list[Feed]]]:
-    """Yield neighbouring samples of one shape, as many as fit in a batch, with their model."""
+    usable: Callable[[], Model], samples: Iterable[Any], batch_size: int, failures: list[Exception]
+) -> Iterator[tuple[Model, Feed]]:
+    """Yield neighbouring samples of one shape, as many as fit in a batch, with their model.
+
+    What ends the samples early is left in ``failures``, to be raised after the answers before it.
+    """
     feeds: list[Feed] = []
-    for number, sample in enumerate(samples):
-        if not feeds:
-            model = usable()
-        values = sample if isinstance(sample, tuple) else (sample,)
-        try:
-            feed = prepare(model.card.inputs, values)
-            if feed.samples is not None and not feed.is_single:
-                raise InputError(
-                    f"it is a batch of {feed.samples}, expected one sample without the batch axis: "
-                    "pass the samples one by one"
-                )
-        except InputError as error:
-            if feeds:
-                yield model, feeds
-            raise InputError(
-                f"sample {number} of the stream cannot be used: {error}",
-                expected=error.expected,
-                actual=error.actual,
-            ) from error
-        if feeds and not _fit(model, feeds[0], feed):
-            yield model, feeds
-            model, feeds = usable(), []
-        feeds.append(feed)
-        if len(feeds) == batch_size:
-            yield model, feeds
-            feeds = []
+    try:
+        for number, sample in enumerate(samples):
+            if not feeds:
+                model = usable()
+            feed = _prepare(model, sample, number)
+            if feeds and not _fit(model, feeds[0], feed):
+                yield model, _join(feeds)
+                model, feeds = usable(), []
+            feeds.append(feed)
+            if len(feeds) == batch_size:
+                yield model, _join(feeds)
+                feeds = []
+    except Exception as error:
+        failures.append(error)
     if feeds:
-        yield model, feeds
+        yield model, _join(feeds)
+
+
+def _prepare(model: Model, sample: Any, number: int) -> Feed:
+    """Return one sample in arrays of its own: a camera may refill its buffer for the next."""
+    try:
+        feed = prepare(model.card.inputs, sample if isinstance(sample, tuple) else (sample,))
+        if feed.samples is not None and not feed.is_single:
+            raise InputError(
+                f"it is a batch of {feed.samples}, expected one sample without the batch axis: "
+                "pass the samples one by one"
+            )
+    except InputError as error:
+        message = f"sample {number} of the stream cannot be used: {error}"
+        raise InputError(message, expected=error.expected, actual=error.actual) from error
+    return feed._replace(arrays={name: array.copy() for name, array in feed.arrays.items()})
 
 
 def _fit(model: Model, first: Feed, other: Feed) -> bool:
@@ -93,22 +111,19 @@ def _fit(model: Model, first: Feed, other: Feed) -> bool:
     )
 
 
-def _join(model: Model, feeds: list[Feed]) -> Feed:
-    if len(feeds) == 1:
+def _join(feeds: list[Feed]) -> Feed:
+    names, count = feeds[0].arrays, len(feeds)
+    if count == 1:
         return feeds[0]._replace(is_single=False)
-    arrays = {
-        spec.name: np.concatenate([feed.arrays[spec.name] for feed in feeds])
-        for spec in model.card.inputs
-    }
-    return Feed(arrays, len(feeds), is_single=False)
+    arrays = {name: np.concatenate([feed.arrays[name] for feed in feeds]) for name in names}
+    return Feed(arrays, count, is_single=False)
 
 
-def _split(future: Future[Any], model: Model, count: int) -> Iterator[Any]:
+def _split(outputs: Any, model: Model, feed: Feed) -> Iterator[Any]:
     """Yield the answer to each sample of a batch."""
-    outputs = future.result()
     if not isinstance(outputs, dict):
         outputs = {model.output_names[0]: outputs}
-    for index in range(count):
+    for index in range(feed.samples or 1):
         parts = {
             spec.name: outputs[spec.name][index, ...] if spec.has_batch_axis else outputs[spec.name]
             for spec in model.card.outputs

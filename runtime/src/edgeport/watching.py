@@ -7,6 +7,7 @@ is a single one. Nothing here knows the engine.
 from __future__ import annotations
 
 import _thread
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,21 +20,26 @@ _LONGEST_WAIT_S = 0.2
 Result = TypeVar("Result")
 
 
+class Deadline:
+    """A time of ``time.monotonic`` at which runs are stopped; it may be moved while they run."""
+
+    def __init__(self, at: float = math.inf) -> None:
+        self.at = at
+
+
 def is_main_thread() -> bool:
     """Whether this thread is the one that signals are delivered to."""
     return threading.get_ident() == threading.main_thread().ident
 
 
-def run_watched(
-    call: Callable[[], Result], stop: Callable[[], None], deadline: float | None
-) -> Result:
+def run_watched(call: Callable[[], Result], stop: Callable[[], None], deadline: Deadline) -> Result:
     """Return what the call returns, or raise what it raises; a thread costs some 50 us.
 
     Args:
         call: runs in another thread; when this function returns or raises, it has ended, or it
             begins only now and finds itself stopped.
         stop: asks the call to end soon, whether it has begun or not.
-        deadline: a time of ``time.monotonic`` after which the call is stopped, None for never.
+        deadline: when the call is stopped.
 
     Raises:
         InferenceError: the deadline passed, or the system allows no further thread.
@@ -69,7 +75,7 @@ def run_watched(
             ) from cause
         # On Windows no wait can be interrupted, so each is short.
         while not end.acquire(timeout=_wait_s(deadline)):
-            if deadline is not None and time.monotonic() >= deadline:
+            if time.monotonic() >= deadline.at:
                 break
     finally:
         if not (results or errors):
@@ -87,7 +93,5 @@ def run_watched(
     return results[0]
 
 
-def _wait_s(deadline: float | None) -> float:
-    if deadline is None:
-        return _LONGEST_WAIT_S
-    return min(_LONGEST_WAIT_S, max(0.0, deadline - time.monotonic()))
+def _wait_s(deadline: Deadline) -> float:
+    return min(_LONGEST_WAIT_S, max(0.0, deadline.at - time.monotonic()))
