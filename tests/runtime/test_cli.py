@@ -157,7 +157,7 @@ def test_json_lines_hold_several_inputs_by_name(tmp_path: Path, capsys: Capture)
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.csv", "1,2,3,4,5,6\n1,2,x,4,5,6\n", "line 2: could not convert"),
+        ("x.csv", "1,2,3,4,5,6\n1,2,x,4,5,6\n", "line 2: 'x' is no number"),
         ("x.csv", "1,2\n", "sample 0 of the stream cannot be used: input 'x' has shape (2,)"),
         ("x.jsonl", "[1,2,3,4,5,6]\n[1,\n", "line 2 is no JSON"),
         ("x.npy", "nonsense", "cannot be read as .npy"),

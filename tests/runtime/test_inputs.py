@@ -81,19 +81,68 @@ def test_a_cast_keeps_every_value_or_is_refused(
             as_exact_array(flat(target), x)
 
 
+WIDE_NUMBERS = st.integers(-(2**70), 2**70) | st.floats(-(2.0**70), 2.0**70)
+
+
 @example([2**53 + 1, 0.0], "int64")
+@example([2**53 + 1, 0.5], "float64")
+@example([2**24 + 1, 0.5], "float32")
+@example([2**11 + 1, 0.5], "float16")
+@example([np.int64(2**53 + 1), np.float64(0.5)], "float64")
+@example([np.array([2**53 + 1]), [0.5]], "float64")
 @given(
-    st.lists(st.integers(-(2**70), 2**70) | st.floats(-(2.0**70), 2.0**70), min_size=1, max_size=4),
-    st.sampled_from(["int64", "uint64", "int32"]),
+    st.lists(WIDE_NUMBERS, min_size=1, max_size=4),
+    st.sampled_from(["int64", "uint64", "int32", "float64", "float32", "float16"]),
 )
-def test_integers_in_lists_are_never_rounded(values: list[int | float], target: str) -> None:
+def test_integers_in_lists_are_never_rounded(values: list[Any], target: str) -> None:
     """numpy turns a list of an integer and a float into floats, 53 digits at most."""
     try:
         result = as_exact_array(flat(target), values)
     except InputError:
         return
-    assert [int(v) for v in result] == [int(v) for v in values]
-    assert [Fraction(v) for v in values] == [Fraction(int(v)) for v in result]
+    for value, kept in zip(values, result.tolist(), strict=True):
+        if isinstance(value, int) or target not in FLOATS:
+            assert Fraction(value) == Fraction(kept)
+        else:
+            assert kept == np.asarray(value).astype(target)
+
+
+@pytest.mark.parametrize(
+    ("values", "target"),
+    [
+        ([2**53 + 1, 0.5], "float64"),
+        ([[np.int64(-(2**53) - 1)], [0.5]], "float64"),
+        ([np.array([2**53 + 1]), [0.5]], "float64"),
+        ([np.array(2**53 + 1), 0.5], "float64"),
+        ([2**24 + 1, 0.5], "float32"),
+        ([2**11 + 1, 0.5], "float16"),
+        ([2**63 - 1, 0.0], "int64"),
+    ],
+)
+def test_an_integer_that_numpy_rounds_beside_floats_is_named(values: Any, target: str) -> None:
+    with pytest.raises(InputError, match=r"a list of floats with the integer -?\d+[1379],"):
+        as_exact_array(flat(target), values)
+
+
+@pytest.mark.parametrize(
+    ("values", "target", "wanted"),
+    [
+        ([-(2.0**63), 1.0], "int64", [-(2**63), 1]),
+        ([2.0**60, 7], "int64", [2**60, 7]),
+        ([2**60, 7.0], "float32", [2**60, 7]),
+        ([2**63, -1], "float64", [2**63, -1]),
+        ([0.1, 2.0**30 + 1], "float32", [np.float32(0.1), 2**30]),
+    ],
+)
+def test_lists_of_floats_are_taken_for_what_they_hold(
+    values: Any, target: str, wanted: list[Any]
+) -> None:
+    assert as_exact_array(flat(target), values).tolist() == wanted
+
+
+def test_an_infinite_float_is_no_rounded_integer() -> None:
+    with pytest.raises(InputError, match=r"has the value inf at \[0\], which int64 would change"):
+        as_exact_array(flat("int64"), [float("inf"), 1.0])
 
 
 @given(st.data(), st.sampled_from(NUMBERS))
@@ -184,10 +233,18 @@ def test_text() -> None:
     one = spec("x", "str", ("N", 2))
     for value in (["a", "é"], np.array(["a", "é"]), np.array(["a", "é"], object)):
         assert prepare([one], (value,)).arrays["x"].tolist() == [["a", "é"]]
-    with pytest.raises(InputError, match="pass text, an array of str"):
-        prepare([one], ([1, 2],))
-    with pytest.raises(InputError, match="pass text, an array of str"):
-        prepare([one], (np.array(["a", None], object),))
+    for value in (["a\0", "\0b\0"], ("a\0", "\0b\0")):
+        assert prepare([one], (value,)).arrays["x"].tolist() == [["a\0", "\0b\0"]]
+    assert as_exact_array(spec("x", "str", ()), "a\0")[()] == "a\0"
+    for wrong in (
+        [1, 2],
+        [1, "a"],
+        [True, "a"],
+        [["a", "b"], ["a"]],
+        np.array(["a", None], object),
+    ):
+        with pytest.raises(InputError, match="pass text, an array of str"):
+            prepare([one], (wrong,))
 
 
 @given(st.sampled_from(NUMBERS), hnp.array_shapes(min_dims=0, max_dims=5, max_side=4))

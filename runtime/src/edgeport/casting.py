@@ -32,7 +32,9 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             given = np.from_dlpack(value)
         else:
-            given = np.asanyarray(value)
+            # Of text in a list, numpy would cut a last NUL and turn numbers beside it into text.
+            is_plain_text = spec.dtype.kind == "O" and isinstance(value, (list, tuple, str))
+            given = np.asanyarray(value, object if is_plain_text else None)
         _refuse_mask(spec, given)
     except InputError:
         raise
@@ -52,10 +54,9 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
             f"{_KIND_NAMES.get(array.dtype.kind, 'values')} (dtype {array.dtype})",
             _KIND_REMEDIES.get(array.dtype.kind, "pass numbers"),
         )
-    native = array.dtype.newbyteorder("=")
-    if native != spec.dtype:
-        if isinstance(value, (list, tuple)) and spec.dtype.kind in "iu":
-            _refuse_rounded_list(spec, array)
+    if array.dtype.kind == "f" and isinstance(value, (list, tuple)):
+        _refuse_rounded_list(spec, value, array)
+    if array.dtype.newbyteorder("=") != spec.dtype:
         return _cast(spec, array)
     if array.dtype.isnative and array.flags.aligned:
         return array
@@ -110,14 +111,24 @@ def _refuse_mask(spec: TensorSpec, value: Any) -> None:
             )
 
 
-def _refuse_rounded_list(spec: TensorSpec, array: Array) -> None:
-    """Refuse what numpy has rounded already: an integer next to a float in a list becomes one."""
-    if array.dtype.kind == "f" and array.size and np.max(np.abs(array)) >= 2.0**53:
-        raise _refusal(
-            spec,
-            "a list of floats and integers that float64 does not hold exactly",
-            f"pass integers alone, np.asarray(x, dtype=np.{spec.dtype})",
-        )
+def _refuse_rounded_list(spec: TensorSpec, values: Any, array: Array) -> None:
+    """Refuse an integer of a list that became a float, since floats stand beside it, and changed.
+
+    Between floats rounding is what everybody means; an integer is a label or a count.
+    """
+    target = spec.dtype if spec.dtype.kind == "f" else array.dtype
+    if not (np.abs(array) > 2.0 ** np.finfo(target).nmant).any():
+        return  # every integer of that size is a float, too
+    with np.errstate(over="ignore"):
+        held = array.astype(target).ravel().tolist()
+    for item, kept in zip(np.array(values, object).flat, held, strict=True):
+        item = item[()] if isinstance(item, np.ndarray) else item
+        if isinstance(item, (int, np.integer)) and int(item) != kept:
+            raise _refusal(
+                spec,
+                f"a list of floats with the integer {item}, which {target} would round",
+                f"convert it on purpose, np.asarray(x, dtype=np.{spec.dtype})",
+            )
 
 
 def _as_strings(spec: TensorSpec, array: Array) -> Array:

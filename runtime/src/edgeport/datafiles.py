@@ -186,35 +186,59 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
         )
     shape = card.inputs[0].sample_shape
     fixed = [size for size in shape if isinstance(size, int)]
+    is_empty, has_header = True, False
     with _naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if not row:
+        reader = csv.reader(file, strict=True)
+        for row in filter(None, reader):
+            if is_empty and not has_header and not any(map(_is_number, row)):
+                has_header = True
                 continue
+            is_empty = False
             try:
-                values = np.array([_number(text) for text in row])
+                values = np.array([_number(text) for text in row], object)
             except ValueError as cause:
-                if number == 1:
-                    continue
-                raise InputError(f"'{path}' line {number}: {cause}: repair the line") from cause
+                raise InputError(
+                    f"'{path}' line {reader.line_num}: {cause}: repair the line"
+                ) from cause
             if len(fixed) == len(shape) and values.size == math.prod(fixed):
                 values = values.reshape(fixed)
-            yield values
+            yield values.tolist()
+    if is_empty and has_header:
+        raise InputError(
+            f"'{path}' has a header and no numbers: check that commas part its columns"
+        )
 
 
 def _number(text: str) -> int | float:
+    """Return what the text says, an integer as one; Python alone would take ``1_0``."""
     try:
-        return int(text)
+        if "_" in text:
+            raise ValueError
+        if text.strip().lstrip("+-").isdecimal():
+            return int(text)
+        value = float(text)
     except ValueError:
-        return float(text)
+        raise ValueError(f"'{text}' is no number") from None
+    if math.isinf(value) and "inf" not in text.lower():
+        raise ValueError(f"'{text}' is beyond every float")
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        _number(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_json_lines(path: str) -> Iterator[Any]:
     """Yield one sample a line: nested lists, or an object of them by input name."""
-    with _naming(path), Path(path).open(encoding="utf-8") as file:
+    with _naming(path), Path(path).open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    yield json.loads(line)
+                    yield json.loads(line, parse_float=_number)
                 except ValueError as cause:
                     raise InputError(
                         f"'{path}' line {number} is no JSON ({cause}): repair the line"
