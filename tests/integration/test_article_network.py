@@ -16,16 +16,21 @@ DEVICE_PYTHON = ROOT / ".venv-device" / "bin" / "python"
 
 # Runs on the device: prints one JSON line about itself.
 DEVICE_SCRIPT = """
-import importlib.util, json, os, sys, threading
+import importlib.util, json, os, sys, threading, time
 absent = {name: importlib.util.find_spec(name) is None
           for name in ("tensorflow", "keras", "tf2onnx", "onnx")}
 import numpy as np
 from edgeport import Predictor
 data = np.load(sys.argv[2])
-before = threading.active_count(), len(os.listdir("/proc/self/task"))
+def threads():
+    return threading.active_count(), len(os.listdir("/proc/self/task"))
+before = threads()
 with Predictor.load(sys.argv[1]) as predictor:
     scores = predictor.predict(data["x"])
-    after = threading.active_count(), len(os.listdir("/proc/self/task"))
+    patience = time.monotonic() + 5  # the system takes a moment to remove a thread that ended
+    while threads() > before and time.monotonic() < patience:
+        time.sleep(0.01)
+    after = threads()
 print(json.dumps({"absent": absent, "before": before, "after": after,
                   "scores": scores.tolist()}))
 """
