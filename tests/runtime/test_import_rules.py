@@ -19,6 +19,7 @@ RUNTIME = REPOSITORY / "runtime" / "src" / "edgeport"
 RUNTIME_TABLE: dict[str, set[str]] = {
     "errors": set(),
     "logs": set(),
+    "watching": set(),
     "options": set(),
     "files": set(),
     "golden": {"numpy"},
@@ -31,7 +32,6 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "values": {"numpy"},
     "batching": {"numpy"},
     "host": set(),
-    "watching": set(),
     "_session": {"numpy", "onnxruntime"},
     "binding": {"numpy"},
     "loading": {"numpy"},
@@ -133,7 +133,7 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     assert sum(lines[name] for name in loaded) < 1750
     command = sum(lines.pop(name) for name in ("cli", "datafiles", "benching", "showing"))
     assert command < 620
-    assert sum(lines.values()) < 2100
+    assert sum(lines.values()) < 2150
     whole = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules(RUNTIME)]
     assert max(whole) < 320
 

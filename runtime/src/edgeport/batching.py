@@ -74,16 +74,16 @@ class Batching(NamedTuple):
         samples = feed.samples
         if samples is None:
             return run(feed.arrays)
-        if samples == 0 and all(spec.has_batch_axis for spec in self.card.outputs):
+        if samples == 0 and self.may_split:
             # Some operators fail on an empty batch; one made-up sample gives shapes and dtypes.
             return [out[:0] for out in run(self._take(feed, 0, 0, self.fixed or 1))]
         if not self.may_split:
             if self.fixed is not None and self.fixed != samples:
                 raise self._wrong_number(samples)
-            return run(feed.arrays)
+            return self._checked(run(feed.arrays), samples)
         step = 1 if self.one_by_one else self.fixed or self._chunk(feed, samples)
         if step >= samples and self.fixed in (None, samples):
-            return run(feed.arrays)
+            return self._checked(run(feed.arrays), samples)
         # The answer is filled as the chunks come, which takes half the memory of joining them.
         results: list[Array] = []
         for start in range(0, samples, step):
@@ -93,14 +93,16 @@ class Batching(NamedTuple):
             if not results:
                 results = [np.empty((samples, *out.shape[1:]), out.dtype) for out in outputs]
             for spec, out, result in zip(self.card.outputs, outputs, results, strict=True):
-                if out.shape != (size, *result.shape[1:]):
-                    raise InferenceError(
-                        f"output '{spec.name}' has shape {out.shape} for {size} samples, expected "
-                        f"{(size, *result.shape[1:])}: the samples cannot be answered in one "
-                        "array, pass fewer at a time"
-                    )
+                _check_shape(spec, out, (size, *result.shape[1:]))
                 result[start : start + taken] = out[:taken]
         return results
+
+    def _checked(self, outputs: list[Array], samples: int) -> list[Array]:
+        """Return the outputs; what a card says of their first axes must hold."""
+        for spec, out in zip(self.card.outputs, outputs, strict=True):
+            if self.card.is_vouched_for and spec.has_batch_axis:
+                _check_shape(spec, out, (samples, *out.shape[1:]))
+        return outputs
 
     def _chunk(self, feed: Feed, samples: int) -> int:
         """Return how many samples stay within the memory bound, at least one."""
@@ -139,6 +141,14 @@ class Batching(NamedTuple):
             f"{samples} samples",
             f"exactly {self.fixed}, and a batch cannot be split because {reason}",
             f"pass {self.fixed} samples",
+        )
+
+
+def _check_shape(spec: TensorSpec, out: Array, expected: tuple[int, ...]) -> None:
+    if out.shape != expected:
+        raise InferenceError(
+            f"output '{spec.name}' has shape {out.shape} for {expected[0]} samples, expected "
+            f"{expected}: the samples cannot be answered in one array, pass fewer at a time"
         )
 
 

@@ -32,6 +32,9 @@ BATCH_AXIS = "N"
 
 Shape = tuple["int | str", ...]
 
+ANY_SHAPE: Shape = ("...",)
+"""Of any rank: all that some graphs without a card say of a tensor."""
+
 
 class TensorSpec(NamedTuple):
     """One input or output.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgeport.card import BATCH_AXIS, Shape, TensorSpec, format_shape
+from edgeport.card import ANY_SHAPE, BATCH_AXIS, Shape, TensorSpec, format_shape
 from edgeport.casting import as_exact_array, counted
 from edgeport.errors import InputError
 from edgeport.golden import Array
@@ -112,9 +112,8 @@ def _check_shape(spec: TensorSpec, given: Array, array: Array) -> None:
 
 
 def _fits(shape: Shape, sizes: tuple[int, ...]) -> bool:
-    return len(shape) == len(sizes) and all(
-        isinstance(want, str) or want == have for want, have in zip(shape, sizes, strict=True)
-    )
+    same = (isinstance(want, str) or want == have for want, have in zip(shape, sizes, strict=False))
+    return shape == ANY_SHAPE or (len(shape) == len(sizes) and all(same))
 
 
 def _shape_remedy(spec: TensorSpec, given: Array) -> str:
@@ -160,8 +159,8 @@ def _check_shared_axes(specs: Sequence[TensorSpec], arrays: Mapping[str, Array])
     """Return the size of each named axis; refuse inputs that disagree about one."""
     seen: dict[str, tuple[int, str]] = {}
     for spec in specs:
-        for axis, size in zip(spec.accepted_shape, arrays[spec.name].shape, strict=True):
-            if not isinstance(axis, str):
+        for axis, size in zip(spec.accepted_shape, arrays[spec.name].shape, strict=False):
+            if not isinstance(axis, str) or spec.shape == ANY_SHAPE:
                 continue
             known, owner = seen.setdefault(axis, (size, spec.name))
             if known != size:

@@ -261,7 +261,8 @@ def _as_given(
 ) -> dict[str, Array]:
     """Return the arrays without the batch axis where the caller gave one sample without it."""
     return {
-        spec.name: array[0, ...] if is_single and spec.has_batch_axis else array
+        # Of a file without a card nobody knows what its first axis really is.
+        spec.name: array[0, ...] if is_single and spec.has_batch_axis and len(array) == 1 else array
         for spec, array in zip(specs, (arrays[spec.name] for spec in specs), strict=True)
     }
 

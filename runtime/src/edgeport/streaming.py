@@ -36,20 +36,20 @@ def stream(
         samples: read in the caller's thread.
         batch_size: most samples of one run.
     """
-    pending: deque[tuple[Model, Feed, Future[Any]]] = deque()
+    pending: deque[tuple[Feed, Future[Any]]] = deque()
     failures: list[Exception] = []
     home, deadline = os.getpid(), Deadline()
 
     def oldest() -> Iterator[Any]:
-        model, feed, future = pending.popleft()
+        feed, future = pending.popleft()
         if os.getpid() != home:  # a fork leaves the thread behind
-            return _split(answer(usable(), feed, deadline), model, feed)
-        return _split(future.result(), model, feed)
+            return _split(answer(usable(), feed, deadline), feed)
+        return _split(future.result(), feed)
 
     executor = ThreadPoolExecutor(1, thread_name_prefix="edgeport-stream")
     try:
         for model, feed in _batches(usable, samples, batch_size, failures):
-            pending.append((model, feed, executor.submit(answer, model, feed, deadline)))
+            pending.append((feed, executor.submit(answer, model, feed, deadline)))
             if len(pending) >= _BATCHES_AHEAD:
                 yield from oldest()
         while pending:
@@ -105,27 +105,26 @@ def _prepare(model: Model, sample: Any, number: int) -> Feed:
 
 def _fit(model: Model, first: Feed, other: Feed) -> bool:
     """Whether two samples can stand in one batch."""
-    return all(
+    return model.batching.may_split and all(
         spec.has_batch_axis and first.arrays[spec.name].shape == other.arrays[spec.name].shape
         for spec in model.card.inputs
     )
 
 
 def _join(feeds: list[Feed]) -> Feed:
-    names, count = feeds[0].arrays, len(feeds)
-    if count == 1:
-        return feeds[0]._replace(is_single=False)
+    if len(feeds) == 1:
+        return feeds[0]
+    names = feeds[0].arrays
     arrays = {name: np.concatenate([feed.arrays[name] for feed in feeds]) for name in names}
-    return Feed(arrays, count, is_single=False)
+    return Feed(arrays, len(feeds), is_single=False)
 
 
-def _split(outputs: Any, model: Model, feed: Feed) -> Iterator[Any]:
-    """Yield the answer to each sample of a batch."""
-    if not isinstance(outputs, dict):
-        outputs = {model.output_names[0]: outputs}
-    for index in range(feed.samples or 1):
-        parts = {
-            spec.name: outputs[spec.name][index, ...] if spec.has_batch_axis else outputs[spec.name]
-            for spec in model.card.outputs
-        }
-        yield parts if len(parts) > 1 else next(iter(parts.values()))
+def _split(outputs: Any, feed: Feed) -> Iterator[Any]:
+    """Yield the answer to each sample of a batch, all of whose outputs have a batch axis."""
+    if feed.is_single or feed.samples is None:
+        yield outputs
+    elif isinstance(outputs, dict):
+        for index in range(feed.samples):
+            yield {name: output[index, ...] for name, output in outputs.items()}
+    else:
+        yield from (outputs[index, ...] for index in range(feed.samples))
