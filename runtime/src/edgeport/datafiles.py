@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +50,8 @@ def read_samples(paths: Sequence[str], card: ModelCard) -> Samples:
             when the samples are asked for.
         OptionError: images were given and Pillow is not installed.
     """
+    for path in paths:
+        _check_kind(path)
     parts = [_read_file(path, card) for path in paths]
     totals = [part.total for part in parts]
     total = None if None in totals else sum(size for size in totals if size is not None)
@@ -101,24 +104,30 @@ def write_outputs(path: str, answers: Iterable[Mapping[str, Array]], names: Sequ
                 np.savez_compressed(file, **dict[str, Any](stacked))
 
 
-def _read_file(path: str, card: ModelCard) -> Samples:
+def _check_kind(path: str) -> None:
     if not Path(path).exists():
         raise InputError(f"there is no file '{path}': pass a {', '.join(READABLE[:4])} or an image")
     ending = Path(path).suffix.lower()
-    with _naming(path):
-        if ending == ".npy":
+    if ending not in READABLE:
+        raise InputError(
+            f"'{path}' ends in '{ending}', expected one of {', '.join(READABLE)}: "
+            "convert or rename it"
+        )
+
+
+def _read_file(path: str, card: ModelCard) -> Samples:
+    """Return the samples of one file; but for a look at an array's shape, it is read later."""
+    ending = Path(path).suffix.lower()
+    if ending == ".npy":
+        with _naming(path):
             return _rows(np.load(path, allow_pickle=False, mmap_mode="r"), card, path)
-        if ending == ".npz":
-            return _read_npz(path, card)
-        if ending == ".csv":
-            return Samples(_read_csv(path, card), None)
-        if ending == ".jsonl":
-            return Samples(_read_json_lines(path), None)
-        if ending in IMAGES:
-            return Samples(iter([_read_image(path, card)]), 1)
-    raise InputError(
-        f"'{path}' ends in '{ending}', expected one of {', '.join(READABLE)}: convert or rename it"
-    )
+    if ending == ".npz":
+        return Samples(_read_npz(path, card), None)
+    if ending == ".csv":
+        return Samples(_read_csv(path, card), None)
+    if ending == ".jsonl":
+        return Samples(_read_json_lines(path), None)
+    return Samples((_read_image(each, card) for each in [path]), 1)
 
 
 @contextlib.contextmanager
@@ -135,30 +144,26 @@ def _naming(path: str) -> Iterator[None]:
         ) from cause
 
 
-def _read_npz(path: str, card: ModelCard) -> Samples:
-    with np.load(path, allow_pickle=False) as file:
+def _read_npz(path: str, card: ModelCard) -> Iterator[Any]:
+    with _naming(path), np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     # A file with one array needs no name: numpy itself calls it arr_0.
     if len(arrays) == 1 and len(card.inputs) == 1:
-        return _rows(next(iter(arrays.values())), card, path)
+        yield from _rows(next(iter(arrays.values())), card, path).items
+        return
     sizes = {
         spec.name: len(arrays[spec.name])
         for spec in card.inputs
         if spec.name in arrays and _is_batch(arrays[spec.name], spec)
     }
-    if not sizes:
-        return Samples(iter([arrays]), 1)
+    if not sizes or len(sizes) < sum(spec.has_batch_axis for spec in card.inputs):
+        yield arrays  # one sample, or a mixture that ``predict`` refuses
+        return
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"'{name}' {size}" for name, size in sizes.items())
         raise InputError(f"'{path}' has different numbers of samples ({listed}): save as many each")
-    count = next(iter(sizes.values()))
-    return Samples(
-        (
-            {name: array[i] if name in sizes else array for name, array in arrays.items()}
-            for i in range(count)
-        ),
-        count,
-    )
+    for i in range(next(iter(sizes.values()))):
+        yield {name: array[i] if name in sizes else array for name, array in arrays.items()}
 
 
 def _rows(array: Array, card: ModelCard, path: str) -> Samples:
@@ -261,11 +266,12 @@ def _read_image(path: str, card: ModelCard) -> Array:
             "pip install 'edgeport[images]'"
         ) from cause
     channels = sizes.get("C", 1)
-    mode = _MODES.get(channels) if isinstance(channels, int) else "RGB"
-    if mode is None:
+    modes = _MODES if isinstance(channels, str) else {channels: _MODES.get(channels, "")}
+    if "" in modes.values():
         raise InputError(f"'{path}' is an image, the model takes {channels} channels: use .npy")
-    with Image.open(path) as image:
-        pixels = np.asarray(ImageOps.exif_transpose(image).convert(mode))
+    with _naming(path), Image.open(path) as image:
+        _refuse_conversion(path, image, list(modes.values()))
+        pixels = np.asarray(ImageOps.exif_transpose(image))
     for axis, have in zip("HW", pixels.shape, strict=False):
         if isinstance(sizes[axis], int) and sizes[axis] != have:
             raise InputError(
@@ -276,6 +282,29 @@ def _read_image(path: str, card: ModelCard) -> Array:
         return pixels
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     return pixels.transpose(["HWC".index(axis) for axis in axes if axis in "HWC"])
+
+
+def _refuse_conversion(path: str, image: Any, modes: Sequence[str]) -> None:
+    """Refuse an image whose pixels are not the numbers that the model takes, one for one."""
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1:
+        raise InputError(
+            f"'{path}' holds {pages} pages, expected one image: save each as a file of its own"
+        )
+    if image.mode not in modes:
+        raise InputError(
+            f"'{path}' has the mode {image.mode}, expected {' or '.join(modes)} of 8 bits: convert "
+            f"it to mode {modes[0]} first, as for the training"
+        )
+    # Pillow widens or narrows other depths unseen; only the decoder's own mode tells, as "RGB;16B".
+    stored = str([tile[3] for tile in image.tile])
+    depth = re.search(r"\w+;\d+\w*", stored)
+    if depth or "transparency" in image.info:
+        found = f"channels of other than 8 bits ({depth[0]})" if depth else "a transparent colour"
+        raise InputError(
+            f"'{path}' has {found}, expected {image.mode} of 8 bits: convert it first, as for the "
+            "training"
+        )
 
 
 def as_json(row: Mapping[str, Array]) -> str:
