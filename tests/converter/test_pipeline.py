@@ -202,8 +202,10 @@ def test_a_failure_names_its_stage(tmp_path):
 
 def test_a_model_without_weights_to_store_is_refused_for_int8(tmp_path):
     model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Softmax()])
+    x = np.random.default_rng(0).random((50, 4))
     with pytest.raises(QuantizationError, match=r"no layer that the recipe .* could store"):
-        convert(model, tmp_path / "m.onnx", calibration=np.random.default_rng(0).random((50, 4)))
+        convert(model, tmp_path / "m.onnx", calibration=x, quantize="static")
+    assert convert(model, tmp_path / "m.onnx", calibration=x).recipe == "none"
 
 
 def test_an_operator_without_a_kernel_is_named(tmp_path):

@@ -183,3 +183,21 @@ def test_numbers_that_do_not_fit_are_refused(options, sentence, tmp_path):
 def test_a_model_without_one_image_is_refused(regression_model, tmp_path):
     with pytest.raises(OptionError, match="found 0 float images among the inputs 'zeta'"):
         convert(regression_model, tmp_path / "m.onnx", quantize="none", input_uint8=True)
+
+
+@pytest.mark.parametrize("quantize_as", ["none", "static"])
+def test_a_first_layer_without_bias_that_is_the_output_keeps_its_offset(quantize_as, tmp_path):
+    keras.utils.set_random_seed(9)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3), name="image"), layers.Flatten(),
+         layers.Dense(12, use_bias=False, name="answer")]
+    )  # fmt: skip
+    images = pixels_of((8, 8, 3), 60)
+    convert(
+        model, tmp_path / "m.onnx", input_uint8=True, scale=1 / 127.5, mean=127.5,
+        calibration=images, quantize=quantize_as,
+    )  # fmt: skip
+    expected = np.asarray(model((images.astype(np.float32) - 127.5) / 127.5))
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        found = predictor.predict(images)
+    assert np.abs(found - expected).max() < 0.05 * np.ptp(expected)

@@ -150,3 +150,66 @@ def test_an_error_of_the_users_own_iterable_is_said_as_such(source):
     spec = TensorSpec("image", np.dtype(np.float32), ("N", 2), ("N", "F"))
     with pytest.raises(OptionError, match=r"raised OSError \(the disk is gone\) after 2 items"):
         read_dataset(source, (spec,), "calibration")
+
+
+def test_folders_are_numbered_as_the_labels(image_folder):
+    names = sorted((path.name for path in image_folder.iterdir()), reverse=True)
+    ordered = [*names, "without a sample"]
+    data = read_dataset(image_folder, IMAGE, "evaluation", class_names=ordered)
+    plain = read_dataset(image_folder, IMAGE, "evaluation")
+    by_name = sorted(names)
+    assert [ordered[label] for label in data.labels] == [by_name[label] for label in plain.labels]
+    with pytest.raises(OptionError, match=r"has the class '.*', expected the labels 'other'"):
+        read_dataset(image_folder, IMAGE, "evaluation", class_names=["other"])
+
+
+def test_labels_in_text_are_the_class_names():
+    texts = np.array(["b", "a", "b"])
+    data = read_dataset((X[:3], texts), SPEC, "evaluation", class_names=["a", "b"])
+    assert data.labels.tolist() == [1, 0, 1]
+    with pytest.raises(OptionError, match="has the label 'b', expected one of 'a', 'c'"):
+        read_dataset((X[:3], texts), SPEC, "evaluation", class_names=["a", "c"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ((x, y, 1.0) for x, y in zip(X, Y, strict=True)),
+        lambda: [(X[:13], Y[:13], np.ones(13)), (X[13:], Y[13:], np.ones(12))],
+    ],
+)
+def test_weights_of_samples_are_passed_over(make):
+    data = read_dataset(make(), SPEC, "evaluation")
+    np.testing.assert_array_equal(data.first(99)["x"], X)
+    np.testing.assert_array_equal(data.labels, Y)
+
+
+def test_a_pair_without_labels_has_none():
+    assert read_dataset((X, None), SPEC, "evaluation").labels is None
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (iter([np.array([{}, {}, {}])]), "an item of Python objects"),
+        (iter([None]), "an item of Python objects"),
+        ([(X[:2], Y[:2]), (X[2:4], np.eye(4)[Y[2:4]])], "change their form between batches"),
+    ],
+)
+def test_items_that_are_no_arrays_of_one_form_are_refused(source, sentence):
+    with pytest.raises(OptionError, match=sentence):
+        read_dataset(source, SPEC, "calibration")
+
+
+def test_samples_of_different_lengths_are_refused():
+    free = (TensorSpec("x", np.dtype(np.float32), ("N", "T", 3), ("N", "T", "F")),)
+    batches = [np.zeros((2, 4, 3)), np.ones((2, 5, 3))]
+    with pytest.raises(OptionError, match=r"different shapes, \(4, 3\) and \(5, 3\)"):
+        read_dataset(batches, free, "calibration").first(4)
+
+
+def test_no_file_is_left_by_data_that_breaks_off(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(OptionError):
+        read_dataset(iter(_Breaking()), (TensorSpec("x", np.dtype("f4"), ("N", 2)),), "calibration")
+    assert list(tmp_path.iterdir()) == []

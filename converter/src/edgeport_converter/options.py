@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ class QuantizationOptions:
 
     def __post_init__(self) -> None:
         for name in ("keep_float", "also"):  # one word is a list of one, not of its letters
-            if isinstance(value := getattr(self, name), str):
-                object.__setattr__(self, name, (value,))
+            value = getattr(self, name)
+            if isinstance(value, str) or value is None:
+                object.__setattr__(self, name, (value,) if value else ())
 
     @property
     def quantizes(self) -> bool:
@@ -49,7 +51,12 @@ class QuantizationOptions:
         _one_of("ranges", self.ranges, RANGES)
         for name in self.also:
             _one_of("also", name, tuple(name for name in RECIPES if name != "auto"))
-        is_number = isinstance(self.max_drop, (int, float)) and not isinstance(self.max_drop, bool)
+        for layer in self.keep_float:
+            if not isinstance(layer, str):
+                raise OptionError(
+                    f"keep_float holds {layer!r}, expected names of layers or patterns: pass text"
+                )
+        is_number = isinstance(self.max_drop, Real) and not isinstance(self.max_drop, bool)
         if not is_number or not 0 <= self.max_drop < 1:
             raise OptionError(
                 f"max_drop is {self.max_drop!r}, expected a share from 0 to below 1: "

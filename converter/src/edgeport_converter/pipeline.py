@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from edgeport_converter.exporting import ExportedModel
     from edgeport_converter.fixed_batches import Batches
     from edgeport_converter.loaded import LoadedModel
-    from edgeport_converter.quantization.choosing import Candidate, Choice
+    from edgeport_converter.quantization.choosing import Candidate, Choice, Step
     from edgeport_converter.quantization.evaluating import Evaluator
     from edgeport_converter.quantization.layers import KerasLayers
 
@@ -165,7 +165,12 @@ def convert(
         from edgeport_converter import proving
 
         data = proving.read_user_data(
-            exported, calibration, evaluation, needs_classes=metric is None, image_range=image_range
+            exported,
+            calibration,
+            evaluation,
+            needs_classes=metric is None,
+            image_range=image_range,
+            class_names=names,
         )
         notes = loaded.notes + proving.check_scale(loaded, exported, data, by_class=metric is None)
         if options.quantizes:
@@ -191,7 +196,7 @@ def convert(
                     data.measured.batches,
                     data.labels,
                     metric_function,
-                    classifier=proving.answers_with_a_class(exported, names, data.labels),
+                    classifier=proving.answers_with_a_class(loaded, exported, names, data.labels),
                 )
                 keras_metric = evaluator.metric_of(exported.reference)
                 budget.require_expected_metric(
@@ -200,9 +205,10 @@ def convert(
                 accuracy = proving.compare_metrics(metric_name, keras_metric, evaluator, data)
         choice: Choice | None = None
         siblings: dict[str, Candidate] = {}
+        steps: tuple[Step, ...] = ()
         if data.calibration is not None and evaluator is not None and options.quantizes:
             with stages("quantize"):
-                choice, siblings = _quantize(
+                choice, siblings, steps = _quantize(
                     float_graph,
                     card,
                     batches_in_parts(data.calibration.batches, batch),
@@ -259,7 +265,7 @@ def convert(
         accuracy=card.accuracy,
         latency_us=choice.latency_us if choice else None,
         float_latency_us=choice.float_latency_us if choice else None,
-        steps=choice.steps if choice else (),
+        steps=steps,
         siblings=written,
         layers=layer_reports,
         stages=tuple(stages.names),
@@ -320,7 +326,7 @@ def _quantize(
     options: QuantizationOptions,
     layers: KerasLayers,
     tell: Callable[[str], None],
-) -> tuple[Choice | None, dict[str, Candidate]]:
+) -> tuple[Choice | None, dict[str, Candidate], tuple[Step, ...]]:
     from edgeport_converter.quantization import choosing
 
     quantizer = choosing.Quantizer(
@@ -337,4 +343,4 @@ def _quantize(
     if options.quantize != "none":
         choice = quantizer.choose(options.quantize, options.ranges, options.objective, float_nodes)
     siblings = quantizer.siblings(options.also, options.ranges, float_nodes)
-    return choice, siblings
+    return choice, siblings, quantizer.steps

@@ -57,6 +57,7 @@ def read_user_data(
     *,
     needs_classes: bool,
     image_range: tuple[float, float],
+    class_names: Sequence[str] | None = None,
 ) -> UserData:
     """Return the data that ``convert`` was given, checked against the model's inputs.
 
@@ -66,6 +67,7 @@ def read_user_data(
         evaluation: as for ``convert``.
         needs_classes: whether the labels have to be classes, as for accuracy.
         image_range: as for ``convert``.
+        class_names: the labels of ``convert``.
 
     Raises:
         OptionError: the data cannot be read, or its labels are no classes of the model.
@@ -75,7 +77,9 @@ def read_user_data(
     def read(source: Any, purpose: str) -> Dataset | None:
         if source is None:
             return None
-        return datasets.read_dataset(source, exported.inputs, purpose, image_range=image_range)
+        return datasets.read_dataset(
+            source, exported.inputs, purpose, image_range=image_range, class_names=class_names
+        )
 
     first, second = read(calibration, "calibration"), read(evaluation, "evaluation")
     labels = None if second is None else second.labels
@@ -128,11 +132,18 @@ def check_evidence(data: UserData) -> tuple[str, ...]:
 
 
 def answers_with_a_class(
-    exported: ExportedModel, names: Sequence[str] | None, labels: Array | None
+    loaded: LoadedModel,
+    exported: ExportedModel,
+    names: Sequence[str] | None,
+    labels: Array | None,
 ) -> bool:
-    """Whether the best class is what matters: (N, C) alone may as well be a regression."""
+    """Whether the best class is what matters.
+
+    Scores (N, C) alone may as well be a regression, or, with a sigmoid each, several answers; a
+    softmax, class names or labels tell.
+    """
     return verifying.is_classifier(exported.outputs) and (
-        exported.outputs[0].value_range is not None or names is not None or labels is not None
+        loaded.outputs[0].activation == "softmax" or names is not None or labels is not None
     )
 
 

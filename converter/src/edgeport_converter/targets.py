@@ -50,7 +50,7 @@ def find_engine(version: str) -> Engine:
     Raises:
         OptionError: it is no version, or older than the runtime package supports.
     """
-    match = re.fullmatch(r"(\d+)\.(\d+)(?:\.\d+)*", version.strip())
+    match = re.fullmatch(r"\s*(\d+)\.(\d+)(?:\.\d+)*\s*", str(version))
     if not match:
         raise OptionError(
             f"the onnxruntime version is {version!r}, expected one such as '{ONNXRUNTIME_FLOOR}': "

@@ -134,6 +134,11 @@ class Dataset:
     def _joined(self, labels: list[Array]) -> Array | None:
         if not labels:
             return None
+        if len({(label.ndim, label.shape[1:]) for label in labels}) > 1:
+            raise OptionError(
+                f"the labels of the {self._purpose} data change their form between batches, "
+                "expected class numbers or one-hot rows throughout: choose one"
+            )
         joined = np.concatenate(labels)
         if len(joined) != self._length:
             raise OptionError(
@@ -149,6 +154,7 @@ def read_dataset(
     purpose: str,
     *,
     image_range: tuple[float, float] = (0.0, 255.0),
+    class_names: Sequence[str] | None = None,
 ) -> Dataset:
     """Return the user's data, every value checked against the model's inputs.
 
@@ -157,6 +163,7 @@ def read_dataset(
         specs: the model's inputs in declared order.
         purpose: "calibration" or "evaluation", for messages.
         image_range: the values that black and white pixels of image files become.
+        class_names: number the classes of a folder of folders of images, and labels in text.
 
     Raises:
         OptionError: the data is not what was asked for.
@@ -166,13 +173,38 @@ def read_dataset(
     def pick(keys: Sequence[str]) -> Keys:
         return pick_keys(keys, specs, purpose)
 
-    chunks = open_source(source, specs, purpose, pick, image_range=image_range)
-    return Dataset(chunks, specs, purpose)
+    chunks = open_source(
+        source, specs, purpose, pick, image_range=image_range, class_names=class_names
+    )
+    dataset = Dataset(chunks, specs, purpose)
+    if dataset.labels is not None and dataset.labels.dtype.kind in "UO" and class_names:
+        dataset.labels = _number_labels(dataset.labels, list(class_names), purpose)
+    return dataset
+
+
+def _number_labels(labels: Array, class_names: list[str], purpose: str) -> Array:
+    """Return class indices of labels that are class names."""
+    texts = [str(label) for label in labels.reshape(-1)]
+    unknown = [text for text in texts if text not in class_names]
+    if unknown:
+        raise OptionError(
+            f"the {purpose} data has the label '{unknown[0]}', expected one of "
+            f"{', '.join(map(repr, class_names))}: name the classes as the labels do"
+        )
+    return np.array([class_names.index(text) for text in texts])
 
 
 def _concatenate(parts: list[dict[str, Array]]) -> dict[str, Array]:
     if len(parts) == 1:
         return parts[0]
+    for name in parts[0]:
+        shapes = {part[name].shape[1:] for part in parts}
+        if len(shapes) > 1:
+            listed = " and ".join(map(str, sorted(shapes)[:2]))
+            raise OptionError(
+                f"the samples of '{name}' have different shapes, {listed}, expected one for all, "
+                "since they are run in batches: pad or cut them to one size"
+            )
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

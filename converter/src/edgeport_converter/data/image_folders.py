@@ -15,9 +15,24 @@ _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
 def read_image_folder(
-    folder: Path, specs: Sequence[TensorSpec], purpose: str, image_range: tuple[float, float]
+    folder: Path,
+    specs: Sequence[TensorSpec],
+    purpose: str,
+    image_range: tuple[float, float],
+    class_names: Sequence[str] | None = None,
 ) -> Chunks:
-    """Read a folder of images, or of one folder of images for each class, in name order."""
+    """Read a folder of images, or of one folder of images for each class.
+
+    Args:
+        folder: of the images, read in name order.
+        specs: the model's only input, which gives the size.
+        purpose: for messages.
+        image_range: the values of black and white.
+        class_names: number the classes; without them the folders are numbered in name order.
+
+    Raises:
+        OptionError: there is no image, or a folder that is no class.
+    """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES)
     if not files:
         raise OptionError(
@@ -25,8 +40,15 @@ def read_image_folder(
             f"{', '.join(_IMAGE_SUFFIXES)}: choose the folder that holds them"
         )
     height, width, mode = _image_form(specs, purpose)
-    classes = sorted({path.relative_to(folder).parts[0] for path in files})
+    folders = sorted({path.relative_to(folder).parts[0] for path in files})
     has_classes = all(len(path.relative_to(folder).parts) > 1 for path in files)
+    classes = folders if class_names is None else list(class_names)
+    strangers = [name for name in folders if name not in classes] if has_classes else []
+    if strangers:
+        raise OptionError(
+            f"the {purpose} folder '{folder}' has the class '{strangers[0]}', expected the labels "
+            f"{', '.join(map(repr, classes))}: name the folders as the labels"
+        )
 
     def chunks() -> Iterator[Chunk]:
         for path in files:

@@ -22,6 +22,9 @@ from edgeport_converter.data.chunks import CHUNK_BYTES, LABEL_KEY, SINGLE_KEY, C
 from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.data.tables import read_csv
 
+# What is read from an iterator that can be read only once, before it counts as endless.
+_MOST_BYTES = 4 * 2**30
+
 
 def open_source(
     source: Any,
@@ -30,6 +33,7 @@ def open_source(
     pick: Pick,
     *,
     image_range: tuple[float, float] = (0.0, 255.0),
+    class_names: Sequence[str] | None = None,
 ) -> Chunks:
     """Return a new pass over ``source`` for each call.
 
@@ -41,12 +45,16 @@ def open_source(
         purpose: "calibration" or "evaluation", for messages.
         pick: says which keys of a file with many arrays are read.
         image_range: the values that black and white pixels of image files become.
+        class_names: number the classes of a folder of folders of images.
 
     Raises:
         OptionError: there is no such file, or it is of no known kind.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _open_path(Path(source), specs, purpose, pick, image_range)
+        path = Path(source)
+        if path.is_dir():
+            return read_image_folder(path, specs, purpose, image_range, class_names)
+        return _open_file(path, purpose, pick)
     if isinstance(source, Mapping) or _is_pair(source) or hasattr(source, "shape"):
         return _in_memory(source)
     if isinstance(source, (list, tuple)) and not any(map(_is_batch_like, source)):
@@ -59,15 +67,7 @@ def open_source(
     )
 
 
-def _open_path(
-    path: Path,
-    specs: Sequence[TensorSpec],
-    purpose: str,
-    pick: Pick,
-    image_range: tuple[float, float],
-) -> Chunks:
-    if path.is_dir():
-        return read_image_folder(path, specs, purpose, image_range)
+def _open_file(path: Path, purpose: str, pick: Pick) -> Chunks:
     if not path.exists():
         raise OptionError(
             f"there is no {purpose} file '{path}': pass a .npy, .npz or .csv file, or a folder of "
@@ -113,14 +113,32 @@ def _as_chunk(item: Any) -> Chunk:
     if isinstance(item, Mapping):
         return dict(item)
     if _is_pair(item):
-        first, labels = item
+        first, labels = item[:2]
         named = dict(first) if isinstance(first, Mapping) else {SINGLE_KEY: first}
-        return named | {LABEL_KEY: labels}
+        return named if labels is None else named | {LABEL_KEY: labels}
     return {SINGLE_KEY: item}
 
 
 def _is_pair(item: Any) -> bool:
-    return isinstance(item, tuple) and len(item) == 2
+    """Whether it is (x, y), or Keras' (x, y, weights), whose weights nothing here asks for."""
+    return isinstance(item, tuple) and len(item) in (2, 3)
+
+
+def _as_array(value: Any, purpose: str) -> Any:
+    """Return a numpy array without Python objects, of which text alone is understood."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = np.asarray(None)
+    if array.dtype != object:
+        return array
+    texts = [item.decode("utf-8") if isinstance(item, bytes) else item for item in array.flat]
+    if texts and all(isinstance(text, str) for text in texts):
+        return np.array(texts).reshape(array.shape)
+    raise OptionError(
+        f"the {purpose} data has an item of Python objects ({type(value).__name__}), expected "
+        "arrays of numbers or text, all rows of one length: make arrays of them"
+    )
 
 
 def _is_batch_like(item: Any) -> bool:
@@ -150,7 +168,7 @@ def _from_iterable(source: Iterable[Any], specs: Sequence[TensorSpec], purpose: 
     rank = next(iter(ranks.values())) if len(ranks) == 1 else None
 
     def as_batch(item: Any) -> Chunk:
-        chunk = {key: np.asarray(value) for key, value in _as_chunk(item).items()}
+        chunk = {key: _as_array(value, purpose) for key, value in _as_chunk(item).items()}
         inputs = {key: array for key, array in chunk.items() if key != LABEL_KEY}
         expected = {key: ranks.get(key, rank) for key in inputs}
         if all(want == inputs[key].ndim + 1 for key, want in expected.items() if want is not None):
@@ -162,12 +180,6 @@ def _from_iterable(source: Iterable[Any], specs: Sequence[TensorSpec], purpose: 
         return lambda: map(as_batch, _guarded(iter(source), purpose))
     layout: list[tuple[str, ...]] = []
     handle, name = tempfile.mkstemp(prefix="edgeport-")
-    with os.fdopen(handle, "wb") as file:
-        for item in _guarded(iterator, purpose):
-            chunk = as_batch(item)
-            layout.append(tuple(chunk))
-            for array in chunk.values():
-                np.save(file, array, allow_pickle=False)
 
     def chunks() -> Iterator[Chunk]:
         with Path(name).open("rb") as file:
@@ -175,6 +187,18 @@ def _from_iterable(source: Iterable[Any], specs: Sequence[TensorSpec], purpose: 
                 yield {key: np.load(file) for key in keys}
 
     weakref.finalize(chunks, os.unlink, name)
+    with os.fdopen(handle, "wb") as file:
+        for item in _guarded(iterator, purpose):
+            chunk = as_batch(item)
+            layout.append(tuple(chunk))
+            for array in chunk.values():
+                np.save(file, array, allow_pickle=False)
+            if file.tell() > _MOST_BYTES:
+                raise OptionError(
+                    f"the {purpose} data is still going on after {len(layout)} items and "
+                    f"{_MOST_BYTES >> 30} GiB, expected an end, as of some hundred samples: cut "
+                    "the iterable short, with itertools.islice or take()"
+                )
     if not layout:
         raise OptionError(
             f"the {purpose} data is an iterable without any item, expected samples: "

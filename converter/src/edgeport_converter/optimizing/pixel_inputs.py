@@ -63,12 +63,17 @@ def _simplify(graph: ir.Graph, pixels: ir.Value) -> bool:
             for node in layers:
                 _scale_weights(graph, node, _by_channel(scale, node))
             scale, offset = np.ones_like(scale), offset / scale
-        if np.any(offset) and not any(map(_pads, layers)):
+        if np.any(offset) and not any(map(_keeps_offset, layers)):
             for node in layers:
                 _shift_bias(graph, node, _by_channel(offset, node))
             offset = np.zeros_like(offset)
     if not layers and chain.length == len(chain.layout) + 1:
         return False  # nothing but a Cast
+    steps = [old.op_type for old in chain.layout] + ["Cast"]
+    steps += [kind for kind, array, neutral in (("Mul", scale, 1), ("Add", offset, 0))
+              if np.any(array != neutral)]  # fmt: skip
+    if _operators(chain) == steps:
+        return False
     source, nodes = pixels, []
     for old in chain.layout:
         nodes.append(ir.node(old.op_type, [source, *old.inputs[1:]], attributes=old.attributes,
@@ -81,8 +86,6 @@ def _simplify(graph: ir.Graph, pixels: ir.Value) -> bool:
             constant = _initializer(graph, array, f"{pixels.name}/{kind}")
             nodes.append(ir.node(kind, [source, constant]))
             source = nodes[-1].outputs[0]
-    if _is_same(chain, nodes):
-        return False
     source.shape, source.dtype = chain.value.shape, ir.DataType.FLOAT
     old_nodes = _nodes_between(pixels, chain.value)
     graph.insert_before(old_nodes[0], nodes)
@@ -246,23 +249,27 @@ def _add_behind(graph: ir.Graph, node: ir.Node, shift: Array) -> None:
     graph.insert_after(node, added)
 
 
-def _pads(node: ir.Node) -> bool:
-    """Whether zeros stand around the input, which an offset would have to be in, too."""
+def _keeps_offset(node: ir.Node) -> bool:
+    """Whether an offset cannot go into the bias.
+
+    Zeros may stand around the input, which it would have to be in, too. And what MatMul adds comes
+    behind it, where the graph's own output already has its name.
+    """
     if node.op_type != "Conv":
-        return False
+        return node.op_type == "MatMul" and node.outputs[0].is_graph_output()
     automatic = node.attributes.get_string("auto_pad", "NOTSET")
     return automatic.startswith("SAME") or any(node.attributes.get_ints("pads", []))
 
 
-def _is_same(chain: _Chain, nodes: list[ir.Node]) -> bool:
-    """Whether the chain has that form already."""
+def _operators(chain: _Chain) -> list[str]:
+    """Return the chain's operators in running order."""
     found: list[str] = []
     value: Any = chain.value
     while value.producer() is not None:
         node = value.producer()
         found.append(node.op_type)
         value = node.inputs[0] if array_of(node.inputs[0]) is None else node.inputs[1]
-    return found[::-1] == [node.op_type for node in nodes]
+    return found[::-1]
 
 
 def _nodes_between(start: ir.Value, end: ir.Value) -> list[ir.Node]:

@@ -17,7 +17,7 @@ Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 # Noise below this share of a channel's largest value is no loss, even where the channel hardly
 # varies on the data at hand.
-_NEGLIGIBLE = 1e-3
+_NEGLIGIBLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Agreement:
         worst_channel_db: the same of the worst channel.
         largest_difference: absolute, over all outputs.
         typical_difference: root of the mean square, by output.
+        others_db: the ratio of the worst output but the first, which a metric does not see; None
+            where there is one output.
     """
 
     samples: int
@@ -40,6 +42,7 @@ class Agreement:
     worst_channel_db: float
     largest_difference: float
     typical_difference: dict[str, float] = field(default_factory=dict)
+    others_db: float | None = None
 
 
 class _Sums:
@@ -113,6 +116,7 @@ def measure_agreement(
             name: float(np.sqrt(np.mean(output.noise) / max(output.count, 1)))
             for name, output in sums.items()
         },
+        _decibel(max(float(ratio.mean()) for ratio in ratios[1:])) if len(ratios) > 1 else None,
     )
 
 

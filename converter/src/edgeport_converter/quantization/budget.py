@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def check_expected_metric(expected: float | None, *, has_evaluation: bool) -> No
     """
     if expected is None:
         return
-    if isinstance(expected, bool) or not isinstance(expected, (int, float)):
+    if isinstance(expected, bool) or not isinstance(expected, Real):
         expected = math.nan
     if not math.isfinite(expected) or not has_evaluation:
         found = "without evaluation data" if math.isfinite(expected) else "as no finite number"
@@ -106,6 +107,8 @@ def judge(
 ) -> Verdict:
     """Hold a candidate to the budget: by the user's metric where there is one.
 
+    The metric sees the first output; any others are held to the signal-to-noise ratio.
+
     Args:
         agreement: the candidate beside the float graph.
         float_metric: the metric of the float graph, None without labels.
@@ -114,6 +117,14 @@ def judge(
             may change for twice that share of the samples.
     """
     if float_metric is not None and metric is not None:
+        others = agreement.others_db
+        if others is not None and others < MIN_SIGNAL_TO_NOISE_DB:
+            return Verdict(
+                -others,
+                -MIN_SIGNAL_TO_NOISE_DB,
+                f"has a signal-to-noise ratio of {others:.1f} dB in an output that the metric does "
+                f"not see, expected at least {MIN_SIGNAL_TO_NOISE_DB:g} dB",
+            )
         drop = float_metric - metric
         return Verdict(
             drop,

@@ -93,10 +93,9 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What was chosen, and everything that was tried."""
+    """What was chosen, and its time beside the float graph's."""
 
     candidate: Candidate
-    steps: tuple[Step, ...]
     latency_us: float | None
     float_latency_us: float | None
 
@@ -127,6 +126,7 @@ class Quantizer:
         self._float_graph, self._card, self._calibration = float_graph, card, calibration
         self._evaluator, self._target, self._max_drop = evaluator, target, max_drop
         self._on_step = on_step
+        self._latencies: dict[str, float] = {}
         self._search: Search[Candidate] = Search(
             self.build, self._judge, self._rank_layers, self._tell
         )
@@ -138,7 +138,7 @@ class Quantizer:
             QuantizationError: none keeps it; the message carries the best one tried.
         """
         attempts: list[Attempt[Candidate]] = []
-        for each in self._kinds(kind):
+        for each in self._kinds(kind, float_nodes):
             # Ranges measured at each run depend on all samples of a batch, so the runtime takes
             # them one by one: that is for models that static int8 does not fit.
             is_last_resort = kind == "auto" and each == "dynamic"
@@ -180,6 +180,8 @@ class Quantizer:
         """Return a candidate of each kind for comparison, of those that keep the budget."""
         found = {}
         for kind in kinds:
+            if kind != "none" and not self._stores_int8(kind, float_nodes):
+                continue
             is_static = kind in ("static", "int16")
             recipe = Recipe(kind, ranges if is_static else "minmax", float_nodes)
             attempt = self._search.attempt(recipe)
@@ -248,21 +250,22 @@ class Quantizer:
             nodes, quantize_only, verifying.run_as_defined, expected, samples
         )
 
-    def _kinds(self, kind: str) -> Sequence[str]:
+    def _kinds(self, kind: str, float_nodes: frozenset[str]) -> Sequence[str]:
         """Return the kinds to try: those that find something in this graph to store smaller."""
         wanted = ("static", "weights", "dynamic") if kind == "auto" else (kind,)
-        found = [each for each in wanted if each == "none" or self._stores_int8(each)]
-        if not found:
+        found = [each for each in wanted if each == "none" or self._stores_int8(each, float_nodes)]
+        if not found and kind != "auto":
             raise QuantizationError(
                 f"the model has no layer that the recipe '{kind}' could store smaller, expected a "
-                "Dense, convolution or recurrent layer with large weights: pass another recipe, "
-                "or quantize='none'"
+                "Dense, convolution or recurrent layer with large weights that is not kept in "
+                "float: pass another recipe, or quantize='none'"
             )
         return [*found, "none"] if kind == "auto" else found
 
-    def _stores_int8(self, kind: str) -> bool:
+    def _stores_int8(self, kind: str, float_nodes: frozenset[str]) -> bool:
         """Whether a recipe finds anything in this graph to store smaller."""
-        return quantizing.is_quantized(self._build_graph(Recipe(kind)).graph)
+        recipe = Recipe(kind, float_nodes=float_nodes)
+        return quantizing.is_quantized(self._build_graph(recipe).graph)
 
     def _choose_by_measurement(
         self, holding: Sequence[Attempt[Candidate]], objective: str
@@ -293,11 +296,16 @@ class Quantizer:
             ),
         )  # fmt: skip
         timed = {str(attempt.recipe): us for attempt, us in zip(holding, times, strict=True)}
-        steps = tuple(
-            replace(_step(attempt), latency_us=timed.get(str(attempt.recipe)))
+        self._latencies |= timed
+        return Choice(holding[best].built, times[best], float_us)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All attempts so far, in order, siblings included."""
+        return tuple(
+            replace(_step(attempt), latency_us=self._latencies.get(str(attempt.recipe)))
             for attempt in self._search.attempts
         )
-        return Choice(holding[best].built, steps, times[best], float_us)
 
     def _tell(self, attempt: Attempt[Candidate]) -> None:
         if self._on_step:

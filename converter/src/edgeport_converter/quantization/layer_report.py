@@ -128,6 +128,8 @@ class _Formats:
         if node.op_type in _DYNAMIC:
             return "int8, ranges at each run"
         stored = [self._stored(name) for name in node.input]
+        if node.op_type in _WEIGHTED and node.input[1] in self._types:
+            return "float32"  # whatever it reads, it computes with the weights as they are
         if node.op_type not in _WEIGHTED or (stored and stored[0]):
             return next(filter(None, stored), "float32")
         weights = next(filter(None, stored), None)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -29,6 +31,8 @@ _FLOAT_AT_THE_END = (
 
 # Their int8 kernels can answer in float, so nothing is lost by rounding what a float layer reads.
 _FLOAT_OUTPUT_OPERATORS = ("Gemm", "MatMul")
+
+_CONVERSIONS = ("DequantizeLinear", "QuantizeLinear")
 
 
 def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozenset[str]:
@@ -95,6 +99,37 @@ def separate_float_weights(graph: onnx.GraphProto, float_nodes: frozenset[str]) 
                     constants[own].CopyFrom(constants[name])
                     constants[own].name = own
                 node.input[place] = own
+
+
+def read_in_float(graph: onnx.GraphProto, float_nodes: Collection[str]) -> None:
+    """Let nodes in float read what is there in float: the graph's inputs, and each other's answers.
+
+    onnxruntime's quantizer gives all readers of a tensor the rounded one as soon as an int8 layer
+    reads it. A mask that is looked up by its value would be lost that way. What an int8 layer
+    answers stays rounded, since its kernel has no other answer.
+    """
+    producers = {name: node for node in graph.node for name in node.output}
+    computes_in_float = {
+        place
+        for place, node in enumerate(graph.node)
+        if node.op_type not in _CONVERSIONS
+        and (node.op_type not in STATIC_OPERATORS or node.name in float_nodes)
+    }
+    in_float = {value.name for value in graph.input}
+    in_float.update(name for place in computes_in_float for name in graph.node[place].output)
+    for place in computes_in_float:
+        node = graph.node[place]
+        for number, name in enumerate(node.input):
+            back = producers.get(name)
+            there = producers.get(back.input[0]) if back is not None and back.input else None
+            if (
+                back is not None
+                and there is not None
+                and back.op_type == "DequantizeLinear"
+                and there.op_type == "QuantizeLinear"
+                and there.input[0] in in_float
+            ):
+                node.input[number] = there.input[0]
 
 
 def answer_in_float(graph: onnx.GraphProto) -> None:

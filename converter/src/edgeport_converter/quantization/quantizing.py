@@ -30,6 +30,7 @@ from edgeport_converter.quantization.placing import (
     answer_in_float,
     gains_nothing,
     keep_float_layers,
+    read_in_float,
     separate_float_weights,
 )
 from edgeport_converter.quantization.pooling import rescale_pools
@@ -66,7 +67,7 @@ class Recipe:
             parts.append(f"{self.ranges} ranges")
         if self.one_scale:
             parts.append("one scale a Dense layer")
-        if self.float_nodes:
+        if self.float_nodes and self.kind != "none":
             parts.append(f"{len(self.float_nodes)} nodes in float")
         return ", ".join(parts)
 
@@ -122,7 +123,7 @@ def _quantize(
             store_weights_as_int8(model, recipe.float_nodes, moments), "int8 per channel", "float32"
         )
     if recipe.kind == "dynamic":
-        return _quantize_dynamic(model, recipe, target)
+        return _quantize_dynamic(model, recipe)
     return _quantize_static(model, recipe, ranges, target, moments)
 
 
@@ -189,6 +190,7 @@ def _quantize_static(
         rescale_pools(graph.graph, ranges)
     store_rounded(graph, prepared, moments, pairs=saturates, one_scale=recipe.one_scale)
     answer_in_float(graph.graph)
+    read_in_float(graph.graph, in_float)
     if not is_wide:
         keep_float_layers(graph.graph)
     _drop_unused(graph.graph)
@@ -207,7 +209,7 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _quantize_dynamic(model: onnx.ModelProto, recipe: Recipe, target: Target) -> QuantizedGraph:
+def _quantize_dynamic(model: onnx.ModelProto, recipe: Recipe) -> QuantizedGraph:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dynamic.onnx"
         quantize_dynamic(
@@ -215,14 +217,19 @@ def _quantize_dynamic(model: onnx.ModelProto, recipe: Recipe, target: Target) ->
             path,
             op_types_to_quantize=list(_DYNAMIC_OPERATORS),
             per_channel=True,
-            reduce_range=target.saturates,
+            # Also where the target's own kernels take 8: which CPU will judge it here is not known,
+            # and MatMulInteger has no other definition than its kernel.
+            reduce_range=True,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=sorted(recipe.float_nodes),
+            # It makes MatMul and Add of Gemm first, and gives them names of their own.
+            nodes_to_exclude=sorted(
+                recipe.float_nodes | {f"{name}_MatMul" for name in recipe.float_nodes}
+            ),
         )
         graph = onnx.load(path)
     return QuantizedGraph(
         graph,
-        weights=f"int8 per channel, {7 if target.saturates else 8} bits used",
+        weights="int8 per channel, 7 bits used",
         activations="uint8, range measured at each run",
         float_layers=_float_layers(model, recipe, _DYNAMIC_OPERATORS),
     )
