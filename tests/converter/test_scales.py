@@ -59,6 +59,21 @@ def test_data_on_another_scale_is_refused_with_the_right_one(trained, given, wor
     assert not target.exists()
 
 
+@pytest.mark.parametrize(
+    ("trained", "scale", "refused"),
+    [("units", 1 / 255, False), ("units", None, True), ("pixels", 1 / 255, True),
+     ("pixels", None, False), ("signed", 1 / 255, True)],
+)  # fmt: skip
+def test_the_scale_of_uint8_pixels_is_checked_too(trained, scale, refused, tmp_path):
+    options = {"input_uint8": True, "scale": scale, "quantize": "none"}
+    options["evaluation"] = ((UNITS * 255).astype(np.uint8), LABELS)
+    if refused:
+        with pytest.raises(OptionError, match="expected data scaled as in training"):
+            convert(model_for(trained), tmp_path / "m.onnx", **options)
+    else:
+        convert(model_for(trained), tmp_path / "m.onnx", **options)
+
+
 def test_without_labels_raw_pixels_are_noted(tmp_path):
     report = convert(
         model_for("units"), tmp_path / "m.onnx", evaluation=FITTING["pixels"], quantize="none"

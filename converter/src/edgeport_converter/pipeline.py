@@ -147,7 +147,7 @@ def convert(
 
     with stages("load"):
         loaded = _load(model, custom_objects=custom_objects, allow_code=allow_code, weights=weights)
-        loaded = _take_pixels(loaded, pixels)
+        trained, loaded = loaded, _take_pixels(loaded, pixels)
         layers = _layers(loaded)
     with stages("export"):
         exported = _export(loaded, engine)
@@ -162,7 +162,7 @@ def convert(
         preprocessing=loaded.preprocessing,
     )
     with stages("read data"):
-        from edgeport_converter import proving
+        from edgeport_converter import exporting, proving
 
         data = proving.read_user_data(
             exported,
@@ -172,7 +172,13 @@ def convert(
             image_range=image_range,
             class_names=names,
         )
-        notes = loaded.notes + proving.check_scale(loaded, exported, data, by_class=metric is None)
+        notes = loaded.notes + proving.check_scale(
+            trained,
+            run_in_parts(exporting.reference_of(trained), batch),
+            data,
+            pixels,
+            by_class=metric is None,
+        )
         if options.quantizes:
             notes += proving.check_evidence(data)
     with stages("optimize"):

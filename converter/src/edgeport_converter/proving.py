@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgeport import Accuracy, ArtifactError, ModelCard, OptionError
 from edgeport.golden import Array
 from edgeport_converter import trying, verifying
@@ -18,7 +20,8 @@ from edgeport_converter.data import datasets, scales
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.errors import AgreementError, UnsupportedModelError
 from edgeport_converter.graphs import open_graph
-from edgeport_converter.verifying import Parity
+from edgeport_converter.options import PixelOptions
+from edgeport_converter.verifying import Parity, Run
 
 if TYPE_CHECKING:
     import onnx
@@ -89,22 +92,34 @@ def read_user_data(
 
 
 def check_scale(
-    loaded: LoadedModel, exported: ExportedModel, data: UserData, *, by_class: bool
+    loaded: LoadedModel, run: Run, data: UserData, pixels: PixelOptions, *, by_class: bool
 ) -> tuple[str, ...]:
     """Return a note on data that may be scaled in another way than in training.
 
+    Args:
+        loaded: the model as it was trained.
+        run: computes it.
+        data: of pixels, where ``pixels`` says so.
+        pixels: how these are scaled.
+        by_class: whether the labels are classes.
+
     Raises:
-        OptionError: the labels tell that it is.
+        OptionError: the labels tell that the scale is another one.
     """
-    spec = exported.inputs[0]
-    if data.measured is None or len(exported.inputs) > 1 or spec.dtype.kind != "f":
+    spec = loaded.inputs[0]
+    if data.measured is None or len(loaded.inputs) > 1 or not spec.dtype.startswith("float"):
         return ()
     value_range = data.measured.value_ranges[spec.name]
     if data.labels is not None and by_class:
         samples = data.measured.first(scales.SAMPLES)[spec.name]
-        scales.require_trained_scale(
-            exported.reference, spec.name, samples, data.labels, value_range
-        )
+        if pixels.input_uint8:
+            mean = 0.0 if pixels.mean is None else np.asarray(pixels.mean)
+            factor = 1.0 if pixels.scale is None else np.asarray(pixels.scale)
+            samples = ((samples - mean) * factor).astype(np.float32)
+            value_range = float(samples.min()), float(samples.max())
+        scales.require_trained_scale(run, spec.name, samples, data.labels, value_range)
+        return ()
+    if pixels.input_uint8:
         return ()
     if not loaded.preprocessing and scales.looks_like_pixels(*value_range):
         return (scales.note(spec.name, value_range),)

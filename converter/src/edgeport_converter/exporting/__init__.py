@@ -76,7 +76,7 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
     if graph.ByteSize() > _LARGE_BYTES:
         del frozen
         gc.collect()  # tf2onnx's graphs refer to themselves, so that their weights would stay
-    return ExportedModel(graph, inputs, outputs, _reference(loaded))
+    return ExportedModel(graph, inputs, outputs, reference_of(loaded))
 
 
 def _trace(loaded: LoadedModel) -> FrozenGraph:
@@ -88,7 +88,9 @@ def _trace(loaded: LoadedModel) -> FrozenGraph:
         raise refusing.trace_refusal(loaded.model, cause, "trace") from cause
 
 
-def _reference(loaded: LoadedModel) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+def reference_of(loaded: LoadedModel) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """Return the Keras model as a function of arrays by input name, each with the batch axis N."""
+
     def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
         with tf.device("/cpu:0"):
             tensors = {info.name: _as_tensor(arrays[info.name], info) for info in loaded.inputs}
