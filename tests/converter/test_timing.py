@@ -1,4 +1,4 @@
-"""Times that tell a long run from a short one; how long either takes is the benchmarks' business."""
+"""Times that tell a long run from a short one; how long either takes is for the benchmarks."""
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
