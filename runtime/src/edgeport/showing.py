@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeport import datafiles
 from edgeport.card import ModelCard, format_shape
 from edgeport.classifying import Label
 from edgeport.golden import Array
+from edgeport.writing import as_json as json_of
 
 
 def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ def print_bench(figures: dict[str, Any]) -> None:
 def print_answer(answer: Mapping[str, Array], as_json: bool) -> None:
     """Print the outputs for one sample."""
     if as_json:
-        print(datafiles.as_json(answer))
+        print(json_of(answer))
         return
     for name, array in answer.items():
         values = np.array2string(array, threshold=200, precision=6, suppress_small=True)
