@@ -77,7 +77,9 @@ def print_answer(answer: Mapping[str, Array], as_json: bool) -> None:
         print(json_of(answer))
         return
     for name, array in answer.items():
-        values = np.array2string(array, threshold=200, precision=6, suppress_small=True)
+        # Digits that count, not decimals: a small number must not look like zero.
+        formats: Any = {"float_kind": "{:.6g}".format}
+        values = np.array2string(array, threshold=200, formatter=formats)
         print(f"{name} {' '.join(values.split())}")
 
 
@@ -88,7 +90,7 @@ def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None
         if as_json:
             print(json.dumps([label._asdict() for label in row]))
         else:
-            print("  ".join(f"{label.name} {label.score:.4f}" for label in row))
+            print("  ".join(f"{label.name} {label.score:.4g}" for label in row))
 
 
 def with_progress(items: Iterator[Any], total: int | None) -> Iterator[Any]:
