@@ -96,8 +96,18 @@ def test_predict_prints_the_formulas_answers(mlp_file: Path, data: Path, capsys:
     np.testing.assert_allclose(answers, mlp().formula(X), rtol=1e-5)
     assert main(["predict", str(mlp_file), str(data)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    shown = [[float(text) for text in re.findall(r"[\d.]+", line)] for line in lines]
-    np.testing.assert_allclose(shown, mlp().formula(X), atol=1e-5)
+    shown = [[float(text) for text in re.findall(r"\d[-+.e\d]*", line)] for line in lines]
+    np.testing.assert_allclose(shown, mlp().formula(X), rtol=1e-5)
+
+
+def test_a_small_number_is_not_shown_as_zero(tmp_path: Path, capsys: Capture) -> None:
+    model, data = tmp_path / "m.onnx", tmp_path / "x.npy"
+    model.write_bytes(identity("float32", ("N", 4)).artifact())
+    np.save(data, np.array([[1e-9, -3e-20, 0, 0.5]], "f4"))
+    assert main(["predict", str(model), str(data)]) == 0
+    assert capsys.readouterr().out == "y [1e-09 -3e-20 0 0.5]\n"
+    assert main(["predict", str(model), str(data), "--top-k", "3"]) == 0
+    assert capsys.readouterr().out == "3 0.5  0 1e-09  2 0\n"
 
 
 def test_predict_several_inputs_from_npz(tmp_path: Path, capsys: Capture) -> None:
@@ -130,7 +140,7 @@ def test_every_format_is_read_and_written(
         with np.load(out) as arrays:
             y = arrays["y"]
     elif ending == "csv":
-        assert out.read_text().startswith("y[0],y[1],y[2]\n")
+        assert out.read_text().startswith('"y[0]","y[1]","y[2]"\n')
         y = np.loadtxt(out, delimiter=",", skiprows=1)
     else:
         y = np.array([json.loads(line)["y"] for line in out.read_text().splitlines()])
@@ -230,7 +240,7 @@ def test_predict_top_k(mlp_file: Path, data: Path, capsys: Capture) -> None:
     assert main(["predict", str(mlp_file), str(data), "--top-k", "1"]) == 0
     best = mlp().formula(X)
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"{('cat', 'dog', 'owl')[int(row.argmax())]} {row.max():.4f}" for row in best]
+    assert lines == [f"{('cat', 'dog', 'owl')[int(row.argmax())]} {row.max():.4g}" for row in best]
 
 
 @pytest.mark.parametrize(

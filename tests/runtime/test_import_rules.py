@@ -41,6 +41,7 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "__init__": set(),
     "images": {"numpy", "PIL"},
     "datafiles": {"numpy"},
+    "writing": {"numpy"},
     "benching": {"numpy"},
     "showing": {"numpy"},
     "cli": {"numpy"},
@@ -132,8 +133,8 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     assert not {"cli", "datafiles", "signing", "external", "streaming"} & loaded
     lines = {path.stem: _lines_of_code(path) for path in modules(RUNTIME)}
     assert sum(lines[name] for name in loaded) < 1750
-    command = sum(lines.pop(name) for name in ("cli", "datafiles", "images", "benching", "showing"))
-    assert command < 680
+    parts = ("cli", "datafiles", "images", "writing", "benching", "showing")
+    assert sum(lines.pop(name) for name in parts) < 710
     assert sum(lines.values()) < 2150
     whole = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules(RUNTIME)]
     assert max(whole) < 320

@@ -28,7 +28,7 @@ How it is built, in reading order:
     streaming   one answer a sample, reading while running
     classifying from scores to named classes
     predictor   Predictor: load, predict, classify, stream, reload
-    cli         the `edgeport` command, with datafiles, benching and showing
+    cli         the `edgeport` command, with datafiles, writing, benching and showing
 
 The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
 them, inputs are converted exactly or not at all, and the artifact proves itself on the device

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import edgeport
-from edgeport import datafiles, host
+from edgeport import datafiles, host, writing
 from edgeport._session import engine_version
 from edgeport.errors import EdgeportError, OptionError
 from edgeport.predictor import Predictor
@@ -134,7 +134,7 @@ def _add_verify(commands: Any) -> None:
 
 def _add_predict(commands: Any) -> None:
     add = _add(commands, "predict", "run an artifact on data files", _predict).add_argument
-    readable, writable = ", ".join(datafiles.READABLE), ", ".join(datafiles.WRITABLE)
+    readable, writable = ", ".join(datafiles.READABLE), ", ".join(writing.WRITABLE)
     inputs = f"{readable}; several inputs by name in .npz or .jsonl"
     add("data", metavar="DATA", nargs="+", help=inputs)
     output = f"write the outputs there ({writable}) instead of printing them"
@@ -210,9 +210,9 @@ def _predict(options: argparse.Namespace) -> None:
     with Predictor.load(
         options.artifact, threads=options.threads, finite=options.finite
     ) as predictor:
-        names = [spec.name for spec in predictor.card.outputs]
+        outputs = predictor.card.outputs
         if options.output:
-            datafiles.check_output(options.output, [options.artifact, *options.data], names)
+            writing.check_output(options.output, [options.artifact, *options.data], outputs)
         samples = datafiles.read_samples(options.data, predictor.card)
         items = with_progress(samples.items, samples.total)
         if options.top_k is not None:
@@ -221,11 +221,11 @@ def _predict(options: argparse.Namespace) -> None:
                 print_labels(predictor.classify(*values, top_k=options.top_k), options.json)
         else:
             answers = (
-                answer if isinstance(answer, dict) else {names[0]: answer}
+                answer if isinstance(answer, dict) else {outputs[0].name: answer}
                 for answer in predictor.stream(items, batch_size=options.batch_size)
             )
             if options.output:
-                datafiles.write_outputs(options.output, answers, names)
+                writing.write_outputs(options.output, answers, outputs)
             else:
                 for answer in answers:
                     print_answer(answer, options.json)

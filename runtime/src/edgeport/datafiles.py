@@ -1,7 +1,7 @@
-"""Data on disk for the command line: from files to samples, from answers to files.
+"""Data on disk for the command line: from files to samples.
 
-Here lives what ``edgeport predict`` reads (npy, npz, csv, json lines, images) and writes (npy,
-npz, csv, json lines). Nothing is scaled, resized or guessed: preprocessing is the graph's.
+Here lives what ``edgeport predict`` reads: npy, npz, csv, json lines, images. Nothing is scaled,
+resized or guessed: preprocessing is the graph's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +18,10 @@ import numpy as np
 
 from edgeport.card import ModelCard, TensorSpec
 from edgeport.errors import InputError, OptionError
-from edgeport.files import replacing
 from edgeport.golden import Array
 from edgeport.images import IMAGES, read_image
 
 READABLE = (".npy", ".npz", ".csv", ".jsonl", *IMAGES)
-WRITABLE = (".npy", ".npz", ".csv", ".jsonl")
 
 
 class Samples(NamedTuple):
@@ -52,52 +50,6 @@ def read_samples(paths: Sequence[str], card: ModelCard) -> Samples:
     totals = [part.total for part in parts]
     total = None if None in totals else sum(size for size in totals if size is not None)
     return Samples((item for part in parts for item in part.items), total)
-
-
-def check_output(path: str, inputs: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse a name that ``write_outputs`` could not serve, before anything is computed.
-
-    Raises:
-        OptionError: the ending is unknown, a format cannot hold several outputs, or the file is
-            one of those that are read.
-    """
-    ending = Path(path).suffix.lower()
-    if ending not in WRITABLE:
-        raise OptionError(
-            f"the output is '{path}', expected a name that ends in {', '.join(WRITABLE)}: rename it"
-        )
-    if ending == ".npy" and len(names) > 1:
-        raise OptionError(
-            f"'{path}' holds one array and the model has the outputs {', '.join(names)}: "
-            "choose a name that ends in .npz"
-        )
-    if Path(path).exists() and any(Path(path).samefile(given) for given in inputs):
-        raise OptionError(
-            f"the output '{path}' is one of the files that are read, expected another: rename it"
-        )
-
-
-def write_outputs(path: str, answers: Iterable[Mapping[str, Array]], names: Sequence[str]) -> None:
-    """Write one answer a row, in the format of the file's ending.
-
-    The file appears in one step when all is written; until then the target is as it was.
-
-    Raises:
-        OptionError: the file cannot be written, or a format cannot hold the answers.
-    """
-    ending = Path(path).suffix.lower()
-    with replacing(path) as file:
-        if ending == ".jsonl":
-            file.writelines(f"{as_json(row)}\n".encode() for row in answers)
-        elif ending == ".csv":
-            file.writelines(line.encode() for line in _csv_lines(answers, names))
-        else:
-            rows = list(answers)
-            stacked = {name: _stack([row[name] for row in rows], name) for name in names}
-            if ending == ".npy":
-                np.save(file, stacked[names[0]], allow_pickle=False)
-            else:
-                np.savez_compressed(file, **dict[str, Any](stacked))
 
 
 def _check_kind(path: str) -> None:
@@ -249,30 +201,3 @@ def _read_json_lines(path: str) -> Iterator[Any]:
 def _read_images(path: str, card: ModelCard) -> Iterator[Array]:
     with _naming(path):
         yield read_image(path, card)
-
-
-def as_json(row: Mapping[str, Array]) -> str:
-    """Return one answer as a line of JSON, NaN and infinities by JavaScript's names."""
-    return json.dumps({name: array.tolist() for name, array in row.items()})
-
-
-def _csv_lines(rows: Iterable[Mapping[str, Array]], names: Sequence[str]) -> Iterator[str]:
-    """Yield a table with one row a sample, and a header such as ``y[0],y[1]``."""
-    for number, row in enumerate(rows):
-        cells = {
-            name + "".join(f"[{i}]" for i in index): str(value)
-            for name in names
-            for index, value in np.ndenumerate(row[name])
-        }
-        if number == 0:
-            yield ",".join(cells) + "\n"
-        yield ",".join(cells.values()) + "\n"
-
-
-def _stack(arrays: Sequence[Array], name: str) -> Array:
-    if len({array.shape for array in arrays}) > 1:
-        raise OptionError(
-            f"output '{name}' has other shapes for other samples, which one array cannot hold: "
-            "choose a name that ends in .jsonl"
-        )
-    return np.stack(arrays) if arrays else np.empty(0)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeport import datafiles
 from edgeport.card import ModelCard, format_shape
 from edgeport.classifying import Label
 from edgeport.golden import Array
+from edgeport.writing import as_json as json_of
 
 
 def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
@@ -74,10 +74,12 @@ def print_bench(figures: dict[str, Any]) -> None:
 def print_answer(answer: Mapping[str, Array], as_json: bool) -> None:
     """Print the outputs for one sample."""
     if as_json:
-        print(datafiles.as_json(answer))
+        print(json_of(answer))
         return
     for name, array in answer.items():
-        values = np.array2string(array, threshold=200, precision=6, suppress_small=True)
+        # Digits that count, not decimals: a small number must not look like zero.
+        formats: Any = {"float_kind": "{:.6g}".format}
+        values = np.array2string(array, threshold=200, formatter=formats)
         print(f"{name} {' '.join(values.split())}")
 
 
@@ -88,7 +90,7 @@ def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None
         if as_json:
             print(json.dumps([label._asdict() for label in row]))
         else:
-            print("  ".join(f"{label.name} {label.score:.4f}" for label in row))
+            print("  ".join(f"{label.name} {label.score:.4g}" for label in row))
 
 
 def with_progress(items: Iterator[Any], total: int | None) -> Iterator[Any]:
