@@ -11,7 +11,14 @@ import onnx_writer as ow
 import pytest
 from examples import identity, mlp, mlp_artifact, sealed, spec
 
-from edgeport import ArtifactError, InferenceError, ModelCard, Predictor, Quantization
+from edgeport import (
+    ArtifactError,
+    InferenceError,
+    InputError,
+    ModelCard,
+    Predictor,
+    Quantization,
+)
 
 
 def version(number: int) -> bytes:
@@ -111,3 +118,23 @@ def test_threads_in_the_middle_of_reloads_get_answers_of_one_version() -> None:
             thread.join()
     assert failures == []
     assert counts == [2000] * 8
+
+
+def test_a_call_in_flight_is_watched_by_the_model_that_answers_it() -> None:
+    """The model with a range refuses what it would hide, whatever is served meanwhile."""
+    float_model = sealed(identity().onnx, identity().card)
+    bad = np.full((2, 3), np.nan, "f4")
+    with Predictor.load(version(1)) as predictor:
+        float_answers = Predictor.load(float_model)
+
+        class Slow:
+            def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+                thread = threading.Thread(target=predictor.reload, args=(float_model,))
+                thread.start()
+                thread.join()
+                return bad
+
+        with pytest.raises(InputError, match="which an int8 model would turn into an ordinary"):
+            predictor.predict(Slow())
+        assert predictor.out_of_range == float_answers.out_of_range == {}
+        assert np.isnan(predictor.predict(bad)).all()

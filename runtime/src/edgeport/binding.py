@@ -24,21 +24,16 @@ from edgeport.values import RangeCounter
 _LARGEST_BYTES = 2**18
 
 
-Limits = tuple[float, float]
-
-
 class Bound(NamedTuple):
     """Buffers of one shape, used by one call at a time.
 
     Attributes:
         given: where the sample goes, in the caller's shape.
-        values: the same memory as a vector.
         answer: where the engine writes, in the caller's shape.
         run: runs the engine.
     """
 
     given: Array
-    values: Array
     answer: Array
     run: Callable[[], None]
 
@@ -50,14 +45,14 @@ class ShortWay:
         session: the engine, on the CPU.
         given: the only input; of fixed size but for the batch, else nothing is ever bound.
         answer: the only output, likewise.
-        limits: the calibrated range, None where it does not matter.
+        counter: watches the input's calibrated range.
     """
 
     def __init__(
-        self, session: Session, given: TensorSpec, answer: TensorSpec, limits: Limits | None
+        self, session: Session, given: TensorSpec, answer: TensorSpec, counter: RangeCounter
     ) -> None:
         self._session, self._given, self._answer = session, given, answer
-        self._dtype, self._limits = given.dtype, limits
+        self._dtype, self._counter = given.dtype, counter
         # Buffers at rest, none of shapes that have no short way. Taking the last one and putting it
         # back are single steps of Python.
         self._idle: dict[Any, deque[Bound]] = {}
@@ -71,7 +66,7 @@ class ShortWay:
         ):
             self._idle = {shape: deque(), (1, *shape): deque()}
 
-    def predict(self, x: Any, counter: RangeCounter) -> Array | None:
+    def predict(self, x: Any) -> Array | None:
         """Return the answer to one sample, None where the general way has to be taken.
 
         Raises:
@@ -87,12 +82,8 @@ class ShortWay:
         except IndexError:  # another thread was faster
             return None
         bound.given[...] = x
-        if self._limits is not None:
-            values = bound.values
-            low, high = self._limits
-            # Both find a NaN, in a third of the time that min and max take on a small array.
-            if not low <= values.item(values.argmin()) or not values.item(values.argmax()) <= high:
-                counter.watch({self._given.name: bound.given})
+        if self._counter.limits:
+            self._counter.watch({self._given.name: bound.given})
         try:
             bound.run()
         except InferenceError:
@@ -130,7 +121,7 @@ class ShortWay:
             return
         # With an ellipsis, a sample without axes is still an array.
         views = (source[0, ...], target[0, ...]) if is_single else (source, target)
-        idle.append(Bound(views[0], source.reshape(-1), views[1], run))
+        idle.append(Bound(views[0], views[1], run))
 
 
 def _inverted(array: Array) -> Array:

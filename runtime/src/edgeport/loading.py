@@ -6,6 +6,7 @@ what fails raises, and nothing is left behind. ``predictor`` asks for models and
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import re
@@ -54,7 +55,7 @@ class Model:
         batching: how its samples are grouped.
         source: where to load it again: the absolute path, or the bytes.
         digest: the SHA-256 of the file.
-        ranged_inputs: the inputs whose calibrated ranges matter, since activations are quantized.
+        counter: watches the inputs whose calibrated ranges matter, since activations are quantized.
         short_way: for one sample of one input to one output; None where there is none.
     """
 
@@ -77,7 +78,12 @@ class Model:
         self.digest = card.sha256 or hashlib.sha256(data).hexdigest()
         self.output_names = [spec.name for spec in card.outputs]
         is_quantized = card.quantization and card.quantization.activations != "float32"
-        self.ranged_inputs = [s for s in card.inputs if is_quantized and s.value_range]
+        self._ranged_inputs = card.inputs if is_quantized else ()
+        self._start_counting()
+
+    def _start_counting(self) -> None:
+        card, options = self.card, self.options
+        self.counter = RangeCounter(self._ranged_inputs)
         self.short_way: ShortWay | None = None
         if (
             len(card.inputs) == len(card.outputs) == 1
@@ -85,10 +91,13 @@ class Model:
             and options.providers is None
             and not options.finite
         ):
-            limits = RangeCounter(self.ranged_inputs).limits
-            self.short_way = ShortWay(
-                session, *card.inputs, *card.outputs, limits[0][1:] if limits else None
-            )
+            self.short_way = ShortWay(self.session, *card.inputs, *card.outputs, self.counter)
+
+    def twin(self) -> Model:
+        """Return a model on the same engine that counts for itself."""
+        other = copy.copy(self)
+        other._start_counting()
+        return other
 
     def run(self, feed: Feed, deadline: Deadline | None = None) -> list[Any]:
         """Return the outputs for a feed; raises as ``Batching.run`` and ``Session.run`` do."""

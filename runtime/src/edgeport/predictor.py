@@ -17,7 +17,7 @@ from edgeport.golden import Array
 from edgeport.inputs import Feed, prepare
 from edgeport.loading import Model, Source, load_model
 from edgeport.options import Options, Provider, PublicKey, deadline_after, whole_number
-from edgeport.values import RangeCounter, refuse_unfinite_inputs, refuse_unfinite_outputs
+from edgeport.values import refuse_unfinite_inputs, refuse_unfinite_outputs
 from edgeport.watching import Deadline
 
 
@@ -40,7 +40,6 @@ class Predictor:
 
     def __init__(self, model: Model) -> None:
         self._adopt(model)
-        self._counter = RangeCounter(model.ranged_inputs)
 
     @classmethod
     def load(
@@ -84,7 +83,8 @@ class Predictor:
     def out_of_range(self) -> Mapping[str, int]:
         """How many values lay outside the range that an int8 model was calibrated for, so far.
 
-        By input name; such values saturate, which no answer shows. Empty for a float model.
+        By input name; such values saturate, which no answer shows. Empty for a float model. Each
+        loaded model counts for itself: ``reload`` starts at zero.
         """
         return self._counter.totals()
 
@@ -115,7 +115,7 @@ class Predictor:
             and timeout is None
             and not finite
         ):
-            answer = model.short_way.predict(inputs[0], self._counter)
+            answer = model.short_way.predict(inputs[0])
             if answer is not None:
                 return answer
         return self._predict(self._usable(), inputs, timeout, finite)
@@ -184,7 +184,6 @@ class Predictor:
             raise ArtifactError(
                 f"{place} has {difference}: load it as a predictor of its own", path=new.path
             )
-        self._counter = RangeCounter(new.ranged_inputs)
         self._adopt(new)
 
     def close(self) -> None:
@@ -199,7 +198,7 @@ class Predictor:
 
     def __copy__(self) -> Predictor:
         """Return a predictor of its own on the same engine."""
-        return Predictor(self._usable())
+        return Predictor(self._usable().twin())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Predictor:
         return self.__copy__()
@@ -228,6 +227,7 @@ class Predictor:
         self.path = model.path
         self.threads = model.session.threads
         self.version = model.version
+        self._counter = model.counter  # can be read when the predictor is closed
         self._model = model
 
     def _predict(
@@ -241,11 +241,11 @@ class Predictor:
     ) -> Any:
         if finite is None:
             finite = model.options.finite
-        if finite or model.ranged_inputs:
+        if finite or model.counter.limits:
             given = _as_given(model.card.inputs, feed.arrays, feed.is_single)
             if finite:
                 refuse_unfinite_inputs(given)
-            self._counter.watch(given)
+            model.counter.watch(given)
         answers = model.run(feed, deadline)
         if model.short_way is not None and feed.samples == 1:
             model.short_way.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
