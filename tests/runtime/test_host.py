@@ -40,7 +40,7 @@ def test_an_impossible_request_is_refused(value: Any) -> None:
     with pytest.raises(OptionError) as caught:
         host.choose_threads(value, None)
     assert str(caught.value) == (
-        f"threads is {value!r}, expected a whole number of at least 1: "
+        f"threads is {value!r}, expected a whole number from 1 to 1024: "
         "leave it out to let edgeport choose"
     )
 

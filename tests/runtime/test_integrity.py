@@ -132,6 +132,7 @@ BAD_FILES = [
     (b"\x93NUMPY" + bytes(50), "is a numpy array"),
     (b'{"a": 1}', "is JSON text"),
     (b"\x1c\x00\x00\x00TFL3" + bytes(50), "is a LiteRT (.tflite) model"),
+    (b"\x20\x00\x00\x00ORTM" + bytes(50), "is a model in onnxruntime's own format (.ort)"),
 ]  # fmt: skip
 
 

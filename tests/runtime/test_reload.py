@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from edgeport import (
     ArtifactError,
     InferenceError,
     InputError,
+    IntegrityError,
     ModelCard,
     Predictor,
     Quantization,
 )
+from edgeport.loading import load_model
 
 
 def version(number: int) -> bytes:
@@ -138,3 +141,76 @@ def test_a_call_in_flight_is_watched_by_the_model_that_answers_it() -> None:
             predictor.predict(Slow())
         assert predictor.out_of_range == float_answers.out_of_range == {}
         assert np.isnan(predictor.predict(bad)).all()
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Have ``act`` happen once, while the next file is being loaded."""
+    actions = [act]
+
+    def load(*arguments: Any) -> Any:
+        model = load_model(*arguments)
+        if actions:
+            actions.pop()()
+        return model
+
+    monkeypatch.setattr("edgeport.predictor.load_model", load)
+
+
+def test_a_reload_that_began_earlier_replaces_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Predictor.load(version(1)) as predictor:
+        meanwhile(monkeypatch, lambda: predictor.reload(version(3)))
+        predictor.reload(version(2))
+        assert predictor.predict(np.zeros(3)).tolist() == [3, 3, 3]
+        assert predictor.card.name == "v3"
+
+
+def test_a_predictor_closed_during_a_reload_stays_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor.load(version(1))
+    meanwhile(monkeypatch, predictor.close)
+    with pytest.raises(InferenceError, match="is closed"):
+        predictor.reload(version(2))
+    with pytest.raises(InferenceError, match="is closed"):
+        predictor.predict(np.zeros(3))
+
+
+def test_a_failed_later_reload_leaves_room_for_the_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Predictor.load(version(1)) as predictor:
+
+        def fail() -> None:
+            with pytest.raises(ArtifactError):
+                predictor.reload(b"")
+
+        meanwhile(monkeypatch, fail)
+        predictor.reload(version(2))
+        assert predictor.card.name == "v2"
+
+
+def test_a_reload_to_a_file_that_nobody_vouches_for_is_refused() -> None:
+    with Predictor.load(version(1)) as predictor:
+        with pytest.raises(ArtifactError, match="has no card, expected one"):
+            predictor.reload(identity().onnx)
+        assert predictor.card.name == "v1"
+
+
+def test_labels_that_change_places_are_refused() -> None:
+    def labelled(*labels: str) -> bytes:
+        return sealed(mlp().onnx, mlp().card._replace(labels=labels))
+
+    with Predictor.load(labelled("cat", "dog", "owl")) as predictor:
+        with pytest.raises(ArtifactError, match="has the label 'dog' in place 0"):
+            predictor.reload(labelled("dog", "cat", "owl"))
+        predictor.reload(labelled("cat", "dog", "eagle"))
+        assert predictor.card.labels == ("cat", "dog", "eagle")
+
+
+def test_a_predictor_whose_engine_is_lost_takes_the_new_file_by_reload(tmp_path: Path) -> None:
+    """A worker that is forked after an update: the old file is gone, the new one is there."""
+    path = tmp_path / "served.onnx"
+    path.write_bytes(version(1))
+    with Predictor.load(path) as predictor:
+        path.write_bytes(version(2))
+        predictor._open().session.is_lost = True  # what a fork leaves behind
+        with pytest.raises(IntegrityError, match=r"reload\(\) takes the new one"):
+            predictor.predict(np.zeros(3))
+        predictor.reload()
+        assert predictor.predict(np.zeros(3)).tolist() == [2, 2, 2]

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_writer as ow
 import onnxruntime
 import pytest
-from examples import mlp
+from examples import identity, mlp
 from onnxruntime.capi import onnxruntime_pybind11_state as engine
 
 from edgeport import ArtifactError, EdgeportError, InferenceError, UnsupportedFormatError
@@ -51,7 +51,7 @@ def test_an_error_while_running_is_an_inference_error(kind: type[Exception]) -> 
 def test_an_error_while_loading_is_an_artifact_error(
     kind: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Failing(kind("the reason")))
+    monkeypatch.setattr("edgeport._session._Engine", Failing(kind("the reason")))
     with pytest.raises(ArtifactError, match="the reason") as caught:
         Session(mlp().onnx)
     assert isinstance(caught.value.__cause__, kind)
@@ -104,3 +104,25 @@ def test_ports_are_what_the_graph_declares() -> None:
 
 def test_the_version_is_the_installed_ones() -> None:
     assert engine_version() == onnxruntime.__version__
+
+
+def test_a_run_is_known_to_be_short_by_its_shapes_not_by_its_size() -> None:
+    session = Session(identity("float32", ("N", "T")).onnx)
+    session.run({"x": np.zeros((4, 3000), "f4")})
+    assert session.is_quick(((4, 3000),))
+    assert session.is_quick(((3, 20),))
+    assert not session.is_quick(((3000, 4),))
+    assert not session.is_quick(((12000,),))
+
+
+def test_a_run_whose_length_is_a_value_is_never_known_to_be_short() -> None:
+    onnx = ow.model(
+        ow.graph(
+            [ow.node("ConstantOfShape", ["x"], ["y"])],
+            [("x", "int64", ["n"])],
+            [("y", "float32", ["a", "b"])],
+        )
+    )
+    session = Session(onnx)
+    session.run({"x": np.array([3, 3])})
+    assert not session.is_quick(((2,),))

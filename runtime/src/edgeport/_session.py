@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgeport.errors import ArtifactError, InferenceError, OptionError, UnsupportedFormatError
+from edgeport.engine_errors import first_line, load_error
+from edgeport.errors import InferenceError, OptionError, UnsupportedFormatError
 from edgeport.golden import Array
 from edgeport.options import Provider
 from edgeport.watching import Deadline, is_main_thread, run_watched
@@ -33,7 +34,23 @@ import onnxruntime
 
 _FATAL_ONLY = 4  # onnxruntime's severities run from 0, verbose, to 4, fatal
 
-_LOOP = b"\x22\x04Loop"  # NodeProto.op_type = 4
+
+def _operators(*names: str) -> re.Pattern[bytes]:
+    """Match the bytes of nodes with these operators: NodeProto.op_type = 4."""
+    fields = (b"\x22" + bytes([len(name)]) + name.encode("ascii") for name in names)
+    return re.compile(b"|".join(map(re.escape, fields)))
+
+
+# How long these run, or how much they give, is decided by values and not by sizes.
+_COUNTING = _operators("Loop", "If", "NonZero", "Compress", "Unique", "NonMaxSuppression")
+# And these where an integer input may be the size.
+_SIZED_BY_VALUES = _operators(
+    "Loop", "If", "NonZero", "Compress", "Unique", "NonMaxSuppression",
+    "ConstantOfShape", "Range", "Expand", "Tile", "Pad", "Resize", "OneHot",
+)  # fmt: skip
+
+Shapes = tuple[tuple[int, ...], ...]
+_MOST_SHAPES = 8
 
 _SHORT_RUN_S = 0.05
 
@@ -55,6 +72,22 @@ class Port(NamedTuple):
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str | None, ...]
+
+
+class _Engine(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
+    """onnxruntime's session without its second try.
+
+    Where a session does not start, it prints so and tries again on the CPU; 1.19 cannot be asked
+    not to, but its subclass can.
+    """
+
+    @property
+    def _enable_fallback(self) -> bool:
+        return False
+
+    @_enable_fallback.setter
+    def _enable_fallback(self, value: bool) -> None:
+        pass
 
 
 class Session:
@@ -94,30 +127,27 @@ class Session:
             if weights:
                 values = [onnxruntime.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
                 options.add_external_initializers(list(weights), values)
-            # Without this, a failure is printed and tried again on the CPU.
-            self._engine = onnxruntime.InferenceSession(
-                model, options, providers=wanted, enable_fallback=0
-            )
+            self._engine = _Engine(model, options, providers=wanted)
             started = self._engine.get_providers()
         except Exception as cause:
-            raise _translate_load_error(cause) from cause
+            raise load_error(cause, engine_version()) from cause
         _refuse_fallback(wanted, started)
         try:
             inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
             described = [[(n.name, n.type, n.shape) for n in nodes] for nodes in (inputs, outputs)]
             self.graph_name: str = self._engine.get_modelmeta().graph_name
         except UnicodeDecodeError as cause:  # the engine itself takes any bytes for a name
-            raise _translate_load_error(cause) from cause
+            raise load_error(cause, engine_version()) from cause
         self.inputs, self.outputs = (tuple(_port(*one) for one in ports) for ports in described)
         self.is_lost = False
         self._run = self._engine.run
         self._run_options = _run_options()
         self.threads = threads
         self._running: list[None] = []  # one entry a run; append and pop need no lock
-        # Runs on so many input elements, or fewer, are known to be short; but of a loop the number
-        # of turns is the input's value, so that nothing is known beforehand.
-        self._quick_size = 0
-        self._can_be_known = _LOOP not in model
+        # Inputs of these shapes, or smaller ones, are known to be answered at once.
+        self._quick: list[Shapes] = []
+        sized = _SIZED_BY_VALUES if any(p.dtype.kind in "iu" for p in self.inputs) else _COUNTING
+        self._can_be_known = sized.search(model) is None
         _watch_forks(self)
 
     def run(
@@ -136,11 +166,13 @@ class Session:
         Raises:
             InferenceError: the engine failed, or the deadline passed; the session stays usable.
         """
-        size = sum(array.size for array in feeds.values())
+        shapes = tuple(array.shape for array in feeds.values())
         started = time.monotonic()
         results: list[Array]
         at = math.inf if deadline is None else deadline.at
-        if at == math.inf and (self.is_quick(size) or (deadline is None and not is_main_thread())):
+        if at == math.inf and (
+            self.is_quick(shapes) or (deadline is None and not is_main_thread())
+        ):
             results = self._guarded(self._run, outputs, feeds, self._run_options)
         else:
             options = _run_options()
@@ -149,13 +181,20 @@ class Session:
                 functools.partial(setattr, options, "terminate", True),
                 deadline or Deadline(),
             )
-        if self._can_be_known and time.monotonic() - started < _SHORT_RUN_S:
-            self._quick_size = max(self._quick_size, size)
+        is_short = time.monotonic() - started < _SHORT_RUN_S
+        if is_short and self._can_be_known and not self.is_quick(shapes):
+            self._quick = [shapes, *self._quick[: _MOST_SHAPES - 1]]
         return results
 
-    def is_quick(self, size: int) -> bool:
-        """Whether a run on so many input elements is known to be over before anybody waits."""
-        return size <= self._quick_size
+    def is_quick(self, shapes: Shapes) -> bool:
+        """Whether a run on such inputs is known to be over before anybody waits."""
+        return any(
+            all(
+                len(shape) == len(other) and all(a <= b for a, b in zip(shape, other, strict=True))
+                for shape, other in zip(shapes, known, strict=True)
+            )
+            for known in self._quick
+        )
 
     def bind(self, name: str, given: Array, output: str, answer: Array) -> Callable[[], None]:
         """Return a call that runs the engine from the one array into the other.
@@ -176,7 +215,7 @@ class Session:
         except Exception as cause:
             raise InferenceError(
                 f"onnxruntime {onnxruntime.__version__} failed while running the model "
-                f"({_first_line(cause)}): check the input's sizes, or run "
+                f"({first_line(cause)}): check the input's sizes, or run "
                 "'edgeport verify' on the artifact"
             ) from cause
         finally:
@@ -270,41 +309,3 @@ def _port(name: str, kind: str, shape: Sequence[Any]) -> Port:
             supported=", ".join(_DTYPES),
         )
     return Port(name, np.dtype(dtype), tuple(shape))
-
-
-# How onnxruntime words a file that is newer than itself, by what is too new.
-_TOO_NEW = (
-    ("IR version", r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"),
-    ("opset", r"(?s)Opset (\d+) is under development.*till opset (\d+)"),
-)
-
-
-def _translate_load_error(cause: Exception) -> ArtifactError:
-    text = str(cause)
-    for what, pattern in _TOO_NEW:
-        match = re.search(pattern, text)
-        if match:
-            found, supported = match.groups()
-            return UnsupportedFormatError(
-                f"the artifact has {what} {found}, onnxruntime {onnxruntime.__version__} reads up "
-                f"to {supported}: update onnxruntime, or convert for this version",
-                found=found,
-                supported=supported,
-            )
-    if "protobuf parsing failed" in text or "No graph was found" in text:
-        return ArtifactError(
-            "the artifact is no ONNX file, or was cut short: "
-            "copy the .onnx file again from where it was converted"
-        )
-    return ArtifactError(
-        f"the artifact cannot be loaded by onnxruntime {onnxruntime.__version__} "
-        f"({_first_line(cause)}): convert it again with edgeport-converter"
-    )
-
-
-def _first_line(cause: Exception) -> str:
-    """Return the engine's reason without its log prefix, one line, at most 200 characters."""
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(cause).strip())
-    text = re.sub(r"/\S+\.(?:cc|h):\d+ .*?\)(?: const)? ", "", text)
-    line = text.splitlines()[0] if text else type(cause).__name__
-    return line if len(line) <= 200 else line[:197] + "..."

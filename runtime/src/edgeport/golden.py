@@ -1,7 +1,7 @@
 """Golden samples: known inputs with known outputs that travel inside the artifact.
 
 Here live the samples and their compact JSON form. Running them against an engine is the
-predictor's job; choosing them is the converter's.
+business of ``loading``; choosing them is the converter's.
 
 An array is written in one of two ways, whichever is the more compact:
 

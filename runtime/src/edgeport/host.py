@@ -1,6 +1,6 @@
 """What this device allows: the CPUs that the process may use, and how many threads pay.
 
-Nothing here touches the engine; ``predictor`` asks once at load.
+Nothing here touches the engine; ``loading`` asks once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ THREADS_VARIABLE = "EDGEPORT_THREADS"
 # behind. Source: two threads took 2.1 times the time of one on MobileNetV1 0.25 (7.5 million).
 # Where they begin to pay is not measured yet; the figure is a guess well above that model.
 _MULTIPLY_ACCUMULATES_WORTH_THREADS = 50_000_000
+
+_MOST_THREADS = 1024  # no device has more CPUs, and the engine takes 32-bit numbers only
 
 _REMEDY = "leave it out to let edgeport choose"
 
@@ -35,11 +37,11 @@ def choose_threads(requested: int | None, multiply_accumulates: int | None) -> i
         OptionError: the request or the variable is no positive whole number.
     """
     if requested is not None:
-        return whole_number(requested, "threads", remedy=_REMEDY)
+        return whole_number(requested, "threads", highest=_MOST_THREADS, remedy=_REMEDY)
     variable = os.environ.get(THREADS_VARIABLE)
     if variable:
         number = int(variable) if variable.strip().isdecimal() else variable
-        return whole_number(number, THREADS_VARIABLE, remedy=_REMEDY)
+        return whole_number(number, THREADS_VARIABLE, highest=_MOST_THREADS, remedy=_REMEDY)
     if multiply_accumulates is None or multiply_accumulates < _MULTIPLY_ACCUMULATES_WORTH_THREADS:
         return 1
     return usable_cpus()

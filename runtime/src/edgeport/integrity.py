@@ -145,6 +145,8 @@ def _other_kind(data: bytes) -> str | None:
         return "is a web page or XML text"
     if data[4:8] == b"TFL3":
         return "is a LiteRT (.tflite) model"
+    if data[4:8] == b"ORTM":  # an old engine takes a damaged one for good, and ends the process
+        return "is a model in onnxruntime's own format (.ort)"
     return next((f"is {name}" for magic, name in _OTHER_FILES if data.startswith(magic)), None)
 
 

@@ -129,7 +129,7 @@ def load_model(source: Source, options: Options, digest: str | None = None) -> M
         if digest not in (None, model.digest):
             raise IntegrityError(
                 "the artifact is another file than when this predictor was made in its first "
-                "process: load it anew there, or hand the path over instead of the predictor"
+                "process: reload() takes the new one, once it passes every check"
             )
         return model
     except ArtifactError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 from collections.abc import Sequence
@@ -53,15 +54,14 @@ def whole_number(
     Raises:
         OptionError: it is no whole number, or out of bounds.
     """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or value < lowest
-        or (highest is not None and value > highest)
-    ):
+    try:
+        number = lowest - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = lowest - 1
+    if number < lowest or (highest is not None and number > highest):
         bounds = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
         raise OptionError(f"{name} is {value!r}, expected a whole number {bounds}: {remedy}")
-    return value
+    return number
 
 
 def deadline_after(timeout: float | None) -> Deadline | None:
@@ -72,8 +72,14 @@ def deadline_after(timeout: float | None) -> Deadline | None:
     """
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+    try:
+        seconds = 0.0 if isinstance(timeout, (bool, str, bytes)) else float(timeout)
+    except OverflowError:
+        seconds = float("inf")
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not seconds > 0:
         raise OptionError(
             f"timeout is {timeout!r}, expected seconds above 0: leave it out to wait for the answer"
         )
-    return Deadline(time.monotonic() + timeout)
+    return Deadline(time.monotonic() + seconds)

@@ -6,6 +6,8 @@ file, ``inputs`` decides what may be fed, ``batching`` how it is grouped, ``_ses
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +21,13 @@ from edgeport.loading import Model, Source, load_model
 from edgeport.options import Options, Provider, PublicKey, deadline_after, whole_number
 from edgeport.values import refuse_unfinite_inputs, refuse_unfinite_outputs
 from edgeport.watching import Deadline
+
+# Held while a predictor changes its model, and for a fork, so that no child inherits it held.
+_SWAP = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_SWAP.acquire, after_in_parent=_SWAP.release, after_in_child=_SWAP.release
+    )
 
 
 class Predictor:
@@ -39,6 +48,7 @@ class Predictor:
     _model: Model | None
 
     def __init__(self, model: Model) -> None:
+        self._reloads = self._adopted = 0  # how many began; which one the present model is of
         self._adopt(model)
 
     @classmethod
@@ -166,7 +176,8 @@ class Predictor:
     def reload(self, source: Source | None = None) -> None:
         """Replace the model with that of another file, or of the same path read again.
 
-        Calls in flight end on the model that they began with; later ones use the new one.
+        Calls in flight end on the model that they began with; later ones use the new one. Of
+        several reloads at once, the one that began last stays.
 
         Args:
             source: the new artifact; by default the path of the present one.
@@ -176,19 +187,25 @@ class Predictor:
                 are other ones; the present model goes on serving.
             InferenceError: the predictor is closed.
         """
-        old = self._usable()
+        with _SWAP:
+            old = self._open()
+            self._reloads = ticket = self._reloads + 1
         new = load_model(old.source if source is None else source, old.options)
-        difference = _first_difference(old.card, new.card)
-        if difference:
-            place = "the new artifact" if new.path is None else f"'{new.path}'"
-            raise ArtifactError(
-                f"{place} has {difference}: load it as a predictor of its own", path=new.path
-            )
-        self._adopt(new)
+        with _SWAP:
+            difference = _first_difference(self._open().card, new.card)
+            if difference:
+                place = "the new artifact" if new.path is None else f"'{new.path}'"
+                raise ArtifactError(
+                    f"{place} has {difference}: load it as a predictor of its own", path=new.path
+                )
+            if ticket > self._adopted:
+                self._adopted = ticket
+                self._adopt(new)
 
     def close(self) -> None:
         """Release the engine's memory and threads; calling it twice does no harm."""
-        self._model = None
+        with _SWAP:
+            self._model = None
 
     def __enter__(self) -> Predictor:
         return self
@@ -204,7 +221,7 @@ class Predictor:
         return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        model = self._usable()
+        model = self._open()
         return _load_same, (model.source, model.options, model.digest)
 
     def __repr__(self) -> str:
@@ -212,14 +229,20 @@ class Predictor:
         ins, outs = format_specs(self.card.inputs), format_specs(self.card.outputs)
         return f"<Predictor {self.card.name}: {ins} -> {outs}, {state}>"
 
-    def _usable(self) -> Model:
-        """Return the present model, loaded again where a fork left its engine behind."""
+    def _open(self) -> Model:
+        """Return the present model; its engine may have been left behind by a fork."""
         model = self._model  # close() in another thread must not pull it away under the call
         if model is None:
             raise InferenceError("this predictor is closed: load the artifact again")
-        if model.session.is_lost:
-            model = load_model(model.source, model.options, model.digest)
-            self._adopt(model)
+        return model
+
+    def _usable(self) -> Model:
+        """Return the present model, loaded again where a fork left its engine behind."""
+        while (model := self._open()).session.is_lost:
+            again = load_model(model.source, model.options, model.digest)
+            with _SWAP:
+                if self._model is model:
+                    self._adopt(again)
         return model
 
     def _adopt(self, model: Model) -> None:
@@ -273,9 +296,15 @@ def _load_same(source: Source, options: Options, digest: str) -> Predictor:
 
 
 def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
-    """Return what callers would notice: names, dtypes, shapes of inputs or outputs."""
+    """Return what callers would notice: inputs or outputs, moved labels, a card that is gone."""
     for kind in ("inputs", "outputs"):
         was, now = format_specs(getattr(old, kind)), format_specs(getattr(new, kind))
         if was != now:
             return f"the {kind} {now}, expected those that are being served, {was}"
+    if old.is_vouched_for and not new.is_vouched_for:
+        return "no card, expected one, as the artifact that is being served has"
+    before = old.labels or ()
+    for place, label in enumerate(new.labels or ()):
+        if label in before and before[place : place + 1] != (label,):
+            return f"the label '{label}' in place {place}, expected it where it is being served"
     return None

@@ -1,0 +1,45 @@
+"""The engine's errors in edgeport's words."""
+
+from __future__ import annotations
+
+import re
+
+from edgeport.errors import ArtifactError, UnsupportedFormatError
+
+# How onnxruntime words a file that is newer than itself, by what is too new.
+_TOO_NEW = (
+    ("IR version", r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"),
+    ("opset", r"(?s)Opset (\d+) is under development.*till opset (\d+)"),
+)
+
+
+def load_error(cause: Exception, version: str) -> ArtifactError:
+    """Return what to raise where onnxruntime of that version cannot load a file."""
+    text = str(cause)
+    for what, pattern in _TOO_NEW:
+        match = re.search(pattern, text)
+        if match:
+            found, supported = match.groups()
+            return UnsupportedFormatError(
+                f"the artifact has {what} {found}, onnxruntime {version} reads up "
+                f"to {supported}: update onnxruntime, or convert for this version",
+                found=found,
+                supported=supported,
+            )
+    if "protobuf parsing failed" in text or "No graph was found" in text:
+        return ArtifactError(
+            "the artifact is no ONNX file, or was cut short: "
+            "copy the .onnx file again from where it was converted"
+        )
+    return ArtifactError(
+        f"the artifact cannot be loaded by onnxruntime {version} "
+        f"({first_line(cause)}): convert it again with edgeport-converter"
+    )
+
+
+def first_line(cause: Exception) -> str:
+    """Return the engine's reason without its log prefix, one line, at most 200 characters."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(cause).strip())
+    text = re.sub(r"/\S+\.(?:cc|h):\d+ .*?\)(?: const)? ", "", text)
+    line = text.splitlines()[0] if text else type(cause).__name__
+    return line if len(line) <= 200 else line[:197] + "..."
