@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,21 @@ def test_bench(mlp_file: Path, capsys: Capture) -> None:
     assert figures["calls"] >= 20
 
 
+def test_bench_counts_only_the_samples_that_ran(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "whole.onnx"
+    port = spec("x", "float32", (3, 4), axes=("T", "F"))
+    card = ModelCard("whole", (port,), (port._replace(name="y"),))
+    path.write_bytes(sealed(identity("float32", (3, 4)).onnx, card))
+    figures = run(capsys, "bench", path, "--seconds", "0.02")
+    assert list(figures["samples_per_second"]) == ["1"]
+    code, sentence = fails(capsys, "bench", path, "--batch-sizes", "1", "8")
+    assert code == edgeport.OptionError.exit_code
+    assert sentence == (
+        "--batch-sizes are [1, 8], but no input of the model has a batch axis, so that each run "
+        "is one sample: leave them out"
+    )
+
+
 def test_predict_top_k(mlp_file: Path, data: Path, capsys: Capture) -> None:
     assert main(["predict", str(mlp_file), str(data), "--top-k", "1"]) == 0
     best = mlp().formula(X)
@@ -252,7 +268,12 @@ def test_predict_top_k(mlp_file: Path, data: Path, capsys: Capture) -> None:
         (["predict", "{model}", "{data}", "-o", "y.txt"], 2, "a name that ends in .npy"),
         (["predict", "{model}", "{data}", "-o", "no/y.csv"], 2, "'no/y.csv' cannot be written"),
         (["predict", "{model}", "{data}", "--top-k", "1", "-o", "y.npy"], 2, "choose one"),
-        (["predict", "{model}", "{data}", "--batch-size", "0"], 2, "batch_size is 0"),
+        (["predict", "{model}", "{data}", "--batch-size", "0"], 2, "--batch-size is 0"),
+        (
+            ["predict", "{model}", "{data}", "--batch-size", "0", "--top-k", "1"],
+            2,
+            "--batch-size is",
+        ),
         (["bench", "{model}", "--batch-sizes", "0"], 2, "sizes of at least 1"),
         (["bench", "{model}", "--threads", "0"], 2, "threads is 0"),
         (["verify", "{model}", "--minimum-version", "1"], 2, "without public_key"),
@@ -317,20 +338,66 @@ def test_a_reader_that_left_is_no_failure(mlp_file: Path) -> None:
     process.stderr.close()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    result = command("info", tmp_path / "pipe")
+    assert result.returncode == edgeport.ArtifactError.exit_code
+    assert b"it is a pipe or a device, expected a file" in result.stderr
+
+
+def test_an_output_may_have_the_longest_name(mlp_file: Path, data: Path, tmp_path: Path) -> None:
+    for name in ("y" * 251 + ".npy", "日" * 83 + ".npy"):
+        out = tmp_path / name
+        assert main(["predict", str(mlp_file), str(data), "-o", str(out)]) == 0
+        np.testing.assert_allclose(np.load(out), mlp().formula(X), rtol=1e-5)
+        out.unlink()
+    assert {path.name for path in tmp_path.iterdir()} == {mlp_file.name, data.name}
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
-def test_a_long_input_shows_a_bar_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def _show_bar(monkeypatch: pytest.MonkeyPatch, stdout: io.StringIO, **options: Any) -> str:
+    """Pass eight items on, a second each; return what stderr, a terminal, was told."""
     clock = iter(range(1000))
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    for stream, wanted in ((Terminal(), "\r4 samples  50%"), (io.StringIO(), "")):
-        monkeypatch.setattr(sys, "stderr", stream)
-        assert list(with_progress(iter(range(8)), 8)) == list(range(8))
-        assert wanted in stream.getvalue()
-        assert bool(stream.getvalue()) == bool(wanted)
-        assert not wanted or stream.getvalue().endswith("\r\033[K")
+    stderr = options.pop("stderr", Terminal())
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        patch.setattr(sys, "stderr", stderr)
+        assert list(with_progress(iter(range(8)), 8, **options)) == list(range(8))
+    return str(stderr.getvalue())
+
+
+def test_a_long_input_shows_a_bar_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = _show_bar(monkeypatch, io.StringIO(), is_printing=True)
+    assert "\r4 samples  50%" in shown
+    assert shown.endswith("\r\033[K")
+    assert _show_bar(monkeypatch, io.StringIO(), is_printing=True, stderr=io.StringIO()) == ""
+
+
+def test_no_bar_stands_between_answers_on_the_same_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert _show_bar(monkeypatch, Terminal(), is_printing=True) == ""
+    assert "50%" in _show_bar(monkeypatch, Terminal(), is_printing=False)
+
+
+def test_an_error_stands_on_a_line_without_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    def items() -> Iterator[int]:
+        yield from range(8)
+        raise edgeport.InputError("broken")
+
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    stderr = Terminal()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with pytest.raises(edgeport.InputError, match="broken"):
+        list(with_progress(items(), None, is_printing=False))
+    assert stderr.getvalue().endswith("samples\r\033[K")
 
 
 def test_the_converters_commands_say_where_they_are_even_when_asked_for_help(
@@ -432,6 +499,59 @@ def test_what_is_read_is_never_written(mlp_file: Path, data: Path, capsys: Captu
             f"the output '{out}' is one of the files that are read, expected another: rename it"
         )
     np.testing.assert_array_equal(np.load(data), X)
+
+
+def test_a_missing_input_is_named_though_the_output_exists(
+    mlp_file: Path, data: Path, capsys: Capture
+) -> None:
+    code, sentence = fails(capsys, "predict", mlp_file, "missing.npy", "-o", data)
+    assert code == edgeport.InputError.exit_code
+    assert "there is no file 'missing.npy'" in sentence
+
+
+UNWRITABLE = {">&-": "Bad file descriptor", ">/dev/full": "No space left on device"}
+NO_STDOUT = "edgeport: the results cannot be printed ({}): give stdout a place to go\n"
+
+
+def shell(redirection: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command with a stream closed, or on a device that is always full."""
+    return subprocess.run(
+        ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, "-m", "edgeport.cli"]
+        + [str(argument) for argument in arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this device")
+@pytest.mark.parametrize("redirection", UNWRITABLE)
+def test_results_that_cannot_be_printed_are_an_error(
+    redirection: str, mlp_file: Path, data: Path
+) -> None:
+    sentence = NO_STDOUT.format(UNWRITABLE[redirection])
+    for arguments in (["info", mlp_file], ["--help"], ["predict", mlp_file, data]):
+        result = shell(redirection, *arguments)
+        assert (result.returncode, result.stderr) == (edgeport.OptionError.exit_code, sentence)
+    out = mlp_file.with_name("y.npy")  # here nothing is printed
+    result = shell(redirection, "predict", mlp_file, data, "-o", out)
+    assert (result.returncode, result.stderr) == (0, "")
+    np.testing.assert_allclose(np.load(out), mlp().formula(X), rtol=1e-5)
+    result = shell(redirection, "info", "missing.onnx")
+    assert result.returncode == edgeport.ArtifactError.exit_code
+    assert result.stderr.startswith("edgeport: there is no file")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this device")
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+def test_an_error_that_nobody_can_read_keeps_its_code(redirection: str, mlp_file: Path) -> None:
+    result = shell(redirection, "verify", "missing.onnx", "--json")
+    assert (result.returncode, result.stdout) == (edgeport.ArtifactError.exit_code, "")
+    if ">&- 2" not in redirection:
+        result = shell(redirection, "verify", mlp_file, "--json")
+        assert result.returncode == 0
+        assert json.loads(result.stdout)["seal"] == "matches"
 
 
 def test_a_reader_that_leaves_in_the_middle_is_no_failure(mlp_file: Path, data: Path) -> None:

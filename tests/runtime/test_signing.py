@@ -145,6 +145,30 @@ def test_signing_again_replaces_the_signature(mlp_file: Path, private: Path) -> 
     assert signature.version == 2
 
 
+def test_signing_keeps_a_link_and_the_files_mode(mlp_file: Path, private: Path) -> None:
+    link = mlp_file.with_name("link.onnx")
+    link.symlink_to(mlp_file.name)
+    mlp_file.chmod(0o640)
+    sign(link, private, version=5)
+    assert link.is_symlink()
+    assert link.resolve() == mlp_file.resolve()
+    assert mlp_file.stat().st_mode & 0o777 == 0o640
+    signature = read_signature(mlp_file.read_bytes())
+    assert signature is not None
+    assert signature.version == 5
+
+
+@pytest.mark.parametrize("version", ["Infinity", "-Infinity", "NaN", "1e999", "null"])
+def test_a_signature_without_a_version_is_none(version: str, key: Any) -> None:
+    from edgeport.integrity import metadata_entry, seal_again, split_at_digest
+
+    value = f'{{"version": {version}, "ed25519": ""}}'.encode()
+    before, after = map(bytes, split_at_digest(mlp_artifact()))
+    forged = seal_again(before, after + metadata_entry(b"edgeport.signature", value))
+    with pytest.raises(IntegrityError, match="bears no signature"):
+        Predictor.load(forged, public_key=public_pem(key))
+
+
 def test_every_change_of_a_signed_file_is_refused(mlp_file: Path, private: Path) -> None:
     sign(mlp_file, private, version=1)
     data = mlp_file.read_bytes()

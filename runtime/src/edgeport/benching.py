@@ -17,15 +17,17 @@ import numpy as np
 from edgeport import host
 from edgeport._session import engine_version
 from edgeport.card import TensorSpec
+from edgeport.errors import OptionError
 from edgeport.golden import Array, ramp
 from edgeport.predictor import Predictor
 
+_BATCH_SIZES = (1, 8, 64)
 _FREE_AXIS_SIZE = 8
 _COLD_STARTS = 5
 _FEWEST_CALLS = 20
 
 _COLD_START = """
-import sys, time
+import sys
 from edgeport import Predictor
 from edgeport.benching import example
 threads = int(sys.argv[2]) or None
@@ -35,15 +37,18 @@ with Predictor.load(sys.argv[1], threads=threads) as predictor:
 
 
 def bench(
-    path: str, *, threads: int | None, batch_sizes: Sequence[int], seconds: float
+    path: str, *, threads: int | None, batch_sizes: Sequence[int] | None, seconds: float
 ) -> dict[str, Any]:
     """Return the figures; times in milliseconds, one call after the other.
 
     Args:
         path: the artifact.
         threads: as for ``Predictor.load``.
-        batch_sizes: the sizes to measure throughput at.
+        batch_sizes: the sizes to measure throughput at, None for a few that fit the model.
         seconds: how long to measure each size.
+
+    Raises:
+        OptionError: the model takes one sample a run and larger sizes were given.
     """
     before = resident_bytes()
     started = time.perf_counter()
@@ -51,10 +56,11 @@ def bench(
     load_ms = (time.perf_counter() - started) * 1e3
     with predictor:
         inputs = predictor.card.inputs
+        sizes = _sizes(inputs, batch_sizes)
         single = _measure(predictor, example(inputs, 1), seconds)
         throughput = {
             str(size): size / (np.median(_measure(predictor, example(inputs, size), seconds)) / 1e3)
-            for size in batch_sizes
+            for size in sizes
         }
         after = resident_bytes()
         return {
@@ -71,6 +77,17 @@ def bench(
             "samples_per_second": throughput,
             "memory_bytes": None if before is None or after is None else after - before,
         }
+
+
+def _sizes(inputs: Sequence[TensorSpec], given: Sequence[int] | None) -> Sequence[int]:
+    if any(spec.has_batch_axis for spec in inputs):
+        return given or _BATCH_SIZES
+    if given and max(given) > 1:
+        raise OptionError(
+            f"--batch-sizes are {list(given)}, but no input of the model has a batch axis, so that "
+            "each run is one sample: leave them out"
+        )
+    return (1,)
 
 
 def example(inputs: Sequence[TensorSpec], samples: int) -> dict[str, Array]:

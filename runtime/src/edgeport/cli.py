@@ -17,12 +17,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import edgeport
 from edgeport import datafiles, host, writing
 from edgeport._session import engine_version
 from edgeport.errors import EdgeportError, OptionError
+from edgeport.options import whole_number
 from edgeport.predictor import Predictor
 from edgeport.showing import print_answer, print_bench, print_card, print_labels, with_progress
 from edgeport.signing import sign
@@ -40,23 +41,63 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without this letter shows another
             stream.reconfigure(errors="replace")
+    code = 0
+    try:
+        try:
+            code = _run(arguments)
+        finally:  # for --help, too, which leaves by SystemExit
+            sys.stdout.flush()
+    except BrokenPipeError:  # `edgeport ... | head`: the reader left, which is no failure
+        _drop(sys.stdout)
+    except OSError as cause:  # files that fail are named where they are read and written
+        reason = cause.strerror or cause
+        _say(f"the results cannot be printed ({reason}): give stdout a place to go")
+        _drop(sys.stdout)
+        code = code or OptionError.exit_code
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = _parser().parse_args(arguments)
         options.run(options)
-        sys.stdout.flush()
     except EdgeportError as error:
-        print(f"edgeport: {error}", file=sys.stderr)
+        _say(str(error))
         return error.exit_code
-    except BrokenPipeError:  # `edgeport ... | head`: the reader left, which is no failure
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
-        print("edgeport: interrupted", file=sys.stderr)
+        _say("interrupted")
         return _INTERRUPTED
     return 0
+
+
+def _open_missing_streams() -> None:
+    """Occupy what the shell closed, lest the next file that is opened take the place of stdout.
+
+    Results for a closed stdout fail, as on a full disk; errors for a closed stderr are lost.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # takes the lowest number that is free: this one
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+def _say(sentence: str) -> None:
+    try:
+        print(f"edgeport: {sentence}", file=sys.stderr, flush=True)
+    except OSError:  # the exit code is all that is left to say it with
+        _drop(sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let what the stream still holds go nowhere, lest the interpreter fail on it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,7 +189,7 @@ def _add_predict(commands: Any) -> None:
 def _add_bench(commands: Any) -> None:
     add = _add(commands, "bench", "measure an artifact on this device", _bench).add_argument
     add("--threads", type=int, metavar="T", help="threads a run may use")
-    add("--batch-sizes", type=int, nargs="+", default=[1, 8, 64], metavar="N", help="1 8 64")
+    add("--batch-sizes", type=int, nargs="+", metavar="N", help="1 8 64 where the model can")
     add("--seconds", type=float, default=1.0, metavar="S", help="how long for each size")
 
 
@@ -207,14 +248,15 @@ def _verify(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace) -> None:
     if options.top_k is not None and options.output:
         raise OptionError("--top-k prints classes and --output writes arrays: choose one")
+    whole_number(options.batch_size, "--batch-size")
     with Predictor.load(
         options.artifact, threads=options.threads, finite=options.finite
     ) as predictor:
         outputs = predictor.card.outputs
+        samples = datafiles.read_samples(options.data, predictor.card)
         if options.output:
             writing.check_output(options.output, [options.artifact, *options.data], outputs)
-        samples = datafiles.read_samples(options.data, predictor.card)
-        items = with_progress(samples.items, samples.total)
+        items = with_progress(samples.items, samples.total, is_printing=not options.output)
         if options.top_k is not None:
             for item in items:
                 values = item if isinstance(item, tuple) else (item,)
@@ -232,21 +274,20 @@ def _predict(options: argparse.Namespace) -> None:
         outside = predictor.out_of_range
     for name, count in outside.items():
         if count:
-            print(
-                f"edgeport: warning: {count} values of input '{name}' lie outside the range that "
-                "the model was calibrated for: check their scale",
-                file=sys.stderr,
+            _say(
+                f"warning: {count} values of input '{name}' lie outside the range that the model "
+                "was calibrated for: check their scale"
             )
 
 
 def _bench(options: argparse.Namespace) -> None:
     from edgeport.benching import bench  # it alone needs subprocess
 
-    wrong = [size for size in options.batch_sizes if size < 1]
+    wrong = [size for size in options.batch_sizes or () if size < 1]
     if wrong or not options.seconds > 0:
         raise OptionError(
-            f"--batch-sizes {wrong or options.batch_sizes} and --seconds {options.seconds}, "
-            "expected sizes of at least 1 and a time above 0: pass others"
+            f"--batch-sizes {wrong or options.batch_sizes or 'left out'} and --seconds "
+            f"{options.seconds}, expected sizes of at least 1 and a time above 0: pass others"
         )
     figures = bench(
         options.artifact,

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from typing import NamedTuple
 
 from edgeport.errors import ArtifactError, IntegrityError
@@ -57,6 +58,9 @@ def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> byt
     else:
         try:
             path = os.fsdecode(source)
+            kind = stat.S_IFMT(os.stat(path).st_mode)
+            if kind not in (stat.S_IFREG, stat.S_IFDIR):  # opening a pipe may wait for ever
+                raise OSError(None, "it is a pipe or a device, expected a file")
             with open(path, "rb") as file:
                 data = file.read()
         except OSError as cause:

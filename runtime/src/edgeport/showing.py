@@ -93,18 +93,26 @@ def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None
             print("  ".join(f"{label.name} {label.score:.4g}" for label in row))
 
 
-def with_progress(items: Iterator[Any], total: int | None) -> Iterator[Any]:
-    """Pass the items on; on a terminal, show how far the reading is, at most ten times a second."""
-    if not sys.stderr.isatty():
+def with_progress(items: Iterator[Any], total: int | None, *, is_printing: bool) -> Iterator[Any]:
+    """Pass the items on; on a terminal, show how far the reading is, at most ten times a second.
+
+    Args:
+        items: what is read.
+        total: how many they are, None where nobody knows.
+        is_printing: answers go to stdout; on a terminal they show the progress themselves.
+    """
+    if not sys.stderr.isatty() or (is_printing and sys.stdout.isatty()):
         yield from items
         return
     started = shown = time.monotonic()
-    for number, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - shown > 0.1 and now - started > 1:  # a short input needs no bar
-            shown = now
-            share = f" {number / total:4.0%}" if total else ""
-            print(f"\r{number:,} samples{share}", end="", file=sys.stderr, flush=True)
-    if shown != started:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    try:
+        for number, item in enumerate(items, start=1):
+            yield item
+            now = time.monotonic()
+            if now - shown > 0.1 and now - started > 1:  # a short input needs no bar
+                shown = now
+                share = f" {number / total:4.0%}" if total else ""
+                print(f"\r{number:,} samples{share}", end="", file=sys.stderr, flush=True)
+    finally:
+        if shown != started:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

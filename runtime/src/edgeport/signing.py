@@ -121,7 +121,7 @@ def read_signature(data: bytes) -> Signature | None:
     try:
         value = json.loads(entry[entry.index(b"{") :])
         return Signature(int(value["version"]), bytes.fromhex(value["ed25519"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):  # the last for "Infinity"
         return None
 
 
