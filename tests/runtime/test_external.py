@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_writer as ow
+import onnxruntime
 import pytest
 from examples import sealed, spec
 
@@ -89,7 +90,7 @@ def test_a_file_elsewhere_is_refused_even_if_listed(location: str, tmp_path: Pat
         Predictor.load(place(tmp_path / "in", card, location))
 
 
-@pytest.mark.parametrize("offset", ["-4", "16", "1000", "x"])
+@pytest.mark.parametrize("offset", ["-4", "16", "1000", "x", "9" * 30])
 def test_values_that_are_not_there_are_refused(offset: str, tmp_path: Path) -> None:
     onnx = graph({"location": "w.bin", "offset": offset})
     (tmp_path / "model.onnx").write_bytes(sealed(onnx, CARD))
@@ -113,6 +114,61 @@ def test_a_tensor_hidden_in_a_subgraph_is_found(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(ow.model(content))
     with pytest.raises(ArtifactError, match="keeps the tensor 'h' in another file"):
         Predictor.load(tmp_path / "model.onnx")
+
+
+def long_varint(number: int) -> bytes:
+    """Return the number in one byte more than it needs, which every reader takes."""
+    short = ow.varint(number)
+    return short[:-1] + bytes([short[-1] | 128, 0])
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"\x0a" + long_varint(8),
+        long_varint(0x0A) + b"\x08",
+        b"\x8a\x80\x80\x80\x10\x08",  # a tag of 33 bits, of which the engine drops the highest
+    ],
+)
+def test_no_spelling_of_the_message_hides_a_file(start: bytes, tmp_path: Path) -> None:
+    entry = start + b"location" + ow.block(2, "w.bin")
+    weight = ow.tensor("w", W, external={}) + ow.block(13, entry)
+    content = ow.graph(
+        [ow.node("Identity", ["w"], ["y"])], [], [("y", "float32", [2, 3])], raw_weights=[weight]
+    )
+    (tmp_path / "w.bin").write_bytes(W.tobytes())
+    path = tmp_path / "model.onnx"
+    path.write_bytes(ow.model(content))
+    engine = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(engine.run(None, {})[0], W)  # it would read the file
+    with pytest.raises(ArtifactError, match=r"keeps the tensor 'w' in another|is no ONNX file"):
+        Predictor.load(path)
+
+
+def test_a_tensor_hidden_in_a_functions_default_is_found(tmp_path: Path) -> None:
+    """FunctionProto: name 1, output 5, node 7, opset_import 9, domain 10, attribute_proto 11."""
+    hidden = ow.tensor("h", W, external={"location": "w.bin"})
+    default = ow.block(1, "given") + ow.block(5, hidden) + ow.number(20, 4)
+    reference = ow.block(1, "value") + ow.number(20, 4) + ow.block(21, "given")
+    constant = ow.node("Constant", [], ["c"]) + ow.block(5, reference)
+    opset = ow.block(1, "") + ow.number(2, 17)
+    function = b"".join(
+        ow.block(field, text)
+        for field, text in (
+            (1, "F"),
+            (5, "c"),
+            (7, constant),
+            (9, opset),
+            (10, "own"),
+            (11, default),
+        )
+    )
+    content = ow.graph([ow.node("F", [], ["y"], "own")], [], [("y", "float32", [2, 3])])
+    (tmp_path / "w.bin").write_bytes(W.tobytes())
+    path = tmp_path / "model.onnx"
+    path.write_bytes(ow.model(content, domains={"own": 1}) + ow.block(25, function))
+    with pytest.raises(ArtifactError, match="keeps the tensor 'h' in another file"):
+        Predictor.load(path)
 
 
 def test_metadata_that_only_says_location_is_no_external_data() -> None:

@@ -242,9 +242,21 @@ def test_text() -> None:
         [True, "a"],
         [["a", "b"], ["a"]],
         np.array(["a", None], object),
+        *(np.array(["a", None], kind) for kind in TEXT_WITH_GAPS),
     ):
         with pytest.raises(InputError, match="pass text, an array of str"):
             prepare([one], (wrong,))
+    for half in (["a", "b\ud800"], np.array(["a", "b\ud800"])):
+        with pytest.raises(InputError) as caught:
+            prepare([one], (half,))
+        assert str(caught.value) == (
+            "input 'x' is text with half a character (U+D800 alone), expected text of shape "
+            "(N, 2): decode it with its own encoding"
+        )
+
+
+# Numpy 2 has a dtype for text in which values may be missing.
+TEXT_WITH_GAPS = [kind(na_object=None) for kind in [getattr(np.dtypes, "StringDType", 0)] if kind]
 
 
 @given(st.sampled_from(NUMBERS), hnp.array_shapes(min_dims=0, max_dims=5, max_side=4))

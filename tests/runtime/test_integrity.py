@@ -45,7 +45,13 @@ def test_the_same_model_and_card_give_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [b"", b"\x08", b"\x12\x00", b"\x08\xff\x01", seal(mlp().onnx, "{}")]
+    "model",
+    [
+        *(b"", b"\x08", b"\x12\x00", b"\x08\xff\x01"),
+        seal(mlp().onnx, "{}"),
+        mlp().onnx
+        + onnx_writer.text_map(14, {"edgeport.card": "{}"}),  # a card of an earlier form of it
+    ],
 )
 def test_only_an_unsealed_model_can_be_sealed(model: bytes) -> None:
     with pytest.raises(ValueError, match="takes an unsealed ONNX model"):

@@ -133,10 +133,17 @@ def _refuse_rounded_list(spec: TensorSpec, values: Any, array: Array) -> None:
 
 def _as_strings(spec: TensorSpec, array: Array) -> Array:
     if array.dtype.kind in "UT":
-        return array.astype(object)
-    if array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat):
-        return array
-    raise _refusal(spec, f"values of dtype {array.dtype}", "pass text, an array of str")
+        array = array.astype(object)
+    if array.dtype.kind != "O" or not all(isinstance(item, str) for item in array.flat):
+        raise _refusal(spec, f"values of dtype {array.dtype}", "pass text, an array of str")
+    try:
+        "".join(array.flat).encode()
+    except UnicodeEncodeError as cause:
+        code = f"U+{ord(cause.object[cause.start]):04X}"
+        raise _refusal(
+            spec, f"text with half a character ({code} alone)", "decode it with its own encoding"
+        ) from cause
+    return array
 
 
 def _cast(spec: TensorSpec, array: Array) -> Array:
@@ -220,5 +227,6 @@ def counted(number: int, what: str) -> str:
 
 
 def _refusal(spec: TensorSpec, actual: str, remedy: str) -> InputError:
-    expected = f"{spec.dtype} of shape {format_shape(spec.accepted_shape)}"
+    kind = "text" if spec.dtype.kind == "O" else spec.dtype
+    expected = f"{kind} of shape {format_shape(spec.accepted_shape)}"
     return InputError.of(f"input '{spec.name}' is", actual, expected, remedy)

@@ -25,7 +25,7 @@ from edgeport.integrity import read_varint
 # Which fields of which message lead to tensors. Source: onnx.proto.
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 25: "function"},
-    "function": {7: "node"},
+    "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
@@ -136,12 +136,12 @@ def _as_array(tensor: ExternalTensor, data: bytes) -> Array:
         if start < 0:
             raise ValueError("negative offset")
         values = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count, start)
-    except ValueError as cause:
+        return values.astype(dtype, copy=False).reshape(tensor.shape)
+    except (ValueError, OverflowError) as cause:
         raise ArtifactError(
             f"the artifact expects {count} values of '{tensor.name}' in '{tensor.location}', "
             f"which are not there ({cause}): convert the model again"
         ) from cause
-    return values.astype(dtype, copy=False).reshape(tensor.shape)
 
 
 def _walk(data: memoryview, kind: str, *, is_weight: bool, depth: int) -> Iterator[ExternalTensor]:
@@ -188,6 +188,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
     at, end = 0, len(data)
     while at < end:
         tag, at = read_varint(data, at)
+        if tag >= 2**32:  # the engine would drop the bits above, and see another field
+            raise ValueError("a field of too high a number")
         kind = tag & 7
         if kind == 0:
             number, at = read_varint(data, at)

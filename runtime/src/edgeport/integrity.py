@@ -109,7 +109,8 @@ def seal(model: bytes, card_json: str) -> bytes:
             serializer writes it, and bears neither seal nor card yet.
         card_json: the card's JSON text.
     """
-    if not b"\x00" <= model[1:2] < b"\x80" or model[:1] != _IR_VERSION_TAG or _SHA256_KEY in model:
+    starts_well = model[:1] == _IR_VERSION_TAG and b"\x00" <= model[1:2] < b"\x80"
+    if not starts_well or _SHA256_KEY in model or _CARD_KEY in model:
         raise ValueError("seal() takes an unsealed ONNX model that starts with its ir_version")
     card = metadata_entry(_CARD_KEY, card_json.encode("utf-8"))
     return seal_again(model[:2] + _SEAL_HEAD, card, memoryview(model)[2:])

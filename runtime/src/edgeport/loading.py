@@ -36,8 +36,8 @@ from edgeport.watching import Deadline
 Described = tuple["np.dtype[Any]", tuple["int | str | None", ...]]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
-# In every serializer's output the entry that names another file starts so: key = 1, "location".
-_LOCATION = b"\x0a\x08location"
+# The key of the entry that names another file; whatever stands around it can be spelled otherwise.
+_LOCATION = b"location"
 
 
 class Model:
