@@ -29,19 +29,28 @@ from edgeport.card import FORMAT_VERSION, format_shape
 names = st.text(min_size=1, max_size=8)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**60)
-specs = st.builds(
-    TensorSpec,
-    name=names,
-    dtype=st.sampled_from([np.dtype(d) for d in ("f2", "f4", "f8", "u1", "i8", "?", "O")]),
-    shape=st.lists(st.integers(1, 2**60) | names, max_size=4).map(tuple),
-    axes=st.lists(st.sampled_from("NTDHWCF"), max_size=4).map(tuple),
-    value_range=st.none() | st.tuples(finite, finite),
-)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> TensorSpec:
+    shape = tuple(draw(st.lists(st.integers(1, 2**60) | names, max_size=4)))
+    letters = st.lists(st.sampled_from("NTDHWCF"), min_size=len(shape), max_size=len(shape))
+    return TensorSpec(
+        name=draw(names),
+        dtype=draw(
+            st.sampled_from([np.dtype(d) for d in ("f2", "f4", "f8", "u1", "i8", "?", "O")])
+        ),
+        shape=shape,
+        axes=tuple(draw(st.just([]) | letters)),
+        value_range=draw(st.none() | st.tuples(finite, finite)),
+    )
+
+
 cards = st.builds(
     ModelCard,
     name=names,
-    inputs=st.lists(specs, max_size=3).map(tuple),
-    outputs=st.lists(specs, min_size=1, max_size=3).map(tuple),
+    inputs=st.lists(specs(), max_size=3).map(tuple),
+    outputs=st.lists(specs(), min_size=1, max_size=3).map(tuple),
     labels=st.none() | st.lists(names, max_size=4).map(tuple),
     preprocessing=st.lists(names, max_size=2).map(tuple),
     quantization=st.none()
@@ -102,6 +111,7 @@ def test_a_newer_format_is_refused() -> None:
         {"inputs": [{"name": "x"}]},
         {"inputs": [{"name": "x", "dtype": "float33", "shape": []}]},
         {"inputs": [{"name": "x", "dtype": "float32", "shape": [None]}]},
+        {"inputs": [{"name": "x", "dtype": "float32", "shape": [], "axes": ["N"]}]},
         {"labels": 3},
         {"accuracy": {"metric": "accuracy"}},
         {"tolerance": {"y": "small"}},

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -91,6 +94,70 @@ def test_json_lines_may_start_with_a_byte_order_mark(
     lines = tmp_path / "x.jsonl"
     lines.write_text("\ufeff[1,2]\n", encoding="utf-8")
     assert answers(capsys, pairs, lines) == [[1, 2]]
+
+
+def test_a_name_given_twice_is_refused(pairs: Path, tmp_path: Path, capsys: Capture) -> None:
+    lines, archive = tmp_path / "x.jsonl", tmp_path / "x.npz"
+    lines.write_text('{"x": [1, 2], "x": [3, 4]}\n', encoding="utf-8")
+    assert "line 1 is no JSON (a name stands there twice)" in refusal(capsys, pairs, lines)
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("x", "x.npy"):  # both of which numpy calls "x"
+            file.writestr(name, _npy([1, 2]))
+    assert refusal(capsys, pairs, archive) == (
+        f"'{archive}' has two arrays of one name: save it again"
+    )
+
+
+def test_an_archive_that_holds_more_than_arrays_is_refused(
+    pairs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    archive = tmp_path / "x.npz"
+    for array in ([], [("x.npy", _npy([1, 2]))]):
+        with zipfile.ZipFile(archive, "w") as file:
+            for name, content in [("notes.txt", b"calibrated in May"), *array]:
+                file.writestr(name, content)
+        assert refusal(capsys, pairs, archive) == (
+            f"'{archive}' holds 'notes.txt', expected arrays alone: save it again"
+        )
+
+
+def _npy(values: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.png"])
+def test_a_pipe_is_refused_where_no_pipe_can_be_read(
+    name: str, pairs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    os.mkfifo(tmp_path / name)  # opening it would wait for a writer for ever
+    assert refusal(capsys, pairs, tmp_path / name) == (
+        f"'{tmp_path / name}' is a folder or a pipe, expected a file, since only .csv and .jsonl "
+        "are read from first to last: pass a file"
+    )
+
+
+def test_a_file_of_numpys_other_kind_is_named_as_that(
+    pairs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    array, archive = tmp_path / "a.npy", tmp_path / "b.npz"
+    with archive.open("wb") as file:
+        np.save(file, [[1, 2]])
+    with array.open("wb") as file:
+        np.savez(file, x=[[1, 2]])
+    assert "cannot be read as .npz (File is not a zip file)" in refusal(capsys, pairs, archive)
+    assert "cannot be read as .npy (the magic string is not" in refusal(capsys, pairs, array)
+
+
+def test_a_name_that_no_file_can_have_is_refused(
+    pairs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data, long = tmp_path / "x.npy", "x" * 300 + ".npy"
+    np.save(data, [[1, 2]])
+    assert "there is no file" in refusal(capsys, pairs, tmp_path / long)
+    assert "cannot be written" in refusal(capsys, pairs, data, "-o", tmp_path / long)
+    assert "the output is '', expected a name" in refusal(capsys, pairs, data, "-o", "")
 
 
 def test_a_batch_and_a_single_sample_in_one_file_are_refused(

@@ -236,11 +236,15 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
 
 def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
     value_range = data.get("value_range")
+    shape = tuple(size if isinstance(size, str) else _size(size) for size in data["shape"])
+    axes = tuple(map(str, data.get("axes", ())))
+    if axes and len(axes) != len(shape):
+        raise ValueError(f"{len(axes)} axes for a shape of {len(shape)}")
     return TensorSpec(
         name=str(data["name"]),
         dtype=np.dtype(object if data["dtype"] == "str" else data["dtype"]),
-        shape=tuple(size if isinstance(size, str) else _size(size) for size in data["shape"]),
-        axes=tuple(map(str, data.get("axes", ()))),
+        shape=shape,
+        axes=axes,
         value_range=None if value_range is None else (float(value_range[0]), float(value_range[1])),
     )
 

@@ -254,7 +254,7 @@ def _predict(options: argparse.Namespace) -> None:
     ) as predictor:
         outputs = predictor.card.outputs
         samples = datafiles.read_samples(options.data, predictor.card)
-        if options.output:
+        if options.output is not None:
             writing.check_output(options.output, [options.artifact, *options.data], outputs)
         items = with_progress(samples.items, samples.total, is_printing=not options.output)
         if options.top_k is not None:

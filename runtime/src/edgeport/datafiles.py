@@ -10,6 +10,8 @@ import contextlib
 import csv
 import json
 import math
+import stat
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,8 @@ from edgeport.errors import InputError, OptionError
 from edgeport.golden import Array
 from edgeport.images import IMAGES, read_image
 
-READABLE = (".npy", ".npz", ".csv", ".jsonl", *IMAGES)
+_FROM_PIPES = (".csv", ".jsonl")
+READABLE = (".npy", ".npz", *_FROM_PIPES, *IMAGES)
 
 
 class Samples(NamedTuple):
@@ -53,13 +56,21 @@ def read_samples(paths: Sequence[str], card: ModelCard) -> Samples:
 
 
 def _check_kind(path: str) -> None:
-    if not Path(path).exists():
-        raise InputError(f"there is no file '{path}': pass a {', '.join(READABLE[:4])} or an image")
+    try:
+        is_file = stat.S_ISREG(Path(path).stat().st_mode)
+    except OSError as cause:
+        kinds = ", ".join(READABLE[:4])
+        raise InputError(f"there is no file '{path}': pass a {kinds} or an image") from cause
     ending = Path(path).suffix.lower()
     if ending not in READABLE:
         raise InputError(
             f"'{path}' ends in '{ending}', expected one of {', '.join(READABLE)}: "
             "convert or rename it"
+        )
+    if not is_file and ending not in _FROM_PIPES:
+        raise InputError(
+            f"'{path}' is a folder or a pipe, expected a file, since only "
+            f"{' and '.join(_FROM_PIPES)} are read from first to last: pass a file"
         )
 
 
@@ -68,7 +79,7 @@ def _read_file(path: str, card: ModelCard) -> Samples:
     ending = Path(path).suffix.lower()
     if ending == ".npy":
         with _naming(path):
-            return _rows(np.load(path, allow_pickle=False, mmap_mode="r"), card, path)
+            return _rows(np.lib.format.open_memmap(path, mode="r"), card, path)
     if ending == ".npz":
         return Samples(_read_npz(path, card), None)
     if ending == ".csv":
@@ -93,8 +104,13 @@ def _naming(path: str) -> Iterator[None]:
 
 
 def _read_npz(path: str, card: ModelCard) -> Iterator[Any]:
-    with _naming(path), np.load(path, allow_pickle=False) as file:
+    with _naming(path), zipfile.ZipFile(path) as archive, np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
+        if len(arrays) < len(archive.namelist()):
+            raise InputError(f"'{path}' has two arrays of one name: save it again")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy hands on whatever else the archive holds
+            raise InputError(f"'{path}' holds '{name}', expected arrays alone: save it again")
     # A file with one array needs no name: numpy itself calls it arr_0.
     if len(arrays) == 1 and len(card.inputs) == 1:
         yield from _rows(next(iter(arrays.values())), card, path).items
@@ -171,9 +187,9 @@ def _number(text: str) -> int | float:
             return int(text)
         value = float(text)
     except ValueError:
-        raise ValueError(f"'{text}' is no number") from None
+        raise ValueError(f"'{text[:40]}' is no number") from None
     if math.isinf(value) and "inf" not in text.lower():
-        raise ValueError(f"'{text}' is beyond every float")
+        raise ValueError(f"'{text[:40]}' is beyond every float")
     return value
 
 
@@ -191,11 +207,19 @@ def _read_json_lines(path: str) -> Iterator[Any]:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    yield json.loads(line, parse_float=_number)
+                    yield json.loads(line, parse_float=_number, object_pairs_hook=_once_each)
                 except ValueError as cause:
                     raise InputError(
                         f"'{path}' line {number} is no JSON ({cause}): repair the line"
                     ) from cause
+
+
+def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object; Python alone would keep the last of several values for one name."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return values
 
 
 def _read_images(path: str, card: ModelCard) -> Iterator[Array]:

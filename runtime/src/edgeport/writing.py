@@ -37,7 +37,11 @@ def check_output(path: str, inputs: Sequence[str], outputs: Sequence[TensorSpec]
             f"'{path}' holds one array and the model has the outputs "
             f"{', '.join(spec.name for spec in outputs)}: choose a name that ends in .npz"
         )
-    if Path(path).exists() and any(Path(path).samefile(given) for given in inputs):
+    try:
+        is_read = any(Path(path).samefile(given) for given in inputs)
+    except OSError:  # no such file so far, or a name that none can have, which writing will tell
+        is_read = False
+    if is_read:
         raise OptionError(
             f"the output '{path}' is one of the files that are read, expected another: rename it"
         )
