@@ -68,6 +68,19 @@ def test_the_named_provider_is_used() -> None:
         predictor.predict(np.ones(6))
 
 
+CPU = "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    "providers",
+    [[5], [()], [(CPU,)], [(CPU, "fast")], [[CPU, {}]], [None]],
+)
+def test_what_is_no_provider_is_refused(providers: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        Predictor.load(mlp_artifact(), providers=providers)
+    assert f"there is no execution provider {providers[0]!r} in this" in str(caught.value)
+
+
 @pytest.mark.parametrize("providers", [["NoneExecutionProvider"], [("NoneExecutionProvider", {})]])
 def test_a_provider_that_is_not_there_is_refused(providers: Any) -> None:
     available = ", ".join(onnxruntime.get_available_providers())
@@ -79,7 +92,7 @@ def test_a_provider_that_is_not_there_is_refused(providers: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("providers", [[], "CPUExecutionProvider"])
+@pytest.mark.parametrize("providers", [[], CPU, 5, iter([CPU]), {CPU: {}}])
 def test_providers_are_a_list(providers: Any) -> None:
     with pytest.raises(OptionError, match="expected a list of one or more of"):
         Predictor.load(mlp_artifact(), providers=providers)

@@ -264,7 +264,7 @@ def _check_providers(providers: Sequence[Provider] | None) -> list[Provider]:
     if providers is None:
         return ["CPUExecutionProvider"]
     available = onnxruntime.get_available_providers()
-    if not providers or isinstance(providers, str):
+    if not providers or not isinstance(providers, (list, tuple)):  # an iterator would run out
         raise OptionError(
             f"providers is {providers!r}, expected a list of one or more of "
             f"{', '.join(available)}: leave it out for the CPU"
@@ -279,8 +279,10 @@ def _check_providers(providers: Sequence[Provider] | None) -> list[Provider]:
     return list(providers)
 
 
-def _provider_name(provider: Provider) -> str:
-    return provider if isinstance(provider, str) else str(provider[0])
+def _provider_name(provider: Provider) -> object:
+    """Return the name of what may have options; what is neither form stands for itself."""
+    has_options = isinstance(provider, tuple) and [*map(type, provider)] == [str, dict]
+    return provider[0] if has_options else provider
 
 
 def _refuse_fallback(wanted: Sequence[Provider], started: Sequence[str]) -> None:

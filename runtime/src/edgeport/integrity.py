@@ -67,7 +67,8 @@ def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> byt
             raise ArtifactError(_why_unreadable(path, cause)) from cause
         except (TypeError, ValueError) as cause:  # no path at all, or a NUL in it
             raise ArtifactError(
-                f"an artifact is a path or bytes, found {source!r}: pass the path of the .onnx file"
+                f"an artifact is a path or bytes, found {source!r:.60}: pass the path of the "
+                ".onnx file"
             ) from cause
     found = _other_kind(data)
     if found:
