@@ -176,6 +176,25 @@ def test_a_reshape_goes_where_the_sizes_are_there_already(sizes, left):
     check(nodes, {"sizes": np.array(sizes, np.int64)}, weights(2, 3, 4), left)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "left"),
+    [
+        ([-1, 3, 1, 1], ["GlobalAveragePool", "Relu"]),
+        ([-1, 1, 1, 3], ["GlobalAveragePool", "Reshape", "Relu"]),
+        ([0, 3, 1, 1], ["GlobalAveragePool", "Squeeze", "Reshape", "Relu"]),
+    ],
+)
+def test_axes_of_one_that_are_dropped_before_a_reshape_stay(sizes, left):
+    nodes = [
+        N("GlobalAveragePool", ["x"], ["g"]),
+        N("Squeeze", ["g", "axes"], ["s"]),
+        N("Reshape", ["s", "sizes"], ["r"]),
+        N("Relu", ["r"], ["y"]),
+    ]
+    constants = {"axes": np.array([2, 3]), "sizes": np.array(sizes, np.int64)}
+    check(nodes, constants, weights(2, 3, 4, 5), left)
+
+
 def test_shifting_the_input_of_a_padded_convolution_stays():
     nodes = [N("Add", ["x", "shift"], ["s"]), N("Conv", ["s", "w"], ["y"], pads=[1] * 4)]
     constants = {"shift": np.float32(-1), "w": weights(4, 3, 3, 3)}

@@ -36,6 +36,7 @@ _OTHERS = (
     shape_rules.SqueezeOfUnsqueeze,
     shape_rules.GlobalMean,
     shape_rules.ReshapeToKnownSizes,
+    shape_rules.ReshapeOfSqueeze,
     shape_rules.ReshapeToSameSizes,
 )
 

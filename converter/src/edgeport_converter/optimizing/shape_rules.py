@@ -167,3 +167,22 @@ class ReshapeToSameSizes(RewriteRuleClassBase):
 
     def rewrite(self, op: Any, x: Any, **_: Any) -> Any:
         return op.Identity(x)
+
+
+class ReshapeOfSqueeze(RewriteRuleClassBase):
+    """``Reshape(Squeeze(x), sizes)`` as ``Reshape(x, sizes)``: the values are the same in order."""
+
+    def pattern(self, op: Any, x: Any, sizes: Any) -> Any:
+        return op.Reshape(op.Squeeze(x, _allow_other_inputs=True), sizes, _outputs=["reshaped"])
+
+    def check(self, context: Any, x: Any, sizes: Any, reshaped: Any) -> MatchResult:
+        result = MatchResult()
+        wanted = constants.list_of(sizes)
+        if wanted is None or 0 in wanted:  # a 0 stands for the length of what is squeezed
+            return result.fail("a size that is not given")
+        return result
+
+    def rewrite(self, op: Any, x: Any, sizes: Any, reshaped: Any) -> Any:
+        result = op.Reshape(x, sizes)
+        result.producer().name = reshaped.producer().name
+        return result
