@@ -52,7 +52,7 @@ class _Range(NamedTuple):
             return cls(spec.name, low, high, None)
         nearest = np.float32(high)
         bits = int(nearest.view(np.uint32))
-        return cls(spec.name, low, high, bits - 1 if nearest > high else bits)
+        return cls(spec.name, low, high, bits - 1 if float(nearest) > high else bits)
 
     def holds(self, array: Array) -> bool:
         """Whether every value is within; of -0.0 it may say no."""
