@@ -16,7 +16,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgeport import InputError, Predictor, TensorSpec
+from edgeport import InferenceError, InputError, Predictor, TensorSpec
 from edgeport.casting import as_exact_array
 from edgeport.inputs import prepare
 
@@ -253,6 +253,12 @@ def test_text() -> None:
             "input 'x' is text with half a character (U+D800 alone), expected text of shape "
             "(N, 2): decode it with its own encoding"
         )
+
+
+def test_a_conversion_beyond_the_memory_is_an_inference_error() -> None:
+    huge = np.broadcast_to(np.float64(1), (2**45, 6))  # 8 bytes in all, 768 TiB as float32
+    with pytest.raises(InferenceError, match=r"not enough memory to convert input 'x' to float32"):
+        prepare([spec("x", "float32", ("N", 6))], (huge,))
 
 
 # Numpy 2 has a dtype for text in which values may be missing.

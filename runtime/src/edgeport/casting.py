@@ -148,54 +148,35 @@ def _as_strings(spec: TensorSpec, array: Array) -> Array:
 
 def _cast(spec: TensorSpec, array: Array) -> Array:
     """Return the array in the input's dtype; refuse the first value that would change."""
-    target = spec.dtype
+    source, target = array.dtype, spec.dtype
     with np.errstate(over="ignore", invalid="ignore"):
         result: Array = array.astype(target)
-    if array.dtype.kind == "b" or array.size == 0:
-        return result
-    if target.kind == "f":
-        if array.dtype.kind == "f":
-            changed = np.isinf(result) & ~np.isinf(array)
+        if np.can_cast(source, target) and source.itemsize < 8:  # numpy has int64 fit in float64
+            return result
+        if target.kind == "b":
+            changed = (array != 0) & (array != 1)
+        elif source.kind == "f":
+            if target.kind == "f":
+                changed = np.isinf(result) & ~np.isinf(array)
+            else:
+                changed = ~_are_whole(array, np.iinfo(target))
+        elif target.kind == "f":
+            fit = _are_whole(result, np.iinfo(source))
+            changed = ~fit | (np.where(fit, result, 0).astype(source) != array)
         else:
-            changed = ~_is_exact_in_float(array, target)
-    elif target.kind == "b":
-        changed = (array != 0) & (array != 1)
-    else:
-        changed = ~_is_whole_within(array, np.iinfo(target))
+            limits = np.iinfo(target)
+            changed = (array < limits.min) | (array > limits.max)
     if changed.any():
         raise _value_refusal(spec, array, changed)
     return result
 
 
-def _is_exact_in_float(integers: Array, target: np.dtype[Any]) -> Array:
-    """Whether each integer is a multiple of a power of two with few enough digits."""
-    info = np.finfo(target)
-    digits = info.nmant + 1
-    negative = integers < 0
-    # Two's complement in uint64 holds the magnitude of every 64-bit integer, -2**63 included.
-    magnitude = integers.astype(np.uint64)
-    magnitude = np.where(negative, np.uint64(0) - magnitude, magnitude)
-    lowest_bit = np.maximum(magnitude & (~magnitude + np.uint64(1)), np.uint64(1))
-    fits: Array = magnitude // lowest_bit < np.uint64(2**digits)
-    if float(info.max) < 2.0**64:
-        fits &= magnitude <= np.uint64(int(info.max))
-    return fits
-
-
-def _is_whole_within(array: Array, info: np.iinfo[Any]) -> Array:
-    """Whether each value is a whole number of the integer type's range."""
-    if array.dtype.kind == "f":
-        wide = array.astype(np.result_type(array.dtype, np.float64))
-        # The upper end is compared as a power of two, which float64 holds where 2**63 - 1 is not.
-        whole: Array = wide == np.floor(wide)
-        return whole & (wide >= float(info.min)) & (wide < float(info.max + 1))
-    source = np.iinfo(array.dtype)
-    fits = np.ones(array.shape, dtype=bool)
-    if source.min < info.min:
-        fits &= array >= info.min
-    if source.max > info.max:
-        fits &= array <= info.max
-    return fits
+def _are_whole(floats: Array, limits: np.iinfo[Any]) -> Array:
+    """Whether each is a whole number within an integer type."""
+    wide = floats.astype(np.result_type(floats.dtype, np.float64))
+    # The upper end is compared as a power of two, which floats hold where 2**63 - 1 is not.
+    whole: Array = wide == np.floor(wide)
+    return whole & (wide >= float(limits.min)) & (wide < float(limits.max + 1))
 
 
 def _value_refusal(spec: TensorSpec, array: Array, changed: Array) -> InputError:

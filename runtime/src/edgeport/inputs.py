@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeport.card import ANY_SHAPE, BATCH_AXIS, Shape, TensorSpec, format_shape
 from edgeport.casting import as_exact_array, counted
-from edgeport.errors import InputError
+from edgeport.errors import InferenceError, InputError
 from edgeport.golden import Array
 
 
@@ -42,12 +42,19 @@ def prepare(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Feed:
 
     Raises:
         InputError: a name, dtype, value, rank or size disagrees with the card.
+        InferenceError: the memory does not suffice.
     """
     named = _by_name(specs, values)
     arrays: dict[str, Array] = {}
     lacks_batch: dict[str, bool] = {}
     for spec in specs:
-        array = as_exact_array(spec, named[spec.name])
+        try:
+            array = as_exact_array(spec, named[spec.name])
+        except MemoryError as cause:
+            raise InferenceError(
+                f"there is not enough memory to convert input '{spec.name}' to {spec.dtype} "
+                f"({cause}): pass fewer samples at a time"
+            ) from cause
         lacks_batch[spec.name] = spec.has_batch_axis and array.ndim == len(spec.shape) - 1
         arrays[spec.name] = array[np.newaxis] if lacks_batch[spec.name] else array
         _check_shape(spec, array, arrays[spec.name])
