@@ -15,7 +15,8 @@ from examples import Child, mlp, mlp_artifact
 
 from edgeport import ArtifactError, IntegrityError, OptionError, Predictor
 from edgeport.cli import main
-from edgeport.signing import read_signature, sign
+from edgeport.signatures import read_signature
+from edgeport.signing import sign
 
 X = np.ones((2, 6), "f4")
 PEM = serialization.Encoding.PEM

@@ -13,8 +13,7 @@ How it is built, in reading order:
     golden      samples with known answers that travel in the artifact
     card        the contract between a model and its users: names, shapes, evidence
     integrity   from a file to bytes that can be trusted: what a bad file is, the seal
-    files       files that are written whole or not at all
-    signing     who made it: Ed25519 signatures, with the extra edgeport[sign]
+    signatures  who made it: Ed25519, with the extra edgeport[sign]
     external    weights in other files, only where the card lists them
     casting     any value to an exact array, or the reason why not
     inputs      from whatever a caller has to arrays that the engine cannot misread
@@ -28,7 +27,8 @@ How it is built, in reading order:
     streaming   one answer a sample, reading while running
     classifying from scores to named classes
     predictor   Predictor: load, predict, classify, stream, reload
-    cli         the `edgeport` command, with datafiles, writing, benching and showing
+    cli         the `edgeport` command; datafiles and images, writing and files, signing,
+                benching and showing are its parts
 
 The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
 them, inputs are converted exactly or not at all, and the artifact proves itself on the device

@@ -36,7 +36,7 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
             is_plain_text = spec.dtype.kind == "O" and isinstance(value, (list, tuple, str))
             given = np.asanyarray(value, object if is_plain_text else None)
         _refuse_mask(spec, given)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as cause:
         raise _refusal(
@@ -49,11 +49,8 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     if spec.dtype.kind == "O":
         return _as_strings(spec, array)
     if array.dtype.kind not in "biuf":
-        raise _refusal(
-            spec,
-            f"{_KIND_NAMES.get(array.dtype.kind, 'values')} (dtype {array.dtype})",
-            _KIND_REMEDIES.get(array.dtype.kind, "pass numbers"),
-        )
+        found, remedy = _OTHER_KINDS.get(array.dtype.kind, ("values", "pass numbers"))
+        raise _refusal(spec, f"{found} (dtype {array.dtype})", remedy)
     if array.dtype.kind == "f" and isinstance(value, (list, tuple)):
         _refuse_rounded_list(spec, value, array)
     if array.dtype.newbyteorder("=") != spec.dtype:
@@ -63,24 +60,16 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     return np.require(array, spec.dtype, "A")
 
 
-_KIND_NAMES = {
-    "c": "complex numbers",
-    "O": "Python objects",
-    "U": "text",
-    "S": "byte strings",
-    "M": "dates",
-    "m": "time differences",
-    "V": "records",
+# What is no number, by numpy's kind, and the next step.
+_OTHER_KINDS = {
+    "c": ("complex numbers", "pass x.real or abs(x), whichever the model was trained on"),
+    "O": ("Python objects", "make it a plain numeric array, np.asarray(x, dtype=float)"),
+    "U": ("text", "turn the text into numbers first"),
+    "S": ("byte strings", "turn the bytes into numbers first, np.frombuffer(x, dtype=np.uint8)"),
+    "M": ("dates", "pass numbers"),
+    "m": ("time differences", "pass numbers"),
+    "V": ("records", "pass one numeric field of the records"),
 }
-_KIND_REMEDIES = {
-    "c": "pass x.real or abs(x), whichever the model was trained on",
-    "O": "make it a plain numeric array, np.asarray(x, dtype=float)",
-    "U": "turn the text into numbers first",
-    "S": "turn the bytes into numbers first, np.frombuffer(x, dtype=np.uint8)",
-    "V": "pass one numeric field of the records",
-}
-
-
 _ARRAY_PROTOCOLS = ("__array__", "__dlpack__", "__array_interface__", "__array_struct__")
 
 

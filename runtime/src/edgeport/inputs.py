@@ -46,31 +46,34 @@ def prepare(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Feed:
     """
     named = _by_name(specs, values)
     arrays: dict[str, Array] = {}
-    lacks_batch: dict[str, bool] = {}
+    singles: list[str] = []
+    batches: list[str] = []
     for spec in specs:
         try:
-            array = as_exact_array(spec, named[spec.name])
+            array = given = as_exact_array(spec, named[spec.name])
         except MemoryError as cause:
             raise InferenceError(
                 f"there is not enough memory to convert input '{spec.name}' to {spec.dtype} "
                 f"({cause}): pass fewer samples at a time"
             ) from cause
-        lacks_batch[spec.name] = spec.has_batch_axis and array.ndim == len(spec.shape) - 1
-        arrays[spec.name] = array[np.newaxis] if lacks_batch[spec.name] else array
-        _check_shape(spec, array, arrays[spec.name])
+        if spec.has_batch_axis:
+            is_single = given.ndim == len(spec.shape) - 1
+            array = given[np.newaxis] if is_single else given
+            (singles if is_single else batches).append(spec.name)
+        _check_shape(spec, given, array)
+        arrays[spec.name] = array
     sizes = _check_shared_axes(specs, arrays)
-    batched = [spec.name for spec in specs if spec.has_batch_axis]
-    single = [name for name in batched if lacks_batch[name]]
-    if single and len(single) != len(batched):
-        other = next(name for name in batched if not lacks_batch[name])
+    if singles and batches:
+        one, many = singles[0], batches[0]
         raise InputError.of(
-            f"input '{single[0]}' is",
-            f"one sample of shape {arrays[single[0]].shape[1:]} but input '{other}' is a batch of "
-            f"shape {arrays[other].shape}",
+            f"input '{one}' is",
+            f"one sample of shape {arrays[one].shape[1:]} but input '{many}' is a batch of "
+            f"shape {arrays[many].shape}",
             "all inputs alike",
             "give each of them the batch axis, x[None]",
         )
-    return Feed(arrays, sizes.get(BATCH_AXIS) if batched else None, bool(single))
+    samples = sizes.get(BATCH_AXIS) if singles or batches else None
+    return Feed(arrays, samples, is_single=bool(singles))
 
 
 def _by_name(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Mapping[str, Any]:

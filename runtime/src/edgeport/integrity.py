@@ -86,14 +86,16 @@ def check_seal(data: bytes) -> Sealed | None:
         IntegrityError: the file was sealed and its bytes have changed since.
     """
     head = _IR_VERSION_TAG + data[1:2] + _SEAL_HEAD
-    start = len(head)
-    end = start + _DIGEST_SIZE
-    if data.startswith(head) and len(data) > end:
-        view = memoryview(data)
-        actual = digest_of(view[:start], view[end:])
-        if data[start:end] == actual.encode("ascii"):
-            return Sealed(actual, _read_card(data, end))
-    elif _SHA256_KEY not in data and _CARD_KEY not in data and not _starts_like(data, head):
+    before, after = split_at_digest(data)
+    if data.startswith(head) and after:
+        actual = digest_of(before, after)
+        if data.startswith(actual.encode("ascii"), len(before)):
+            return Sealed(actual, _read_card(data, len(data) - len(after)))
+    elif (
+        _SHA256_KEY not in data
+        and _CARD_KEY not in data
+        and not (len(data) > 2 and head.startswith(data))  # cut short within the head
+    ):
         return None
     raise IntegrityError(
         f"the artifact is damaged: its {len(data):,} bytes do not match the digest that it was "
@@ -149,24 +151,25 @@ def _other_kind(data: bytes) -> str | None:
         return "is a pointer file of Git LFS, not the file itself"
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page or XML text"
-    if data[4:8] == b"TFL3":
-        return "is a LiteRT (.tflite) model"
-    if data[4:8] == b"ORTM":  # an old engine takes a damaged one for good, and ends the process
-        return "is a model in onnxruntime's own format (.ort)"
-    return next((f"is {name}" for magic, name in _OTHER_FILES if data.startswith(magic)), None)
+    return next(
+        (f"is {name}" for at, mark, name in _OTHER_FILES if data.startswith(mark, at)), None
+    )
 
 
 _OTHER_FILES = (
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"PK\x03\x04", "a ZIP archive (a .keras file is one: convert it first)"),
-    (b"\x89HDF", "an HDF5 file (a .h5 file is one: convert it first)"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"%PDF", "a PDF document"),
-    (b"\x7fELF", "a program"),
-    (b"\x93NUMPY", "a numpy array"),
-    (b"{", "JSON text"),
+    (4, b"TFL3", "a LiteRT (.tflite) model"),
+    # An old engine takes a damaged one for good, and ends the process.
+    (4, b"ORTM", "a model in onnxruntime's own format (.ort)"),
+    (0, b"\x89PNG", "a PNG image"),
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"GIF8", "a GIF image"),
+    (0, b"PK\x03\x04", "a ZIP archive (a .keras file is one: convert it first)"),
+    (0, b"\x89HDF", "an HDF5 file (a .h5 file is one: convert it first)"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"\x93NUMPY", "a numpy array"),
+    (0, b"{", "JSON text"),
 )
 
 
@@ -179,11 +182,6 @@ def _why_unreadable(path: str, cause: OSError) -> str:
         return f"'{path}' is a folder, expected a file: pass the path of the .onnx file inside"
     reason = cause.strerror or str(cause)
     return f"'{path}' cannot be read ({reason}): check the file's permissions and the disk"
-
-
-def _starts_like(data: bytes, head: bytes) -> bool:
-    """Whether a file shorter than the head is the beginning of one."""
-    return 2 < len(data) < len(head) and head.startswith(data)
 
 
 def metadata_entry(key: bytes, value: bytes) -> bytes:

@@ -164,9 +164,9 @@ def _load(source: Source, path: str | None, options: Options) -> Model:
         card = ModelCard.from_json(sealed.card_json, sha256=sealed.sha256)
         _check_requirements(card)
     if options.public_key is not None:
-        from edgeport import signing  # few ask for it, and each module costs a cold start
+        from edgeport import signatures  # few ask for it, and each module costs a cold start
 
-        version = signing.check(data, options.public_key, options.minimum_version)
+        version = signatures.check(data, options.public_key, options.minimum_version)
     weights = None
     if _LOCATION in data:
         from edgeport import external

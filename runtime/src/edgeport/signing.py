@@ -1,24 +1,13 @@
-"""Signatures: who made an artifact, beyond the seal that says it is whole.
-
-Ed25519, offline, with one public key. The library for it, ``cryptography``, is the extra
-``edgeport[sign]`` and is imported only when a signature is made or checked.
-
-The signature is one more metadata entry, the last thing in the file::
-
-    72 .. 0a 12 "edgeport.signature" 12 ..  {"version": 7, "ed25519": "128 hexadecimal digits"}
-
-It covers the version and the SHA-256 of the file as it was before: without this entry, and with
-the digest's place zeroed. The seal is renewed afterwards, so that it covers the signature too.
-"""
+"""Making signatures, for the command line; ``signatures`` has their form and the check."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from edgeport.errors import ArtifactError, IntegrityError, OptionError
+from edgeport.errors import ArtifactError, OptionError
 from edgeport.files import replacing
 from edgeport.integrity import (
     check_seal,
@@ -28,18 +17,8 @@ from edgeport.integrity import (
     seal_again,
     split_at_digest,
 )
-from edgeport.options import PublicKey, whole_number
-
-_KEY = b"edgeport.signature"
-_LONGEST = 512  # bytes of the entry: some 220, for any version number
-_CONTEXT = b"edgeport signature 1\n"
-
-
-class Signature(NamedTuple):
-    """The last entry of a signed artifact."""
-
-    version: int
-    ed25519: bytes
+from edgeport.options import whole_number
+from edgeport.signatures import KEY, import_library, message, require_kind, without_signature
 
 
 def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], version: int) -> str:
@@ -70,81 +49,17 @@ def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], ve
     except ArtifactError as error:
         error.path = path
         raise
-    before, after = split_at_digest(_without_signature(data))
+    before, after = split_at_digest(without_signature(data))
     key = _load_private_key(private_key)
-    value = {"version": version, "ed25519": key.sign(_message(version, before, after)).hex()}
-    entry = metadata_entry(_KEY, json.dumps(value).encode("ascii"))
-    signed = seal_again(bytes(before), bytes(after) + entry)
+    value = {"version": version, "ed25519": key.sign(message(version, before, after)).hex()}
+    entry = metadata_entry(KEY, json.dumps(value).encode("ascii"))
     with replacing(path) as file:
-        file.write(signed)
-    return digest_of(before, bytes(after) + entry)
-
-
-def check(data: bytes, public_key: PublicKey, minimum_version: int | None) -> int:
-    """Return the version that the artifact was signed as.
-
-    Args:
-        data: the bytes of an artifact whose seal was checked.
-        public_key: a PEM file's path, the text of one, or the key's 32 bytes.
-        minimum_version: the lowest version to accept, None for any.
-
-    Raises:
-        IntegrityError: unsigned, signed with another key, or of too low a version.
-        OptionError: the key cannot be read, or the library for it is not installed.
-    """
-    key = _load_public_key(public_key)
-    signature = read_signature(data)
-    if signature is None:
-        raise IntegrityError(
-            "the artifact bears no signature, expected one by the key that was given: "
-            "sign it with 'edgeport sign'"
-        )
-    parts = split_at_digest(_without_signature(data))
-    try:
-        key.verify(signature.ed25519, _message(signature.version, *parts))
-    except Exception as cause:
-        raise IntegrityError(
-            "the artifact was signed with another key than the one that was given, or changed "
-            "since: get it from its maker again"
-        ) from cause
-    if minimum_version is not None and signature.version < minimum_version:
-        raise IntegrityError(
-            f"the artifact is version {signature.version}, expected at least {minimum_version}: "
-            "install a newer release"
-        )
-    return signature.version
-
-
-def read_signature(data: bytes) -> Signature | None:
-    """Return the last entry of a sealed file, None where it is no signature."""
-    entry = _signature_entry(data)
-    try:
-        value = json.loads(entry[entry.index(b"{") :])
-        return Signature(int(value["version"]), bytes.fromhex(value["ed25519"]))
-    except (ValueError, KeyError, TypeError, OverflowError):  # the last for "Infinity"
-        return None
-
-
-def _signature_entry(data: bytes) -> bytes:
-    """Return the entry's bytes where one ends the file, to the very byte; else nothing."""
-    at = data.rfind(_KEY, max(0, len(data) - _LONGEST))
-    for start in range(max(0, at - 6), at):
-        value = data[data.find(b"{", at) :]
-        if at > 0 and data[start:] == metadata_entry(_KEY, value):
-            return data[start:]
-    return b""
-
-
-def _without_signature(data: bytes) -> bytes:
-    return data[: len(data) - len(_signature_entry(data))]
-
-
-def _message(version: int, before: memoryview, after: memoryview) -> bytes:
-    return _CONTEXT + f"{version}\n{digest_of(before, after)}\n".encode("ascii")
+        file.write(seal_again(bytes(before), after, entry))
+    return digest_of(before, after, entry)
 
 
 def _load_private_key(path: str | os.PathLike[str]) -> Any:
-    serialization, ed25519 = _import_library()
+    serialization, ed25519 = import_library()
     try:
         key = serialization.load_pem_private_key(Path(path).read_bytes(), password=None)
     except Exception as cause:
@@ -152,42 +67,4 @@ def _load_private_key(path: str | os.PathLike[str]) -> Any:
             f"the private key '{os.fspath(path)}' cannot be read ({cause}), expected an Ed25519 "
             "key in PEM form: make one with 'openssl genpkey -algorithm ed25519 -out private.pem'"
         ) from cause
-    return _require_kind(key, ed25519.Ed25519PrivateKey)
-
-
-def _load_public_key(key: PublicKey) -> Any:
-    serialization, ed25519 = _import_library()
-    try:
-        if isinstance(key, bytes) and len(key) == 32:
-            return ed25519.Ed25519PublicKey.from_public_bytes(key)
-        text = key.encode() if isinstance(key, str) else key
-        if not isinstance(text, bytes) or not text.lstrip().startswith(b"-----BEGIN"):
-            text = Path(os.fsdecode(key)).read_bytes()
-        loaded = serialization.load_pem_public_key(text)
-    except Exception as cause:
-        raise OptionError(
-            f"the public key cannot be read ({cause}), expected an Ed25519 key as a PEM file, its "
-            "text or 32 bytes: make it with 'openssl pkey -in private.pem -pubout -out public.pem'"
-        ) from cause
-    return _require_kind(loaded, ed25519.Ed25519PublicKey)
-
-
-def _require_kind(key: Any, kind: type) -> Any:
-    if not isinstance(key, kind):
-        raise OptionError(
-            f"the key is a {type(key).__name__}, expected Ed25519: "
-            "make one with 'openssl genpkey -algorithm ed25519'"
-        )
-    return key
-
-
-def _import_library() -> tuple[Any, Any]:
-    try:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ImportError as cause:
-        raise OptionError(
-            "signatures need the package 'cryptography', which is not installed: "
-            "pip install 'edgeport[sign]'"
-        ) from cause
-    return serialization, ed25519
+    return require_kind(key, ed25519.Ed25519PrivateKey)
