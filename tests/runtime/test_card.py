@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from examples import golden, mlp, sealed
+from examples import golden, int8, mlp, sealed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,11 +46,15 @@ def specs(draw: st.DrawFn) -> TensorSpec:
     )
 
 
+def by_name(one: TensorSpec) -> str:
+    return one.name
+
+
 cards = st.builds(
     ModelCard,
     name=names,
-    inputs=st.lists(specs(), max_size=3).map(tuple),
-    outputs=st.lists(specs(), min_size=1, max_size=3).map(tuple),
+    inputs=st.lists(specs(), max_size=3, unique_by=by_name).map(tuple),
+    outputs=st.lists(specs(), min_size=1, max_size=3, unique_by=by_name).map(tuple),
     labels=st.none() | st.lists(names, max_size=4).map(tuple),
     preprocessing=st.lists(names, max_size=2).map(tuple),
     quantization=st.none()
@@ -103,6 +107,10 @@ def test_a_newer_format_is_refused() -> None:
     assert (caught.value.found, caught.value.supported) == (str(newer), str(FORMAT_VERSION))
 
 
+X = {"name": "x", "dtype": "float32", "shape": ["N", 6]}
+MEASURED = {"metric": "accuracy", "samples": 5, "keras": 1.0, "float32": 1.0, "artifact": 1.0}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -112,9 +120,17 @@ def test_a_newer_format_is_refused() -> None:
         {"inputs": [{"name": "x", "dtype": "float33", "shape": []}]},
         {"inputs": [{"name": "x", "dtype": "float32", "shape": [None]}]},
         {"inputs": [{"name": "x", "dtype": "float32", "shape": [], "axes": ["N"]}]},
+        {"inputs": [X] * 2},
+        {"inputs": [{**X, "value_range": [0, float("nan")]}]},
+        {"outputs": []},
+        {"outputs": [{**X, "name": "y"}] * 2},
         {"labels": 3},
         {"accuracy": {"metric": "accuracy"}},
+        {"accuracy": {**MEASURED, "samples": "few"}},
+        {"accuracy": {**MEASURED, "keras": None}},
+        {"quantization": {**int8().card.to_dict()["quantization"], "float_layers": 5}},
         {"tolerance": {"y": "small"}},
+        {"tolerance": {"y": float("inf")}},  # the self-test would pass whatever comes out
         {"golden_samples": [{"inputs": {}}]},
         {"golden_samples": [{"inputs": {"x": {"dtype": "u1", "shape": [1], "zlib": "AA"}}}]},
     ],

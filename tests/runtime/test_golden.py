@@ -55,6 +55,14 @@ def test_a_ramp_is_the_formula_that_it_states() -> None:
     )
 
 
+def test_a_ramp_is_the_same_where_numpy_is_to_raise() -> None:
+    arguments = (100,), np.dtype("f2"), 0.0, 1e-6, 0.0
+    with np.errstate(all="raise"):
+        small = ramp(*arguments)
+    np.testing.assert_array_equal(small, ramp(*arguments))
+    assert 0 < small.max() < 2e-6
+
+
 def test_a_ramp_of_integers_covers_its_range() -> None:
     codes = ramp((5000,), np.dtype("uint8"), 0, 256, 0.0)
     assert set(codes.tolist()) == set(range(256))

@@ -46,9 +46,10 @@ def test_an_impossible_request_is_refused(value: Any) -> None:
 
 
 def test_an_impossible_variable_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEPORT_THREADS", "many")
-    with pytest.raises(OptionError, match=r"^EDGEPORT_THREADS is 'many'"):
-        Predictor.load(mlp().artifact())
+    for value in ("many", "2.5", "9" * 5000):
+        monkeypatch.setenv("EDGEPORT_THREADS", value)
+        with pytest.raises(OptionError, match=rf"^EDGEPORT_THREADS is '{value}'"):
+            Predictor.load(mlp().artifact())
 
 
 @pytest.mark.parametrize(

@@ -134,10 +134,10 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     assert {"predictor", "binding"} <= loaded
     assert not {"cli", "datafiles", "signatures", "external", "streaming"} & loaded
     lines = {path.stem: _lines_of_code(path) for path in modules(RUNTIME)}
-    assert sum(lines[name] for name in loaded) < 1850
+    assert sum(lines[name] for name in loaded) < 1860
     parts = list(RUNTIME_TABLE)[list(RUNTIME_TABLE).index("__init__") + 1 :]  # the command's
     assert sum(lines.pop(name) for name in parts) < 850
-    assert sum(lines.values()) < 2180
+    assert sum(lines.values()) < 2190
     whole = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules(RUNTIME)]
     assert max(whole) < 320
 

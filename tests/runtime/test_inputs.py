@@ -255,6 +255,21 @@ def test_text() -> None:
         )
 
 
+@pytest.mark.parametrize("target", ["float16", "float32", "int64", "bool"])
+def test_a_program_that_has_numpy_raise_gets_the_same_answers(target: str) -> None:
+    values = np.array([0.0, 1.0, 1e-300, 1e300, np.inf, np.nan])
+
+    def outcome(value: Any) -> str:
+        try:
+            return str(as_exact_array(spec("x", target, ()), value))
+        except InputError as error:
+            return str(error)
+
+    usual = [outcome(value) for value in values]
+    with np.errstate(all="raise"):
+        assert [outcome(value) for value in values] == usual
+
+
 def test_a_conversion_beyond_the_memory_is_an_inference_error() -> None:
     huge = np.broadcast_to(np.float64(1), (2**45, 6))  # 8 bytes in all, 768 TiB as float32
     with pytest.raises(InferenceError, match=r"not enough memory to convert input 'x' to float32"):

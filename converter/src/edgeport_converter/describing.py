@@ -141,7 +141,8 @@ class Described:
         lost = candidate.measured.agreement.typical_difference if candidate else {}
         allowed = {}
         for name, array in run(samples).items():
-            size = np.max(np.abs(array.astype(np.float64)), initial=_SMALLEST_RANGE)
+            values = array.astype(np.float64)
+            size = np.max(np.abs(values[np.isfinite(values)]), initial=_SMALLEST_RANGE)
             wanted = _TYPICAL_DIFFERENCES * lost.get(name, 0.0)
             widest = share if card.quantization is None else _WIDEST_INT8_TOLERANCE
             allowed[name] = (

@@ -17,8 +17,9 @@ The records are named tuples: each dataclass would cost every cold start a milli
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
@@ -211,14 +212,15 @@ def _plain(value: Any) -> Any:
 
 
 def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
-    if not data["outputs"]:
-        raise ValueError("no outputs")
+    inputs, outputs = (tuple(map(_spec_from_dict, data[key])) for key in ("inputs", "outputs"))
+    if not outputs or any(len({s.name for s in specs}) < len(specs) for specs in (inputs, outputs)):
+        raise ValueError("no outputs, or two tensors of one name")
     labels = data.get("labels")
     macs = data.get("multiply_accumulates")
     return ModelCard(
         name=str(data["name"]),
-        inputs=tuple(map(_spec_from_dict, data["inputs"])),
-        outputs=tuple(map(_spec_from_dict, data["outputs"])),
+        inputs=inputs,
+        outputs=outputs,
         labels=None if labels is None else tuple(map(str, labels)),
         preprocessing=tuple(map(str, data.get("preprocessing", ()))),
         quantization=_record_from_dict(Quantization, data.get("quantization")),
@@ -226,9 +228,9 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         calibration=_record_from_dict(Calibration, data.get("calibration")),
         requires=_record_from_dict(Requirements, data.get("requires")),
         multiply_accumulates=None if macs is None else int(macs),
-        tolerance={str(name): float(value) for name, value in data.get("tolerance", {}).items()},
-        external_data={str(k): str(v) for k, v in data.get("external_data", {}).items()},
-        provenance={str(key): str(value) for key, value in data.get("provenance", {}).items()},
+        tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
+        external_data=_texts(data.get("external_data", {})),
+        provenance=_texts(data.get("provenance", {})),
         golden_samples=tuple(map(_sample_from_dict, data.get("golden_samples", ()))),
         sha256=sha256,
     )
@@ -245,7 +247,9 @@ def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
         dtype=np.dtype(object if data["dtype"] == "str" else data["dtype"]),
         shape=shape,
         axes=axes,
-        value_range=None if value_range is None else (float(value_range[0]), float(value_range[1])),
+        value_range=None
+        if value_range is None
+        else (_finite(value_range[0]), _finite(value_range[1])),
     )
 
 
@@ -255,10 +259,25 @@ def _size(value: Any) -> int:
     return int(value)
 
 
+def _finite(value: Any) -> float:
+    """Return the number; a limit that is none would hold everything, or nothing."""
+    if not math.isfinite(value):
+        raise ValueError(f"a limit of {value}")
+    return float(value)
+
+
+def _texts(data: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in data.items()}
+
+
 def _record_from_dict(kind: Any, data: Mapping[str, Any] | None) -> Any:
     if data is None:
         return None
-    return kind(**{key: value for key, value in data.items() if key in kind._fields})
+    readers = {
+        key: _texts if hint == Mapping[str, str] else hint
+        for key, hint in get_type_hints(kind).items()
+    }
+    return kind(**{key: read(data[key]) for key, read in readers.items() if key in data})
 
 
 def _sample_from_dict(data: Mapping[str, Any]) -> GoldenSample:

@@ -108,7 +108,7 @@ def _refuse_rounded_list(spec: TensorSpec, values: Any, array: Array) -> None:
     target = spec.dtype if spec.dtype.kind == "f" else array.dtype
     if not (np.abs(array) > 2.0 ** np.finfo(target).nmant).any():
         return  # every integer of that size is a float, too
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         held = array.astype(target).ravel().tolist()
     for item, kept in zip(np.array(values, object).flat, held, strict=True):
         item = item[()] if isinstance(item, np.ndarray) else item
@@ -138,7 +138,7 @@ def _as_strings(spec: TensorSpec, array: Array) -> Array:
 def _cast(spec: TensorSpec, array: Array) -> Array:
     """Return the array in the input's dtype; refuse the first value that would change."""
     source, target = array.dtype, spec.dtype
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         result: Array = array.astype(target)
         if np.can_cast(source, target) and source.itemsize < 8:  # numpy has int64 fit in float64
             return result

@@ -55,7 +55,7 @@ class GoldenOutput(NamedTuple):
             return 0.0 if np.array_equal(found, self.values) else math.inf
         first, second = found.astype(np.float64), self.values.astype(np.float64)
         same = (first == second) | (np.isnan(first) & np.isnan(second))  # infinities, too
-        with np.errstate(invalid="ignore"):
+        with np.errstate(all="ignore"):
             gap = np.where(same, 0.0, np.abs(first - second))
         return float(np.max(np.where(np.isnan(gap), math.inf, gap), initial=0.0))
 
@@ -67,6 +67,7 @@ class GoldenSample(NamedTuple):
     outputs: Mapping[str, GoldenOutput]
 
 
+@np.errstate(all="ignore")  # a small value may round to zero
 def ramp(
     shape: tuple[int, ...], dtype: np.dtype[Any], low: float, high: float, start: float
 ) -> Array:

@@ -40,7 +40,8 @@ def choose_threads(requested: int | None, multiply_accumulates: int | None) -> i
         return whole_number(requested, "threads", highest=_MOST_THREADS, remedy=_REMEDY)
     variable = os.environ.get(THREADS_VARIABLE)
     if variable:
-        number = int(variable) if variable.strip().isdecimal() else variable
+        is_number = variable.strip().isdecimal() and len(variable) < 10
+        number = int(variable) if is_number else variable
         return whole_number(number, THREADS_VARIABLE, highest=_MOST_THREADS, remedy=_REMEDY)
     if multiply_accumulates is None or multiply_accumulates < _MULTIPLY_ACCUMULATES_WORTH_THREADS:
         return 1
