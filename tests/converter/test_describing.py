@@ -1,0 +1,26 @@
+"""The card of an artifact: what its self-test allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeport import ModelCard, TensorSpec
+from edgeport_converter.describing import Described
+
+
+@pytest.mark.parametrize("unusual", [-np.inf, np.inf, np.nan])
+def test_an_infinite_output_leaves_the_self_test_strict(unusual: float) -> None:
+    """As of log(0): a tolerance taken from it would let anything pass."""
+    spec = TensorSpec("y", np.dtype("f4"), ("N", 3))
+    card = ModelCard("log", (), (spec,))
+    tried = {"x": np.zeros((1, 3), "f4")}
+    unused: Any = None
+    described = Described(card, engine=unused, samples=None, tried=tried, layers=unused)
+
+    def run(_: Any) -> dict[str, Any]:
+        return {"y": np.array([[-2.0, 1.0, unusual]], "f4")}
+
+    assert described._tolerance(run, card, None) == {"y": pytest.approx(2.0 * 1e-4)}
