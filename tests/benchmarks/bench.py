@@ -44,6 +44,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 THREADS = (1, 2)
 BATCH = 32
+SPINNING = {
+    "onnxruntime": "on, as it comes",
+    "LiteRT": "as it comes",
+    "OpenVINO": "as it comes",
+    "edgeport": "off, as it comes",
+}
 # The engine of each column that has a file, and which column's file it is.
 ENGINES = {
     "raw": ("onnxruntime", "raw"),
@@ -76,7 +82,12 @@ def main() -> None:
     result: dict[str, Any] = {
         "machine": machine,
         "versions": versions_here(TOOLS) | versions_of_peers(python),
-        "settings": {"rounds": options.rounds, "starts": options.starts, "batch": BATCH},
+        "settings": {
+            "rounds": options.rounds,
+            "starts": options.starts,
+            "batch": BATCH,
+            "spinning": SPINNING,
+        },
         "models": [],
     }
     for model in models:
@@ -187,7 +198,7 @@ def time_model(
     work = folder / model.name
     files = [
         {"column": column, "engine": engine, "path": str(work / made["columns"][source]["file"]),
-         "is_ours_or_raw": column in FEW}
+         "in_batches": column in FEW}
         for column, (engine, source) in ENGINES.items()
         if "file" in made["columns"].get(source, {})
     ]  # fmt: skip

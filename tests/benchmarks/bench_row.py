@@ -44,6 +44,7 @@ def make_row(
         "title": model.title,
         "is_convolutional": model.is_convolutional,
         "shape": made.get("shape"),
+        "answers_vary": timed.get("answers_vary", True),
         "columns": columns,
     }
     if "floor" in made:

@@ -126,15 +126,21 @@ def default_threads_table(result: Result) -> str:
         chosen = row.get("default_threads")
         cells = (str(chosen["threads"]), _ratio(chosen["ratio"])) if chosen else (MISSING,) * 2
         rows.append((row["title"], *cells))
-    return _table("edgeport auto with as many threads as it chooses", rows)
+    return _table(
+        "edgeport auto with as many threads as it chooses (1: the same thing twice)", rows
+    )
 
 
 def decibel_table(result: Result) -> str:
     columns = [column for column in COLUMNS if column != "keras"]
-    return _by_column(
-        result, f"Answers beside Keras' on {result['settings']['batch']} samples, "
-        "signal-to-noise ratio in dB", columns,
-        lambda cell: _number(cell.get("decibels")),
+    rows = [("", *(COLUMNS[column] for column in columns))]
+    for row in result["models"]:
+        values = [row["columns"].get(column, {}).get("decibels") for column in columns]
+        says = row["answers_vary"]
+        rows.append((row["title"], *(_number(value) if says else MISSING for value in values)))
+    return _table(
+        f"Answers beside Keras' on {result['settings']['batch']} samples, signal-to-noise ratio "
+        f"in dB ({MISSING} where random weights make one answer of everything)", rows
     )  # fmt: skip
 
 

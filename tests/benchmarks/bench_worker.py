@@ -23,8 +23,13 @@ from bench_engines import ENGINES, Array, Call, openvino_precision
 
 ROUND_SECONDS = 0.03
 MOST_CALLS = 2000
-REST_SECONDS = 0.005
+# onnxruntime's second thread burns about 55 ms of CPU time after its last call, as it comes; the
+# next engine must not share the CPUs with it. Those of LiteRT, OpenVINO and edgeport sleep within
+# 1.5 ms.
+REST_SECONDS = 0.1
 FLOOR = "floor"
+# Random weights may make a network whose answer is one and the same, whatever it is fed.
+VARIES = 1e-4
 
 File = dict[str, Any]
 
@@ -36,21 +41,22 @@ def main(job_path: str, result_path: str) -> None:
     found, errors = decibels(job["files"], x, y)
     files = [file for file in job["files"] if file["column"] in found]
     result = {
+        "answers_vary": bool(np.ptp(y, axis=0).max() > VARIES * np.abs(y).max()),
         "decibels": found,
         "errors": errors,
         "facts": facts(files, x[:1].shape),
         "one_sample_us": {
             str(threads): by_turns(
                 open_all([*files, *beside(files, job["floor"], threads)], threads, x[:1].shape),
-                x[:1], job["rounds"],
+                x[:1], job["rounds"], rest_s=0 if threads == 1 else REST_SECONDS,
             )
             for threads in job["threads"]
         },
         "batch": len(x),
         "batch_us": {
             str(threads): by_turns(
-                open_all([file for file in files if file["is_ours_or_raw"]], threads, x.shape),
-                x, job["rounds"],
+                open_all([file for file in files if file["in_batches"]], threads, x.shape),
+                x, job["rounds"], rest_s=0 if threads == 1 else REST_SECONDS,
             )
             for threads in job["threads"]
         },
@@ -75,7 +81,9 @@ def open_all(files: Sequence[File], threads: int, shape: tuple[int, ...]) -> dic
     }
 
 
-def by_turns(calls: dict[str, Call], x: Array, rounds: int) -> dict[str, list[float]]:
+def by_turns(
+    calls: dict[str, Call], x: Array, rounds: int, *, rest_s: float = 0
+) -> dict[str, list[float]]:
     """Return the microseconds of one call, a mean for each round, by column."""
     counts, given = {}, {}
     for column, call in calls.items():
@@ -86,7 +94,7 @@ def by_turns(calls: dict[str, Call], x: Array, rounds: int) -> dict[str, list[fl
     times: dict[str, list[float]] = {column: [] for column in calls}
     for number in range(rounds):
         for column in list(calls)[:: 1 if number % 2 else -1]:
-            time.sleep(REST_SECONDS)
+            time.sleep(rest_s)
             calls[column](given[column])
             times[column].append(mean_us(calls[column], given[column], counts[column]))
     return times

@@ -1,7 +1,8 @@
 """Networks that the benchmarks make themselves, since no file of them lies anywhere.
 
 The article's network is trained; those of ``keras.applications`` have seeded random weights, as
-nothing is downloaded: their speed and size do not depend on what the weights know.
+nothing is downloaded: their speed and size hardly depend on what the weights know. Some of them
+answer the same to everything, so that any number format keeps their answers.
 """
 
 from __future__ import annotations
