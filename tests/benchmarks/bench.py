@@ -29,11 +29,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench_files import PARTS, TOOLS, key
+from bench_files import PARTS, REFERENCE_SAMPLES, TOOLS, key
 from bench_machine import describe, versions_here, versions_of_peers
 from bench_models import BenchModel, select
 from bench_row import make_row
@@ -43,7 +43,7 @@ from peer_environment import make_environment
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 THREADS = (1, 2)
-BATCH = 32
+BATCH = REFERENCE_SAMPLES
 SPINNING = {
     "onnxruntime": "on, as it comes",
     "LiteRT": "as it comes",
@@ -78,7 +78,7 @@ def main() -> None:
         (ROOT / "constraints.txt").read_text(encoding="utf-8"),
     )
     made = {model.name: convert(model, options, folder) for model in models}
-    keras = time_keras(models, options, folder)
+    keras = time_keras(made, options, folder)
     result: dict[str, Any] = {
         "machine": machine,
         "versions": versions_here(TOOLS) | versions_of_peers(python),
@@ -162,21 +162,21 @@ def last_line(path: Path) -> str:
 
 
 def time_keras(
-    models: Sequence[BenchModel], options: argparse.Namespace, folder: Path
+    made: Mapping[str, Mapping[str, Any]], options: argparse.Namespace, folder: Path
 ) -> dict[str, dict[str, list[float]]]:
     """Return the rounds by model and number of threads."""
     found: dict[str, dict[str, list[float]]] = {}
-    jobs = [
-        f"{model.name}={model.keras_path(options.shared, folder / model.name)}={samples}"
-        for model in models
-        if (samples := folder / model.name / "samples.npz").exists()
-    ]
+    jobs = {
+        name: [facts["keras"], str(samples)]
+        for name, facts in made.items()
+        if (samples := folder / name / "samples.npz").exists() and "keras" in facts
+    }
     for threads in THREADS:
         say(f"Keras: timing, {threads} thread(s)")
         target, log = (folder / f"keras_{threads}.{kind}" for kind in ("json", "log"))
         target.unlink(missing_ok=True)
         command = [sys.executable, HERE / "bench_keras.py", str(threads), str(options.rounds),
-                   target, *jobs]  # fmt: skip
+                   target, json.dumps(jobs)]  # fmt: skip
         with log.open("w", encoding="utf-8") as file:
             subprocess.run(command, stdout=file, stderr=file, check=False)
         if not target.exists():

@@ -64,12 +64,16 @@ def main(shared: Path, name: str, folder: Path, part: str) -> None:
     work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     loading.start_tensorflow()
-    source = model.keras_path(shared, work)
+    source = model.keras_path(shared, work, again=part == PARTS[0])
     calibration = model.calibration(shared)
     evaluation = model.evaluation(shared)
     make = {"peers": make_peers, "edgeport": make_edgeport}[part]
     facts = make(source, work, calibration, evaluation)
-    facts |= {"key": key(part), "seconds": round(time.monotonic() - started, 1)}
+    facts |= {
+        "keras": str(source),
+        "key": key(part),
+        "seconds": round(time.monotonic() - started, 1),
+    }
     (work / f"{part}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
@@ -174,6 +178,7 @@ def litert_route(loaded: Any) -> str:
 def to_tflite(loaded: Any, calibration: np.ndarray | None) -> bytes:
     """Return the float file, or with calibration samples the full-integer one."""
     import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     if loaded.model is not None:
         converter = tf.lite.TFLiteConverter.from_keras_model(loaded.model)
@@ -181,8 +186,9 @@ def to_tflite(loaded: Any, calibration: np.ndarray | None) -> bytes:
         (info,) = loaded.inputs
         spec = tf.TensorSpec(info.shape, info.dtype, name=info.name)
         function = tf.function(lambda x: loaded.call({info.name: x}), input_signature=[spec])
-        concrete = function.get_concrete_function()
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], loaded.model)
+        # Variables of a SavedModel would become LiteRT's own, and nothing gives them their values.
+        concrete = convert_variables_to_constants_v2(function.get_concrete_function())
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
     if calibration is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([row[None]] for row in calibration)

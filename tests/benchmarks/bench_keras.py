@@ -1,10 +1,11 @@
 """How long a call of the Keras model takes, for all models in one process; TensorFlow runs here.
 
-    python bench_keras.py THREADS ROUNDS RESULT.json NAME=MODEL=SAMPLES.npz ...
+    python bench_keras.py THREADS ROUNDS RESULT.json JOBS
 
-TensorFlow takes its number of threads once, before it starts, hence a process for each. A call is
-``model(x, training=False)`` on a numpy array with one sample, as a user calls it, until the answer
-is a numpy array; of a SavedModel it is its signature.
+JOBS is JSON: by name the model's path and that of its samples. TensorFlow takes its number of
+threads once, before it starts, hence a process for each. A call is ``model(x, training=False)`` on
+a numpy array with one sample, as a user calls it, until the answer is a numpy array; of a
+SavedModel it is its signature.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
-def main(threads: str, rounds: str, result: str, *jobs: str) -> None:
+def main(threads: str, rounds: str, result: str, jobs: str) -> None:
     import tensorflow as tf
     from bench_worker import by_turns
 
@@ -31,8 +32,7 @@ def main(threads: str, rounds: str, result: str, *jobs: str) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(int(threads))
     tf.config.threading.set_inter_op_parallelism_threads(1)
     found = {}
-    for job in jobs:
-        name, source, samples = job.split("=")
+    for name, (source, samples) in json.loads(jobs).items():
         with np.load(samples) as data:
             x = data["x"][:1]
         call = keras_call(loading.load(source))

@@ -32,12 +32,12 @@ class BenchModel:
     calibration_samples: int = 256
     evaluation_samples: int = 1000
 
-    def keras_path(self, shared: Path, folder: Path) -> Path:
-        """Return the model's file; one that is made is made once and kept in the folder."""
+    def keras_path(self, shared: Path, folder: Path, *, again: bool) -> Path:
+        """Return the model's file; one that is made is kept in the folder, and made again if so."""
         if self.source not in MADE:
             return shared / "models" / self.source
         path = folder / "model.keras"
-        if not path.exists():
+        if again or not path.exists():
             MADE[self.source](shared).save(path)
         return path
 

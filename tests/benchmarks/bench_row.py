@@ -29,6 +29,8 @@ def make_row(
     """
     columns = {name: dict(facts) for name, facts in made["columns"].items()}
     columns["keras"] = {"route": "model(x, training=False)"}
+    if not keras:
+        columns["keras"] = {"error": "TensorFlow's process ended before its time"}
     for column in ("openvino_float", "openvino_qdq"):
         source = columns.get("raw" if column == "openvino_float" else "naive", {})
         columns.setdefault(column, {name: source[name] for name in ("file", "error")

@@ -115,18 +115,23 @@ def decibels(files: Sequence[File], x: Array, y: Array) -> tuple[dict[str, float
         try:
             (call,) = open_all([file], 1, x[:1].shape).values()
             answers = np.concatenate([np.array(call(x[i : i + 1])) for i in range(len(x))])
+            found[column] = signal_to_noise_db(y, answers)
         except Exception as cause:  # any engine's; the others are still to be measured
             errors[column] = f"{type(cause).__name__}: {str(cause).strip()[:200]}"
-            continue
-        found[column] = signal_to_noise_db(y, answers)
     return found, errors
 
 
 def signal_to_noise_db(expected: Array, found: Array) -> float:
-    """Return 10 log10 of the power of the expected values by that of the differences."""
-    signal = expected.astype(np.float64)
-    noise = np.sum((signal - found.reshape(signal.shape)) ** 2)
-    return float(10 * np.log10(np.sum(signal**2) / max(noise, np.finfo(float).tiny)))
+    """Return 10 log10 of the power of the expected values by that of the differences; 300 at most.
+
+    Raises:
+        ValueError: an answer is not finite.
+    """
+    if not np.isfinite(found).all():
+        raise ValueError("its answers hold NaN or infinities")
+    power = np.sum(expected.astype(np.float64) ** 2)
+    noise = np.sum((expected.astype(np.float64) - found.reshape(expected.shape)) ** 2)
+    return 300.0 if noise <= power * 1e-30 else float(10 * np.log10(power / noise))
 
 
 def facts(files: Sequence[File], shape: tuple[int, ...]) -> dict[str, Any]:

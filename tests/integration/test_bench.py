@@ -7,12 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from bench_engines import open_floor
+from bench_files import write_floor
 from bench_models import MODELS
 from bench_row import make_row
 from bench_statistics import geometric_mean, inverse, ratio_of_rounds, ratio_of_runs, spread
 from bench_table import BEGIN, END, put_into, render, render_short
 from bench_targets import best_peer, judge
+from bench_worker import by_turns, decibels, signal_to_noise_db
 
 ROOT = Path(__file__).parents[2]
 STORED = ROOT / "tests" / "benchmarks" / "bench.json"
@@ -49,6 +55,49 @@ def test_the_inverse_swaps_the_quartiles():
 def test_the_geometric_mean_of_a_value_and_its_reciprocal_is_one():
     assert geometric_mean([0.25, 4]) == pytest.approx(1)
     assert geometric_mean([1, 10, 100]) == pytest.approx(10)
+
+
+def test_signal_to_noise_is_of_powers():
+    assert signal_to_noise_db(np.array([[3.0, 4.0]]), np.array([3.0, 5.0])) == pytest.approx(
+        10 * math.log10(25)
+    )
+    with pytest.raises(ValueError, match="NaN"):
+        signal_to_noise_db(np.array([[3.0, 4.0]]), np.array([3.0, np.nan]))
+
+
+def test_rounds_go_forwards_and_backwards():
+    order = []
+    calls = {name: lambda x, name=name: order.append(name) for name in "abc"}
+    times = by_turns(calls, np.zeros(1), 2)
+    turns = "".join(name for name, before in zip(order, [None, *order], strict=False)
+                    if name != before)  # fmt: skip
+    assert turns == "abcbabc"  # a, b, c are tried first; then c, b, a; then a, b, c
+    assert {name: len(rounds) for name, rounds in times.items()} == {"a": 2, "b": 2, "c": 2}
+    assert min(map(min, times.values())) > 0
+
+
+def test_the_floor_keeps_its_nodes(tmp_path):
+    write_floor(tmp_path / "floor.onnx", 7)
+    x = np.ones((1, 1), np.float32)
+    np.testing.assert_array_equal(open_floor(str(tmp_path / "floor.onnx"), 1, (1, 1))(x), x)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    onnxruntime.InferenceSession(
+        str(tmp_path / "floor.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    nodes = onnx.load(tmp_path / "run.onnx").graph.node
+    assert [node.op_type for node in nodes] == ["Identity"] * 7
+
+
+def test_a_file_that_no_engine_opens_leaves_the_others_to_be_measured(tmp_path):
+    write_floor(tmp_path / "floor.onnx", 1)
+    files = [{"column": name, "engine": "onnxruntime", "path": str(tmp_path / f"{name}.onnx")}
+             for name in ("missing", "floor")]  # fmt: skip
+    x = np.array([[2.0]], np.float32)
+    found, errors = decibels(files, x, x)
+    assert found == {"floor": 300}
+    assert re.search("NoSuchFile", errors["missing"])
 
 
 def made_row(model, auto_us, raw_us, litert_us, default_us=None, threads=1):
