@@ -12,7 +12,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -70,7 +72,7 @@ def main(shared: Path, name: str, folder: Path, part: str) -> None:
     make = {"peers": make_peers, "edgeport": make_edgeport}[part]
     facts = make(source, work, calibration, evaluation)
     facts |= {
-        "keras": str(source),
+        "keras": str(source.resolve()),
         "key": key(part),
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -123,17 +125,18 @@ def export_float(loaded: Any, path: Path, x: np.ndarray, y: np.ndarray) -> Facts
     """Write what a Keras user gets today, by the first route whose answers are Keras'."""
     from bench_worker import signal_to_noise_db
 
-    routes: list[tuple[str, Callable[[Path], Any]]] = [
-        ('model.export(format="onnx")',
-         lambda path: loaded.model.export(str(path), format="onnx", verbose=False)),
-        ("tf2onnx.convert.from_function", lambda path: from_function(loaded, path)),
-        ("edgeport's float graph", lambda path: own_float(loaded, path)),
-    ]  # fmt: skip
+    first = 'model.export(format="onnx")'
+    routes: dict[str, Callable[[Path], Any]] = {
+        first: lambda path: loaded.model.export(str(path), format="onnx", verbose=False),
+        "tf2onnx.convert.from_function": lambda path: from_function(loaded, path),
+        "python -m tf2onnx.convert --saved-model": lambda path: from_saved_model(loaded, path),
+        "edgeport's float graph": lambda path: own_float(loaded, path),
+    }
     failures = []
-    for route, make in routes:
-        if loaded.model is None and route == routes[0][0]:
-            failures.append(f"{route}: a SavedModel is no Keras model")
-            continue
+    if loaded.model is None:
+        del routes[first]
+        failures.append(f"{first}: a SavedModel is no Keras model")
+    for route, make in routes.items():
         facts = attempt(path, route, make)
         if "error" not in facts:
             try:
@@ -157,6 +160,17 @@ def from_function(loaded: Any, path: Path) -> None:
     spec = tf.TensorSpec(info.shape, info.dtype, name=info.name)
     function = tf.function(lambda x: loaded.call({info.name: x}), input_signature=[spec])
     tf2onnx.convert.from_function(function, [spec], output_path=str(path))
+
+
+def from_saved_model(loaded: Any, path: Path) -> None:
+    """Write what tf2onnx's command makes of the model's export as a SavedModel."""
+    if loaded.model is None:
+        raise ValueError("it reads no SavedModel that was saved with its optimizer")
+    with tempfile.TemporaryDirectory() as folder:
+        loaded.model.export(folder, format="tf_saved_model", verbose=False)
+        command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", folder,
+                   "--output", path]  # fmt: skip
+        subprocess.run(command, check=True)
 
 
 def own_float(loaded: Any, path: Path) -> None:

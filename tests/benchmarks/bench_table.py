@@ -52,10 +52,9 @@ def main() -> None:
 
 def render_short(result: Result) -> str:
     """Return what stands in the README: the targets, and one sample on one and two threads."""
-    return "\n\n".join(
-        [targets_table(result), *(latency_table(result, threads) for threads in ("1", "2")),
-         machine_line(result)]
-    )  # fmt: skip
+    parts = [targets_table(result), *(latency_table(result, threads) for threads in ("1", "2"))]
+    parts += [exceptions(result), machine_line(result)]
+    return "\n\n".join(filter(None, parts))
 
 
 def render(result: Result) -> str:
@@ -76,7 +75,8 @@ def render(result: Result) -> str:
         _by_column(result, "File, bytes", FILES, lambda cell: _whole(cell.get("bytes"))),
         decibel_table(result),
         overhead_table(result),
-        remarks(result),
+        exceptions(result),
+        recipes(result),
         machine_line(result),
     ]  # fmt: skip
     return "\n\n".join(filter(None, parts))
@@ -164,8 +164,8 @@ def overhead_table(result: Result) -> str:
     return _table("The demo artifact: the same file, one thread", rows)
 
 
-def remarks(result: Result) -> str:
-    """Return what a reader would otherwise take for granted: odd routes, and what failed."""
+def exceptions(result: Result) -> str:
+    """Return where a column is not what its title says: another route, or an error."""
     lines = []
     for row in result["models"]:
         for column, title in COLUMNS.items():
@@ -174,10 +174,13 @@ def remarks(result: Result) -> str:
                 lines.append(f"- {row['title']}, {title}: {cell['error']}")
             elif cell.get("failed_routes"):
                 failed = "; ".join(cell["failed_routes"])
-                lines.append(f"- {row['title']}, {title}: by {cell['route']}, since {failed}")
-            elif column == "edgeport_auto":
-                lines.append(f"- {row['title']}, {title}: {cell['route']}")
+                lines.append(f"- {row['title']}, {title}: `{cell['route']}`, since {failed}")
     return "\n".join(lines)
+
+
+def recipes(result: Result) -> str:
+    cells = ((row["title"], row["columns"].get("edgeport_auto", {})) for row in result["models"])
+    return "\n".join(f"- {title}: {cell['route']}" for title, cell in cells if "route" in cell)
 
 
 def machine_line(result: Result) -> str:
