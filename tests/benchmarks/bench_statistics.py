@@ -37,6 +37,6 @@ def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
-def significant(value: float, digits: int = 5) -> float:
+def significant(value: float, digits: int = 4) -> float:
     """Return the number with so many digits: more of a time are noise, and fill the file."""
     return float(f"{value:.{digits}g}")

@@ -213,7 +213,7 @@ def test_the_stored_run_is_whole_and_its_figures_follow_from_its_rounds():
         ours = row["columns"]["edgeport_auto"]["one_sample_us"]
         for column, cell in row["columns"].items():
             for threads, timed in cell.get("one_sample_us", {}).items():
-                assert timed["median"] == pytest.approx(spread(timed["rounds"])["median"], rel=1e-4)
+                assert timed["median"] == pytest.approx(spread(timed["rounds"])["median"], rel=1e-3)
                 if column != "keras":
                     expected = ratio_of_rounds(timed["rounds"], ours[threads]["rounds"])
                     assert timed["ratio"] == pytest.approx(expected, rel=1e-3)
