@@ -65,6 +65,8 @@ ENGINES = {
 
 def main() -> None:
     options = parse()
+    if not (options.shared / "models").is_dir():
+        sys.exit(f"bench: '{options.shared}' holds no folder models: make bench SHARED=folder")
     folder = options.output.resolve().parent / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     models = select(options.only)

@@ -191,7 +191,8 @@ def machine_line(result: Result) -> str:
     return (
         f"On {machine['cpu']}, {machine['cpus']} CPUs, with {', '.join(has) or 'none'} and without "
         f"{', '.join(lacks) or 'none'} of the instructions that matter. Medians of "
-        f"{settings['rounds']} interleaved rounds, of batches a third as many. {versions}."
+        f"{settings['rounds']} interleaved rounds, of batches a third as many; load average before "
+        f"the run {machine['load_average_before'] or 0:.1f}. {versions}."
     )
 
 
