@@ -43,7 +43,7 @@ SMALL_SET = {
     "bare, 200 epochs": {"training": {"epochs": 200}},
     "smaller model, 64-24-10": {"model": {"layers": [64, 24]}},
     "L2 of 0.003": {"model": {"l2": 3e-3}},
-    "dropout of 0.5": {"model": {"dropout": 0.5}, "training": {"epochs": 200}},
+    "dropout of 0.3": {"model": {"dropout": 0.3}},
     "early stopping": {"training": {"epochs": 200, **STOPPING}},
     "shift, rotate, zoom": {"augmentation": MOVED},
     "L2, dropout, shift, rotate, zoom, early stopping": ALL,
