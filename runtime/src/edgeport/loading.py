@@ -120,7 +120,7 @@ def load_model(source: Source, options: Options, digest: str | None = None) -> M
         options: what was asked for.
         digest: what the file's digest was before, where it must be the same.
     """
-    options.check()
+    options = options.checked()
     path = None
     if not isinstance(source, (bytes, bytearray, memoryview)):
         path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
@@ -155,14 +155,25 @@ def _load(source: Source, path: str | None, options: Options) -> Model:
         folder = None if path is None else os.path.dirname(os.path.abspath(path))
         weights = external.load(data, card.external_data if card else {}, folder)
     threads = host.choose_threads(options.threads, card.multiply_accumulates if card else None)
-    session = Session(data, threads=threads, providers=options.providers, weights=weights)
+
+    def make(graph: bytes, **more: Any) -> Model:
+        engine: dict[str, Any] = {"threads": threads, "providers": options.providers, **more}
+        session = Session(graph, weights=weights, **engine)
+        if card is not None:
+            _check_agreement(card, session)
+        described = card or _card_from_graph(session)
+        model = Model(data, described, session, options, path, version)
+        _self_test(model)
+        return model
+
+    if options.cache_dir is None or weights or options.providers is not None:
+        model = make(data)
+    else:
+        from edgeport import caching
+
+        model = caching.load(os.fspath(options.cache_dir), caching.key_of(data, card), data, make)
     if card is None:
         warn("%s bears no card: nothing vouches for its answers", path or "the model")
-        card = _card_from_graph(session)
-    else:
-        _check_agreement(card, session)
-    model = Model(data, card, session, options, path, version)
-    _self_test(model)
     return model
 
 

@@ -62,6 +62,7 @@ class Predictor:
         public_key: PublicKey | None = None,
         minimum_version: int | None = None,
         chunk_bytes: int = CHUNK_BYTES,
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> Predictor:
         """Load an artifact after every check: bytes, seal, card, engine, golden samples.
 
@@ -77,6 +78,8 @@ class Predictor:
             minimum_version: the lowest signed version to accept, against a roll-back.
             chunk_bytes: most bytes of inputs and outputs in one run; larger batches are run in
                 parts, so that they do not need more memory.
+            cache_dir: a folder of this user's own where the optimized graph is kept for the next
+                load on this device. What is wrong with it is logged and does no harm.
 
         Raises:
             ArtifactError: missing, unreadable, not an ONNX file, or not loadable.
@@ -86,7 +89,9 @@ class Predictor:
             SelfTestError: a golden sample came out differently on this device.
             OptionError: an option cannot be met.
         """
-        options = Options(threads, finite, providers, public_key, minimum_version, chunk_bytes)
+        options = Options(
+            threads, finite, providers, public_key, minimum_version, chunk_bytes, cache_dir
+        )
         return cls(load_model(source, options))
 
     @property
