@@ -57,12 +57,12 @@ class _DoubtError(Exception):
     """Why a file is not used, or not written."""
 
 
-def load(folder: str, key: dict[str, str], model: bytes, make: Callable[..., Made]) -> Made:
+def load(folder: str, made_of: dict[str, str], model: bytes, make: Callable[..., Made]) -> Made:
     """Return the model on the engine of the kept graph; keep the graph where there is none yet.
 
     Args:
         folder: where graphs are kept; made if missing.
-        key: what the graph depends on besides this device: the artifact's digest, options.
+        made_of: what ``key`` returns.
         model: the artifact's bytes, whose seal was checked.
         make: gives the model of a graph's bytes after every check; takes ``optimization`` and
             ``save_to`` as ``Session`` does.
@@ -71,7 +71,7 @@ def load(folder: str, key: dict[str, str], model: bytes, make: Callable[..., Mad
         EdgeportError: as ``make`` does of the artifact itself; nothing else, whatever is wrong
             with folder and file.
     """
-    text = _text(key)
+    text = _text(made_of)
     path, head = _path(folder, text), _MAGIC + text + b"\n"
     try:
         graph = _read(folder, path, head)
@@ -82,22 +82,18 @@ def load(folder: str, key: dict[str, str], model: bytes, make: Callable[..., Mad
     return _fill(folder, path, head, model, make)
 
 
-def key_of(model: bytes, card: ModelCard | None, optimization: str = "all") -> dict[str, str]:
+def key(sha256: str, optimization: str) -> dict[str, str]:
     """Return what the graph depends on besides this device."""
-    digest = card.sha256 if card is not None else None
-    return {
-        "artifact": digest or hashlib.sha256(model).hexdigest(),
-        "optimization": optimization,
-    }
+    return {"artifact": sha256, "optimization": optimization}
 
 
-def path_of(folder: str, key: dict[str, str]) -> str:
-    """Return where the graph of this key is kept on this device."""
-    return _path(folder, _text(key))
+def path_of(folder: str, made_of: dict[str, str]) -> str:
+    """Return where that graph is kept on this device."""
+    return _path(folder, _text(made_of))
 
 
-def _text(key: dict[str, str]) -> bytes:
-    return json.dumps({**key, **device.identity()}, sort_keys=True).encode()
+def _text(made_of: dict[str, str]) -> bytes:
+    return json.dumps({**made_of, **device.identity()}, sort_keys=True).encode()
 
 
 def _path(folder: str, text: bytes) -> str:

@@ -15,6 +15,28 @@ Provider = str | tuple[str, dict[str, Any]]
 PublicKey = str | os.PathLike[str] | bytes
 
 
+TUNING_SUFFIX = ".tune.json"
+"""Behind the artifact's whole name: the tuning file that ``Predictor.load`` looks for."""
+
+
+class Choice(NamedTuple):
+    """What `edgeport tune` found to be the fastest on a device.
+
+    Attributes:
+        threads: how many threads one run uses.
+        spinning: whether they wait for the next run busily.
+        optimization: how far the engine rewrites the graph.
+        variant: the name of a file in the artifact's folder to load in its place, or None.
+        variant_sha256: the digest of that file.
+    """
+
+    threads: int
+    spinning: bool = False
+    optimization: str = "all"
+    variant: str | None = None
+    variant_sha256: str | None = None
+
+
 class Options(NamedTuple):
     """What ``Predictor.load`` was asked for; a reload and another process ask for the same."""
 
@@ -44,7 +66,7 @@ class Options(NamedTuple):
                     "minimum_version was given without public_key, but a version that nobody "
                     "signed can be forged: pass the key too"
                 )
-        changes = {
+        changes: dict[str, Any] = {
             name: _absolute(path, name)
             for name, path in (("cache_dir", self.cache_dir), ("tuning", self.tuning))
             if path is not None and not isinstance(path, bool)
