@@ -23,9 +23,9 @@ from test_cli import fails, run
 
 from edgeport import IntegrityError, ModelCard, OptionError, Predictor, device, host, tuning
 from edgeport.cli import main
-from edgeport.options import Choice
 from edgeport.signing import sign
 from edgeport.tuner import MARGIN, ROUNDS, Measured, choose
+from edgeport.tuning import Choice
 
 X = np.array([[1, 2, 3]], "f4")
 ARTIFACT, SIBLING = 2.0, 2.5

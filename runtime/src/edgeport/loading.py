@@ -10,7 +10,7 @@ import copy
 import hashlib
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,9 +29,12 @@ from edgeport.errors import (
 )
 from edgeport.inputs import Feed, prepare
 from edgeport.logs import warn
-from edgeport.options import TUNING_SUFFIX, Choice, Options
+from edgeport.options import TUNING_SUFFIX, Options
 from edgeport.values import RangeCounter
 from edgeport.watching import Deadline
+
+if TYPE_CHECKING:
+    from edgeport.tuning import Choice
 
 Described = tuple["np.dtype[Any]", tuple["int | str | None", ...]]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview

@@ -19,24 +19,6 @@ TUNING_SUFFIX = ".tune.json"
 """Behind the artifact's whole name: the tuning file that ``Predictor.load`` looks for."""
 
 
-class Choice(NamedTuple):
-    """What `edgeport tune` found to be the fastest on a device.
-
-    Attributes:
-        threads: how many threads one run uses.
-        spinning: whether they wait for the next run busily.
-        optimization: how far the engine rewrites the graph.
-        variant: the name of a file in the artifact's folder to load in its place, or None.
-        variant_sha256: the digest of that file.
-    """
-
-    threads: int
-    spinning: bool = False
-    optimization: str = "all"
-    variant: str | None = None
-    variant_sha256: str | None = None
-
-
 class Options(NamedTuple):
     """What ``Predictor.load`` was asked for; a reload and another process ask for the same."""
 

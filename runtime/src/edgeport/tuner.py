@@ -19,9 +19,10 @@ from edgeport.batching import CHUNK_BYTES
 from edgeport.card import ModelCard
 from edgeport.errors import EdgeportError, OptionError
 from edgeport.loading import Model, load_model
-from edgeport.options import Choice, Options
+from edgeport.options import Options
 from edgeport.predictor import Predictor
 from edgeport.probing import example
+from edgeport.tuning import Choice
 
 ROUNDS = 7
 # By chance alone, one of two equals is ahead in six or seven of seven rounds once in 16 times, and

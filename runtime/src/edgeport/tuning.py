@@ -12,17 +12,34 @@ import json
 import os
 import stat
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from edgeport import device, host
 from edgeport._session import OPTIMIZATIONS
 from edgeport.card import ModelCard, format_specs
 from edgeport.errors import EdgeportError
 from edgeport.logs import warn
-from edgeport.options import Choice
 
 FORMAT = 1
 _LARGEST_BYTES = 2**20
+
+
+class Choice(NamedTuple):
+    """What `edgeport tune` found to be the fastest on a device.
+
+    Attributes:
+        threads: how many threads one run uses.
+        spinning: whether they wait for the next run busily.
+        optimization: how far the engine rewrites the graph.
+        variant: the name of a file in the artifact's folder to load in its place, or None.
+        variant_sha256: the digest of that file.
+    """
+
+    threads: int
+    spinning: bool = False
+    optimization: str = "all"
+    variant: str | None = None
+    variant_sha256: str | None = None
 
 
 class Loaded(Protocol):
