@@ -57,6 +57,10 @@ class _DoubtError(Exception):
     """Why a file is not used, or not written."""
 
 
+# Whatever goes wrong with a kept graph, the artifact itself is still there.
+_HARMLESS = (_DoubtError, EdgeportError, OSError, ValueError, MemoryError)
+
+
 def load(folder: str, made_of: dict[str, str], model: bytes, make: Callable[..., Made]) -> Made:
     """Return the model on the engine of the kept graph; keep the graph where there is none yet.
 
@@ -77,7 +81,7 @@ def load(folder: str, made_of: dict[str, str], model: bytes, make: Callable[...,
         graph = _read(folder, path, head)
         if graph is not None:
             return make(graph, optimization="none")
-    except (_DoubtError, EdgeportError, OSError, ValueError) as cause:
+    except _HARMLESS as cause:
         warn("'%s' is not used (%s): the artifact itself is loaded", path, cause)
     return _fill(folder, path, head, model, make)
 
@@ -120,11 +124,10 @@ def _read(folder: str, path: str, head: bytes) -> bytes | None:
         _check_private(about, "the file")
         if not stat.S_ISREG(about.st_mode):
             raise _DoubtError("it is no file")
-        data = stream.read()
-    start = len(head) + _DIGEST_SIZE + 1
-    graph = data[start:]
+        start = stream.read(len(head) + _DIGEST_SIZE + 1)
+        graph = stream.read()
     digest = hashlib.sha256(graph).hexdigest()
-    if data[:start] != head + digest.encode() + b"\n":
+    if start != head + digest.encode() + b"\n":
         raise _DoubtError("it is damaged, or was made of something else")
     return graph
 
@@ -159,9 +162,9 @@ def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[...,
                 made = make(model, save_to=temporary)
             _keep(path, temporary, head, made, make)
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError, ValueError):  # it is not there, or never could be
                 os.unlink(temporary)
-    except (_DoubtError, EdgeportError, OSError, ValueError) as cause:
+    except _HARMLESS as cause:
         warn("the optimized graph is not kept in '%s' (%s)", folder, cause)
     return make(model) if made is None else made
 
