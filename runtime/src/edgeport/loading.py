@@ -48,6 +48,7 @@ class Model:
 
     Args:
         data: the file's bytes.
+        digest: the SHA-256 of the file.
         card: the model's card.
         session: the engine.
         options: what was asked for.
@@ -58,7 +59,6 @@ class Model:
     Attributes:
         batching: how its samples are grouped.
         source: where to load it again: the absolute path, or the bytes.
-        digest: the SHA-256 of the file.
         counter: watches the inputs whose calibrated ranges matter, since activations are quantized.
         short_way: for one sample of one input to one output; None where there is none.
     """
@@ -66,6 +66,7 @@ class Model:
     def __init__(
         self,
         data: bytes,
+        digest: str,
         card: ModelCard,
         session: Session,
         options: Options,
@@ -81,7 +82,7 @@ class Model:
         self.choice = choice
         self.batching = Batching.of(card, data, options.chunk_bytes)
         self.source = data if path is None else os.path.abspath(path)
-        self.digest = _digest(data, card)
+        self.digest = digest
         self.output_names = [spec.name for spec in card.outputs]
         is_quantized = card.quantization and card.quantization.activations != "float32"
         self._ranged_inputs = card.inputs if is_quantized else ()
@@ -165,25 +166,26 @@ def _load(source: Source, path: str | None, options: Options, choice: Choice | N
         from edgeport import signing  # few ask for it, and each module costs a cold start
 
         version = signing.check(data, options.public_key, options.minimum_version)
+    digest = card.sha256 if card and card.sha256 else hashlib.sha256(data).hexdigest()
     file = None if choice else _tuning_file(path, options)
     if file is not None:
         from edgeport import tuning
 
-        sha256 = _digest(data, card)
-        choice = tuning.read(file, sha256)
+        choice = tuning.read(file, digest)
         if choice is not None and choice.variant is not None:
             alone = choice._replace(variant=None, variant_sha256=None)
             model = tuning.load_variant(
                 choice, path, card, lambda file: _load(file, file, options, alone)
             )
             if model is not None:
-                return model.in_place_of(path, sha256, version, choice)
+                return model.in_place_of(path, digest, version, choice)
             choice = None  # the other settings were measured with that file
-    return _start(data, card, version, path, options, choice)
+    return _start(data, digest, card, version, path, options, choice)
 
 
 def _start(
     data: bytes,
+    digest: str,
     card: ModelCard | None,
     version: int | None,
     path: str | None,
@@ -212,7 +214,7 @@ def _start(
         else:
             _check_agreement(card, session)
             described = card
-        model = Model(data, described, session, options, path, version, choice)
+        model = Model(data, digest, described, session, options, path, version, choice)
         _self_test(model)
         return model
 
@@ -221,15 +223,11 @@ def _start(
     else:
         from edgeport import caching
 
-        key = caching.key(_digest(data, card), choice.optimization if choice else "all")
+        key = caching.key(digest, choice.optimization if choice else "all")
         model = caching.load(os.fspath(options.cache_dir), key, data, make)
     if card is None:
         warn("%s bears no card: nothing vouches for its answers", path or "the model")
     return model
-
-
-def _digest(data: bytes, card: ModelCard | None) -> str:
-    return card.sha256 if card and card.sha256 else hashlib.sha256(data).hexdigest()
 
 
 def _tuning_file(path: str | None, options: Options) -> str | None:
