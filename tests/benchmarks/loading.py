@@ -122,7 +122,7 @@ def convert_mobilenet_v2(output: Path) -> None:
 
     pixels = np.random.default_rng(1).uniform(-1, 1, (32, 224, 224, 3)).astype("f4")
     model = keras.applications.MobileNetV2(weights=None)
-    convert(model, output, calibration=pixels, quantize="static", max_drop=1.0)
+    convert(model, output, calibration=pixels, quantize="static", max_drop=0.99)
 
 
 def main() -> None:
