@@ -46,7 +46,7 @@ from edgeport import (
 from edgeport import device as device_module
 from edgeport.batching import CHUNK_BYTES
 from edgeport.cli import main
-from edgeport.loading import load_model
+from edgeport.loading import Model, load_model
 from edgeport.options import Options
 
 DIGITS = Path(__file__).parents[2] / "assets" / "digits.onnx"
@@ -364,6 +364,24 @@ def test_a_graph_is_kept_only_if_every_bit_of_its_answers_is_the_same() -> None:
     assert not caching._answer_alike(proven, twice)
     words, others = load_model(text(), OPTIONS), load_model(text(), OPTIONS)
     assert caching._answer_alike(words, others)
+
+
+def test_a_graph_that_answers_otherwise_is_not_kept(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As if the engine wrote another graph than it runs."""
+
+    def make(graph: bytes, optimization: str = "all", save_to: str = "") -> Model:
+        if save_to:
+            Path(save_to).write_bytes(doubler().onnx)
+        return load_model(graph, OPTIONS)
+
+    made_of = caching.key("0" * 64, "all")
+    for _ in range(2):
+        model = caching.load(str(folder), made_of, identity().onnx, make)
+        assert model.card.name == "identity"
+    assert caplog.text.count("the engine made of it gives other answers") == 2
+    assert kept_in(folder) == []
 
 
 def test_weights_in_other_files_and_providers_leave_nothing(tmp_path: Path, folder: Path) -> None:
