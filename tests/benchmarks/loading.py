@@ -8,7 +8,8 @@ calibrated on random pixels) to one first, which needs the converter.
 
 One thread, one process, by turns; smallest and median times. CPU time tells more than the time
 that passed where other programs share the machine. `engine` is the engine's start alone, `parts`
-what a load with the kept graph consists of; all but the graph's digest is there without it, too.
+what a load with the kept graph consists of beside it; all but the graph's digest is there without
+it, too.
 """
 
 from __future__ import annotations
@@ -25,26 +26,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeport import ModelCard, Predictor, integrity
+from edgeport import ModelCard, Predictor, inputs, integrity
 from edgeport._session import Session, engine_version
 from edgeport.batching import Batching
-from edgeport.inputs import prepare
 
 ROUNDS = 25
 
 
-def by_turns(ways: dict[str, Callable[[], Any]]) -> dict[str, dict[str, float]]:
-    """Return milliseconds by way: smallest and median, passed and of the CPU."""
+def by_turns(
+    ways: dict[str, Callable[[Any], Any]], prepare: Callable[[], Any] = lambda: None
+) -> dict[str, dict[str, float]]:
+    """Return milliseconds by way: smallest and median, passed and of the CPU.
+
+    Args:
+        ways: each takes what ``prepare`` returns.
+        prepare: runs before each way, outside of the time.
+    """
     passed: dict[str, list[float]] = {way: [] for way in ways}
     used: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(ROUNDS + 1):
         for way in list(ways)[:: 1 if number % 2 else -1]:
+            given = prepare()
             began, cpu = time.perf_counter(), time.process_time()
-            result = ways[way]()
+            result = ways[way](given)
             if number:
                 used[way].append((time.process_time() - cpu) * 1e3)
                 passed[way].append((time.perf_counter() - began) * 1e3)
-            del result  # freed outside of the time
+            del result, given  # freed outside of the time
     return {
         way: {
             "smallest_ms": min(passed[way]),
@@ -67,38 +75,33 @@ def measure(path: Path) -> dict[str, Any]:
         graph = kept.read_bytes().split(b"\n", 2)[2]
         loads = by_turns(
             {
-                "without": lambda: Predictor.load(path, threads=1),
-                "kept": lambda: Predictor.load(path, threads=1, cache_dir=folder),
+                "without": lambda _: Predictor.load(path, threads=1),
+                "kept": lambda _: Predictor.load(path, threads=1, cache_dir=folder),
             }
         )
     data = path.read_bytes()
     engine = by_turns(
         {
-            "without": lambda: Session(data),
-            "kept": lambda: Session(graph, optimization="none"),
+            "without": lambda _: Session(data),
+            "kept": lambda _: Session(graph, optimization="none"),
         }
     )
     card = Predictor.load(path, threads=1).card
     sealed = integrity.check_seal(data)
     card_json = sealed.card_json if sealed else json.dumps(card.to_dict())
-    feeds = [prepare(card.inputs, (sample.inputs,)) for sample in card.golden_samples]
-    fresh: list[Session] = []
-
-    def start() -> None:
-        fresh[:] = [Session(graph, optimization="none")]
-
+    feeds = [inputs.prepare(card.inputs, (sample.inputs,)) for sample in card.golden_samples]
     parts = by_turns(
         {
-            "read": lambda: integrity.read(path),
-            "seal": lambda: integrity.check_seal(data),
-            "card": lambda: ModelCard.from_json(card_json),
-            "scan": lambda: (b"\x0a\x08location" in data, Batching.of(card, data)),
-            "digest of the kept graph": lambda: hashlib.sha256(graph).digest(),
-            "engine of the kept graph": start,
-            "its first runs, golden samples": lambda: [
-                session.run(feed.arrays) for session in fresh for feed in feeds
-            ],
+            "read": lambda _: integrity.read(path),
+            "seal": lambda _: integrity.check_seal(data),
+            "card": lambda _: ModelCard.from_json(card_json),
+            "scan": lambda _: (b"\x0a\x08location" in data, Batching.of(card, data)),
+            "digest of the kept graph": lambda _: hashlib.sha256(graph).digest(),
         }
+    )
+    parts |= by_turns(
+        {"golden samples": lambda session: [session.run(feed.arrays) for feed in feeds]},
+        lambda: Session(graph, optimization="none"),
     )
     return {
         "file": path.name,
