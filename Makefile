@@ -21,8 +21,8 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test devices operators lint readme layers quantization quantization-devices \
-	calibration-memory training assets clean
+.PHONY: help demo test devices operators lint readme bench readme-bench layers quantization \
+	quantization-devices calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -31,6 +31,8 @@ help:
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
+	@echo 'make bench SHARED=dir         ten models beside onnxruntime, LiteRT, OpenVINO and Keras'
+	@echo 'make readme-bench             tests/benchmarks/bench.json into README.md'
 	@echo 'make layers                   every Keras layer and application: exact or refused'
 	@echo 'make quantization SHARED=dir  int8 beside naive quantization and LiteRT'
 	@echo 'make quantization-devices SHARED=dir  int8 files for every target on emulated CPUs'
@@ -64,6 +66,14 @@ lint: .venv/.tools
 # The README's table is printed by the demo, never typed.
 readme: demo
 	$(WORKSTATION) converter/demo/compare.py build/demo --readme README.md
+
+# In an environment of the peers' own; BENCH=... passes options such as --only or --rounds on.
+bench: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/bench.py "$(SHARED)" --output build/bench.json $(BENCH)
+
+# From the run that is stored in the repository: cp build/bench.json tests/benchmarks/ beforehand.
+readme-bench:
+	'$(PYTHON)' tests/benchmarks/bench_table.py tests/benchmarks/bench.json --readme README.md
 
 # Every Keras layer, activation and application: exact, or refused by name.
 layers: .venv/.workstation

@@ -27,7 +27,6 @@ import re
 import subprocess
 import sys
 import time
-import venv
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,7 +51,7 @@ class Case:
     """A model, its data's name in ``quantization_data.SAMPLES``, and what lies beside it.
 
     Attributes:
-        model: path below SHARED/models, or the name of a function of this module.
+        model: path below SHARED/models, or a name in ``made_models.MADE``.
         int8, float32: .tflite files beside it.
         litert_bytes: the size of LiteRT's int8 file where it does not lie there; findings 3.11.
         is_large: whether it is left out without --large.
@@ -113,6 +112,7 @@ def main() -> None:
 def measure(case: Case, shared: Path, folder: Path) -> dict:
     """Return the figures of one model by column."""
     import onnx
+    from made_models import MADE
     from quantization_data import SAMPLES
 
     from edgeport_converter import convert
@@ -125,7 +125,7 @@ def measure(case: Case, shared: Path, folder: Path) -> dict:
     has_labels = isinstance(evaluation, tuple)
     x, x0 = (data[0] if has_labels else data for data in (evaluation, calibration))
     source = shared / "models" / case.model
-    model = source if source.exists() else globals()[case.model](shared)
+    model = source if source.exists() else MADE[case.model](shared)
     reports = {}
     for recipe in ("auto", "static"):
         reports[recipe] = convert(
@@ -200,17 +200,11 @@ def quantize_naively(source: Path, target: Path, x: np.ndarray) -> None:
 
 def litert(case: Case, folder: Path, work: Path, x: np.ndarray, is_classifier: bool) -> dict | None:
     """Return LiteRT's column: its int8 file against its own float file."""
+    from peer_environment import make_environment
+
     if not case.int8:
         return None if case.litert_bytes is None else {"bytes": case.litert_bytes}
-    environment = work.parent / "litert"
-    python = environment / "bin" / "python"
-    if not (environment / "complete").exists():
-        venv.create(environment, with_pip=True, clear=True)
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-             "ai-edge-litert"], check=True,
-        )  # fmt: skip
-        (environment / "complete").touch()
+    python = make_environment(work.parent / "litert", ["ai-edge-litert"])
     samples = work / "samples.npz"
     np.savez(samples, x=x)
     found = {}
@@ -256,28 +250,6 @@ def onnx_answers(path: Path, x: np.ndarray) -> dict:
         output: np.concatenate([part[place] for part in parts])
         for place, output in enumerate(outputs)
     }
-
-
-def article_network(shared: Path) -> object:
-    from edgeport_converter import loading, training
-
-    loading.start_tensorflow()
-    with np.load(shared / "data" / "mnist" / "mnist_full.npz") as data:
-        return training.train_article_network(data["x_train"], data["y_train"], seed=7, verbose=0)
-
-
-def mobilenet_v2(shared: Path) -> object:
-    import keras
-
-    keras.utils.set_random_seed(0)
-    return keras.applications.MobileNetV2(weights=None)
-
-
-def resnet50(shared: Path) -> object:
-    import keras
-
-    keras.utils.set_random_seed(0)
-    return keras.applications.ResNet50(weights=None)
 
 
 def show(row: dict) -> None:

@@ -202,6 +202,8 @@ SAMPLES = {
     "teachable": partial(crops, size=224, low=-1, high=1),
     "gru": sleep_features,
     "mobilenet_v2": partial(crops, size=224, low=-1, high=1),
+    "mobilenet_v3_small": partial(crops, size=224, low=0, high=255),  # it scales by itself
+    "efficientnet_b0": partial(crops, size=224, low=0, high=255),  # so does it
     "resnet50": partial(bgr_crops, size=224),
 }
 """By model: (shared folder, number of samples, 0 for calibration or 1 for evaluation) to x, or to

@@ -134,6 +134,67 @@ def test_scaling_the_input_moves_into_a_padded_convolution():
     check(nodes, constants, weights(2, 3, 6, 6) * 255, ["Conv"])
 
 
+def test_the_scale_of_a_gate_moves_into_the_convolution_behind_it():
+    nodes = [
+        N("GlobalAveragePool", ["x"], ["g"]),
+        N("Mul", ["g", "sixth"], ["s"]),
+        N("Mul", ["x", "s"], ["m"]),
+        N("Conv", ["m", "w", "b"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    constants = {"sixth": np.float32(1 / 6), "w": weights(4, 3, 3, 3), "b": weights(4)}
+    check(nodes, constants, weights(2, 3, 6, 5), ["GlobalAveragePool", "Mul", "Conv"])
+
+
+def test_the_scale_of_a_gate_stays_where_something_else_reads_the_product():
+    nodes = [
+        N("GlobalAveragePool", ["x"], ["g"]),
+        N("Mul", ["g", "sixth"], ["s"]),
+        N("Mul", ["x", "s"], ["m"]),
+        N("Conv", ["m", "w"], ["y"], kernel_shape=[1, 1]),
+        N("Relu", ["m"], ["z"]),
+    ]
+    constants = {"sixth": np.float32(1 / 6), "w": weights(4, 3, 1, 1)}
+    left = ["GlobalAveragePool", "Mul", "Mul", "Conv", "Relu"]
+    check(nodes, constants, weights(2, 3, 6, 5), left, outputs=("y", "z"))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "left"),
+    [
+        ([-1, 3, 4], ["Relu"]),
+        ([0, 3, 4], ["Relu"]),
+        ([0, -1, 4], ["Relu"]),
+        ([0, 0, -1], ["Relu"]),
+        ([-1, 4, 3], ["Reshape", "Relu"]),
+        ([-1, 2, 6], ["Reshape", "Relu"]),
+        ([-1, 12], ["Reshape", "Relu"]),
+        ([2, 3, 4], ["Reshape", "Relu"]),  # insists on two samples
+    ],
+)
+def test_a_reshape_goes_where_the_sizes_are_there_already(sizes, left):
+    nodes = [N("Reshape", ["x", "sizes"], ["r"]), N("Relu", ["r"], ["y"])]
+    check(nodes, {"sizes": np.array(sizes, np.int64)}, weights(2, 3, 4), left)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "left"),
+    [
+        ([-1, 3, 1, 1], ["GlobalAveragePool", "Relu"]),
+        ([-1, 1, 1, 3], ["GlobalAveragePool", "Reshape", "Relu"]),
+        ([0, 3, 1, 1], ["GlobalAveragePool", "Squeeze", "Reshape", "Relu"]),
+    ],
+)
+def test_axes_of_one_that_are_dropped_before_a_reshape_stay(sizes, left):
+    nodes = [
+        N("GlobalAveragePool", ["x"], ["g"]),
+        N("Squeeze", ["g", "axes"], ["s"]),
+        N("Reshape", ["s", "sizes"], ["r"]),
+        N("Relu", ["r"], ["y"]),
+    ]
+    constants = {"axes": np.array([2, 3]), "sizes": np.array(sizes, np.int64)}
+    check(nodes, constants, weights(2, 3, 4, 5), left)
+
+
 def test_shifting_the_input_of_a_padded_convolution_stays():
     nodes = [N("Add", ["x", "shift"], ["s"]), N("Conv", ["s", "w"], ["y"], pads=[1] * 4)]
     constants = {"shift": np.float32(-1), "w": weights(4, 3, 3, 3)}

@@ -141,16 +141,16 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     assert {"predictor", "binding"} <= loaded
     assert not {"cli", "datafiles", "signing", "external", "streaming", "providers"} & loaded
     lines = {path.stem: _lines_of_code(path) for path in modules(RUNTIME)}
-    assert sum(lines[name] for name in loaded) < 1860
+    assert sum(lines[name] for name in loaded) < 1900
     parts = ("cli", "datafiles", "images", "writing", "benching", "showing")
     assert sum(lines.pop(name) for name in parts) < 760
     # What fits a model to the device, only where somebody asked for it.
     fitting = {"caching", "device", "probing", "tuning", "tuner", "preparing"}
     assert not fitting & loaded
     assert sum(lines.pop(name) for name in fitting) < 530
-    assert sum(lines.values()) < 2320
+    assert sum(lines.values()) < 2360
     whole = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules(RUNTIME)]
-    assert max(whole) < 325
+    assert max(whole) < 345
 
 
 def _lines_of_code(path: Path) -> int:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgeport import InferenceError, InputError, ModelCard, Predictor, Quantization
+from edgeport.values import RangeCounter
 
 anything = st.floats(width=32)
 any_number = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -39,6 +40,48 @@ def test_what_int8_would_hide_is_refused(bad: float, samples: int) -> None:
         for given_x in (x, x[0]) if samples == 1 else (x,):
             with pytest.raises(InputError, match=r"which an int8 model would turn into an"):
                 predictor.predict(given_x)
+
+
+ranges = st.tuples(st.sampled_from([0.0, -0.0, -3.0, 1e-40]), st.floats(1e-45, 1e39))
+hard_values = st.one_of(
+    anything, st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 1.0, 3.4e38, np.inf, -np.inf, np.nan])
+)
+
+
+@given(ranges, hnp.arrays("float32", st.integers(0, 9), elements=hard_values), st.booleans())
+def test_what_holds_is_within(bounds: tuple[float, float], x: Any, is_at_the_edge: bool) -> None:
+    """Beside a comparison of numbers in Python; only of a zero's sign it may err, and say no."""
+    low, high = bounds
+    if is_at_the_edge and len(x):
+        with np.errstate(over="ignore"):
+            x[-1] = np.float32(high)
+    is_within = all(low <= value <= high for value in x.tolist())
+    says = RangeCounter([spec("x", "float32", ("N",), value_range=bounds)]).all_hold({"x": x})
+    assert not says or is_within
+    if is_within and not np.signbit(x[x == 0]).any():
+        assert says
+
+
+@pytest.mark.parametrize("size", [2**16 - 1, 2**16, 2**16 + 1])
+@pytest.mark.parametrize("bad", [-1e-45, 1.0000001, np.nan])
+def test_one_value_outside_is_seen_in_arrays_of_any_size(size: int, bad: float) -> None:
+    counter = RangeCounter([spec("x", "float32", ("N",), value_range=(0.0, 1.0))])
+    x = np.linspace(0, 1, size, dtype=np.float32)
+    assert counter.all_hold({"x": x})
+    x[size // 3] = bad
+    assert not counter.all_hold({"x": x})
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 100, 2**20])
+def test_a_bad_value_is_named_by_its_place_in_the_whole_batch(chunk_bytes: int) -> None:
+    x = np.full((9, 6), 0.5, np.float32)
+    x[2, 1] = x[7, 3] = 4.0
+    with Predictor.load(int8().artifact(), chunk_bytes=chunk_bytes) as predictor:
+        predictor.predict(x)
+        assert predictor.out_of_range == {"x": 2}
+        x[8, 5] = np.nan
+        with pytest.raises(InputError, match=r"is nan at \[8, 5\]"):
+            predictor.predict(x)
 
 
 def test_a_float_model_has_no_range_to_leave() -> None:

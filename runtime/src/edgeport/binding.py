@@ -82,7 +82,7 @@ class ShortWay:
         except IndexError:  # another thread was faster
             return None
         bound.given[...] = x
-        if self._counter.limits:
+        if self._counter.ranges:
             self._counter.watch({self._given.name: bound.given})
         try:
             bound.run()

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import os
 import re
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from edgeport.errors import (
     SelfTestError,
     UnsupportedFormatError,
 )
+from edgeport.golden import Array
 from edgeport.inputs import Feed, prepare
 from edgeport.logs import warn
 from edgeport.options import TUNING_SUFFIX, Options
@@ -114,12 +116,29 @@ class Model:
         self.digest, self.version, self.choice = digest, version, choice
         return self
 
-    def run(self, feed: Feed, deadline: Deadline | None = None) -> list[Any]:
-        """Return the outputs for a feed; raises as ``Batching.run`` and ``Session.run`` do."""
+    def run(
+        self,
+        feed: Feed,
+        deadline: Deadline | None = None,
+        look: Callable[[Mapping[str, Array]], None] | None = None,
+    ) -> list[Any]:
+        """Return the outputs for a feed; raises as ``Batching.run`` and ``Session.run`` do.
+
+        Args:
+            feed: what ``prepare`` returned.
+            deadline: when the run is stopped.
+            look: is shown what was just run, part by part: then the engine has brought it into
+                the CPU's cache, which makes looking at a large batch four times as fast.
+        """
+
+        def run(arrays: Mapping[str, Array]) -> list[Array]:
+            answers = self.session.run(arrays, self.output_names, deadline)
+            if look is not None:
+                look(arrays)
+            return answers
+
         try:
-            return self.batching.run(
-                lambda arrays: self.session.run(arrays, self.output_names, deadline), feed
-            )
+            return self.batching.run(run, feed)
         except MemoryError as cause:  # of the arrays around the engine
             raise InferenceError(
                 f"there is not enough memory for {feed.samples} samples ({cause}): pass fewer at a "

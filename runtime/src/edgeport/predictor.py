@@ -122,7 +122,7 @@ class Predictor:
             The array of the only output, or a dict of arrays in the outputs' declared order.
 
         Raises:
-            InputError: an input disagrees with the card; nothing was run.
+            InputError: an input disagrees with the card.
             InferenceError: the engine failed, the time is up, or the predictor is closed; after
                 the first two the predictor stays usable.
         """
@@ -274,12 +274,19 @@ class Predictor:
     ) -> Any:
         if finite is None:
             finite = model.options.finite
-        if finite or model.counter.limits:
-            given = _as_given(model.card.inputs, feed.arrays, feed.is_single)
-            if finite:
-                refuse_unfinite_inputs(given)
-            model.counter.watch(given)
-        answers = model.run(feed, deadline)
+        given = _as_given(model.card.inputs, feed.arrays, feed.is_single)
+        if finite:
+            refuse_unfinite_inputs(given)
+        is_counted = False
+
+        def look(arrays: Mapping[str, Array]) -> None:
+            nonlocal is_counted
+            # Of a part that is suspicious nobody knows where it stood, so all is looked at, once.
+            if not is_counted and not model.counter.all_hold(arrays):
+                is_counted = True
+                model.counter.watch(given)
+
+        answers = model.run(feed, deadline, look if model.counter.ranges else None)
         if model.short_way is not None and feed.samples == 1:
             model.short_way.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
         named = dict(zip(model.output_names, answers, strict=True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,48 @@ from edgeport.logs import warn
 # mistake is told: an input in other units, such as 0 to 255 where 0 to 1 was meant.
 _TOO_MANY = 0.25  # of a call's values
 
+# From about here on max, which goes through memory faster, is faster than argmax.
+_SMALL = 2**16
+_ROUGHLY_LARGEST = 2.0**127  # of float32
+
 _HIDDEN = ", which an int8 model would turn into an ordinary answer"
+
+
+class _Range(NamedTuple):
+    """The range that an input was calibrated for.
+
+    Attributes:
+        top: the bits of ``high`` where a float's bits alone tell whether it is within; else None.
+    """
+
+    name: str
+    low: float
+    high: float
+    top: int | None
+
+    @classmethod
+    def of(cls, spec: TensorSpec, low: float, high: float) -> _Range:
+        """Return the range of an input."""
+        # From zero on, floats sort like their bits, and what must not be is above: the negative
+        # ones, infinity, NaN. A pass over the values costs a large batch 10 % of its time.
+        if spec.dtype != np.float32 or low != 0 or not 0 < high < _ROUGHLY_LARGEST:
+            return cls(spec.name, low, high, None)
+        nearest = np.float32(high)
+        bits = int(nearest.view(np.uint32))
+        return cls(spec.name, low, high, bits - 1 if float(nearest) > high else bits)
+
+    def holds(self, array: Array) -> bool:
+        """Whether every value is within; of -0.0 it may say no."""
+        if not array.size:
+            return True
+        # argmin and argmax cost a third of min and max on small arrays; both find a NaN.
+        if self.top is not None:
+            bits = array.view(np.uint32)
+            top = bits.item(bits.argmax()) if bits.size < _SMALL else int(bits.max())
+            return bool(top <= self.top)
+        return bool(
+            self.low <= array.item(array.argmin()) and array.item(array.argmax()) <= self.high
+        )
 
 
 class RangeCounter:
@@ -34,8 +76,8 @@ class RangeCounter:
     """
 
     def __init__(self, specs: Sequence[TensorSpec]) -> None:
-        self.limits = tuple(
-            (spec.name, *spec.value_range)
+        self.ranges = tuple(
+            _Range.of(spec, *spec.value_range)
             for spec in specs
             if spec.value_range is not None and not _holds_whole_dtype(spec)
         )
@@ -43,22 +85,24 @@ class RangeCounter:
         self._counts: dict[tuple[str, int], int] = {}
         self._has_warned = False
 
+    def all_hold(self, arrays: Mapping[str, Array]) -> bool:
+        """Whether every value is known to be within its range, so that nothing is to be counted."""
+        return all(one.holds(arrays[one.name]) for one in self.ranges)
+
     def watch(self, arrays: Mapping[str, Array]) -> None:
         """Add the values of one call; warn once where they look like another unit.
 
         Raises:
             InputError: a value is NaN or infinite, which int8 would turn into an ordinary answer.
         """
-        for name, low, high in self.limits:
+        for one in self.ranges:
+            name, low, high, _ = one
             array = arrays[name]
-            if not array.size:
-                continue
-            # argmin and argmax cost a third of min and max on small arrays; both find a NaN.
-            lowest, highest = array.item(array.argmin()), array.item(array.argmax())
-            if low <= lowest and highest <= high:
+            if one.holds(array):
                 continue
             _refuse_unfinite_input(name, array, _HIDDEN)
             outside = array.size - int(np.count_nonzero((array >= low) & (array <= high)))
+            lowest, highest = float(array.min()), float(array.max())
             key = name, threading.get_ident()
             self._counts[key] = self._counts.get(key, 0) + outside
             excess = max(low - lowest, highest - high)
@@ -73,7 +117,7 @@ class RangeCounter:
 
     def totals(self) -> dict[str, int]:
         """Return how many values were outside so far, by input name."""
-        totals = {name: 0 for name, _, _ in self.limits}
+        totals = {one.name: 0 for one in self.ranges}
         for (name, _), count in list(self._counts.items()):
             totals[name] += count
         return totals

@@ -132,8 +132,28 @@ def _refuse_writes(concrete: Any, model: Any) -> None:
     graph_def = concrete.graph.as_graph_def()
     places = [(node.name, node.op) for node in graph_def.node]
     places += [(f"{function.signature.name}/{node.name}", node.op)
-               for function in graph_def.library.function
+               for function in _called_functions(graph_def)
                for node in function.node_def]  # fmt: skip
     written = [place for place in places if place[1].startswith(("Assign", "ResourceScatter"))]
     if written:
         raise refusing.operation_refusal(model, written)
+
+
+def _called_functions(graph_def: Any) -> list[Any]:
+    """Return the library's functions that the graph can reach.
+
+    A SavedModel brings along those of its training, which its signature never calls.
+    """
+    unseen = {function.signature.name: function for function in graph_def.library.function}
+    called: list[Any] = []
+    nodes = list(graph_def.node)
+    while nodes:
+        node = nodes.pop()
+        names = [node.op]
+        for value in node.attr.values():
+            names += [value.func.name, *(function.name for function in value.list.func)]
+        for name in names:
+            if name in unseen:
+                called.append(unseen.pop(name))
+                nodes += called[-1].node_def
+    return called

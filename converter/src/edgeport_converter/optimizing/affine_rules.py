@@ -191,14 +191,36 @@ class ScaleBeforeConv(RewriteRuleClassBase):
         return op.Conv(op.Mul(x, factor), w, _allow_other_inputs=True, _outputs=["conv"])
 
     def check(self, context: Any, x: Any, w: Any, factor: Any, conv: Any) -> MatchResult:
-        result = MatchResult()
-        if constants.array_of(w) is None or constants.scalar_of(factor) is None:
-            return result.fail("needs constant weights and one constant number")
-        return result
+        return _check_scale(w, factor)
 
     def rewrite(self, op: Any, x: Any, w: Any, factor: Any, conv: Any) -> Any:
-        node = conv.producer()
-        weights = constants.array_of(w)
-        assert weights is not None  # noqa: S101 - check() has seen it
-        scaled = (weights * constants.scalar_of(factor)).astype(weights.dtype)
-        return op.Conv(x, constants.initializer(op, w, scaled), *node.inputs[2:], **node.attributes)
+        return _conv_with_scaled_weights(op, x, w, factor, conv)
+
+
+class ScaleOfGateBeforeConv(RewriteRuleClassBase):
+    """``Conv(x * (g * c), w)`` as ``Conv(x * g, w * c)``: the 1/6 of a hard sigmoid that gates."""
+
+    def pattern(self, op: Any, x: Any, gate: Any, w: Any, factor: Any) -> Any:
+        gated = op.Mul(x, op.Mul(gate, factor))
+        return op.Conv(gated, w, _allow_other_inputs=True, _outputs=["conv"])
+
+    def check(self, context: Any, x: Any, gate: Any, w: Any, factor: Any, conv: Any) -> MatchResult:
+        return _check_scale(w, factor)
+
+    def rewrite(self, op: Any, x: Any, gate: Any, w: Any, factor: Any, conv: Any) -> Any:
+        return _conv_with_scaled_weights(op, op.Mul(x, gate), w, factor, conv)
+
+
+def _check_scale(w: Any, factor: Any) -> MatchResult:
+    result = MatchResult()
+    if constants.array_of(w) is None or constants.scalar_of(factor) is None:
+        return result.fail("needs constant weights and one constant number")
+    return result
+
+
+def _conv_with_scaled_weights(op: Any, x: Any, w: Any, factor: Any, conv: Any) -> Any:
+    node = conv.producer()
+    weights = constants.array_of(w)
+    assert weights is not None  # noqa: S101 - check() has seen it
+    scaled = (weights * constants.scalar_of(factor)).astype(weights.dtype)
+    return op.Conv(x, constants.initializer(op, w, scaled), *node.inputs[2:], **node.attributes)

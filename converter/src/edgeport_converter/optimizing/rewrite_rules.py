@@ -27,6 +27,7 @@ _COMMUTING = (
     affine_rules.ShiftAfterGemm,
     affine_rules.GemmOfMatMul,
     affine_rules.ScaleBeforeConv,
+    affine_rules.ScaleOfGateBeforeConv,
 )
 _OTHERS = (
     CastByWay,
@@ -35,6 +36,8 @@ _OTHERS = (
     shape_rules.SqueezeOfUnsqueeze,
     shape_rules.GlobalMean,
     shape_rules.ReshapeToKnownSizes,
+    shape_rules.ReshapeOfSqueeze,
+    shape_rules.ReshapeToSameSizes,
 )
 
 

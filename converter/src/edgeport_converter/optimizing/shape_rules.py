@@ -136,3 +136,53 @@ class ReshapeToKnownSizes(RewriteRuleClassBase):
         result = op.Reshape(x, constant)
         result.producer().name = reshaped.producer().name
         return result
+
+
+class ReshapeToSameSizes(RewriteRuleClassBase):
+    """A Reshape to the sizes that are there already.
+
+    What gates a convolution's channels gets one before and one behind each of its layers, and
+    onnxruntime changes the layout around every one of them.
+    """
+
+    def pattern(self, op: Any, x: Any, sizes: Any) -> Any:
+        return op.Reshape(x, sizes, _allow_other_attributes=True, _outputs=["reshaped"])
+
+    def check(self, context: Any, x: Any, sizes: Any, reshaped: Any) -> MatchResult:
+        result = MatchResult()
+        wanted = constants.list_of(sizes)
+        if wanted is None or x.shape is None or len(x.shape) != len(wanted):
+            return result.fail("another rank, or not known")
+        if reshaped.producer().attributes.get_int("allowzero", 0) or 0 in x.shape:
+            return result.fail("an axis of no length")
+        # Where all axes but one keep their length, so does that one.
+        others = [
+            (want, have)
+            for want, have in zip(wanted, x.shape, strict=True)
+            if want not in (0, have)
+        ]
+        if len(others) > 1 or any(want != -1 for want, _ in others):
+            return result.fail("other sizes")
+        return result
+
+    def rewrite(self, op: Any, x: Any, **_: Any) -> Any:
+        return op.Identity(x)
+
+
+class ReshapeOfSqueeze(RewriteRuleClassBase):
+    """``Reshape(Squeeze(x), sizes)`` as ``Reshape(x, sizes)``: the values are the same in order."""
+
+    def pattern(self, op: Any, x: Any, sizes: Any) -> Any:
+        return op.Reshape(op.Squeeze(x, _allow_other_inputs=True), sizes, _outputs=["reshaped"])
+
+    def check(self, context: Any, x: Any, sizes: Any, reshaped: Any) -> MatchResult:
+        result = MatchResult()
+        wanted = constants.list_of(sizes)
+        if wanted is None or 0 in wanted:  # a 0 stands for the length of what is squeezed
+            return result.fail("a size that is not given")
+        return result
+
+    def rewrite(self, op: Any, x: Any, sizes: Any, reshaped: Any) -> Any:
+        result = op.Reshape(x, sizes)
+        result.producer().name = reshaped.producer().name
+        return result

@@ -17,17 +17,19 @@ from edgeport import ModelCard
 from edgeport.golden import Array
 from edgeport_converter import optimizing, verifying
 from edgeport_converter.errors import QuantizationError
-from edgeport_converter.fixed_batches import fixed_batch, run_in_parts
+from edgeport_converter.fixed_batches import fill_batch, fixed_batch, run_in_parts
 from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization import (
     budget,
     equalizing,
+    float_for_speed,
     quantizing,
     sensitivity,
     timing,
 )
 from edgeport_converter.quantization.calibrated import Calibrated
 from edgeport_converter.quantization.evaluating import Evaluator, Measured
+from edgeport_converter.quantization.node_times import node_times_us
 from edgeport_converter.quantization.quantizing import QuantizedGraph, Recipe
 from edgeport_converter.quantization.searching import Attempt, Search
 from edgeport_converter.targets import Target
@@ -40,7 +42,7 @@ _RANKING_SAMPLES = 32
 # Differences in time below this are noise on a shared machine; among equals the first kind wins,
 # which is the one that gains most on batches and on CPUs with int8 instructions.
 _TIE = {"latency": 0.10, "balanced": 0.05, "size": 0.0}
-# A share of the file that is worth coarser weights.
+# A share of the file that is worth coarser weights, or of the time that is worth another graph.
 _WORTHWHILE = 0.03
 _PREFERENCE = ("static", "int16", "dynamic", "weights", "none")
 
@@ -152,6 +154,12 @@ class Quantizer:
         holding = [attempt for attempt in attempts if attempt.verdict.holds]
         if objective != "latency":
             holding = [self._with_one_scale(attempt) for attempt in holding]
+        if objective != "size":
+            holding += [
+                faster
+                for attempt in holding
+                for faster in self._in_float_for_speed(attempt, objective)
+            ]
         if not holding:
             best = min(attempts, key=lambda attempt: attempt.verdict.loss)
             raise QuantizationError(
@@ -173,6 +181,36 @@ class Quantizer:
             return attempt
         smaller = self._search.attempt(recipe)
         return smaller if smaller.verdict.holds else attempt
+
+    def _in_float_for_speed(
+        self, attempt: Attempt[Candidate], objective: str
+    ) -> list[Attempt[Candidate]]:
+        """Return the same recipe with those layers in float that int8 makes slower, if any."""
+        recipe = attempt.recipe
+        if recipe.kind != "static":
+            return []
+        start = self._source_of(recipe)
+        sample = next(iter(self._calibration(1)))
+        filled = fill_batch(sample, fixed_batch(self._card.inputs) or 1)
+        int8_graph = attempt.built.quantized.graph
+        float_us, int8_us = (node_times_us(g, filled) for g in (start.graph, int8_graph))
+        recipes = [
+            replace(recipe, float_nodes=recipe.float_nodes | layers)
+            for layers in float_for_speed.proposals(start.graph, float_us, int8_us)
+        ]
+        # How the weights are rounded costs time to find and none to run.
+        drafts = [self._build_graph(one, rounds=False).graph for one in recipes]
+        graphs = [int8_graph, *map(optimizing.compact, drafts)]
+        times = timing.median_latencies_us(graphs, self._card, sample)
+        costs = [
+            _cost(objective, us / times[0], graph.ByteSize() / int8_graph.ByteSize())
+            for us, graph in zip(times, graphs, strict=True)
+        ]
+        best = costs.index(min(costs))
+        if costs[best] > 1 - _WORTHWHILE:
+            return []
+        faster = self._search.attempt(recipes[best - 1])
+        return [faster] if faster.verdict.holds else []
 
     def siblings(
         self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
@@ -203,10 +241,10 @@ class Quantizer:
             measured = self._evaluator.measure(run)
         return Candidate(recipe, compact, measured, self._source_of(recipe).graph)
 
-    def _build_graph(self, recipe: Recipe) -> QuantizedGraph:
+    def _build_graph(self, recipe: Recipe, *, rounds: bool = True) -> QuantizedGraph:
         start = self._source_of(recipe)
         ranges = start.ranges_by(recipe.ranges) if recipe.kind in ("static", "int16") else {}
-        known = {} if recipe.kind in ("dynamic", "none") else start.moments
+        known = start.moments if rounds and recipe.kind not in ("dynamic", "none") else {}
         return quantizing.quantize(start.graph, recipe, ranges, self._target, known)
 
     def _source_of(self, recipe: Recipe) -> Calibrated:
@@ -277,13 +315,8 @@ class Quantizer:
         float_us, *times = timing.median_latencies_us([float_graph, *graphs], self._card, sample)
 
         def cost(place: int) -> float:
-            slower = times[place] / float_us
-            larger: float = graphs[place].ByteSize() / float_graph.ByteSize()
-            return {
-                "latency": slower,
-                "size": larger,
-                "balanced": math.sqrt(slower * larger),
-            }[objective]
+            larger = graphs[place].ByteSize() / float_graph.ByteSize()
+            return _cost(objective, times[place] / float_us, larger)
 
         least = min(map(cost, range(len(holding))))
         equal = [
@@ -310,6 +343,11 @@ class Quantizer:
     def _tell(self, attempt: Attempt[Candidate]) -> None:
         if self._on_step:
             self._on_step(_step(attempt))
+
+
+def _cost(objective: str, time: float, size: float) -> float:
+    """Return what is to be least, of a time and a size that are ratios to the same graph's."""
+    return {"latency": time, "size": size, "balanced": math.sqrt(time * size)}[objective]
 
 
 def one_by_one(run: verifying.Run) -> verifying.Run:

@@ -7,14 +7,9 @@ artifact: of fused operations, the first one's layer gets it.
 
 from __future__ import annotations
 
-import json
-import re
-import tempfile
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -24,6 +19,7 @@ from onnx import TensorProto
 from edgeport.golden import Array
 from edgeport_converter.fixed_batches import fill_batch
 from edgeport_converter.quantization.layers import KerasLayers
+from edgeport_converter.quantization.node_times import node_times_us
 from edgeport_converter.quantization.placing import WEIGHTED_OPERATORS
 
 BETWEEN_LAYERS = "(between layers)"
@@ -31,8 +27,6 @@ BETWEEN_LAYERS = "(between layers)"
 
 _ERROR_SAMPLES = 16  # enough to tell 20 dB from 30, and seconds for a network of a hundred layers
 _ERROR_BATCH = 4
-_PROFILED_RUNS = 50
-_PROFILED_S = 1.0
 
 _FORMATS = {
     TensorProto.INT8: "int8",
@@ -231,32 +225,9 @@ class _Probe:
 def _time_shares(
     artifact: onnx.ModelProto, owners: Mapping[str, str], sample: Mapping[str, Array]
 ) -> dict[str, float]:
-    """Return each layer's share of the time of one sample, by the engine's profile."""
-    totals: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(
-            artifact.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        session.run(None, dict(sample))
-        started = time.monotonic()
-        for _ in range(_PROFILED_RUNS):
-            session.run(None, dict(sample))
-            if time.monotonic() - started > _PROFILED_S:
-                break
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            owner = owners.get(_node_of(event["name"]), "")
-            totals[owner or BETWEEN_LAYERS] += event["dur"]
-    whole = max(sum(totals.values()), 1)
+    """Return each layer's share of the time of one sample."""
+    totals: dict[str, float] = defaultdict(float)
+    for node, time in node_times_us(artifact, sample).items():
+        totals[owners.get(node) or BETWEEN_LAYERS] += time
+    whole = max(sum(totals.values()), 1e-9)
     return defaultdict(float, {name: time / whole for name, time in totals.items()})
-
-
-def _node_of(event: str) -> str:
-    """Return the node's name from an event's: onnxruntime marks what it has rewritten."""
-    name = event.removesuffix("_kernel_time").removeprefix("fused ")
-    return re.sub(r"(_token_\d+|_nchwc)+$", "", name)

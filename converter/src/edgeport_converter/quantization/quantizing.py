@@ -244,7 +244,7 @@ def _float_layers(
     reasons = {}
     for node in model.graph.node:
         if node.name in recipe.float_nodes:
-            reasons[node.name] = "kept in float for the budget, or on request"
+            reasons[node.name] = "kept in float for the budget, for speed, or on request"
         elif node.name in in_float:
             reasons[node.name] = "no int8 layer reads it"
         elif node.op_type not in operators:

@@ -1,0 +1,251 @@
+"""edgeport beside its peers, ten models on one machine: `make bench SHARED=folder`.
+
+    python tests/benchmarks/bench.py SHARED [--output build/bench.json] [--only PATTERN]
+        [--rounds N] [--starts N] [--reuse | --fresh]
+
+SHARED is a folder with the models and data that README.md there describes; nothing of it is part of
+the repository. All columns have the same Keras weights, inputs, machine and run:
+
+- Keras call: the model called on one sample, in a TensorFlow process of its own;
+- onnxruntime float: the file of ``model.export(format="onnx")``, or of the next route where that
+  fails or answers wrongly, which is then said; naive int8: ``quantize_static`` of that file;
+- LiteRT float and int8: converted by ``tf.lite.TFLiteConverter``, int8 throughout but for the
+  numbers that go in and out;
+- OpenVINO float and naive int8: it reads the first two files, with the shape fixed, one stream and
+  the hint for latency;
+- edgeport float and auto: ``convert`` with "none" and "auto".
+
+Converted files stay below build/bench/ and are used again while the versions of the tools, the
+converter's sources and the code that made them are the same. ``--reuse`` takes them as they are,
+``--fresh`` none. Everything is written after each model, so that an end before time loses little.
+What is measured how stands in ``bench_worker.py``, ``bench_start.py`` and ``bench_keras.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench_files import PARTS, REFERENCE_SAMPLES, TOOLS, key
+from bench_machine import describe, versions_here, versions_of_peers
+from bench_models import BenchModel, select
+from bench_row import make_row
+from bench_table import FEW, render
+from peer_environment import make_environment
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+THREADS = (1, 2)
+BATCH = REFERENCE_SAMPLES
+SPINNING = {
+    "onnxruntime": "on, as it comes",
+    "LiteRT": "as it comes",
+    "OpenVINO": "as it comes",
+    "edgeport": "off, as it comes",
+}
+# The engine of each column that has a file, and which column's file it is.
+ENGINES = {
+    "raw": ("onnxruntime", "raw"),
+    "naive": ("onnxruntime", "naive"),
+    "litert_float": ("litert", "litert_float"),
+    "litert_int8": ("litert", "litert_int8"),
+    "openvino_float": ("openvino", "raw"),
+    "openvino_qdq": ("openvino", "naive"),
+    "edgeport_float": ("edgeport", "edgeport_float"),
+    "edgeport_auto": ("edgeport", "edgeport_auto"),
+}
+
+
+def main() -> None:
+    options = parse()
+    if not (options.shared / "models").is_dir():
+        sys.exit(f"bench: '{options.shared}' holds no folder models: make bench SHARED=folder")
+    folder = options.output.resolve().parent / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    models = select(options.only)
+    if not models:
+        sys.exit(f"bench: no model's name contains {options.only!r}: see bench_models.py")
+    machine = describe()
+    python = make_environment(
+        folder.with_name("bench-peers"),
+        ["ai-edge-litert", "openvino", "onnxruntime", "numpy"],
+        [newest_wheel(options.wheels)],
+        (ROOT / "constraints.txt").read_text(encoding="utf-8"),
+    )
+    made = {model.name: convert(model, options, folder) for model in models}
+    keras = time_keras(made, options, folder)
+    result: dict[str, Any] = {
+        "machine": machine,
+        "versions": versions_here(TOOLS) | versions_of_peers(python),
+        "settings": {
+            "rounds": options.rounds,
+            "starts": options.starts,
+            "batch": BATCH,
+            "spinning": SPINNING,
+        },
+        "models": [],
+    }
+    for model in models:
+        say(f"{model.title}: timing")
+        row = time_model(model, made[model.name], python, options, folder)
+        result["models"].append(make_row(model, made[model.name], row, keras.get(model.name, {})))
+        store(result, options.output)
+    say("the demo artifact")
+    result["overhead"] = time_overhead(python)
+    store(result, options.output)
+    print(render(result))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("build/bench.json"))
+    parser.add_argument("--wheels", type=Path, default=Path("build/wheels"))
+    parser.add_argument("--only", default="", help="a pattern that the models' names must contain")
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--starts", type=int, default=7, help="cold starts of each file")
+    keep = parser.add_mutually_exclusive_group()
+    keep.add_argument("--reuse", action="store_true", help="take former files, however made")
+    keep.add_argument("--fresh", action="store_true", help="convert everything anew")
+    return parser.parse_args()
+
+
+def newest_wheel(folder: Path) -> Path:
+    wheels = sorted(folder.glob("edgeport-*.whl"), key=lambda path: path.stat().st_mtime)
+    if not wheels:
+        sys.exit(f"bench: '{folder}' holds no edgeport-*.whl: run 'make bench', which builds it")
+    return wheels[-1]
+
+
+def convert(model: BenchModel, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return what is known of the model's files, those missing made by child processes."""
+    work = folder / model.name
+    work.mkdir(exist_ok=True)
+    made: dict[str, Any] = {"columns": {}}
+    for part in PARTS:
+        facts = work / f"{part}.json"
+        if not is_current(facts, part, options):
+            say(f"{model.title}: converting, {part}")
+            facts.unlink(missing_ok=True)
+            log = work / f"{part}.log"
+            with log.open("w", encoding="utf-8") as file:
+                command = [sys.executable, HERE / "bench_files.py", options.shared, model.name,
+                           folder, part]  # fmt: skip
+                status = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
+            if status or not facts.exists():
+                say(f"{model.title}: {part} failed with {status}, see {log}")
+                columns = [name for name, (engine, _) in ENGINES.items()
+                           if (engine == "edgeport") == (part == "edgeport")]  # fmt: skip
+                error = {"error": f"the conversion ended with {status}: {last_line(log)}"}
+                made["columns"] |= dict.fromkeys(columns, error)
+                continue
+        found = json.loads(facts.read_text(encoding="utf-8"))
+        made = {**made, **found, "columns": made["columns"] | found["columns"]}
+    return made
+
+
+def is_current(facts: Path, part: str, options: argparse.Namespace) -> bool:
+    if options.fresh or not facts.exists():
+        return False
+    stored = json.loads(facts.read_text(encoding="utf-8"))
+    return options.reuse or bool(stored["key"] == key(part))
+
+
+def last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1][:200] if lines else "without a word"
+
+
+def time_keras(
+    made: Mapping[str, Mapping[str, Any]], options: argparse.Namespace, folder: Path
+) -> dict[str, dict[str, list[float]]]:
+    """Return the rounds by model and number of threads."""
+    found: dict[str, dict[str, list[float]]] = {}
+    jobs = {
+        name: [facts["keras"], str(samples)]
+        for name, facts in made.items()
+        if (samples := folder / name / "samples.npz").exists() and "keras" in facts
+    }
+    for threads in THREADS:
+        say(f"Keras: timing, {threads} thread(s)")
+        target, log = (folder / f"keras_{threads}.{kind}" for kind in ("json", "log"))
+        target.unlink(missing_ok=True)
+        command = [sys.executable, HERE / "bench_keras.py", str(threads), str(options.rounds),
+                   target, json.dumps(jobs)]  # fmt: skip
+        with log.open("w", encoding="utf-8") as file:
+            subprocess.run(command, stdout=file, stderr=file, check=False)
+        if not target.exists():
+            say(f"Keras failed, see {log}")
+            continue
+        for name, rounds in json.loads(target.read_text(encoding="utf-8")).items():
+            found.setdefault(name, {})[str(threads)] = rounds
+    return found
+
+
+def time_model(
+    model: BenchModel,
+    made: dict[str, Any],
+    python: Path,
+    options: argparse.Namespace,
+    folder: Path,
+) -> dict[str, Any]:
+    """Return what the processes in the peers' environment say of one model."""
+    work = folder / model.name
+    files = [
+        {"column": column, "engine": engine, "path": str(work / made["columns"][source]["file"]),
+         "in_batches": column in FEW}
+        for column, (engine, source) in ENGINES.items()
+        if "file" in made["columns"].get(source, {})
+    ]  # fmt: skip
+    floor = made.get("floor")
+    job = {
+        "samples": str(work / "samples.npz"),
+        "files": files,
+        "floor": str(work / floor["file"]) if floor else None,
+        "threads": THREADS,
+        "rounds": options.rounds,
+    }
+    job_path, result_path, log = (work / name for name in ("job.json", "timed.json", "timed.log"))
+    job_path.write_text(json.dumps(job), encoding="utf-8")
+    result_path.unlink(missing_ok=True)
+    with log.open("w", encoding="utf-8") as file:
+        command = [python, HERE / "bench_worker.py", job_path, result_path]
+        subprocess.run(command, stdout=file, stderr=file, check=False)
+    if not result_path.exists():
+        say(f"{model.title}: timing failed, see {log}")
+        return {"errors": {file["column"]: last_line(log) for file in files}}
+    from bench_start import cold_starts
+
+    timed: dict[str, Any] = json.loads(result_path.read_text(encoding="utf-8"))
+    few = [file for file in files if file["column"] in FEW and file["column"] in timed["decibels"]]
+    timed["starts"] = cold_starts(python, few, [1, *made["shape"]], options.starts)
+    return timed
+
+
+def time_overhead(python: Path) -> dict[str, Any]:
+    command = [python, HERE / "runtime_overhead.py", "assets/digits.onnx"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def store(result: dict[str, Any], path: Path) -> None:
+    """Write the result with each list of numbers on one line."""
+    text = json.dumps(result, indent=1, ensure_ascii=False)
+    flat = re.sub(r"\[[-\d.,e\s]+\]", lambda found: " ".join(found[0].split()), text)
+    path.write_text(flat + "\n", encoding="utf-8")
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The ten models of ``make bench``, and what they are fed with."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from made_models import MADE
+from quantization_data import SAMPLES
+
+TINY = "mlperf_tiny/"
+
+
+@dataclass(frozen=True)
+class BenchModel:
+    """A model of the table.
+
+    Attributes:
+        name: its name in ``quantization_data.SAMPLES``.
+        title: its name in the table.
+        source: path below SHARED/models, or a name in ``made_models.MADE``.
+        is_convolutional: whether it is one of the convolution nets that the targets speak of.
+        calibration_samples, evaluation_samples: how many; large networks take seconds for each.
+    """
+
+    name: str
+    title: str
+    source: str
+    is_convolutional: bool = True
+    calibration_samples: int = 256
+    evaluation_samples: int = 1000
+
+    def keras_path(self, shared: Path, folder: Path, *, again: bool) -> Path:
+        """Return the model's file; one that is made is kept in the folder, and made again if so."""
+        if self.source not in MADE:
+            return shared / "models" / self.source
+        path = folder / "model.keras"
+        if again or not path.exists():
+            MADE[self.source](shared).save(path)
+        return path
+
+    def calibration(self, shared: Path) -> np.ndarray:
+        """Return samples of the training half, without labels."""
+        data = SAMPLES[self.name](shared, self.calibration_samples, 0)
+        return data[0] if isinstance(data, tuple) else data
+
+    def evaluation(self, shared: Path) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Return samples of the other half, with labels where there are any."""
+        return SAMPLES[self.name](shared, self.evaluation_samples, 1)
+
+
+def _application(name: str, title: str) -> BenchModel:
+    return BenchModel(name, title, name, calibration_samples=32, evaluation_samples=32)
+
+
+MODELS = (
+    BenchModel("article", "the article's network", "article_network", is_convolutional=False,
+               evaluation_samples=10_000),
+    BenchModel("keywords", "DS-CNN", TINY + "keyword_spotting/kws_ref_model"),
+    BenchModel("resnet8", "ResNet-8", TINY + "image_classification/pretrainedResnet.h5"),
+    BenchModel("mobilenet", "MobileNetV1 0.25", TINY + "visual_wake_words/vww_96.h5"),
+    BenchModel("autoencoder", "autoencoder", TINY + "anomaly_detection/ad01.h5",
+               is_convolutional=False),
+    BenchModel("xception", "mini XCEPTION",
+               "face_classification/fer2013_mini_XCEPTION.102-0.66.hdf5"),
+    _application("mobilenet_v2", "MobileNetV2"),
+    _application("mobilenet_v3_small", "MobileNetV3Small"),
+    _application("efficientnet_b0", "EfficientNetB0"),
+    _application("resnet50", "ResNet50"),
+)  # fmt: skip
+
+
+def select(pattern: str) -> list[BenchModel]:
+    """Return the models whose names contain the pattern."""
+    return [model for model in MODELS if re.search(pattern, model.name)]

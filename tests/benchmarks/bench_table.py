@@ -1,0 +1,264 @@
+"""The tables of a stored run of ``make bench``, in Markdown.
+
+    python bench_table.py RESULT.json [--readme README.md]
+
+Prints all of them, or puts the first few between the README's markers: what stands there is never
+typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench_targets import Row, best_peer, judge, ratio_to_auto
+
+COLUMNS = {
+    "keras": "Keras call",
+    "raw": "onnxruntime float",
+    "naive": "onnxruntime naive int8",
+    "litert_float": "LiteRT float",
+    "litert_int8": "LiteRT int8",
+    "openvino_float": "OpenVINO float",
+    "openvino_qdq": "OpenVINO naive int8",
+    "edgeport_float": "edgeport float",
+    "edgeport_auto": "edgeport auto",
+}
+FEW = ("raw", "litert_float", "litert_int8", "edgeport_float", "edgeport_auto")
+FILES = ("raw", "naive", "litert_float", "litert_int8", "edgeport_float", "edgeport_auto")
+MISSING = "—"
+BEGIN, END = "<!-- bench table -->", "<!-- end of bench table -->"
+SAYS = {True: "met", False: "**missed**", None: "not measured"}
+
+Result = Mapping[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("result", type=Path)
+    parser.add_argument("--readme", type=Path, help="put the first tables there instead")
+    options = parser.parse_args()
+    result = json.loads(options.result.read_text(encoding="utf-8"))
+    if options.readme is None:
+        print(render(result))
+    else:
+        put_into(options.readme, render_short(result))
+
+
+def render_short(result: Result) -> str:
+    """Return what stands in the README: the targets, and one sample on one and two threads."""
+    parts = [targets_table(result), *(latency_table(result, threads) for threads in ("1", "2"))]
+    parts += [exceptions(result), machine_line(result)]
+    return "\n\n".join(filter(None, parts))
+
+
+def render(result: Result) -> str:
+    parts = [targets_table(result)]
+    for threads in ("1", "2"):
+        parts += [latency_table(result, threads), ratio_table(result, threads)]
+    parts.append(default_threads_table(result))
+    for threads in ("1", "2"):
+        title = f"Batches of {result['settings']['batch']}, {_threads(threads)}, samples a second"
+        parts.append(_by_column(result, title, FEW, lambda cell, n=threads: _throughput(cell, n)))
+    parts += [
+        _by_column(result, "Load on one thread, ms", FEW,
+                   lambda cell: _number(cell.get("load_ms"))),
+        _by_column(result, "Cold start: fresh process to first answer, ms", FEW,
+                   lambda cell: _number(cell.get("cold_start_ms"))),
+        _by_column(result, "Most memory of that process, MiB", FEW,
+                   lambda cell: _number(cell.get("peak_bytes"), 2**20)),
+        _by_column(result, "File, bytes", FILES, lambda cell: _whole(cell.get("bytes"))),
+        decibel_table(result),
+        overhead_table(result),
+        exceptions(result),
+        recipes(result),
+        machine_line(result),
+    ]  # fmt: skip
+    return "\n\n".join(filter(None, parts))
+
+
+def targets_table(result: Result) -> str:
+    rows = [("target", "found", "limit", "")]
+    for target in judge(result):
+        found = MISSING if target["found"] is None else f"{target['found']:.2f}"
+        bound = "≤" if target["bound"] == "most" else "≥"
+        rows.append((target["name"], found, f"{bound} {target['limit']:g}", SAYS[target["met"]]))
+    return _table("Targets", rows)
+
+
+def latency_table(result: Result, threads: str) -> str:
+    """Return microseconds; the fastest of the peers stands in bold."""
+    rows = [("", *COLUMNS.values(), "edgeport auto / best peer", "floor of as many nodes")]
+    for row in result["models"]:
+        best = best_peer(row, threads)
+        cells = []
+        for column in COLUMNS:
+            timed = _timed(row["columns"].get(column), "one_sample_us", threads)
+            text = _number(timed and timed["median"])
+            cells.append(f"**{text}**" if best and column == best[0] else text)
+        floor = _timed(row.get("floor"), "one_sample_us", threads)
+        cells.append(_ratio(best and best[1]))
+        cells.append(f"{_number(floor['median'])} ({row['floor']['nodes']})" if floor else MISSING)
+        rows.append((row["title"], *cells))
+    return _table(f"One sample, {_threads(threads)}, µs", rows)
+
+
+def ratio_table(result: Result, threads: str) -> str:
+    columns = [column for column in COLUMNS if column != "edgeport_auto"]
+    rows = [("", *(COLUMNS[column] for column in columns))]
+    for row in result["models"]:
+        cells = (_ratio(ratio_to_auto(row, column, threads)) for column in columns)
+        rows.append((row["title"], *cells))
+    return _table(
+        f"One sample, {_threads(threads)}: time / edgeport auto's, median of the rounds' ratios "
+        "and their quartiles", rows
+    )  # fmt: skip
+
+
+def default_threads_table(result: Result) -> str:
+    rows = [("", "threads that edgeport chooses", "its time / one thread's")]
+    for row in result["models"]:
+        chosen = row.get("default_threads")
+        cells = (str(chosen["threads"]), _ratio(chosen["ratio"])) if chosen else (MISSING,) * 2
+        rows.append((row["title"], *cells))
+    return _table(
+        "edgeport auto with as many threads as it chooses (1: the same thing twice)", rows
+    )
+
+
+def decibel_table(result: Result) -> str:
+    columns = [column for column in COLUMNS if column != "keras"]
+    rows = [("", *(COLUMNS[column] for column in columns))]
+    for row in result["models"]:
+        values = [row["columns"].get(column, {}).get("decibels") for column in columns]
+        says = row["answers_vary"]
+        rows.append((row["title"], *(_number(value) if says else MISSING for value in values)))
+    return _table(
+        f"Answers beside Keras' on {result['settings']['batch']} samples, signal-to-noise ratio "
+        f"in dB ({MISSING} where random weights make one answer of everything)", rows
+    )  # fmt: skip
+
+
+def overhead_table(result: Result) -> str:
+    seen = result.get("overhead")
+    if not seen:
+        return ""
+    calls, starts = seen["per_call_us"], seen["cold_start_ms"]
+    (batch,) = (seen[name] for name in seen if re.fullmatch(r"batch_of_\d+_us", name))
+    rows = [
+        ("", "bare onnxruntime", "edgeport", "edgeport / bare"),
+        ("one sample, µs", _number(calls["session_run"]), _number(calls["predict_one_sample"]),
+         f"{seen['per_call_ratio']:.2f}"),
+        ("the same with its batch axis, µs", _number(calls["session_run"]),
+         _number(calls["predict_batch_of_one"]), f"{seen['per_call_batch_of_one_ratio']:.2f}"),
+        ("10,000 samples in one call, µs", _number(batch["session_run"]),
+         _number(batch["predict"]), f"{1 / seen['batch_throughput_ratio']:.2f}"),
+        ("cold start, ms", _number(starts["bare"]), _number(starts["edgeport"]),
+         f"{seen['cold_start_ratio']:.2f}"),
+    ]  # fmt: skip
+    return _table("The demo artifact: the same file, one thread", rows)
+
+
+def exceptions(result: Result) -> str:
+    """Return where a column is not what its title says: another route, or an error."""
+    lines = []
+    for row in result["models"]:
+        for column, title in COLUMNS.items():
+            cell = row["columns"].get(column, {})
+            if "error" in cell:
+                lines.append(f"- {row['title']}, {title}: {cell['error']}")
+            elif cell.get("failed_routes"):
+                failed = "; ".join(cell["failed_routes"])
+                lines.append(f"- {row['title']}, {title}: `{cell['route']}`, since {failed}")
+    return "\n".join(lines)
+
+
+def recipes(result: Result) -> str:
+    cells = ((row["title"], row["columns"].get("edgeport_auto", {})) for row in result["models"])
+    return "\n".join(f"- {title}: {cell['route']}" for title, cell in cells if "route" in cell)
+
+
+def machine_line(result: Result) -> str:
+    machine, settings = result["machine"], result["settings"]
+    has = [name for name, there in machine["instructions"].items() if there]
+    lacks = [name for name, there in machine["instructions"].items() if not there]
+    versions = ", ".join(f"{name} {found}" for name, found in result["versions"].items())
+    return (
+        f"On {machine['cpu']}, {machine['cpus']} CPUs, with {', '.join(has) or 'none'} and without "
+        f"{', '.join(lacks) or 'none'} of the instructions that matter. Medians of "
+        f"{settings['rounds']} interleaved rounds, of batches a third as many; load average before "
+        f"the run {machine['load_average_before'] or 0:.1f}. {versions}."
+    )
+
+
+def put_into(readme: Path, tables: str) -> None:
+    text = readme.read_text(encoding="utf-8")
+    if not re.search(f"{BEGIN}.*{END}", text, re.DOTALL):
+        sys.exit(f"bench: '{readme}' has no '{BEGIN}' before an '{END}': add both")
+    changed = re.sub(
+        f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{tables}\n{END}", text, flags=re.DOTALL
+    )
+    readme.write_text(changed, encoding="utf-8")
+
+
+def _by_column(
+    result: Result, title: str, columns: Sequence[str], cell: Callable[[Mapping[str, Any]], str]
+) -> str:
+    rows = [("", *(COLUMNS[column] for column in columns))]
+    for row in result["models"]:
+        rows.append((row["title"], *(cell(row["columns"].get(column, {})) for column in columns)))
+    return _table(title, rows)
+
+
+def _timed(cell: Row | None, kind: str, threads: str) -> Mapping[str, Any] | None:
+    found: Mapping[str, Any] | None = (cell or {}).get(kind, {}).get(threads)
+    return found
+
+
+def _throughput(cell: Mapping[str, Any], threads: str) -> str:
+    timed = _timed(cell, "batch_us", threads)
+    return _number(timed and timed["samples_per_second"])
+
+
+def _number(value: float | None, unit: float = 1) -> str:
+    """Return three digits that count, or the whole number where it has more."""
+    if value is None:
+        return MISSING
+    scaled = value / unit
+    if abs(scaled) >= 100:
+        return f"{scaled:,.0f}"
+    return f"{scaled:.1f}" if abs(scaled) >= 10 else f"{scaled:.2f}"
+
+
+def _whole(value: int | None) -> str:
+    return MISSING if value is None else f"{value:,}"
+
+
+def _ratio(ratio: Mapping[str, float] | None) -> str:
+    if not ratio:
+        return MISSING
+    return f"{ratio['median']:.2f} ({ratio['q1']:.2f}–{ratio['q3']:.2f})"
+
+
+def _threads(number: str) -> str:
+    return "one thread" if number == "1" else f"{number} threads"
+
+
+def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(cells: Iterable[str]) -> str:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        return "| " + " | ".join(padded) + " |"
+
+    ruler = line("-" * width for width in widths)
+    return "\n".join([f"{title}:", "", line(rows[0]), ruler, *map(line, rows[1:])])
+
+
+if __name__ == "__main__":
+    main()

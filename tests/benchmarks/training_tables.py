@@ -1,0 +1,86 @@
+"""The training figures of converter/README.md, written from a stored run of `make training`.
+
+python tests/benchmarks/training_tables.py tests/benchmarks/training.json converter/README.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+START, END = "<!-- training figures -->", "<!-- end of training figures -->"
+_EXAMPLES = {
+    "mnist": "784-64-64-10, five epochs, cosine schedule",
+    "cnn": "two convolutions, augmentation, early stopping",
+}
+
+
+def main() -> None:
+    stored, readme = map(Path, sys.argv[1:3])
+    text = readme.read_text(encoding="utf-8")
+    block = render(json.loads(stored.read_text(encoding="utf-8")))
+    pattern = f"{START}.*{END}"
+    readme.write_text(re.sub(pattern, lambda _: block, text, flags=re.DOTALL), encoding="utf-8")
+
+
+def render(run: dict[str, Any]) -> str:
+    """Return the section between the markers, markers included."""
+    folds = next(iter(run["folds"].values()))
+    size = next(iter(run["folds"]))
+    parts = [
+        START,
+        "The printed recipes on the whole MNIST set, tested on its 10,000 test digits:",
+        _table(
+            ("Recipe", "Keras", "int8 artifact"),
+            [
+                (f"`{name}`: {_EXAMPLES[name]}", _percent(row["test_accuracy"], 2),
+                 f"{_percent(row['int8_accuracy'], 2)}, {row['int8_bytes']:,} bytes")
+                for name, row in run["examples"].items()
+            ],
+        ),
+        "On 500 digits (400 to train, 100 to validate), the network 784-64-64-10, five seeds, "
+        "tested on 10,000.\nThe calibration error says by how much the network's certainty is off, "
+        "which over-fitting spoils first.",
+        _table(
+            ("", "accuracy, mean ± spread", "seeds", "calibration error", "epochs"),
+            [
+                (name, f"{_percent(row['mean'])} ± {row['spread'] * 100:.1f}",
+                 f"{min(row['test_accuracy']) * 100:.1f} to {_percent(max(row['test_accuracy']))}",
+                 _percent(row["calibration_error"]), f"{statistics.fmean(row['epochs']):.0f}")
+                for name, row in run["small_set"].items()
+            ],
+        ),
+        f"On {size}, ten folds expect {_percent(folds['mean'])} ± {folds['spread'] * 100:.1f} and "
+        f"a further fold in {folds['low'] * 100:.1f} to {_percent(folds['high'])}; the test\nset "
+        f"then says {_percent(folds['test_accuracy'])}.",
+        "The learning rate of the same network on 3,000 digits, a third of them for validation; 12 "
+        "trials of\nfive epochs, the first of them adam's own 0.001; grid and random without "
+        "pruning, TPE with:",
+        _table(
+            ("search", "best rate", "validation", "validation at 0.001", "test"),
+            [
+                (name + (f", {row['pruned']} trials pruned" if row["pruned"] else ""),
+                 f"{row['best_rate']:.4f}", _percent(row["best_validation"]),
+                 _percent(row["default_validation"]), _percent(row["test_accuracy"]))
+                for name, row in run["search"].items()
+            ],
+        ),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + f"\n{END}"
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{share * 100:.{digits}f} %"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
