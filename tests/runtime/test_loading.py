@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from edgeport import (
     UnsupportedFormatError,
 )
 from edgeport.golden import GoldenOutput
+from edgeport.providers import refuse_fallback
 
 
 def test_a_card_that_needs_a_newer_engine_is_refused() -> None:
@@ -100,9 +100,8 @@ def test_providers_are_a_list(providers: Any) -> None:
 
 def test_a_provider_that_does_not_start_is_no_silent_fallback() -> None:
     """Onnxruntime goes on with the CPU; only its list of providers in use tells."""
-    session = importlib.import_module("edgeport._session")
     with pytest.raises(OptionError) as caught:
-        session._refuse_fallback(
+        refuse_fallback(
             [("CUDAExecutionProvider", {}), "CPUExecutionProvider"], ["CPUExecutionProvider"]
         )
     assert str(caught.value) == (

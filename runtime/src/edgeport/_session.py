@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgeport.engine_errors import first_line, load_error
-from edgeport.errors import InferenceError, OptionError, UnsupportedFormatError
+from edgeport.errors import InferenceError, UnsupportedFormatError
 from edgeport.golden import Array
 from edgeport.options import Provider
 from edgeport.watching import Deadline, is_main_thread, run_watched
@@ -66,6 +66,14 @@ _DTYPES: Mapping[str, type[Any]] = {
 }
 
 
+OPTIMIZATIONS: Mapping[str, str] = {
+    "none": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+
+
 class Port(NamedTuple):
     """An input or output as the graph declares it; a free axis is its name or None."""
 
@@ -98,6 +106,10 @@ class Session:
         threads: how many threads one run may use; 1 starts none.
         providers: the engine's execution providers, best first; None for the CPU.
         weights: arrays for the weights that the model keeps in other files, by name.
+        spinning: whether threads wait for the next run busily. A device waits for its next frame
+            most of the time; spinning threads would burn it.
+        optimization: how far the engine rewrites the graph, a key of ``OPTIMIZATIONS``.
+        save_to: where the engine writes what it made of the graph; nowhere if empty.
 
     Attributes:
         is_lost: whether this process is a fork in which the engine cannot be used any more.
@@ -115,14 +127,24 @@ class Session:
         threads: int = 1,
         providers: Sequence[Provider] | None = None,
         weights: Mapping[str, Array] | None = None,
+        spinning: bool = False,
+        optimization: str = "all",
+        save_to: str = "",
     ) -> None:
-        wanted = _check_providers(providers)
+        wanted: list[Provider] = ["CPUExecutionProvider"]
+        if providers is not None:
+            from edgeport.providers import check_providers
+
+            wanted = check_providers(providers, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL_ONLY
-        # A device waits for its next frame most of the time; spinning threads would burn it.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        options.graph_optimization_level = getattr(
+            onnxruntime.GraphOptimizationLevel, OPTIMIZATIONS[optimization]
+        )
+        options.optimized_model_filepath = save_to
         try:
             if weights:
                 values = [onnxruntime.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
@@ -131,7 +153,10 @@ class Session:
             started = self._engine.get_providers()
         except Exception as cause:
             raise load_error(cause, engine_version()) from cause
-        _refuse_fallback(wanted, started)
+        if providers is not None:
+            from edgeport.providers import refuse_fallback
+
+            refuse_fallback(wanted, started)
         try:
             inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
             described = [[(n.name, n.type, n.shape) for n in nodes] for nodes in (inputs, outputs)]
@@ -260,45 +285,14 @@ def _lose_sessions() -> None:
             session._lose()
 
 
-def _check_providers(providers: Sequence[Provider] | None) -> list[Provider]:
-    if providers is None:
-        return ["CPUExecutionProvider"]
-    available = onnxruntime.get_available_providers()
-    if not providers or not isinstance(providers, (list, tuple)):  # an iterator would run out
-        raise OptionError(
-            f"providers is {providers!r}, expected a list of one or more of "
-            f"{', '.join(available)}: leave it out for the CPU"
-        )
-    for provider in providers:
-        name = _provider_name(provider)
-        if name not in available:
-            raise OptionError(
-                f"there is no execution provider {name!r} in this onnxruntime, expected one of "
-                f"{', '.join(available)}: install the onnxruntime package that has it"
-            )
-    return list(providers)
-
-
-def _provider_name(provider: Provider) -> object:
-    """Return the name of what may have options; what is neither form stands for itself."""
-    has_options = isinstance(provider, tuple) and [*map(type, provider)] == [str, dict]
-    return provider[0] if has_options else provider
-
-
-def _refuse_fallback(wanted: Sequence[Provider], started: Sequence[str]) -> None:
-    """Onnxruntime goes on with the CPU where a provider does not start."""
-    for provider in wanted:
-        name = _provider_name(provider)
-        if name not in started:
-            raise OptionError(
-                f"the execution provider {name!r} did not start, only {', '.join(started)} did: "
-                "check its driver and libraries, or name the providers that this device has"
-            )
-
-
 def engine_version() -> str:
     """Return the version of the installed onnxruntime."""
     return str(onnxruntime.__version__)
+
+
+def engine_build() -> str:
+    """Return the version and what else tells one build of onnxruntime from another."""
+    return f"{engine_version()} {onnxruntime.get_build_info()}"
 
 
 def _port(name: str, kind: str, shape: Sequence[Any]) -> Port:

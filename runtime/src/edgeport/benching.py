@@ -18,18 +18,18 @@ from edgeport import host
 from edgeport._session import engine_version
 from edgeport.card import TensorSpec
 from edgeport.errors import OptionError
-from edgeport.golden import Array, ramp
+from edgeport.golden import Array
 from edgeport.predictor import Predictor
+from edgeport.probing import example
 
 _BATCH_SIZES = (1, 8, 64)
-_FREE_AXIS_SIZE = 8
 _COLD_STARTS = 5
 _FEWEST_CALLS = 20
 
 _COLD_START = """
 import sys
 from edgeport import Predictor
-from edgeport.benching import example
+from edgeport.probing import example
 threads = int(sys.argv[2]) or None
 with Predictor.load(sys.argv[1], threads=threads) as predictor:
     predictor.predict(example(predictor.card.inputs, 1))
@@ -88,21 +88,6 @@ def _sizes(inputs: Sequence[TensorSpec], given: Sequence[int] | None) -> Sequenc
             "each run is one sample: leave them out"
         )
     return (1,)
-
-
-def example(inputs: Sequence[TensorSpec], samples: int) -> dict[str, Array]:
-    """Return well-spread values for every input, within its range."""
-    arrays = {}
-    for number, spec in enumerate(inputs):
-        sizes = [size if isinstance(size, int) else _FREE_AXIS_SIZE for size in spec.shape]
-        if spec.has_batch_axis:
-            sizes[0] = samples
-        if spec.dtype.kind == "O":
-            arrays[spec.name] = np.full(sizes, "text", object)
-        else:
-            low, high = spec.value_range or (0.0, 1.0)
-            arrays[spec.name] = ramp(tuple(sizes), spec.dtype, low, high, number / 7)
-    return arrays
 
 
 def resident_bytes() -> int | None:

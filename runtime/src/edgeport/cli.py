@@ -1,4 +1,4 @@
-"""The `edgeport` command: info, verify, predict, bench, sign; others come by entry point.
+"""The `edgeport` command: info, verify, predict, bench, sign, warm, tune; others by entry point.
 
 A command is a function that takes the sub-parsers and adds its own, with ``run`` set to a
 function from the parsed arguments to nothing. The converter registers `convert` so, under the
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import edgeport
-from edgeport import datafiles, host, writing
+from edgeport import datafiles, host, preparing, writing
 from edgeport._session import engine_version
 from edgeport.errors import EdgeportError, OptionError
 from edgeport.options import whole_number
@@ -108,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_info, _add_verify, _add_predict, _add_bench, _add_sign):
         add(commands)
+    preparing.add_warm(commands)
+    preparing.add_tune(commands)
     for add_installed in _installed_commands():
         add_installed(commands)
     for name in _CONVERTER_COMMANDS.keys() - commands.choices.keys():
@@ -203,7 +205,9 @@ def _add_sign(commands: Any) -> None:
 
 def _info(options: argparse.Namespace) -> None:
     with Predictor.load(options.artifact) as predictor:
-        card, threads = predictor.card, predictor.threads
+        card, threads, tuning = predictor.card, predictor.threads, predictor.tuning
+    if tuning is not None and tuning.variant is not None:  # then the card is the sibling's
+        card = Predictor.load(options.artifact, tuning=False).card
     facts = {
         "file": options.artifact,
         "file_bytes": Path(options.artifact).stat().st_size,
@@ -214,6 +218,7 @@ def _info(options: argparse.Namespace) -> None:
             "onnxruntime": engine_version(),
             "usable_cpus": host.usable_cpus(),
             "threads": threads,
+            "tuning": tuning and tuning._asdict(),
         },
     }
     if options.json:
@@ -227,6 +232,7 @@ def _verify(options: argparse.Namespace) -> None:
         options.artifact,
         public_key=options.public_key,
         minimum_version=options.minimum_version,
+        tuning=False,  # this file, no sibling
     ) as predictor:
         card, version = predictor.card, predictor.version
     checks = {

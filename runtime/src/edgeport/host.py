@@ -22,16 +22,19 @@ _MOST_THREADS = 1024  # no device has more CPUs, and the engine takes 32-bit num
 _REMEDY = "leave it out to let edgeport choose"
 
 
-def choose_threads(requested: int | None, multiply_accumulates: int | None) -> int:
+def choose_threads(
+    requested: int | None, multiply_accumulates: int | None, tuned: int | None = None
+) -> int:
     """Return the number of threads for one model.
 
     Args:
         requested: the caller's number, which wins; None to choose.
         multiply_accumulates: the model's arithmetic per sample, None where unknown.
+        tuned: what was measured to be best on this device, None where nothing was.
 
     Returns:
-        The request, else ``EDGEPORT_THREADS``, else 1 for a small or unknown model, else the
-        number of CPUs that this process may use.
+        The request, else ``EDGEPORT_THREADS``, else what was tuned, else 1 for a small or unknown
+        model, else the number of CPUs that this process may use.
 
     Raises:
         OptionError: the request or the variable is no positive whole number.
@@ -43,6 +46,8 @@ def choose_threads(requested: int | None, multiply_accumulates: int | None) -> i
         is_number = variable.strip().isdecimal() and len(variable) < 10
         number = int(variable) if is_number else variable
         return whole_number(number, THREADS_VARIABLE, highest=_MOST_THREADS, remedy=_REMEDY)
+    if tuned is not None:
+        return tuned
     if multiply_accumulates is None or multiply_accumulates < _MULTIPLY_ACCUMULATES_WORTH_THREADS:
         return 1
     return usable_cpus()

@@ -11,15 +11,15 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeport import host, integrity
-from edgeport._session import Port, Session, engine_version
+from edgeport._session import Session, engine_version
 from edgeport.batching import Batching
 from edgeport.binding import ShortWay
-from edgeport.card import ANY_SHAPE, BATCH_AXIS, ModelCard, TensorSpec, format_shape
+from edgeport.card import ModelCard, format_shape
 from edgeport.errors import (
     ArtifactError,
     InferenceError,
@@ -31,9 +31,12 @@ from edgeport.errors import (
 from edgeport.golden import Array
 from edgeport.inputs import Feed, prepare
 from edgeport.logs import warn
-from edgeport.options import Options
+from edgeport.options import TUNING_SUFFIX, Options
 from edgeport.values import RangeCounter
 from edgeport.watching import Deadline
+
+if TYPE_CHECKING:
+    from edgeport.tuning import Choice
 
 Described = tuple["np.dtype[Any]", tuple["int | str | None", ...]]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
@@ -47,16 +50,17 @@ class Model:
 
     Args:
         data: the file's bytes.
+        digest: the SHA-256 of the file.
         card: the model's card.
         session: the engine.
         options: what was asked for.
         path: the path as it was given, None where the bytes were.
         version: the signed version, None where no key was asked for.
+        choice: what was tuned for this device, None where nothing was.
 
     Attributes:
         batching: how its samples are grouped.
         source: where to load it again: the absolute path, or the bytes.
-        digest: the SHA-256 of the file.
         counter: watches the inputs whose calibrated ranges matter, since activations are quantized.
         short_way: for one sample of one input to one output; None where there is none.
     """
@@ -64,20 +68,23 @@ class Model:
     def __init__(
         self,
         data: bytes,
+        digest: str,
         card: ModelCard,
         session: Session,
         options: Options,
         path: str | None,
         version: int | None,
+        choice: Choice | None = None,
     ) -> None:
         self.card = card
         self.session = session
         self.options = options
         self.path = path
         self.version = version
+        self.choice = choice
         self.batching = Batching.of(card, data, options.chunk_bytes)
         self.source = data if path is None else os.path.abspath(path)
-        self.digest = card.sha256 or hashlib.sha256(data).hexdigest()
+        self.digest = digest
         self.output_names = [spec.name for spec in card.outputs]
         is_quantized = card.quantization and card.quantization.activations != "float32"
         self._ranged_inputs = card.inputs if is_quantized else ()
@@ -100,6 +107,14 @@ class Model:
         other = copy.copy(self)
         other._start_counting()
         return other
+
+    def in_place_of(
+        self, path: str | None, digest: str, version: int | None, choice: Choice
+    ) -> Model:
+        """Return this model as the form of another file that suits this device better."""
+        self.path, self.source = path, os.path.abspath(str(path))
+        self.digest, self.version, self.choice = digest, version, choice
+        return self
 
     def run(
         self,
@@ -131,20 +146,23 @@ class Model:
             ) from cause
 
 
-def load_model(source: Source, options: Options, digest: str | None = None) -> Model:
+def load_model(
+    source: Source, options: Options, digest: str | None = None, choice: Choice | None = None
+) -> Model:
     """Load a model after every check; raises as ``Predictor.load`` does.
 
     Args:
         source: a path or bytes.
         options: what was asked for.
         digest: what the file's digest was before, where it must be the same.
+        choice: settings to measure, in place of those that a tuning file would bring.
     """
-    options.check()
+    options = options.checked()
     path = None
     if not isinstance(source, (bytes, bytearray, memoryview)):
         path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
     try:
-        model = _load(source, path, options)
+        model = _load(source, path, options, choice)
         if digest not in (None, model.digest):
             raise IntegrityError(
                 "the artifact is another file than when this predictor was made in its first "
@@ -156,7 +174,7 @@ def load_model(source: Source, options: Options, digest: str | None = None) -> M
         raise
 
 
-def _load(source: Source, path: str | None, options: Options) -> Model:
+def _load(source: Source, path: str | None, options: Options, choice: Choice | None) -> Model:
     data = integrity.read(source)
     sealed = integrity.check_seal(data)
     card = version = None
@@ -167,22 +185,77 @@ def _load(source: Source, path: str | None, options: Options) -> Model:
         from edgeport import signatures  # few ask for it, and each module costs a cold start
 
         version = signatures.check(data, options.public_key, options.minimum_version)
+    digest = card.sha256 if card and card.sha256 else hashlib.sha256(data).hexdigest()
+    file = None if choice else _tuning_file(path, options)
+    if file is not None:
+        from edgeport import tuning
+
+        choice = tuning.read(file, digest)
+        if choice is not None and choice.variant is not None:
+            alone = choice._replace(variant=None, variant_sha256=None)
+            model = tuning.load_variant(
+                choice, path, card, lambda file: _load(file, file, options, alone)
+            )
+            if model is not None:
+                return model.in_place_of(path, digest, version, choice)
+            choice = None  # the other settings were measured with that file
+    return _start(data, digest, card, version, path, options, choice)
+
+
+def _start(
+    data: bytes,
+    digest: str,
+    card: ModelCard | None,
+    version: int | None,
+    path: str | None,
+    options: Options,
+    choice: Choice | None,
+) -> Model:
+    """Return the model of bytes that can be trusted, once the engine passed its checks."""
     weights = None
     if _LOCATION in data:
         from edgeport import external
 
         folder = None if path is None else os.path.dirname(os.path.abspath(path))
         weights = external.load(data, card.external_data if card else {}, folder)
-    threads = host.choose_threads(options.threads, card.multiply_accumulates if card else None)
-    session = Session(data, threads=threads, providers=options.providers, weights=weights)
+    arithmetic = card.multiply_accumulates if card else None
+    engine: dict[str, Any] = {"providers": options.providers, "weights": weights}
+    if choice is not None:
+        engine |= {"spinning": choice.spinning, "optimization": choice.optimization}
+    engine["threads"] = host.choose_threads(options.threads, arithmetic, choice and choice.threads)
+
+    def make(graph: bytes, **more: Any) -> Model:
+        session = Session(graph, **{**engine, **more})
+        if card is None:
+            from edgeport.cardless import card_from_graph
+
+            described = card_from_graph(session)
+        else:
+            _check_agreement(card, session)
+            described = card
+        model = Model(data, digest, described, session, options, path, version, choice)
+        _self_test(model)
+        return model
+
+    if options.cache_dir is None or weights or options.providers is not None:
+        model = make(data)
+    else:
+        from edgeport import caching
+
+        key = caching.key(digest, choice.optimization if choice else "all")
+        model = caching.load(os.fspath(options.cache_dir), key, data, make)
     if card is None:
         warn("%s bears no card: nothing vouches for its answers", path or "the model")
-        card = _card_from_graph(session)
-    else:
-        _check_agreement(card, session)
-    model = Model(data, card, session, options, path, version)
-    _self_test(model)
     return model
+
+
+def _tuning_file(path: str | None, options: Options) -> str | None:
+    """Return the tuning file that the caller named, or that lies beside the artifact."""
+    if options.tuning is False or options.providers is not None:
+        return None
+    if options.tuning is not True:
+        return os.fspath(options.tuning)
+    return path + TUNING_SUFFIX if path and os.path.exists(path + TUNING_SUFFIX) else None
 
 
 def _check_requirements(card: ModelCard) -> None:
@@ -264,46 +337,3 @@ def _self_test(model: Model) -> None:
                     measured=measured,
                     allowed=allowed,
                 )
-
-
-def _card_from_graph(session: Session) -> ModelCard:
-    """Return what a graph without a card says about itself."""
-    batch = _batch_axis(session)
-    return ModelCard(
-        name=session.graph_name or "model",
-        inputs=tuple(_spec_from_port(port, batch) for port in session.inputs),
-        outputs=tuple(_spec_from_port(port, batch) for port in session.outputs),
-    )
-
-
-def _batch_axis(session: Session) -> int | str | None:
-    """Return what every input has in front and may be the batch: a name, None, 1; else -1.
-
-    Axes without a name are not known to be the same, so that only one input may have one. A graph
-    fixed to one sample has a 1 in front of everything; there it can only be the batch.
-    """
-    first = {port.shape[:1] for port in session.inputs}
-    axis = next(iter(first))[0] if len(first) == 1 and () not in first else -1
-    if axis is None:
-        return None if len(session.inputs) == 1 else -1
-    is_one = axis == 1 and {port.shape[:1] for port in session.outputs} == {(1,)}
-    return axis if is_one or isinstance(axis, str) else -1
-
-
-def _spec_from_port(port: Port, batch: int | str | None) -> TensorSpec:
-    """Name the free axes: the graph's own names, else one of the tensor's own."""
-    # The engine says the same of a scalar and of a shape that the graph leaves open.
-    names = (
-        tuple(
-            size if isinstance(size, int) else size or f"{port.name}_{axis}"
-            for axis, size in enumerate(port.shape)
-        )
-        or ANY_SHAPE
-    )
-    axes = tuple(f"axis {axis}" for axis in range(len(names)))
-    if batch == -1:
-        return TensorSpec(port.name, port.dtype, names, axes)
-    shape = tuple(f"{BATCH_AXIS}'" if name == BATCH_AXIS else name for name in names)
-    if port.shape[:1] == (batch,):
-        axes, shape = (BATCH_AXIS, *axes[1:]), (1 if batch == 1 else BATCH_AXIS, *shape[1:])
-    return TensorSpec(port.name, port.dtype, shape, axes)

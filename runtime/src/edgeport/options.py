@@ -15,6 +15,10 @@ Provider = str | tuple[str, dict[str, Any]]
 PublicKey = str | os.PathLike[str] | bytes
 
 
+TUNING_SUFFIX = ".tune.json"
+"""Behind the artifact's whole name: the tuning file that ``Predictor.load`` looks for."""
+
+
 class Options(NamedTuple):
     """What ``Predictor.load`` was asked for; a reload and another process ask for the same."""
 
@@ -24,12 +28,17 @@ class Options(NamedTuple):
     public_key: PublicKey | None
     minimum_version: int | None
     chunk_bytes: int
+    cache_dir: str | os.PathLike[str] | None = None
+    tuning: str | os.PathLike[str] | bool = True
 
-    def check(self) -> None:
+    def checked(self) -> Options:
         """Refuse what can be seen to be wrong before anything is loaded.
 
+        Returns:
+            These options, with paths that stay right when the process moves to another folder.
+
         Raises:
-            OptionError: a number is none, or nothing vouches for a version.
+            OptionError: a number is none, a path is none, or nothing vouches for a version.
         """
         whole_number(self.chunk_bytes, "chunk_bytes", remedy="leave it out")
         if self.minimum_version is not None:
@@ -39,6 +48,21 @@ class Options(NamedTuple):
                     "minimum_version was given without public_key, but a version that nobody "
                     "signed can be forged: pass the key too"
                 )
+        changes: dict[str, Any] = {
+            name: _absolute(path, name)
+            for name, path in (("cache_dir", self.cache_dir), ("tuning", self.tuning))
+            if path is not None and not isinstance(path, bool)
+        }
+        return self._replace(**changes) if changes else self
+
+
+def _absolute(path: str | os.PathLike[str], name: str) -> str:
+    try:
+        return os.path.abspath(os.fsdecode(path))
+    except (TypeError, ValueError) as cause:
+        raise OptionError(
+            f"{name} is {path!r}, expected a path: pass one, or leave it out"
+        ) from cause
 
 
 def whole_number(

@@ -43,6 +43,7 @@ class Predictor:
         path: the artifact's path as it was given, None where it came as bytes.
         threads: how many threads one run may use.
         version: the version that the artifact was signed as, None where no key was asked for.
+        tuning: what `edgeport tune` chose for this device and is in use, None where nothing is.
     """
 
     _model: Model | None
@@ -62,6 +63,8 @@ class Predictor:
         public_key: PublicKey | None = None,
         minimum_version: int | None = None,
         chunk_bytes: int = CHUNK_BYTES,
+        cache_dir: str | os.PathLike[str] | None = None,
+        tuning: str | os.PathLike[str] | bool = True,
     ) -> Predictor:
         """Load an artifact after every check: bytes, seal, card, engine, golden samples.
 
@@ -77,6 +80,10 @@ class Predictor:
             minimum_version: the lowest signed version to accept, against a roll-back.
             chunk_bytes: most bytes of inputs and outputs in one run; larger batches are run in
                 parts, so that they do not need more memory.
+            cache_dir: a folder of this user's own that keeps the optimized graph for the next load
+                on this device. What is wrong with it is logged and does no harm.
+            tuning: what ``edgeport tune`` wrote; by default ``FILE.tune.json`` if it is there,
+                False for none. One that does not fit is left aside.
 
         Raises:
             ArtifactError: missing, unreadable, not an ONNX file, or not loadable.
@@ -86,7 +93,9 @@ class Predictor:
             SelfTestError: a golden sample came out differently on this device.
             OptionError: an option cannot be met.
         """
-        options = Options(threads, finite, providers, public_key, minimum_version, chunk_bytes)
+        options = Options(
+            threads, finite, providers, public_key, minimum_version, chunk_bytes, cache_dir, tuning
+        )
         return cls(load_model(source, options))
 
     @property
@@ -250,6 +259,7 @@ class Predictor:
         self.path = model.path
         self.threads = model.session.threads
         self.version = model.version
+        self.tuning = model.choice
         self._counter = model.counter  # can be read when the predictor is closed
         self._model = model
 

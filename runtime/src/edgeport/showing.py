@@ -56,6 +56,14 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
         f"device       onnxruntime {device['onnxruntime']}, {device['usable_cpus']} usable CPUs, "
         f"{device['threads']} thread(s) for this model"
     )
+    if device["tuning"]:
+        tuned = device["tuning"]
+        spins = "on" if tuned["spinning"] else "off"
+        other = f", {tuned['variant']} in place of this file" if tuned["variant"] else ""
+        print(
+            f"tuned        {tuned['threads']} thread(s), spinning {spins}, graph optimization "
+            f"'{tuned['optimization']}'{other}"
+        )
 
 
 def print_bench(figures: dict[str, Any]) -> None:

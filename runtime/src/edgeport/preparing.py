@@ -1,0 +1,150 @@
+"""The commands that fit an artifact to the device it lies on: warm and tune."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from edgeport.errors import OptionError
+from edgeport.options import TUNING_SUFFIX
+from edgeport.predictor import Predictor
+
+
+def add_warm(commands: Any) -> None:
+    """Add the command that keeps the optimized graph."""
+    add = _add(commands, "warm", "keep the optimized graph for faster loads", _warm)
+    place = "the folder to keep it in, this user's own; Predictor.load(cache_dir=DIR) uses it"
+    add("--cache-dir", required=True, metavar="DIR", help=place)
+
+
+def add_tune(commands: Any) -> None:
+    """Add the command that finds the fastest settings."""
+    add = _add(commands, "tune", "find the fastest settings on this device", _tune)
+    siblings = "further forms of it to try, as 'edgeport convert --also' writes them"
+    add("siblings", metavar="SIBLING", nargs="*", help=siblings)
+    add("-o", "--output", metavar="OUT", help=f"instead of FILE{TUNING_SUFFIX}")
+    gap = "pause so long before each call, as the device's own work does"
+    add("--frame-gap", type=float, default=0.0, metavar="MS", help=gap)
+    spin = "let threads wait busily: sooner answers, at the cost of CPU time in every pause"
+    add("--allow-spinning", action="store_true", help=spin)
+    add("--seconds", type=float, default=1.0, metavar="S", help="how long for each setting")
+
+
+def _add(commands: Any, name: str, purpose: str, run: Any) -> Any:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose)
+    parser.add_argument("artifact", metavar="FILE", help="the .onnx artifact")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+    return parser.add_argument
+
+
+class _Complaints(logging.Handler):
+    """What the library logs, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def _warm(options: argparse.Namespace) -> None:
+    from edgeport import caching
+
+    path, folder = options.artifact, str(Path(options.cache_dir).absolute())
+    complaints, logger = _Complaints(), logging.getLogger("edgeport")
+    logger.addHandler(complaints)
+    try:
+        with Predictor.load(path, cache_dir=folder) as predictor:
+            choice, digest = predictor.tuning, predictor.card.sha256
+        level = choice.optimization if choice else "all"
+        digest = digest or hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        kept = Path(caching.path_of(folder, caching.key(digest, level)))
+        without_ms = _load_ms(path, None)
+        complaints.lines, last = [], complaints.lines
+        kept_ms = _load_ms(path, folder)
+    finally:
+        logger.removeHandler(complaints)
+    if not kept.exists() or any(folder in line for line in complaints.lines):
+        reasons = [line for line in last + complaints.lines if folder in line]
+        reason = reasons[-1] if reasons else "models with weights in other files have none"
+        raise OptionError(f"nothing is kept for '{path}': {reason}")
+    facts = {
+        "file": path,
+        "kept": str(kept),
+        "kept_bytes": kept.stat().st_size,
+        "load_ms": without_ms,
+        "load_kept_ms": kept_ms,
+    }
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        print(f"kept         {kept}, {facts['kept_bytes']:,} bytes")
+        print(f"load         {kept_ms:.1f} ms, without {without_ms:.1f} ms")
+
+
+def _load_ms(path: str, folder: str | None) -> float:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        Predictor.load(path, cache_dir=folder).close()
+        times.append((time.perf_counter() - started) * 1e3)
+    return min(times)
+
+
+def _tune(options: argparse.Namespace) -> None:
+    from edgeport.files import replacing
+    from edgeport.tuner import tune
+
+    limits = {"--frame-gap": options.frame_gap >= 0, "--seconds": options.seconds > 0}
+    for name, holds in limits.items():
+        value = getattr(options, name.strip("-").replace("-", "_"))
+        if not (holds and math.isfinite(value)):
+            raise OptionError(f"{name} is {value}, expected a time: pass another")
+    output = options.output or options.artifact + TUNING_SUFFIX
+    for path in (options.artifact, *options.siblings):
+        if Path(path).resolve() == Path(output).resolve():
+            raise OptionError(f"--output is '{output}', which is also what is read: name another")
+    folder = Path(output).resolve().parent
+    if not os.access(folder, os.W_OK):  # rather now than after the measurements
+        raise OptionError(f"'{folder}' cannot be written: choose another place with --output")
+    content = tune(
+        options.artifact,
+        options.siblings,
+        seconds=options.seconds,
+        frame_gap_ms=options.frame_gap,
+        allow_spinning=options.allow_spinning,
+    )
+    text = json.dumps(content, indent=2)
+    with replacing(output) as file:
+        file.write(text.encode() + b"\n")
+    if options.json:
+        print(text)
+    else:
+        _print_table(content, output)
+
+
+def _print_table(content: dict[str, Any], output: str) -> None:
+    rows = content["measured"]
+    width = max(len(row["file"]) for row in rows)
+    print(
+        f"{'':1} {'file':<{width}} threads spins graph     median ms    lowest   highest   CPU ms"
+    )
+    for row in rows:
+        mark, spins = "*" if row["is_chosen"] else "", "yes" if row["spinning"] else "no"
+        start = f"{mark:1} {row['file']:<{width}} {row['threads']:>7} {spins:<5} "
+        start += f"{row['optimization']:<9}"
+        if "refused" in row:
+            print(f"{start} refused: {row['refused']}")
+        else:
+            names = ("median_ms", "lowest_ms", "highest_ms", "cpu_ms")
+            print(start, *(f"{row[name]:9.4g}" for name in names))
+    print(f"chosen (*) and written to {output}")
