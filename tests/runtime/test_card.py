@@ -115,6 +115,9 @@ MEASURED = {"metric": "accuracy", "samples": 5, "keras": 1.0, "float32": 1.0, "a
     "changes",
     [
         {"format_version": None},
+        {"format_version": 0},
+        {"format_version": 1.9},
+        {"labels": "abc"},
         {"inputs": 3},
         {"inputs": [{"name": "x"}]},
         {"inputs": [{"name": "x", "dtype": "float33", "shape": []}]},

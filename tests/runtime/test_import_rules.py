@@ -149,7 +149,7 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     assert sum(lines.pop(name) for name in fitting) < 530
     parts = list(RUNTIME_TABLE)[list(RUNTIME_TABLE).index("__init__") + 1 :]  # the command's
     assert sum(lines.pop(name, 0) for name in parts) < 850
-    assert sum(lines.values()) < 2240
+    assert sum(lines.values()) < 2300
     whole = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules(RUNTIME)]
     assert max(whole) < 345
 

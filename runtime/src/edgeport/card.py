@@ -172,7 +172,9 @@ class ModelCard(NamedTuple):
         """
         try:
             data = json.loads(text)
-            version = int(data["format_version"])
+            version = data["format_version"]
+            if type(version) is not int or version < 1:
+                raise ValueError(f"format_version {version!r}")
             if version <= FORMAT_VERSION:
                 return _card_from_dict(data, sha256)
         # zlib.error, like every other sign of a malformed card, says the same to the caller.
@@ -216,6 +218,8 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
     if not outputs or any(len({s.name for s in specs}) < len(specs) for specs in (inputs, outputs)):
         raise ValueError("no outputs, or two tensors of one name")
     labels = data.get("labels")
+    if isinstance(labels, str):
+        raise ValueError("labels in one text")
     macs = data.get("multiply_accumulates")
     return ModelCard(
         name=str(data["name"]),
