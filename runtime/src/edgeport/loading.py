@@ -127,8 +127,8 @@ class Model:
         Args:
             feed: what ``prepare`` returned.
             deadline: when the run is stopped.
-            look: is shown what was just run, part by part: then the engine has brought it into
-                the CPU's cache, which makes looking at a large batch four times as fast.
+            look: is shown what was just run, part by part: of a large batch the engine has just
+                brought it into the CPU's cache.
         """
 
         def run(arrays: Mapping[str, Array]) -> list[Array]:
