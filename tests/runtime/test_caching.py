@@ -46,7 +46,8 @@ from edgeport import (
 from edgeport import device as device_module
 from edgeport.batching import CHUNK_BYTES
 from edgeport.cli import main
-from edgeport.loading import Model, load_model
+from edgeport.loading import load_model
+from edgeport.model import Model
 from edgeport.options import Options
 
 DIGITS = Path(__file__).parents[2] / "assets" / "digits.onnx"

@@ -40,6 +40,7 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "tuning": set(),
     "cardless": set(),
     "binding": {"numpy"},
+    "model": set(),
     "loading": {"numpy"},
     "streaming": {"numpy"},
     "classifying": {"numpy"},
@@ -149,9 +150,9 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     assert sum(lines.pop(name) for name in fitting) < 530
     parts = list(RUNTIME_TABLE)[list(RUNTIME_TABLE).index("__init__") + 1 :]  # the command's
     assert sum(lines.pop(name, 0) for name in parts) < 850
-    assert sum(lines.values()) < 2300
+    assert sum(lines.values()) < 2310
     whole = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules(RUNTIME)]
-    assert max(whole) < 345
+    assert max(whole) < 330
 
 
 def _lines_of_code(path: Path) -> int:

@@ -28,6 +28,7 @@ How it is built, in reading order:
     tuning      what `edgeport tune` chose for a device; tuner measures it
     cardless    what a plain ONNX file says of itself
     binding     one sample the short way, through buffers bound once
+    model       a checked model, ready to run
     loading     the checks above in running order: from a file to a model
     streaming   one answer a sample, reading while running
     classifying from scores to named classes

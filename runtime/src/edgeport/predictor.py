@@ -17,7 +17,8 @@ from edgeport.classifying import Label, best_labels, class_names
 from edgeport.errors import ArtifactError, InferenceError
 from edgeport.golden import Array
 from edgeport.inputs import Feed, prepare
-from edgeport.loading import Model, Source, load_model
+from edgeport.loading import Source, load_model
+from edgeport.model import Model
 from edgeport.options import Options, Provider, PublicKey, deadline_after, whole_number
 from edgeport.values import refuse_unfinite_inputs, refuse_unfinite_outputs
 from edgeport.watching import Deadline

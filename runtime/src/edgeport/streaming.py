@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeport.errors import InputError
 from edgeport.inputs import Feed, prepare
-from edgeport.loading import Model
+from edgeport.model import Model
 from edgeport.watching import Deadline
 
 _BATCHES_AHEAD = 2  # one runs while one is being read

@@ -18,7 +18,8 @@ from edgeport import host, tuning
 from edgeport.batching import CHUNK_BYTES
 from edgeport.card import ModelCard
 from edgeport.errors import EdgeportError, OptionError
-from edgeport.loading import Model, load_model
+from edgeport.loading import load_model
+from edgeport.model import Model
 from edgeport.options import Options
 from edgeport.predictor import Predictor
 from edgeport.probing import example

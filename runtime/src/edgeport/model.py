@@ -1,0 +1,123 @@
+"""A checked model and all that ``predict`` has to know of it; ``loading`` makes them."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from edgeport._session import Session
+from edgeport.batching import Batching
+from edgeport.binding import ShortWay
+from edgeport.card import ModelCard
+from edgeport.errors import InferenceError
+from edgeport.golden import Array
+from edgeport.inputs import Feed
+from edgeport.options import Options
+from edgeport.values import RangeCounter
+from edgeport.watching import Deadline
+
+if TYPE_CHECKING:
+    from edgeport.tuning import Choice
+
+
+class Model:
+    """A checked model and all that ``predict`` has to know of it.
+
+    Args:
+        data: the file's bytes.
+        digest: the SHA-256 of the file.
+        card: the model's card.
+        session: the engine.
+        options: what was asked for.
+        path: the path as it was given, None where the bytes were.
+        version: the signed version, None where no key was asked for.
+        choice: what was tuned for this device, None where nothing was.
+
+    Attributes:
+        batching: how its samples are grouped.
+        source: where to load it again: the absolute path, or the bytes.
+        counter: watches the inputs whose calibrated ranges matter, since activations are quantized.
+        short_way: for one sample of one input to one output; None where there is none.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        digest: str,
+        card: ModelCard,
+        session: Session,
+        options: Options,
+        path: str | None,
+        version: int | None,
+        choice: Choice | None = None,
+    ) -> None:
+        self.card = card
+        self.session = session
+        self.options = options
+        self.path = path
+        self.version = version
+        self.choice = choice
+        self.batching = Batching.of(card, data, options.chunk_bytes)
+        self.source = data if path is None else os.path.abspath(path)
+        self.digest = digest
+        self.output_names = [spec.name for spec in card.outputs]
+        is_quantized = card.quantization and card.quantization.activations != "float32"
+        self._ranged_inputs = card.inputs if is_quantized else ()
+        self._start_counting()
+
+    def _start_counting(self) -> None:
+        card, options = self.card, self.options
+        self.counter = RangeCounter(self._ranged_inputs)
+        self.short_way: ShortWay | None = None
+        if (
+            len(card.inputs) == len(card.outputs) == 1
+            and self.batching.fixed in (None, 1)
+            and options.providers is None
+            and not options.finite
+        ):
+            self.short_way = ShortWay(self.session, *card.inputs, *card.outputs, self.counter)
+
+    def twin(self) -> Model:
+        """Return a model on the same engine that counts for itself."""
+        other = copy.copy(self)
+        other._start_counting()
+        return other
+
+    def in_place_of(
+        self, path: str | None, digest: str, version: int | None, choice: Choice
+    ) -> Model:
+        """Return this model as the form of another file that suits this device better."""
+        self.path, self.source = path, os.path.abspath(str(path))
+        self.digest, self.version, self.choice = digest, version, choice
+        return self
+
+    def run(
+        self,
+        feed: Feed,
+        deadline: Deadline | None = None,
+        look: Callable[[Mapping[str, Array]], None] | None = None,
+    ) -> list[Any]:
+        """Return the outputs for a feed; raises as ``Batching.run`` and ``Session.run`` do.
+
+        Args:
+            feed: what ``prepare`` returned.
+            deadline: when the run is stopped.
+            look: is shown what was just run, part by part: of a large batch the engine has just
+                brought it into the CPU's cache.
+        """
+
+        def run(arrays: Mapping[str, Array]) -> list[Array]:
+            answers = self.session.run(arrays, self.output_names, deadline)
+            if look is not None:
+                look(arrays)
+            return answers
+
+        try:
+            return self.batching.run(run, feed)
+        except MemoryError as cause:  # of the arrays around the engine
+            raise InferenceError(
+                f"there is not enough memory for {feed.samples} samples ({cause}): pass fewer at a "
+                "time"
+            ) from cause
