@@ -138,9 +138,17 @@ def stores_as_int8(path, layer):
     return True
 
 
-@pytest.mark.parametrize(("objective", "is_int8"), [("latency", False), ("size", True)])
+@pytest.mark.parametrize(
+    ("recipe", "objective", "is_int8"),
+    [
+        ("static", "latency", False),
+        ("auto", "balanced", False),
+        ("static", "balanced", True),  # the same command, the same file
+        ("auto", "size", True),
+    ],
+)
 def test_a_layer_that_int8_slows_down_stays_in_float(
-    network, objective, is_int8, tmp_path, monkeypatch
+    network, recipe, objective, is_int8, tmp_path, monkeypatch
 ):
     """Of a machine on which int8 triples the first layer's time and saves half of the others'."""
     slow = {"narrow": (20.0, 60.0), "wide": (40.0, 20.0), "scores": (4.0, 4.0)}
@@ -172,7 +180,7 @@ def test_a_layer_that_int8_slows_down_stays_in_float(
     x = np.random.default_rng(0).random((64, 16, 16, 3), dtype=np.float32)
     path = tmp_path / "m.onnx"
     report = convert(
-        network, path, calibration=x, quantize="static", objective=objective, max_drop=0.1
+        network, path, calibration=x, quantize=recipe, objective=objective, max_drop=0.1
     )
     assert stores_as_int8(path, "narrow") is is_int8
     assert stores_as_int8(path, "wide")
