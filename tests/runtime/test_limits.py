@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx_writer as ow
 import pytest
-from conftest import Child
+from examples import Child
 
 from edgeport._session import engine_version
 
