@@ -1,7 +1,7 @@
 """edgeport beside its peers, ten models on one machine: `make bench SHARED=folder`.
 
     python tests/benchmarks/bench.py SHARED [--output build/bench.json] [--only PATTERN]
-        [--rounds N] [--starts N] [--reuse | --fresh]
+        [--rounds N] [--starts N] [--reuse | --fresh] [--demo-only]
 
 SHARED is a folder with the models and data that README.md there describes; nothing of it is part of
 the repository. All columns have the same Keras weights, inputs, machine and run:
@@ -18,6 +18,7 @@ the repository. All columns have the same Keras weights, inputs, machine and run
 Converted files stay below build/bench/ and are used again while the versions of the tools, the
 converter's sources and the code that made them are the same. ``--reuse`` takes them as they are,
 ``--fresh`` none. Everything is written after each model, so that an end before time loses little.
+``--demo-only`` measures the demo artifact again, the last part, and keeps the models' rows.
 What is measured how stands in ``bench_worker.py``, ``bench_start.py`` and ``bench_keras.py``.
 """
 
@@ -79,9 +80,15 @@ def main() -> None:
         [newest_wheel(options.wheels)],
         (ROOT / "constraints.txt").read_text(encoding="utf-8"),
     )
+    if options.demo_only:
+        result = json.loads(options.output.read_text(encoding="utf-8"))
+        result["overhead"] = time_overhead(python)
+        store(result, options.output)
+        print(render(result))
+        return
     made = {model.name: convert(model, options, folder) for model in models}
     keras = time_keras(made, options, folder)
-    result: dict[str, Any] = {
+    result = {
         "machine": machine,
         "versions": versions_here(TOOLS) | versions_of_peers(python),
         "settings": {
@@ -111,6 +118,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="a pattern that the models' names must contain")
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--starts", type=int, default=7, help="cold starts of each file")
+    parser.add_argument("--demo-only", action="store_true", help="the demo artifact again, alone")
     keep = parser.add_mutually_exclusive_group()
     keep.add_argument("--reuse", action="store_true", help="take former files, however made")
     keep.add_argument("--fresh", action="store_true", help="convert everything anew")

@@ -31,11 +31,13 @@ class Bound(NamedTuple):
         given: where the sample goes, in the caller's shape.
         answer: where the engine writes, in the caller's shape.
         run: runs the engine.
+        holds: whether the sample is within the calibrated range; None where there is none.
     """
 
     given: Array
     answer: Array
     run: Callable[[], None]
+    holds: Callable[[], bool] | None
 
 
 class ShortWay:
@@ -82,7 +84,7 @@ class ShortWay:
         except IndexError:  # another thread was faster
             return None
         bound.given[...] = x
-        if self._counter.ranges:
+        if bound.holds is not None and not bound.holds():
             self._counter.watch({self._given.name: bound.given})
         try:
             bound.run()
@@ -121,7 +123,8 @@ class ShortWay:
             return
         # With an ellipsis, a sample without axes is still an array.
         views = (source[0, ...], target[0, ...]) if is_single else (source, target)
-        idle.append(Bound(views[0], views[1], run))
+        holds = self._counter.check_of(self._given.name, views[0])
+        idle.append(Bound(views[0], views[1], run, holds))
 
 
 def _inverted(array: Array) -> Array:

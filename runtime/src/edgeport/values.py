@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,16 +56,20 @@ class _Range(NamedTuple):
 
     def holds(self, array: Array) -> bool:
         """Whether every value is within; of -0.0 it may say no."""
-        if not array.size:
-            return True
+        return not array.size or self.check_of(array)()
+
+    def check_of(self, array: Array) -> Callable[[], bool]:
+        """Return what ``holds`` does, of one array with values, for calls that count in ns."""
         # argmin and argmax cost a third of min and max on small arrays; both find a NaN.
-        if self.top is not None:
-            bits = array.view(np.uint32)
-            top = bits.item(bits.argmax()) if bits.size < _SMALL else int(bits.max())
-            return bool(top <= self.top)
-        return bool(
-            self.low <= array.item(array.argmin()) and array.item(array.argmax()) <= self.high
-        )
+        low, high, top = self.low, self.high, self.top
+        if top is None:
+            lowest, highest, item = array.argmin, array.argmax, array.item
+            return lambda: low <= item(lowest()) and item(highest()) <= high
+        bits = array.view(np.uint32)
+        highest, item = bits.argmax, bits.item
+        if bits.size < _SMALL:
+            return lambda: item(highest()) <= top
+        return lambda: bits.max() <= top
 
 
 class RangeCounter:
@@ -84,6 +88,10 @@ class RangeCounter:
         # A thread writes only to keys of its own, so that nothing is lost without a lock.
         self._counts: dict[tuple[str, int], int] = {}
         self._has_warned = False
+
+    def check_of(self, name: str, array: Array) -> Callable[[], bool] | None:
+        """Return what tells whether all values in this array are within; None without a range."""
+        return next((one.check_of(array) for one in self.ranges if one.name == name), None)
 
     def all_hold(self, arrays: Mapping[str, Array]) -> bool:
         """Whether every value is known to be within its range, so that nothing is to be counted."""
