@@ -12,6 +12,7 @@ How it is built, in reading order:
     options     what callers may ask for
     golden      samples with known answers that travel in the artifact
     card        the contract between a model and its users: names, shapes, evidence
+    digests     SHA-256 without loading OpenSSL for a small file
     integrity   from a file to bytes that can be trusted: what a bad file is, the seal
     signatures  who made it: Ed25519, with the extra edgeport[sign]
     external    weights in other files, only where the card lists them

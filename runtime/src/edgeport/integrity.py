@@ -19,11 +19,11 @@ noticed because the other entry's key is still there.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from typing import NamedTuple
 
+from edgeport.digests import sha256
 from edgeport.errors import ArtifactError, IntegrityError
 
 _SHA256_KEY = b"edgeport.sha256"
@@ -128,10 +128,10 @@ def split_at_digest(data: bytes) -> tuple[memoryview, memoryview]:
 
 def digest_of(before: bytes | memoryview, *after: bytes | memoryview) -> str:
     """Return the SHA-256 of a sealed file: of these parts with zeros behind the first."""
-    digest = hashlib.sha256(before)
+    digest = sha256(sum(map(len, after)))(before)
     for part in (_NO_DIGEST, *after):
         digest.update(part)
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def seal_again(before: bytes, *after: bytes | memoryview) -> bytes:

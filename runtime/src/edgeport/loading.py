@@ -6,7 +6,6 @@ what fails raises, and nothing is left behind. ``predictor`` asks for models and
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import numpy as np
 from edgeport import host, integrity
 from edgeport._session import Session, engine_version
 from edgeport.card import ModelCard, format_shape
+from edgeport.digests import sha256
 from edgeport.errors import (
     ArtifactError,
     InputError,
@@ -77,7 +77,7 @@ def _load(source: Source, path: str | None, options: Options, choice: Choice | N
         from edgeport import signatures  # few ask for it, and each module costs a cold start
 
         version = signatures.check(data, options.public_key, options.minimum_version)
-    digest = card.sha256 if card and card.sha256 else hashlib.sha256(data).hexdigest()
+    digest = card.sha256 if card and card.sha256 else sha256(len(data))(data).hexdigest()
     file = None if choice else _tuning_file(path, options)
     if file is not None:
         from edgeport import tuning
