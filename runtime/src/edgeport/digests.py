@@ -1,9 +1,8 @@
 """SHA-256 for a process that has just begun: of a small file without loading OpenSSL.
 
-``hashlib`` loads OpenSSL's library, which takes longer than a cold start's other checks together.
-CPython's own implementation is as right and needs none of it, only slower for each byte. Its
-module has no public name; the standard library's ``random`` imports its sister the same way, for
-the same reason.
+``hashlib`` loads OpenSSL's library, which costs a cold start several milliseconds (python -X
+importtime). CPython's own implementation is as right, only slower for each byte. Its module has no
+public name; the standard library's ``random`` imports its sister the same way, for the same reason.
 """
 
 from __future__ import annotations
