@@ -47,7 +47,7 @@ class _Range(NamedTuple):
     def of(cls, spec: TensorSpec, low: float, high: float) -> _Range:
         """Return the range of an input."""
         # From zero on, floats sort like their bits, and what must not be is above: the negative
-        # ones, infinity, NaN. A pass over the values costs a large batch 10 % of its time.
+        # ones, infinity, NaN. So one pass does, and each costs a large batch time in memory.
         if spec.dtype != np.float32 or low != 0 or not 0 < high < _ROUGHLY_LARGEST:
             return cls(spec.name, low, high, None)
         nearest = np.float32(high)

@@ -1,9 +1,9 @@
 """Which layers to leave in float because int8 is slower there.
 
 An int8 kernel does not always pay: convolutions of few input channels and narrow depthwise ones
-take up to three times the time of float (findings differ by CPU, hence by measurement). Nor does
-a change of format come free, so that what counts is a run of layers and its two borders. Node
-times only propose; the caller measures the whole graph.
+often take longer than in float, which differs by CPU, hence by measurement. Nor does a change of
+format come free, so that what counts is a run of layers and its two borders. Node times only
+propose; the caller measures the whole graph.
 """
 
 from __future__ import annotations
