@@ -13,7 +13,6 @@ from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization import budget
 from edgeport_converter.quantization.choosing import Quantizer
 from edgeport_converter.quantization.evaluating import Evaluator
-from edgeport_converter.quantization.quantizing import Recipe
 from edgeport_converter.targets import find_target
 
 FLOAT = TensorProto.FLOAT
@@ -202,8 +201,7 @@ def test_a_static_answer_does_not_depend_on_the_batch_around_it(static_predictor
 @pytest.fixture(scope="module")
 def static_predictor():
     net, output = scaled_depthwise()
-    quantizer = net.quantizer(output)
-    candidate = quantizer.build(Recipe("static"))
+    candidate = net.quantizer(output).choose("static", "minmax", "size", frozenset()).candidate
     card = ModelCard("m", (spec("image", ["N", 3, 12, 12]),), (spec(output, ["N", 10]),))
     x = net.samples["image"][:40].copy()
     x[::5] *= 50  # loud neighbours

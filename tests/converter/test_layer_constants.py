@@ -5,6 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeport_converter.quantization.calibrating import collect_ranges
 from edgeport_converter.quantization.moments import measure_moments
 from edgeport_converter.quantization.quantizing import Recipe, quantize, weighted_nodes
+from edgeport_converter.quantization.rounder import Rounder
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined
 
@@ -62,7 +63,7 @@ def test_data_takes_out_the_mean_error_and_shrinks_the_rest(name, kind):
     axes = (0, *range(2, expected.ndim))
 
     def errors(known):
-        graph = quantize(model, Recipe(kind), ranges, find_target("any"), known).graph
+        graph = quantize(model, Recipe(kind), ranges, find_target("any"), Rounder(known)).graph
         off = run_as_defined(graph)({"x": x})["y"].astype(np.float64) - expected
         return np.abs(off.mean(axis=axes)).max(), np.mean(off**2)
 
@@ -78,7 +79,7 @@ def test_the_float_graph_is_left_as_it_was():
     ranges = collect_ranges(model, lambda size: batches)
     moments = measure_moments(model, weighted_nodes(model), batches)
     for kind in ("static", "weights"):
-        quantize(model, Recipe(kind), ranges, find_target("any"), moments)
+        quantize(model, Recipe(kind), ranges, find_target("any"), Rounder(moments))
     assert model.SerializeToString() == before
 
 

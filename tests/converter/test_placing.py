@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeport_converter.quantization.calibrating import collect_ranges
 from edgeport_converter.quantization.moments import measure_moments
 from edgeport_converter.quantization.quantizing import Recipe, quantize, weighted_nodes
+from edgeport_converter.quantization.rounder import Rounder
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined
 
@@ -56,8 +57,8 @@ def ranges_of(model, x=X):
 
 
 def quantized(model, recipe, x=X):
-    moments = measure_moments(model, weighted_nodes(model), [{"x": x}])
-    return quantize(model, recipe, ranges_of(model, x), find_target("any"), moments)
+    rounder = Rounder(measure_moments(model, weighted_nodes(model), [{"x": x}]))
+    return quantize(model, recipe, ranges_of(model, x), find_target("any"), rounder)
 
 
 def signal_to_noise(found, expected):

@@ -83,3 +83,26 @@ def test_a_bias_can_ask_for_larger_scales():
     scales = choose_scales(weights, pairs=True, least=least)
     assert (scales >= least).all()
     assert (choose_scales(weights, pairs=True, least=NOTHING) <= scales).all()
+
+
+@pytest.mark.parametrize("length", [63, 64, 65, 200])
+def test_blocks_change_no_code(length):
+    """Beside the rule in its plainest form: one weight at a time, its error spread over the rest.
+
+    Source: Frantar et al. (2022), algorithm 1 without blocks: with the inverse of the inputs'
+    covariance that is still to come, w -= error / Hinv[0, 0] * Hinv[0].
+    """
+    x = correlated_inputs(length)
+    covariance = np.cov(x.T, bias=True)
+    weights = GENERATOR.normal(size=(1, 3, length))
+    rounded = round_with(weights, covariance[None], pairs=False)
+    order = np.argsort(-np.diag(covariance), kind="stable")
+    damped = covariance + 0.01 * np.trace(covariance) / length * np.eye(length)
+    for channel, scale, codes in zip(weights[0], rounded.scales[0], rounded.codes[0], strict=True):
+        rest, expected = channel.copy(), np.empty(length)
+        for place, index in enumerate(order):
+            expected[index] = np.clip(np.rint(rest[index] / scale), -127, 127)
+            inverse = np.linalg.inv(damped[np.ix_(order[place:], order[place:])])
+            error = rest[index] - expected[index] * scale
+            rest[order[place:]] -= error / inverse[0, 0] * inverse[0]
+        assert np.mean(codes != expected) <= 0.01  # a tie may fall the other way

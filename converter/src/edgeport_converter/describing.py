@@ -24,7 +24,7 @@ from edgeport_converter.arithmetic import count_multiply_accumulates
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.fixed_batches import fixed_batch, run_in_parts
 from edgeport_converter.graphs import open_graph
-from edgeport_converter.quantization.choosing import Candidate, one_by_one
+from edgeport_converter.quantization.candidates import Candidate
 from edgeport_converter.quantization.layers import KerasLayers
 from edgeport_converter.quantization.pixel_inputs import find_pixel_inputs
 from edgeport_converter.targets import Engine, find_target, require_readable
@@ -93,7 +93,7 @@ class Described:
             if other:
                 run = defined
             if quantization is not None and quantization.recipe == "dynamic":
-                run, defined = one_by_one(run), one_by_one(defined)
+                run, defined = run_in_parts(run, 1), run_in_parts(defined, 1)
             # Loading the file runs its self-test, so this host's kernels are held to the graph's
             # definition, too.
             card = card._replace(

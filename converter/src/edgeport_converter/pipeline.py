@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from edgeport_converter.exporting import ExportedModel
     from edgeport_converter.fixed_batches import Batches
     from edgeport_converter.loaded import LoadedModel
-    from edgeport_converter.quantization.choosing import Candidate, Choice, Step
+    from edgeport_converter.quantization.candidates import Candidate
+    from edgeport_converter.quantization.choosing import Choice, Step
     from edgeport_converter.quantization.evaluating import Evaluator
     from edgeport_converter.quantization.layers import KerasLayers
 

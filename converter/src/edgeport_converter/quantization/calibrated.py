@@ -8,7 +8,8 @@ import onnx
 
 from edgeport_converter.quantization import quantizing
 from edgeport_converter.quantization.calibrating import Batches, Ranges, collect_ranges
-from edgeport_converter.quantization.moments import Moments, measure_moments
+from edgeport_converter.quantization.moments import measure_moments
+from edgeport_converter.quantization.rounder import Rounder
 
 _BATCH = 16
 
@@ -26,10 +27,10 @@ class Calibrated:
         self._ranges: dict[str, Ranges] = {}
 
     @cached_property
-    def moments(self) -> dict[str, Moments]:
-        """Of the inputs of its layers, by node name."""
+    def rounder(self) -> Rounder:
+        """Rounds the weights of its layers by what these read."""
         layers = quantizing.weighted_nodes(self.graph)
-        return measure_moments(self.graph, layers, self._calibration(_BATCH))
+        return Rounder(measure_moments(self.graph, layers, self._calibration(_BATCH)))
 
     def ranges_by(self, method: str) -> Ranges:
         """Return the ranges of its activations by that method."""

@@ -1,67 +1,28 @@
-"""The quantization half of the pipeline: build candidates, judge, measure, choose.
+"""The quantization half of the pipeline: which recipes to try, and which of them to take.
 
-``searching`` says what to try next, ``quantizing`` builds it, ``evaluating`` says what it lost,
-``timing`` how fast it is; here they meet, and the objective decides.
+``searching`` finds the int8 graph that keeps the budget, ``candidates`` makes each one, ``timing``
+says how fast it is; here they meet, and the objective decides.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import onnx
 
 from edgeport import ModelCard
-from edgeport.golden import Array
-from edgeport_converter import optimizing, verifying
+from edgeport_converter import optimizing
 from edgeport_converter.errors import QuantizationError
-from edgeport_converter.fixed_batches import fill_batch, fixed_batch, run_in_parts
-from edgeport_converter.graphs import open_graph
-from edgeport_converter.quantization import (
-    budget,
-    equalizing,
-    float_for_speed,
-    quantizing,
-    sensitivity,
-    timing,
-)
-from edgeport_converter.quantization.calibrated import Calibrated
-from edgeport_converter.quantization.evaluating import Evaluator, Measured
+from edgeport_converter.fixed_batches import fill_batch, fixed_batch
+from edgeport_converter.quantization import budget, float_for_speed, objectives, timing
+from edgeport_converter.quantization.candidates import Batches, Candidate, Workshop
+from edgeport_converter.quantization.evaluating import Evaluator
 from edgeport_converter.quantization.node_times import node_times_us
-from edgeport_converter.quantization.quantizing import QuantizedGraph, Recipe
+from edgeport_converter.quantization.objectives import Contender
+from edgeport_converter.quantization.quantizing import Recipe
 from edgeport_converter.quantization.searching import Attempt, Search
 from edgeport_converter.targets import Target
-
-Batches = Callable[[int], Iterable[Mapping[str, Array]]]
-
-_EVENING_BATCH = 16
-_RANKING_SAMPLES = 32
-
-# Differences in time below this are noise on a shared machine; among equals the first kind wins,
-# which is the one that gains most on batches and on CPUs with int8 instructions.
-_TIE = {"latency": 0.10, "balanced": 0.05, "size": 0.0}
-# A share of the file that is worth coarser weights, or of the time that is worth another graph.
-_WORTHWHILE = 0.03
-_PREFERENCE = ("static", "int16", "dynamic", "weights", "none")
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A finished graph that was measured.
-
-    Attributes:
-        recipe: how it was made.
-        quantized: the graph with its number formats; its inner names are short.
-        measured: what it lost.
-        float_graph: what it was made from, with the same answers as the model's own.
-    """
-
-    recipe: Recipe
-    quantized: QuantizedGraph
-    measured: Measured
-    float_graph: onnx.ModelProto
 
 
 @dataclass(frozen=True)
@@ -106,11 +67,7 @@ class Quantizer:
     """All that a search over recipes needs of one model.
 
     Args:
-        float_graph: optimized, with the types of its inner tensors.
-        card: the model's inputs and outputs.
-        calibration: starts a pass over the calibration data.
-        evaluator: says what a candidate lost.
-        target: decides how many bits of a weight are used.
+        float_graph, card, calibration, evaluator, target: as for ``Workshop``.
         max_drop: the budget.
         on_step: is told each line of the report as it comes.
     """
@@ -125,12 +82,12 @@ class Quantizer:
         max_drop: float,
         on_step: Callable[[Step], None] | None = None,
     ) -> None:
-        self._float_graph, self._card, self._calibration = float_graph, card, calibration
-        self._evaluator, self._target, self._max_drop = evaluator, target, max_drop
-        self._on_step = on_step
-        self._latencies: dict[str, float] = {}
+        self._card, self._calibration, self._evaluator = card, calibration, evaluator
+        self._max_drop, self._on_step = max_drop, on_step
+        self._workshop = Workshop(float_graph, card, calibration, evaluator, target)
+        self._latencies: dict[Recipe, float] = {}
         self._search: Search[Candidate] = Search(
-            self.build, self._judge, self._rank_layers, self._tell
+            self._workshop.make, self._judge, self._workshop.rank_layers, self._tell
         )
 
     def choose(self, kind: str, ranges: str, objective: str, float_nodes: frozenset[str]) -> Choice:
@@ -146,21 +103,12 @@ class Quantizer:
             is_last_resort = kind == "auto" and each == "dynamic"
             if is_last_resort and any(a.verdict.holds for a in attempts):
                 continue
-            start = Recipe(each, ranges if each in ("static", "int16") else "minmax", float_nodes)
-            if each in ("static", "int16"):
+            start = Recipe.starting(each, ranges, float_nodes)
+            if start.is_static:
                 attempts.append(self._search.with_static_ranges(start))
             else:
                 attempts.append(self._search.attempt(start))
         holding = [attempt for attempt in attempts if attempt.verdict.holds]
-        if objective != "latency":
-            holding = [self._with_one_scale(attempt) for attempt in holding]
-        # Under a named recipe the same command gives the same file, unless speed is asked for.
-        if objective == "latency" or (kind == "auto" and objective != "size"):
-            holding += [
-                faster
-                for attempt in holding
-                for faster in self._in_float_for_speed(attempt, objective)
-            ]
         if not holding:
             best = min(attempts, key=lambda attempt: attempt.verdict.loss)
             raise QuantizationError(
@@ -170,15 +118,61 @@ class Quantizer:
                 measured=best.verdict.loss,
                 allowed=best.verdict.allowed,
             )
+        if objective != "latency":
+            holding = [self._with_one_scale(attempt) for attempt in holding]
+        # Under a named recipe the same command gives the same file, unless speed is asked for.
+        if objective == "latency" or (kind == "auto" and objective != "size"):
+            holding += [
+                faster
+                for attempt in holding
+                for faster in self._in_float_for_speed(attempt, objective)
+            ]
         return self._choose_by_measurement(holding, objective)
+
+    def siblings(
+        self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
+    ) -> dict[str, Candidate]:
+        """Return a candidate of each kind for comparison, of those that keep the budget."""
+        found = {}
+        for kind in kinds:
+            if kind != "none" and not self._workshop.stores_int8(kind, float_nodes):
+                continue
+            attempt = self._search.attempt(Recipe.starting(kind, ranges, float_nodes))
+            if attempt.verdict.holds:
+                found[kind] = attempt.built
+        return found
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All attempts so far, in order, siblings included."""
+        return tuple(
+            replace(_step(attempt), latency_us=self._latencies.get(attempt.recipe))
+            for attempt in self._search.attempts
+        )
+
+    def _kinds(self, kind: str, float_nodes: frozenset[str]) -> Sequence[str]:
+        """Return the kinds to try: those that find something in this graph to store smaller."""
+        wanted = ("static", "weights", "dynamic") if kind == "auto" else (kind,)
+        found = [
+            each
+            for each in wanted
+            if each == "none" or self._workshop.stores_int8(each, float_nodes)
+        ]
+        if not found and kind != "auto":
+            raise QuantizationError(
+                f"the model has no layer that the recipe '{kind}' could store smaller, expected a "
+                "Dense, convolution or recurrent layer with large weights that is not kept in "
+                "float: pass another recipe, or quantize='none'"
+            )
+        return [*found, "none"] if kind == "auto" else found
 
     def _with_one_scale(self, attempt: Attempt[Candidate]) -> Attempt[Candidate]:
         """Return the same recipe with fewer scales, where that saves bytes worth the rounding."""
-        if attempt.recipe.kind not in ("static", "int16"):
+        if not attempt.recipe.is_static:
             return attempt
         recipe = replace(attempt.recipe, one_scale=True)
-        graph = optimizing.compact(self._build_graph(recipe).graph)
-        if graph.ByteSize() > (1 - _WORTHWHILE) * attempt.built.quantized.graph.ByteSize():
+        many_bytes = attempt.built.quantized.graph.ByteSize()
+        if self._workshop.draft(recipe).ByteSize() > (1 - objectives.WORTHWHILE) * many_bytes:
             return attempt
         smaller = self._search.attempt(recipe)
         return smaller if smaller.verdict.holds else attempt
@@ -190,121 +184,26 @@ class Quantizer:
         recipe = attempt.recipe
         if recipe.kind != "static":
             return []
-        start = self._source_of(recipe)
+        source = self._workshop.source_of(recipe).graph
         sample = next(iter(self._calibration(1)))
         filled = fill_batch(sample, fixed_batch(self._card.inputs) or 1)
         int8_graph = attempt.built.quantized.graph
-        float_us, int8_us = (node_times_us(g, filled) for g in (start.graph, int8_graph))
+        float_us, int8_us = (node_times_us(graph, filled) for graph in (source, int8_graph))
         recipes = [
             replace(recipe, float_nodes=recipe.float_nodes | layers)
-            for layers in float_for_speed.proposals(start.graph, float_us, int8_us)
+            for layers in float_for_speed.proposals(source, float_us, int8_us)
         ]
-        # How the weights are rounded costs time to find and none to run.
-        drafts = [self._build_graph(one, rounds=False).graph for one in recipes]
-        graphs = [int8_graph, *map(optimizing.compact, drafts)]
+        graphs = [int8_graph, *map(self._workshop.draft, recipes)]
         times = timing.median_latencies_us(graphs, self._card, sample)
         costs = [
-            _cost(objective, us / times[0], graph.ByteSize() / int8_graph.ByteSize())
+            objectives.cost(objective, us / times[0], graph.ByteSize() / int8_graph.ByteSize())
             for us, graph in zip(times, graphs, strict=True)
         ]
         best = costs.index(min(costs))
-        if costs[best] > 1 - _WORTHWHILE:
+        if costs[best] > 1 - objectives.WORTHWHILE:
             return []
         faster = self._search.attempt(recipes[best - 1])
         return [faster] if faster.verdict.holds else []
-
-    def siblings(
-        self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
-    ) -> dict[str, Candidate]:
-        """Return a candidate of each kind for comparison, of those that keep the budget."""
-        found = {}
-        for kind in kinds:
-            if kind != "none" and not self._stores_int8(kind, float_nodes):
-                continue
-            is_static = kind in ("static", "int16")
-            recipe = Recipe(kind, ranges if is_static else "minmax", float_nodes)
-            attempt = self._search.attempt(recipe)
-            if attempt.verdict.holds:
-                found[kind] = attempt.built
-        return found
-
-    def build(self, recipe: Recipe) -> Candidate:
-        """Return the measured candidate of one recipe."""
-        quantized = self._build_graph(recipe)
-        compact = replace(quantized, graph=optimizing.compact(quantized.graph))
-        with open_graph(compact.graph, self._card) as predictor:
-            run = verifying.as_run(predictor)
-            if recipe.kind != "none" and self._target.judged_as_defined:
-                batch = fixed_batch(self._card.inputs)
-                run = run_in_parts(verifying.run_as_defined(compact.graph), batch)
-            if recipe.kind == "dynamic":
-                run = one_by_one(run)
-            measured = self._evaluator.measure(run)
-        return Candidate(recipe, compact, measured, self._source_of(recipe).graph)
-
-    def _build_graph(self, recipe: Recipe, *, rounds: bool = True) -> QuantizedGraph:
-        start = self._source_of(recipe)
-        ranges = start.ranges_by(recipe.ranges) if recipe.kind in ("static", "int16") else {}
-        known = start.moments if rounds and recipe.kind not in ("dynamic", "none") else {}
-        return quantizing.quantize(start.graph, recipe, ranges, self._target, known)
-
-    def _source_of(self, recipe: Recipe) -> Calibrated:
-        """Return the float graph that a recipe quantizes."""
-        # Evened out activations make weights uneven, which one scale for all of them cannot bear.
-        if recipe.kind in ("dynamic", "none") or recipe.one_scale:
-            return self._as_it_is
-        return self._evened_out
-
-    @cached_property
-    def _evened_out(self) -> Calibrated:
-        graph = equalizing.equalize(self._float_graph, self._calibration(_EVENING_BATCH))
-        return Calibrated(graph, self._calibration)
-
-    @cached_property
-    def _as_it_is(self) -> Calibrated:
-        return Calibrated(self._float_graph, self._calibration)
-
-    def _judge(self, candidate: Candidate) -> budget.Verdict:
-        measured = candidate.measured
-        return budget.judge(
-            measured.agreement, self._evaluator.float_metric, measured.metric, self._max_drop
-        )
-
-    def _rank_layers(self) -> list[str]:
-        """Return the weighted layers, the most disturbing first."""
-        nodes = [node.name for node in quantizing.weighted_nodes(self._float_graph)]
-        start = self._evened_out
-        ranges = start.ranges_by("minmax")
-        samples = next(iter(self._calibration(_RANKING_SAMPLES)))
-        expected = verifying.run_as_defined(self._float_graph)(samples)
-
-        def quantize_only(layer: str) -> onnx.ModelProto:
-            others = frozenset(node.name for node in start.graph.graph.node if node.name != layer)
-            recipe = Recipe("static", float_nodes=others)
-            return quantizing.quantize(
-                start.graph, recipe, ranges, self._target, start.moments
-            ).graph
-
-        return sensitivity.rank_layers(
-            nodes, quantize_only, verifying.run_as_defined, expected, samples
-        )
-
-    def _kinds(self, kind: str, float_nodes: frozenset[str]) -> Sequence[str]:
-        """Return the kinds to try: those that find something in this graph to store smaller."""
-        wanted = ("static", "weights", "dynamic") if kind == "auto" else (kind,)
-        found = [each for each in wanted if each == "none" or self._stores_int8(each, float_nodes)]
-        if not found and kind != "auto":
-            raise QuantizationError(
-                f"the model has no layer that the recipe '{kind}' could store smaller, expected a "
-                "Dense, convolution or recurrent layer with large weights that is not kept in "
-                "float: pass another recipe, or quantize='none'"
-            )
-        return [*found, "none"] if kind == "auto" else found
-
-    def _stores_int8(self, kind: str, float_nodes: frozenset[str]) -> bool:
-        """Whether a recipe finds anything in this graph to store smaller."""
-        recipe = Recipe(kind, float_nodes=float_nodes)
-        return quantizing.is_quantized(self._build_graph(recipe).graph)
 
     def _choose_by_measurement(
         self, holding: Sequence[Attempt[Candidate]], objective: str
@@ -312,57 +211,29 @@ class Quantizer:
         """Time the candidates beside the float graph and weigh time and size."""
         sample = next(iter(self._calibration(1)))
         graphs = [attempt.built.quantized.graph for attempt in holding]
-        float_graph = optimizing.compact(self._float_graph)
+        float_graph = optimizing.compact(self._workshop.float_graph)
         float_us, *times = timing.median_latencies_us([float_graph, *graphs], self._card, sample)
-
-        def cost(place: int) -> float:
-            larger = graphs[place].ByteSize() / float_graph.ByteSize()
-            return _cost(objective, times[place] / float_us, larger)
-
-        least = min(map(cost, range(len(holding))))
-        equal = [
-            place for place in range(len(holding)) if cost(place) <= least * (1 + _TIE[objective])
-        ]
-        best = min(
-            equal,
-            key=lambda place: (
-                _PREFERENCE.index(holding[place].recipe.kind), graphs[place].ByteSize(),
-            ),
-        )  # fmt: skip
-        timed = {str(attempt.recipe): us for attempt, us in zip(holding, times, strict=True)}
-        self._latencies |= timed
+        best = objectives.best_of(
+            [
+                Contender(
+                    attempt.recipe.kind, us / float_us, graph.ByteSize() / float_graph.ByteSize()
+                )
+                for attempt, us, graph in zip(holding, times, graphs, strict=True)
+            ],
+            objective,
+        )
+        self._latencies |= {attempt.recipe: us for attempt, us in zip(holding, times, strict=True)}
         return Choice(holding[best].built, times[best], float_us)
 
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """All attempts so far, in order, siblings included."""
-        return tuple(
-            replace(_step(attempt), latency_us=self._latencies.get(str(attempt.recipe)))
-            for attempt in self._search.attempts
+    def _judge(self, candidate: Candidate) -> budget.Verdict:
+        measured = candidate.measured
+        return budget.judge(
+            measured.agreement, self._evaluator.float_metric, measured.metric, self._max_drop
         )
 
     def _tell(self, attempt: Attempt[Candidate]) -> None:
         if self._on_step:
             self._on_step(_step(attempt))
-
-
-def _cost(objective: str, time: float, size: float) -> float:
-    """Return what is to be least, of a time and a size that are ratios to the same graph's."""
-    return {"latency": time, "size": size, "balanced": math.sqrt(time * size)}[objective]
-
-
-def one_by_one(run: verifying.Run) -> verifying.Run:
-    """Return ``run`` a sample at a time: with dynamic ranges, neighbours change an answer."""
-    import numpy as np
-
-    def apart(arrays: Mapping[str, Array]) -> dict[str, Array]:
-        count = len(next(iter(arrays.values())))
-        answers = [
-            run({name: array[i : i + 1] for name, array in arrays.items()}) for i in range(count)
-        ]
-        return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
-
-    return apart
 
 
 def _step(attempt: Attempt[Candidate]) -> Step:

@@ -53,10 +53,18 @@ class Evaluator:
 
     def measure(self, run: Run) -> Measured:
         """Return the figures of one graph."""
+        outputs: list[Array] = []
+
+        def run_and_keep(batch: Mapping[str, Array]) -> dict[str, Array]:
+            answers = run(batch)
+            if self._labels is not None:
+                outputs.append(next(iter(answers.values())))
+            return answers
+
         agreement = measure_agreement(
-            run, self._float_run, self._batches(_BATCH), classifier=self._classifier
+            run_and_keep, self._float_run, self._batches(_BATCH), classifier=self._classifier
         )
-        return Measured(agreement, self.metric_of(run))
+        return Measured(agreement, self._metric_of(outputs))
 
     def metric_of(self, run: Run) -> float | None:
         """Return the metric of a graph, or of Keras, None without labels.
@@ -66,7 +74,11 @@ class Evaluator:
         """
         if self._labels is None:
             return None
-        outputs = [next(iter(run(batch).values())) for batch in self._batches(_BATCH)]
+        return self._metric_of([next(iter(run(each).values())) for each in self._batches(_BATCH)])
+
+    def _metric_of(self, outputs: list[Array]) -> float | None:
+        if self._labels is None:
+            return None
         try:
             value = float(self._metric(np.concatenate(outputs), self._labels))
         except Exception as cause:  # the user's own code

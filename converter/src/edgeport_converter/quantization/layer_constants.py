@@ -7,7 +7,6 @@ the mean error of a layer in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +14,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgeport.golden import Array
-from edgeport_converter.quantization.moments import Moments, as_stored, as_sums
-from edgeport_converter.quantization.rounding import choose_scales, round_weights
+from edgeport_converter.quantization.moments import as_stored, as_sums
+from edgeport_converter.quantization.rounder import Rounder
+from edgeport_converter.quantization.rounding import choose_scales
 
 # A bias is an int32 in steps of input scale * weight scale; half of its range is left for the sums.
 _LARGEST_BIAS_CODE = 2.0**30
@@ -46,7 +46,7 @@ class _Layer:
 def store_rounded(
     quantized: onnx.ModelProto,
     model: onnx.ModelProto,
-    moments: Mapping[str, Moments],
+    rounder: Rounder,
     *,
     pairs: bool,
     one_scale: bool = False,
@@ -56,8 +56,7 @@ def store_rounded(
     Args:
         quantized: onnxruntime's QDQ graph, weights in int8 per channel, node names kept.
         model: the float graph it was made from.
-        moments: by node name, of the inputs of the layers' sums; a layer without is rounded to
-            the nearest code.
+        rounder: knows the layers by their nodes' names.
         pairs: whether two codes of one sign may add up to 128 at most.
         one_scale: whether all weights of a Gemm or MatMul share one scale.
     """
@@ -68,7 +67,7 @@ def store_rounded(
         by_weights.setdefault(layer.weight_source.output[0], []).append(layer)
     for users in by_weights.values():
         is_dense = users[0].node.op_type != "Conv"
-        _store(users, moments, constants, pairs=pairs, one_scale=one_scale and is_dense)
+        _store(users, rounder, constants, pairs=pairs, one_scale=one_scale and is_dense)
     _shorten_biases(quantized.graph, constants)
     del quantized.graph.initializer[:]
     quantized.graph.initializer.extend(constants.values())
@@ -115,7 +114,7 @@ def _find_layers(quantized: onnx.ModelProto, model: onnx.ModelProto) -> list[_La
 
 def _store(
     users: list[_Layer],
-    moments: Mapping[str, Moments],
+    rounder: Rounder,
     constants: dict[str, onnx.TensorProto],
     *,
     pairs: bool,
@@ -135,7 +134,8 @@ def _store(
     scales = choose_scales(weights, pairs=pairs, least=least).astype(np.float32).astype(np.float64)
     if one_scale:
         scales = np.full_like(scales, scales.max())
-    rounded = round_weights(weights, scales, _covariance(users, moments), pairs=pairs)
+    readers = {layer.node.name: layer.bias is not None for layer in users}
+    rounded = rounder.round(weights, scales, readers, pairs=pairs)
     codes = as_stored(first.node, rounded.codes, first.weights.shape)
     source = first.weight_source
     flat = scales.reshape(-1).astype(np.float32)
@@ -149,11 +149,11 @@ def _store(
         if layer.bias is None or layer.bias_source is None:
             continue
         bias = layer.bias.astype(np.float64).reshape(outputs)
-        known = moments.get(layer.node.name)
-        if known is not None:
+        mean = rounder.mean(layer.node.name)
+        if mean is not None:
             # Source: Nagel et al., "Data-Free Quantization through Weight Equalization and Bias
             # Correction" (2019), section 4.2: the mean of what rounding adds, taken out.
-            bias = bias - np.einsum("gok,gk->go", error, known.mean)
+            bias = bias - np.einsum("gok,gk->go", error, mean)
         steps = np.float32(layer.input_scale) * flat
         if one_scale:
             _make_scalar(layer.bias_source, constants)
@@ -203,16 +203,3 @@ def _shorten_biases(graph: onnx.GraphProto, constants: dict[str, onnx.TensorProt
         wide = f"{name}/wide"
         source.input[0] = wide
         graph.node.insert(0, helper.make_node("Cast", [name], [wide], to=onnx.TensorProto.INT32))
-
-
-def _covariance(users: list[_Layer], moments: Mapping[str, Moments]) -> Array | None:
-    """Return the sum over the layers that read the weights, None where one is not known."""
-    total: Array | float = 0.0
-    for layer in users:
-        known = moments.get(layer.node.name)
-        if known is None or known.covariance is None:
-            return None
-        total = total + known.covariance
-        if layer.bias is None:  # nothing will take out what the mean adds
-            total = total + known.mean[:, :, None] * known.mean[:, None, :]
-    return np.asarray(total)

@@ -7,8 +7,8 @@ Which recipe is right for a model is ``searching``'s business. The ranges come f
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgeport_converter.quantization.calibrating import Ranges
 from edgeport_converter.quantization.layer_constants import store_rounded
-from edgeport_converter.quantization.moments import Moments
 from edgeport_converter.quantization.pixel_inputs import (
     prepare_pixel_inputs,
     read_pixels_as_codes,
@@ -34,6 +33,7 @@ from edgeport_converter.quantization.placing import (
     separate_float_weights,
 )
 from edgeport_converter.quantization.pooling import rescale_pools
+from edgeport_converter.quantization.rounder import Rounder
 from edgeport_converter.quantization.weight_storage import store_weights_as_int8
 from edgeport_converter.quiet import quiet_logging
 from edgeport_converter.targets import Target
@@ -60,10 +60,21 @@ class Recipe:
     float_nodes: frozenset[str] = frozenset()
     one_scale: bool = False
 
+    @classmethod
+    def starting(cls, kind: str, ranges: str, float_nodes: frozenset[str]) -> Recipe:
+        """Return where a search for this kind begins; only static kinds have ranges."""
+        plain = cls(kind, float_nodes=float_nodes)
+        return replace(plain, ranges=ranges) if plain.is_static else plain
+
+    @property
+    def is_static(self) -> bool:
+        """Whether activations are quantized by ranges that are known beforehand."""
+        return self.kind in ("static", "int16")
+
     def __str__(self) -> str:
         """Return it in words, for reports."""
         parts = [self.kind]
-        if self.kind in ("static", "int16"):
+        if self.is_static:
             parts.append(f"{self.ranges} ranges")
         if self.one_scale:
             parts.append("one scale a Dense layer")
@@ -93,7 +104,7 @@ def quantize(
     recipe: Recipe,
     ranges: Ranges,
     target: Target,
-    moments: Mapping[str, Moments] | None = None,
+    rounder: Rounder | None = None,
 ) -> QuantizedGraph:
     """Return the graph after the recipe.
 
@@ -102,13 +113,13 @@ def quantize(
         recipe: ``none`` gives the graph back as it is.
         ranges: (lowest, highest) by tensor name; needed by the static kinds.
         target: decides which weights its kernels compute right.
-        moments: of the layers' inputs, by node name; without them weights are rounded to the
-            nearest code.
+        rounder: rounds the weights by what their layers read; without one they go to the nearest
+            code.
     """
     if recipe.kind == "none":
         return QuantizedGraph(model, "float32", "float32")
     with quiet_logging():
-        return _quantize(model, recipe, ranges, target, moments or {})
+        return _quantize(model, recipe, ranges, target, rounder or Rounder())
 
 
 def _quantize(
@@ -116,15 +127,15 @@ def _quantize(
     recipe: Recipe,
     ranges: Ranges,
     target: Target,
-    moments: Mapping[str, Moments],
+    rounder: Rounder,
 ) -> QuantizedGraph:
     if recipe.kind == "weights":
         return QuantizedGraph(
-            store_weights_as_int8(model, recipe.float_nodes, moments), "int8 per channel", "float32"
+            store_weights_as_int8(model, recipe.float_nodes, rounder), "int8 per channel", "float32"
         )
     if recipe.kind == "dynamic":
         return _quantize_dynamic(model, recipe)
-    return _quantize_static(model, recipe, ranges, target, moments)
+    return _quantize_static(model, recipe, ranges, target, rounder)
 
 
 def weighted_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -150,7 +161,7 @@ def _quantize_static(
     recipe: Recipe,
     ranges: Ranges,
     target: Target,
-    moments: Mapping[str, Moments],
+    rounder: Rounder,
 ) -> QuantizedGraph:
     is_wide = recipe.kind == "int16"
     # 16-bit activations have no int8 kernel that could saturate.
@@ -188,7 +199,7 @@ def _quantize_static(
     read_pixels_as_codes(graph.graph, pixel_inputs)
     if not is_wide:
         rescale_pools(graph.graph, ranges)
-    store_rounded(graph, prepared, moments, pairs=saturates, one_scale=recipe.one_scale)
+    store_rounded(graph, prepared, rounder, pairs=saturates, one_scale=recipe.one_scale)
     answer_in_float(graph.graph)
     read_in_float(graph.graph, in_float)
     if not is_wide:

@@ -2,7 +2,8 @@
 would choose.
 
 Plain numpy on one layer's weights in the form (G groups, O outputs, K inputs of a sum).
-``moments`` measures the covariances, ``layer_constants`` puts the codes into a graph.
+``moments`` measures the covariances, ``rounder`` remembers the codes, ``layer_constants`` and
+``weight_storage`` put them into a graph.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ _PAIR_LIMIT = 128
 # Added to the covariance's diagonal, as a share of its mean: inputs that never vary together on a
 # few hundred samples may do so on a device. Source: Frantar et al., as below.
 _DAMPING = 0.01
+
+# What rounding adds is taken off the weights behind a block in one product of matrices: one input
+# at a time, all weights would go through memory for each.
+_BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +91,17 @@ def round_weights(
     rest = np.take_along_axis(weights.astype(np.float64), order[:, None, :], axis=2).copy()
     low, high = (np.take_along_axis(limit, order[:, None, :], axis=2) for limit in (low, high))
     codes = np.empty_like(rest)
-    for place in range(length):
-        codes[..., place] = np.clip(
-            np.rint(rest[..., place] / scales), low[..., place], high[..., place]
-        )
-        error = (rest[..., place] - codes[..., place] * scales) / factor[:, None, place, place]
-        rest[..., place:] -= error[..., None] * factor[:, None, place, place:]
+    for start in range(0, length, _BLOCK):
+        stop = min(start + _BLOCK, length)
+        errors = np.empty_like(rest[..., start:stop])
+        for place in range(start, stop):
+            codes[..., place] = np.clip(
+                np.rint(rest[..., place] / scales), low[..., place], high[..., place]
+            )
+            error = (rest[..., place] - codes[..., place] * scales) / factor[:, None, place, place]
+            rest[..., place:stop] -= error[..., None] * factor[:, None, place, place:stop]
+            errors[..., place - start] = error
+        rest[..., stop:] -= errors @ factor[:, start:stop, stop:]
     result = np.empty_like(codes)
     result[np.arange(groups)[:, None, None], np.arange(codes.shape[1])[:, None],
            order[:, None, :]] = codes  # fmt: skip

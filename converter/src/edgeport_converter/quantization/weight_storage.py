@@ -8,15 +8,16 @@ keeps it for its int8 kernels, and then a Dense layer takes four times as long.
 from __future__ import annotations
 
 import collections
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from edgeport.golden import Array
-from edgeport_converter.quantization.moments import Moments, as_stored, as_sums
-from edgeport_converter.quantization.rounding import choose_scales, round_weights
+from edgeport_converter.quantization.moments import as_stored, as_sums
+from edgeport_converter.quantization.rounder import Rounder
+from edgeport_converter.quantization.rounding import choose_scales
 
 # Below this, the scales and the node cost more bytes than the codes save.
 _SMALLEST_WEIGHT = 256
@@ -40,15 +41,15 @@ _WEIGHT_AXES = {
 def store_weights_as_int8(
     model: onnx.ModelProto,
     float_nodes: Collection[str] = (),
-    moments: Mapping[str, Moments] | None = None,
+    rounder: Rounder | None = None,
 ) -> onnx.ModelProto:
     """Return the graph with its large weights in int8.
 
     Args:
         model: a float graph; it is not changed.
         float_nodes: names of nodes whose weights stay in float.
-        moments: of the layers' inputs by node name; weights of other layers are rounded to the
-            nearest code.
+        rounder: knows the layers by their nodes' names; without one, and for layers that it does
+            not know, weights are rounded to the nearest code.
 
     Source:
         Symmetric codes: scale = max |w| / 127 over a channel; rounded as in ``rounding``.
@@ -72,12 +73,13 @@ def store_weights_as_int8(
                 users.setdefault(name, []).append(node)
     added = []
     biases = _Biases(graph)
+    rounder = rounder or Rounder()
     for name, axis in axes.items():
         weights = numpy_helper.to_array(constants[name])
         if name in refused or weights.dtype != np.float32 or weights.size < _SMALLEST_WEIGHT:
             continue
         axis %= weights.ndim
-        codes, scale = _round_by_data(users[name], weights, axis, moments or {}, biases) or _round(
+        codes, scale = _round_by_data(users[name], weights, axis, rounder, biases) or _round(
             weights, axis
         )
         graph.initializer.remove(constants[name])
@@ -109,30 +111,25 @@ def _round_by_data(
     users: list[onnx.NodeProto],
     weights: Array,
     axis: int,
-    moments: Mapping[str, Moments],
+    rounder: Rounder,
     biases: _Biases,
 ) -> tuple[Array, Array] | None:
     """Return codes and scales by what the layers read, None where that is not known.
 
     The mean of what rounding adds is taken out through the layers' biases.
     """
-    known = {node.name: moments[node.name] for node in users if node.name in moments}
-    squares: Array | float = 0.0
-    for node in users:
-        if node.name not in known or known[node.name].covariance is None:
-            return None
-        squares = squares + np.asarray(known[node.name].covariance)
-        if not biases.has(node):
-            mean = known[node.name].mean
-            squares = squares + mean[:, :, None] * mean[:, None, :]
+    readers = {node.name: biases.has(node) for node in users}
+    if rounder.covariance(readers) is None:
+        return None
     sums = as_sums(users[0], weights.astype(np.float64))
     scales = choose_scales(sums, pairs=False, least=np.full(sums.shape[:2], 1e-30))
     scales = scales.astype(np.float32).astype(np.float64)
-    rounded = round_weights(sums, scales, np.asarray(squares), pairs=False)
+    rounded = rounder.round(sums, scales, readers, pairs=False)
     error = rounded.codes * scales[..., None] - sums
     for node in users:
-        if biases.has(node):
-            biases.take_off(node, np.einsum("gok,gk->go", error, known[node.name].mean))
+        mean = rounder.mean(node.name)
+        if readers[node.name] and mean is not None:
+            biases.take_off(node, np.einsum("gok,gk->go", error, mean))
     shape = [1] * weights.ndim
     shape[axis] = -1
     codes = as_stored(users[0], rounded.codes, weights.shape)

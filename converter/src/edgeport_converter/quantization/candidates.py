@@ -1,0 +1,135 @@
+"""From a recipe to a finished graph that was measured; and the layers that lose most.
+
+``choosing`` says which recipes, ``quantizing`` makes the graph, ``evaluating`` says what it lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import onnx
+
+from edgeport import ModelCard
+from edgeport.golden import Array
+from edgeport_converter import optimizing, verifying
+from edgeport_converter.fixed_batches import fixed_batch, run_in_parts
+from edgeport_converter.graphs import open_graph
+from edgeport_converter.quantization import equalizing, quantizing, sensitivity
+from edgeport_converter.quantization.calibrated import Calibrated
+from edgeport_converter.quantization.evaluating import Evaluator, Measured
+from edgeport_converter.quantization.quantizing import QuantizedGraph, Recipe
+from edgeport_converter.targets import Target
+
+Batches = Callable[[int], Iterable[Mapping[str, Array]]]
+
+_EVENING_BATCH = 16
+_RANKING_SAMPLES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A finished graph that was measured.
+
+    Attributes:
+        recipe: how it was made.
+        quantized: the graph with its number formats; its inner names are short.
+        measured: what it lost.
+        float_graph: what it was made from, with the same answers as the model's own.
+    """
+
+    recipe: Recipe
+    quantized: QuantizedGraph
+    measured: Measured
+    float_graph: onnx.ModelProto
+
+
+class Workshop:
+    """Makes candidates of one model.
+
+    Args:
+        float_graph: optimized, with the types of its inner tensors.
+        card: the model's inputs and outputs.
+        calibration: starts a pass over the calibration data.
+        evaluator: says what a candidate lost.
+        target: decides how many bits of a weight are used.
+    """
+
+    def __init__(
+        self,
+        float_graph: onnx.ModelProto,
+        card: ModelCard,
+        calibration: Batches,
+        evaluator: Evaluator,
+        target: Target,
+    ) -> None:
+        self.float_graph, self._card, self._calibration = float_graph, card, calibration
+        self._evaluator, self._target = evaluator, target
+
+    def make(self, recipe: Recipe) -> Candidate:
+        """Return the measured candidate of one recipe."""
+        quantized = self._quantize(recipe)
+        compact = replace(quantized, graph=optimizing.compact(quantized.graph))
+        with open_graph(compact.graph, self._card) as predictor:
+            run = verifying.as_run(predictor)
+            if recipe.kind != "none" and self._target.judged_as_defined:
+                batch = fixed_batch(self._card.inputs)
+                run = run_in_parts(verifying.run_as_defined(compact.graph), batch)
+            if recipe.kind == "dynamic":  # with ranges measured at a run, neighbours change answers
+                run = run_in_parts(run, 1)
+            measured = self._evaluator.measure(run)
+        return Candidate(recipe, compact, measured, self.source_of(recipe).graph)
+
+    def draft(self, recipe: Recipe) -> onnx.ModelProto:
+        """Return the recipe's graph with weights at the nearest codes, which has its time and size.
+
+        How the data would round them costs time to find, and none to run.
+        """
+        return optimizing.compact(self._quantize(recipe, rounds=False).graph)
+
+    def source_of(self, recipe: Recipe) -> Calibrated:
+        """Return the float graph that a recipe quantizes."""
+        # Evened out activations make weights uneven, which one scale for all of them cannot bear.
+        if recipe.kind in ("dynamic", "none") or recipe.one_scale:
+            return self._as_it_is
+        return self._evened_out
+
+    def stores_int8(self, kind: str, float_nodes: frozenset[str]) -> bool:
+        """Whether a kind of recipe finds anything in this graph to store smaller."""
+        recipe = Recipe(kind, float_nodes=float_nodes)
+        return quantizing.is_quantized(self._quantize(recipe, rounds=False).graph)
+
+    def rank_layers(self) -> list[str]:
+        """Return the weighted layers, the most disturbing first."""
+        nodes = [node.name for node in quantizing.weighted_nodes(self.float_graph)]
+        start = self._evened_out
+        ranges = start.ranges_by("minmax")
+        samples = next(iter(self._calibration(_RANKING_SAMPLES)))
+        expected = verifying.run_as_defined(self.float_graph)(samples)
+
+        def quantize_only(layer: str) -> onnx.ModelProto:
+            others = frozenset(node.name for node in start.graph.graph.node if node.name != layer)
+            recipe = Recipe("static", float_nodes=others)
+            return quantizing.quantize(
+                start.graph, recipe, ranges, self._target, start.rounder
+            ).graph
+
+        return sensitivity.rank_layers(
+            nodes, quantize_only, verifying.run_as_defined, expected, samples
+        )
+
+    def _quantize(self, recipe: Recipe, *, rounds: bool = True) -> QuantizedGraph:
+        start = self.source_of(recipe)
+        ranges = start.ranges_by(recipe.ranges) if recipe.is_static else {}
+        rounder = start.rounder if rounds and recipe.kind not in ("dynamic", "none") else None
+        return quantizing.quantize(start.graph, recipe, ranges, self._target, rounder)
+
+    @cached_property
+    def _evened_out(self) -> Calibrated:
+        graph = equalizing.equalize(self.float_graph, self._calibration(_EVENING_BATCH))
+        return Calibrated(graph, self._calibration)
+
+    @cached_property
+    def _as_it_is(self) -> Calibrated:
+        return Calibrated(self.float_graph, self._calibration)
