@@ -39,7 +39,7 @@ CASES = {
     ),
     "the same, where padding is another value in each channel": (
         (9, 9, 3), lambda: [layers.Conv2D(6, 3, padding="same", **RANDOM)], TORCH_SCALE, TORCH_MEAN,
-        ["Transpose", "Cast", "Add", "QuantizeLinear"],
+        ["Transpose", "Expand", "Cast", "Add", "QuantizeLinear"],
     ),
     "a mean that is no pixel": (
         (9, 9, 1), lambda: [layers.Conv2D(6, 3, padding="same", **RANDOM)], 0.01, 300.0,

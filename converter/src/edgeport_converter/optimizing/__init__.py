@@ -28,7 +28,7 @@ from onnxscript.rewriter.rules.common import (
 
 from edgeport import ConversionError
 from edgeport_converter.optimizing import rewrite_rules
-from edgeport_converter.optimizing.pixel_inputs import simplify_pixel_inputs
+from edgeport_converter.optimizing.input_scaling import simplify_input_scaling
 
 # What each is worth, by tests/benchmarks/passes.py on the demo's models: the Gemm rules make the
 # autoencoder 1.2 times as fast and 10 KB smaller. Those for Conv save 1.6 to 26 KB; onnxruntime
@@ -59,9 +59,6 @@ _FOLD_ELEMENTS = 256
 # Where a node's metadata holds the name that it had in the export, by its operator.
 _NAME_OF = "edgeport.name.{}"
 _FORMER_TYPES = {"Gemm": ("MatMul",)}
-
-# Initializers up to this many elements are compared by value when looking for repetitions.
-_DEDUPLICATE_ELEMENTS = 1024
 
 
 def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -94,10 +91,10 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
             common.RemoveUnusedNodesPass(),
             *_identity_elimination(graph),
         )
-    simplify_pixel_inputs(graph)
+    simplify_input_scaling(graph)
     graph = _run(
         graph,
-        common.DeduplicateInitializersPass(size_limit=_DEDUPLICATE_ELEMENTS),
+        common.DeduplicateHashedInitializersPass(),
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
@@ -141,7 +138,7 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     graph = ir.from_proto(model)
     passes = (
-        common.DeduplicateInitializersPass(size_limit=_DEDUPLICATE_ELEMENTS),
+        common.DeduplicateHashedInitializersPass(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
         common.ClearMetadataAndDocStringPass(),

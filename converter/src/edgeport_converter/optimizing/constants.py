@@ -40,6 +40,21 @@ def initializer(op: Any, like: Any, array: Array) -> Any:
                           name=name_like(like.name))  # fmt: skip
 
 
+def register(graph: ir.Graph, array: Array, name: str) -> ir.Value:
+    """Return a new initializer of the graph: float32, or int64 for whole numbers."""
+    kind = np.int64 if array.dtype.kind == "i" else np.float32
+    name = next(
+        candidate
+        for number in range(len(graph.initializers) + 1)
+        if (candidate := f"{name}~{number}") not in graph.initializers
+    )
+    tensor = ir.tensor(np.ascontiguousarray(array, kind), name=name)
+    value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype),
+                     shape=ir.Shape(array.shape))  # fmt: skip
+    graph.register_initializer(value)
+    return value
+
+
 def name_like(base: str) -> str:
     """Return a name for what is made from a tensor of that name; no two are equal."""
     return f"{base.partition('~')[0]}~{next(_counter)}"

@@ -29,6 +29,11 @@ _FLOAT_AT_THE_END = (
     "Transpose", "Unsqueeze",
 )  # fmt: skip
 
+# In front of the first layer int8 would round an input before it is scaled: a table's features to
+# the step of the largest of them, an image once more for each operator. Float loses nothing there,
+# and is faster where a constant has one number a channel.
+_FLOAT_AT_THE_START = ("Add", "Clip", "Concat", "Mul", "Relu")
+
 # Their int8 kernels can answer in float, so nothing is lost by rounding what a float layer reads.
 _FLOAT_OUTPUT_OPERATORS = ("Gemm", "MatMul")
 
@@ -72,6 +77,29 @@ def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozen
         ):
             behind.discard(node.name)
     return frozenset(behind)
+
+
+def leads_in(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozenset[str]:
+    """Return the arithmetic that no int8 layer stands before, and what it reads.
+
+    Changes of layout behind the last arithmetic are not among it: they are faster in int8.
+    """
+    in_float = {value.name for value in graph.input} | {t.name for t in graph.initializer} | {""}
+    ahead = []
+    readers: dict[str, list[str]] = {}
+    for node in graph.node:
+        is_layer = node.op_type in WEIGHTED_OPERATORS and node.name not in float_nodes
+        if not is_layer and in_float.issuperset(node.input):
+            in_float.update(node.output)
+            ahead.append(node)
+        for name in node.input:
+            readers.setdefault(name, []).append(node.name)
+    found: set[str] = set()
+    for node in reversed(ahead):
+        after = [reader for name in node.output for reader in readers.get(name, [])]
+        if node.op_type in _FLOAT_AT_THE_START or found.intersection(after):
+            found.add(node.name)
+    return frozenset(found)
 
 
 def separate_float_weights(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> None:

@@ -7,7 +7,7 @@ Which recipe is right for a model is ``searching``'s business. The ranges come f
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from edgeport_converter.quantization.placing import (
     answer_in_float,
     gains_nothing,
     keep_float_layers,
+    leads_in,
     read_in_float,
     separate_float_weights,
 )
@@ -169,8 +170,11 @@ def _quantize_static(
     prepared = _copy(model)
     separate_float_weights(prepared.graph, recipe.float_nodes)
     pixel_inputs = prepare_pixel_inputs(prepared.graph)
-    in_float = recipe.float_nodes | gains_nothing(model.graph, recipe.float_nodes)
-    in_float = in_float.union(*(found.nodes for found in pixel_inputs))
+    reasons = dict.fromkeys(leads_in(model.graph, recipe.float_nodes), "no int8 layer precedes it")
+    reasons |= dict.fromkeys(
+        gains_nothing(model.graph, recipe.float_nodes), "no int8 layer reads it"
+    )
+    in_float = recipe.float_nodes.union(reasons, *(found.nodes for found in pixel_inputs))
     in_int8 = [
         node.name
         for node in model.graph.node
@@ -210,7 +214,7 @@ def _quantize_static(
         graph,
         weights=f"int8 per channel, {_PAIRED if saturates else 'all 8 bits used'}",
         activations="uint16" if is_wide else "uint8",
-        float_layers=_float_layers(model, recipe, STATIC_OPERATORS, in_float),
+        float_layers=_float_layers(model, recipe, STATIC_OPERATORS, reasons),
     )
 
 
@@ -250,14 +254,15 @@ def _float_layers(
     model: onnx.ModelProto,
     recipe: Recipe,
     operators: Sequence[str],
-    in_float: frozenset[str] = frozenset(),
+    in_float: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
+    in_float = in_float or {}
     reasons = {}
     for node in model.graph.node:
         if node.name in recipe.float_nodes:
             reasons[node.name] = "kept in float for the budget, for speed, or on request"
         elif node.name in in_float:
-            reasons[node.name] = "no int8 layer reads it"
+            reasons[node.name] = in_float[node.name]
         elif node.op_type not in operators:
             reasons[node.name] = f"{node.op_type} is computed in float by this recipe"
     return reasons

@@ -1,0 +1,255 @@
+"""Scaling of inputs: moved behind the layout's changes, and into the first layer's weights.
+
+Many models begin with Rescaling or Normalization. What is left of these here is
+
+    input -> Transpose, Reshape -> Add of an offset -> first layer
+
+with a Cast before the Add where the input is uint8, as the converter was asked to or the model
+wants it. The offset is gone too unless padding stands in the way, and a scale is left only where
+the first operation has no weights to take it. So no time goes into a float copy of the image, and
+a quantized graph can read bytes as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir import convenience
+
+from edgeport_converter.optimizing.constants import Array, array_of, register
+from edgeport_converter.optimizing.layer_inputs import (
+    can_take,
+    needs_offset,
+    take_offset,
+    take_scale,
+)
+
+_ARITHMETIC = ("Mul", "Div", "Add", "Sub")
+_LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+
+
+# Of float inputs nobody knows the size. A table's features may differ by decades, and weights that
+# took in such scales could not share one scale of int8; and a mean far larger than the spread has
+# to be taken off before anything is multiplied, or float32 loses the digits that count.
+_LARGEST_SPREAD = 4.0
+_LARGEST_OFFSET = 16.0
+_SCALES = (1e-12, 1e12)
+
+# onnxruntime adds one number a channel in steps of as many numbers as there are channels where
+# these come last, and it moves a Transpose behind the Add: of three channels, 600 KB then take as
+# long as a convolution. With the constant spread over the columns, a step is a row.
+_FEW_CHANNELS = 32
+_WIDEST_CONSTANT = 2**14
+
+
+@dataclass
+class _Chain:
+    """What stands between an input and the first layer: ``x = scale * input + offset``.
+
+    Attributes:
+        layout: nodes that move values about, in running order.
+        scale, offset: with the rank of ``value``, one number or one a channel.
+        value: what the first layer reads.
+        length: how many nodes there are.
+    """
+
+    layout: list[ir.Node]
+    scale: Array
+    offset: Array
+    value: ir.Value
+    length: int = 0
+
+
+def simplify_input_scaling(model: ir.Model) -> bool:
+    """Rewrite the graph in place; return whether anything has changed."""
+    graph = model.graph
+    changed = False
+    for value in list(graph.inputs):
+        if value.dtype in (ir.DataType.UINT8, ir.DataType.FLOAT) and value.shape is not None:
+            changed |= _simplify(graph, value)
+    return changed
+
+
+def _simplify(graph: ir.Graph, given: ir.Value) -> bool:
+    chain = _follow(given)
+    if chain is None:
+        return False
+    scale, offset = chain.scale, chain.offset
+    layers = _first_layers(chain)
+    is_float = given.dtype == ir.DataType.FLOAT
+    if is_float and not (layers and _is_even(scale)):
+        return False
+    if layers:
+        if np.any(offset) and _fits_bias(offset, is_float) and not any(map(needs_offset, layers)):
+            for node in layers:
+                take_offset(graph, node, offset)
+            offset = np.zeros_like(offset)
+        if scale.size > 1 or scale.reshape(-1)[0] != 1:
+            for node in layers:
+                take_scale(graph, node, scale)
+            scale, offset = np.ones_like(scale), offset / scale
+    cast = [] if is_float else [ir.node("Cast", [given], attributes={"to": ir.DataType.FLOAT})]
+    if not layers and chain.length == len(chain.layout) + len(cast):
+        return False  # nothing but a Cast
+    arithmetic = [("Mul", scale, 1), ("Add", offset, 0)]
+    steps = [node.op_type for node in (*chain.layout, *cast)]
+    steps += [kind for kind, array, neutral in arithmetic if np.any(array != neutral)]
+    if _operators(chain) == steps:
+        return False
+    source, nodes = given, []
+    for old in chain.layout:
+        nodes.append(ir.node(old.op_type, [source, *old.inputs[1:]], attributes=old.attributes,
+                             name=old.name))  # fmt: skip
+        source = nodes[-1].outputs[0]
+    for node in cast:
+        node.replace_input_with(0, source)
+        nodes.append(node)
+        source = node.outputs[0]
+    for kind, array, neutral in arithmetic:
+        if np.any(array != neutral):
+            constant = register(graph, array, f"{given.name}/{kind}")
+            columns = _columns(array, chain.value)
+            if columns is not None:
+                shape = register(graph, np.array(columns), f"{given.name}/{kind}/shape")
+                nodes.append(ir.node("Expand", [constant, shape]))
+                constant = nodes[-1].outputs[0]
+            nodes.append(ir.node(kind, [source, constant]))
+            source = nodes[-1].outputs[0]
+    if source is not given:
+        source.shape, source.dtype = chain.value.shape, ir.DataType.FLOAT
+    old_nodes = _nodes_between(given, chain.value)
+    graph.insert_before(old_nodes[0], nodes)
+    convenience.replace_all_uses_with(chain.value, source)
+    graph.remove(list(reversed(old_nodes)), safe=True)
+    return True
+
+
+def _columns(array: Array, value: ir.Value) -> list[int] | None:
+    """Return the shape of the constant spread over the last axis that is not the channels'."""
+    (channels,) = [axis for axis, size in enumerate(array.shape) if size > 1] or [-1]
+    assert value.shape is not None  # noqa: S101 - the chain's rank is known
+    places = [axis for axis in range(1, array.ndim) if axis != channels]
+    if channels < 0 or array.shape[channels] >= _FEW_CHANNELS or not places:
+        return None
+    size = value.shape[places[-1]]
+    if not isinstance(size, int) or array.size * size > _WIDEST_CONSTANT:
+        return None
+    shape = list(array.shape)
+    shape[places[-1]] = size
+    return shape
+
+
+def _is_even(scale: Array) -> bool:
+    sizes = np.abs(scale)
+    low, high = _SCALES
+    return bool(low < sizes.min() and sizes.max() < min(high, _LARGEST_SPREAD * sizes.min()))
+
+
+def _fits_bias(offset: Array, is_float: bool) -> bool:
+    return not is_float or bool(np.abs(offset).max() <= _LARGEST_OFFSET)
+
+
+def _follow(given: ir.Value) -> _Chain | None:
+    """Return the chain behind an input, None where it never becomes float32 or nothing is there."""
+    shape = given.shape
+    assert shape is not None  # noqa: S101 - the caller has seen it
+    ones = (1,) * len(shape)
+    chain = _Chain([], np.ones(ones), np.zeros(ones), given)
+    is_float = given.dtype == ir.DataType.FLOAT
+    while True:
+        uses = list(chain.value.uses())
+        if len(uses) != 1 or (uses[0].idx and uses[0].node.op_type not in ("Mul", "Add")):
+            break
+        node = uses[0].node
+        after = node.outputs[0]
+        if after.is_graph_output():
+            break
+        if node.op_type == "Cast":
+            if is_float or node.attributes["to"].as_int() != ir.DataType.FLOAT:
+                break
+            is_float = True
+        elif node.op_type in _ARITHMETIC:
+            if not is_float or not _compute(chain, node, uses[0].idx):
+                break
+        elif node.op_type in _LAYOUT:
+            if not _move(chain, node):
+                break
+            chain.layout.append(node)
+        else:
+            break
+        chain.value = after
+        chain.length += 1
+    return chain if is_float and chain.length else None
+
+
+def _compute(chain: _Chain, node: ir.Node, place: int) -> bool:
+    """Take a step of arithmetic into the chain; return whether it can be."""
+    other = array_of(node.inputs[1 - place])
+    rank = chain.scale.ndim
+    if other is None or other.ndim > rank or not np.isfinite(other).all():
+        return False
+    other = other.astype(np.float64).reshape((1,) * (rank - other.ndim) + other.shape)
+    if sum(size > 1 for size in np.broadcast_shapes(other.shape, chain.scale.shape)) > 1:
+        return False  # more than one number a channel
+    if node.op_type in ("Mul", "Div"):
+        factor = other if node.op_type == "Mul" else 1 / other
+        chain.scale, chain.offset = chain.scale * factor, chain.offset * factor
+    elif node.op_type == "Add":
+        chain.offset = chain.offset + other
+    else:
+        chain.offset = chain.offset - other
+    return True
+
+
+def _move(chain: _Chain, node: ir.Node) -> bool:
+    """Follow a change of layout; return whether it can be done to the bytes as well."""
+    if any(array_of(value) is None for value in node.inputs[1:] if value is not None):
+        return False
+    if node.op_type == "Transpose":
+        turns = node.attributes.get_ints("perm", list(reversed(range(chain.scale.ndim))))
+        chain.scale = chain.scale.transpose(turns)
+        chain.offset = chain.offset.transpose(turns)
+        return True
+    shape = node.outputs[0].shape
+    if shape is None or chain.scale.size > 1 or chain.offset.size > 1:
+        return False  # the channels would lie elsewhere
+    ones = (1,) * len(shape)
+    chain.scale, chain.offset = chain.scale.reshape(ones), chain.offset.reshape(ones)
+    return True
+
+
+def _first_layers(chain: _Chain) -> list[ir.Node]:
+    """Return the layers that read the chain, if all of them have weights of their own to change."""
+    if not np.all(chain.scale):
+        return []
+    layers = [use.node for use in chain.value.uses() if use.idx == 0]
+    readers = len(list(chain.value.uses()))
+    can = readers == len(layers) > 0 and all(
+        can_take(node, chain.scale, chain.offset) for node in layers
+    )
+    return list(dict.fromkeys(layers)) if can else []
+
+
+def _operators(chain: _Chain) -> list[str]:
+    """Return the chain's operators in running order."""
+    found: list[str] = []
+    value: Any = chain.value
+    while value.producer() is not None:
+        node = value.producer()
+        found.append(node.op_type)
+        value = node.inputs[0] if array_of(node.inputs[0]) is None else node.inputs[1]
+    return found[::-1]
+
+
+def _nodes_between(start: ir.Value, end: ir.Value) -> list[ir.Node]:
+    nodes: list[ir.Node] = []
+    value = end
+    while value is not start:
+        node = value.producer()
+        assert node is not None  # noqa: S101 - the chain was followed from start
+        nodes.append(node)
+        value = next(each for each in node.inputs if each is not None and array_of(each) is None)
+    return nodes[::-1]
