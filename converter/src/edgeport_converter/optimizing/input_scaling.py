@@ -12,6 +12,7 @@ a quantized graph can read bytes as they are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from edgeport_converter.optimizing.layer_inputs import (
     take_scale,
 )
 
-_ARITHMETIC = ("Mul", "Div", "Add", "Sub")
+_KINDS = {"Mul": "Mul", "Div": "Mul", "Add": "Add", "Sub": "Add"}
 _LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
@@ -77,54 +78,71 @@ def _simplify(graph: ir.Graph, given: ir.Value) -> bool:
     chain = _follow(given)
     if chain is None:
         return False
-    scale, offset = chain.scale, chain.offset
-    layers = _first_layers(chain)
     is_float = given.dtype == ir.DataType.FLOAT
-    if is_float and not (layers and _is_even(scale)):
+    layers = _first_layers(chain)
+    if is_float and not (layers and _is_even(chain.scale)):
         return False
-    if layers:
-        if np.any(offset) and _fits_bias(offset, is_float) and not any(map(needs_offset, layers)):
-            for node in layers:
-                take_offset(graph, node, offset)
-            offset = np.zeros_like(offset)
-        if scale.size > 1 or scale.reshape(-1)[0] != 1:
-            for node in layers:
-                take_scale(graph, node, scale)
-            scale, offset = np.ones_like(scale), offset / scale
-    cast = [] if is_float else [ir.node("Cast", [given], attributes={"to": ir.DataType.FLOAT})]
-    if not layers and chain.length == len(chain.layout) + len(cast):
+    conversions = [] if is_float else ["Cast"]
+    if not layers and chain.length == len(chain.layout) + len(conversions):
         return False  # nothing but a Cast
-    arithmetic = [("Mul", scale, 1), ("Add", offset, 0)]
-    steps = [node.op_type for node in (*chain.layout, *cast)]
-    steps += [kind for kind, array, neutral in arithmetic if np.any(array != neutral)]
-    if _operators(chain) == steps:
+    scale, offset = _hand_over(graph, chain, layers, is_float)
+    arithmetic = {
+        kind: array
+        for kind, array, neutral in (("Mul", scale, 1), ("Add", offset, 0))
+        if np.any(array != neutral)
+    }
+    if _operators(chain) == [n.op_type for n in chain.layout] + conversions + [*arithmetic]:
         return False
+    _replace(graph, given, chain, arithmetic)
+    return True
+
+
+def _hand_over(
+    graph: ir.Graph, chain: _Chain, layers: Sequence[ir.Node], is_float: bool
+) -> tuple[Array, Array]:
+    """Give the layers what they can take of the scaling; return the scale and offset that stay."""
+    scale, offset = chain.scale, chain.offset
+    if not layers:
+        return scale, offset
+    fits = not is_float or np.abs(offset).max() <= _LARGEST_OFFSET
+    if np.any(offset) and fits and not any(map(needs_offset, layers)):
+        for node in layers:
+            take_offset(graph, node, offset)
+        offset = np.zeros_like(offset)
+    if np.any(scale != 1):
+        for node in layers:
+            take_scale(graph, node, scale)
+    return np.ones_like(scale), offset / scale
+
+
+def _replace(
+    graph: ir.Graph, given: ir.Value, chain: _Chain, arithmetic: Mapping[str, Array]
+) -> None:
+    """Put the shortest chain in the old one's place: layout, Cast, arithmetic."""
+    old_nodes = _nodes_between(given, chain.value)
+    names = {_KINDS[old.op_type]: old.name for old in old_nodes if old.op_type in _KINDS}
     source, nodes = given, []
     for old in chain.layout:
         nodes.append(ir.node(old.op_type, [source, *old.inputs[1:]], attributes=old.attributes,
                              name=old.name))  # fmt: skip
         source = nodes[-1].outputs[0]
-    for node in cast:
-        node.replace_input_with(0, source)
-        nodes.append(node)
-        source = node.outputs[0]
-    for kind, array, neutral in arithmetic:
-        if np.any(array != neutral):
-            constant = register(graph, array, f"{given.name}/{kind}")
-            columns = _columns(array, chain.value)
-            if columns is not None:
-                shape = register(graph, np.array(columns), f"{given.name}/{kind}/shape")
-                nodes.append(ir.node("Expand", [constant, shape]))
-                constant = nodes[-1].outputs[0]
-            nodes.append(ir.node(kind, [source, constant]))
-            source = nodes[-1].outputs[0]
+    if given.dtype != ir.DataType.FLOAT:
+        nodes.append(ir.node("Cast", [source], attributes={"to": ir.DataType.FLOAT}))
+        source = nodes[-1].outputs[0]
+    for kind, array in arithmetic.items():
+        constant = register(graph, array, f"{given.name}/{kind}")
+        columns = _columns(array, chain.value)
+        if columns is not None:
+            shape = register(graph, np.array(columns), f"{given.name}/{kind}/shape")
+            nodes.append(ir.node("Expand", [constant, shape]))
+            constant = nodes[-1].outputs[0]
+        nodes.append(ir.node(kind, [source, constant], name=names.get(kind)))
+        source = nodes[-1].outputs[0]
     if source is not given:
         source.shape, source.dtype = chain.value.shape, ir.DataType.FLOAT
-    old_nodes = _nodes_between(given, chain.value)
     graph.insert_before(old_nodes[0], nodes)
     convenience.replace_all_uses_with(chain.value, source)
     graph.remove(list(reversed(old_nodes)), safe=True)
-    return True
 
 
 def _columns(array: Array, value: ir.Value) -> list[int] | None:
@@ -148,10 +166,6 @@ def _is_even(scale: Array) -> bool:
     return bool(low < sizes.min() and sizes.max() < min(high, _LARGEST_SPREAD * sizes.min()))
 
 
-def _fits_bias(offset: Array, is_float: bool) -> bool:
-    return not is_float or bool(np.abs(offset).max() <= _LARGEST_OFFSET)
-
-
 def _follow(given: ir.Value) -> _Chain | None:
     """Return the chain behind an input, None where it never becomes float32 or nothing is there."""
     shape = given.shape
@@ -171,7 +185,7 @@ def _follow(given: ir.Value) -> _Chain | None:
             if is_float or node.attributes["to"].as_int() != ir.DataType.FLOAT:
                 break
             is_float = True
-        elif node.op_type in _ARITHMETIC:
+        elif node.op_type in _KINDS:
             if not is_float or not _compute(chain, node, uses[0].idx):
                 break
         elif node.op_type in _LAYOUT:
