@@ -84,6 +84,8 @@ def rules_left_out(optimizing):
         kept = tuple(rule for rule in optimizing._RULES if rule.name != name)
         yield name or "MulByOne", patch.object(optimizing, "_RULES", kept)
     yield "folding of constants", patch.object(optimizing, "_FOLD_ELEMENTS", 0)
+    unscaled = patch.object(optimizing, "simplify_input_scaling", lambda graph: False)
+    yield "scaling of inputs", unscaled
     yield "all rules", patch.object(optimizing, "_MAX_ROUNDS", 0)
 
 

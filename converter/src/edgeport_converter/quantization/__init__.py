@@ -16,6 +16,7 @@ moments           mean and covariance of what each layer reads, flat in memory
 rounding          float weights to codes that the data would choose
 rounder           the same for the layers of a graph, each once
 layer_constants   the codes, scales and biases of int8 layers
+gates             hard sigmoids without arithmetic
 pooling           average pools with a scale of their own
 sensitivity       which layers lose the signal
 evaluating        what a candidate lost: agreement, and the user's metric

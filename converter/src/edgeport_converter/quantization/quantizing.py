@@ -18,6 +18,7 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgeport_converter.quantization.calibrating import Ranges
+from edgeport_converter.quantization.gates import bound_codes
 from edgeport_converter.quantization.layer_constants import store_rounded
 from edgeport_converter.quantization.pixel_inputs import (
     prepare_pixel_inputs,
@@ -201,8 +202,10 @@ def _quantize_static(
     quantizer.quantize_model()
     graph: onnx.ModelProto = quantizer.model.model
     read_pixels_as_codes(graph.graph, pixel_inputs)
+    bounded: frozenset[str] = frozenset()
     if not is_wide:
         rescale_pools(graph.graph, ranges)
+        bounded = bound_codes(graph.graph)
     store_rounded(graph, prepared, rounder, pairs=saturates, one_scale=recipe.one_scale)
     answer_in_float(graph.graph)
     read_in_float(graph.graph, in_float)
@@ -214,7 +217,7 @@ def _quantize_static(
         graph,
         weights=f"int8 per channel, {_PAIRED if saturates else 'all 8 bits used'}",
         activations="uint16" if is_wide else "uint8",
-        float_layers=_float_layers(model, recipe, STATIC_OPERATORS, reasons),
+        float_layers=_float_layers(model, recipe, STATIC_OPERATORS, reasons, bounded),
     )
 
 
@@ -255,6 +258,7 @@ def _float_layers(
     recipe: Recipe,
     operators: Sequence[str],
     in_float: Mapping[str, str] | None = None,
+    bounded: frozenset[str] = frozenset(),
 ) -> dict[str, str]:
     in_float = in_float or {}
     reasons = {}
@@ -263,7 +267,7 @@ def _float_layers(
             reasons[node.name] = "kept in float for the budget, for speed, or on request"
         elif node.name in in_float:
             reasons[node.name] = in_float[node.name]
-        elif node.op_type not in operators:
+        elif node.op_type not in operators and node.name not in bounded:
             reasons[node.name] = f"{node.op_type} is computed in float by this recipe"
     return reasons
 
