@@ -199,3 +199,54 @@ def test_a_float_layer_that_shares_weights_with_an_int8_layer_keeps_the_float_on
     np.testing.assert_array_equal(found[third.input[2]], before["b"])
     second = next(n for n in graph.graph.node if n.name == "second")
     assert second.input[1] not in found  # it comes from a DequantizeLinear
+
+
+# Features of a table, as sensors give them: one scale for all of them would leave only the largest.
+FEATURES = np.array([1e-3, 1.0, 1e2, 1e4, 1e6], np.float32)
+
+
+@pytest.fixture(scope="module")
+def tabular():
+    """Normalization, Dense; both operands of the Normalization are constants."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            node("Reshape", ["x", "shape"], "flat"),
+            node("Mul", ["flat", "factor"], "normal"),
+            node("Add", ["normal", "offset"], "centred"),
+            node("Gemm", ["centred", "w", "b"], "hidden"),
+            node("Relu", ["hidden"], "relu"),
+            node("Gemm", ["relu", "v", "c"], "y"),
+        ],
+        "g",
+        [value("x", TensorProto.FLOAT, ["N", 5, 1])],
+        [value("y", TensorProto.FLOAT, ["N", 3])],
+        [
+            numpy_helper.from_array(array, name)
+            for name, array in {
+                "shape": np.array([-1, 5]),
+                "factor": 1 / FEATURES,
+                "offset": normal(5),
+                "w": normal(5, 80),
+                "b": normal(80),
+                "v": normal(80, 3),
+                "c": normal(3),
+            }.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+@pytest.mark.parametrize("kind", ["static", "int16"])
+def test_features_of_unlike_sizes_are_normalized_in_float(tabular, kind):
+    generator = np.random.default_rng(11)
+    x, fresh = ((generator.normal(size=(200, 5)) * FEATURES).astype(np.float32)[..., None]
+                for _ in range(2))  # fmt: skip
+    graph = quantized(tabular, Recipe(kind), x).graph
+    wanted = run_as_defined(tabular)({"x": fresh})["y"]
+    found = run_as_defined(graph)({"x": fresh})["y"]
+    assert 10 * np.log10(np.var(wanted) / np.mean((found - wanted) ** 2)) > 30
+    (rounded,) = (n.input[0] for n in graph.graph.node if n.op_type == "QuantizeLinear"
+                  and n.input[0] in ("x", "flat", "normal", "centred"))  # fmt: skip
+    assert rounded == "centred"

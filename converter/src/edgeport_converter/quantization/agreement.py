@@ -120,6 +120,13 @@ def measure_agreement(
     )
 
 
+def noise_to_signal(found: Array, wanted: Array) -> float:
+    """Return the mean over the channels of noise / signal, for one output."""
+    sums = _Sums()
+    sums.add(wanted, found)
+    return float(sums.noise_to_signal().mean())
+
+
 def best_classes(scores: Array) -> Array:
     """Return class indices (N,) from scores (N, C), or from probabilities (N, 1)."""
     if scores.shape[1] == 1:

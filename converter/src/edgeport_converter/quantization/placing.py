@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -29,6 +29,10 @@ _FLOAT_AT_THE_END = (
     "Transpose", "Unsqueeze",
 )  # fmt: skip
 
+# They compute new values, so in int8 each rounds once more. One scale for all features of a table
+# drowns the small ones where they are not normalized yet.
+_ROUNDING = ("Add", "AveragePool", "Clip", "Concat", "GlobalAveragePool", "Mul", "Relu")
+
 # Their int8 kernels can answer in float, so nothing is lost by rounding what a float layer reads.
 _FLOAT_OUTPUT_OPERATORS = ("Gemm", "MatMul")
 
@@ -38,13 +42,14 @@ _CONVERSIONS = ("DequantizeLinear", "QuantizeLinear")
 def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozenset[str]:
     """Return the nodes without weights that int8 would only cost: rounding, and conversions.
 
-    These are the ones that no int8 layer reads behind the last layers, and those between layers
-    that stay in float.
+    These are the ones that no int8 layer reads behind the last layers, those that read none in
+    front of the first ones, and those between layers that stay in float.
     """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    in_front = _in_front(graph, float_nodes, readers)
     behind: set[str] = set()
     for node in reversed(graph.node):
         after = [reader for name in node.output for reader in readers.get(name, [])]
@@ -59,7 +64,7 @@ def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozen
         )):  # fmt: skip
             behind.add(node.name)
     if not float_nodes:
-        return frozenset(behind)
+        return frozenset(behind) | in_front
     # A relu that is left alone in float would keep the int8 layer before it from taking it in.
     producers = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
@@ -71,7 +76,34 @@ def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozen
             and before.name not in float_nodes | behind
         ):
             behind.discard(node.name)
-    return frozenset(behind)
+    return frozenset(behind) | in_front
+
+
+def _in_front(
+    graph: onnx.GraphProto,
+    float_nodes: frozenset[str],
+    readers: Mapping[str, Sequence[onnx.NodeProto]],
+) -> frozenset[str]:
+    """Return the nodes without weights that compute from what is there in float.
+
+    What they answer is rounded once, for the int8 layer that reads it, instead of what they read as
+    well. Behind the last of them, what only moves values is cheaper on bytes.
+    """
+    in_float = {"", *(tensor.name for tensor in graph.initializer)}
+    in_float.update(value.name for value in graph.input)
+    found: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type in STATIC_OPERATORS and node.name not in float_nodes:
+            if node.op_type in WEIGHTED_OPERATORS or not in_float.issuperset(node.input):
+                continue
+            found.append(node)
+        in_float.update(node.output)
+    kept: set[str] = set()
+    for node in reversed(found):
+        after = {reader.name for name in node.output for reader in readers.get(name, [])}
+        if node.op_type in _ROUNDING or not kept.isdisjoint(after):
+            kept.add(node.name)
+    return frozenset(kept)
 
 
 def separate_float_weights(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> None:
