@@ -203,7 +203,10 @@ def convert(
                     data.labels,
                     metric_function,
                     classifier=proving.answers_with_a_class(loaded, exported, names, data.labels),
+                    max_drop=max_drop,
                 )
+                if options.quantizes:
+                    notes += proving.check_metric(metric_name, evaluator)
                 keras_metric = evaluator.metric_of(exported.reference)
                 budget.require_expected_metric(
                     metric_name, keras_metric, expected_metric, len(data.measured)

@@ -177,14 +177,17 @@ def read_dataset(
         source, specs, purpose, pick, image_range=image_range, class_names=class_names
     )
     dataset = Dataset(chunks, specs, purpose)
-    if dataset.labels is not None and dataset.labels.dtype.kind in "UO" and class_names:
+    if dataset.labels is not None and dataset.labels.dtype.kind in "OSU" and class_names:
         dataset.labels = _number_labels(dataset.labels, list(class_names), purpose)
     return dataset
 
 
 def _number_labels(labels: Array, class_names: list[str], purpose: str) -> Array:
     """Return class indices of labels that are class names."""
-    texts = [str(label) for label in labels.reshape(-1)]
+    texts = [
+        label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+        for label in labels.reshape(-1)
+    ]
     unknown = [text for text in texts if text not in class_names]
     if unknown:
         raise OptionError(

@@ -30,6 +30,8 @@ from edgeport_converter.loaded import LoadedModel, TensorInfo
 _IMPURE = ("Random", "StatelessRandom", "StatefulRandom", "StatefulUniform",
            "StatefulStandardNormal", "StatelessTruncated", "Multinomial",
            "StatelessMultinomial")  # fmt: skip
+# A loop over time, as TensorFlow writes it, or the marker of a recurrent layer.
+_LOOPS = ("LoopCond", "PyFunc", "StatelessWhile", "While")
 # Collecting garbage takes as long as exporting a small network.
 _LARGE_BYTES = 2**27
 
@@ -69,6 +71,7 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
     inputs = interface.describe_inputs(loaded.inputs)
     frozen = _trace(loaded)
     _require_pure(frozen, loaded.model)
+    loops = any(node.op in _LOOPS for node in frozen.graph_def.node)
     graph = translating.translate(frozen, loaded.model, opset)
     graph.ir_version = ir_version
     graph.graph.name = loaded.name
@@ -76,7 +79,7 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
     if graph.ByteSize() > _LARGE_BYTES:
         del frozen
         gc.collect()  # tf2onnx's graphs refer to themselves, so that their weights would stay
-    return ExportedModel(graph, inputs, outputs, reference_of(loaded))
+    return ExportedModel(graph, inputs, outputs, reference_of(loaded, loops=loops))
 
 
 def _trace(loaded: LoadedModel) -> FrozenGraph:
@@ -88,14 +91,25 @@ def _trace(loaded: LoadedModel) -> FrozenGraph:
         raise refusing.trace_refusal(loaded.model, cause, "trace") from cause
 
 
-def reference_of(loaded: LoadedModel) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """Return the Keras model as a function of arrays by input name, each with the batch axis N."""
+def reference_of(
+    loaded: LoadedModel, *, loops: bool = False
+) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """Return the Keras model as a function of arrays by input name, each with the batch axis N.
+
+    Args:
+        loaded: the model.
+        loops: whether it loops over time: op by op, a hundred steps take seconds a batch, so such a
+            model runs as one function, as Keras' own ``predict`` does it.
+    """
+    call = loaded.call
+    if loops:
+        call = tf.function(loaded.call, autograph=False, reduce_retracing=True)
 
     def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
         with tf.device("/cpu:0"):
             tensors = {info.name: _as_tensor(arrays[info.name], info) for info in loaded.inputs}
             try:
-                results = loaded.call(tensors)
+                results = call(tensors)
             except tf.errors.OpError as cause:
                 raise refusing.trace_refusal(loaded.model, cause, "run") from cause
         return {name: _as_array(tensor) for name, tensor in results.items()}

@@ -183,6 +183,12 @@ def find_metric(metric: Any) -> tuple[str, Metric]:
     """
     if metric is None:
         return "accuracy", accuracy
+    if hasattr(metric, "update_state"):
+        raise OptionError(
+            f"the metric is a Keras metric ({type(metric).__name__}), which goes on from call to "
+            "call and takes the labels first, expected a function of (outputs, labels) to a "
+            "number, larger is better: wrap one that makes a new Keras metric at each call"
+        )
     if callable(metric):
         return getattr(metric, "__name__", "metric"), metric
     place, _, name = str(metric).rpartition(":")
