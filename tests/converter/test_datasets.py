@@ -56,6 +56,7 @@ def test_the_value_range_is_that_of_the_data():
         ({"image": X}, TWO, r"has the arrays 'image', expected 'image', 'other'"),
         (X[0], ONE, r"holds one sample without the batch axis, expected a batch"),
         (X[:0], ONE, r"holds no sample, expected some hundred"),
+        (np.tile([[1.0, 2.0]], (5, 1)), ONE, r"all 5 samples of the calibration data are the same"),
         (np.ones((5, 2)), ONE, r"every value of the calibration data is 1, expected samples that"),
         ((X, Y[:3]), ONE, r"has 5 samples and 3 labels, expected one label a sample"),
         (np.where(X == 4, np.nan, X), ONE, r"NaN or an infinity in 'image' at \[2, 0\]"),

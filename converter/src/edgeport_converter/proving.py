@@ -124,13 +124,11 @@ def check_scale(
             factor = 1.0 if pixels.scale is None else np.asarray(pixels.scale)
             samples = ((samples - mean) * factor).astype(np.float32)
             value_range = float(samples.min()), float(samples.max())
-        scales.require_trained_scale(run, spec.name, samples, data.labels, value_range)
+        if scales.require_trained_scale(run, spec.name, samples, data.labels, value_range):
+            return ()
+    if pixels.input_uint8 or loaded.preprocessing or not scales.looks_like_pixels(*value_range):
         return ()
-    if pixels.input_uint8:
-        return ()
-    if not loaded.preprocessing and scales.looks_like_pixels(*value_range):
-        return (scales.note(spec.name, value_range),)
-    return ()
+    return (scales.note(spec.name, value_range, has_labels=data.labels is not None),)
 
 
 def check_evidence(data: UserData) -> tuple[str, ...]:

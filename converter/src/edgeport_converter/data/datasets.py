@@ -37,11 +37,15 @@ class Dataset:
         self.value_ranges: dict[str, tuple[float, float]] = {}
         labels: list[Array] = []
         digests = {spec.name: hashlib.sha256() for spec in specs}
+        first: dict[str, Array] = {}
+        differ = False
         for arrays, some_labels in self._checked():
             if some_labels is not None:
                 labels.append(np.atleast_1d(some_labels))
             for name, array in arrays.items():
                 self._survey(name, array, digests[name])
+                one = first.setdefault(name, array[:1].copy())
+                differ = differ or one.shape[1:] != array.shape[1:] or bool((array != one).any())
             self._length += len(next(iter(arrays.values())))
         if not self._length:
             raise OptionError(
@@ -52,6 +56,11 @@ class Dataset:
             raise OptionError(
                 f"every value of the {purpose} data is {next(iter(ranges))[0]:g}, expected samples "
                 "that differ, since nothing can be learned from these: check how the data was made"
+            )
+        if self._length > 1 and not differ:
+            raise OptionError(
+                f"all {self._length} samples of the {purpose} data are the same, expected samples "
+                "that differ, since they say nothing of others: check how the data was made"
             )
         self.labels = self._joined(labels)
         described = [
