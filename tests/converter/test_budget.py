@@ -45,6 +45,12 @@ def test_answers_that_are_counted_may_change_as_best_classes_may(
     assert judge(found, float_metric, metric, 0.005).holds is holds
 
 
+@pytest.mark.parametrize(("classes", "holds"), [(2, True), (1, False), (None, True)])
+def test_one_class_throughout_tells_nothing(classes, holds):
+    found = Agreement(100, 1.0, 3.0, 3.0, 0.1, classes=classes)
+    assert judge(found, None, None, 0.005).holds is holds
+
+
 def test_a_smaller_loss_is_a_better_one_in_each_unit():
     assert judge(agreement(0.9), None, None, 0).loss > judge(agreement(0.95), None, None, 0).loss
     assert (

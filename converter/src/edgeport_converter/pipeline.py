@@ -278,7 +278,7 @@ def convert(
         siblings=written,
         layers=layer_reports,
         stages=tuple(stages.names),
-        notes=notes,
+        notes=notes + proving.check_answers(chosen.measured.agreement if chosen else None),
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from edgeport_converter.exporting import ExportedModel
     from edgeport_converter.loaded import LoadedModel
+    from edgeport_converter.quantization.agreement import Agreement
     from edgeport_converter.quantization.evaluating import Evaluator
 
 _PARITY_SAMPLES = 512
@@ -159,6 +160,16 @@ def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:
         f"{name} is {evaluator.reached:.4f} and loses no more than max_drop when the answers are "
         "shuffled among the samples, so that it tells nothing of the artifact, which was held to "
         "agree with the float model instead: check the labels, or pass a smaller max_drop",
+    )
+
+
+def check_answers(agreement: Agreement | None) -> tuple[str, ...]:
+    """Return a note where the model answers all of the data with the same class."""
+    if agreement is None or agreement.classes != 1 or agreement.samples < _MIN_CALIBRATION:
+        return ()
+    return (
+        f"the float model gives all {agreement.samples} samples the same class: check that the "
+        "data is scaled as in training and holds samples of each class",
     )
 
 

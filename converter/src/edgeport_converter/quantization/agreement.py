@@ -41,6 +41,7 @@ class Agreement:
         changed: share of the answers that differ in the worst output of bool, int32 or int64,
             which has no ratio; None where there is none.
         others_changed: the same of the outputs but the first.
+        classes: how many best classes the float model gave; None for anything but a classifier.
     """
 
     samples: int
@@ -52,6 +53,7 @@ class Agreement:
     others_db: float | None = None
     changed: float | None = None
     others_changed: float | None = None
+    classes: int | None = None
 
 
 class _Sums:
@@ -109,6 +111,7 @@ def measure_agreement(
     samples = same = 0
     sums: dict[str, _Sums] = {}
     counted: set[str] = set()
+    classes: set[int] = set()
     first = ""
     for batch in batches:
         expected, actual = reference(batch), run(batch)
@@ -120,7 +123,9 @@ def measure_agreement(
             if wanted.dtype.kind in "fiub" and wanted.size:
                 sums.setdefault(name, _Sums()).add(wanted, actual[name])
         if classifier:
-            same += int(np.sum(best_classes(expected[first]) == best_classes(actual[first])))
+            best = best_classes(expected[first])
+            classes.update(best.tolist())
+            same += int(np.sum(best == best_classes(actual[first])))
     ratios = {name: sums[name].noise_to_signal() for name in sums if name not in counted}
     changed = {name: sums[name].unequal / sums[name].values for name in sums if name in counted}
     others = [float(ratio.mean()) for name, ratio in ratios.items() if name != first]
@@ -137,6 +142,7 @@ def measure_agreement(
         _decibel(max(others)) if others else None,
         max(changed.values(), default=None),
         max((share for name, share in changed.items() if name != first), default=None),
+        len(classes) if classifier else None,
     )
 
 

@@ -137,7 +137,10 @@ def judge(
             f"loses {drop:.4f} ({float_metric:.4f} to {metric:.4f}), expected at most {max_drop}",
         )
     if agreement.top_1 is not None:
-        return _changes(1 - agreement.top_1, max_drop, "the best classes")
+        verdict = _changes(1 - agreement.top_1, max_drop, "the best classes")
+        # Where there is one class throughout, a constant would keep it: the scores have to agree.
+        if agreement.classes != 1 or not verdict.holds:
+            return verdict
     if changed is not None and math.isinf(agreement.signal_to_noise_db):
         return _changes(changed, max_drop, "the answers")
     together, worst = agreement.signal_to_noise_db, agreement.worst_channel_db
