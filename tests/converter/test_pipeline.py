@@ -86,6 +86,24 @@ def test_the_same_input_gives_the_same_file(two_layer_model, samples, tmp_path):
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["static", "weights", "none"])
+def test_the_same_convolutions_give_the_same_file(kind, tmp_path):
+    """tf2onnx has to add layout changes around these, and numbers what it adds."""
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(16, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(5),
+        ]
+    )
+    data = np.random.default_rng(3).normal(size=(20, 8, 8, 3)).astype(np.float32)
+    for name in ("a.onnx", "b.onnx"):
+        convert(model, tmp_path / name, quantize=kind, calibration=data)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
 def test_the_artifact_is_readable_by_others(two_layer_model, tmp_path):
     convert(two_layer_model, tmp_path / "m.onnx", quantize="none")
     assert (tmp_path / "m.onnx").stat().st_mode & stat.S_IRGRP

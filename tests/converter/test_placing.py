@@ -250,3 +250,45 @@ def test_features_of_unlike_sizes_are_normalized_in_float(tabular, kind):
     (rounded,) = (n.input[0] for n in graph.graph.node if n.op_type == "QuantizeLinear"
                   and n.input[0] in ("x", "flat", "normal", "centred"))  # fmt: skip
     assert rounded == "centred"
+
+
+@pytest.mark.parametrize("kind", ["static", "int16"])
+@pytest.mark.parametrize("behind", ["Identity", "Sigmoid"])
+@pytest.mark.parametrize("limit", ["Relu", "Clip"])
+def test_a_limit_that_only_float_reads_is_kept(limit, behind, kind):
+    constants = {"w": normal(192, 16), "b": normal(16), "shape": np.array([-1, 192]),
+                 "low": np.float32(0), "high": np.float32(6)}  # fmt: skip
+    inputs = ["gemm", "low", "high"] if limit == "Clip" else ["gemm"]
+    model = make(
+        [
+            node("Reshape", ["x", "shape"], "flat"),
+            node("Gemm", ["flat", "w", "b"], "gemm"),
+            node(limit, inputs, "limited"),
+            node(behind, ["limited"], "y"),
+        ],
+        ["limited", "y"], **constants,
+    )  # fmt: skip
+    graph = quantized(model, Recipe(kind)).graph
+    wanted, found = (run_as_defined(g)({"x": X}) for g in (model, graph))
+    assert found["limited"].min() == 0  # half of all values are below without it
+    for name in ("limited", "y"):
+        noise = np.mean((found[name] - wanted[name]) ** 2)
+        assert 10 * np.log10(np.var(wanted[name]) / noise) > 25
+
+
+def test_a_relu_stays_the_answer_of_a_layer_beside_one_in_float():
+    model = make(
+        [
+            node("Reshape", ["x", "shape"], "flat"),
+            node("Gemm", ["flat", "w", "b"], "first"),
+            node("Relu", ["first"], "relu"),
+            node("Gemm", ["relu", "v", "c"], "second"),
+            node("Relu", ["second"], "y"),
+        ],
+        ["y"], w=normal(192, 16), b=normal(16), shape=np.array([-1, 192]), v=normal(16, 8),
+        c=normal(8),
+    )  # fmt: skip
+    for in_float in ("first", "second"):
+        graph = quantized(model, Recipe("static", float_nodes=frozenset({in_float}))).graph
+        wanted, found = (run_as_defined(g)({"x": X})["y"] for g in (model, graph))
+        assert 10 * np.log10(np.var(wanted) / np.mean((found - wanted) ** 2)) > 30

@@ -81,7 +81,7 @@ class ConversionReport:
         parity = self.parity
         lines = [
             f"artifact   {self.output}: {self.file_bytes:,} bytes, {self.recipe}",
-            f"float      {self.float_bytes:,} bytes",
+            f"float      {self.float_bytes:,} bytes, without card and golden samples",
             f"parity     {parity.samples} samples, largest difference from Keras "
             f"{parity.largest_difference:.2g} in '{parity.output}'",
         ]
@@ -89,6 +89,8 @@ class ConversionReport:
         if self.agreement:
             top_1 = self.agreement.top_1
             same = "" if top_1 is None else f"best class equal for {top_1:.2%}, "
+            if self.agreement.changed is not None:
+                same += f"counted answers equal for {1 - self.agreement.changed:.2%}, "
             lines.append(
                 f"agreement  {same}{self.agreement.signal_to_noise_db:.1f} dB with float "
                 f"on {self.agreement.samples:,} samples"

@@ -36,6 +36,8 @@ _ROUNDING = ("Add", "AveragePool", "Clip", "Concat", "GlobalAveragePool", "Mul",
 # Their int8 kernels can answer in float, so nothing is lost by rounding what a float layer reads.
 _FLOAT_OUTPUT_OPERATORS = ("Gemm", "MatMul")
 
+_LIMITS = ("Clip", "Relu")
+
 _CONVERSIONS = ("DequantizeLinear", "QuantizeLinear")
 
 
@@ -49,6 +51,7 @@ def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozen
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    producers = {name: node for node in graph.node for name in node.output}
     in_front = _in_front(graph, float_nodes, readers)
     behind: set[str] = set()
     for node in reversed(graph.node):
@@ -59,24 +62,38 @@ def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozen
             or reader.op_type not in STATIC_OPERATORS
             for reader in after
         )
-        if ends and (node.op_type in _FLOAT_AT_THE_END or (
-            float_nodes and node.op_type not in WEIGHTED_OPERATORS
-        )):  # fmt: skip
+        if ends and (
+            node.op_type in _FLOAT_AT_THE_END
+            or _follows_a_float_answer(node, producers)
+            or (float_nodes and node.op_type not in WEIGHTED_OPERATORS)
+        ):
             behind.add(node.name)
     if not float_nodes:
         return frozenset(behind) | in_front
     # A relu that is left alone in float would keep the int8 layer before it from taking it in.
-    producers = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
         before = producers.get(node.input[0]) if node.input else None
         if (
-            node.op_type in ("Clip", "Relu")
+            node.op_type in _LIMITS
             and before is not None
             and before.op_type in STATIC_OPERATORS
+            and not _follows_a_float_answer(node, producers)
             and before.name not in float_nodes | behind
         ):
             behind.discard(node.name)
     return frozenset(behind) | in_front
+
+
+def _follows_a_float_answer(node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether it limits what a layer answers whose int8 kernel can answer in float.
+
+    onnxruntime's quantizer drops a relu that its output's scale stands for. Without that scale,
+    as ``answer_in_float`` leaves the layer, the relu would be lost.
+    """
+    before = producers.get(node.input[0]) if node.input else None
+    return (
+        node.op_type in _LIMITS and before is not None and before.op_type in _FLOAT_OUTPUT_OPERATORS
+    )
 
 
 def _in_front(
