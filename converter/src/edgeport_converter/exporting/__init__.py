@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from edgeport.golden import Array
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.exporting import interface, refusing, tf_signal, tracing, translating
 from edgeport_converter.exporting.tracing import FrozenGraph
-from edgeport_converter.loaded import LoadedModel, TensorInfo
+from edgeport_converter.loaded import Call, LoadedModel, TensorInfo
 
 # A graph that draws numbers is not its inputs' function.
 _IMPURE = ("Random", "StatelessRandom", "StatefulRandom", "StatefulUniform",
@@ -101,9 +102,7 @@ def reference_of(
         loops: whether it loops over time: op by op, a hundred steps take seconds a batch, so such a
             model runs as one function, as Keras' own ``predict`` does it.
     """
-    call = loaded.call
-    if loops:
-        call = tf.function(loaded.call, autograph=False, reduce_retracing=True)
+    call = _as_one_function(loaded) if loops else loaded.call
 
     def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
         with tf.device("/cpu:0"):
@@ -115,6 +114,26 @@ def reference_of(
         return {name: _as_array(tensor) for name, tensor in results.items()}
 
     return reference
+
+
+def _as_one_function(loaded: LoadedModel) -> Call:
+    """Return the model's call, traced when first asked and once for all sizes of free axes."""
+
+    def listed(*tensors: Any) -> list[Any]:
+        named = zip(loaded.inputs, tensors, strict=True)
+        results = loaded.call({info.name: tensor for info, tensor in named})
+        return [results[info.name] for info in loaded.outputs]
+
+    @cache
+    def traced() -> Any:
+        signature = [tf.TensorSpec(info.shape, tf.as_dtype(info.dtype)) for info in loaded.inputs]
+        return tf.function(listed, autograph=False).get_concrete_function(*signature)
+
+    def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        answers = traced()(*[tensors[info.name] for info in loaded.inputs])
+        return {info.name: answer for info, answer in zip(loaded.outputs, answers, strict=True)}
+
+    return call
 
 
 def _as_tensor(array: Array, info: TensorInfo) -> Any:
