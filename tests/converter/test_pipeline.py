@@ -1,5 +1,6 @@
 """convert() as its callers see it; the stages have tests of their own."""
 
+import json
 import stat
 
 import keras
@@ -277,3 +278,12 @@ def test_thin_evidence_is_noted(two_layer_model, samples, tmp_path):
         max_drop=0.5,
     )
     assert any("measured on 40 samples" in note for note in report.notes)
+
+
+def test_a_report_is_json_where_nothing_was_lost(samples, tmp_path):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Rescaling(2.0)])
+    report = convert(model, tmp_path / "m.onnx", calibration=samples)
+    assert report.agreement.signal_to_noise_db == float("inf")
+    found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert found["agreement"]["signal_to_noise_db"] is None
+    assert found["file_bytes"] == (tmp_path / "m.onnx").stat().st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,7 +58,14 @@ class ConversionReport:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON-ready data."""
+        """Return the report as JSON-ready data.
+
+        JSON has no infinity, which a ratio without any noise is: such a figure is None there.
+        """
+        found: dict[str, Any] = _finite(self._fields())
+        return found
+
+    def _fields(self) -> dict[str, Any]:
         return {
             "output": str(self.output),
             "file_bytes": self.file_bytes,
@@ -111,6 +119,14 @@ class ConversionReport:
         lines += [f"sibling    {name}: {path}" for name, path in self.siblings.items()]
         lines += _layer_table(self.layers)
         return "\n".join(lines)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _layer_table(layers: Sequence[LayerReport]) -> list[str]:
