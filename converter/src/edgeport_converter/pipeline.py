@@ -95,9 +95,13 @@ def convert(
             them and chooses by measurement.
         max_drop: the budget, from 0 to below 1: how much of the metric may be lost against the
             float graph. Without labels, the best class may change for twice that share of the
-            samples, or the signal-to-noise ratio must reach 20 dB if the model is no classifier.
+            samples, or the signal-to-noise ratio must reach 20 dB if the model is no classifier;
+            of an output in int32, int64 or bool as many answers may change as best classes. The
+            same holds where the metric tells nothing, since answers shuffled among the samples
+            would keep the budget, too; a note says so.
         metric: None for accuracy; or a function of outputs (N, ...) and labels to a number, larger
-            is better; or its name, ``module:function`` or ``file.py:function``.
+            is better; or its name, ``module:function`` or ``file.py:function``. It sees the labels
+            in the shape that they were given in.
         expected_metric: what you measured with Keras on the evaluation data; data on which Keras
             gives another is refused, since it is scaled or labelled in another way than yours.
         target: "any", or the devices' CPU family; see ``edgeport_converter.targets``.
