@@ -76,3 +76,10 @@ def test_a_file_that_is_no_array_is_refused(tmp_path):
 def test_a_wrong_shape_says_which_data_it_was_in():
     with pytest.raises(InputError, match=r"evaluation data: input 'image' has shape \(5, 3\)"):
         read_dataset(np.zeros((5, 3)), ONE, "evaluation")
+
+
+@pytest.mark.parametrize("labels", [{"a": np.zeros(5), "b": np.zeros(5)}, (np.zeros(5),) * 2])
+def test_labels_of_several_outputs_are_refused_with_what_to_do(labels):
+    data = (np.arange(10.0).reshape(5, 2), labels)
+    with pytest.raises(OptionError, match="of 2, expected one array: pass the labels of the first"):
+        read_dataset(data, ONE, "evaluation")

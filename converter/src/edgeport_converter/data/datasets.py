@@ -105,7 +105,7 @@ class Dataset:
         """Yield each chunk as the model's inputs, with its labels."""
         for chunk in self._chunks():
             keys = pick_keys(tuple(chunk), self._specs, self._purpose)
-            labels = None if keys.labels is None else np.asarray(chunk[keys.labels])
+            labels = None if keys.labels is None else self._as_labels(chunk[keys.labels])
             arrays = self._as_inputs({name: chunk[key] for name, key in keys.inputs.items()})
             if not len(next(iter(arrays.values()))):
                 continue
@@ -117,6 +117,15 @@ class Dataset:
                     "check how the data was made"
                 )
             yield arrays, labels
+
+    def _as_labels(self, given: Any) -> Array:
+        if isinstance(given, (Mapping, tuple)):
+            raise OptionError(
+                f"the labels of the {self._purpose} data are a {type(given).__name__} of "
+                f"{len(given)}, expected one array: pass the labels of the first output, which is "
+                "what the metric sees"
+            )
+        return np.asarray(given)
 
     def _as_inputs(self, named: dict[str, Any]) -> dict[str, Array]:
         try:
