@@ -83,3 +83,8 @@ def test_labels_of_several_outputs_are_refused_with_what_to_do(labels):
     data = (np.arange(10.0).reshape(5, 2), labels)
     with pytest.raises(OptionError, match="of 2, expected one array: pass the labels of the first"):
         read_dataset(data, ONE, "evaluation")
+
+
+def test_labels_may_be_a_tuple_of_numbers():
+    data = read_dataset((np.arange(10.0).reshape(5, 2), (0, 1, 1, 0, 1)), ONE, "evaluation")
+    assert data.labels.tolist() == [0, 1, 1, 0, 1]

@@ -119,7 +119,8 @@ class Dataset:
             yield arrays, labels
 
     def _as_labels(self, given: Any) -> Array:
-        if isinstance(given, (Mapping, tuple)):
+        # A list may as well hold a row for each sample.
+        if isinstance(given, Mapping) or (isinstance(given, tuple) and any(map(np.ndim, given))):
             raise OptionError(
                 f"the labels of the {self._purpose} data are a {type(given).__name__} of "
                 f"{len(given)}, expected one array: pass the labels of the first output, which is "
