@@ -71,7 +71,7 @@ class Evaluator:
         self.float_metric: float | None = None
         if self._labels is not None:
             outputs = self._first_outputs(float_run)
-            self.reached = self._of(outputs, self._labels)
+            self.reached = self._of(outputs.copy(), self._labels)  # it may write into them
             _require_pairs(self._of, outputs, self._labels, self.reached)
             if self.reached - self._by_chance(outputs) > max_drop:
                 self.float_metric = self.reached
@@ -105,7 +105,7 @@ class Evaluator:
 
     def _of(self, outputs: Array, labels: Array) -> float:
         try:
-            value = float(self._metric(outputs.copy(), labels))
+            value = float(self._metric(outputs, labels))
         except Exception as cause:  # the user's own code
             raise OptionError(
                 f"the metric raised {type(cause).__name__} ({cause}) on outputs of shape "
@@ -133,7 +133,9 @@ def _require_pairs(
         return
     if spread in shapes or len(labels) < 2:
         return
-    shifted = [metric(outputs, np.roll(labels, by, axis=0)) for by in range(1, _SHUFFLES + 1)]
+    shifted = [
+        metric(outputs.copy(), np.roll(labels, by, axis=0)) for by in range(1, _SHUFFLES + 1)
+    ]
     if all(abs(value - reached) <= _EQUAL * max(abs(reached), _EQUAL) for value in shifted):
         raise OptionError(
             f"the metric is {reached:.4g} whichever label belongs to which sample, since outputs "
