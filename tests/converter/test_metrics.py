@@ -145,3 +145,13 @@ def test_data_of_one_class_is_noted(two_layer_model, tmp_path):
     assert any("all 100 samples the same class" in note for note in report.notes)
     assert report.agreement.classes == 1
     assert report.agreement.signal_to_noise_db >= 20
+
+
+def test_a_metric_without_a_number_for_wrong_answers_decides():
+    def precision(outputs, labels):
+        hits = float(np.sum((outputs > 0) & (labels > 0)))
+        return hits / hits  # no number where nothing is right
+
+    signs = np.array([1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0])[:, None]
+    found = evaluator(signs, signs, precision)
+    assert found.reached == 1.0

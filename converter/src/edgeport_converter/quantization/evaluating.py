@@ -80,8 +80,15 @@ class Evaluator:
         """Return what answers of other samples reach at most."""
         generator = np.random.default_rng(0)
         orders = [generator.permutation(len(outputs)) for _ in range(_SHUFFLES)]
+        return max(self._or_least(outputs[order]) for order in orders)
+
+    def _or_least(self, outputs: Array) -> float:
+        """Return the metric; where it has no number for answers that are all wrong, minus inf."""
         assert self._labels is not None  # noqa: S101 - for the type checker
-        return max(self._of(outputs[order], self._labels) for order in orders)
+        try:
+            return self._of(outputs, self._labels)
+        except OptionError:
+            return float("-inf")
 
     def measure(self, run: Run) -> Measured:
         """Return the figures of one graph."""
