@@ -71,3 +71,25 @@ def test_top_1_counts_changed_classes():
     found = wanted.copy()
     found[:40] = np.roll(found[:40], 1, axis=1)
     assert compare(wanted, found, classifier=True).top_1 == pytest.approx(0.9)
+
+
+def test_counted_answers_are_equal_or_not():
+    wanted = {"scores": np.eye(4)[[0, 1, 2, 3]], "best": np.array([500, 501, 502, 503])}
+    found = {"scores": np.eye(4)[[0, 1, 2, 3]], "best": np.array([500, 501, 502, 504])}
+    batches = [{"x": np.zeros((4, 1))}]
+    agreement = measure_agreement(
+        lambda batch: found, lambda batch: wanted, batches, classifier=False
+    )
+    assert agreement.changed == agreement.others_changed == 0.25
+    assert agreement.signal_to_noise_db == float("inf")  # of the scores alone
+    assert agreement.others_db is None
+
+
+def test_pixels_may_be_off_by_one():
+    wanted = np.arange(256, dtype=np.uint8).reshape(1, 256, 1)
+    agreement = measure_agreement(
+        lambda batch: {"y": wanted ^ 1}, lambda batch: {"y": wanted}, [{"x": np.zeros((1, 1))}],
+        classifier=False,
+    )  # fmt: skip
+    assert agreement.changed is None
+    assert agreement.signal_to_noise_db > 30

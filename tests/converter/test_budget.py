@@ -29,6 +29,28 @@ def test_labels_then_classes_then_signal_decide(found, float_metric, metric, hol
     assert judge(found, float_metric, metric, 0.005).holds is holds
 
 
+@pytest.mark.parametrize(
+    ("found", "float_metric", "metric", "holds"),
+    [
+        (Agreement(100, None, 40, 40, 1.0, changed=0.01), None, None, True),
+        (Agreement(100, None, 40, 40, 1.0, changed=0.011), None, None, False),
+        (Agreement(100, None, 19, 40, 1.0, changed=0.0), None, None, False),
+        (Agreement(100, None, 40, 40, 1.0, changed=0.5), 0.9, 0.9, True),  # the metric sees it
+        (Agreement(100, None, 40, 40, 1.0, changed=0.5, others_changed=0.5), 0.9, 0.9, False),
+    ],
+)
+def test_answers_that_are_counted_may_change_as_best_classes_may(
+    found, float_metric, metric, holds
+):
+    assert judge(found, float_metric, metric, 0.005).holds is holds
+
+
+@pytest.mark.parametrize(("classes", "holds"), [(2, True), (1, False), (None, True)])
+def test_one_class_throughout_tells_nothing(classes, holds):
+    found = Agreement(100, 1.0, 3.0, 3.0, 0.1, classes=classes)
+    assert judge(found, None, None, 0.005).holds is holds
+
+
 def test_a_smaller_loss_is_a_better_one_in_each_unit():
     assert judge(agreement(0.9), None, None, 0).loss > judge(agreement(0.95), None, None, 0).loss
     assert (

@@ -56,6 +56,7 @@ def test_the_value_range_is_that_of_the_data():
         ({"image": X}, TWO, r"has the arrays 'image', expected 'image', 'other'"),
         (X[0], ONE, r"holds one sample without the batch axis, expected a batch"),
         (X[:0], ONE, r"holds no sample, expected some hundred"),
+        (np.tile([[1.0, 2.0]], (5, 1)), ONE, r"all 5 samples of the calibration data are the same"),
         (np.ones((5, 2)), ONE, r"every value of the calibration data is 1, expected samples that"),
         ((X, Y[:3]), ONE, r"has 5 samples and 3 labels, expected one label a sample"),
         (np.where(X == 4, np.nan, X), ONE, r"NaN or an infinity in 'image' at \[2, 0\]"),
@@ -75,3 +76,15 @@ def test_a_file_that_is_no_array_is_refused(tmp_path):
 def test_a_wrong_shape_says_which_data_it_was_in():
     with pytest.raises(InputError, match=r"evaluation data: input 'image' has shape \(5, 3\)"):
         read_dataset(np.zeros((5, 3)), ONE, "evaluation")
+
+
+@pytest.mark.parametrize("labels", [{"a": np.zeros(5), "b": np.zeros(5)}, (np.zeros(5),) * 2])
+def test_labels_of_several_outputs_are_refused_with_what_to_do(labels):
+    data = (np.arange(10.0).reshape(5, 2), labels)
+    with pytest.raises(OptionError, match="of 2, expected one array: pass the labels of the first"):
+        read_dataset(data, ONE, "evaluation")
+
+
+def test_labels_may_be_a_tuple_of_numbers():
+    data = read_dataset((np.arange(10.0).reshape(5, 2), (0, 1, 1, 0, 1)), ONE, "evaluation")
+    assert data.labels.tolist() == [0, 1, 1, 0, 1]

@@ -1,5 +1,6 @@
 """convert() as its callers see it; the stages have tests of their own."""
 
+import json
 import stat
 
 import keras
@@ -83,6 +84,24 @@ def test_a_batch_fixed_by_the_model_serves_any_number_of_samples(tmp_path):
 def test_the_same_input_gives_the_same_file(two_layer_model, samples, tmp_path):
     for name in ("a.onnx", "b.onnx"):
         convert(two_layer_model, tmp_path / name, quantize="static", calibration=samples)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["static", "weights", "none"])
+def test_the_same_convolutions_give_the_same_file(kind, tmp_path):
+    """tf2onnx has to add layout changes around these, and numbers what it adds."""
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(16, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(5),
+        ]
+    )
+    data = np.random.default_rng(3).normal(size=(20, 8, 8, 3)).astype(np.float32)
+    for name in ("a.onnx", "b.onnx"):
+        convert(model, tmp_path / name, quantize=kind, calibration=data)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
@@ -259,3 +278,12 @@ def test_thin_evidence_is_noted(two_layer_model, samples, tmp_path):
         max_drop=0.5,
     )
     assert any("measured on 40 samples" in note for note in report.notes)
+
+
+def test_a_report_is_json_where_nothing_was_lost(samples, tmp_path):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Rescaling(2.0)])
+    report = convert(model, tmp_path / "m.onnx", calibration=samples)
+    assert report.agreement.signal_to_noise_db == float("inf")
+    found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert found["agreement"]["signal_to_noise_db"] is None
+    assert found["file_bytes"] == (tmp_path / "m.onnx").stat().st_size

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter.quantization.calibrating import collect_ranges
 from edgeport_converter.quantization.moments import measure_moments
+from edgeport_converter.quantization.placing import answer_in_float
 from edgeport_converter.quantization.quantizing import Recipe, quantize, weighted_nodes
 from edgeport_converter.quantization.rounder import Rounder
 from edgeport_converter.targets import find_target
@@ -121,8 +122,8 @@ def test_what_no_int8_layer_reads_stays_in_float():
     )  # fmt: skip
     result = quantized(model, Recipe("static"))
     assert result.float_layers == {
-        "joined": "no int8 layer reads it",
-        "y": "no int8 layer reads it",
+        "joined": "int8 would gain nothing there",
+        "y": "int8 would gain nothing there",
     }
     found = run_as_defined(result.graph)({"x": X})["y"]
     expected = run_as_defined(model)({"x": X})["y"]
@@ -200,3 +201,114 @@ def test_a_float_layer_that_shares_weights_with_an_int8_layer_keeps_the_float_on
     np.testing.assert_array_equal(found[third.input[2]], before["b"])
     second = next(n for n in graph.graph.node if n.name == "second")
     assert second.input[1] not in found  # it comes from a DequantizeLinear
+
+
+# Features of a table, as sensors give them: one scale for all of them would leave only the largest.
+FEATURES = np.array([1e-3, 1.0, 1e2, 1e4, 1e6], np.float32)
+
+
+@pytest.fixture(scope="module")
+def tabular():
+    """Normalization, Dense; both operands of the Normalization are constants."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            node("Reshape", ["x", "shape"], "flat"),
+            node("Mul", ["flat", "factor"], "normal"),
+            node("Add", ["normal", "offset"], "centred"),
+            node("Gemm", ["centred", "w", "b"], "hidden"),
+            node("Relu", ["hidden"], "relu"),
+            node("Gemm", ["relu", "v", "c"], "y"),
+        ],
+        "g",
+        [value("x", TensorProto.FLOAT, ["N", 5, 1])],
+        [value("y", TensorProto.FLOAT, ["N", 3])],
+        [
+            numpy_helper.from_array(array, name)
+            for name, array in {
+                "shape": np.array([-1, 5]),
+                "factor": 1 / FEATURES,
+                "offset": normal(5),
+                "w": normal(5, 80),
+                "b": normal(80),
+                "v": normal(80, 3),
+                "c": normal(3),
+            }.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+@pytest.mark.parametrize("kind", ["static", "int16"])
+def test_features_of_unlike_sizes_are_normalized_in_float(tabular, kind):
+    generator = np.random.default_rng(11)
+    x, fresh = ((generator.normal(size=(200, 5)) * FEATURES).astype(np.float32)[..., None]
+                for _ in range(2))  # fmt: skip
+    graph = quantized(tabular, Recipe(kind), x).graph
+    wanted = run_as_defined(tabular)({"x": fresh})["y"]
+    found = run_as_defined(graph)({"x": fresh})["y"]
+    assert 10 * np.log10(np.var(wanted) / np.mean((found - wanted) ** 2)) > 30
+    (rounded,) = (n.input[0] for n in graph.graph.node if n.op_type == "QuantizeLinear"
+                  and n.input[0] in ("x", "flat", "normal", "centred"))  # fmt: skip
+    assert rounded == "centred"
+
+
+@pytest.mark.parametrize("kind", ["static", "int16"])
+@pytest.mark.parametrize("behind", ["Identity", "Sigmoid"])
+@pytest.mark.parametrize("limit", ["Relu", "Clip"])
+def test_a_limit_that_only_float_reads_is_kept(limit, behind, kind):
+    constants = {"w": normal(192, 16), "b": normal(16), "shape": np.array([-1, 192]),
+                 "low": np.float32(0), "high": np.float32(6)}  # fmt: skip
+    inputs = ["gemm", "low", "high"] if limit == "Clip" else ["gemm"]
+    model = make(
+        [
+            node("Reshape", ["x", "shape"], "flat"),
+            node("Gemm", ["flat", "w", "b"], "gemm"),
+            node(limit, inputs, "limited"),
+            node(behind, ["limited"], "y"),
+        ],
+        ["limited", "y"], **constants,
+    )  # fmt: skip
+    graph = quantized(model, Recipe(kind)).graph
+    wanted, found = (run_as_defined(g)({"x": X}) for g in (model, graph))
+    assert found["limited"].min() == 0  # half of all values are below without it
+    for name in ("limited", "y"):
+        noise = np.mean((found[name] - wanted[name]) ** 2)
+        assert 10 * np.log10(np.var(wanted[name]) / noise) > 25
+
+
+def test_a_relu_stays_the_answer_of_a_layer_beside_one_in_float():
+    model = make(
+        [
+            node("Reshape", ["x", "shape"], "flat"),
+            node("Gemm", ["flat", "w", "b"], "first"),
+            node("Relu", ["first"], "relu"),
+            node("Gemm", ["relu", "v", "c"], "second"),
+            node("Relu", ["second"], "y"),
+        ],
+        ["y"], w=normal(192, 16), b=normal(16), shape=np.array([-1, 192]), v=normal(16, 8),
+        c=normal(8),
+    )  # fmt: skip
+    for in_float in ("first", "second"):
+        graph = quantized(model, Recipe("static", float_nodes=frozenset({in_float}))).graph
+        wanted, found = (run_as_defined(g)({"x": X})["y"] for g in (model, graph))
+        assert 10 * np.log10(np.var(wanted) / np.mean((found - wanted) ** 2)) > 30
+
+
+@pytest.mark.parametrize("limited", [(), ("h",)], ids=["plain", "its scale stands for a relu"])
+def test_a_scale_that_stands_for_a_relu_stays(limited):
+    model = make(
+        [
+            node("QuantizeLinear", ["x", "step", "zero"], "x/codes"),
+            node("DequantizeLinear", ["x/codes", "step", "zero"], "x/back"),
+            node("Gemm", ["x/back", "w"], "h"),
+            node("QuantizeLinear", ["h", "step", "zero"], "h/codes"),
+            node("DequantizeLinear", ["h/codes", "step", "zero"], "h/back"),
+            node("Softmax", ["h/back"], "y"),
+        ],
+        ["y"], w=np.eye(8, dtype=np.float32), step=np.float32(0.1), zero=np.uint8(0),
+    )  # fmt: skip
+    answer_in_float(model.graph, limited)
+    kinds = [each.op_type for each in model.graph.node]
+    assert kinds.count("QuantizeLinear") == 1 + len(limited)

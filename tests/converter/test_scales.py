@@ -103,3 +103,12 @@ def test_the_users_own_figure_is_held_to(expected, refused, tmp_path):
 def test_a_figure_that_nothing_measures_is_refused(options, sentence, tmp_path):
     with pytest.raises(OptionError, match=sentence):
         convert(model_for("units"), tmp_path / "m.onnx", quantize="none", **options)
+
+
+def test_labels_that_tell_nothing_of_the_scale_are_no_excuse(tmp_path):
+    model = keras.Sequential([keras.Input((3,), name="x"), layers.Dense(3, use_bias=False)])
+    model.set_weights([np.eye(3, dtype=np.float32)])  # as good on any scale
+    data = (FITTING["pixels"], LABELS)
+    report = convert(model, tmp_path / "m.onnx", evaluation=data, quantize="none")
+    (note,) = report.notes
+    assert "answers the labels as well on another scale" in note

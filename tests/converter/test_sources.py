@@ -117,12 +117,20 @@ def test_a_truncated_file_is_refused(tmp_path):
         ("a,b,c\n1,2,hello\n", r"has 'hello' in line 2, column 'c', expected a number"),
         ("a,b,c\n1,2\n", r"has 2 values in line 2, expected 3 as in the header"),
         ("", r"is empty, expected a header and rows"),
+        ("1.5,2,3\n4,5,6\n", r"begins with numbers \(1.5, 2, 3\), expected a header"),
+        ("a;b\n1;2\n", r"has one column, whose name holds ';', expected commas"),
     ],
 )
 def test_a_table_says_line_and_column(text, message, tmp_path):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(OptionError, match=message):
         read_dataset(tmp_path / "t.csv", SPEC, "calibration")
+
+
+def test_the_column_numbers_of_pandas_are_a_header(tmp_path):
+    (tmp_path / "t.csv").write_text("0,1,2\n1,2,3\n4,5,6\n")
+    data = read_dataset(tmp_path / "t.csv", SPEC, "calibration")
+    np.testing.assert_array_equal(data.first(9)[SPEC[0].name], [[1, 2, 3], [4, 5, 6]])
 
 
 def test_a_broken_image_is_named(image_folder):

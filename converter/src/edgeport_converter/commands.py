@@ -187,7 +187,7 @@ def _run(options: argparse.Namespace) -> None:
         )
     say("done")
     if options.json:
-        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print(report.to_text())
 

@@ -96,9 +96,13 @@ def convert(
             them and chooses by measurement.
         max_drop: the budget, from 0 to below 1: how much of the metric may be lost against the
             float graph. Without labels, the best class may change for twice that share of the
-            samples, or the signal-to-noise ratio must reach 20 dB if the model is no classifier.
+            samples, or the signal-to-noise ratio must reach 20 dB if the model is no classifier;
+            of an output in int32, int64 or bool as many answers may change as best classes. The
+            same holds where the metric tells nothing, since answers shuffled among the samples
+            would keep the budget, too; a note says so.
         metric: None for accuracy; or a function of outputs (N, ...) and labels to a number, larger
-            is better; or its name, ``module:function`` or ``file.py:function``.
+            is better; or its name, ``module:function`` or ``file.py:function``. It sees the labels
+            in the shape that they were given in.
         expected_metric: what you measured with Keras on the evaluation data; data on which Keras
             gives another is refused, since it is scaled or labelled in another way than yours.
         target: "any", or the devices' CPU family; see ``edgeport_converter.targets``.
@@ -204,7 +208,10 @@ def convert(
                     data.labels,
                     metric_function,
                     classifier=proving.answers_with_a_class(loaded, exported, names, data.labels),
+                    max_drop=max_drop,
                 )
+                if options.quantizes:
+                    notes += proving.check_metric(metric_name, evaluator)
                 keras_metric = evaluator.metric_of(exported.reference)
                 budget.require_expected_metric(
                     metric_name, keras_metric, expected_metric, len(data.measured)
@@ -276,7 +283,7 @@ def convert(
         siblings=written,
         layers=layer_reports,
         stages=tuple(stages.names),
-        notes=notes,
+        notes=notes + proving.check_answers(chosen.measured.agreement if chosen else None),
     )
 
 

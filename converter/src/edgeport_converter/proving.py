@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from edgeport_converter.exporting import ExportedModel
     from edgeport_converter.loaded import LoadedModel
+    from edgeport_converter.quantization.agreement import Agreement
     from edgeport_converter.quantization.evaluating import Evaluator
 
 _PARITY_SAMPLES = 512
@@ -88,6 +89,13 @@ def read_user_data(
     labels = None if second is None else second.labels
     if labels is not None and needs_classes:
         labels = verifying.check_labels(labels, exported.outputs)
+    if labels is None and not needs_classes:
+        raise OptionError(
+            "a metric was given and the evaluation data "
+            + ("is missing" if second is None else "has no labels")
+            + ", expected data with labels to measure it on: pass evaluation=(x, y), or leave the "
+            "metric out"
+        )
     return UserData(first, second or first, labels)
 
 
@@ -117,13 +125,11 @@ def check_scale(
             factor = 1.0 if pixels.scale is None else np.asarray(pixels.scale)
             samples = ((samples - mean) * factor).astype(np.float32)
             value_range = float(samples.min()), float(samples.max())
-        scales.require_trained_scale(run, spec.name, samples, data.labels, value_range)
+        if scales.require_trained_scale(run, spec.name, samples, data.labels, value_range):
+            return ()
+    if pixels.input_uint8 or loaded.preprocessing or not scales.looks_like_pixels(*value_range):
         return ()
-    if pixels.input_uint8:
-        return ()
-    if not loaded.preprocessing and scales.looks_like_pixels(*value_range):
-        return (scales.note(spec.name, value_range),)
-    return ()
+    return (scales.note(spec.name, value_range, has_labels=data.labels is not None),)
 
 
 def check_evidence(data: UserData) -> tuple[str, ...]:
@@ -146,6 +152,27 @@ def check_evidence(data: UserData) -> tuple[str, ...]:
     return ()
 
 
+def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:
+    """Return a note where the metric cannot tell a good artifact from a bad one."""
+    if evaluator.reached is None or evaluator.float_metric is not None:
+        return ()
+    return (
+        f"{name} is {evaluator.reached:.4f} and loses no more than max_drop when the answers are "
+        "shuffled among the samples, so that it tells nothing of the artifact, which was held to "
+        "agree with the float model instead: check the labels, or pass a smaller max_drop",
+    )
+
+
+def check_answers(agreement: Agreement | None) -> tuple[str, ...]:
+    """Return a note where the model answers all of the data with the same class."""
+    if agreement is None or agreement.classes != 1 or agreement.samples < _MIN_CALIBRATION:
+        return ()
+    return (
+        f"the float model gives all {agreement.samples} samples the same class: check that the "
+        "data is scaled as in training and holds samples of each class",
+    )
+
+
 def answers_with_a_class(
     loaded: LoadedModel,
     exported: ExportedModel,
@@ -158,7 +185,9 @@ def answers_with_a_class(
     softmax, class names or labels tell.
     """
     return verifying.is_classifier(exported.outputs) and (
-        loaded.outputs[0].activation == "softmax" or names is not None or labels is not None
+        loaded.outputs[0].activation == "softmax"
+        or names is not None
+        or (labels is not None and verifying.are_classes(labels, exported.outputs))
     )
 
 
@@ -207,7 +236,7 @@ def compare_metrics(
     Raises:
         AgreementError: they differ.
     """
-    float32 = evaluator.float_metric
+    float32 = evaluator.reached
     if keras is None or float32 is None or data.measured is None:
         return None
     if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / len(data.measured)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,7 +58,14 @@ class ConversionReport:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON-ready data."""
+        """Return the report as JSON-ready data.
+
+        JSON has no infinity, which a ratio without any noise is: such a figure is None there.
+        """
+        found: dict[str, Any] = _finite(self._fields())
+        return found
+
+    def _fields(self) -> dict[str, Any]:
         return {
             "output": str(self.output),
             "file_bytes": self.file_bytes,
@@ -81,7 +89,7 @@ class ConversionReport:
         parity = self.parity
         lines = [
             f"artifact   {self.output}: {self.file_bytes:,} bytes, {self.recipe}",
-            f"float      {self.float_bytes:,} bytes",
+            f"float      {self.float_bytes:,} bytes, without card and golden samples",
             f"parity     {parity.samples} samples, largest difference from Keras "
             f"{parity.largest_difference:.2g} in '{parity.output}'",
         ]
@@ -89,6 +97,8 @@ class ConversionReport:
         if self.agreement:
             top_1 = self.agreement.top_1
             same = "" if top_1 is None else f"best class equal for {top_1:.2%}, "
+            if self.agreement.changed is not None:
+                same += f"counted answers equal for {1 - self.agreement.changed:.2%}, "
             lines.append(
                 f"agreement  {same}{self.agreement.signal_to_noise_db:.1f} dB with float "
                 f"on {self.agreement.samples:,} samples"
@@ -109,6 +119,14 @@ class ConversionReport:
         lines += [f"sibling    {name}: {path}" for name, path in self.siblings.items()]
         lines += _layer_table(self.layers)
         return "\n".join(lines)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _layer_table(layers: Sequence[LayerReport]) -> list[str]:

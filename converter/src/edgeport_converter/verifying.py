@@ -157,6 +157,23 @@ def _is_one_hot(rows: Array) -> bool:
     )
 
 
+def _remedy(labels: Array, classes: int) -> str:
+    if labels.dtype.kind in "OSU":
+        return "pass the classes' names, labels=[...], in the order of the scores"
+    if labels.ndim == 2 and labels.shape[1] == classes:
+        return "for several classes a sample, or shares of them, pass a metric of your own"
+    return "number the classes as the model does"
+
+
+def are_classes(labels: Array, outputs: Sequence[TensorSpec]) -> bool:
+    """Whether ``check_labels`` takes them."""
+    try:
+        check_labels(labels, outputs)
+    except OptionError:
+        return False
+    return True
+
+
 def check_labels(labels: Array, outputs: Sequence[TensorSpec]) -> Array:
     """Return class indices (N,) from labels as indices (N,), (N, 1) or one-hot rows (N, C).
 
@@ -166,7 +183,8 @@ def check_labels(labels: Array, outputs: Sequence[TensorSpec]) -> Array:
     if not is_classifier(outputs):
         raise OptionError(
             "labels were given, but the model has no single output of class scores, expected a "
-            "classifier: leave the labels out, then agreement with the float model is measured"
+            "classifier: pass a metric for them, or leave the labels out, then agreement with the "
+            "float model is measured"
         )
     classes = max(int(outputs[0].shape[1]), 2)
     if labels.ndim == 2 and labels.shape[1] == classes and _is_one_hot(labels):
@@ -175,11 +193,12 @@ def check_labels(labels: Array, outputs: Sequence[TensorSpec]) -> Array:
         labels = labels[:, 0]
     whole = labels.ndim == 1 and labels.dtype.kind in "biuf" and bool(np.all(labels == labels // 1))
     if not whole or labels.size == 0 or labels.min() < 0 or labels.max() >= classes:
-        found = f"{labels.dtype} of shape {labels.shape}"
+        found = "text" if labels.dtype.kind in "OSU" else str(labels.dtype)
+        found += f" of shape {labels.shape}"
         if whole and labels.size:
             found += f" from {labels.min()} to {labels.max()}"
         raise OptionError(
             f"the labels are {found}, expected class numbers from 0 to {classes - 1} of shape (N,) "
-            f"or one-hot rows of shape (N, {classes}): number the classes as the model does"
+            f"or one-hot rows of shape (N, {classes}): {_remedy(labels, classes)}"
         )
     return labels.astype(np.int64)

@@ -37,11 +37,15 @@ class Dataset:
         self.value_ranges: dict[str, tuple[float, float]] = {}
         labels: list[Array] = []
         digests = {spec.name: hashlib.sha256() for spec in specs}
+        first: dict[str, Array] = {}
+        differ = False
         for arrays, some_labels in self._checked():
             if some_labels is not None:
                 labels.append(np.atleast_1d(some_labels))
             for name, array in arrays.items():
                 self._survey(name, array, digests[name])
+                one = first.setdefault(name, array[:1].copy())
+                differ = differ or one.shape[1:] != array.shape[1:] or bool((array != one).any())
             self._length += len(next(iter(arrays.values())))
         if not self._length:
             raise OptionError(
@@ -52,6 +56,11 @@ class Dataset:
             raise OptionError(
                 f"every value of the {purpose} data is {next(iter(ranges))[0]:g}, expected samples "
                 "that differ, since nothing can be learned from these: check how the data was made"
+            )
+        if self._length > 1 and not differ:
+            raise OptionError(
+                f"all {self._length} samples of the {purpose} data are the same, expected samples "
+                "that differ, since they say nothing of others: check how the data was made"
             )
         self.labels = self._joined(labels)
         described = [
@@ -96,7 +105,7 @@ class Dataset:
         """Yield each chunk as the model's inputs, with its labels."""
         for chunk in self._chunks():
             keys = pick_keys(tuple(chunk), self._specs, self._purpose)
-            labels = None if keys.labels is None else np.asarray(chunk[keys.labels])
+            labels = None if keys.labels is None else self._as_labels(chunk[keys.labels])
             arrays = self._as_inputs({name: chunk[key] for name, key in keys.inputs.items()})
             if not len(next(iter(arrays.values()))):
                 continue
@@ -108,6 +117,16 @@ class Dataset:
                     "check how the data was made"
                 )
             yield arrays, labels
+
+    def _as_labels(self, given: Any) -> Array:
+        # A list may as well hold a row for each sample.
+        if isinstance(given, Mapping) or (isinstance(given, tuple) and any(map(np.ndim, given))):
+            raise OptionError(
+                f"the labels of the {self._purpose} data are a {type(given).__name__} of "
+                f"{len(given)}, expected one array: pass the labels of the first output, which is "
+                "what the metric sees"
+            )
+        return np.asarray(given)
 
     def _as_inputs(self, named: dict[str, Any]) -> dict[str, Array]:
         try:
@@ -177,14 +196,17 @@ def read_dataset(
         source, specs, purpose, pick, image_range=image_range, class_names=class_names
     )
     dataset = Dataset(chunks, specs, purpose)
-    if dataset.labels is not None and dataset.labels.dtype.kind in "UO" and class_names:
+    if dataset.labels is not None and dataset.labels.dtype.kind in "OSU" and class_names:
         dataset.labels = _number_labels(dataset.labels, list(class_names), purpose)
     return dataset
 
 
 def _number_labels(labels: Array, class_names: list[str], purpose: str) -> Array:
     """Return class indices of labels that are class names."""
-    texts = [str(label) for label in labels.reshape(-1)]
+    texts = [
+        label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+        for label in labels.reshape(-1)
+    ]
     unknown = [text for text in texts if text not in class_names]
     if unknown:
         raise OptionError(

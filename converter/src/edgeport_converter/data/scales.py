@@ -41,19 +41,26 @@ def looks_like_pixels(low: float, high: float) -> bool:
     return low >= 0 and 2 < high <= 255
 
 
-def note(name: str, value_range: tuple[float, float]) -> str:
+def note(name: str, value_range: tuple[float, float], *, has_labels: bool) -> str:
     """Return what to say of such data where no labels tell whether it is right."""
     low, high = value_range
+    tells = (
+        ", since it answers the labels as well on another scale"
+        if has_labels
+        else ", or pass labels, which tell"
+    )
     return (
         f"the data of '{name}' goes from {low:g} to {high:g} and the model has no layer that "
-        "scales: check that it was trained on such values, or pass labels, which tell"
+        f"scales: check that it was trained on such values{tells}"
     )
 
 
 def require_trained_scale(
     run: Run, name: str, samples: Array, labels: Array, value_range: tuple[float, float]
-) -> None:
+) -> bool:
     """Refuse data that a classifier answers far better on another usual scale.
+
+    Return whether the labels tell that this one is right: it answers them better than on any other.
 
     Args:
         run: the Keras model.
@@ -75,7 +82,7 @@ def require_trained_scale(
     elif low >= -1 and high <= 1:
         scalings = _FROM_SIGNED_UNITS
     if not scalings:
-        return
+        return True
 
     def accuracy(values: Array) -> float:
         (scores,) = run({name: values.astype(samples.dtype)}).values()
@@ -91,3 +98,4 @@ def require_trained_scale(
             "in training: scale the calibration and the evaluation data so, or convert with "
             "input_uint8 and a scale"
         )
+    return given > found

@@ -27,6 +27,18 @@ def read_csv(path: Path, purpose: str) -> Chunks:
                     "add them"
                 )
             names = [name.strip() for name in header]
+            counted = [str(i) for i in range(len(names))]  # what pandas calls nameless columns
+            if all(map(_is_number, names)) and names != counted:
+                raise OptionError(
+                    f"the {purpose} file '{path}' begins with numbers ({', '.join(names[:3])}), "
+                    "expected a header with the columns' names in the first line: add it"
+                )
+            mark = next((mark for mark in ";\t" if mark in names[0]), None)
+            if len(names) == 1 and mark is not None:
+                raise OptionError(
+                    f"the {purpose} file '{path}' has one column, whose name holds {mark!r}, "
+                    "expected commas between the columns: save it with commas"
+                )
             label_at = next((i for i, name in enumerate(names) if name in ("y", "label")), None)
             block: list[list[float]] = []
             for line, row in enumerate(rows, start=2):
@@ -39,6 +51,14 @@ def read_csv(path: Path, purpose: str) -> Chunks:
                 yield _table(block, label_at)
 
     return chunks
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(row: list[str], names: list[str], line: int, path: Path, purpose: str) -> list[float]:

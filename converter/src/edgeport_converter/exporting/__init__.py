@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,14 @@ from edgeport.golden import Array
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.exporting import interface, refusing, tf_signal, tracing, translating
 from edgeport_converter.exporting.tracing import FrozenGraph
-from edgeport_converter.loaded import LoadedModel, TensorInfo
+from edgeport_converter.loaded import Call, LoadedModel, TensorInfo
 
 # A graph that draws numbers is not its inputs' function.
 _IMPURE = ("Random", "StatelessRandom", "StatefulRandom", "StatefulUniform",
            "StatefulStandardNormal", "StatelessTruncated", "Multinomial",
            "StatelessMultinomial")  # fmt: skip
+# A loop over time, as TensorFlow writes it, or the marker of a recurrent layer.
+_LOOPS = ("LoopCond", "PyFunc", "StatelessWhile", "While")
 # Collecting garbage takes as long as exporting a small network.
 _LARGE_BYTES = 2**27
 
@@ -69,6 +72,7 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
     inputs = interface.describe_inputs(loaded.inputs)
     frozen = _trace(loaded)
     _require_pure(frozen, loaded.model)
+    loops = any(node.op in _LOOPS for node in frozen.graph_def.node)
     graph = translating.translate(frozen, loaded.model, opset)
     graph.ir_version = ir_version
     graph.graph.name = loaded.name
@@ -76,7 +80,7 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
     if graph.ByteSize() > _LARGE_BYTES:
         del frozen
         gc.collect()  # tf2onnx's graphs refer to themselves, so that their weights would stay
-    return ExportedModel(graph, inputs, outputs, reference_of(loaded))
+    return ExportedModel(graph, inputs, outputs, reference_of(loaded, loops=loops))
 
 
 def _trace(loaded: LoadedModel) -> FrozenGraph:
@@ -88,19 +92,48 @@ def _trace(loaded: LoadedModel) -> FrozenGraph:
         raise refusing.trace_refusal(loaded.model, cause, "trace") from cause
 
 
-def reference_of(loaded: LoadedModel) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """Return the Keras model as a function of arrays by input name, each with the batch axis N."""
+def reference_of(
+    loaded: LoadedModel, *, loops: bool = False
+) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """Return the Keras model as a function of arrays by input name, each with the batch axis N.
+
+    Args:
+        loaded: the model.
+        loops: whether it loops over time: op by op, a hundred steps take seconds a batch, so such a
+            model runs as one function, as Keras' own ``predict`` does it.
+    """
+    call = _as_one_function(loaded) if loops else loaded.call
 
     def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
         with tf.device("/cpu:0"):
             tensors = {info.name: _as_tensor(arrays[info.name], info) for info in loaded.inputs}
             try:
-                results = loaded.call(tensors)
+                results = call(tensors)
             except tf.errors.OpError as cause:
                 raise refusing.trace_refusal(loaded.model, cause, "run") from cause
         return {name: _as_array(tensor) for name, tensor in results.items()}
 
     return reference
+
+
+def _as_one_function(loaded: LoadedModel) -> Call:
+    """Return the model's call, traced when first asked and once for all sizes of free axes."""
+
+    def listed(*tensors: Any) -> list[Any]:
+        named = zip(loaded.inputs, tensors, strict=True)
+        results = loaded.call({info.name: tensor for info, tensor in named})
+        return [results[info.name] for info in loaded.outputs]
+
+    @cache
+    def traced() -> Any:
+        signature = [tf.TensorSpec(info.shape, tf.as_dtype(info.dtype)) for info in loaded.inputs]
+        return tf.function(listed, autograph=False).get_concrete_function(*signature)
+
+    def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        answers = traced()(*[tensors[info.name] for info in loaded.inputs])
+        return {info.name: answer for info, answer in zip(loaded.outputs, answers, strict=True)}
+
+    return call
 
 
 def _as_tensor(array: Array, info: TensorInfo) -> Any:

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import onnx
 import tensorflow as tf
-from tf2onnx import tfonnx
+from tf2onnx import tfonnx, utils
 from tf2onnx.graph import Node
 from tf2onnx.optimizer import back_to_back_optimizer
 
@@ -26,7 +26,7 @@ from edgeport_converter.exporting.tracing import FrozenGraph
 
 def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
     """Return tf2onnx's translation with the model's own names for inputs and outputs."""
-    with _failed_nodes() as failed, _constants_written_once(), _casts_kept():
+    with _failed_nodes() as failed, _constants_written_once(), _casts_kept(), _counted_anew():
         try:
             with tf.Graph().as_default() as graph:
                 tf.import_graph_def(frozen.graph_def, name="")
@@ -136,4 +136,11 @@ def _casts_kept() -> Iterator[None]:
     """
     with patch.dict(back_to_back_optimizer._func_map):
         del back_to_back_optimizer._func_map[("Cast",)]
+        yield
+
+
+@contextmanager
+def _counted_anew() -> Iterator[None]:
+    """Let tf2onnx number its nodes from 1, or each conversion of a process gives other names."""
+    with patch.object(utils, "INTERNAL_NAME", 1):
         yield

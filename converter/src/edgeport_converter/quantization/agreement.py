@@ -1,7 +1,8 @@
 """How closely a quantized model follows the float one.
 
 The ratio is taken channel by channel and without the mean: an output near 1,000 that varies by 1
-must not hide that the variation is lost, nor that a smaller output beside it is.
+must not hide that the variation is lost, nor that a smaller output beside it is. Answers that are
+counted, such as the index of the best class, are equal or not: the next index is another class.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 # varies on the data at hand.
 _NEGLIGIBLE = 1e-4
 
+# Narrower integers are amounts, such as the pixels of an image, which may be off by one.
+_COUNTED = (np.dtype(bool), np.dtype(np.int32), np.dtype(np.int64))
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -34,6 +38,10 @@ class Agreement:
         typical_difference: root of the mean square, by output.
         others_db: the ratio of the worst output but the first, which a metric does not see; None
             where there is one output.
+        changed: share of the answers that differ in the worst output of bool, int32 or int64,
+            which has no ratio; None where there is none.
+        others_changed: the same of the outputs but the first.
+        classes: how many best classes the float model gave; None for anything but a classifier.
     """
 
     samples: int
@@ -43,6 +51,9 @@ class Agreement:
     largest_difference: float
     typical_difference: dict[str, float] = field(default_factory=dict)
     others_db: float | None = None
+    changed: float | None = None
+    others_changed: float | None = None
+    classes: int | None = None
 
 
 class _Sums:
@@ -55,9 +66,12 @@ class _Sums:
         self.noise: Array | float = 0.0
         self.largest: Array | float = 0.0
         self.largest_difference = 0.0
+        self.values = self.unequal = 0
         self._shift: Array | None = None
 
     def add(self, wanted: Array, found: Array) -> None:
+        self.values += wanted.size
+        self.unequal += int(np.sum(wanted != found))
         columns = wanted.shape[-1] if wanted.ndim > 1 else 1
         wide = wanted.astype(np.float64).reshape(-1, columns)
         error = wide - found.astype(np.float64).reshape(-1, columns)
@@ -96,28 +110,47 @@ def measure_agreement(
     """
     samples = same = 0
     sums: dict[str, _Sums] = {}
+    counted: set[str] = set()
+    classes: set[int] = set()
+    first = ""
     for batch in batches:
         expected, actual = reference(batch), run(batch)
         samples += len(next(iter(batch.values())))
+        first = next(iter(expected))
         for name, wanted in expected.items():
+            if wanted.dtype in _COUNTED:
+                counted.add(name)
             if wanted.dtype.kind in "fiub" and wanted.size:
                 sums.setdefault(name, _Sums()).add(wanted, actual[name])
         if classifier:
-            name = next(iter(expected))
-            same += int(np.sum(best_classes(expected[name]) == best_classes(actual[name])))
-    ratios = [output.noise_to_signal() for output in sums.values()]
+            best = best_classes(expected[first])
+            classes.update(best.tolist())
+            same += int(np.sum(best == best_classes(actual[first])))
+    ratios = {name: sums[name].noise_to_signal() for name in sums if name not in counted}
+    changed = {name: sums[name].unequal / sums[name].values for name in sums if name in counted}
+    others = [float(ratio.mean()) for name, ratio in ratios.items() if name != first]
     return Agreement(
         samples,
         same / samples if classifier else None,
-        _decibel(max((float(ratio.mean()) for ratio in ratios), default=0.0)),
-        _decibel(max((float(ratio.max()) for ratio in ratios), default=0.0)),
+        _decibel(max((float(ratio.mean()) for ratio in ratios.values()), default=0.0)),
+        _decibel(max((float(ratio.max()) for ratio in ratios.values()), default=0.0)),
         max((output.largest_difference for output in sums.values()), default=0.0),
         {
             name: float(np.sqrt(np.mean(output.noise) / max(output.count, 1)))
             for name, output in sums.items()
         },
-        _decibel(max(float(ratio.mean()) for ratio in ratios[1:])) if len(ratios) > 1 else None,
+        _decibel(max(others)) if others else None,
+        max(changed.values(), default=None),
+        max((share for name, share in changed.items() if name != first), default=None),
+        len(classes) if classifier else None,
     )
+
+
+def noise_to_signal(found: Array, wanted: Array) -> float:
+    """Return the mean over the channels of noise / signal, for one output."""
+    sums = _Sums()
+    sums.add(wanted, found)
+    return float(sums.noise_to_signal().mean())
 
 
 def best_classes(scores: Array) -> Array:

@@ -107,7 +107,8 @@ def judge(
 ) -> Verdict:
     """Hold a candidate to the budget: by the user's metric where there is one.
 
-    The metric sees the first output; any others are held to the signal-to-noise ratio.
+    The metric sees the first output; any others are held to the signal-to-noise ratio, or to the
+    share of equal answers where they are counted, such as the index of the best class.
 
     Args:
         agreement: the candidate beside the float graph.
@@ -116,6 +117,10 @@ def judge(
         max_drop: how much of the metric may be lost; without a metric, a classifier's best class
             may change for twice that share of the samples.
     """
+    seen = float_metric is not None and metric is not None
+    changed = agreement.others_changed if seen else agreement.changed
+    if changed is not None and not (counted := _changes(changed, max_drop, "the answers")).holds:
+        return counted
     if float_metric is not None and metric is not None:
         others = agreement.others_db
         if others is not None and others < MIN_SIGNAL_TO_NOISE_DB:
@@ -132,13 +137,12 @@ def judge(
             f"loses {drop:.4f} ({float_metric:.4f} to {metric:.4f}), expected at most {max_drop}",
         )
     if agreement.top_1 is not None:
-        changed, allowed = 1 - agreement.top_1, _CHANGED_CLASSES * max_drop
-        return Verdict(
-            changed,
-            allowed,
-            f"changes the best class of {changed:.2%} of the samples, expected at most "
-            f"{allowed:.2%}",
-        )
+        verdict = _changes(1 - agreement.top_1, max_drop, "the best classes")
+        # Where there is one class throughout, a constant would keep it: the scores have to agree.
+        if agreement.classes != 1 or not verdict.holds:
+            return verdict
+    if changed is not None and math.isinf(agreement.signal_to_noise_db):
+        return _changes(changed, max_drop, "the answers")
     together, worst = agreement.signal_to_noise_db, agreement.worst_channel_db
     decibel = min(together, worst + _CHANNEL_MARGIN_DB)
     return Verdict(
@@ -148,6 +152,11 @@ def judge(
         f"channel, expected at least {MIN_SIGNAL_TO_NOISE_DB:g} dB and "
         f"{MIN_SIGNAL_TO_NOISE_DB - _CHANNEL_MARGIN_DB:g} dB",
     )
+
+
+def _changes(share: float, max_drop: float, what: str) -> Verdict:
+    allowed = _CHANGED_CLASSES * max_drop
+    return Verdict(share, allowed, f"changes {share:.2%} of {what}, expected at most {allowed:.2%}")
 
 
 def accuracy(outputs: Array, labels: Array) -> float:
@@ -177,6 +186,12 @@ def find_metric(metric: Any) -> tuple[str, Metric]:
     """
     if metric is None:
         return "accuracy", accuracy
+    if hasattr(metric, "update_state"):
+        raise OptionError(
+            f"the metric is a Keras metric ({type(metric).__name__}), which goes on from call to "
+            "call and takes the labels first, expected a function of (outputs, labels) to a "
+            "number, larger is better: wrap one that makes a new Keras metric at each call"
+        )
     if callable(metric):
         return getattr(metric, "__name__", "metric"), metric
     place, _, name = str(metric).rpartition(":")

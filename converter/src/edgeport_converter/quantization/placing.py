@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -29,13 +29,14 @@ _FLOAT_AT_THE_END = (
     "Transpose", "Unsqueeze",
 )  # fmt: skip
 
-# In front of the first layer int8 would round an input before it is scaled: a table's features to
-# the step of the largest of them, an image once more for each operator. Float loses nothing there,
-# and is faster where a constant has one number a channel.
-_FLOAT_AT_THE_START = ("Add", "Clip", "Concat", "Mul", "Relu")
+# They compute new values, so in int8 each rounds once more. One scale for all features of a table
+# drowns the small ones where they are not normalized yet.
+_ROUNDING = ("Add", "AveragePool", "Clip", "Concat", "GlobalAveragePool", "Mul", "Relu")
 
 # Their int8 kernels can answer in float, so nothing is lost by rounding what a float layer reads.
 _FLOAT_OUTPUT_OPERATORS = ("Gemm", "MatMul")
+
+_LIMITS = ("Clip", "Relu")
 
 _CONVERSIONS = ("DequantizeLinear", "QuantizeLinear")
 
@@ -43,13 +44,15 @@ _CONVERSIONS = ("DequantizeLinear", "QuantizeLinear")
 def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozenset[str]:
     """Return the nodes without weights that int8 would only cost: rounding, and conversions.
 
-    These are the ones that no int8 layer reads behind the last layers, and those between layers
-    that stay in float.
+    These are the ones that no int8 layer reads behind the last layers, those that read none in
+    front of the first ones, and those between layers that stay in float.
     """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    producers = {name: node for node in graph.node for name in node.output}
+    in_front = _in_front(graph, float_nodes, readers)
     behind: set[str] = set()
     for node in reversed(graph.node):
         after = [reader for name in node.output for reader in readers.get(name, [])]
@@ -59,47 +62,65 @@ def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozen
             or reader.op_type not in STATIC_OPERATORS
             for reader in after
         )
-        if ends and (node.op_type in _FLOAT_AT_THE_END or (
-            float_nodes and node.op_type not in WEIGHTED_OPERATORS
-        )):  # fmt: skip
+        if ends and (
+            node.op_type in _FLOAT_AT_THE_END
+            or _follows_a_float_answer(node, producers)
+            or (float_nodes and node.op_type not in WEIGHTED_OPERATORS)
+        ):
             behind.add(node.name)
     if not float_nodes:
-        return frozenset(behind)
+        return frozenset(behind) | in_front
     # A relu that is left alone in float would keep the int8 layer before it from taking it in.
-    producers = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
         before = producers.get(node.input[0]) if node.input else None
         if (
-            node.op_type in ("Clip", "Relu")
+            node.op_type in _LIMITS
             and before is not None
             and before.op_type in STATIC_OPERATORS
+            and not _follows_a_float_answer(node, producers)
             and before.name not in float_nodes | behind
         ):
             behind.discard(node.name)
-    return frozenset(behind)
+    return frozenset(behind) | in_front
 
 
-def leads_in(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozenset[str]:
-    """Return the arithmetic that no int8 layer stands before, and what it reads.
+def _follows_a_float_answer(node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether it limits what a layer answers whose int8 kernel can answer in float.
 
-    Changes of layout behind the last arithmetic are not among it: they are faster in int8.
+    onnxruntime's quantizer drops a relu that its output's scale stands for. Without that scale,
+    as ``answer_in_float`` leaves the layer, the relu would be lost.
     """
-    in_float = {value.name for value in graph.input} | {t.name for t in graph.initializer} | {""}
-    ahead = []
-    readers: dict[str, list[str]] = {}
+    before = producers.get(node.input[0]) if node.input else None
+    return (
+        node.op_type in _LIMITS and before is not None and before.op_type in _FLOAT_OUTPUT_OPERATORS
+    )
+
+
+def _in_front(
+    graph: onnx.GraphProto,
+    float_nodes: frozenset[str],
+    readers: Mapping[str, Sequence[onnx.NodeProto]],
+) -> frozenset[str]:
+    """Return the nodes without weights that compute from what is there in float.
+
+    What they answer is rounded once, for the int8 layer that reads it, instead of what they read as
+    well. Behind the last of them, what only moves values is cheaper on bytes.
+    """
+    in_float = {"", *(tensor.name for tensor in graph.initializer)}
+    in_float.update(value.name for value in graph.input)
+    found: list[onnx.NodeProto] = []
     for node in graph.node:
-        is_layer = node.op_type in WEIGHTED_OPERATORS and node.name not in float_nodes
-        if not is_layer and in_float.issuperset(node.input):
-            in_float.update(node.output)
-            ahead.append(node)
-        for name in node.input:
-            readers.setdefault(name, []).append(node.name)
-    found: set[str] = set()
-    for node in reversed(ahead):
-        after = [reader for name in node.output for reader in readers.get(name, [])]
-        if node.op_type in _FLOAT_AT_THE_START or found.intersection(after):
-            found.add(node.name)
-    return frozenset(found)
+        if node.op_type in STATIC_OPERATORS and node.name not in float_nodes:
+            if node.op_type in WEIGHTED_OPERATORS or not in_float.issuperset(node.input):
+                continue
+            found.append(node)
+        in_float.update(node.output)
+    kept: set[str] = set()
+    for node in reversed(found):
+        after = {reader.name for name in node.output for reader in readers.get(name, [])}
+        if node.op_type in _ROUNDING or not kept.isdisjoint(after):
+            kept.add(node.name)
+    return frozenset(kept)
 
 
 def separate_float_weights(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> None:
@@ -160,8 +181,13 @@ def read_in_float(graph: onnx.GraphProto, float_nodes: Collection[str]) -> None:
                 node.input[number] = there.input[0]
 
 
-def answer_in_float(graph: onnx.GraphProto) -> None:
-    """Take away QuantizeLinear -> DequantizeLinear behind a layer that only float nodes read."""
+def answer_in_float(graph: onnx.GraphProto, limited: Collection[str] = ()) -> None:
+    """Take away QuantizeLinear -> DequantizeLinear behind a layer that only float nodes read.
+
+    Args:
+        graph: the quantized graph, changed in place.
+        limited: tensors whose scale stands for a relu or a clip, which would go with it.
+    """
     producers = {name: node for node in graph.node for name in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -177,6 +203,7 @@ def answer_in_float(graph: onnx.GraphProto) -> None:
             or producer.op_type not in _FLOAT_OUTPUT_OPERATORS
             or len(readers[source]) != 1
             or source in outputs
+            or source in limited
             or any(node.op_type != "DequantizeLinear" for node in pairs)
         ):
             continue

@@ -7,7 +7,7 @@ Which recipe is right for a model is ``searching``'s business. The ranges come f
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,7 +30,6 @@ from edgeport_converter.quantization.placing import (
     answer_in_float,
     gains_nothing,
     keep_float_layers,
-    leads_in,
     read_in_float,
     separate_float_weights,
 )
@@ -171,11 +170,8 @@ def _quantize_static(
     prepared = _copy(model)
     separate_float_weights(prepared.graph, recipe.float_nodes)
     pixel_inputs = prepare_pixel_inputs(prepared.graph)
-    reasons = dict.fromkeys(leads_in(model.graph, recipe.float_nodes), "no int8 layer precedes it")
-    reasons |= dict.fromkeys(
-        gains_nothing(model.graph, recipe.float_nodes), "no int8 layer reads it"
-    )
-    in_float = recipe.float_nodes.union(reasons, *(found.nodes for found in pixel_inputs))
+    in_float = recipe.float_nodes | gains_nothing(model.graph, recipe.float_nodes)
+    in_float = in_float.union(*(found.nodes for found in pixel_inputs))
     in_int8 = [
         node.name
         for node in model.graph.node
@@ -207,7 +203,7 @@ def _quantize_static(
         rescale_pools(graph.graph, ranges)
         bounded = bound_codes(graph.graph)
     store_rounded(graph, prepared, rounder, pairs=saturates, one_scale=recipe.one_scale)
-    answer_in_float(graph.graph)
+    answer_in_float(graph.graph, _dropped_outputs(prepared.graph, graph.graph))
     read_in_float(graph.graph, in_float)
     if not is_wide:
         keep_float_layers(graph.graph)
@@ -217,7 +213,7 @@ def _quantize_static(
         graph,
         weights=f"int8 per channel, {_PAIRED if saturates else 'all 8 bits used'}",
         activations="uint16" if is_wide else "uint8",
-        float_layers=_float_layers(model, recipe, STATIC_OPERATORS, reasons, bounded),
+        float_layers=_float_layers(model, recipe, STATIC_OPERATORS, in_float, bounded),
     )
 
 
@@ -257,16 +253,15 @@ def _float_layers(
     model: onnx.ModelProto,
     recipe: Recipe,
     operators: Sequence[str],
-    in_float: Mapping[str, str] | None = None,
+    in_float: frozenset[str] = frozenset(),
     bounded: frozenset[str] = frozenset(),
 ) -> dict[str, str]:
-    in_float = in_float or {}
     reasons = {}
     for node in model.graph.node:
         if node.name in recipe.float_nodes:
             reasons[node.name] = "kept in float for the budget, for speed, or on request"
         elif node.name in in_float:
-            reasons[node.name] = in_float[node.name]
+            reasons[node.name] = "int8 would gain nothing there"
         elif node.op_type not in operators and node.name not in bounded:
             reasons[node.name] = f"{node.op_type} is computed in float by this recipe"
     return reasons
@@ -280,6 +275,15 @@ def _as_tensors_data(ranges: Ranges) -> TensorsData:
             for name, (low, high) in ranges.items()
         },
     )
+
+
+def _dropped_outputs(before: onnx.GraphProto, after: onnx.GraphProto) -> set[str]:
+    """Return what the nodes gave that onnxruntime's quantizer has left out, relus and clips.
+
+    Another node gives them now.
+    """
+    kept = {node.name for node in after.node}
+    return {name for node in before.node if node.name not in kept for name in node.output}
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
