@@ -391,9 +391,11 @@ def test_weights_in_other_files_and_providers_leave_nothing(tmp_path: Path, fold
     assert kept_in(folder) == []
 
 
-def test_a_folder_is_a_path() -> None:
-    wrong: Any = 5
-    with pytest.raises(OptionError, match="cache_dir is 5, expected a path: pass one, or leave it"):
+@pytest.mark.parametrize("wrong", [5, True, False, "", b"", [], {}])
+def test_a_folder_is_a_path(wrong: Any) -> None:
+    """Of an empty text, too: else the folder of the moment would be filled."""
+    says = re.escape(f"cache_dir is {wrong!r}, expected a path: pass one, or leave it out")
+    with pytest.raises(OptionError, match=says):
         Predictor.load(mlp_artifact(), cache_dir=wrong)
 
 

@@ -129,6 +129,12 @@ def test_another_place_and_none_at_all(artifact: Path, tmp_path: Path) -> None:
         assert predictor.tuning is None
 
 
+@pytest.mark.parametrize("wrong", [None, 0, 1, "", b""])
+def test_a_place_is_a_path(wrong: Any, artifact: Path) -> None:
+    with pytest.raises(OptionError, match="expected a path: pass one, or leave it out"):
+        Predictor.load(artifact, tuning=wrong)
+
+
 def test_what_the_caller_says_wins(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(artifact, content_for(artifact))
     assert Predictor.load(artifact, threads=1).threads == 1
