@@ -50,11 +50,11 @@ class Options(NamedTuple):
                 )
         paths: dict[str, Any] = {}
         if self.cache_dir is not None:
-            paths["cache_dir"] = _absolute(self.cache_dir, "cache_dir")
+            paths["cache_dir"] = absolute(self.cache_dir, "cache_dir")
         if not isinstance(self.tuning, bool):
-            paths["tuning"] = _absolute(self.tuning, "tuning")
+            paths["tuning"] = absolute(self.tuning, "tuning")
         if self.public_key is not None and not holds_key(self.public_key):
-            paths["public_key"] = _absolute(self.public_key, "public_key")
+            paths["public_key"] = absolute(self.public_key, "public_key")
         return self._replace(**paths)
 
 
@@ -67,13 +67,14 @@ def holds_key(given: object) -> bool:
     return len(given) == 32 or given.lstrip().startswith(b"-----BEGIN")
 
 
-def _absolute(path: str | bytes | os.PathLike[str], name: str) -> str:
+def absolute(path: str | bytes | os.PathLike[str], name: str) -> str:
+    """Return the path as it is from every folder; raises OptionError where it is none."""
     try:
         text = os.fsdecode(path)
         if not text:
             raise ValueError("an empty path would be this folder")
         return os.path.abspath(text)
-    except (TypeError, ValueError) as cause:
+    except (TypeError, ValueError, OSError) as cause:  # the last where this folder is gone
         raise OptionError(
             f"{name} is {path!r}, expected a path: pass one, or leave it out"
         ) from cause

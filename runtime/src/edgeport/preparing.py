@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport.errors import OptionError
-from edgeport.options import TUNING_SUFFIX
+from edgeport.options import TUNING_SUFFIX, absolute
 from edgeport.predictor import Predictor
 
 
@@ -59,7 +59,7 @@ class _Complaints(logging.Handler):
 def _warm(options: argparse.Namespace) -> None:
     from edgeport import caching
 
-    path, folder = options.artifact, str(Path(options.cache_dir).absolute())
+    path, folder = options.artifact, absolute(options.cache_dir, "--cache-dir")
     complaints, logger = _Complaints(), logging.getLogger("edgeport")
     logger.addHandler(complaints)
     try:
@@ -67,20 +67,26 @@ def _warm(options: argparse.Namespace) -> None:
             choice, digest = predictor.tuning, predictor.card.sha256
         level = choice.optimization if choice else "all"
         digest = digest or hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        kept = Path(caching.path_of(folder, caching.key(digest, level)))
+        kept = caching.path_of(folder, caching.key(digest, level))
         without_ms = _load_ms(path, None)
-        complaints.lines, last = [], complaints.lines
+        complaints.lines, earlier = [], complaints.lines
         kept_ms = _load_ms(path, folder)
     finally:
         logger.removeHandler(complaints)
-    if not kept.exists() or any(folder in line for line in complaints.lines):
-        reasons = [line for line in last + complaints.lines if folder in line]
-        reason = reasons[-1] if reasons else "models with weights in other files have none"
-        raise OptionError(f"nothing is kept for '{path}': {reason}")
+    before, now = (
+        [line for line in lines if f"'{folder}'" in line or f"'{kept}'" in line]
+        for lines in (earlier, complaints.lines)
+    )
+    if now or not os.path.isfile(kept):  # noqa: PTH113 - pathlib fails in what others own
+        reason = (before + now or ["models with weights in other files have none"])[-1]
+        raise OptionError(
+            f"nothing is kept for '{path}', since {reason}: load it without cache_dir, or choose "
+            "another folder"
+        )
     facts = {
         "file": path,
-        "kept": str(kept),
-        "kept_bytes": kept.stat().st_size,
+        "kept": kept,
+        "kept_bytes": Path(kept).stat().st_size,
         "load_ms": without_ms,
         "load_kept_ms": kept_ms,
     }
