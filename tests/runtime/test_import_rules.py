@@ -57,6 +57,7 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "tuner": set(),
     "preparing": set(),
     "cli": {"numpy"},
+    "__main__": set(),
 }
 
 # The extras, each imported inside one function alone.
@@ -160,10 +161,10 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     # What fits a model to the device, only where somebody asked for it.
     fitting = {"caching", "device", "probing", "tuning", "tuner", "preparing"}
     assert not fitting & loaded
-    assert sum(lines.pop(name) for name in fitting) < 530
+    assert sum(lines.pop(name) for name in fitting) < 540
     parts = list(RUNTIME_TABLE)[list(RUNTIME_TABLE).index("__init__") + 1 :]  # the command's
-    assert sum(lines.pop(name, 0) for name in parts) < 850
-    assert sum(lines.values()) < 2330
+    assert sum(lines.pop(name, 0) for name in parts) < 860
+    assert sum(lines.values()) < 2340
     whole = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules(RUNTIME)]
     assert max(whole) < 330
 

@@ -34,8 +34,8 @@ How it is built, in reading order:
     streaming   one answer a sample, reading while running
     classifying from scores to named classes
     predictor   Predictor: load, predict, classify, stream, reload
-    cli         the `edgeport` command; datafiles and images, writing and files, signing,
-                benching, preparing and showing are its parts
+    cli         the `edgeport` command, also `python -m edgeport`; datafiles and images, writing
+                and files, signing, benching, preparing and showing are its parts
 
 The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
 them, inputs are converted exactly or not at all, and the artifact proves itself on the device

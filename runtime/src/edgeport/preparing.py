@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import json
 import logging
-import math
 import os
 import time
 from pathlib import Path
@@ -15,6 +14,15 @@ from typing import Any
 from edgeport.errors import OptionError
 from edgeport.options import TUNING_SUFFIX, absolute
 from edgeport.predictor import Predictor
+
+SECONDS = (0.001, 3600.0)
+"""How long a measurement of one thing may take, at least and at most."""
+
+
+def within(value: float, name: str, lowest: float, highest: float) -> None:
+    """Refuse a number beyond its limits, or none at all, by an OptionError."""
+    if not lowest <= value <= highest:
+        raise OptionError(f"{name} is {value}, expected {lowest:g} to {highest:g}: pass another")
 
 
 def add_warm(commands: Any) -> None:
@@ -110,18 +118,16 @@ def _tune(options: argparse.Namespace) -> None:
     from edgeport.files import replacing
     from edgeport.tuner import tune
 
-    limits = {"--frame-gap": options.frame_gap >= 0, "--seconds": options.seconds > 0}
-    for name, holds in limits.items():
-        value = getattr(options, name.strip("-").replace("-", "_"))
-        if not (holds and math.isfinite(value)):
-            raise OptionError(f"{name} is {value}, expected a time: pass another")
+    within(options.frame_gap, "--frame-gap", 0, 60_000)
+    within(options.seconds, "--seconds", *SECONDS)
     output = options.output or options.artifact + TUNING_SUFFIX
     for path in (options.artifact, *options.siblings):
         if Path(path).resolve() == Path(output).resolve():
             raise OptionError(f"--output is '{output}', which is also what is read: name another")
     folder = Path(output).resolve().parent
-    if not os.access(folder, os.W_OK):  # rather now than after the measurements
-        raise OptionError(f"'{folder}' cannot be written: choose another place with --output")
+    # Rather now than after the measurements.
+    if not os.access(folder, os.W_OK) or Path(output).is_dir():
+        raise OptionError(f"'{output}' cannot be written: choose another place with --output")
     content = tune(
         options.artifact,
         options.siblings,
