@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import sys
 import tokenize
 from collections.abc import Iterator
@@ -84,6 +85,14 @@ def modules(folder: Path) -> list[Path]:
 
 def test_the_table_lists_every_module_of_the_runtime() -> None:
     assert {path.stem for path in modules(RUNTIME)} == set(RUNTIME_TABLE)
+
+
+def test_the_door_and_the_code_map_tell_of_every_module() -> None:
+    door = ast.get_docstring(ast.parse((RUNTIME / "__init__.py").read_text(encoding="utf-8")))
+    code_map = (REPOSITORY / "README.md").read_text(encoding="utf-8").split("## Code map")[1]
+    for name in RUNTIME_TABLE.keys() - {"__init__", "__main__"}:
+        assert re.search(rf"\b{name}\b", str(door)), name
+        assert f"{name}.py`" in code_map, name
 
 
 @pytest.mark.parametrize("path", modules(RUNTIME), ids=lambda path: path.stem)

@@ -185,7 +185,7 @@ def _keep(
     with open(temporary, "rb") as stream:
         graph = stream.read()
     if made is None or not graph:
-        raise _DoubtError("the engine does not write it: is the disk full?")
+        raise _DoubtError("the artifact does not load, or the disk is full")
     os.unlink(temporary)
     if not _answer_alike(made, make(graph, optimization="none")):
         raise _DoubtError("the engine made of it gives other answers")
