@@ -306,11 +306,19 @@ def test_only_this_user_and_root_are_trusted(
 def test_a_folder_that_cannot_be_made_does_no_harm(
     mlp_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for folder in (mlp_file / "below", mlp_file, "\0"):
+    no_text = os.fsdecode(os.fsencode(mlp_file.parent) + b"/\xff")  # the engine takes UTF-8 alone
+    for folder, reason in (
+        (mlp_file / "below", "Not a directory"),
+        (mlp_file, "File exists"),
+        ("\0", "null byte"),
+        (no_text, "surrogates not allowed"),
+        ("/proc", "No such file or directory"),  # it is there, and takes no file, not even root's
+    ):
         caplog.clear()
         with Predictor.load(mlp_file, cache_dir=folder) as predictor:
             np.testing.assert_allclose(predictor.predict(X), mlp().formula(X), atol=1e-5)
         assert "the optimized graph is not kept in" in caplog.text
+        assert reason in caplog.text
 
 
 def test_a_full_disk_does_no_harm(child: Child, mlp_file: Path, folder: Path) -> None:
@@ -328,6 +336,7 @@ print(Predictor.load(sys.argv[1], cache_dir=sys.argv[2]).predict(np.zeros(6, "f4
     assert (result.returncode, result.stderr) == (0, "")
     first, last = result.stdout.splitlines()
     assert first.startswith("the optimized graph is not kept in")
+    assert "or the disk is full" in first
     assert last == "(3,)"
     assert kept_in(folder) == []
 
@@ -391,9 +400,11 @@ def test_weights_in_other_files_and_providers_leave_nothing(tmp_path: Path, fold
     assert kept_in(folder) == []
 
 
-def test_a_folder_is_a_path() -> None:
-    wrong: Any = 5
-    with pytest.raises(OptionError, match="cache_dir is 5, expected a path: pass one, or leave it"):
+@pytest.mark.parametrize("wrong", [5, True, False, "", b"", [], {}])
+def test_a_folder_is_a_path(wrong: Any) -> None:
+    """Of an empty text, too: else the folder of the moment would be filled."""
+    says = re.escape(f"cache_dir is {wrong!r}, expected a path: pass one, or leave it out")
+    with pytest.raises(OptionError, match=says):
         Predictor.load(mlp_artifact(), cache_dir=wrong)
 
 
@@ -479,6 +490,20 @@ def test_warm(folder: Path, mlp_file: Path, capsys: pytest.CaptureFixture[str]) 
     assert re.fullmatch(r"load         [\d.]+ ms, without [\d.]+ ms", lines[1])
 
 
+def test_warm_takes_any_way_to_the_folder(
+    folder: Path, mlp_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    for way in (folder.name, f"missing/../{folder.name}", f"./{folder.name}/"):
+        assert main(["warm", str(mlp_file), "--cache-dir", way]) == 0
+    assert len(kept_in(folder)) == 1
+
+
+def test_warm_minds_no_other_file_of_the_folder(mlp_file: Path) -> None:
+    mlp_file.with_name("mlp.onnx.tune.json").write_text("{")
+    assert main(["warm", str(mlp_file), "--cache-dir", str(mlp_file.parent)]) == 0
+
+
 def test_warm_says_why_nothing_is_kept(
     tmp_path: Path, folder: Path, mlp_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -487,13 +512,15 @@ def test_warm_says_why_nothing_is_kept(
     for path, where, reason in (
         (mlp_file, folder, "the folder may be written by others"),
         (mlp_file, mlp_file / "below", "Not a directory"),
+        (mlp_file, tmp_path / ("long" * 100), "File name too long"),
         (place(tmp_path), tmp_path / "fine", "models with weights in other files have none"),
     ):
         assert main(["warm", str(path), "--cache-dir", str(where)]) == OptionError.exit_code
         shown = capsys.readouterr()
         assert shown.out == ""
-        assert shown.err.startswith(f"edgeport: nothing is kept for '{path}': ")
+        assert shown.err.startswith(f"edgeport: nothing is kept for '{path}', since ")
         assert reason in shown.err
+        assert shown.err.endswith(": load it without cache_dir, or choose another folder\n")
         assert shown.err.count("\n") == 1
     assert logging.getLogger("edgeport").handlers == [] or all(
         isinstance(handler, logging.NullHandler)

@@ -225,33 +225,6 @@ def test_values_out_of_range_are_told_on_stderr(tmp_path: Path, capsys: Capture)
     )
 
 
-def test_bench(mlp_file: Path, capsys: Capture) -> None:
-    short = ["bench", str(mlp_file), "--seconds", "0.02", "--batch-sizes", "1", "16"]
-    assert main(short) == 0
-    assert "one sample   p50 " in capsys.readouterr().out
-    figures = run(capsys, *short)
-    assert figures["threads"] == 1
-    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
-    assert figures["cold_start_ms"] > figures["load_ms"] > 0
-    assert list(figures["samples_per_second"]) == ["1", "16"]
-    assert figures["calls"] >= 20
-
-
-def test_bench_counts_only_the_samples_that_ran(tmp_path: Path, capsys: Capture) -> None:
-    path = tmp_path / "whole.onnx"
-    port = spec("x", "float32", (3, 4), axes=("T", "F"))
-    card = ModelCard("whole", (port,), (port._replace(name="y"),))
-    path.write_bytes(sealed(identity("float32", (3, 4)).onnx, card))
-    figures = run(capsys, "bench", path, "--seconds", "0.02")
-    assert list(figures["samples_per_second"]) == ["1"]
-    code, sentence = fails(capsys, "bench", path, "--batch-sizes", "1", "8")
-    assert code == edgeport.OptionError.exit_code
-    assert sentence == (
-        "--batch-sizes are [1, 8], but no input of the model has a batch axis, so that each run "
-        "is one sample: leave them out"
-    )
-
-
 def test_predict_top_k(mlp_file: Path, data: Path, capsys: Capture) -> None:
     assert main(["predict", str(mlp_file), str(data), "--top-k", "1"]) == 0
     best = mlp().formula(X)
@@ -274,7 +247,11 @@ def test_predict_top_k(mlp_file: Path, data: Path, capsys: Capture) -> None:
             2,
             "--batch-size is",
         ),
-        (["bench", "{model}", "--batch-sizes", "0"], 2, "sizes of at least 1"),
+        (["bench", "{model}", "--batch-sizes", "1", "0"], 2, "--batch-sizes is 0"),
+        (["bench", "{model}", "--batch-sizes", f"{2**70}"], 2, "--batch-sizes is 118"),
+        (["bench", "{model}", "--seconds", "0"], 2, "--seconds is 0.0"),
+        (["bench", "{model}", "--seconds", "inf"], 2, "--seconds is inf"),
+        (["bench", "{model}", "--seconds", "nan"], 2, "--seconds is nan"),
         (["bench", "{model}", "--threads", "0"], 2, "threads is 0"),
         (["verify", "{model}", "--minimum-version", "1"], 2, "without public_key"),
         (["predict", "{model}", "{data}", "--top-k", "9"], 2, "top_k is 9"),
@@ -314,7 +291,7 @@ def test_wrong_usage_ends_with_2(capsys: Capture) -> None:
 
 
 def test_the_command_as_a_process(mlp_file: Path, data: Path) -> None:
-    command = [sys.executable, "-m", "edgeport.cli"]
+    command = [sys.executable, "-m", "edgeport"]
     shown = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     assert shown.stdout == f"edgeport {edgeport.__version__}\n"
     head = subprocess.run(
@@ -326,7 +303,7 @@ def test_the_command_as_a_process(mlp_file: Path, data: Path) -> None:
 
 def test_a_reader_that_left_is_no_failure(mlp_file: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgeport.cli", "info", str(mlp_file)],
+        [sys.executable, "-m", "edgeport", "info", str(mlp_file)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -404,7 +381,7 @@ def test_the_converters_commands_say_where_they_are_even_when_asked_for_help(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeport.cli._installed_commands", list)
-    for name in ("train", "convert", "report"):
+    for name in ("train", "convert"):
         for rest in ([], ["--help"], ["-h"], ["x", "--any", "thing", "--"]):
             code, sentence = fails(capsys, name, *rest)
             assert code == edgeport.OptionError.exit_code
@@ -414,10 +391,19 @@ def test_the_converters_commands_say_where_they_are_even_when_asked_for_help(
             )
 
 
+def test_the_help_has_one_order(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeport.cli._installed_commands", list)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    own = ["info", "verify", "predict", "bench", "sign", "warm", "tune"]
+    assert shown == [*own, "train", "convert"]
+
+
 def command(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
     """Run the command in a process with another environment."""
     return subprocess.run(
-        [sys.executable, "-m", "edgeport.cli", *map(str, arguments)],
+        [sys.executable, "-m", "edgeport", *map(str, arguments)],
         env={**os.environ, **variables},
         capture_output=True,
         timeout=60,
@@ -516,7 +502,7 @@ NO_STDOUT = "edgeport: the results cannot be printed ({}): give stdout a place t
 def shell(redirection: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the command with a stream closed, or on a device that is always full."""
     return subprocess.run(
-        ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, "-m", "edgeport.cli"]
+        ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, "-m", "edgeport"]
         + [str(argument) for argument in arguments],
         capture_output=True,
         text=True,
@@ -557,7 +543,7 @@ def test_an_error_that_nobody_can_read_keeps_its_code(redirection: str, mlp_file
 def test_a_reader_that_leaves_in_the_middle_is_no_failure(mlp_file: Path, data: Path) -> None:
     np.save(data, np.tile(X, (2000, 1)))
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgeport.cli", "predict", str(mlp_file), str(data)],
+        [sys.executable, "-m", "edgeport", "predict", str(mlp_file), str(data)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

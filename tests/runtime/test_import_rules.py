@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import sys
 import tokenize
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "tuner": set(),
     "preparing": set(),
     "cli": {"numpy"},
+    "__main__": set(),
 }
 
 # The extras, each imported inside one function alone.
@@ -83,6 +85,14 @@ def modules(folder: Path) -> list[Path]:
 
 def test_the_table_lists_every_module_of_the_runtime() -> None:
     assert {path.stem for path in modules(RUNTIME)} == set(RUNTIME_TABLE)
+
+
+def test_the_door_and_the_code_map_tell_of_every_module() -> None:
+    door = ast.get_docstring(ast.parse((RUNTIME / "__init__.py").read_text(encoding="utf-8")))
+    code_map = (REPOSITORY / "README.md").read_text(encoding="utf-8").split("## Code map")[1]
+    for name in RUNTIME_TABLE.keys() - {"__init__", "__main__"}:
+        assert re.search(rf"\b{name}\b", str(door)), name
+        assert f"{name}.py`" in code_map, name
 
 
 @pytest.mark.parametrize("path", modules(RUNTIME), ids=lambda path: path.stem)
@@ -160,10 +170,10 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     # What fits a model to the device, only where somebody asked for it.
     fitting = {"caching", "device", "probing", "tuning", "tuner", "preparing"}
     assert not fitting & loaded
-    assert sum(lines.pop(name) for name in fitting) < 530
+    assert sum(lines.pop(name) for name in fitting) < 540
     parts = list(RUNTIME_TABLE)[list(RUNTIME_TABLE).index("__init__") + 1 :]  # the command's
-    assert sum(lines.pop(name, 0) for name in parts) < 850
-    assert sum(lines.values()) < 2330
+    assert sum(lines.pop(name, 0) for name in parts) < 860
+    assert sum(lines.values()) < 2340
     whole = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules(RUNTIME)]
     assert max(whole) < 330
 

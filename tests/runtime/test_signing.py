@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -244,3 +245,27 @@ def test_the_command(
     assert main(verify) == 0
     assert "signature       version 5\n" in capsys.readouterr().out
     assert main([*verify, "--minimum-version", "6"]) == IntegrityError.exit_code
+
+
+@pytest.mark.parametrize("form", [str, Path])
+def test_the_key_is_the_same_file_from_another_folder(
+    form: Any, mlp_file: Path, key: Any, private: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A process that moves must not trust the key that lies where it goes."""
+    sign(mlp_file, private, version=1)
+    (tmp_path / "maker.pem").write_bytes(public_pem(key))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    stranger = ed25519.Ed25519PrivateKey.generate()
+    (elsewhere / "maker.pem").write_bytes(public_pem(stranger))
+    forged = elsewhere / "forged.onnx"
+    forged.write_bytes(mlp_artifact())
+    sign(forged, write_private(stranger, elsewhere / "private.pem"), version=1)
+    monkeypatch.chdir(tmp_path)
+    predictor = Predictor.load(mlp_file, public_key=form("maker.pem"))
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(IntegrityError, match="another key"):
+        predictor.reload(forged)
+    predictor.reload()
+    assert pickle.loads(pickle.dumps(predictor)).version == 1  # noqa: S301 - made here

@@ -129,6 +129,12 @@ def test_another_place_and_none_at_all(artifact: Path, tmp_path: Path) -> None:
         assert predictor.tuning is None
 
 
+@pytest.mark.parametrize("wrong", [None, 0, 1, "", b""])
+def test_a_place_is_a_path(wrong: Any, artifact: Path) -> None:
+    with pytest.raises(OptionError, match="expected a path: pass one, or leave it out"):
+        Predictor.load(artifact, tuning=wrong)
+
+
 def test_what_the_caller_says_wins(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(artifact, content_for(artifact))
     assert Predictor.load(artifact, threads=1).threads == 1
@@ -171,6 +177,7 @@ def test_a_tuning_of_something_else_is_left_aside(
         {"threads": None},
         {"spinning": 1},
         {"optimization": "fastest"},
+        {"optimization": "none"},  # the engine knows it, and gives other answers
         {"optimization": ["all"]},
         {"variant": "model.none.onnx"},
         {"variant_sha256": "0" * 64},
@@ -500,20 +507,45 @@ def test_tune_refuses_what_is_no_sibling(
 
 
 def test_tune_refuses_times_and_places_that_cannot_be(
-    artifact: Path, sibling: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    artifact: Path, sibling: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def measured(*arguments: object, **options: object) -> None:
+        pytest.fail("measured first")
+
+    monkeypatch.setattr("edgeport.tuner.tune", measured)
     before = artifact.read_bytes(), sibling.read_bytes()
     for arguments in (
         ["--frame-gap", "-1"],
         ["--frame-gap", "nan"],
+        ["--frame-gap", "1e300"],
         ["--seconds", "0"],
         ["--seconds", "inf"],
+        ["--seconds", "1e9"],
         ["--output", artifact],
         ["--output", sibling],
+        ["--output", tmp_path],
         ["--output", tmp_path / "no" / "folder.json"],
     ):
         assert fails(capsys, "tune", artifact, sibling, *arguments)[0] == OptionError.exit_code
     assert (artifact.read_bytes(), sibling.read_bytes()) == before
+
+
+def test_tune_measures_each_file_once(
+    artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`edgeport tune model.onnx *.onnx` names the artifact twice."""
+    shown = run(capsys, "tune", artifact, artifact, sibling, sibling, "--seconds", "0.02")
+    names = [row["file"] for row in shown["measured"]]
+    assert (names.count(artifact.name), names.count(sibling.name)) == (4, 4)
+
+
+def test_tune_chooses_nothing_that_loading_would_refuse(
+    artifact: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(host.THREADS_VARIABLE, "3")  # of two CPUs
+    shown = run(capsys, "tune", artifact, "--seconds", "0.02")
+    assert {row["threads"] for row in shown["measured"]} == {1, 2}
 
 
 def test_info_shows_the_tuning_and_verify_the_file_itself(

@@ -22,7 +22,8 @@ How it is built, in reading order:
     batching    any number of samples, with an answer that does not depend on their grouping
     host        the CPUs that this process may use
     watching    a long call that must hear Ctrl-C and a clock
-    _session    the border to onnxruntime, the only module that imports it; providers by name
+    _session    the border to onnxruntime, the only module that imports it; providers by name,
+                engine_errors in our words
     device      what makes two devices the same to the engine: CPU, build of onnxruntime
     probing     made-up inputs
     caching     the optimized graph, kept on the device and never trusted over the artifact
@@ -34,8 +35,8 @@ How it is built, in reading order:
     streaming   one answer a sample, reading while running
     classifying from scores to named classes
     predictor   Predictor: load, predict, classify, stream, reload
-    cli         the `edgeport` command; datafiles and images, writing and files, signing,
-                benching, preparing and showing are its parts
+    cli         the `edgeport` command, also `python -m edgeport`; datafiles and images, writing
+                and files, signing, benching, preparing and showing are its parts
 
 The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
 them, inputs are converted exactly or not at all, and the artifact proves itself on the device

@@ -68,7 +68,6 @@ _DTYPES: Mapping[str, type[Any]] = {
 
 OPTIMIZATIONS: Mapping[str, str] = {
     "none": "ORT_DISABLE_ALL",
-    "basic": "ORT_ENABLE_BASIC",
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }

@@ -17,7 +17,7 @@ import numpy as np
 from edgeport import host
 from edgeport._session import engine_version
 from edgeport.card import TensorSpec
-from edgeport.errors import OptionError
+from edgeport.errors import InferenceError, OptionError
 from edgeport.golden import Array
 from edgeport.predictor import Predictor
 from edgeport.probing import example
@@ -28,10 +28,10 @@ _FEWEST_CALLS = 20
 
 _COLD_START = """
 import sys
+_, file, threads, *sys.path = sys.argv
 from edgeport import Predictor
 from edgeport.probing import example
-threads = int(sys.argv[2]) or None
-with Predictor.load(sys.argv[1], threads=threads) as predictor:
+with Predictor.load(file, threads=int(threads) or None) as predictor:
     predictor.predict(example(predictor.card.inputs, 1))
 """
 
@@ -49,6 +49,7 @@ def bench(
 
     Raises:
         OptionError: the model takes one sample a run and larger sizes were given.
+        InferenceError: a fresh process gives no answer.
     """
     before = resident_bytes()
     started = time.perf_counter()
@@ -118,10 +119,17 @@ def _measure(predictor: Predictor, feed: dict[str, Array], seconds: float) -> li
 
 
 def _cold_start_ms(path: str, threads: int | None) -> float:
-    command = [sys.executable, "-c", _COLD_START, path, str(threads or 0)]
+    # With this path, lest another edgeport than this one is measured, or none is found.
+    command = [sys.executable, "-c", _COLD_START, path, str(threads or 0), *sys.path]
     times = []
     for _ in range(_COLD_STARTS):
         started = time.perf_counter()
-        subprocess.run(command, check=True)  # noqa: S603 - this interpreter and this package
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - as above
         times.append((time.perf_counter() - started) * 1e3)
+        if done.returncode:
+            reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+            raise InferenceError(
+                f"a fresh process gave no answer ({''.join(reason) or done.returncode}), expected "
+                "one as in this process: run 'edgeport verify' on the artifact, and free memory"
+            )
     return float(np.median(times))

@@ -156,8 +156,11 @@ def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[...,
                 raise _DoubtError(
                     f"it has {len(model):,} bytes, expected at most {_LARGEST_BYTES:,}"
                 )
+            folder.encode()  # the engine takes no other paths
             os.makedirs(folder, mode=0o700, exist_ok=True)
             _check_private(os.stat(folder), "the folder")
+            with open(temporary, "xb"):  # the system says why it cannot, the engine would not
+                pass
             with contextlib.suppress(EdgeportError):  # raised again below if it is the artifact's
                 made = make(model, save_to=temporary)
             _keep(path, temporary, head, made, make)
@@ -179,10 +182,10 @@ def _keep(
         EdgeportError: the graph does not load, or fails a check.
         OSError: the disk is full or read-only.
     """
-    if made is None or not os.path.exists(temporary):
-        raise _DoubtError("the engine does not write it")
     with open(temporary, "rb") as stream:
         graph = stream.read()
+    if made is None or not graph:
+        raise _DoubtError("the artifact does not load, or the disk is full")
     os.unlink(temporary)
     if not _answer_alike(made, make(graph, optimization="none")):
         raise _DoubtError("the engine made of it gives other answers")

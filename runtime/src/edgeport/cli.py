@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import edgeport
 from edgeport import datafiles, host, preparing, writing
 from edgeport._session import engine_version
-from edgeport.errors import EdgeportError, OptionError
+from edgeport.errors import EdgeportError, InferenceError, OptionError
 from edgeport.options import whole_number
 from edgeport.predictor import Predictor
 from edgeport.showing import print_answer, print_bench, print_card, print_labels, with_progress
@@ -33,7 +33,6 @@ COMMAND_GROUP = "edgeport.commands"
 _CONVERTER_COMMANDS = {
     "train": "train a model from a recipe",
     "convert": "convert a Keras model to an artifact",
-    "report": "show how an artifact was made and what it costs",
 }
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -68,6 +67,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except EdgeportError as error:
         _say(str(error))
         return error.exit_code
+    except MemoryError as cause:  # of what a command makes or reads itself
+        _say(f"there is not enough memory ({cause}): free some, or ask for less at a time")
+        return InferenceError.exit_code
     except KeyboardInterrupt:
         _say("interrupted")
         return _INTERRUPTED
@@ -112,14 +114,15 @@ def _parser() -> argparse.ArgumentParser:
     preparing.add_tune(commands)
     for add_installed in _installed_commands():
         add_installed(commands)
-    for name in _CONVERTER_COMMANDS.keys() - commands.choices.keys():
-        _add_refused(
-            commands,
-            name,
-            f"{_CONVERTER_COMMANDS[name]} (needs edgeport-converter)",
-            f"'edgeport {name}' belongs to the converter, which is not installed here: "
-            "pip install edgeport-converter, on a workstation rather than on the device",
-        )
+    for name, purpose in _CONVERTER_COMMANDS.items():
+        if name not in commands.choices:
+            _add_refused(
+                commands,
+                name,
+                f"{purpose} (needs edgeport-converter)",
+                f"'edgeport {name}' belongs to the converter, which is not installed here: "
+                "pip install edgeport-converter, on a workstation rather than on the device",
+            )
     return parser
 
 
@@ -289,12 +292,9 @@ def _predict(options: argparse.Namespace) -> None:
 def _bench(options: argparse.Namespace) -> None:
     from edgeport.benching import bench  # it alone needs subprocess
 
-    wrong = [size for size in options.batch_sizes or () if size < 1]
-    if wrong or not options.seconds > 0:
-        raise OptionError(
-            f"--batch-sizes {wrong or options.batch_sizes or 'left out'} and --seconds "
-            f"{options.seconds}, expected sizes of at least 1 and a time above 0: pass others"
-        )
+    for size in options.batch_sizes or ():
+        whole_number(size, "--batch-sizes", highest=2**31)
+    preparing.within(options.seconds, "--seconds", *preparing.SECONDS)
     figures = bench(
         options.artifact,
         threads=options.threads,
@@ -313,7 +313,3 @@ def _sign(options: argparse.Namespace) -> None:
         print(json.dumps({"file": options.artifact, "version": options.version, "sha256": digest}))
     else:
         print(f"signed version {options.version}, sha256 {digest}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

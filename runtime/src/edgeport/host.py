@@ -13,8 +13,9 @@ from edgeport.options import whole_number
 THREADS_VARIABLE = "EDGEPORT_THREADS"
 
 # Below this, a second thread costs more to wake than it saves, and one thread leaves no pool
-# behind. Source: two threads took 2.1 times the time of one on MobileNetV1 0.25 (7.5 million).
-# Where they begin to pay is not measured yet; the figure is a guess well above that model.
+# behind. Source: tests/benchmarks/bench.json: two threads are slower than one on MobileNetV3Small,
+# which lies below, and faster on MobileNetV2, the next larger network; what lies between them is
+# not measured.
 _MULTIPLY_ACCUMULATES_WORTH_THREADS = 50_000_000
 
 _MOST_THREADS = 1024  # no device has more CPUs, and the engine takes 32-bit numbers only

@@ -48,18 +48,33 @@ class Options(NamedTuple):
                     "minimum_version was given without public_key, but a version that nobody "
                     "signed can be forged: pass the key too"
                 )
-        changes: dict[str, Any] = {
-            name: _absolute(path, name)
-            for name, path in (("cache_dir", self.cache_dir), ("tuning", self.tuning))
-            if path is not None and not isinstance(path, bool)
-        }
-        return self._replace(**changes) if changes else self
+        paths: dict[str, Any] = {}
+        if self.cache_dir is not None:
+            paths["cache_dir"] = absolute(self.cache_dir, "cache_dir")
+        if not isinstance(self.tuning, bool):
+            paths["tuning"] = absolute(self.tuning, "tuning")
+        if self.public_key is not None and not holds_key(self.public_key):
+            paths["public_key"] = absolute(self.public_key, "public_key")
+        return self._replace(**paths)
 
 
-def _absolute(path: str | os.PathLike[str], name: str) -> str:
+def holds_key(given: object) -> bool:
+    """Whether it is the text or the bytes of a public key, rather than the path of one."""
+    if isinstance(given, str):
+        return given.lstrip().startswith("-----BEGIN")
+    if not isinstance(given, bytes):
+        return False
+    return len(given) == 32 or given.lstrip().startswith(b"-----BEGIN")
+
+
+def absolute(path: str | bytes | os.PathLike[str], name: str) -> str:
+    """Return the path as it is from every folder; raises OptionError where it is none."""
     try:
-        return os.path.abspath(os.fsdecode(path))
-    except (TypeError, ValueError) as cause:
+        text = os.fsdecode(path)
+        if not text:
+            raise ValueError("an empty path would be this folder")
+        return os.path.abspath(text)
+    except (TypeError, ValueError, OSError) as cause:  # the last where this folder is gone
         raise OptionError(
             f"{name} is {path!r}, expected a path: pass one, or leave it out"
         ) from cause

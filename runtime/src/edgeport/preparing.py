@@ -6,15 +6,23 @@ import argparse
 import hashlib
 import json
 import logging
-import math
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 from edgeport.errors import OptionError
-from edgeport.options import TUNING_SUFFIX
+from edgeport.options import TUNING_SUFFIX, absolute
 from edgeport.predictor import Predictor
+
+SECONDS = (0.001, 3600.0)
+"""How long a measurement of one thing may take, at least and at most."""
+
+
+def within(value: float, name: str, lowest: float, highest: float) -> None:
+    """Refuse a number beyond its limits, or none at all, by an OptionError."""
+    if not lowest <= value <= highest:
+        raise OptionError(f"{name} is {value}, expected {lowest:g} to {highest:g}: pass another")
 
 
 def add_warm(commands: Any) -> None:
@@ -59,7 +67,7 @@ class _Complaints(logging.Handler):
 def _warm(options: argparse.Namespace) -> None:
     from edgeport import caching
 
-    path, folder = options.artifact, str(Path(options.cache_dir).absolute())
+    path, folder = options.artifact, absolute(options.cache_dir, "--cache-dir")
     complaints, logger = _Complaints(), logging.getLogger("edgeport")
     logger.addHandler(complaints)
     try:
@@ -67,20 +75,26 @@ def _warm(options: argparse.Namespace) -> None:
             choice, digest = predictor.tuning, predictor.card.sha256
         level = choice.optimization if choice else "all"
         digest = digest or hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        kept = Path(caching.path_of(folder, caching.key(digest, level)))
+        kept = caching.path_of(folder, caching.key(digest, level))
         without_ms = _load_ms(path, None)
-        complaints.lines, last = [], complaints.lines
+        complaints.lines, earlier = [], complaints.lines
         kept_ms = _load_ms(path, folder)
     finally:
         logger.removeHandler(complaints)
-    if not kept.exists() or any(folder in line for line in complaints.lines):
-        reasons = [line for line in last + complaints.lines if folder in line]
-        reason = reasons[-1] if reasons else "models with weights in other files have none"
-        raise OptionError(f"nothing is kept for '{path}': {reason}")
+    before, now = (
+        [line for line in lines if f"'{folder}'" in line or f"'{kept}'" in line]
+        for lines in (earlier, complaints.lines)
+    )
+    if now or not os.path.isfile(kept):  # noqa: PTH113 - pathlib fails in what others own
+        reason = (before + now or ["models with weights in other files have none"])[-1]
+        raise OptionError(
+            f"nothing is kept for '{path}', since {reason}: load it without cache_dir, or choose "
+            "another folder"
+        )
     facts = {
         "file": path,
-        "kept": str(kept),
-        "kept_bytes": kept.stat().st_size,
+        "kept": kept,
+        "kept_bytes": Path(kept).stat().st_size,
         "load_ms": without_ms,
         "load_kept_ms": kept_ms,
     }
@@ -104,18 +118,16 @@ def _tune(options: argparse.Namespace) -> None:
     from edgeport.files import replacing
     from edgeport.tuner import tune
 
-    limits = {"--frame-gap": options.frame_gap >= 0, "--seconds": options.seconds > 0}
-    for name, holds in limits.items():
-        value = getattr(options, name.strip("-").replace("-", "_"))
-        if not (holds and math.isfinite(value)):
-            raise OptionError(f"{name} is {value}, expected a time: pass another")
+    within(options.frame_gap, "--frame-gap", 0, 60_000)
+    within(options.seconds, "--seconds", *SECONDS)
     output = options.output or options.artifact + TUNING_SUFFIX
     for path in (options.artifact, *options.siblings):
         if Path(path).resolve() == Path(output).resolve():
             raise OptionError(f"--output is '{output}', which is also what is read: name another")
     folder = Path(output).resolve().parent
-    if not os.access(folder, os.W_OK):  # rather now than after the measurements
-        raise OptionError(f"'{folder}' cannot be written: choose another place with --output")
+    # Rather now than after the measurements.
+    if not os.access(folder, os.W_OK) or Path(output).is_dir():
+        raise OptionError(f"'{output}' cannot be written: choose another place with --output")
     content = tune(
         options.artifact,
         options.siblings,

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from edgeport.errors import IntegrityError, OptionError
 from edgeport.integrity import digest_of, metadata_entry, split_at_digest
-from edgeport.options import PublicKey
+from edgeport.options import PublicKey, holds_key
 
 KEY = b"edgeport.signature"
 _LONGEST = 512  # bytes of the entry: some 220, for any version number
@@ -105,10 +105,8 @@ def _load_public_key(key: PublicKey) -> Any:
     try:
         if isinstance(key, bytes) and len(key) == 32:
             return ed25519.Ed25519PublicKey.from_public_bytes(key)
-        text = key.encode() if isinstance(key, str) else key
-        if not isinstance(text, bytes) or not text.lstrip().startswith(b"-----BEGIN"):
-            text = Path(os.fsdecode(key)).read_bytes()
-        loaded = serialization.load_pem_public_key(text)
+        text: Any = key if holds_key(key) else Path(os.fsdecode(key)).read_bytes()
+        loaded = serialization.load_pem_public_key(os.fsencode(text))
     except Exception as cause:
         raise OptionError(
             f"the public key cannot be read ({cause}), expected an Ed25519 key as a PEM file, its "

@@ -32,10 +32,6 @@ MARGIN = 0.03
 _FEWEST_CALLS = 5
 _WARM_UP_CALLS = 3
 
-# Layout changes of the last level do not pay in every network. Without the fusions before it, none
-# was ever faster; other settings of the engine change answers, or nothing that is worth a choice.
-_OPTIMIZATIONS = ("all", "extended")
-
 _OPTIONS = Options(None, False, None, None, None, CHUNK_BYTES, tuning=False)
 
 
@@ -79,15 +75,16 @@ def tune(
         OptionError: a sibling is none.
     """
     model = load_model(path, _OPTIONS)
-    default = Choice(model.session.threads)
-    files = [(path, default)]
+    # EDGEPORT_THREADS may ask for more threads than CPUs; a tuning file may not.
+    default = Choice(min(model.session.threads, host.usable_cpus()))
+    files = {model.digest: (path, default)}
     for sibling in siblings:
         digest = _digest_of_sibling(sibling, path, model.card)
-        name = Path(sibling).name
-        files.append((sibling, default._replace(variant=name, variant_sha256=digest)))
+        choice = default._replace(variant=Path(sibling).name, variant_sha256=digest)
+        files.setdefault(digest, (sibling, choice))
     candidates = [
         Measured(choice, file, [], [])
-        for file, start in files
+        for file, start in files.values()
         for choice in _settings(start, allow_spinning)
     ]
     digest = model.digest
@@ -125,9 +122,9 @@ def _settings(start: Choice, allow_spinning: bool) -> list[Choice]:
     cpus = host.usable_cpus()
     threads = {start.threads, cpus, *(2**power for power in range(cpus.bit_length()))}
     found = [start]
-    for count in sorted(number for number in threads if number <= max(cpus, start.threads)):
+    for count in sorted(number for number in threads if number <= cpus):
         for spinning in (False, True) if allow_spinning and count > 1 else (False,):
-            for level in _OPTIMIZATIONS:
+            for level in tuning.LEVELS:
                 choice = start._replace(threads=count, spinning=spinning, optimization=level)
                 if choice not in found:
                     found.append(choice)

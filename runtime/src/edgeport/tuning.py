@@ -15,12 +15,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from edgeport import device, host
-from edgeport._session import OPTIMIZATIONS
 from edgeport.card import ModelCard, format_specs
 from edgeport.errors import EdgeportError
 from edgeport.logs import warn
 
 FORMAT = 1
+
+# Layout changes of the last level do not pay in every network. Without the fusions before it, none
+# was ever faster, and int8 gives other answers.
+LEVELS = ("all", "extended")
+
 _LARGEST_BYTES = 2**20
 
 
@@ -30,7 +34,7 @@ class Choice(NamedTuple):
     Attributes:
         threads: how many threads one run uses.
         spinning: whether they wait for the next run busily.
-        optimization: how far the engine rewrites the graph.
+        optimization: how far the engine rewrites the graph, one of ``LEVELS``.
         variant: the name of a file in the artifact's folder to load in its place, or None.
         variant_sha256: the digest of that file.
     """
@@ -93,7 +97,7 @@ def _checked(content: Mapping[str, Any]) -> Choice:
         and 1 <= choice.threads <= host.usable_cpus()
         and type(choice.spinning) is bool
         and type(choice.optimization) is str
-        and choice.optimization in OPTIMIZATIONS
+        and choice.optimization in LEVELS
         and (variant is None) == (sha256 is None)
         and (variant is None or (type(variant) is type(sha256) is str and _is_name(variant)))
     )
