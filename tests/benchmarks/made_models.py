@@ -1,8 +1,9 @@
 """Networks that the benchmarks make themselves, since no file of them lies anywhere.
 
 The article's network is trained; those of ``keras.applications`` have seeded random weights, as
-nothing is downloaded: their speed and size hardly depend on what the weights know. Some of them
-answer the same to everything, so that any number format keeps their answers.
+nothing is downloaded: their speed and size hardly depend on what the weights know. Their
+BatchNormalization has the statistics of the photos, so that activations are as large as in a
+trained network; without, they fade from layer to layer and every answer is the same.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+STATISTICS_SAMPLES = 32
 
 
 def article_network(shared: Path) -> Any:
@@ -23,23 +26,39 @@ def article_network(shared: Path) -> Any:
         return train_article_network(data["x_train"], data["y_train"], seed=7, verbose=0)
 
 
-def application(name: str) -> Callable[[Path], Any]:
-    """Return a function that makes a network of keras.applications."""
+def application(key: str, name: str) -> Callable[[Path], Any]:
+    """Return a function that makes a network of keras.applications.
+
+    Args:
+        key: its name in ``quantization_data.SAMPLES``.
+        name: its name in Keras.
+    """
 
     def make(shared: Path) -> Any:
         import keras
+        from quantization_data import SAMPLES
 
         keras.utils.set_random_seed(0)
-        return getattr(keras.applications, name)(weights=None)
+        model = getattr(keras.applications, name)(weights=None)
+        layers = [
+            layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        usual = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.momentum = 0.0  # what one batch says stays
+        model(SAMPLES[key](shared, STATISTICS_SAMPLES, 0), training=True)
+        for layer, momentum in zip(layers, usual, strict=True):
+            layer.momentum = momentum
+        return model
 
     return make
 
 
 MADE: dict[str, Callable[[Path], Any]] = {
     "article_network": article_network,
-    "mobilenet_v2": application("MobileNetV2"),
-    "mobilenet_v3_small": application("MobileNetV3Small"),
-    "efficientnet_b0": application("EfficientNetB0"),
-    "resnet50": application("ResNet50"),
+    "mobilenet_v2": application("mobilenet_v2", "MobileNetV2"),
+    "mobilenet_v3_small": application("mobilenet_v3_small", "MobileNetV3Small"),
+    "efficientnet_b0": application("efficientnet_b0", "EfficientNetB0"),
+    "resnet50": application("resnet50", "ResNet50"),
 }
 """By name: the folder SHARED to a Keras model."""

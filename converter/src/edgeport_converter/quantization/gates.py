@@ -43,7 +43,7 @@ def bound_codes(graph: onnx.GraphProto) -> frozenset[str]:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     outputs = {value.name for value in graph.output}
-    settled: set[str] = set()  # scales that one hard sigmoid has chosen
+    settled: set[str] = set()  # constants that one hard sigmoid has chosen
     done = set()
     for gate in [node for node in graph.node if node.op_type == "HardSigmoid"]:
         reading = producers.get(gate.input[0])
@@ -54,6 +54,7 @@ def bound_codes(graph: onnx.GraphProto) -> frozenset[str]:
             or len(behind) != 1
             or behind[0].op_type != "QuantizeLinear"
             or gate.output[0] in outputs
+            or settled.intersection(behind[0].input[1:3])
             or not all(_is_uint8(node, constants) for node in (reading, behind[0]))
         ):
             continue
@@ -65,7 +66,7 @@ def bound_codes(graph: onnx.GraphProto) -> frozenset[str]:
         if found is None:
             continue
         scale_name, zero_name = reading.input[1:3]
-        settled.add(scale_name)
+        settled.update(reading.input[1:3], behind[0].input[1:3])
         _set(constants[scale_name], found.scale)
         _set(constants[zero_name], found.zero)
         _set(constants[behind[0].input[1]], found.scale * slope)
@@ -96,7 +97,8 @@ def _fit(scale: float, zero: int, slope: float, offset: float, *, widest: float)
     if scale <= 0 or slope <= 0 or not 0 < offset < 1:
         return None
     low, high = -zero * scale, (_CODES - zero) * scale
-    steps = int(offset / (slope * scale) + _EXACT)  # from the zero of the gate to that of its input
+    # From the zero of the gate to that of its input.
+    steps = int(min(offset / (slope * scale) + _EXACT, _CODES))
     while steps >= 1:
         wider = offset / (slope * steps)
         if wider > widest * scale:
