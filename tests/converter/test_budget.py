@@ -76,3 +76,12 @@ def test_a_metric_comes_from_a_module_or_a_file(tmp_path):
 def test_an_unknown_metric_is_refused(metric):
     with pytest.raises(OptionError, match="expected module:function"):
         find_metric(metric)
+
+
+def test_verdicts_in_different_units_are_compared_in_budgets():
+    nearly = judge(agreement(decibel=16.0, worst=16.0), None, None, 0.005)
+    far = judge(agreement(top_1=0.9), None, None, 0.005)
+    assert not nearly.holds
+    assert not far.holds
+    assert nearly.excess == pytest.approx(4 / 20)
+    assert far.excess == pytest.approx((0.1 - 0.01) / 0.01)

@@ -85,3 +85,41 @@ def test_answers_stay_close_to_numpy(quantized):
     found = run_as_defined(quantized.graph)({"x": X})["y"]
     assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.97
     assert np.abs(found - expected).mean() < 0.01
+
+
+def test_a_static_file_stores_the_weights_of_an_lstm_in_int8_too():
+    size, value = 32, helper.make_tensor_value_info
+
+    def normal(*shape):
+        return (0.3 * GENERATOR.normal(size=shape)).astype(np.float32)
+
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["", "last"], "lstm", hidden_size=size),
+        helper.make_node("Squeeze", ["last", "axes"], ["flat"], "flat"),
+        helper.make_node("Gemm", ["flat", "v", "b"], ["y"], "scores"),
+    ]
+    constants = {"w": normal(1, 4 * size, 8), "r": normal(1, 4 * size, size), "v": normal(size, 5),
+                 "b": normal(5), "axes": np.array([0])}  # fmt: skip
+    model = helper.make_model(
+        helper.make_graph(
+            nodes, "g", [value("x", TensorProto.FLOAT, [12, "N", 8])],
+            [value("y", TensorProto.FLOAT, ["N", 5])],
+            [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
+    )  # fmt: skip
+    model = onnx.shape_inference.infer_shapes(model)
+    x = GENERATOR.normal(size=(12, 64, 8)).astype(np.float32)
+    ranges = collect_ranges(model, lambda size: [{"x": x}])
+    plain, small = (
+        quantize(model, Recipe("static", stores_rest=rest), ranges, find_target("any")).graph
+        for rest in (False, True)
+    )
+    codes = {t.name for t in small.graph.initializer if t.data_type == TensorProto.INT8}
+    assert {"w/codes", "r/codes"} <= codes
+    assert plain.ByteSize() - small.ByteSize() > 0.6 * 4 * 4 * size * (8 + size)
+    want, found = (run_as_defined(each)({"x": x})["y"] for each in (model, small))
+    assert 10 * np.log10(np.var(want) / np.mean((want - found) ** 2)) > 25
+    kept = Recipe("static", float_nodes=frozenset(["lstm"]), stores_rest=True)
+    graph = quantize(model, kept, ranges, find_target("any")).graph
+    assert {"w", "r"} <= {t.name for t in graph.graph.initializer}

@@ -133,7 +133,7 @@ def check_scale(
 
 
 def check_evidence(data: UserData) -> tuple[str, ...]:
-    """Return a note where few samples stand for what quantization loses.
+    """Return notes where few samples, or the wrong ones, stand for what quantization loses.
 
     Raises:
         OptionError: the calibration data is too little to take ranges from.
@@ -144,12 +144,18 @@ def check_evidence(data: UserData) -> tuple[str, ...]:
             f"{_MIN_CALIBRATION}, since the ranges of so few say nothing of the device's: pass "
             "some hundred"
         )
+    notes = []
     if data.measured is not None and len(data.measured) < _THIN_EVIDENCE:
-        return (
+        notes.append(
             f"what quantization loses was measured on {len(data.measured)} samples: a few hundred "
-            "would tell half a per cent",
+            "would tell half a per cent"
         )
-    return ()
+    if data.calibration is not None and data.measured is data.calibration:
+        notes.append(
+            "what quantization loses was measured on the calibration data itself, which flatters "
+            "it: pass evaluation data of its own"
+        )
+    return tuple(notes)
 
 
 def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ MIN_SIGNAL_TO_NOISE_DB = 20.0
 _CHANNEL_MARGIN_DB = 10.0
 
 _ROUNDING = 1e-9
+_SMALLEST_BUDGET = 1e-3
 
 Metric = Callable[[Array, Array], float]
 """(outputs (N, ...), labels (N, ...)) to a number, larger is better."""
@@ -37,7 +38,7 @@ class Verdict:
     """A candidate against the budget.
 
     Attributes:
-        loss: what it lost; smaller is better, also between two that miss the budget.
+        loss: what it lost, smaller is better: metric, share of changed answers, or minus dB.
         allowed: the budget, in the same unit.
         sentence: what was found and what was expected, for a refusal.
     """
@@ -45,6 +46,11 @@ class Verdict:
     loss: float
     allowed: float
     sentence: str
+
+    @property
+    def excess(self) -> float:
+        """By how many budgets the budget is missed: of verdicts in different units, too."""
+        return (self.loss - self.allowed) / max(abs(self.allowed), _SMALLEST_BUDGET)
 
     @property
     def holds(self) -> bool:

@@ -31,7 +31,8 @@ class Step:
 
     Attributes:
         recipe: in words.
-        loss, allowed: in the budget's unit: metric lost, share of changed classes, or minus dB.
+        loss, allowed: in the budget's unit: metric lost, share of changed answers, or minus dB.
+        sentence: the same in words.
         holds: whether the budget was kept.
         file_bytes: of the graph without card.
         latency_us: one sample, one thread, None where it was not timed.
@@ -40,6 +41,7 @@ class Step:
     recipe: str
     loss: float
     allowed: float
+    sentence: str
     holds: bool
     file_bytes: int
     latency_us: float | None = None
@@ -48,10 +50,7 @@ class Step:
         """Return the line in words."""
         kept = "keeps the budget" if self.holds else "misses the budget"
         time = "" if self.latency_us is None else f", {self.latency_us:.1f} µs"
-        return (
-            f"{self.recipe}: loses {self.loss:.4g} of {self.allowed:.4g}, {kept}, "
-            f"{self.file_bytes:,} bytes{time}"
-        )
+        return f"{self.recipe}: {self.sentence}, {kept}, {self.file_bytes:,} bytes{time}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +109,7 @@ class Quantizer:
                 attempts.append(self._search.attempt(start))
         holding = [attempt for attempt in attempts if attempt.verdict.holds]
         if not holding:
-            best = min(attempts, key=lambda attempt: attempt.verdict.loss)
+            best = min(attempts, key=lambda attempt: attempt.verdict.excess)
             raise QuantizationError(
                 f"the best of {len(self._search.attempts)} attempts ({best.recipe}) "
                 f"{best.verdict.sentence}: pass more calibration samples, a larger max_drop, or "
@@ -119,7 +118,7 @@ class Quantizer:
                 allowed=best.verdict.allowed,
             )
         if objective != "latency":
-            holding = [self._with_one_scale(attempt) for attempt in holding]
+            holding = [self._with_fewer_bytes(attempt) for attempt in holding]
         # Under a named recipe the same command gives the same file, unless speed is asked for.
         if objective == "latency" or (kind == "auto" and objective != "size"):
             holding += [
@@ -166,13 +165,19 @@ class Quantizer:
             )
         return [*found, "none"] if kind == "auto" else found
 
-    def _with_one_scale(self, attempt: Attempt[Candidate]) -> Attempt[Candidate]:
-        """Return the same recipe with fewer scales, where that saves bytes worth the rounding."""
+    def _with_fewer_bytes(self, attempt: Attempt[Candidate]) -> Attempt[Candidate]:
+        """Return the same recipe with what else saves bytes worth the rounding, as far as it holds.
+
+        That is int8 for the weights of layers without an int8 kernel, and fewer scales.
+        """
         if not attempt.recipe.is_static:
             return attempt
-        recipe = replace(attempt.recipe, one_scale=True)
-        many_bytes = attempt.built.quantized.graph.ByteSize()
-        if self._workshop.draft(recipe).ByteSize() > (1 - objectives.WORTHWHILE) * many_bytes:
+        attempt = self._smaller_of(attempt, replace(attempt.recipe, stores_rest=True))
+        return self._smaller_of(attempt, replace(attempt.recipe, one_scale=True))
+
+    def _smaller_of(self, attempt: Attempt[Candidate], recipe: Recipe) -> Attempt[Candidate]:
+        worth = (1 - objectives.WORTHWHILE) * attempt.built.quantized.graph.ByteSize()
+        if self._workshop.draft(recipe).ByteSize() > worth:
             return attempt
         smaller = self._search.attempt(recipe)
         return smaller if smaller.verdict.holds else attempt
@@ -242,6 +247,7 @@ def _step(attempt: Attempt[Candidate]) -> Step:
         str(attempt.recipe),
         verdict.loss,
         verdict.allowed,
+        verdict.sentence,
         verdict.holds,
         attempt.built.quantized.graph.ByteSize(),
     )

@@ -42,6 +42,9 @@ from edgeport_converter.targets import Target
 # Never Conv: its dynamic form, ConvInteger, is slow or does not load (microsoft/onnxruntime#15888).
 _DYNAMIC_OPERATORS = ("MatMul", "Gemm", "LSTM")
 
+# Their weights are the larger part of many a text or sound model.
+_WITHOUT_INT8_KERNEL = ("Gather", "GRU", "LSTM", "RNN")
+
 _PAIRED = "two of one sign add up to 128 at most"
 
 
@@ -54,12 +57,15 @@ class Recipe:
         ranges: the method that the activations' ranges were chosen by; static kinds only.
         float_nodes: names of nodes that stay in float.
         one_scale: whether all weights of a Dense layer share one scale, for a smaller file.
+        stores_rest: whether the weights of layers that a static kind computes in float, such as an
+            LSTM, are stored in int8, too.
     """
 
     kind: str
     ranges: str = "minmax"
     float_nodes: frozenset[str] = frozenset()
     one_scale: bool = False
+    stores_rest: bool = False
 
     @classmethod
     def starting(cls, kind: str, ranges: str, float_nodes: frozenset[str]) -> Recipe:
@@ -79,8 +85,11 @@ class Recipe:
             parts.append(f"{self.ranges} ranges")
         if self.one_scale:
             parts.append("one scale a Dense layer")
+        if self.stores_rest:
+            parts.append("all weights in int8")
         if self.float_nodes and self.kind != "none":
-            parts.append(f"{len(self.float_nodes)} nodes in float")
+            count = len(self.float_nodes)
+            parts.append(f"{count} node{'s' if count > 1 else ''} in float")
         return ", ".join(parts)
 
 
@@ -209,6 +218,9 @@ def _quantize_static(
         keep_float_layers(graph.graph)
     _drop_unused(graph.graph)
     quantizer.model.topological_sort()  # it appends its nodes at the end
+    if recipe.stores_rest:
+        done = {node.name for node in graph.graph.node if node.op_type not in _WITHOUT_INT8_KERNEL}
+        graph = store_weights_as_int8(graph, recipe.float_nodes | done, rounder)
     return QuantizedGraph(
         graph,
         weights=f"int8 per channel, {_PAIRED if saturates else 'all 8 bits used'}",

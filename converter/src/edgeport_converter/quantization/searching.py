@@ -84,7 +84,7 @@ class Search(Generic[Built]):
             found = self.attempt(recipe)
             if found.verdict.holds:
                 return found
-            if best is None or found.verdict.loss < best.verdict.loss:
+            if best is None or found.verdict.excess < best.verdict.excess:
                 best = found
         if best is None:
             raise ValueError("a search needs at least one recipe")
@@ -105,7 +105,7 @@ class Search(Generic[Built]):
             found = keep(count)
             if found.verdict.holds:
                 break
-            if found.verdict.loss < best.verdict.loss:
+            if found.verdict.excess < best.verdict.excess:
                 best = found
             too_few, count = count, min(2 * count, max(len(ranked) - 1, count + 1))
         if not found.verdict.holds:
