@@ -309,6 +309,55 @@ def test_a_scale_that_stands_for_a_relu_stays(limited):
         ],
         ["y"], w=np.eye(8, dtype=np.float32), step=np.float32(0.1), zero=np.uint8(0),
     )  # fmt: skip
-    answer_in_float(model.graph, limited)
+    answer_in_float(model.graph, (), limited)
     kinds = [each.op_type for each in model.graph.node]
     assert kinds.count("QuantizeLinear") == 1 + len(limited)
+
+
+def gelu_between_layers(kind):
+    """Dense, gelu as TensorFlow writes it after optimizing, Dense."""
+    steps = {
+        "erf": [
+            node("Div", ["h", "root2"], "d"), node("Erf", ["d"], "curve"),
+            node("Add", ["curve", "one"], "a"), node("Mul", ["h", "a"], "m"),
+            node("Mul", ["m", "half"], "g"),
+        ],
+        "tanh": [
+            node("Pow", ["h", "three"], "p"), node("Mul", ["p", "cubic"], "c"),
+            node("Add", ["h", "c"], "s"), node("Mul", ["s", "root"], "r"),
+            node("Tanh", ["r"], "curve"), node("Add", ["curve", "one"], "a"),
+            node("Mul", ["h", "half"], "b"), node("Mul", ["b", "a"], "g"),
+        ],
+    }[kind]  # fmt: skip
+    value = helper.make_tensor_value_info
+    constants = {
+        "w": normal(32, 64) / 4, "bias": normal(64), "v": normal(64, 8) / 8, "one": np.float32(1),
+        "half": np.float32(0.5), "root2": np.float32(np.sqrt(2)), "three": np.float32(3),
+        "cubic": np.float32(0.044715), "root": np.float32(np.sqrt(2 / np.pi)),
+    }  # fmt: skip
+    graph = helper.make_graph(
+        [node("MatMul", ["x", "w"], "product"), node("Add", ["product", "bias"], "h"), *steps,
+         node("MatMul", ["g", "v"], "y")],
+        "g", [value("x", TensorProto.FLOAT, ["N", 16, 32])], [value("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(a, np.float32), n) for n, a in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(model)
+
+
+@pytest.mark.parametrize(("kind", "kernels"), [("erf", "BiasGelu"), ("tanh", "FastGelu")])
+def test_the_engine_runs_a_gelu_between_int8_layers_as_one_kernel(kind, kernels, tmp_path):
+    model = gelu_between_layers(kind)
+    x = GENERATOR.normal(size=(60, 16, 32)).astype(np.float32)
+    made = quantized(model, Recipe("static"), x)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    session = onnxruntime.InferenceSession(
+        made.graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    kinds = [each.op_type for each in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert kernels in kinds
+    assert sum("MatMul" in each and each != "MatMul" for each in kinds) == 2
+    (found,) = session.run(None, {"x": x})
+    (expected,) = run_as_defined(model)({"x": x}).values()
+    assert signal_to_noise(found, expected) > 30

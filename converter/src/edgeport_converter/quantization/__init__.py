@@ -18,6 +18,7 @@ rounder           the same for the layers of a graph, each once
 layer_constants   the codes, scales and biases of int8 layers
 gates             hard sigmoids without arithmetic
 pooling           average pools with a scale of their own
+pools_as_layers   average pools as convolutions
 sensitivity       which layers lose the signal
 evaluating        what a candidate lost: agreement, and the user's metric
 agreement         how closely one model follows another

@@ -19,6 +19,7 @@ from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization import equalizing, quantizing, sensitivity
 from edgeport_converter.quantization.calibrated import Calibrated
 from edgeport_converter.quantization.evaluating import Evaluator, Measured
+from edgeport_converter.quantization.pools_as_layers import convolve_pools
 from edgeport_converter.quantization.quantizing import QuantizedGraph, Recipe
 from edgeport_converter.targets import Target
 
@@ -66,6 +67,7 @@ class Workshop:
     ) -> None:
         self.float_graph, self._card, self._calibration = float_graph, card, calibration
         self._evaluator, self._target = evaluator, target
+        self._convolved: dict[Calibrated, Calibrated] = {}
 
     def make(self, recipe: Recipe) -> Candidate:
         """Return the measured candidate of one recipe."""
@@ -91,9 +93,17 @@ class Workshop:
     def source_of(self, recipe: Recipe) -> Calibrated:
         """Return the float graph that a recipe quantizes."""
         # Evened out activations make weights uneven, which one scale for all of them cannot bear.
-        if recipe.kind in ("dynamic", "none") or recipe.one_scale:
+        if recipe.kind in ("dynamic", "none"):
             return self._as_it_is
-        return self._evened_out
+        start = self._as_it_is if recipe.one_scale else self._evened_out
+        return self._with_convolved_pools(start) if recipe.kind == "static" else start
+
+    def _with_convolved_pools(self, start: Calibrated) -> Calibrated:
+        if start not in self._convolved:
+            graph = convolve_pools(start.graph)
+            changed = graph is not start.graph
+            self._convolved[start] = Calibrated(graph, self._calibration) if changed else start
+        return self._convolved[start]
 
     def stores_int8(self, kind: str, float_nodes: frozenset[str]) -> bool:
         """Whether a kind of recipe finds anything in this graph to store smaller."""
@@ -103,7 +113,7 @@ class Workshop:
     def rank_layers(self) -> list[str]:
         """Return the weighted layers, the most disturbing first."""
         nodes = [node.name for node in quantizing.weighted_nodes(self.float_graph)]
-        start = self._evened_out
+        start = self.source_of(Recipe("static"))
         ranges = start.ranges_by("minmax")
         samples = next(iter(self._calibration(_RANKING_SAMPLES)))
         expected = verifying.run_as_defined(self.float_graph)(samples)

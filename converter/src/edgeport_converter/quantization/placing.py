@@ -38,6 +38,13 @@ _FLOAT_OUTPUT_OPERATORS = ("Gemm", "MatMul")
 
 _LIMITS = ("Clip", "Relu")
 
+# A gelu is one of these curves between simple steps. onnxruntime has one kernel for all of it in
+# float and none in int8, where each step would be rounded and take as long as the whole.
+_CURVES = ("Erf", "Tanh")
+_STEPS = ("Add", "Div", "Mul", "Neg", "Pow", "Sub")
+_MOST_BEHIND = 3
+_MOST_STEPS = 12
+
 _CONVERSIONS = ("DequantizeLinear", "QuantizeLinear")
 
 
@@ -45,14 +52,14 @@ def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozen
     """Return the nodes without weights that int8 would only cost: rounding, and conversions.
 
     These are the ones that no int8 layer reads behind the last layers, those that read none in
-    front of the first ones, and those between layers that stay in float.
+    front of the first ones, those between layers that stay in float, and the steps of a gelu.
     """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     producers = {name: node for node in graph.node for name in node.output}
-    in_front = _in_front(graph, float_nodes, readers)
+    in_float = _in_front(graph, float_nodes, readers) | _in_gelus(graph, producers, readers)
     behind: set[str] = set()
     for node in reversed(graph.node):
         after = [reader for name in node.output for reader in readers.get(name, [])]
@@ -69,7 +76,7 @@ def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozen
         ):
             behind.add(node.name)
     if not float_nodes:
-        return frozenset(behind) | in_front
+        return frozenset(behind) | in_float
     # A relu that is left alone in float would keep the int8 layer before it from taking it in.
     for node in graph.node:
         before = producers.get(node.input[0]) if node.input else None
@@ -81,7 +88,7 @@ def gains_nothing(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> frozen
             and before.name not in float_nodes | behind
         ):
             behind.discard(node.name)
-    return frozenset(behind) | in_front
+    return frozenset(behind) | in_float
 
 
 def _follows_a_float_answer(node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto]) -> bool:
@@ -121,6 +128,35 @@ def _in_front(
         if node.op_type in _ROUNDING or not kept.isdisjoint(after):
             kept.add(node.name)
     return frozenset(kept)
+
+
+def _in_gelus(
+    graph: onnx.GraphProto,
+    producers: Mapping[str, onnx.NodeProto],
+    readers: Mapping[str, Sequence[onnx.NodeProto]],
+) -> frozenset[str]:
+    """Return the steps of each gelu: those behind its curve, and those before, with a bias.
+
+    Of a curve that is no gelu these are the steps around it, which compute with floats anyway. The
+    layer before answers in float: what is read twice has to come from one place to be fused.
+    """
+    found: set[str] = set()
+    for curve in [node for node in graph.node if node.op_type in _CURVES]:
+        steps = [curve]
+        for _ in range(_MOST_BEHIND):
+            after = readers.get(steps[-1].output[0], ())
+            if len(after) != 1 or after[0].op_type not in _STEPS:
+                break
+            steps.append(after[0])
+        names = {node.name for node in steps}
+        for node in steps:  # it grows by the steps before, each when all its readers are there
+            for step in [producers[name] for name in node.input if name in producers]:
+                inside = {reader.name for reader in readers[step.output[0]]} <= names
+                if step.op_type in _STEPS and inside and len(names) < _MOST_STEPS:
+                    names.add(step.name)
+                    steps.append(step)
+        found |= names
+    return frozenset(found)
 
 
 def separate_float_weights(graph: onnx.GraphProto, float_nodes: frozenset[str]) -> None:
@@ -181,11 +217,14 @@ def read_in_float(graph: onnx.GraphProto, float_nodes: Collection[str]) -> None:
                 node.input[number] = there.input[0]
 
 
-def answer_in_float(graph: onnx.GraphProto, limited: Collection[str] = ()) -> None:
+def answer_in_float(
+    graph: onnx.GraphProto, float_nodes: Collection[str] = (), limited: Collection[str] = ()
+) -> None:
     """Take away QuantizeLinear -> DequantizeLinear behind a layer that only float nodes read.
 
     Args:
         graph: the quantized graph, changed in place.
+        float_nodes: names of nodes in float whose operator might be in int8.
         limited: tensors whose scale stands for a relu or a clip, which would go with it.
     """
     producers = {name: node for node in graph.node for name in node.output}
@@ -209,7 +248,9 @@ def answer_in_float(graph: onnx.GraphProto, limited: Collection[str] = ()) -> No
             continue
         ends = [node.output[0] for node in pairs]
         consumers = [node for end in ends for node in readers.get(end, [])]
-        if any(node.op_type in STATIC_OPERATORS for node in consumers):
+        if any(
+            node.op_type in STATIC_OPERATORS and node.name not in float_nodes for node in consumers
+        ):
             continue
         kept = next((end for end in ends if end in outputs), ends[0])
         for node in consumers:

@@ -212,7 +212,7 @@ def _quantize_static(
         rescale_pools(graph.graph, ranges)
         bounded = bound_codes(graph.graph)
     store_rounded(graph, prepared, rounder, pairs=saturates, one_scale=recipe.one_scale)
-    answer_in_float(graph.graph, _dropped_outputs(prepared.graph, graph.graph))
+    answer_in_float(graph.graph, in_float, _dropped_outputs(prepared.graph, graph.graph))
     read_in_float(graph.graph, in_float)
     if not is_wide:
         keep_float_layers(graph.graph)
