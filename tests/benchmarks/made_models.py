@@ -35,23 +35,27 @@ def application(key: str, name: str) -> Callable[[Path], Any]:
     """
 
     def make(shared: Path) -> Any:
-        import keras
         from quantization_data import SAMPLES
 
-        keras.utils.set_random_seed(0)
-        model = getattr(keras.applications, name)(weights=None)
-        layers = [
-            layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)
-        ]
-        usual = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.momentum = 0.0  # what one batch says stays
-        model(SAMPLES[key](shared, STATISTICS_SAMPLES, 0), training=True)
-        for layer, momentum in zip(layers, usual, strict=True):
-            layer.momentum = momentum
-        return model
+        return random_application(name, SAMPLES[key](shared, STATISTICS_SAMPLES, 0))
 
     return make
+
+
+def random_application(name: str, samples: Any) -> Any:
+    """Return a network of keras.applications whose BatchNormalization knows these samples."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, name)(weights=None)
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    usual = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0  # what one batch says stays
+    model(samples, training=True)
+    for layer, momentum in zip(layers, usual, strict=True):
+        layer.momentum = momentum
+    return model
 
 
 MADE: dict[str, Callable[[Path], Any]] = {

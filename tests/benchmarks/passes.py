@@ -1,11 +1,13 @@
-"""What each rule of the optimizer is worth: bytes and latency with it and without it.
+"""What each rewriting is worth: bytes and latency with it and without it.
 
-    python tests/benchmarks/passes.py MODEL_FILE_OR_FOLDER... [--output build/passes.json]
+    python tests/benchmarks/passes.py MODEL... [--output build/passes.json]
 
-A folder stands for every Keras file and SavedModel below it. Each model is exported once and
-optimized with all rules, and again with each rule left out; a rule that changes nothing in a model
-is not listed for it. Latencies are medians of runs by turns, one thread, one sample: a ratio above
-one is what leaving the rule out costs.
+A MODEL is a Keras file or SavedModel, a folder that stands for all of them below it, or the name of
+a network in ``keras.applications``, which then has seeded random weights. Each model is exported
+once and optimized with all rules, and again with each rule left out; then it is quantized as
+``static``, with all that makes int8 graphs faster and again without each. What changes nothing in a
+model is not listed for it. Latencies are medians of runs by turns, one thread, one sample: a ratio
+above one is what leaving the rule out costs.
 """
 
 from __future__ import annotations
@@ -20,20 +22,22 @@ from unittest.mock import patch
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+STATISTICS_SAMPLES = 8
 _SECONDS = 1.0  # of measuring, for each pair of graphs
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("models", nargs="+")
     parser.add_argument("--output", type=Path, default=Path("build/passes.json"))
     options = parser.parse_args()
     rows = []
-    for path in find_models(options.models):
-        for row in measure(path):
+    for name, source in find_models(options.models):
+        for row in measure(name, source):
             rows.append(row)
             print(json.dumps(row), flush=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -42,39 +46,88 @@ def main() -> int:
 
 
 def find_models(places):
+    """Yield a name and what ``loading`` takes for each model."""
     for place in places:
-        if not place.is_dir() or (place / "saved_model.pb").exists():
-            yield place
-            continue
-        for path in sorted(place.rglob("*")):
-            if path.suffix in (".h5", ".hdf5", ".keras"):
-                yield path
-            elif path.name == "saved_model.pb":
-                yield path.parent
+        path = Path(place)
+        if not path.exists():
+            yield place, lambda place=place: made(place)
+        elif not path.is_dir() or (path / "saved_model.pb").exists():
+            yield path.name, path
+        else:
+            for found in sorted(path.rglob("*")):
+                if found.suffix in (".h5", ".hdf5", ".keras"):
+                    yield found.name, found
+                elif found.name == "saved_model.pb":
+                    yield found.parent.name, found.parent
 
 
-def measure(path):
+def made(name):
+    import keras
+    from made_models import random_application
+
+    shape = [
+        size or 224 for size in getattr(keras.applications, name)(weights=None).input_shape[1:]
+    ]
+    generator = np.random.default_rng(0)
+    pixels = generator.uniform(0, 255, (STATISTICS_SAMPLES, *shape)).astype(np.float32)
+    return random_application(name, pixels), pixels
+
+
+def measure(name, source):
     """Yield a row for each rule that changes this model's graph."""
     from edgeport import ModelCard
     from edgeport_converter import exporting, loading, optimizing, targets, trying
 
-    loaded = loading.load(path)
+    loading.start_tensorflow()
+    model, pixels = source() if callable(source) else (source, None)
+    loaded = loading.load(model)
     engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)
     exported = exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
     card = ModelCard(loaded.name, exported.inputs, exported.outputs)
     sample = trying.parity_inputs(exported.inputs, [], exported.reference)[0]
-    whole = optimizing.compact(optimizing.optimize(exported.graph))
-    for name, without in rules_left_out(optimizing):
-        with without:
-            graph = optimizing.compact(optimizing.optimize(exported.graph))
-        if graph == whole:
-            continue
-        yield {
-            "model": path.name, "rule": name,
-            "bytes": whole.ByteSize(), "bytes_without": graph.ByteSize(),
-            "nodes": len(whole.graph.node), "nodes_without": len(graph.graph.node),
-            "latency_without_over_with": round(ratio(graph, whole, card, sample), 3),
-        }  # fmt: skip
+    if pixels is not None:
+        sample = {exported.inputs[0].name: pixels}
+    one = {name: array[:1] for name, array in sample.items()}
+    optimized = optimizing.optimize(exported.graph)
+    pairs = [(optimizing.compact(optimized), rules_left_out(optimizing),
+              lambda: optimizing.optimize(exported.graph))]  # fmt: skip
+    pairs.append((optimizing.compact(as_int8(optimized, sample)), int8_left_out(),
+                  lambda: as_int8(optimized, sample)))  # fmt: skip
+    for whole, rules, make in pairs:
+        for rule, without in rules:
+            with without:
+                graph = optimizing.compact(make())
+            if graph == whole:
+                continue
+            yield {
+                "model": name, "rule": rule,
+                "bytes": whole.ByteSize(), "bytes_without": graph.ByteSize(),
+                "nodes": len(whole.graph.node), "nodes_without": len(graph.graph.node),
+                "latency_without_over_with": round(ratio(graph, whole, card, one), 3),
+            }  # fmt: skip
+
+
+def as_int8(graph, sample):
+    """Return the static graph; ranges of whatever the model was tried with do for its speed."""
+    from edgeport_converter.quantization import candidates
+    from edgeport_converter.quantization.calibrating import collect_ranges
+    from edgeport_converter.quantization.quantizing import Recipe, quantize
+    from edgeport_converter.targets import find_target
+
+    graph = candidates.convolve_pools(graph)
+    ranges = collect_ranges(graph, lambda size: [sample])
+    return quantize(graph, Recipe("static"), ranges, find_target("any")).graph
+
+
+def int8_left_out():
+    """Yield the name of each rewriting of int8 graphs, and a patch that leaves it out."""
+    from edgeport_converter.quantization import candidates, placing, quantizing
+
+    nothing = frozenset()
+    yield "int8: codes of hard sigmoids", patch.object(quantizing, "bound_codes", lambda g: nothing)
+    yield "int8: gelus in float", patch.object(placing, "_in_gelus", lambda *_: nothing)
+    yield "int8: inputs in float", patch.object(placing, "_in_front", lambda *_: nothing)
+    yield "int8: pools as convolutions", patch.object(candidates, "convolve_pools", lambda g: g)
 
 
 def rules_left_out(optimizing):
