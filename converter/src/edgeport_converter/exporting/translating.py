@@ -19,14 +19,20 @@ from tf2onnx.graph import Node
 from tf2onnx.optimizer import back_to_back_optimizer
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.exporting import refusing, tf_ops
+from edgeport_converter.exporting import ordered_sets, refusing, tf_ops
 from edgeport_converter.exporting.node_names import NodeNames
 from edgeport_converter.exporting.tracing import FrozenGraph
 
 
 def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
     """Return tf2onnx's translation with the model's own names for inputs and outputs."""
-    with _failed_nodes() as failed, _constants_written_once(), _casts_kept(), _counted_anew():
+    with (
+        _failed_nodes() as failed,
+        _constants_written_once(),
+        _casts_kept(),
+        _counted_anew(),
+        ordered_sets.in_tf2onnx(),
+    ):
         try:
             with tf.Graph().as_default() as graph:
                 tf.import_graph_def(frozen.graph_def, name="")
