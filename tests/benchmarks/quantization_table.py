@@ -88,7 +88,7 @@ def _agreement(seen: dict[str, Any] | None) -> str:
     if not seen or seen.get("signal_to_noise_db") is None:
         return ""
     decibel = f"{seen['signal_to_noise_db']:.1f} dB"
-    return decibel if seen["top_1"] is None else f"{seen['top_1']:.1%}, {decibel}"
+    return decibel if seen["top_1"] is None else f"{seen['top_1']:.2%}, {decibel}"
 
 
 def _bytes(seen: dict[str, Any] | None) -> str:
