@@ -207,12 +207,13 @@ def _quantize_static(
     quantizer.quantize_model()
     graph: onnx.ModelProto = quantizer.model.model
     read_pixels_as_codes(graph.graph, pixel_inputs)
+    limited = _dropped_outputs(prepared.graph, graph.graph)
     bounded: frozenset[str] = frozenset()
     if not is_wide:
         rescale_pools(graph.graph, ranges)
-        bounded = bound_codes(graph.graph)
+        bounded = bound_codes(graph.graph, in_float, limited)
     store_rounded(graph, prepared, rounder, pairs=saturates, one_scale=recipe.one_scale)
-    answer_in_float(graph.graph, in_float, _dropped_outputs(prepared.graph, graph.graph))
+    answer_in_float(graph.graph, in_float, limited)
     read_in_float(graph.graph, in_float)
     if not is_wide:
         keep_float_layers(graph.graph)
