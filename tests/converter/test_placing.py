@@ -361,3 +361,26 @@ def test_the_engine_runs_a_gelu_between_int8_layers_as_one_kernel(kind, kernels,
     (found,) = session.run(None, {"x": x})
     (expected,) = run_as_defined(model)({"x": x}).values()
     assert signal_to_noise(found, expected) > 30
+
+
+@pytest.mark.parametrize("kind", ["static", "int16"])
+@pytest.mark.parametrize("outputs", [["y"], ["y", "relu"]], ids=["inside", "an output"])
+def test_a_relu_in_front_of_a_gelu_is_kept(outputs, kind):
+    model = make(
+        [
+            node("Reshape", ["x", "shape"], "flat"),
+            node("Gemm", ["flat", "w", "b"], "gemm"),
+            node("Relu", ["gemm"], "relu"),
+            node("Mul", ["relu", "slope"], "step"),
+            node("Erf", ["step"], "curve"),
+            node("Add", ["curve", "one"], "shifted"),
+            node("Mul", ["relu", "shifted"], "gelu"),
+            node("Gemm", ["gelu", "v", "c"], "y"),
+        ],
+        outputs, w=normal(192, 16) / 8, b=normal(16), shape=np.array([-1, 192]), c=normal(8),
+        v=normal(16, 8), slope=np.float32(np.sqrt(0.5)), one=np.float32(1),
+    )  # fmt: skip
+    graph = quantized(model, Recipe(kind)).graph
+    wanted, found = (run_as_defined(g)({"x": X}) for g in (model, graph))
+    for name in outputs:
+        assert signal_to_noise(found[name], wanted[name]) > 25

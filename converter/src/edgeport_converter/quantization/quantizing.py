@@ -293,10 +293,18 @@ def _as_tensors_data(ranges: Ranges) -> TensorsData:
 def _dropped_outputs(before: onnx.GraphProto, after: onnx.GraphProto) -> set[str]:
     """Return what the nodes gave that onnxruntime's quantizer has left out, relus and clips.
 
-    Another node gives them now.
+    Another node gives them now; an output of the graph under a name of the quantizer's.
     """
     kept = {node.name for node in after.node}
-    return {name for node in before.node if node.name not in kept for name in node.output}
+    dropped = {name for node in before.node if node.name not in kept for name in node.output}
+    made = {node.output[0]: node for node in after.node if node.op_type == "QuantizeLinear"}
+    return dropped | {
+        made[node.input[0]].input[0]
+        for node in after.node
+        if node.op_type == "DequantizeLinear"
+        and node.output[0] in dropped
+        and node.input[0] in made
+    }
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
