@@ -17,6 +17,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_dyna
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from edgeport_converter.quantization.bodies import read_through_copies
 from edgeport_converter.quantization.calibrating import Ranges
 from edgeport_converter.quantization.gates import bound_codes
 from edgeport_converter.quantization.layer_constants import store_rounded
@@ -177,6 +178,7 @@ def _quantize_static(
     # 16-bit activations have no int8 kernel that could saturate.
     saturates = target.saturates and not is_wide
     prepared = _copy(model)
+    read_through_copies(prepared.graph)
     separate_float_weights(prepared.graph, recipe.float_nodes)
     pixel_inputs = prepare_pixel_inputs(prepared.graph)
     in_float = recipe.float_nodes | gains_nothing(model.graph, recipe.float_nodes)
