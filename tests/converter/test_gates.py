@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -51,13 +51,16 @@ def gated(scale, zero, alpha, beta):
 
 
 @settings(max_examples=100, deadline=None)
+@example(low=-1.578125, high=0.5, name="Keras 2")  # its ends lie between two codes
+@example(low=-2.0, high=2.5, name="relu6(x + 3) / 6")
 @given(
     low=st.floats(-20, 0), high=st.floats(0.1, 20), name=st.sampled_from(list(SLOPES)),
 )  # fmt: skip
 def test_the_bounded_codes_are_the_gate_of_the_codes(low, high, name):
     alpha, beta = SLOPES[name]
     scale = (high - low) / 255
-    model = gated(scale, round(-low / scale), alpha, beta)
+    zero = round(-low / scale)
+    model = gated(scale, zero, alpha, beta)
     done = bound_codes(model.graph)
     kinds = [each.op_type for each in model.graph.node]
     x = np.linspace(low, high, 64, dtype=np.float32)[None]
@@ -70,8 +73,12 @@ def test_the_bounded_codes_are_the_gate_of_the_codes(low, high, name):
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     step = float(constants["scale"])
     assert step <= 1.5 * scale * (1 + 1e-6)
-    rounded = np.clip(x, low, high)
-    assert np.abs(found - hard_sigmoid(rounded, alpha, beta)).max() <= alpha * step * 0.51 + 1e-6
+    # What the old codes could not reach may be rounded to their end, or be reached now.
+    reached = np.clip(x, -zero * scale, (255 - zero) * scale)
+    ends = [hard_sigmoid(each, alpha, beta) for each in (x, reached)]
+    allowed = alpha * step * 0.51 + 1e-6
+    assert (found >= np.minimum(*ends) - allowed).all()
+    assert (found <= np.maximum(*ends) + allowed).all()
     assert found.min() >= 0
     assert found.max() <= 1 + 1e-6
 
@@ -122,10 +129,11 @@ def test_two_gates_of_one_tensor_agree_on_its_scale():
         np.testing.assert_allclose(found[name], hard_sigmoid(x, alpha, 0.5), atol=alpha * 0.05)
 
 
-def test_a_hard_swish_between_convolutions_keeps_its_signal():
-    def normal(*shape):
-        return GENERATOR.normal(size=shape).astype(np.float32)
+def normal(*shape):
+    return GENERATOR.normal(size=shape).astype(np.float32)
 
+
+def test_a_hard_swish_between_convolutions_keeps_its_signal():
     model = make(
         [
             node("Conv", ["x", "w", "b"], "before"),
@@ -144,3 +152,67 @@ def test_a_hard_swish_between_convolutions_keeps_its_signal():
     assert "gate" not in made.float_layers
     want, found = (run_as_defined(each)({"x": x})["y"] for each in (model, made.graph))
     assert 10 * np.log10(np.var(want) / np.mean((want - found) ** 2)) > 30
+
+
+def signals(model, x, float_nodes=frozenset()):
+    """int8 -> the operators, and the signal to noise of each output."""
+    model = onnx.shape_inference.infer_shapes(model)
+    ranges = collect_ranges(model, lambda size: [{"x": x}])
+    made = quantize(model, Recipe("static", float_nodes=float_nodes), ranges, find_target("any"))
+    want, found = (run_as_defined(each)({"x": x}) for each in (model, made.graph))
+    noise = {name: np.mean((want[name] - found[name]) ** 2) for name in want}
+    signal = {name: 10 * np.log10(np.var(want[name]) / noise[name]) for name in want}
+    return [each.op_type for each in made.graph.graph.node], signal
+
+
+@pytest.mark.parametrize("pool", [[], [node("MaxPool", ["relu"], "pool", kernel_shape=[2, 2])]],
+                         ids=["directly", "behind a pool"])  # fmt: skip
+def test_a_relu_that_a_scale_stands_for_outlives_the_gate(pool):
+    last = pool[0].name if pool else "relu"
+    model = make(
+        [
+            node("Conv", ["x", "w", "b"], "before"),
+            node("Relu", ["before"], "relu"),
+            *pool,
+            node("HardSigmoid", [last], "gate", alpha=1 / 6, beta=0.5),
+            node("Mul", [last, "gate"], "swish"),
+            node("Conv", ["swish", "v", "b"], "y"),
+            node("Conv", ["relu", "v", "b"], "z"),
+        ],
+        [4, 8, 8], ("y", "z"), w=2 * normal(8, 4, 3, 3), v=0.3 * normal(8, 8, 3, 3), b=normal(8),
+    )  # fmt: skip
+    _, signal = signals(model, normal(60, 4, 8, 8))
+    assert min(signal.values()) > 25, signal
+
+
+def test_the_bytes_of_an_image_are_no_codes_that_a_gate_could_choose():
+    model = make(
+        [
+            node("Cast", ["x"], "cast", to=TensorProto.FLOAT),
+            node("Mul", ["cast", "step"], "image"),
+            node("MaxPool", ["image"], "pool", kernel_shape=[2, 2]),
+            node("HardSigmoid", ["pool"], "gate", alpha=1 / 6, beta=0.5),
+            node("Conv", ["gate", "w", "b"], "y"),
+            node("Conv", ["pool", "w", "b"], "z"),
+        ],
+        [4, 8, 8], ("y", "z"), w=normal(8, 4, 3, 3), b=normal(8), step=np.float32(1 / 20),
+    )  # fmt: skip
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    x = GENERATOR.integers(0, 256, (60, 4, 8, 8)).astype(np.uint8)
+    _, signal = signals(model, x)
+    assert min(signal.values()) > 25, signal
+
+
+def test_a_gate_that_is_to_stay_in_float_does():
+    model = make(
+        [
+            node("Conv", ["x", "w", "b"], "before"),
+            node("HardSigmoid", ["before"], "gate", alpha=1 / 6, beta=0.5),
+            node("Mul", ["before", "gate"], "swish"),
+            node("Conv", ["swish", "v", "b"], "y"),
+        ],
+        [4, 8, 8], w=0.5 * normal(8, 4, 3, 3), v=0.5 * normal(8, 8, 3, 3), b=normal(8),
+    )  # fmt: skip
+    operators, signal = signals(model, normal(60, 4, 8, 8), frozenset({"gate"}))
+    assert "HardSigmoid" in operators
+    assert signal["y"] > 30

@@ -2,8 +2,9 @@
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter import convert
 from edgeport_converter.exporting import export
@@ -141,3 +142,94 @@ def test_weights_that_two_inputs_share_are_stored_once(tmp_path):
     large = [t for t in graph.graph.initializer if numpy_helper.to_array(t).size == 16 * 16 * 64]
     assert len(large) == 1
     assert report.file_bytes < 1.2 * 4 * 16 * 16 * 64
+
+
+def normal(*shape):
+    return GENERATOR.normal(size=shape).astype(np.float32)
+
+
+def node(operator, inputs, output, **attributes):
+    return helper.make_node(operator, inputs, [output], output, **attributes)
+
+
+def graph_of(nodes, shape, kind=TensorProto.FLOAT, **constants):
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [value("x", kind, shape)], [value("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def answer(model, x, level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return session.run(None, {"x": x})[0]
+
+
+def by_channel():
+    return np.linspace(0.5, 1, 3, dtype=np.float32).reshape(3, 1, 1)
+
+
+SCALED = [node("Mul", ["x", "s"], "m"), node("Add", ["m", "o"], "a")]
+BYTES = [node("Cast", ["x"], "c", to=TensorProto.FLOAT), node("Mul", ["c", "s"], "m"),
+         node("Add", ["m", "o"], "a")]  # fmt: skip
+
+
+def loop(body):
+    """What a loop adds up in three turns; its body reads from the graph around it."""
+    value = helper.make_tensor_value_info
+    turn = helper.make_graph(
+        [*body, node("MatMul", ["a", "w"], "turn"), node("Add", ["turn", "sum"], "next"),
+         node("Identity", ["again"], "more")],
+        "body",
+        [value("i", TensorProto.INT64, []), value("again", TensorProto.BOOL, []),
+         value("sum", TensorProto.FLOAT, [2, 4])],
+        [value("more", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [2, 4])],
+    )  # fmt: skip
+    return [node("Loop", ["turns", "", "start"], "total", body=turn), node("Relu", ["total"], "y")]
+
+
+TURNS = {"turns": np.array(3), "start": np.zeros((2, 4), np.float32), "w": normal(3, 4),
+         "s": np.float32(0.1), "o": np.float32(1)}  # fmt: skip
+# nodes, shape, constants, input
+LEFT_ALONE = {
+    "one channel of grey becomes three": (
+        [*SCALED, node("Conv", ["a", "w"], "y")], ["N", 1, 8, 8],
+        {"s": by_channel(), "o": by_channel(), "w": normal(4, 3, 3, 3)}, normal(2, 1, 8, 8),
+    ),
+    "the same from bytes": (
+        [*BYTES, node("Conv", ["a", "w"], "y")], ["N", 1, 8, 8],
+        {"s": by_channel(), "o": by_channel(), "w": normal(4, 3, 3, 3)},
+        GENERATOR.integers(0, 256, (2, 1, 8, 8)).astype(np.uint8),
+    ),
+    "one feature becomes three": (
+        [*SCALED, node("Gemm", ["a", "w"], "y")], ["N", 1],
+        {"s": by_channel().reshape(3), "o": np.float32(2), "w": normal(3, 5)}, normal(4, 1),
+    ),
+    "one row becomes four": (
+        [*BYTES, node("Gemm", ["a", "w"], "y")], [1, 3],
+        {"s": np.float32(1), "o": np.zeros((4, 1), np.float32), "w": normal(3, 5)},
+        np.array([[1, 2, 3]], np.uint8),
+    ),
+    "nothing times infinity": (
+        [node("Div", ["x", "s"], "m"), node("Gemm", ["m", "w"], "y")], ["N", 3],
+        {"s": np.array([0, 1, 2], np.float32), "w": normal(3, 4)}, normal(5, 3),
+    ),
+    "an offset that float32 cannot hold once the scale is gone": (
+        [*SCALED, node("Gemm", ["a", "w"], "y")], ["N", 3],
+        {"s": np.float32(1e-11), "o": np.float32(1e30), "w": normal(3, 4)}, normal(5, 3),
+    ),
+    "a loop scales it": (loop(SCALED), [2, 3], TURNS, normal(2, 3)),
+    "a loop reads it scaled": ([*SCALED, *loop([])], [2, 3], TURNS, normal(2, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEFT_ALONE)
+def test_scaling_that_no_weights_can_stand_for_keeps_its_answers(name):
+    nodes, shape, constants, x = LEFT_ALONE[name]
+    kind = TensorProto.UINT8 if x.dtype == np.uint8 else TensorProto.FLOAT
+    model = graph_of(nodes, shape, kind, **constants)
+    np.testing.assert_allclose(answer(optimize(model), x), answer(model, x), rtol=1e-5, atol=1e-6)

@@ -361,3 +361,55 @@ def test_the_engine_runs_a_gelu_between_int8_layers_as_one_kernel(kind, kernels,
     (found,) = session.run(None, {"x": x})
     (expected,) = run_as_defined(model)({"x": x}).values()
     assert signal_to_noise(found, expected) > 30
+
+
+@pytest.mark.parametrize("kind", ["static", "int16"])
+@pytest.mark.parametrize("outputs", [["y"], ["y", "relu"]], ids=["inside", "an output"])
+def test_a_relu_in_front_of_a_gelu_is_kept(outputs, kind):
+    model = make(
+        [
+            node("Reshape", ["x", "shape"], "flat"),
+            node("Gemm", ["flat", "w", "b"], "gemm"),
+            node("Relu", ["gemm"], "relu"),
+            node("Mul", ["relu", "slope"], "step"),
+            node("Erf", ["step"], "curve"),
+            node("Add", ["curve", "one"], "shifted"),
+            node("Mul", ["relu", "shifted"], "gelu"),
+            node("Gemm", ["gelu", "v", "c"], "y"),
+        ],
+        outputs, w=normal(192, 16) / 8, b=normal(16), shape=np.array([-1, 192]), c=normal(8),
+        v=normal(16, 8), slope=np.float32(np.sqrt(0.5)), one=np.float32(1),
+    )  # fmt: skip
+    graph = quantized(model, Recipe(kind)).graph
+    wanted, found = (run_as_defined(g)({"x": X}) for g in (model, graph))
+    for name in outputs:
+        assert signal_to_noise(found[name], wanted[name]) > 25
+
+
+@pytest.mark.parametrize("kind", ["static", "int16"])
+@pytest.mark.parametrize("read", ["gemm", "gate", "v", "x"])
+def test_what_a_branch_reads_is_there(read, kind):
+    value = helper.make_tensor_value_info
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [node("ReduceMax", [read], f"{name}/top", keepdims=0),
+             node(operator, [f"{name}/top"], name)],
+            name, [], [value(name, TensorProto.FLOAT, [])],
+        )
+        for name, operator in (("then", "Neg"), ("else", "Abs"))
+    }  # fmt: skip
+    model = make(
+        [
+            node("Reshape", ["x", "shape"], "flat"),
+            node("Gemm", ["flat", "w", "b"], "gemm"),
+            node("HardSigmoid", ["gemm"], "gate", alpha=1 / 6, beta=0.5),
+            node("If", ["yes"], "branch", **branches),
+            node("Gemm", ["gate", "v", "c"], "z"),
+            node("Add", ["z", "branch"], "y"),
+        ],
+        ["y"], w=normal(192, 16) / 8, b=normal(16), shape=np.array([-1, 192]), c=normal(8),
+        v=normal(16, 8), yes=np.array(True),
+    )  # fmt: skip
+    graph = quantized(model, Recipe(kind)).graph
+    wanted, found = (run_as_defined(g)({"x": X})["y"] for g in (model, graph))
+    assert signal_to_noise(found, wanted) > 25

@@ -6,6 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edgeport_converter import QuantizationError, convert
 from edgeport_converter.exporting import export
 from edgeport_converter.loading import load
 from edgeport_converter.optimizing import optimize
@@ -82,3 +83,26 @@ def test_padding_that_counts_is_padding():
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
     found = run_as_defined(changed)({"x": x})["y"]
     np.testing.assert_allclose(found, windows.mean(axis=(-2, -1)), atol=1e-6)
+
+
+def test_a_pool_that_no_int8_layer_is_near_is_no_layer_to_quantize(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3), name="x"), layers.AveragePooling2D(2)])
+    with pytest.raises(QuantizationError, match="no layer that the recipe 'static' could store"):
+        convert(model, tmp_path / "m.onnx", quantize="static", calibration={"x": X[:, :8, :8]})
+
+
+def test_channels_of_unlike_sizes_are_pooled_in_float_before_they_are_normalized(tmp_path):
+    keras.utils.set_random_seed(4)
+    sizes = np.array([1e-3, 1.0, 1e3], np.float32)
+    model = keras.Sequential(
+        [
+            keras.Input((13, 11, 3), name="x"), layers.AveragePooling2D(2),
+            layers.Normalization(mean=[0.0] * 3, variance=sizes**2), layers.Conv2D(16, 3),
+            layers.ReLU(), layers.Conv2D(6, 1),
+        ]
+    )  # fmt: skip
+    convert(
+        model, tmp_path / "m.onnx", quantize="static", calibration={"x": X * sizes}, max_drop=0.1
+    )
+    kinds = [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node]
+    assert "AveragePool" in kinds

@@ -75,11 +75,11 @@ def simplify_input_scaling(model: ir.Model) -> bool:
 
 
 def _simplify(graph: ir.Graph, given: ir.Value) -> bool:
-    chain = _follow(given)
+    chain = _follow(graph, given)
     if chain is None:
         return False
     is_float = given.dtype == ir.DataType.FLOAT
-    layers = _first_layers(chain)
+    layers = _first_layers(graph, chain)
     if is_float and not (layers and _is_even(chain.scale)):
         return False
     conversions = [] if is_float else ["Cast"]
@@ -166,7 +166,7 @@ def _is_even(scale: Array) -> bool:
     return bool(low < sizes.min() and sizes.max() < min(high, _LARGEST_SPREAD * sizes.min()))
 
 
-def _follow(given: ir.Value) -> _Chain | None:
+def _follow(graph: ir.Graph, given: ir.Value) -> _Chain | None:
     """Return the chain behind an input, None where it never becomes float32 or nothing is there."""
     shape = given.shape
     assert shape is not None  # noqa: S101 - the caller has seen it
@@ -179,7 +179,7 @@ def _follow(given: ir.Value) -> _Chain | None:
             break
         node = uses[0].node
         after = node.outputs[0]
-        if after.is_graph_output():
+        if after.is_graph_output() or node.graph is not graph:  # a loop's body may read it
             break
         if node.op_type == "Cast":
             if is_float or node.attributes["to"].as_int() != ir.DataType.FLOAT:
@@ -202,10 +202,14 @@ def _follow(given: ir.Value) -> _Chain | None:
 def _compute(chain: _Chain, node: ir.Node, place: int) -> bool:
     """Take a step of arithmetic into the chain; return whether it can be."""
     other = array_of(node.inputs[1 - place])
-    rank = chain.scale.ndim
-    if other is None or other.ndim > rank or not np.isfinite(other).all():
+    rank, shape = chain.scale.ndim, chain.value.shape
+    if other is None or shape is None or other.ndim > rank or not np.isfinite(other).all():
+        return False
+    if node.op_type == "Div" and not other.all():
         return False
     other = other.astype(np.float64).reshape((1,) * (rank - other.ndim) + other.shape)
+    if any(size not in (1, own) for size, own in zip(other.shape, shape, strict=True)):
+        return False  # it spreads what it reads, as one channel of grey over three
     if sum(size > 1 for size in np.broadcast_shapes(other.shape, chain.scale.shape)) > 1:
         return False  # more than one number a channel
     if node.op_type in ("Mul", "Div"):
@@ -235,11 +239,13 @@ def _move(chain: _Chain, node: ir.Node) -> bool:
     return True
 
 
-def _first_layers(chain: _Chain) -> list[ir.Node]:
+def _first_layers(graph: ir.Graph, chain: _Chain) -> list[ir.Node]:
     """Return the layers that read the chain, if all of them have weights of their own to change."""
     if not np.all(chain.scale):
         return []
-    layers = [use.node for use in chain.value.uses() if use.idx == 0]
+    if np.abs(chain.offset / chain.scale).max() > np.finfo(np.float32).max:
+        return []  # what would be left to add
+    layers = [u.node for u in chain.value.uses() if u.idx == 0 and u.node.graph is graph]
     readers = len(list(chain.value.uses()))
     can = readers == len(layers) > 0 and all(
         can_take(node, chain.scale, chain.offset) for node in layers

@@ -19,6 +19,7 @@ from edgeport_converter.graphs import open_graph
 from edgeport_converter.quantization import equalizing, quantizing, sensitivity
 from edgeport_converter.quantization.calibrated import Calibrated
 from edgeport_converter.quantization.evaluating import Evaluator, Measured
+from edgeport_converter.quantization.placing import gains_nothing
 from edgeport_converter.quantization.pools_as_layers import convolve_pools
 from edgeport_converter.quantization.quantizing import QuantizedGraph, Recipe
 from edgeport_converter.targets import Target
@@ -67,7 +68,7 @@ class Workshop:
     ) -> None:
         self.float_graph, self._card, self._calibration = float_graph, card, calibration
         self._evaluator, self._target = evaluator, target
-        self._convolved: dict[Calibrated, Calibrated] = {}
+        self._convolved: dict[tuple[Calibrated, frozenset[str]], Calibrated] = {}
 
     def make(self, recipe: Recipe) -> Candidate:
         """Return the measured candidate of one recipe."""
@@ -96,14 +97,23 @@ class Workshop:
         if recipe.kind in ("dynamic", "none"):
             return self._as_it_is
         start = self._as_it_is if recipe.one_scale else self._evened_out
-        return self._with_convolved_pools(start) if recipe.kind == "static" else start
+        return self._with_convolved_pools(start, recipe) if recipe.kind == "static" else start
 
-    def _with_convolved_pools(self, start: Calibrated) -> Calibrated:
-        if start not in self._convolved:
-            graph = convolve_pools(start.graph)
-            changed = graph is not start.graph
-            self._convolved[start] = Calibrated(graph, self._calibration) if changed else start
-        return self._convolved[start]
+    def _with_convolved_pools(self, start: Calibrated, recipe: Recipe) -> Calibrated:
+        # A pool in front of the first int8 layers or behind the last would only be rounded.
+        in_float = recipe.float_nodes | gains_nothing(start.graph.graph, recipe.float_nodes)
+        graph = convolve_pools(start.graph, in_float)
+        if graph is start.graph:
+            return start
+        convolved = frozenset(
+            before.name
+            for before, after in zip(start.graph.graph.node, graph.graph.node, strict=True)
+            if before.op_type != after.op_type
+        )
+        key = (start, convolved)
+        if key not in self._convolved:
+            self._convolved[key] = Calibrated(graph, self._calibration)
+        return self._convolved[key]
 
     def stores_int8(self, kind: str, float_nodes: frozenset[str]) -> bool:
         """Whether a kind of recipe finds anything in this graph to store smaller."""

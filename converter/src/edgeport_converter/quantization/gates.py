@@ -8,7 +8,7 @@ QuantizeLinear, a fifth of MobileNetV3's time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,11 +30,15 @@ class _Fit(NamedTuple):
     highest: int
 
 
-def bound_codes(graph: onnx.GraphProto) -> frozenset[str]:
+def bound_codes(
+    graph: onnx.GraphProto, float_nodes: Collection[str] = (), limited: Collection[str] = ()
+) -> frozenset[str]:
     """Let hard sigmoids between int8 layers bound codes, in place; return their names.
 
     Args:
         graph: onnxruntime's QDQ graph with uint8 activations.
+        float_nodes: names of nodes that are to stay in float.
+        limited: tensors whose scale stands for a relu or a clip, which another scale would lose.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
     producers = {name: node for node in graph.node for name in node.output}
@@ -46,6 +50,8 @@ def bound_codes(graph: onnx.GraphProto) -> frozenset[str]:
     settled: set[str] = set()  # constants that one hard sigmoid has chosen
     done = set()
     for gate in [node for node in graph.node if node.op_type == "HardSigmoid"]:
+        if gate.name in float_nodes:
+            continue
         reading = producers.get(gate.input[0])
         behind = readers.get(gate.output[0], [])
         if (
@@ -55,7 +61,11 @@ def bound_codes(graph: onnx.GraphProto) -> frozenset[str]:
             or behind[0].op_type != "QuantizeLinear"
             or gate.output[0] in outputs
             or settled.intersection(behind[0].input[1:3])
-            or not all(_is_uint8(node, constants) for node in (reading, behind[0]))
+            or not all(
+                _is_uint8(node, constants)
+                and _can_change(readers[node.input[1]], producers, limited)
+                for node in (reading, behind[0])
+            )
         ):
             continue
         scale, zero = (numpy_helper.to_array(constants[name]) for name in reading.input[1:3])
@@ -121,6 +131,31 @@ def _is_uint8(node: onnx.NodeProto, constants: Mapping[str, TensorProto]) -> boo
         and not constants[names[0]].dims
         and constants[names[1]].data_type == TensorProto.UINT8
     )
+
+
+def _can_change(
+    conversions: Sequence[onnx.NodeProto],
+    producers: Mapping[str, onnx.NodeProto],
+    limited: Collection[str],
+) -> bool:
+    """Whether a scale is that of codes which are all made with it, and nothing but a scale.
+
+    Args:
+        conversions: all that read it: what hands codes on shares it with what it reads. Bytes of an
+            image are codes that nobody has made.
+        producers: of all tensors.
+        limited: as for ``bound_codes``.
+    """
+    for node in conversions:
+        maker = producers.get(node.input[0])
+        if node.op_type == "QuantizeLinear":
+            if node.input[0] in limited:
+                return False
+        elif node.op_type != "DequantizeLinear" or getattr(maker, "op_type", "") != (
+            "QuantizeLinear"
+        ):
+            return False
+    return True
 
 
 def _attribute(node: onnx.NodeProto, name: str, usual: float) -> float:

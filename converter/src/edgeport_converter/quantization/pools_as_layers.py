@@ -8,6 +8,7 @@ the convolutions take most. A weight of 1 / places has a code that stands for it
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ _FLOAT = onnx.TensorProto.FLOAT
 _MOST_PLACES = 25
 
 
-def convolve_pools(model: onnx.ModelProto) -> onnx.ModelProto:
+def convolve_pools(model: onnx.ModelProto, in_float: Collection[str] = ()) -> onnx.ModelProto:
     """Return the float graph with its small average pools as depthwise convolutions.
 
     A pool that leaves padding out of its means, or rounds its size up, stays: it divides by
@@ -28,6 +29,7 @@ def convolve_pools(model: onnx.ModelProto) -> onnx.ModelProto:
     Args:
         model: a float graph with the shapes of its inner tensors; it is not changed, and it is
             returned as it is where there is no such pool.
+        in_float: names of nodes that stay in float.
     """
     graph = model.graph
     shapes = {
@@ -39,6 +41,7 @@ def convolve_pools(model: onnx.ModelProto) -> onnx.ModelProto:
         node.name: shapes[node.input[0]][1]
         for node in graph.node
         if node.op_type == "AveragePool"
+        and node.name not in in_float
         and len(shapes.get(node.input[0], ())) == 4
         and shapes[node.input[0]][1] > 0
         and _divides_by_one_number(node)
@@ -47,12 +50,16 @@ def convolve_pools(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    taken = {tensor.name for tensor in graph.initializer}
+    taken.update(name for node in graph.node for name in (*node.input, *node.output))
     for place, node in enumerate(result.graph.node):
         if node.op_type == "AveragePool" and node.name in channels:
             options = _options(node)
             size, count = options["kernel_shape"], channels[node.name]
             weights = np.full((count, 1, *size), 1 / math.prod(size), np.float32)
             name = f"{node.name}/weights"
+            while name in taken:
+                name += "~"
             result.graph.initializer.append(numpy_helper.from_array(weights, name))
             kept = {key: options[key] for key in ("kernel_shape", "pads", "strides")
                     if key in options}  # fmt: skip

@@ -17,6 +17,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_dyna
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from edgeport_converter.quantization.bodies import read_through_copies
 from edgeport_converter.quantization.calibrating import Ranges
 from edgeport_converter.quantization.gates import bound_codes
 from edgeport_converter.quantization.layer_constants import store_rounded
@@ -177,6 +178,7 @@ def _quantize_static(
     # 16-bit activations have no int8 kernel that could saturate.
     saturates = target.saturates and not is_wide
     prepared = _copy(model)
+    read_through_copies(prepared.graph)
     separate_float_weights(prepared.graph, recipe.float_nodes)
     pixel_inputs = prepare_pixel_inputs(prepared.graph)
     in_float = recipe.float_nodes | gains_nothing(model.graph, recipe.float_nodes)
@@ -207,12 +209,13 @@ def _quantize_static(
     quantizer.quantize_model()
     graph: onnx.ModelProto = quantizer.model.model
     read_pixels_as_codes(graph.graph, pixel_inputs)
+    limited = _dropped_outputs(prepared.graph, graph.graph)
     bounded: frozenset[str] = frozenset()
     if not is_wide:
         rescale_pools(graph.graph, ranges)
-        bounded = bound_codes(graph.graph)
+        bounded = bound_codes(graph.graph, in_float, limited)
     store_rounded(graph, prepared, rounder, pairs=saturates, one_scale=recipe.one_scale)
-    answer_in_float(graph.graph, in_float, _dropped_outputs(prepared.graph, graph.graph))
+    answer_in_float(graph.graph, in_float, limited)
     read_in_float(graph.graph, in_float)
     if not is_wide:
         keep_float_layers(graph.graph)
@@ -292,10 +295,18 @@ def _as_tensors_data(ranges: Ranges) -> TensorsData:
 def _dropped_outputs(before: onnx.GraphProto, after: onnx.GraphProto) -> set[str]:
     """Return what the nodes gave that onnxruntime's quantizer has left out, relus and clips.
 
-    Another node gives them now.
+    Another node gives them now; an output of the graph under a name of the quantizer's.
     """
     kept = {node.name for node in after.node}
-    return {name for node in before.node if node.name not in kept for name in node.output}
+    dropped = {name for node in before.node if node.name not in kept for name in node.output}
+    made = {node.output[0]: node for node in after.node if node.op_type == "QuantizeLinear"}
+    return dropped | {
+        made[node.input[0]].input[0]
+        for node in after.node
+        if node.op_type == "DequantizeLinear"
+        and node.output[0] in dropped
+        and node.input[0] in made
+    }
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
