@@ -111,7 +111,8 @@ def as_int8(graph, sample):
     """Return the static graph; ranges of whatever the model was tried with do for its speed."""
     from edgeport_converter.quantization import candidates
     from edgeport_converter.quantization.calibrating import collect_ranges
-    from edgeport_converter.quantization.quantizing import Recipe, quantize
+    from edgeport_converter.quantization.quantizing import quantize
+    from edgeport_converter.quantization.recipes import Recipe
     from edgeport_converter.targets import find_target
 
     graph = candidates.convolve_pools(graph)

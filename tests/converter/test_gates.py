@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter.quantization.calibrating import collect_ranges
 from edgeport_converter.quantization.gates import bound_codes
-from edgeport_converter.quantization.quantizing import Recipe, quantize
+from edgeport_converter.quantization.quantizing import quantize
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined
 

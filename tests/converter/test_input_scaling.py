@@ -11,7 +11,8 @@ from edgeport_converter.exporting import export
 from edgeport_converter.loading import load
 from edgeport_converter.optimizing import optimize
 from edgeport_converter.quantization.calibrating import collect_ranges
-from edgeport_converter.quantization.quantizing import Recipe, quantize
+from edgeport_converter.quantization.quantizing import quantize
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined
 

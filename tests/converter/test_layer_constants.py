@@ -4,7 +4,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter.quantization.calibrating import collect_ranges
 from edgeport_converter.quantization.moments import measure_moments
-from edgeport_converter.quantization.quantizing import Recipe, quantize, weighted_nodes
+from edgeport_converter.quantization.quantizing import quantize, weighted_nodes
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.quantization.rounder import Rounder
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined

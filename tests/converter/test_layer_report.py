@@ -9,7 +9,8 @@ from edgeport_converter.optimizing import compact
 from edgeport_converter.quantization.calibrating import collect_ranges
 from edgeport_converter.quantization.layer_report import BETWEEN_LAYERS, report_layers
 from edgeport_converter.quantization.layers import KerasLayers
-from edgeport_converter.quantization.quantizing import Recipe, quantize
+from edgeport_converter.quantization.quantizing import quantize
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined
 

@@ -12,7 +12,8 @@ from edgeport_converter.loading import load
 from edgeport_converter.optimizing import optimize
 from edgeport_converter.quantization.calibrating import collect_ranges
 from edgeport_converter.quantization.pools_as_layers import convolve_pools
-from edgeport_converter.quantization.quantizing import Recipe, quantize
+from edgeport_converter.quantization.quantizing import quantize
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined
 

@@ -4,7 +4,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter.quantization.calibrating import collect_ranges
-from edgeport_converter.quantization.quantizing import Recipe, is_quantized, quantize
+from edgeport_converter.quantization.quantizing import is_quantized, quantize
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.targets import find_target
 from edgeport_converter.verifying import run_as_defined
 

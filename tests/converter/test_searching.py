@@ -3,7 +3,7 @@
 import pytest
 
 from edgeport_converter.quantization.budget import Verdict
-from edgeport_converter.quantization.quantizing import Recipe
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.quantization.searching import Search
 
 LAYERS = tuple(f"layer{number}" for number in range(10))

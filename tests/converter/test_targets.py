@@ -8,7 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeport import ModelCard, OptionError, Predictor, SelfTestError, TensorSpec
 from edgeport_converter import UnsupportedModelError, convert, stamping
 from edgeport_converter.quantization.calibrating import collect_ranges
-from edgeport_converter.quantization.quantizing import Recipe, quantize
+from edgeport_converter.quantization.quantizing import quantize
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.targets import (
     ONNXRUNTIME_FLOOR,
     TARGETS,

@@ -9,7 +9,9 @@ calibrating       the range of every activation, flat in memory
 clipping          narrower ranges from a histogram
 calibrated        a float graph with what the calibration data says of it
 placing           where in a graph int8 begins and ends
+recipes           how to quantize, as a value
 quantizing        one recipe -> one quantized graph
+bodies            branches and loops, which read from around them
 weight_storage    weights in int8, arithmetic in float
 equalizing        channels of one tensor brought to like ranges
 moments           mean and covariance of what each layer reads, flat in memory

@@ -21,7 +21,8 @@ from edgeport_converter.quantization.calibrated import Calibrated
 from edgeport_converter.quantization.evaluating import Evaluator, Measured
 from edgeport_converter.quantization.placing import gains_nothing
 from edgeport_converter.quantization.pools_as_layers import convolve_pools
-from edgeport_converter.quantization.quantizing import QuantizedGraph, Recipe
+from edgeport_converter.quantization.quantizing import QuantizedGraph
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.targets import Target
 
 Batches = Callable[[int], Iterable[Mapping[str, Array]]]

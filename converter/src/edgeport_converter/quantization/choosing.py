@@ -20,7 +20,7 @@ from edgeport_converter.quantization.candidates import Batches, Candidate, Works
 from edgeport_converter.quantization.evaluating import Evaluator
 from edgeport_converter.quantization.node_times import node_times_us
 from edgeport_converter.quantization.objectives import Contender
-from edgeport_converter.quantization.quantizing import Recipe
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.quantization.searching import Attempt, Search
 from edgeport_converter.targets import Target
 

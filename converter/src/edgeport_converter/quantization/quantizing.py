@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from edgeport_converter.quantization.placing import (
     separate_float_weights,
 )
 from edgeport_converter.quantization.pooling import rescale_pools
+from edgeport_converter.quantization.recipes import Recipe
 from edgeport_converter.quantization.rounder import Rounder
 from edgeport_converter.quantization.weight_storage import store_weights_as_int8
 from edgeport_converter.quiet import quiet_logging
@@ -47,51 +48,6 @@ _DYNAMIC_OPERATORS = ("MatMul", "Gemm", "LSTM")
 _WITHOUT_INT8_KERNEL = ("Gather", "GRU", "LSTM", "RNN")
 
 _PAIRED = "two of one sign add up to 128 at most"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to quantize.
-
-    Attributes:
-        kind: ``static``, ``int16``, ``dynamic``, ``weights`` or ``none``.
-        ranges: the method that the activations' ranges were chosen by; static kinds only.
-        float_nodes: names of nodes that stay in float.
-        one_scale: whether all weights of a Dense layer share one scale, for a smaller file.
-        stores_rest: whether the weights of layers that a static kind computes in float, such as an
-            LSTM, are stored in int8, too.
-    """
-
-    kind: str
-    ranges: str = "minmax"
-    float_nodes: frozenset[str] = frozenset()
-    one_scale: bool = False
-    stores_rest: bool = False
-
-    @classmethod
-    def starting(cls, kind: str, ranges: str, float_nodes: frozenset[str]) -> Recipe:
-        """Return where a search for this kind begins; only static kinds have ranges."""
-        plain = cls(kind, float_nodes=float_nodes)
-        return replace(plain, ranges=ranges) if plain.is_static else plain
-
-    @property
-    def is_static(self) -> bool:
-        """Whether activations are quantized by ranges that are known beforehand."""
-        return self.kind in ("static", "int16")
-
-    def __str__(self) -> str:
-        """Return it in words, for reports."""
-        parts = [self.kind]
-        if self.is_static:
-            parts.append(f"{self.ranges} ranges")
-        if self.one_scale:
-            parts.append("one scale a Dense layer")
-        if self.stores_rest:
-            parts.append("all weights in int8")
-        if self.float_nodes and self.kind != "none":
-            count = len(self.float_nodes)
-            parts.append(f"{count} node{'s' if count > 1 else ''} in float")
-        return ", ".join(parts)
 
 
 @dataclass(frozen=True, eq=False)

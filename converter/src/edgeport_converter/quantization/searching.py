@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from edgeport_converter.quantization.budget import Verdict
-from edgeport_converter.quantization.quantizing import Recipe
+from edgeport_converter.quantization.recipes import Recipe
 
 Built = TypeVar("Built")
 
