@@ -66,9 +66,17 @@ def test_a_pool_without_padding_becomes_a_convolution(pool):
         {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER"},
         {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1},
         {"kernel_shape": [9, 9]},
+        {"kernel_shape": [5, 5], "strides": [5, 5]},
         {"kernel_shape": [1, 1], "strides": [2, 2]},
     ],
-    ids=["padding left out", "SAME", "rounded up", "the whole map", "a single place"],
+    ids=[
+        "padding left out",
+        "SAME",
+        "rounded up",
+        "the whole map",
+        "all that fits once",
+        "a single place",
+    ],
 )
 def test_other_pools_stay(options):
     model = pool_graph(**options)

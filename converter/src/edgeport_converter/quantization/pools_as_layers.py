@@ -16,7 +16,6 @@ import onnx
 from onnx import helper, numpy_helper
 
 _FLOAT = onnx.TensorProto.FLOAT
-# A pool over all of a map is one number a channel; its int8 kernel is fast there.
 _MOST_PLACES = 25
 
 
@@ -24,7 +23,8 @@ def convolve_pools(model: onnx.ModelProto, in_float: Collection[str] = ()) -> on
     """Return the float graph with its small average pools as depthwise convolutions.
 
     A pool that leaves padding out of its means, or rounds its size up, stays: it divides by
-    another number at the border.
+    another number at the border. So does one over all of a map: its int8 kernel is fast, and the
+    weights would be as large as what it reads.
 
     Args:
         model: a float graph with the shapes of its inner tensors; it is not changed, and it is
@@ -34,7 +34,7 @@ def convolve_pools(model: onnx.ModelProto, in_float: Collection[str] = ()) -> on
     graph = model.graph
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.value_info)
+        for value in (*graph.input, *graph.value_info, *graph.output)
         if value.type.tensor_type.elem_type == _FLOAT
     }
     channels = {
@@ -44,6 +44,7 @@ def convolve_pools(model: onnx.ModelProto, in_float: Collection[str] = ()) -> on
         and node.name not in in_float
         and len(shapes.get(node.input[0], ())) == 4
         and shapes[node.input[0]][1] > 0
+        and shapes.get(node.output[0], [])[2:] != [1, 1]
         and _divides_by_one_number(node)
     }
     if not channels:
