@@ -30,10 +30,6 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 PARTS = ("peers", "edgeport")
 REFERENCE_SAMPLES = 32
-# The best class of random crops stands on a border more often than that of the data that a network
-# was trained for; LiteRT's files change up to a tenth.
-MAX_DROP_WITHOUT_LABELS = 0.05
-MAX_DROP = 0.001
 # An export that is right has about 100 dB, one with a wrong layer about 0.
 RIGHT_DB = 60
 
@@ -69,8 +65,10 @@ def main(shared: Path, name: str, folder: Path, part: str) -> None:
     source = model.keras_path(shared, work, again=part == PARTS[0])
     calibration = model.calibration(shared)
     evaluation = model.evaluation(shared)
-    make = {"peers": make_peers, "edgeport": make_edgeport}[part]
-    facts = make(source, work, calibration, evaluation)
+    if part == "peers":
+        facts = make_peers(source, work, calibration, evaluation)
+    else:
+        facts = make_edgeport(source, work, calibration, evaluation, model.max_drop)
     facts |= {
         "keras": str(source.resolve()),
         "key": key(part),
@@ -210,7 +208,9 @@ def to_tflite(loaded: Any, calibration: np.ndarray | None) -> bytes:
     return converter.convert()
 
 
-def make_edgeport(source: Path, work: Path, calibration: np.ndarray, evaluation: Any) -> Facts:
+def make_edgeport(
+    source: Path, work: Path, calibration: np.ndarray, evaluation: Any, max_drop: float
+) -> Facts:
     from edgeport_converter import convert
 
     report = convert(
@@ -219,7 +219,7 @@ def make_edgeport(source: Path, work: Path, calibration: np.ndarray, evaluation:
         calibration=calibration,
         evaluation=evaluation,
         also=("none",),
-        max_drop=MAX_DROP if isinstance(evaluation, tuple) else MAX_DROP_WITHOUT_LABELS,
+        max_drop=max_drop,
     )
     float_path = report.siblings["none"]
     nodes = count_optimized_nodes(report.output, work)
