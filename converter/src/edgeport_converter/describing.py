@@ -17,6 +17,7 @@ from edgeport import (
     ModelCard,
     Quantization,
     Requirements,
+    golden,
 )
 from edgeport.golden import Array
 from edgeport_converter import stamping, verifying
@@ -96,11 +97,11 @@ class Described:
                 run, defined = run_in_parts(run, 1), run_in_parts(defined, 1)
             # Loading the file runs its self-test, so this host's kernels are held to the graph's
             # definition, too.
+            golden_samples = self._golden_samples(defined, card)
             card = card._replace(
                 requires=self._requires(graph),
-                tolerance=self._tolerance(run, card, candidate),
+                tolerance=self._tolerance(run, card, candidate, golden_samples),
             )
-            golden_samples = self._golden_samples(defined, card)
             del defined  # it holds all weights once more
             text = stamping.card_json(card, golden_samples)
             artifact = stamping.stamp(graph, text)
@@ -129,19 +130,30 @@ class Described:
         return Requirements(graph.ir_version, opsets[""], self.engine.version)
 
     def _tolerance(
-        self, run: verifying.Run, card: ModelCard, candidate: Candidate | None
+        self,
+        run: verifying.Run,
+        card: ModelCard,
+        candidate: Candidate | None,
+        golden_samples: list[dict[str, Any]],
     ) -> dict[str, float]:
         """Return what a golden output may be off by: a share of the output's size.
+
+        Of a large input a golden sample is generated, and the model may answer it far more loudly
+        than real data, so that its answers count as well.
 
         Where quantizing itself moves an output by more than that, so may a tie that is rounded the
         other way; but a saturating kernel must not hide behind it.
         """
-        samples = self.samples or self.tried
+        given = [
+            {name: golden.decode_array(array) for name, array in sample["inputs"].items()}
+            for sample in golden_samples
+        ]
+        answers = [run(batch) for batch in (self.samples or self.tried, *given)]
         share = _FLOAT_TOLERANCE if card.quantization is None else _INT8_TOLERANCE
         lost = candidate.measured.agreement.typical_difference if candidate else {}
         allowed = {}
-        for name, array in run(samples).items():
-            values = array.astype(np.float64)
+        for name, array in answers[0].items():
+            values = np.concatenate([each[name].astype(np.float64).ravel() for each in answers])
             size = np.max(np.abs(values[np.isfinite(values)]), initial=_SMALLEST_RANGE)
             wanted = _TYPICAL_DIFFERENCES * lost.get(name, 0.0)
             widest = share if card.quantization is None else _WIDEST_INT8_TOLERANCE
