@@ -91,6 +91,7 @@ def make_artifacts(shared: Path, work: Path, models: list[str]) -> list[tuple[Pa
     """Return the files, and the samples and right answers beside each."""
     import onnx
     import quantization
+    from made_models import MADE
     from quantization_data import SAMPLES as DATA
 
     from edgeport_converter import convert
@@ -102,7 +103,7 @@ def make_artifacts(shared: Path, work: Path, models: list[str]) -> list[tuple[Pa
         data = [DATA[case.name](shared, CALIBRATION_SAMPLES, seed) for seed in (0, 1)]
         calibration, x = (each[0] if isinstance(each, tuple) else each for each in data)
         place = shared / "models" / case.model
-        model = place if place.exists() else getattr(quantization, case.model)(shared)
+        model = place if place.exists() else MADE[case.model](shared)
         for target in TARGETS:
             path = work / f"{case.name}.{target}.onnx"
             convert(model, path, calibration=calibration, evaluation=x, quantize="static",
