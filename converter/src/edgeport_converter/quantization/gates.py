@@ -3,7 +3,7 @@
 ``clip(alpha * x + beta, 0, 1)`` is a straight line between two bounds, and so is what a code stands
 for. So the same codes, bounded, under another scale and zero point are the answer, and nothing is
 rounded twice. In a hard-swish one Clip of bytes then stands for DequantizeLinear, HardSigmoid and
-QuantizeLinear, a fifth of MobileNetV3's time.
+QuantizeLinear; ``tests/benchmarks/passes.py`` says what that is worth.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Average pools as convolutions, for int8.
 
-onnxruntime's int8 AveragePool takes four times as long as its depthwise convolution, which adds the
-same numbers: 957 to 409 µs for two 1x1 convolutions around a pool of 2x2 on 56x56x64, of which
-the convolutions take most. A weight of 1 / places has a code that stands for it exactly.
+onnxruntime's int8 AveragePool is slower than its depthwise convolution, which adds the same
+numbers; ``tests/benchmarks/passes.py`` says by how much. A weight of 1 / places has a code that
+stands for it exactly.
 """
 
 from __future__ import annotations
