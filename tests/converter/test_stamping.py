@@ -74,8 +74,21 @@ def test_without_data_golden_samples_span_the_value_range():
     assert max(first.max(), second.max()) <= 1
 
 
+PHOTO = TensorSpec("x", np.dtype(np.float32), ("N", 224, 224, 3), ("N", "H", "W", "C"), (0.0, 1.0))
+
+
+def test_a_large_golden_input_is_like_the_data():
+    """A deep network answers noise of the same range by chance, and each CPU otherwise."""
+    place = np.linspace(0, 3, 224, dtype=np.float32)
+    photo = (np.sin(place[:, None]) * np.cos(place) / 2 + 0.5)[None, ..., None].repeat(3, -1)
+    encoded = stamping.make_golden_samples(lambda x: {"y": x["x"]}, [PHOTO], {"x": photo})
+    back = golden.decode_array(encoded[0]["inputs"]["x"])
+    assert np.abs(back - photo).max() < 0.1  # of a block, and half of the 1/255 of a code
+    assert np.corrcoef(back.ravel(), photo.ravel())[0, 1] > 0.99
+
+
 def test_a_large_input_costs_the_file_next_to_nothing():
-    spec = TensorSpec("x", np.dtype(np.float32), ("N", 224, 224, 3), ("N", "H", "W", "C"))
+    spec = PHOTO
     noise = {"x": np.random.default_rng(0).random((2, 224, 224, 3)).astype(np.float32)}
     encoded = stamping.make_golden_samples(lambda arrays: {"y": arrays["x"]}, [spec], noise)
     assert len(stamping.card_json(ModelCard("big", (spec,), (OUT,)), encoded)) < 20_000

@@ -3,6 +3,7 @@ wrong with its folder."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ from edgeport import (
     caching,
 )
 from edgeport import device as device_module
+from edgeport._session import Session
 from edgeport.batching import CHUNK_BYTES
 from edgeport.cli import main
 from edgeport.loading import load_model
@@ -176,6 +179,78 @@ def test_golden_samples_refuse_another_graph(
             np.testing.assert_allclose(predictor.predict(X), expected, atol=1e-5)
         assert "is not used" in caplog.text
         assert kept.read_bytes() == whole  # made anew
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda p: p.predict(X), id="predict"),
+        pytest.param(lambda p: p.predict(X, timeout=60.0), id="with a time limit"),
+        pytest.param(lambda p: np.stack(list(p.stream(X))), id="stream"),
+        pytest.param(lambda p: copy.copy(p).predict(X), id="copy"),
+        pytest.param(lambda p: pickle.loads(pickle.dumps(p)).predict(X), id="pickle"),  # noqa: S301
+        pytest.param(lambda p: [p.reload(), p.predict(X)][1], id="reload"),
+    ],
+)
+def test_no_answer_comes_from_a_kept_graph_before_its_golden_samples(
+    call: Any, folder: Path, mlp_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Predictor.load(mlp_file, cache_dir=folder)
+    (kept,) = kept_in(folder)
+    other = mlp().onnx.replace(b"Relu", b"Tanh")
+    forge(kept, other)
+    with Predictor.load(mlp_file, cache_dir=folder) as predictor:
+        assert caplog.text == ""
+        np.testing.assert_allclose(call(predictor), mlp().formula(X), atol=1e-5)
+        np.testing.assert_allclose(predictor.predict(X), mlp().formula(X), atol=1e-5)
+        assert (predictor.path, predictor.threads) == (str(mlp_file), 1)
+    assert "is not used" in caplog.text
+
+
+def test_golden_samples_of_a_kept_graph_run_once(
+    folder: Path, mlp_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Predictor.load(mlp_file, cache_dir=folder)
+    runs: list[int] = []
+    run = Session.run
+    monkeypatch.setattr(Session, "run", lambda *given: [runs.append(1), run(*given)][1])
+    with Predictor.load(mlp_file, cache_dir=folder) as predictor:
+        assert len(runs) == 0
+        predictor.predict(X)
+        assert len(runs) == 1 + len(predictor.card.golden_samples) > 1
+        predictor.predict(X)
+        assert len(runs) == 2 + len(predictor.card.golden_samples)
+
+
+def test_threads_that_meet_an_unproven_graph_all_get_the_right_answer(
+    folder: Path, mlp_file: Path
+) -> None:
+    Predictor.load(mlp_file, cache_dir=folder)
+    (kept,) = kept_in(folder)
+    whole = kept.read_bytes()
+    for graph in (whole.split(b"\n", 2)[2], mlp().onnx.replace(b"Relu", b"Tanh")):
+        for _ in range(10):
+            forge(kept, graph)
+            with (
+                Predictor.load(mlp_file, cache_dir=folder) as predictor,
+                ThreadPoolExecutor(8) as pool,
+            ):
+                for answer in pool.map(predictor.predict, [X] * 16):
+                    np.testing.assert_allclose(answer, mlp().formula(X), atol=1e-5)
+
+
+def test_an_artifact_that_fails_behind_a_kept_graph_says_so(
+    folder: Path, mlp_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a device whose memory became bad."""
+    Predictor.load(mlp_file, cache_dir=folder)
+    with Predictor.load(mlp_file, cache_dir=folder) as predictor:
+        run = Session.run
+        monkeypatch.setattr(Session, "run", lambda *given: [y + 1 for y in run(*given)])
+        for _ in range(2):
+            with pytest.raises(SelfTestError, match="gives another answer") as caught:
+                predictor.predict(X)
+            assert caught.value.path == str(mlp_file)
 
 
 def test_damage_of_any_byte_leaves_the_answers_right(
@@ -388,7 +463,7 @@ def test_a_graph_that_answers_otherwise_is_not_kept(
 
     made_of = caching.key("0" * 64, "all")
     for _ in range(2):
-        model = caching.load(str(folder), made_of, identity().onnx, make)
+        model = caching.load(str(folder), made_of, identity().onnx, make, lambda _: None)
         assert model.card.name == "identity"
     assert caplog.text.count("the engine made of it gives other answers") == 2
     assert kept_in(folder) == []
@@ -480,7 +555,8 @@ def test_warm(folder: Path, mlp_file: Path, capsys: pytest.CaptureFixture[str]) 
     (kept,) = kept_in(folder)
     assert shown["kept"] == str(kept)
     assert shown["kept_bytes"] == kept.stat().st_size
-    assert shown["load_ms"] > 0 < shown["load_kept_ms"]
+    assert shown["first_answer_ms"] > shown["load_ms"] > 0
+    assert shown["first_answer_kept_ms"] > shown["load_kept_ms"] > 0
     before = kept.stat().st_mtime_ns
     Predictor.load(mlp_file, cache_dir=folder)
     assert kept.stat().st_mtime_ns == before
@@ -488,6 +564,7 @@ def test_warm(folder: Path, mlp_file: Path, capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"kept         {kept}, {kept.stat().st_size:,} bytes"
     assert re.fullmatch(r"load         [\d.]+ ms, without [\d.]+ ms", lines[1])
+    assert re.fullmatch(r"answer       [\d.]+ ms, without [\d.]+ ms", lines[2])
 
 
 def test_warm_takes_any_way_to_the_folder(

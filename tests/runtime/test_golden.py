@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal, getcontext
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,9 @@ from edgeport.golden import (
     GoldenOutput,
     decode_array,
     decode_output,
-    encode_array,
-    encode_output,
-    encode_ramp,
     ramp,
 )
+from edgeport.golden_encoding import encode_array, encode_blocks, encode_output, encode_ramp
 
 dtypes = st.sampled_from(["bool", "int8", "uint16", "int64", "float16", "float32", "float64"])
 arrays: Any = dtypes.flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, max_side=5)))
@@ -118,4 +117,45 @@ def test_large_unsigned_codes_do_not_wrap() -> None:
 )
 def test_bytes_that_do_not_fill_the_shape_are_refused(encoded: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a golden array of shape"):
+        decode_array(encoded)
+
+
+def test_blocks_are_the_formula_that_they_state() -> None:
+    """The last of every two rows and columns as one of 256 values, here in exact fractions."""
+    rng = np.random.default_rng(4)
+    x = rng.uniform(-1.5, 1.5, (1, 20, 31, 3)).astype("f4")
+    back = decode_array(encode_blocks(x, -1.0, 1.0, max_values=600))
+    assert (back.dtype, back.shape) == (x.dtype, x.shape)
+    for place in ((0, 0, 0), (0, 19, 30), (0, 7, 12), (0, 6, 13)):
+        row, column = place[1] // 2 * 2 + 1, min(place[2] // 2 * 2 + 1, 30)
+        for channel in range(3):
+            exact = min(max(Fraction(float(x[0, row, column, channel])), -1), 1)
+            code = round((exact + 1) / 2 * 255)
+            assert back[(*place, channel)] == np.float32(float(-1 + Fraction(2 * code, 255)))
+
+
+@given(hnp.arrays("u1", hnp.array_shapes(max_side=9)))
+def test_blocks_of_bytes_that_are_few_enough_are_exact(codes: Any) -> None:
+    np.testing.assert_array_equal(decode_array(encode_blocks(codes, 0, 255, codes.size)), codes)
+
+
+@given(arrays, st.integers(1, 20))
+def test_blocks_of_any_array_stay_within_shape_and_range(array: Any, most: int) -> None:
+    encoded = encode_blocks(array, 0.0, 1.0, most)
+    assert math.prod(encoded["blocks"]["shape"]) <= most
+    back = decode_array(encoded)
+    assert (back.dtype, back.shape) == (array.dtype, array.shape)
+    assert ((back >= 0) & (back <= 1)).all()
+
+
+def test_blocks_of_a_range_without_width_are_its_value() -> None:
+    np.testing.assert_array_equal(decode_array(encode_blocks(np.full(4, 7.0), 7.0, 7.0, 2)), 7.0)
+
+
+@pytest.mark.parametrize("kept", [[1, 9], [2, 0], [4], [2, 2, 2]])
+def test_blocks_that_do_not_fit_the_shape_are_refused(kept: list[int]) -> None:
+    encoded = encode_blocks(np.zeros((2, 8), "f4"), 0.0, 1.0, 4)
+    packed = encode_array(np.zeros(kept, "u1"))
+    encoded["blocks"] |= {"shape": kept, "zlib": packed["zlib"]}
+    with pytest.raises(ValueError, match=r"shape|argument"):
         decode_array(encoded)

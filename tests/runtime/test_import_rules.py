@@ -24,9 +24,11 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "watching": set(),
     "options": set(),
     "golden": {"numpy"},
+    "golden_encoding": {"numpy"},
     "card": {"numpy"},
     "digests": {"_sha2", "_sha256"},
     "integrity": set(),
+    "outline": set(),
     "signatures": {"cryptography"},
     "external": {"numpy"},
     "casting": {"numpy"},
@@ -166,14 +168,14 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     assert {"predictor", "binding"} <= loaded
     assert not {"cli", "datafiles", "signatures", "external", "streaming", "providers"} & loaded
     lines = {path.stem: _lines_of_code(path) for path in modules(RUNTIME)}
-    assert sum(lines[name] for name in loaded) < 1950
+    assert sum(lines[name] for name in loaded) < 2050
     # What fits a model to the device, only where somebody asked for it.
     fitting = {"caching", "device", "probing", "tuning", "tuner", "preparing"}
     assert not fitting & loaded
     assert sum(lines.pop(name) for name in fitting) < 540
     parts = list(RUNTIME_TABLE)[list(RUNTIME_TABLE).index("__init__") + 1 :]  # the command's
     assert sum(lines.pop(name, 0) for name in parts) < 860
-    assert sum(lines.values()) < 2340
+    assert sum(lines.values()) < 2400
     whole = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules(RUNTIME)]
     assert max(whole) < 330
 

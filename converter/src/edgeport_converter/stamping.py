@@ -15,13 +15,22 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgeport import ConversionError, GoldenSample, ModelCard, Predictor, TensorSpec, golden
+from edgeport import (
+    ConversionError,
+    GoldenSample,
+    ModelCard,
+    Predictor,
+    TensorSpec,
+    golden,
+    golden_encoding,
+)
 from edgeport.golden import Array, GoldenOutput
 from edgeport.integrity import check_seal, read, seal
 from edgeport_converter.verifying import Run, as_run, run_as_defined
 
-# A stored golden input may cost this many characters; a larger one is generated from a formula.
+# A golden input may cost this many characters as it is; of a larger one, blocks are kept.
 _STORED_INPUT_CHARACTERS = 2048
+_BLOCKS = 1024  # codes of 8 bits; together they are no longer than the above
 # Of each golden output; a kernel that saturates is wrong in far more than one place.
 _OUTPUT_VALUES = 128
 _FREE_AXIS_SIZE = 8
@@ -61,7 +70,7 @@ def make_golden_samples(
             {
                 "inputs": encoded,
                 "outputs": {
-                    name: golden.encode_output(GoldenOutput.of(array, _OUTPUT_VALUES))
+                    name: golden_encoding.encode_output(GoldenOutput.of(array, _OUTPUT_VALUES))
                     for name, array in outputs.items()
                 },
             }
@@ -161,16 +170,15 @@ def _require_same_answers(written: Run, run: Run, samples: Sequence[GoldenSample
 
 
 def _encode_input(spec: TensorSpec, sample: Array | None, number: int) -> dict[str, Any]:
+    low, high = spec.value_range or _DEFAULT_RANGE
     if sample is not None:
-        stored = golden.encode_array(sample)
+        stored = golden_encoding.encode_array(sample)
         if len(stored["zlib"]) <= _STORED_INPUT_CHARACTERS:
             return stored
-        shape = sample.shape
-    else:
-        sizes = [size if isinstance(size, int) else _FREE_AXIS_SIZE for size in spec.shape]
-        shape = (1, *sizes[1:]) if spec.shape[:1] == ("N",) else tuple(sizes)
-    low, high = spec.value_range or _DEFAULT_RANGE
-    return golden.encode_ramp(shape, spec.dtype, low, high, start=number / 2)
+        return golden_encoding.encode_blocks(sample, low, high, _BLOCKS)
+    sizes = [size if isinstance(size, int) else _FREE_AXIS_SIZE for size in spec.shape]
+    shape = (1, *sizes[1:]) if spec.shape[:1] == ("N",) else tuple(sizes)
+    return golden_encoding.encode_ramp(shape, spec.dtype, low, high, start=number / 2)
 
 
 def _umask() -> int:

@@ -10,10 +10,11 @@ How it is built, in reading order:
     errors      the one tree of errors, each with its exit code
     logs        where warnings go
     options     what callers may ask for
-    golden      samples with known answers that travel in the artifact
+    golden      samples with known answers that travel in the artifact; golden_encoding writes them
     card        the contract between a model and its users: names, shapes, evidence
     digests     SHA-256 without loading OpenSSL for a small file
     integrity   from a file to bytes that can be trusted: what a bad file is, the seal
+    outline     a model without its large weights, to search in
     signatures  who made it: Ed25519, with the extra edgeport[sign]
     external    weights in other files, only where the card lists them
     casting     any value to an exact array, or the reason why not

@@ -109,6 +109,8 @@ class Session:
             most of the time; spinning threads would burn it.
         optimization: how far the engine rewrites the graph, a key of ``OPTIMIZATIONS``.
         save_to: where the engine writes what it made of the graph; nowhere if empty.
+        searched: what ``outline`` returns of the model, or of the one that it was made from; None
+            for the model itself.
 
     Attributes:
         is_lost: whether this process is a fork in which the engine cannot be used any more.
@@ -129,6 +131,7 @@ class Session:
         spinning: bool = False,
         optimization: str = "all",
         save_to: str = "",
+        searched: bytes | None = None,
     ) -> None:
         wanted: list[Provider] = ["CPUExecutionProvider"]
         if providers is not None:
@@ -171,7 +174,7 @@ class Session:
         # Inputs of these shapes, or smaller ones, are known to be answered at once.
         self._quick: list[Shapes] = []
         sized = _SIZED_BY_VALUES if any(p.dtype.kind in "iu" for p in self.inputs) else _COUNTING
-        self._can_be_known = sized.search(model) is None
+        self._can_be_known = sized.search(model if searched is None else searched) is None
         _watch_forks(self)
 
     def run(

@@ -47,12 +47,12 @@ class Batching(NamedTuple):
     chunk_bytes: int
 
     @classmethod
-    def of(cls, card: ModelCard, model: bytes, chunk_bytes: int = CHUNK_BYTES) -> Batching:
+    def of(cls, card: ModelCard, searched: bytes, chunk_bytes: int = CHUNK_BYTES) -> Batching:
         """Return what the card and the graph ask for.
 
         Args:
             card: the model's card.
-            model: its serialized graph.
+            searched: its serialized graph, or the ``outline`` of it.
             chunk_bytes: see above.
         """
         sizes = [spec.shape[0] for spec in card.inputs if spec.has_batch_axis]
@@ -61,7 +61,7 @@ class Batching(NamedTuple):
         # Nobody vouches for it that the first axis of a graph without a card counts samples; of
         # one that is 1 in every input and output it may be taken, since else nothing can follow.
         may_split = batched and (card.is_vouched_for or fixed == 1)
-        one_by_one = card.is_vouched_for and may_split and _DYNAMIC in model
+        one_by_one = card.is_vouched_for and may_split and _DYNAMIC in searched
         return cls(card, fixed, may_split, one_by_one, chunk_bytes)
 
     def run(self, run: Run, feed: Feed) -> list[Array]:

@@ -5,7 +5,9 @@ the time of its start. So it is kept in a file of its own, and that file is **ne
 the artifact**: the artifact is read, and its seal, signature and card are checked as ever; the
 kept graph must come from this very artifact, CPU, build and options, with a digest that matches,
 out of a file and a folder that nobody else can write; and the engine made of it must pass the
-same checks and golden samples. At any doubt the artifact itself is loaded, and the log says why.
+same checks and golden samples. The samples run when the first answer is wanted, and not before:
+they passed on this device when the graph was kept, and take longer than the engine's start. At any
+doubt the artifact itself is loaded, and the log says why.
 
 A file is ::
 
@@ -20,6 +22,7 @@ of the artifact. Files of an older onnxruntime stay where they are; the folder m
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -42,9 +45,15 @@ _LARGEST_BYTES = 2**30
 
 
 class Runnable(Protocol):
-    """What is known here of a loaded model."""
+    """What is known here of a loaded model.
+
+    Attributes:
+        unproven: None once its golden samples passed; before, runs them and returns this model, or
+            the artifact's own in its place.
+    """
 
     card: ModelCard
+    unproven: Callable[[], Any] | None
 
     def run(self, feed: Feed) -> list[Any]:
         """Return the outputs."""
@@ -61,29 +70,58 @@ class _DoubtError(Exception):
 _HARMLESS = (_DoubtError, EdgeportError, OSError, ValueError, MemoryError)
 
 
-def load(folder: str, made_of: dict[str, str], model: bytes, make: Callable[..., Made]) -> Made:
+def load(
+    folder: str,
+    made_of: dict[str, str],
+    model: bytes,
+    make: Callable[..., Made],
+    test: Callable[[Made], None],
+) -> Made:
     """Return the model on the engine of the kept graph; keep the graph where there is none yet.
 
     Args:
         folder: where graphs are kept; made if missing.
         made_of: what ``key`` returns.
         model: the artifact's bytes, whose seal was checked.
-        make: gives the model of a graph's bytes after every check; takes ``optimization`` and
-            ``save_to`` as ``Session`` does.
+        make: gives the model of a graph's bytes after every check but the last; takes
+            ``optimization`` and ``save_to`` as ``Session`` does.
+        test: the last check, of the golden samples.
 
     Raises:
-        EdgeportError: as ``make`` does of the artifact itself; nothing else, whatever is wrong
-            with folder and file.
+        EdgeportError: as ``make`` and ``test`` do of the artifact itself; nothing else, whatever
+            is wrong with folder and file.
     """
     text = _text(made_of)
     path, head = _path(folder, text), _MAGIC + text + b"\n"
+
+    def proven(graph: bytes, **more: Any) -> Made:
+        made = make(graph, **more)
+        test(made)
+        return made
+
+    def prove(made: Made) -> Made:
+        try:
+            test(made)
+        except _HARMLESS as cause:
+            doubt(cause)
+            return _fill(folder, path, head, model, proven)
+        made.unproven = None
+        return made
+
+    def doubt(cause: Exception) -> None:
+        warn("'%s' is not used (%s): the artifact itself is loaded", path, cause)
+
+    made = None
     try:
         graph = _read(folder, path, head)
         if graph is not None:
-            return make(graph, optimization="none")
+            made = make(graph, optimization="none")
     except _HARMLESS as cause:
-        warn("'%s' is not used (%s): the artifact itself is loaded", path, cause)
-    return _fill(folder, path, head, model, make)
+        doubt(cause)
+    if made is None:
+        return _fill(folder, path, head, model, proven)
+    made.unproven = functools.partial(prove, made)
+    return made
 
 
 def key(sha256: str, optimization: str) -> dict[str, str]:

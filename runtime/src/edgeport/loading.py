@@ -1,7 +1,8 @@
 """From a file to a model that passed every check, in the order in which trust grows.
 
 Bytes, seal, signature, card, other files, engine, agreement of card and graph, golden samples:
-what fails raises, and nothing is left behind. ``predictor`` asks for models and swaps them.
+what fails raises, and nothing is left behind. ``predictor`` asks for models and swaps them. Of a
+kept graph the golden samples wait for the first answer (``caching`` says why).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from edgeport import host, integrity
 from edgeport._session import Session, engine_version
+from edgeport.batching import Batching
 from edgeport.card import ModelCard, format_shape
 from edgeport.digests import sha256
 from edgeport.errors import (
@@ -27,6 +29,7 @@ from edgeport.inputs import prepare
 from edgeport.logs import warn
 from edgeport.model import Model
 from edgeport.options import TUNING_SUFFIX, Options
+from edgeport.outline import outline
 
 if TYPE_CHECKING:
     from edgeport.tuning import Choice
@@ -86,7 +89,7 @@ def _load(source: Source, path: str | None, options: Options, choice: Choice | N
         if choice is not None and choice.variant is not None:
             alone = choice._replace(variant=None, variant_sha256=None)
             model = tuning.load_variant(
-                choice, path, card, lambda file: _load(file, file, options, alone)
+                choice, path, card, lambda file: _load(file, file, options, alone).proven()
             )
             if model is not None:
                 return model.in_place_of(path, digest, version, choice)
@@ -104,14 +107,18 @@ def _start(
     choice: Choice | None,
 ) -> Model:
     """Return the model of bytes that can be trusted, once the engine passed its checks."""
-    weights = None
-    if _LOCATION in data:
+    weights, searched = None, outline(data)
+    if _LOCATION in searched:
         from edgeport import external
 
         folder = None if path is None else os.path.dirname(os.path.abspath(path))
         weights = external.load(data, card.external_data if card else {}, folder)
     arithmetic = card.multiply_accumulates if card else None
-    engine: dict[str, Any] = {"providers": options.providers, "weights": weights}
+    engine: dict[str, Any] = {
+        "providers": options.providers,
+        "weights": weights,
+        "searched": searched,
+    }
     if choice is not None:
         engine |= {"spinning": choice.spinning, "optimization": choice.optimization}
     engine["threads"] = host.choose_threads(options.threads, arithmetic, choice and choice.threads)
@@ -125,17 +132,18 @@ def _start(
         else:
             _check_agreement(card, session)
             described = card
-        model = Model(data, digest, described, session, options, path, version, choice)
-        _self_test(model)
-        return model
+        batching = Batching.of(described, searched, options.chunk_bytes)
+        source = data if path is None else os.path.abspath(path)
+        return Model(source, digest, described, session, batching, options, path, version, choice)
 
     if options.cache_dir is None or weights or options.providers is not None:
         model = make(data)
+        _self_test(model)
     else:
         from edgeport import caching
 
         key = caching.key(digest, choice.optimization if choice else "all")
-        model = caching.load(os.fspath(options.cache_dir), key, data, make)
+        model = caching.load(os.fspath(options.cache_dir), key, data, make, _self_test)
     if card is None:
         warn("%s bears no card: nothing vouches for its answers", path or "the model")
     return model

@@ -11,7 +11,7 @@ from edgeport._session import Session
 from edgeport.batching import Batching
 from edgeport.binding import ShortWay
 from edgeport.card import ModelCard
-from edgeport.errors import InferenceError
+from edgeport.errors import ArtifactError, InferenceError
 from edgeport.golden import Array
 from edgeport.inputs import Feed
 from edgeport.options import Options
@@ -26,28 +26,32 @@ class Model:
     """A checked model and all that ``predict`` has to know of it.
 
     Args:
-        data: the file's bytes.
+        source: where to load it again: the absolute path, or the bytes.
         digest: the SHA-256 of the file.
         card: the model's card.
         session: the engine.
+        batching: how its samples are grouped.
         options: what was asked for.
         path: the path as it was given, None where the bytes were.
         version: the signed version, None where no key was asked for.
         choice: what was tuned for this device, None where nothing was.
 
     Attributes:
-        batching: how its samples are grouped.
-        source: where to load it again: the absolute path, or the bytes.
         counter: watches the inputs whose calibrated ranges matter, since activations are quantized.
         short_way: for one sample of one input to one output; None where there is none.
+        unproven: None once the golden samples passed, as they have to before the first answer;
+            until then, a call for which ``proven`` is there.
     """
+
+    unproven: Callable[[], Model] | None = None
 
     def __init__(
         self,
-        data: bytes,
+        source: str | bytes,
         digest: str,
         card: ModelCard,
         session: Session,
+        batching: Batching,
         options: Options,
         path: str | None,
         version: int | None,
@@ -59,8 +63,8 @@ class Model:
         self.path = path
         self.version = version
         self.choice = choice
-        self.batching = Batching.of(card, data, options.chunk_bytes)
-        self.source = data if path is None else os.path.abspath(path)
+        self.batching = batching
+        self.source = source
         self.digest = digest
         self.output_names = [spec.name for spec in card.outputs]
         is_quantized = card.quantization and card.quantization.activations != "float32"
@@ -84,6 +88,19 @@ class Model:
         other = copy.copy(self)
         other._start_counting()
         return other
+
+    def proven(self) -> Model:
+        """Return this model once its golden samples passed, or one that stands in for it.
+
+        Raises:
+            ArtifactError: neither passes.
+        """
+        prove = self.unproven  # another thread may be done in between
+        try:
+            return self if prove is None else prove()
+        except ArtifactError as error:
+            error.path = self.path
+            raise
 
     def in_place_of(
         self, path: str | None, digest: str, version: int | None, choice: Choice

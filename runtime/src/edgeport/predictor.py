@@ -82,7 +82,8 @@ class Predictor:
             chunk_bytes: most bytes of inputs and outputs in one run; larger batches are run in
                 parts, so that they do not need more memory.
             cache_dir: a folder of this user's own that keeps the optimized graph for the next load
-                on this device. What is wrong with it is logged and does no harm.
+                on this device. What is wrong with it is logged and does no harm. Golden samples
+                run on a kept graph before its first answer; if they fail, the artifact is loaded.
             tuning: what ``edgeport tune`` wrote; by default ``FILE.tune.json`` if it is there,
                 False for none. One that does not fit is left aside.
 
@@ -200,7 +201,7 @@ class Predictor:
         with _SWAP:
             old = self._open()
             self._reloads = ticket = self._reloads + 1
-        new = load_model(old.source if source is None else source, old.options)
+        new = load_model(old.source if source is None else source, old.options).proven()
         with _SWAP:
             difference = _first_difference(self._open().card, new.card)
             if difference:
@@ -247,9 +248,12 @@ class Predictor:
         return model
 
     def _usable(self) -> Model:
-        """Return the present model, loaded again where a fork left its engine behind."""
-        while (model := self._open()).session.is_lost:
-            again = load_model(model.source, model.options, model.digest)
+        """Return the present model, proven, and loaded again where a fork left its engine."""
+        while (model := self._open()).session.is_lost or model.unproven is not None:
+            if model.session.is_lost:
+                again = load_model(model.source, model.options, model.digest)
+            else:
+                again = model.proven()
             with _SWAP:
                 if self._model is model:
                     self._adopt(again)
