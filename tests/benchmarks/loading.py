@@ -7,9 +7,10 @@ Without a file, `--mobilenet-v2 OUT` converts keras.applications.MobileNetV2 (ra
 calibrated on random pixels) to one first, which needs the converter.
 
 One thread, one process, by turns; smallest and median times. CPU time tells more than the time
-that passed where other programs share the machine. `engine` is the engine's start alone, `parts`
-what a load with the kept graph consists of beside it; all but the graph's digest is there without
-it, too.
+that passed where other programs share the machine. `first_answer` is a load and one prediction:
+golden samples run at load, or of a kept graph before its first answer. `engine` is the engine's
+start alone, `parts` what loads and first answers consist of beside it; all but the kept graph's
+digest is there without it, too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from typing import Any
 
 from edgeport import ModelCard, Predictor, inputs, integrity
 from edgeport._session import Session, engine_version
-from edgeport.batching import Batching
+from edgeport.outline import outline
+from edgeport.probing import example
 
 ROUNDS = 25
 
@@ -64,6 +66,13 @@ def by_turns(
     }
 
 
+def first_answer(path: Path, options: dict[str, Any], x: dict[str, Any]) -> Any:
+    """Return the predictor, so that it is freed outside of the time."""
+    predictor = Predictor.load(path, threads=1, **options)
+    predictor.predict(x)
+    return predictor
+
+
 def ratios(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     return {name: one[name] / other[name] for name in one}
 
@@ -73,10 +82,18 @@ def measure(path: Path) -> dict[str, Any]:
         Predictor.load(path, threads=1, cache_dir=folder)
         (kept,) = Path(folder).iterdir()
         graph = kept.read_bytes().split(b"\n", 2)[2]
+        ways = {"without": {}, "kept": {"cache_dir": folder}}
         loads = by_turns(
             {
-                "without": lambda _: Predictor.load(path, threads=1),
-                "kept": lambda _: Predictor.load(path, threads=1, cache_dir=folder),
+                way: lambda _, options=options: Predictor.load(path, threads=1, **options)
+                for way, options in ways.items()
+            }
+        )
+        x = example(Predictor.load(path).card.inputs, 1)
+        answers = by_turns(
+            {
+                way: lambda _, options=options: first_answer(path, options, x)
+                for way, options in ways.items()
             }
         )
     data = path.read_bytes()
@@ -95,7 +112,7 @@ def measure(path: Path) -> dict[str, Any]:
             "read": lambda _: integrity.read(path),
             "seal": lambda _: integrity.check_seal(data),
             "card": lambda _: ModelCard.from_json(card_json),
-            "scan": lambda _: (b"\x0a\x08location" in data, Batching.of(card, data)),
+            "outline": lambda _: outline(data),
             "digest of the kept graph": lambda _: hashlib.sha256(graph).digest(),
         }
     )
@@ -110,6 +127,8 @@ def measure(path: Path) -> dict[str, Any]:
         "golden_samples": len(feeds),
         "load": loads,
         "load_ratio": ratios(loads["without"], loads["kept"]),
+        "first_answer": answers,
+        "first_answer_ratio": ratios(answers["without"], answers["kept"]),
         "engine": engine,
         "engine_ratio": ratios(engine["without"], engine["kept"]),
         "parts": parts,

@@ -11,7 +11,6 @@ import ctypes
 import functools
 import math
 import os
-import re
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -35,19 +34,10 @@ import onnxruntime
 _FATAL_ONLY = 4  # onnxruntime's severities run from 0, verbose, to 4, fatal
 
 
-def _operators(*names: str) -> re.Pattern[bytes]:
-    """Match the bytes of nodes with these operators: NodeProto.op_type = 4."""
-    fields = (b"\x22" + bytes([len(name)]) + name.encode("ascii") for name in names)
-    return re.compile(b"|".join(map(re.escape, fields)))
-
-
 # How long these run, or how much they give, is decided by values and not by sizes.
-_COUNTING = _operators("Loop", "If", "NonZero", "Compress", "Unique", "NonMaxSuppression")
+_COUNTING = ("Loop", "If", "NonZero", "Compress", "Unique", "NonMaxSuppression")
 # And these where an integer input may be the size.
-_SIZED_BY_VALUES = _operators(
-    "Loop", "If", "NonZero", "Compress", "Unique", "NonMaxSuppression",
-    "ConstantOfShape", "Range", "Expand", "Tile", "Pad", "Resize", "OneHot",
-)  # fmt: skip
+_SIZED_BY_INTEGERS = ("ConstantOfShape", "Range", "Expand", "Tile", "Pad", "Resize", "OneHot")
 
 Shapes = tuple[tuple[int, ...], ...]
 _MOST_SHAPES = 8
@@ -173,8 +163,9 @@ class Session:
         self._running: list[None] = []  # one entry a run; append and pop need no lock
         # Inputs of these shapes, or smaller ones, are known to be answered at once.
         self._quick: list[Shapes] = []
-        sized = _SIZED_BY_VALUES if any(p.dtype.kind in "iu" for p in self.inputs) else _COUNTING
-        self._can_be_known = sized.search(model if searched is None else searched) is None
+        takes_integers = any(port.dtype.kind in "iu" for port in self.inputs)
+        unknown = _COUNTING + _SIZED_BY_INTEGERS * takes_integers
+        self._can_be_known = not _has_operator(model if searched is None else searched, unknown)
         _watch_forks(self)
 
     def run(
@@ -223,6 +214,11 @@ class Session:
             for known in self._quick
         )
 
+    def expect_quick(self, shapes: Shapes) -> None:
+        """Take runs on inputs of these shapes for quick from the first one on, if they can be."""
+        if self._can_be_known:
+            self._quick = [shapes]
+
     def bind(self, name: str, given: Array, output: str, answer: Array) -> Callable[[], None]:
         """Return a call that runs the engine from the one array into the other.
 
@@ -254,6 +250,11 @@ class Session:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
         self.is_lost = True
         self._running.clear()
+
+
+def _has_operator(model: bytes, names: Sequence[str]) -> bool:
+    """Whether a node has one of these operators: NodeProto.op_type = 4."""
+    return any(b"\x22" + bytes([len(name)]) + name.encode("ascii") in model for name in names)
 
 
 def _run_options() -> Any:

@@ -11,15 +11,14 @@ Axis letters used in every card, message and docstring:
 A shape mixes ints and axis names: ``("N", 28, 28, 1)`` is any number of 28 x 28 images with
 one channel. A name that occurs twice among the inputs stands for the same size.
 
-The records are named tuples: each dataclass would cost every cold start a millisecond.
+The records are named tuples: each dataclass would cost every cold start a millisecond. So would
+annotations kept as text, which named tuples compile one by one; here they are evaluated.
 """
-
-from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -163,7 +162,7 @@ class ModelCard(NamedTuple):
         return {"format_version": FORMAT_VERSION, **plain}
 
     @classmethod
-    def from_json(cls, text: str | bytes, *, sha256: str | None = None) -> ModelCard:
+    def from_json(cls, text: str | bytes, *, sha256: str | None = None) -> "ModelCard":
         """Read a card's JSON; unknown keys are ignored, they come from newer converters.
 
         Raises:
@@ -279,7 +278,7 @@ def _record_from_dict(kind: Any, data: Mapping[str, Any] | None) -> Any:
         return None
     readers = {
         key: _texts if hint == Mapping[str, str] else hint
-        for key, hint in get_type_hints(kind).items()
+        for key, hint in kind.__annotations__.items()
     }
     return kind(**{key: read(data[key]) for key, read in readers.items() if key in data})
 

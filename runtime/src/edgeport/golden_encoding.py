@@ -14,6 +14,8 @@ import numpy as np
 
 from edgeport.golden import Array, GoldenOutput
 
+_SMALLEST_WIDTH = 1e-30  # of a range; without one, every code stands for the same value
+
 
 def encode_array(array: Array) -> dict[str, Any]:
     """Return the JSON form of a numeric or boolean array, bytes deflated."""
@@ -47,7 +49,7 @@ def encode_blocks(array: Array, low: float, high: float, max_values: int) -> dic
     for axis, (count, size) in enumerate(zip(counts, array.shape, strict=True)):
         length = -(-size // max(count, 1))  # of a block, as it is read again
         kept = kept.take(np.minimum(np.arange(0, size, length) + length // 2, size - 1), axis)
-    place = (np.nan_to_num(kept) - low) / max(high - low, np.finfo(np.float32).tiny)
+    place = (np.nan_to_num(kept) - low) / max(high - low, _SMALLEST_WIDTH)
     codes = np.rint(np.clip(place, 0.0, 1.0) * 255.0).astype(np.uint8)
     packed = encode_array(codes)
     blocks = {"shape": packed["shape"], "range": [low, high], "zlib": packed["zlib"]}

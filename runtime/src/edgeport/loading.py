@@ -8,7 +8,6 @@ kept graph the golden samples wait for the first answer (``caching`` says why).
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,6 +131,8 @@ def _start(
         else:
             _check_agreement(card, session)
             described = card
+            if arithmetic is not None and host.is_little(arithmetic):
+                session.expect_quick(_one_sample(card))
         batching = Batching.of(described, searched, options.chunk_bytes)
         source = data if path is None else os.path.abspath(path)
         return Model(source, digest, described, session, batching, options, path, version, choice)
@@ -171,7 +172,8 @@ def _check_requirements(card: ModelCard) -> None:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", str(text))[:3])
+    digits = "".join(sign if sign.isdecimal() else " " for sign in str(text))
+    return tuple(map(int, digits.split()[:3]))
 
 
 def _check_agreement(card: ModelCard, session: Session) -> None:
@@ -191,6 +193,14 @@ def _check_agreement(card: ModelCard, session: Session) -> None:
                     f"{_describe(stated.get(name))} in the card and {_describe(found.get(name))} "
                     "in the graph: convert the model again"
                 )
+
+
+def _one_sample(card: ModelCard) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of the inputs for one sample; free axes are of no size."""
+    return tuple(
+        tuple(size if isinstance(size, int) else int(axis == 0) for axis, size in enumerate(shape))
+        for shape in (spec.shape for spec in card.inputs)
+    )
 
 
 def _agree(stated: Described, found: Described) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -85,9 +84,16 @@ class Model:
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""
+        import copy
+
         other = copy.copy(self)
         other._start_counting()
         return other
+
+    @property
+    def origin(self) -> tuple[str | bytes, Options, str]:
+        """Source, options and digest: all that it takes to load the same model again."""
+        return self.source, self.options, self.digest
 
     def proven(self) -> Model:
         """Return this model once its golden samples passed, or one that stands in for it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from edgeport.integrity import read_varint
 
 # Below this, searching everything is over before the first field is read.
-_SMALL_MODEL = 2**18
+_SMALL_MODEL = 2**14
 _LARGE = 2**10
 
 # From the model to a weight: ModelProto.graph, GraphProto.initializer. Source: onnx.proto.

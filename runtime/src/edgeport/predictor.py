@@ -7,7 +7,7 @@ file, ``inputs`` decides what may be fed, ``batching`` how it is grouped, ``_ses
 from __future__ import annotations
 
 import os
-import threading
+from _thread import RLock  # threading itself costs a cold start 2 ms
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +24,7 @@ from edgeport.values import refuse_unfinite_inputs, refuse_unfinite_outputs
 from edgeport.watching import Deadline
 
 # Held while a predictor changes its model, and for a fork, so that no child inherits it held.
-_SWAP = threading.RLock()
+_SWAP = RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_SWAP.acquire, after_in_parent=_SWAP.release, after_in_child=_SWAP.release
@@ -82,8 +82,8 @@ class Predictor:
             chunk_bytes: most bytes of inputs and outputs in one run; larger batches are run in
                 parts, so that they do not need more memory.
             cache_dir: a folder of this user's own that keeps the optimized graph for the next load
-                on this device. What is wrong with it is logged and does no harm. Golden samples
-                run on a kept graph before its first answer; if they fail, the artifact is loaded.
+                on this device, whose golden samples then wait for the first answer. What is wrong
+                with it is logged and does no harm.
             tuning: what ``edgeport tune`` wrote; by default ``FILE.tune.json`` if it is there,
                 False for none. One that does not fit is left aside.
 
@@ -232,8 +232,7 @@ class Predictor:
         return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        model = self._open()
-        return _load_same, (model.source, model.options, model.digest)
+        return _load_same, self._open().origin
 
     def __repr__(self) -> str:
         state = "closed" if self._model is None else f"{self.threads} thread(s)"
@@ -250,10 +249,8 @@ class Predictor:
     def _usable(self) -> Model:
         """Return the present model, proven, and loaded again where a fork left its engine."""
         while (model := self._open()).session.is_lost or model.unproven is not None:
-            if model.session.is_lost:
-                again = load_model(model.source, model.options, model.digest)
-            else:
-                again = model.proven()
+            lost = model.session.is_lost
+            again = load_model(*model.origin) if lost else model.proven()
             with _SWAP:
                 if self._model is model:
                     self._adopt(again)

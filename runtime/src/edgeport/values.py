@@ -8,8 +8,8 @@ smallest and the largest value.
 
 from __future__ import annotations
 
+import _thread
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -111,7 +111,7 @@ class RangeCounter:
             _refuse_unfinite_input(name, array, _HIDDEN)
             outside = array.size - int(np.count_nonzero((array >= low) & (array <= high)))
             lowest, highest = float(array.min()), float(array.max())
-            key = name, threading.get_ident()
+            key = name, _thread.get_ident()
             self._counts[key] = self._counts.get(key, 0) + outside
             excess = max(low - lowest, highest - high)
             if not self._has_warned and (outside > _TOO_MANY * array.size or excess > high - low):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _thread
 import math
-import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -29,6 +28,8 @@ class Deadline:
 
 def is_main_thread() -> bool:
     """Whether this thread is the one that signals are delivered to."""
+    import threading  # costs a cold start 2 ms, and a small model's first runs are not watched
+
     return threading.get_ident() == threading.main_thread().ident
 
 
@@ -48,7 +49,8 @@ def run_watched(call: Callable[[], Result], stop: Callable[[], None], deadline: 
     results: list[Result] = []
     errors: list[BaseException] = []
     began: list[None] = []
-    end = threading.Lock()  # a bare lock: Ctrl-C may strike between any two lines of an Event
+    # A bare lock: Ctrl-C may strike between any two lines of an Event.
+    end = _thread.allocate_lock()
     end.acquire()
 
     def work() -> None:
