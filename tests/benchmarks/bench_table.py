@@ -75,6 +75,7 @@ def render(result: Result) -> str:
         _by_column(result, "File, bytes", FILES, lambda cell: _whole(cell.get("bytes"))),
         decibel_table(result),
         overhead_table(result),
+        kept_graph_table(result),
         exceptions(result),
         recipes(result),
         machine_line(result),
@@ -162,6 +163,19 @@ def overhead_table(result: Result) -> str:
          f"{seen['cold_start_ratio']:.2f}"),
     ]  # fmt: skip
     return _table("The demo artifact: the same file, one thread", rows)
+
+
+def kept_graph_table(result: Result) -> str:
+    seen = result.get("kept_graph")
+    if not seen:
+        return ""
+    rows = [("", "without", "with", "without / with")]
+    for what, title in (("load", "load, ms"), ("first_answer", "load and first answer, ms"),
+                        ("engine", "the engine's start alone, ms")):  # fmt: skip
+        times = [seen[what][way]["median_ms"] for way in ("without", "kept")]
+        ratio = seen[f"{what}_ratio"]["median_ms"]
+        rows.append((title, *map(_number, times), f"{ratio:.2f}"))
+    return _table("MobileNetV2, edgeport auto, with the graph kept in `cache_dir`", rows)
 
 
 def exceptions(result: Result) -> str:

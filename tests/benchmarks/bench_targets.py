@@ -53,6 +53,7 @@ def judge(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     threads = _all(map(_default_to_one, rows.values()), ALL_MODELS)
     overhead = result.get("overhead") or {}
     per_call = [overhead.get(name) for name in ("per_call_ratio", "per_call_batch_of_one_ratio")]
+    kept = result.get("kept_graph") or {}
     nets = f"over the {CONVOLUTION_NETS} convolution nets"
     return [
         _target(f"edgeport auto / best peer, geometric mean {nets}",
@@ -72,6 +73,8 @@ def judge(result: Mapping[str, Any]) -> list[dict[str, Any]]:
                 overhead.get("batch_throughput_ratio"), 0.97, bound="least"),
         _target("demo artifact: cold start / that of a bare script",
                 overhead.get("cold_start_ratio"), 1.05),
+        _target("MobileNetV2, edgeport auto: load without / with the graph kept in cache_dir",
+                kept.get("load_ratio", {}).get("median_ms"), 3.0, bound="least"),
     ]  # fmt: skip
 
 

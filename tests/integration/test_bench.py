@@ -32,6 +32,11 @@ OVERHEAD = {
     "batch_of_10000_us": {"session_run": 980.0, "predict": 1000.0},
     "cold_start_ms": {"bare": 100.0, "edgeport": 100.0},
 }
+KEPT = {
+    what: {"without": {"median_ms": 50.0}, "kept": {"median_ms": with_it}}
+    for what, with_it in (("load", 20.0), ("first_answer", 40.0), ("engine", 25.0))
+} | {f"{what}_ratio": {"median_ms": ratio}
+     for what, ratio in (("load", 2.5), ("first_answer", 1.25), ("engine", 2.0))}  # fmt: skip
 MACHINE = {"cpu": "a CPU", "cpus": 2, "instructions": {"AVX2": True, "AVX-512 VNNI": False},
            "load_average_before": 0.25}  # fmt: skip
 
@@ -145,7 +150,7 @@ def test_every_target_is_judged_by_its_own_arithmetic():
     rows[1] = made_row(MODELS[1], 100.0, 400.0, 40.0)
     rows[9] = made_row(MODELS[9], 10.0, 40.0, 8.0, default_us=12.0, threads=2)
     found = [(round(each["found"], 4), each["met"])
-             for each in judge(made_result(rows, overhead=OVERHEAD))]  # fmt: skip
+             for each in judge(made_result(rows, overhead=OVERHEAD, kept_graph=KEPT))]  # fmt: skip
     assert found == [
         (round(math.exp((7 * math.log(1.25) + math.log(2.5)) / 8), 4), False),
         (2.5, False),
@@ -156,6 +161,7 @@ def test_every_target_is_judged_by_its_own_arithmetic():
         (1.1, False),
         (0.98, True),
         (1.0, True),
+        (2.5, False),
     ]
 
 
@@ -169,7 +175,7 @@ def test_one_thread_by_choice_is_not_held_against_itself():
 def test_what_was_not_measured_is_neither_met_nor_missed():
     rows = [made_row(model, 10.0, 40.0, 8.0) for model in MODELS if model.name != "resnet50"]
     verdicts = [each["met"] for each in judge(made_result(rows))]
-    assert verdicts == [None, None, True, True, None, None, None, None, None]
+    assert verdicts == [None, None, True, True] + [None] * 6
 
 
 def test_a_column_without_a_file_leaves_a_gap_and_a_reason():
@@ -186,6 +192,13 @@ def test_a_missed_target_says_so():
     lines = render_short(made_result(rows)).splitlines()
     (line,) = (line for line in lines if "geometric mean over all ten" in line)
     assert re.search(r"\| 0\.83 +\| ≤ 0\.5 +\| \*\*missed\*\*", line)
+
+
+def test_loads_with_a_kept_graph_are_shown_beside_those_without():
+    rows = [made_row(model, 10.0, 12.0, 8.0) for model in MODELS]
+    text = render(made_result(rows, kept_graph=KEPT))
+    assert re.search(r"\| load, ms +\| 50\.0 +\| 20\.0 +\| 2\.50 ", text)
+    assert re.search(r"\| load and first answer, ms +\| 50\.0 +\| 40\.0 +\| 1\.25 ", text)
 
 
 def test_a_readme_without_markers_is_refused(tmp_path):
