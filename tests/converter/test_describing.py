@@ -27,7 +27,7 @@ def test_an_infinite_output_leaves_the_self_test_strict(unusual: float) -> None:
 
 
 def test_a_generated_sample_that_is_answered_loudly_counts() -> None:
-    """Of a large image the golden samples are ramps, which no data is like."""
+    """Without data the golden samples of a large image are ramps, which no image is like."""
     spec = TensorSpec("y", np.dtype("f4"), ("N", 3))
     unused: Any = None
     samples = {"x": np.zeros((4, 3), "f4")}

@@ -87,6 +87,18 @@ def test_a_large_golden_input_is_like_the_data():
     assert np.corrcoef(back.ravel(), photo.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.parametrize("kind", ["int32", "float32"])
+def test_a_large_golden_input_without_a_known_range_keeps_its_own(kind):
+    """As of tokens: between 0 and 1, where nothing else is known, they would all be alike."""
+    spec = TensorSpec("x", np.dtype(kind), ("N", "T"), ("N", "T"))
+    tokens = {"x": np.random.default_rng(0).integers(-100, 30_000, (2, 3000)).astype(kind)}
+    for sample in stamping.make_golden_samples(lambda x: {"y": x["x"]}, [spec], tokens):
+        back = golden.decode_array(sample["inputs"]["x"])
+        assert back.min() < 100
+        assert 29_000 < back.max() < 30_000
+        assert len(np.unique(back)) > 200
+
+
 def test_a_large_input_costs_the_file_next_to_nothing():
     spec = PHOTO
     noise = {"x": np.random.default_rng(0).random((2, 224, 224, 3)).astype(np.float32)}

@@ -35,6 +35,12 @@ def mlp_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where graphs may be kept; it is not there yet."""
+    return tmp_path / "graphs"
+
+
+@pytest.fixture
 def predictor(mlp_file: Path) -> Iterator[Predictor]:
     with Predictor.load(mlp_file) as loaded:
         yield loaded

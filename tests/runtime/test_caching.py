@@ -3,7 +3,6 @@ wrong with its folder."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import logging
@@ -13,7 +12,6 @@ import re
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +44,6 @@ from edgeport import (
     caching,
 )
 from edgeport import device as device_module
-from edgeport._session import Session
 from edgeport.batching import CHUNK_BYTES
 from edgeport.cli import main
 from edgeport.loading import load_model
@@ -122,11 +119,6 @@ def forge(file: Path, graph: bytes) -> None:
     file.write_bytes(head + b"\n" + digest + b"\n" + graph)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "graphs"
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -179,78 +171,6 @@ def test_golden_samples_refuse_another_graph(
             np.testing.assert_allclose(predictor.predict(X), expected, atol=1e-5)
         assert "is not used" in caplog.text
         assert kept.read_bytes() == whole  # made anew
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        pytest.param(lambda p: p.predict(X), id="predict"),
-        pytest.param(lambda p: p.predict(X, timeout=60.0), id="with a time limit"),
-        pytest.param(lambda p: np.stack(list(p.stream(X))), id="stream"),
-        pytest.param(lambda p: copy.copy(p).predict(X), id="copy"),
-        pytest.param(lambda p: pickle.loads(pickle.dumps(p)).predict(X), id="pickle"),  # noqa: S301
-        pytest.param(lambda p: [p.reload(), p.predict(X)][1], id="reload"),
-    ],
-)
-def test_no_answer_comes_from_a_kept_graph_before_its_golden_samples(
-    call: Any, folder: Path, mlp_file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    Predictor.load(mlp_file, cache_dir=folder)
-    (kept,) = kept_in(folder)
-    other = mlp().onnx.replace(b"Relu", b"Tanh")
-    forge(kept, other)
-    with Predictor.load(mlp_file, cache_dir=folder) as predictor:
-        assert caplog.text == ""
-        np.testing.assert_allclose(call(predictor), mlp().formula(X), atol=1e-5)
-        np.testing.assert_allclose(predictor.predict(X), mlp().formula(X), atol=1e-5)
-        assert (predictor.path, predictor.threads) == (str(mlp_file), 1)
-    assert "is not used" in caplog.text
-
-
-def test_golden_samples_of_a_kept_graph_run_once(
-    folder: Path, mlp_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Predictor.load(mlp_file, cache_dir=folder)
-    runs: list[int] = []
-    run = Session.run
-    monkeypatch.setattr(Session, "run", lambda *given: [runs.append(1), run(*given)][1])
-    with Predictor.load(mlp_file, cache_dir=folder) as predictor:
-        assert len(runs) == 0
-        predictor.predict(X)
-        assert len(runs) == 1 + len(predictor.card.golden_samples) > 1
-        predictor.predict(X)
-        assert len(runs) == 2 + len(predictor.card.golden_samples)
-
-
-def test_threads_that_meet_an_unproven_graph_all_get_the_right_answer(
-    folder: Path, mlp_file: Path
-) -> None:
-    Predictor.load(mlp_file, cache_dir=folder)
-    (kept,) = kept_in(folder)
-    whole = kept.read_bytes()
-    for graph in (whole.split(b"\n", 2)[2], mlp().onnx.replace(b"Relu", b"Tanh")):
-        for _ in range(10):
-            forge(kept, graph)
-            with (
-                Predictor.load(mlp_file, cache_dir=folder) as predictor,
-                ThreadPoolExecutor(8) as pool,
-            ):
-                for answer in pool.map(predictor.predict, [X] * 16):
-                    np.testing.assert_allclose(answer, mlp().formula(X), atol=1e-5)
-
-
-def test_an_artifact_that_fails_behind_a_kept_graph_says_so(
-    folder: Path, mlp_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on a device whose memory became bad."""
-    Predictor.load(mlp_file, cache_dir=folder)
-    with Predictor.load(mlp_file, cache_dir=folder) as predictor:
-        run = Session.run
-        monkeypatch.setattr(Session, "run", lambda *given: [y + 1 for y in run(*given)])
-        for _ in range(2):
-            with pytest.raises(SelfTestError, match="gives another answer") as caught:
-                predictor.predict(X)
-            assert caught.value.path == str(mlp_file)
 
 
 def test_damage_of_any_byte_leaves_the_answers_right(

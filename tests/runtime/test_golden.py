@@ -148,6 +148,31 @@ def test_blocks_of_any_array_stay_within_shape_and_range(array: Any, most: int) 
     assert ((back >= 0) & (back <= 1)).all()
 
 
+@pytest.mark.parametrize("kind", ["int32", "uint32", "int64", "uint64"])
+def test_blocks_reach_the_limits_of_integers_and_go_no_further(kind: str) -> None:
+    """Where float64 has no such number, the next one within: casting a larger one is undefined."""
+    limits = np.iinfo(kind)
+    ends = np.array([limits.min, limits.max], kind)
+    back = decode_array(encode_blocks(ends, float(limits.min), float(limits.max), 2))
+    assert back[0] == limits.min
+    assert int(limits.max) - 2**11 <= int(back[1]) <= int(limits.max)
+
+
+def test_blocks_of_the_widest_range_are_finite() -> None:
+    ends = np.array([-1.7e308, 0, 1.7e308])
+    back = decode_array(encode_blocks(ends, -1.7e308, 1.7e308, 3))
+    assert np.isfinite(back).all()
+    assert (back[0], back[2]) == (ends[0], ends[2])
+
+
+@pytest.mark.parametrize("width", [0.0, 1.0])
+def test_blocks_of_infinities_are_the_ends(width: float) -> None:
+    x = np.array([-np.inf, np.inf], "f4")
+    np.testing.assert_array_equal(
+        decode_array(encode_blocks(x, 0.0, width, 2)), np.array([0, width], "f4")
+    )
+
+
 def test_blocks_of_a_range_without_width_are_its_value() -> None:
     np.testing.assert_array_equal(decode_array(encode_blocks(np.full(4, 7.0), 7.0, 7.0, 2)), 7.0)
 

@@ -172,12 +172,12 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     # What fits a model to the device, only where somebody asked for it.
     fitting = {"caching", "device", "probing", "tuning", "tuner", "preparing"}
     assert not fitting & loaded
-    assert sum(lines.pop(name) for name in fitting) < 580
+    assert sum(lines.pop(name) for name in fitting) < 600
     parts = list(RUNTIME_TABLE)[list(RUNTIME_TABLE).index("__init__") + 1 :]  # the command's
     assert sum(lines.pop(name, 0) for name in parts) < 860
     assert sum(lines.values()) < 2460
     whole = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules(RUNTIME)]
-    assert max(whole) < 330
+    assert max(whole) < 340
 
 
 def _lines_of_code(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import numpy as np
 import onnx_writer as ow
@@ -113,6 +114,22 @@ def test_a_run_is_known_to_be_short_by_its_shapes_not_by_its_size() -> None:
     assert session.is_quick(((3, 20),))
     assert not session.is_quick(((3000, 4),))
     assert not session.is_quick(((12000,),))
+
+
+def test_a_run_that_took_long_is_not_known_to_be_short_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = Session(identity().onnx)
+    x = {"x": np.zeros((1, 3), "f4")}
+    session.run(x)
+    assert session.is_quick(((1, 3),))
+    run = session._run
+    monkeypatch.setattr(session, "_run", lambda *given: [time.sleep(0.06), run(*given)][1])
+    session.run(x)
+    assert not session.is_quick(((1, 3),))
+    monkeypatch.undo()
+    session.run(x)
+    assert session.is_quick(((1, 3),))
 
 
 def test_a_run_whose_length_is_a_value_is_never_known_to_be_short() -> None:

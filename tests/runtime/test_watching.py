@@ -37,6 +37,29 @@ def test_the_result_and_the_error_are_the_calls() -> None:
         run_watched(fail, lambda: None, Deadline())
 
 
+def test_a_foreign_thread_is_not_taken_for_the_main_one(child: Child) -> None:
+    """As of a program that embeds Python: threading takes the thread that imports it for main."""
+    code = """
+import _thread, sys
+from edgeport.watching import Deadline, is_main_thread, run_watched
+ended = _thread.allocate_lock()
+ended.acquire()
+def work():
+    is_main_thread()
+    run_watched(lambda: None, lambda: None, Deadline())
+    ended.release()
+_thread.start_new_thread(work, ())
+ended.acquire()
+print("threading" in sys.modules, is_main_thread())
+import threading
+print(is_main_thread(), threading.current_thread() is threading.main_thread())
+other = threading.Thread(target=lambda: print(is_main_thread()))
+other.start()
+other.join()
+"""
+    assert child(code).stdout.split() == ["False", "True", "True", "True", "False"]
+
+
 def test_a_deadline_stops_the_call() -> None:
     call = Endless()
     with pytest.raises(InferenceError, match="its time was up"):

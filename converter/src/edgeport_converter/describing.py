@@ -138,8 +138,8 @@ class Described:
     ) -> dict[str, float]:
         """Return what a golden output may be off by: a share of the output's size.
 
-        Of a large input a golden sample is generated, and the model may answer it far more loudly
-        than real data, so that its answers count as well.
+        Of a large input a golden sample is coarse or generated, and the model may answer it far
+        more loudly than real data, so that its answers count as well.
 
         Where quantizing itself moves an output by more than that, so may a tie that is rounded the
         other way; but a saturating kernel must not hide behind it.

@@ -170,15 +170,22 @@ def _require_same_answers(written: Run, run: Run, samples: Sequence[GoldenSample
 
 
 def _encode_input(spec: TensorSpec, sample: Array | None, number: int) -> dict[str, Any]:
-    low, high = spec.value_range or _DEFAULT_RANGE
     if sample is not None:
         stored = golden_encoding.encode_array(sample)
         if len(stored["zlib"]) <= _STORED_INPUT_CHARACTERS:
             return stored
+        low, high = spec.value_range or _range_of(sample)
         return golden_encoding.encode_blocks(sample, low, high, _BLOCKS)
+    low, high = spec.value_range or _DEFAULT_RANGE
     sizes = [size if isinstance(size, int) else _FREE_AXIS_SIZE for size in spec.shape]
     shape = (1, *sizes[1:]) if spec.shape[:1] == ("N",) else tuple(sizes)
     return golden_encoding.encode_ramp(shape, spec.dtype, low, high, start=number / 2)
+
+
+def _range_of(sample: Array) -> tuple[float, float]:
+    """Return the smallest and the largest number of a sample."""
+    values = sample[np.isfinite(sample)].astype(np.float64)
+    return (float(values.min()), float(values.max())) if values.size else _DEFAULT_RANGE
 
 
 def _umask() -> int:

@@ -200,7 +200,9 @@ class Session:
                 deadline or Deadline(),
             )
         is_short = time.monotonic() - started < _SHORT_RUN_S
-        if is_short and self._can_be_known and not self.is_quick(shapes):
+        if not is_short:
+            self._quick = []  # what seemed to be known is not
+        elif self._can_be_known and not self.is_quick(shapes):
             self._quick = [shapes, *self._quick[: _MOST_SHAPES - 1]]
         return results
 
@@ -213,11 +215,6 @@ class Session:
             )
             for known in self._quick
         )
-
-    def expect_quick(self, shapes: Shapes) -> None:
-        """Take runs on inputs of these shapes for quick from the first one on, if they can be."""
-        if self._can_be_known:
-            self._quick = [shapes]
 
     def bind(self, name: str, given: Array, output: str, answer: Array) -> Callable[[], None]:
         """Return a call that runs the engine from the one array into the other.

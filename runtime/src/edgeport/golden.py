@@ -91,7 +91,7 @@ def ramp(
     values = low + (high - low) * fraction
     if dtype.kind in "biu":
         values = np.floor(values)
-    return values.astype(dtype).reshape(shape)
+    return _cast(values, dtype).reshape(shape)
 
 
 def decode_output(encoded: Mapping[str, Any]) -> GoldenOutput:
@@ -132,15 +132,25 @@ def _of_blocks(blocks: Mapping[str, Any], shape: tuple[int, ...], dtype: np.dtyp
     """Return the array in which each code fills its block; the last ones may be cut short.
 
     Source:
-        Code c is ``low + (high - low) * (c / 255)`` in float64, rounded to the nearest for
-        integers, exact everywhere as in ``ramp``.
+        Code c is ``low * (1 - c / 255) + high * (c / 255)`` in float64, rounded to the nearest
+        for integers, exact everywhere as in ``ramp``.
     """
     low, high = (float(value) for value in blocks["range"])
     codes = _inflate(blocks["zlib"], tuple(map(int, blocks["shape"])), np.dtype("uint8"))
-    values = low + (high - low) * (codes / 255.0)
-    array = (np.rint(values) if dtype.kind in "biu" else values).astype(dtype)
+    place = codes / 255.0
+    values = low * (1.0 - place) + high * place
+    array = _cast(np.rint(values) if dtype.kind in "biu" else values, dtype)
     for axis, (kept, size) in enumerate(zip(array.shape, shape, strict=True)):
         if kept < size:
             array = array.repeat(-(-size // max(kept, 1)), axis)
             array = array[(slice(None),) * axis + (slice(size),)]
     return array.reshape(shape)
+
+
+def _cast(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return float64 values in another dtype; each CPU would turn too large ones into others."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        top = float(limits.max)
+        values = values.clip(limits.min, top if int(top) <= limits.max else np.nextafter(top, 0))
+    return values.astype(dtype)

@@ -49,7 +49,8 @@ def encode_blocks(array: Array, low: float, high: float, max_values: int) -> dic
     for axis, (count, size) in enumerate(zip(counts, array.shape, strict=True)):
         length = -(-size // max(count, 1))  # of a block, as it is read again
         kept = kept.take(np.minimum(np.arange(0, size, length) + length // 2, size - 1), axis)
-    place = (np.nan_to_num(kept) - low) / max(high - low, _SMALLEST_WIDTH)
+    with np.errstate(all="ignore"):  # what overflows lies beyond the range
+        place = np.nan_to_num((kept / 2 - low / 2) / max(high / 2 - low / 2, _SMALLEST_WIDTH))
     codes = np.rint(np.clip(place, 0.0, 1.0) * 255.0).astype(np.uint8)
     packed = encode_array(codes)
     blocks = {"shape": packed["shape"], "range": [low, high], "zlib": packed["zlib"]}

@@ -49,12 +49,9 @@ def choose_threads(
         return whole_number(number, THREADS_VARIABLE, highest=_MOST_THREADS, remedy=_REMEDY)
     if tuned is not None:
         return tuned
-    return 1 if multiply_accumulates is None or is_little(multiply_accumulates) else usable_cpus()
-
-
-def is_little(multiply_accumulates: int) -> bool:
-    """Whether so much arithmetic is over before a thread pays, or a person waits for it."""
-    return multiply_accumulates < _MULTIPLY_ACCUMULATES_WORTH_THREADS
+    if multiply_accumulates is None or multiply_accumulates < _MULTIPLY_ACCUMULATES_WORTH_THREADS:
+        return 1
+    return usable_cpus()
 
 
 def usable_cpus() -> int:

@@ -88,7 +88,11 @@ def _load(source: Source, path: str | None, options: Options, choice: Choice | N
         if choice is not None and choice.variant is not None:
             alone = choice._replace(variant=None, variant_sha256=None)
             model = tuning.load_variant(
-                choice, path, card, lambda file: _load(file, file, options, alone).proven()
+                # Proven now: at the first answer, this artifact could no more be taken instead.
+                choice,
+                path,
+                card,
+                lambda file: _load(file, file, options, alone).proven(),
             )
             if model is not None:
                 return model.in_place_of(path, digest, version, choice)
@@ -131,8 +135,6 @@ def _start(
         else:
             _check_agreement(card, session)
             described = card
-            if arithmetic is not None and host.is_little(arithmetic):
-                session.expect_quick(_one_sample(card))
         batching = Batching.of(described, searched, options.chunk_bytes)
         source = data if path is None else os.path.abspath(path)
         return Model(source, digest, described, session, batching, options, path, version, choice)
@@ -193,14 +195,6 @@ def _check_agreement(card: ModelCard, session: Session) -> None:
                     f"{_describe(stated.get(name))} in the card and {_describe(found.get(name))} "
                     "in the graph: convert the model again"
                 )
-
-
-def _one_sample(card: ModelCard) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes of the inputs for one sample; free axes are of no size."""
-    return tuple(
-        tuple(size if isinstance(size, int) else int(axis == 0) for axis, size in enumerate(shape))
-        for shape in (spec.shape for spec in card.inputs)
-    )
 
 
 def _agree(stated: Described, found: Described) -> bool:

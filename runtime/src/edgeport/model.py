@@ -42,7 +42,7 @@ class Model:
             until then, a call for which ``proven`` is there.
     """
 
-    unproven: Callable[[], Model] | None = None
+    unproven: Callable[[Model], Model] | None = None
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Model:
         """
         prove = self.unproven  # another thread may be done in between
         try:
-            return self if prove is None else prove()
+            return self if prove is None else prove(self)
         except ArtifactError as error:
             error.path = self.path
             raise

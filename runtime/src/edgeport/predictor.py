@@ -69,6 +69,8 @@ class Predictor:
     ) -> Predictor:
         """Load an artifact after every check: bytes, seal, card, engine, golden samples.
 
+        With ``cache_dir``, the last check may wait for the first answer.
+
         Args:
             source: the path of an ``.onnx`` file, or its bytes. A file without a card loads as
                 well; then ``card.is_vouched_for`` is False and a warning is logged.
@@ -117,7 +119,8 @@ class Predictor:
         Args:
             inputs: one array for each input in declared order, or one dict by input name. A
                 sample may come without its batch axis; then the answer comes without it too.
-            timeout: after so many seconds the run is stopped at the next operator.
+            timeout: after so many seconds the run is stopped at the next operator. What the first
+                call has to do before it, such as the proof of a kept graph, does not count.
             finite: as for :meth:`load`, for this call alone.
 
         Returns:
@@ -127,6 +130,8 @@ class Predictor:
             InputError: an input disagrees with the card.
             InferenceError: the engine failed, the time is up, or the predictor is closed; after
                 the first two the predictor stays usable.
+            ArtifactError: as of :meth:`load`, where the model has to be loaded again: in a forked
+                process, or since a kept graph (``cache_dir``) did not pass its golden samples.
         """
         model = self._model
         if (

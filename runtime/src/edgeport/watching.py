@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import math
+import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -27,10 +28,11 @@ class Deadline:
 
 
 def is_main_thread() -> bool:
-    """Whether this thread is the one that signals are delivered to."""
-    import threading  # costs a cold start 2 ms, and a small model's first runs are not watched
-
-    return threading.get_ident() == threading.main_thread().ident
+    """Whether this thread is the one that signals are delivered to, or nobody can tell."""
+    # Its import costs a cold start 2 ms, and where it is imported first, it takes the thread for
+    # the main one. While nobody has, this thread may be it.
+    main_thread = getattr(sys.modules.get("threading"), "main_thread", None)
+    return main_thread is None or _thread.get_ident() == main_thread().ident
 
 
 def run_watched(call: Callable[[], Result], stop: Callable[[], None], deadline: Deadline) -> Result:
