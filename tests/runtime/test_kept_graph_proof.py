@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from examples import golden, mlp
 from test_caching import X, forge, kept_in
+from test_processes import needs_fork
 
 from edgeport import Predictor, SelfTestError, tuning
 from edgeport._session import Session
@@ -73,7 +74,7 @@ def after_a_fork(predictor: Predictor) -> Any:
         pytest.param(lambda p: np.stack(list(p.stream(X))), id="stream"),
         pytest.param(lambda p: copy.copy(p).predict(X), id="copy"),
         pytest.param(lambda p: pickle.loads(pickle.dumps(p)).predict(X), id="pickle"),  # noqa: S301
-        pytest.param(after_a_fork, id="fork"),
+        pytest.param(after_a_fork, id="fork", marks=needs_fork),
     ],
 )
 def test_no_answer_comes_from_a_kept_graph_before_its_golden_samples(
@@ -143,6 +144,7 @@ def test_of_several_threads_one_loads_the_artifact_instead(
         assert caplog.text.count("is not used") == 1
 
 
+@needs_fork
 def test_a_fork_in_the_middle_of_the_proof_does_not_wait_for_its_parent(
     kept: Path, folder: Path, mlp_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
