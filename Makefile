@@ -21,8 +21,8 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test devices operators lint readme bench readme-bench layers quantization \
-	quantization-devices calibration-memory training assets clean
+.PHONY: help demo test devices operators lint readme bench readme-bench passes layers \
+	quantization quantization-devices calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -33,6 +33,7 @@ help:
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make bench SHARED=dir         ten models beside onnxruntime, LiteRT, OpenVINO and Keras'
 	@echo 'make readme-bench             tests/benchmarks/bench.json into README.md'
+	@echo 'make passes SHARED=dir        what each rewriting of the graph is worth'
 	@echo 'make layers                   every Keras layer and application: exact or refused'
 	@echo 'make quantization SHARED=dir  int8 beside naive quantization and LiteRT'
 	@echo 'make quantization-devices SHARED=dir  int8 files for every target on emulated CPUs'
@@ -74,6 +75,11 @@ bench: .venv/.workstation
 # From the run that is stored in the repository: cp build/bench.json tests/benchmarks/ beforehand.
 readme-bench:
 	'$(PYTHON)' tests/benchmarks/bench_table.py tests/benchmarks/bench.json --readme README.md
+
+# What each rewriting of the graph is worth, on the models of SHARED and some of keras.applications.
+passes: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/passes.py "$(SHARED)/models" MobileNetV3Small EfficientNetB0 \
+		DenseNet121 ConvNeXtTiny --output build/passes.json
 
 # Every Keras layer, activation and application: exact, or refused by name.
 layers: .venv/.workstation

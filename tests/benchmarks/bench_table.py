@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench_targets import Row, best_peer, judge, ratio_to_auto
+from readme_sections import put
 
 COLUMNS = {
     "keras": "Keras call",
@@ -47,7 +47,7 @@ def main() -> None:
     if options.readme is None:
         print(render(result))
     else:
-        put_into(options.readme, render_short(result))
+        put(options.readme, BEGIN, END, render_short(result))
 
 
 def render_short(result: Result) -> str:
@@ -208,16 +208,6 @@ def machine_line(result: Result) -> str:
         f"{settings['rounds']} interleaved rounds, of batches a third as many; load average before "
         f"the run {machine['load_average_before'] or 0:.1f}. {versions}."
     )
-
-
-def put_into(readme: Path, tables: str) -> None:
-    text = readme.read_text(encoding="utf-8")
-    if not re.search(f"{BEGIN}.*{END}", text, re.DOTALL):
-        sys.exit(f"bench: '{readme}' has no '{BEGIN}' before an '{END}': add both")
-    changed = re.sub(
-        f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{tables}\n{END}", text, flags=re.DOTALL
-    )
-    readme.write_text(changed, encoding="utf-8")
 
 
 def _by_column(

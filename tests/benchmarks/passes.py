@@ -1,5 +1,6 @@
 """What each rewriting is worth: bytes and latency with it and without it.
 
+    make passes SHARED=folder
     python tests/benchmarks/passes.py MODEL... [--output build/passes.json]
 
 A MODEL is a Keras file or SavedModel, a folder that stands for all of them below it, or the name of
@@ -35,13 +36,15 @@ def main() -> int:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--output", type=Path, default=Path("build/passes.json"))
     options = parser.parse_args()
-    rows = []
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    from quantization import cpu_name
+
+    result = {"cpu": cpu_name(), "rows": []}
     for name, source in find_models(options.models):
         for row in measure(name, source):
-            rows.append(row)
+            result["rows"].append(row)
             print(json.dumps(row), flush=True)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+            options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -88,8 +91,10 @@ def measure(name, source):
     if pixels is not None:
         sample = {exported.inputs[0].name: pixels}
     one = {name: array[:1] for name, array in sample.items()}
-    optimized = optimizing.optimize(exported.graph)
-    pairs = [(optimizing.compact(optimized), rules_left_out(optimizing),
+    applied = set()
+    with watch_rules(applied):
+        optimized = optimizing.optimize(exported.graph)
+    pairs = [(optimizing.compact(optimized), rules_left_out(optimizing, applied),
               lambda: optimizing.optimize(exported.graph))]  # fmt: skip
     pairs.append((optimizing.compact(as_int8(optimized, sample)), int8_left_out(),
                   lambda: as_int8(optimized, sample)))  # fmt: skip
@@ -131,9 +136,24 @@ def int8_left_out():
     yield "int8: pools as convolutions", patch.object(candidates, "convolve_pools", lambda g: g)
 
 
-def rules_left_out(optimizing):
-    """Yield the name of each rule or group of equal ones, and a patch that leaves it out."""
-    names = list(dict.fromkeys(rule.name for rule in optimizing._RULES))
+def watch_rules(applied):
+    """Return a patch under which the name of each rule that rewrites something is added."""
+    from onnxscript.rewriter import RewriteRule
+
+    rewrite = RewriteRule.try_rewrite
+
+    def watched(rule, *arguments, **more):
+        found = rewrite(rule, *arguments, **more)
+        if found is not None:
+            applied.add(rule.name)
+        return found
+
+    return patch.object(RewriteRule, "try_rewrite", watched)
+
+
+def rules_left_out(optimizing, applied):
+    """Yield the name of each applied rule or group of equal ones, and a patch without it."""
+    names = list(dict.fromkeys(rule.name for rule in optimizing._RULES if rule.name in applied))
     for name in names:
         kept = tuple(rule for rule in optimizing._RULES if rule.name != name)
         yield name or "MulByOne", patch.object(optimizing, "_RULES", kept)

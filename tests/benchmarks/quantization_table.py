@@ -6,10 +6,11 @@ python tests/benchmarks/quantization_table.py tests/benchmarks/quantization.json
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
+
+from readme_sections import put, table
 
 START, END = "<!-- quantization figures -->", "<!-- end of quantization figures -->"
 _TITLES = {
@@ -30,22 +31,18 @@ _HEAD = ("", "recipe of auto", "auto", "static", "naive", "LiteRT int8")
 
 def main() -> None:
     stored, readme = map(Path, sys.argv[1:3])
-    text = readme.read_text(encoding="utf-8")
-    block = render(json.loads(stored.read_text(encoding="utf-8")))
-    pattern = f"{START}.*{END}"
-    readme.write_text(re.sub(pattern, lambda _: block, text, flags=re.DOTALL), encoding="utf-8")
+    put(readme, START, END, render(json.loads(stored.read_text(encoding="utf-8"))))
 
 
 def render(run: dict[str, Any]) -> str:
-    """Return the section between the markers, markers included."""
+    """Return what stands between the markers."""
     rows = run["rows"]
     columns = ("auto", "static", "naive", "litert")
     parts = [
-        START,
         "What is left of the float network's answers, on samples that were not calibrated with: "
         "the share\nof samples with the same best class, and the signal-to-noise ratio of the "
         "worst output's channels\ntogether. Each int8 file is held to its own float file.",
-        _table(
+        table(
             _HEAD,
             [
                 (_title(row), row["auto"]["recipe"], *(_agreement(row[name]) for name in columns))
@@ -53,13 +50,13 @@ def render(run: dict[str, Any]) -> str:
             ],
         ),
         "Bytes of the files, ours with card and golden samples inside:",
-        _table(
+        table(
             ("", "float", *_HEAD[2:]),
             [(_title(row), *(_bytes(row[name]) for name in ("float", *columns))) for row in rows],
         ),
         "Time of one sample on one thread over that of edgeport's float file, all by the same "
         "runtime:",
-        _table(
+        table(
             ("", "auto", "static", "naive"),
             [
                 (_title(row), *(_ratio(row, name, "latency_us") for name in columns[:3]))
@@ -75,7 +72,6 @@ def render(run: dict[str, Any]) -> str:
             if row["auto"]["accuracy_drop"] is not None
         )
         + ".",
-        END,
     ]
     return "\n\n".join(parts)
 
@@ -101,11 +97,6 @@ def _ratio(row: dict[str, Any], column: str, time: str) -> str:
 
 def _points(drop: float) -> str:
     return f"{-100 * drop + 0.0:+.2f}"
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ python tests/benchmarks/training_tables.py tests/benchmarks/training.json conver
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
+
+from readme_sections import put, table
 
 START, END = "<!-- training figures -->", "<!-- end of training figures -->"
 _EXAMPLES = {
@@ -21,20 +22,16 @@ _EXAMPLES = {
 
 def main() -> None:
     stored, readme = map(Path, sys.argv[1:3])
-    text = readme.read_text(encoding="utf-8")
-    block = render(json.loads(stored.read_text(encoding="utf-8")))
-    pattern = f"{START}.*{END}"
-    readme.write_text(re.sub(pattern, lambda _: block, text, flags=re.DOTALL), encoding="utf-8")
+    put(readme, START, END, render(json.loads(stored.read_text(encoding="utf-8"))))
 
 
 def render(run: dict[str, Any]) -> str:
-    """Return the section between the markers, markers included."""
+    """Return what stands between the markers."""
     folds = next(iter(run["folds"].values()))
     size = next(iter(run["folds"]))
     parts = [
-        START,
         "The printed recipes on the whole MNIST set, tested on its 10,000 test digits:",
-        _table(
+        table(
             ("Recipe", "Keras", "int8 artifact"),
             [
                 (f"`{name}`: {_EXAMPLES[name]}", _percent(row["test_accuracy"], 2),
@@ -45,7 +42,7 @@ def render(run: dict[str, Any]) -> str:
         "On 500 digits (400 to train, 100 to validate), the network 784-64-64-10, five seeds, "
         "tested on 10,000.\nThe calibration error says by how much the network's certainty is off, "
         "which over-fitting spoils first.",
-        _table(
+        table(
             ("", "accuracy, mean ± spread", "seeds", "calibration error", "epochs"),
             [
                 (name, f"{_percent(row['mean'])} ± {row['spread'] * 100:.1f}",
@@ -60,7 +57,7 @@ def render(run: dict[str, Any]) -> str:
         "The learning rate of the same network on 3,000 digits, a third of them for validation; 12 "
         "trials of\nfive epochs, the first of them adam's own 0.001; grid and random without "
         "pruning, TPE with:",
-        _table(
+        table(
             ("search", "best rate", "validation", "validation at 0.001", "test"),
             [
                 (name + (f", {row['pruned']} trials pruned" if row["pruned"] else ""),
@@ -70,16 +67,11 @@ def render(run: dict[str, Any]) -> str:
             ],
         ),
     ]  # fmt: skip
-    return "\n\n".join(parts) + f"\n{END}"
+    return "\n\n".join(parts)
 
 
 def _percent(share: float, digits: int = 1) -> str:
     return f"{share * 100:.{digits}f} %"
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from bench_files import write_floor
 from bench_models import MODELS
 from bench_row import make_row
 from bench_statistics import geometric_mean, inverse, ratio_of_rounds, ratio_of_runs, spread
-from bench_table import BEGIN, END, put_into, render, render_short
+from bench_table import BEGIN, END, render, render_short
 from bench_targets import best_peer, judge
 from bench_worker import by_turns, decibels, signal_to_noise_db
+from readme_sections import put, shown
 
 ROOT = Path(__file__).parents[2]
 STORED = ROOT / "tests" / "benchmarks" / "bench.json"
@@ -205,16 +206,16 @@ def test_a_readme_without_markers_is_refused(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("# Nothing\n")
     with pytest.raises(SystemExit, match="has no '<!-- bench table -->'"):
-        put_into(readme, "table")
+        put(readme, BEGIN, END, "table")
 
 
 def test_the_readme_holds_what_the_stored_run_says(tmp_path):
     result = json.loads(STORED.read_text(encoding="utf-8"))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = re.search(f"{BEGIN}\n(.*)\n{END}", text, re.DOTALL)
-    assert section.group(1) == render_short(result)
+    section = shown(ROOT / "README.md", BEGIN, END)
+    assert section == render_short(result)
     copy = tmp_path / "README.md"
-    copy.write_text(text.replace(section.group(1), "stale"), encoding="utf-8")
+    copy.write_text(text.replace(section, "stale"), encoding="utf-8")
     script = ROOT / "tests" / "benchmarks" / "bench_table.py"
     subprocess.run([sys.executable, script, STORED, "--readme", copy], check=True)
     assert copy.read_text(encoding="utf-8") == text

@@ -1,0 +1,61 @@
+"""What rewritings are worth, for converter/README.md, from a stored run of `make passes`.
+
+python tests/benchmarks/passes_table.py tests/benchmarks/passes.json converter/README.md
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from readme_sections import put, table
+
+START, END = "<!-- rewriting figures -->", "<!-- end of rewriting figures -->"
+
+# Two runs of one graph differ by less than this, and a file is no smaller for a name in it.
+_NOISE, _BYTES = 0.05, 0.01
+
+
+def main() -> None:
+    stored, readme = map(Path, sys.argv[1:3])
+    put(readme, START, END, render(json.loads(stored.read_text(encoding="utf-8"))))
+
+
+def render(run: dict[str, Any]) -> str:
+    """Return what stands between the markers."""
+    rows = sorted(run["rows"], key=lambda row: (row["rule"].startswith("int8"), row["rule"]))
+    told = [row for row in rows if is_told(row)]
+    return "\n\n".join(
+        [
+            "Time of one sample on one thread, nodes and bytes of the graph without the rewriting "
+            "over those with it:",
+            table(
+                ("rewriting", "model", "time", "nodes", "bytes"),
+                [
+                    (
+                        row["rule"],
+                        row["model"],
+                        f"{row['latency_without_over_with']:.2f}",
+                        f"{row['nodes_without']} / {row['nodes']}",
+                        f"{row['bytes_without']:,} / {row['bytes']:,}",
+                    )
+                    for row in told
+                ],
+            ),
+            f"On {run['cpu']}. Left out are {len(rows) - len(told)} rows in which the time changes "
+            f"by less than {_NOISE:.0%} and the bytes by less than {_BYTES:.0%}, such as where "
+            "onnxruntime does the same at each load.",
+        ]
+    )
+
+
+def is_told(row: dict[str, Any]) -> bool:
+    """Whether more than noise depends on the rewriting."""
+    bytes_ratio = row["bytes_without"] / row["bytes"]
+    return abs(row["latency_without_over_with"] - 1) >= _NOISE or abs(bytes_ratio - 1) >= _BYTES
+
+
+if __name__ == "__main__":
+    main()
