@@ -130,10 +130,10 @@ def int8_left_out():
     from edgeport_converter.quantization import candidates, placing, quantizing
 
     nothing = frozenset()
-    yield "int8: codes of hard sigmoids", patch.object(quantizing, "bound_codes", lambda g: nothing)
+    yield "int8: codes of hard sigmoids", patch.object(quantizing, "bound_codes", lambda *_: nothing)
     yield "int8: gelus in float", patch.object(placing, "_in_gelus", lambda *_: nothing)
     yield "int8: inputs in float", patch.object(placing, "_in_front", lambda *_: nothing)
-    yield "int8: pools as convolutions", patch.object(candidates, "convolve_pools", lambda g: g)
+    yield "int8: pools as convolutions", patch.object(candidates, "convolve_pools", lambda g, *_: g)
 
 
 def watch_rules(applied):
