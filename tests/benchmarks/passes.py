@@ -6,8 +6,8 @@
 A MODEL is a Keras file or SavedModel, a folder that stands for all of them below it, or the name of
 a network in ``keras.applications``, which then has seeded random weights. Each model is exported
 once and optimized with all rules, and again with each rule left out; then it is quantized as
-``static``, with all that makes int8 graphs faster and again without each. What changes nothing in a
-model is not listed for it. Latencies are medians of runs by turns, one thread, one sample: a ratio
+``static``, with all that makes int8 graphs faster and again without each. What changes nothing in
+a model is not listed for it. Latencies are taken by turns, on one thread, of one sample: a ratio
 above one is what leaving the rule out costs.
 """
 
@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 STATISTICS_SAMPLES = 8
-_SECONDS = 1.0  # of measuring, for each pair of graphs
+_SECONDS, _RUNS = 5.0, 40  # of measuring, at least, for each pair of graphs
 
 
 def main() -> int:
@@ -130,7 +130,10 @@ def int8_left_out():
     from edgeport_converter.quantization import candidates, placing, quantizing
 
     nothing = frozenset()
-    yield "int8: codes of hard sigmoids", patch.object(quantizing, "bound_codes", lambda *_: nothing)
+    yield (
+        "int8: codes of hard sigmoids",
+        patch.object(quantizing, "bound_codes", lambda *_: nothing),
+    )
     yield "int8: gelus in float", patch.object(placing, "_in_gelus", lambda *_: nothing)
     yield "int8: inputs in float", patch.object(placing, "_in_front", lambda *_: nothing)
     yield "int8: pools as convolutions", patch.object(candidates, "convolve_pools", lambda g, *_: g)
@@ -164,7 +167,7 @@ def rules_left_out(optimizing, applied):
 
 
 def ratio(first, second, card, sample):
-    """Return the median time of the first graph by that of the second, measured by turns."""
+    """Return the first graph's time by the second's, the median of the turns' ratios."""
     from edgeport_converter import verifying
     from edgeport_converter.graphs import open_graph
 
@@ -172,12 +175,14 @@ def ratio(first, second, card, sample):
         runs = [verifying.as_run(one), verifying.as_run(two)]
         times = [[], []]
         end = time.perf_counter() + _SECONDS
-        while time.perf_counter() < end or len(times[0]) < 20:
-            for run, taken in zip(runs, times, strict=True):
+        turns = list(zip(runs, times, strict=True))
+        while time.perf_counter() < end or len(times[0]) < _RUNS:
+            turns.reverse()
+            for run, taken in turns:
                 started = time.perf_counter()
                 run(sample)
                 taken.append(time.perf_counter() - started)
-        return float(np.median(times[0]) / np.median(times[1]))
+        return float(np.median(np.divide(*times)))
 
 
 if __name__ == "__main__":
