@@ -99,6 +99,16 @@ def test_a_large_golden_input_without_a_known_range_keeps_its_own(kind):
         assert len(np.unique(back)) > 200
 
 
+def test_a_range_is_of_numbers_alone():
+    spec = TensorSpec("x", np.dtype("f4"), ("N", "T"), ("N", "T"))
+    x = np.random.default_rng(0).uniform(-5, 5, (2, 3000)).astype("f4")
+    x[:, ::100] = np.nan
+    x[:, 1::100] = np.inf
+    for sample in stamping.make_golden_samples(lambda x: {"y": x["x"]}, [spec], {"x": x}):
+        assert np.abs(sample["inputs"]["x"]["blocks"]["range"]).max() <= 5
+        assert 4 < golden.decode_array(sample["inputs"]["x"]).max() <= 5.0001
+
+
 def test_a_large_input_costs_the_file_next_to_nothing():
     spec = PHOTO
     noise = {"x": np.random.default_rng(0).random((2, 224, 224, 3)).astype(np.float32)}

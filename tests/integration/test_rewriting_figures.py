@@ -1,4 +1,4 @@
-"""The documents' figures of rewritings are those of the stored run, which finds them to pay."""
+"""The documents' figures of rewritings are those of the stored run."""
 
 import json
 from pathlib import Path

@@ -158,6 +158,27 @@ def test_blocks_reach_the_limits_of_integers_and_go_no_further(kind: str) -> Non
     assert int(limits.max) - 2**11 <= int(back[1]) <= int(limits.max)
 
 
+@pytest.mark.parametrize("kind", ["int64", "uint64"])
+def test_a_ramp_goes_no_further_than_its_integers(kind: str) -> None:
+    top = int(np.iinfo(kind).max)
+    values = ramp((1000,), np.dtype(kind), top / 2, top * 1.5, 0.0)
+    assert top // 2 - 2**11 <= int(values.min()) <= int(values.max()) <= top
+    assert int(values.max()) >= top - 2**11
+
+
+@pytest.mark.parametrize("end", [float("inf"), float("nan")])
+def test_blocks_of_a_range_that_is_none_are_refused(end: float) -> None:
+    encoded = encode_blocks(np.zeros(3, "f4"), 0.0, 1.0, 3)
+    encoded["blocks"]["range"] = [0.0, end]
+    with pytest.raises(ValueError, match=r"a golden array from 0\.0 to"):
+        decode_array(encoded)
+
+
+@pytest.mark.parametrize("shape", [(0,), (5, 0), (3, 0, 2)])
+def test_blocks_of_nothing_are_nothing(shape: tuple[int, ...]) -> None:
+    assert decode_array(encode_blocks(np.zeros(shape, "f4"), 0.0, 1.0, 4)).shape == shape
+
+
 def test_blocks_of_the_widest_range_are_finite() -> None:
     ends = np.array([-1.7e308, 0, 1.7e308])
     back = decode_array(encode_blocks(ends, -1.7e308, 1.7e308, 3))

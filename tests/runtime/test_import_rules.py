@@ -40,6 +40,7 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "_session": {"numpy", "onnxruntime"},
     "device": set(),
     "probing": {"numpy"},
+    "proof": set(),
     "caching": set(),
     "tuning": set(),
     "cardless": set(),
@@ -170,9 +171,9 @@ print(*(name[9:] for name in sys.modules if name.startswith("edgeport.")))
     lines = {path.stem: _lines_of_code(path) for path in modules(RUNTIME)}
     assert sum(lines[name] for name in loaded) < 2050
     # What fits a model to the device, only where somebody asked for it.
-    fitting = {"caching", "device", "probing", "tuning", "tuner", "preparing"}
+    fitting = {"proof", "caching", "device", "probing", "tuning", "tuner", "preparing"}
     assert not fitting & loaded
-    assert sum(lines.pop(name) for name in fitting) < 600
+    assert sum(lines.pop(name) for name in fitting) < 620
     parts = list(RUNTIME_TABLE)[list(RUNTIME_TABLE).index("__init__") + 1 :]  # the command's
     assert sum(lines.pop(name, 0) for name in parts) < 860
     assert sum(lines.values()) < 2460

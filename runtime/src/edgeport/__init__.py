@@ -27,6 +27,7 @@ How it is built, in reading order:
                 engine_errors in our words
     device      what makes two devices the same to the engine: CPU, build of onnxruntime
     probing     made-up inputs
+    proof       golden samples that wait for the first answer: once, whoever asks
     caching     the optimized graph, kept on the device and never trusted over the artifact
     tuning      what `edgeport tune` chose for a device; tuner measures it
     cardless    what a plain ONNX file says of itself

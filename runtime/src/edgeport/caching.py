@@ -21,45 +21,26 @@ of the artifact. Files of an older onnxruntime stay where they are; the folder m
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import hashlib
 import json
 import os
 import stat
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from edgeport import device
-from edgeport.card import ModelCard
 from edgeport.errors import EdgeportError
-from edgeport.inputs import Feed, prepare
+from edgeport.inputs import prepare
 from edgeport.logs import warn
 from edgeport.probing import example
+from edgeport.proof import Made, Proof, Runnable
 
 _MAGIC = b"edgeport graph 1 "
 _DIGEST_SIZE = 64
 
 # The engine writes no file of 2 GiB or more, and optimizing may repeat a weight.
 _LARGEST_BYTES = 2**30
-
-
-class Runnable(Protocol):
-    """What is known here of a loaded model.
-
-    Attributes:
-        unproven: None once its golden samples passed; before, takes this model, runs them, and
-            returns it, or the artifact's own in its place.
-    """
-
-    card: ModelCard
-    unproven: Callable[[Any], Any] | None
-
-    def run(self, feed: Feed) -> list[Any]:
-        """Return the outputs."""
-
-
-Made = TypeVar("Made", bound=Runnable)
 
 
 class _DoubtError(Exception):
@@ -99,58 +80,23 @@ def load(
         test(made)
         return made
 
-    def instead(doubt: str | None) -> Made:
-        if doubt is not None:
-            warn("'%s' is not used (%s): the artifact itself is loaded", path, doubt)
+    def instead() -> Made:
         return _fill(folder, path, head, model, proven)
 
-    made = doubt = None
+    def tell(doubt: str) -> None:
+        warn("'%s' is not used (%s): the artifact itself is loaded", path, doubt)
+
+    made = None
     try:
         graph = _read(folder, path, head)
         if graph is not None:
             made = make(graph, optimization="none")
     except _HARMLESS as cause:
-        doubt = str(cause)
+        tell(str(cause))
     if made is None:
-        return instead(doubt)
-    made.unproven = _Proof(test, instead)
+        return instead()
+    made.unproven = Proof(test, instead, tell, _HARMLESS)
     return made
-
-
-class _Proof(Generic[Made]):
-    """The golden samples of a kept graph, run once before its first answer.
-
-    It must not know the model: closing a predictor has to free the engine at once, and not when
-    Python next looks for cycles.
-
-    Args:
-        test: raises where the model does not pass.
-        instead: gives the model to use in place of one that does not, after telling why.
-    """
-
-    def __init__(self, test: Callable[[Made], None], instead: Callable[[str], Made]) -> None:
-        self._test, self._instead = test, instead
-        self._stand_in: Made | None = None
-        self._lock, self._process = _thread.allocate_lock(), os.getpid()
-
-    def __call__(self, made: Made) -> Made:
-        """Return the model, proven, or the one in its place; other threads wait for the first."""
-        if self._process != os.getpid():  # the thread that held the lock stayed in the parent
-            self._lock, self._process = _thread.allocate_lock(), os.getpid()
-        with self._lock:
-            if made.unproven is None:
-                return made
-            if self._stand_in is None:
-                doubt = None
-                try:
-                    self._test(made)
-                except _HARMLESS as cause:
-                    doubt = str(cause)  # the error itself would hold on to the engine
-                if doubt is None:
-                    made.unproven = None
-                    return made
-                self._stand_in = self._instead(doubt)
-            return self._stand_in
 
 
 def key(sha256: str, optimization: str) -> dict[str, str]:

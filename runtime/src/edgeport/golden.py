@@ -136,6 +136,8 @@ def _of_blocks(blocks: Mapping[str, Any], shape: tuple[int, ...], dtype: np.dtyp
         for integers, exact everywhere as in ``ramp``.
     """
     low, high = (float(value) for value in blocks["range"])
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"a golden array from {low} to {high}")
     codes = _inflate(blocks["zlib"], tuple(map(int, blocks["shape"])), np.dtype("uint8"))
     place = codes / 255.0
     values = low * (1.0 - place) + high * place

@@ -47,7 +47,7 @@ def encode_blocks(array: Array, low: float, high: float, max_values: int) -> dic
         counts[longest] = -(-counts[longest] // 2)
     kept = array.astype(np.float64)
     for axis, (count, size) in enumerate(zip(counts, array.shape, strict=True)):
-        length = -(-size // max(count, 1))  # of a block, as it is read again
+        length = max(1, -(-size // max(count, 1)))  # of a block, as it is read again
         kept = kept.take(np.minimum(np.arange(0, size, length) + length // 2, size - 1), axis)
     with np.errstate(all="ignore"):  # what overflows lies beyond the range
         place = np.nan_to_num((kept / 2 - low / 2) / max(high / 2 - low / 2, _SMALLEST_WIDTH))

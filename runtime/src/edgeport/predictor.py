@@ -162,6 +162,7 @@ class Predictor:
             InputError: as for :meth:`predict`.
             OptionError: the model is no classifier, or ``top_k`` is out of range.
             InferenceError: as for :meth:`predict`, or a score is NaN.
+            ArtifactError: as for :meth:`predict`.
         """
         model = self._usable()
         classes = class_names(model.card)
@@ -180,7 +181,7 @@ class Predictor:
 
         Raises:
             InputError: a sample disagrees with the card; the answers before it were yielded.
-            InferenceError: as for :meth:`predict`.
+            InferenceError, ArtifactError: as for :meth:`predict`.
             OptionError: ``batch_size`` is no positive whole number.
         """
         from edgeport.streaming import stream  # its thread pool costs a cold start 5 ms

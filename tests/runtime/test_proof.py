@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import logging
 import os
 import pickle
 import signal
@@ -145,6 +146,28 @@ def test_of_several_threads_one_loads_the_artifact_instead(
 
 
 @needs_fork
+def test_threads_of_a_forked_child_prove_once_as_well(
+    kept: Path, folder: Path, mlp_file: Path, runs: list[int]
+) -> None:
+    with Predictor.load(mlp_file, cache_dir=folder) as predictor:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            try:
+                with ThreadPoolExecutor(8) as pool:
+                    list(pool.map(predictor.predict, [X] * 16))
+                os.write(writer, b"%d" % len(runs))
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as stream:
+            counted = int(stream.read())
+        os.waitpid(child, 0)
+        assert counted == 16 + len(predictor.card.golden_samples)
+
+
+@needs_fork
 def test_a_fork_in_the_middle_of_the_proof_does_not_wait_for_its_parent(
     kept: Path, folder: Path, mlp_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +184,54 @@ def test_a_fork_in_the_middle_of_the_proof_does_not_wait_for_its_parent(
         assert not proving.done()
         np.testing.assert_allclose(after_a_fork(predictor), mlp().formula(X), atol=1e-5)
         np.testing.assert_allclose(proving.result(), mlp().formula(X), atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such timer")
+@pytest.mark.parametrize("graph", [mlp().onnx, OTHER], ids=["right", "other"])
+def test_a_signal_handler_may_ask_in_the_middle_of_the_proof(
+    graph: bytes, kept: Path, folder: Path, mlp_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a device that polls a sensor; Python runs handlers in the main thread."""
+    forge(kept, graph)
+    asked: list[Any] = []
+    run = Session.run
+
+    def slow(*given: Any) -> Any:
+        time.sleep(0.05)
+        return run(*given)
+
+    with Predictor.load(mlp_file, cache_dir=folder) as predictor:
+        monkeypatch.setattr(Session, "run", slow)
+        before = signal.signal(signal.SIGALRM, lambda *_: asked.append(predictor.predict(X)))
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            np.testing.assert_allclose(predictor.predict(X), mlp().formula(X), atol=1e-5)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        np.testing.assert_allclose(asked[0], mlp().formula(X), atol=1e-5)
+        np.testing.assert_allclose(predictor.predict(X), mlp().formula(X), atol=1e-5)
+
+
+def test_a_logging_handler_may_ask_when_it_is_told(
+    kept: Path, folder: Path, mlp_file: Path
+) -> None:
+    forge(kept, OTHER)
+    asked: list[Any] = []
+
+    class Asking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            asked.append(predictor.predict(X))
+
+    logger, handler = logging.getLogger("edgeport"), Asking()
+    with Predictor.load(mlp_file, cache_dir=folder) as predictor:
+        logger.addHandler(handler)
+        try:
+            np.testing.assert_allclose(predictor.predict(X), mlp().formula(X), atol=1e-5)
+        finally:
+            logger.removeHandler(handler)
+        (found,) = asked
+        np.testing.assert_allclose(found, mlp().formula(X), atol=1e-5)
 
 
 def test_an_interrupted_proof_is_made_up_for(
