@@ -22,6 +22,7 @@ RUNTIME_TABLE: dict[str, set[str]] = {
     "logs": set(),
     "engine_errors": set(),
     "watching": set(),
+    "forks": set(),
     "options": set(),
     "golden": {"numpy"},
     "golden_encoding": {"numpy"},

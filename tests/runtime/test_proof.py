@@ -51,6 +51,13 @@ def answer(predictor: Predictor) -> Any:
     return predictor.predict(X)
 
 
+def ask_from_eight_threads(predictor: Predictor) -> None:
+    """Ask 16 times and hold every answer to the formula."""
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(predictor.predict, [X] * 16):
+            np.testing.assert_allclose(found, mlp().formula(X), atol=1e-5)
+
+
 def after_a_fork(predictor: Predictor) -> Any:
     reader, writer = os.pipe()
     child = os.fork()
@@ -121,12 +128,8 @@ def test_of_several_threads_one_runs_the_golden_samples(
 ) -> None:
     for _ in range(10):
         runs.clear()
-        with (
-            Predictor.load(mlp_file, cache_dir=folder) as predictor,
-            ThreadPoolExecutor(8) as pool,
-        ):
-            for found in pool.map(predictor.predict, [X] * 16):
-                np.testing.assert_allclose(found, mlp().formula(X), atol=1e-5)
+        with Predictor.load(mlp_file, cache_dir=folder) as predictor:
+            ask_from_eight_threads(predictor)
             assert len(runs) == 16 + len(predictor.card.golden_samples)
 
 
@@ -136,12 +139,8 @@ def test_of_several_threads_one_loads_the_artifact_instead(
     for _ in range(10):
         forge(kept, OTHER)
         caplog.clear()
-        with (
-            Predictor.load(mlp_file, cache_dir=folder) as predictor,
-            ThreadPoolExecutor(8) as pool,
-        ):
-            for found in pool.map(predictor.predict, [X] * 16):
-                np.testing.assert_allclose(found, mlp().formula(X), atol=1e-5)
+        with Predictor.load(mlp_file, cache_dir=folder) as predictor:
+            ask_from_eight_threads(predictor)
         assert caplog.text.count("is not used") == 1
 
 
@@ -155,8 +154,7 @@ def test_threads_of_a_forked_child_prove_once_as_well(
         if child == 0:
             signal.alarm(60)
             try:
-                with ThreadPoolExecutor(8) as pool:
-                    list(pool.map(predictor.predict, [X] * 16))
+                ask_from_eight_threads(predictor)
                 os.write(writer, b"%d" % len(runs))
             finally:
                 os._exit(0)

@@ -22,6 +22,7 @@ How it is built, in reading order:
     values      NaN, infinity, values beyond the calibrated range
     batching    any number of samples, with an answer that does not depend on their grouping
     host        the CPUs that this process may use
+    forks       what a forked child has to put right
     watching    a long call that must hear Ctrl-C and a clock
     _session    the border to onnxruntime, the only module that imports it; providers by name,
                 engine_errors in our words

@@ -12,12 +12,12 @@ import functools
 import math
 import os
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgeport import forks
 from edgeport.engine_errors import first_line, load_error
 from edgeport.errors import InferenceError, UnsupportedFormatError
 from edgeport.golden import Array
@@ -87,7 +87,7 @@ class _Engine(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no 
         pass
 
 
-class Session:
+class Session(forks.Forked):
     """One loaded graph. Safe to run from several threads at once.
 
     Args:
@@ -166,7 +166,7 @@ class Session:
         takes_integers = any(port.dtype.kind in "iu" for port in self.inputs)
         unknown = _COUNTING + _SIZED_BY_INTEGERS * takes_integers
         self._can_be_known = not _has_operator(model if searched is None else searched, unknown)
-        _watch_forks(self)
+        forks.watch(self)
 
     def run(
         self,
@@ -241,8 +241,10 @@ class Session:
         finally:
             self._running.pop()
 
-    def _lose(self) -> None:
-        """Give the engine up without touching it: its threads and locks stayed in the parent."""
+    def after_fork(self) -> None:
+        """Give the engine up if it cannot be used here: without its threads, or with held locks."""
+        if self.threads == 1 and not self._running:
+            return
         # Freeing it would wait for threads that do not exist here, so it is never freed.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
         self.is_lost = True
@@ -261,28 +263,6 @@ def _run_options() -> Any:
     # each bound run by an exception, which costs ten times a small model's run.
     options.add_run_config_entry("gpu_graph_id", "-1")
     return options
-
-
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-_forks_are_watched = False
-
-
-def _watch_forks(session: Session) -> None:
-    """Have a forked child give up each engine that it cannot use.
-
-    That is one with a pool of threads, and one that was running: its locks may be held for ever.
-    """
-    global _forks_are_watched
-    _sessions.add(session)
-    if not _forks_are_watched and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_lose_sessions)
-        _forks_are_watched = True
-
-
-def _lose_sessions() -> None:
-    for session in list(_sessions):
-        if session.threads > 1 or session._running:
-            session._lose()
 
 
 def engine_version() -> str:

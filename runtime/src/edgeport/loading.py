@@ -88,10 +88,10 @@ def _load(source: Source, path: str | None, options: Options, choice: Choice | N
         if choice is not None and choice.variant is not None:
             alone = choice._replace(variant=None, variant_sha256=None)
             model = tuning.load_variant(
-                # Proven now: at the first answer, this artifact could no more be taken instead.
                 choice,
                 path,
                 card,
+                # Proven now: at the first answer, this artifact could no more be taken instead.
                 lambda file: _load(file, file, options, alone).proven(),
             )
             if model is not None:

@@ -7,11 +7,10 @@ models are given unproven is the business of ``caching``, and ``model`` asks.
 from __future__ import annotations
 
 import _thread
-import os
-import weakref
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
+from edgeport import forks
 from edgeport.card import ModelCard
 from edgeport.inputs import Feed
 
@@ -34,7 +33,7 @@ class Runnable(Protocol):
 Made = TypeVar("Made", bound=Runnable)
 
 
-class Proof(Generic[Made]):
+class Proof(forks.Forked, Generic[Made]):
     """Takes a model before its first answer and returns it, or another one in its place.
 
     It must not know the model: closing a predictor has to free the engine at once, and not when
@@ -56,11 +55,11 @@ class Proof(Generic[Made]):
     ) -> None:
         self._test, self._instead, self._tell, self._doubts = test, instead, tell, doubts
         self._stand_in: Made | None = None
-        self.renew_lock()
-        _watch_forks(self)
+        self.after_fork()
+        forks.watch(self)
 
-    def renew_lock(self) -> None:
-        """Forget a thread that a fork left behind, perhaps with the lock."""
+    def after_fork(self) -> None:
+        """Take a new lock: the old one may be held by a thread that stayed behind."""
         # A signal's handler may ask for an answer in the middle of the proof.
         self._lock = _thread.RLock()
 
@@ -84,20 +83,3 @@ class Proof(Generic[Made]):
         if doubt is not None:
             self._tell(doubt)
         return stand_in
-
-
-_proofs: weakref.WeakSet[Proof[Any]] = weakref.WeakSet()
-_forks_are_watched = False
-
-
-def _watch_forks(proof: Proof[Any]) -> None:
-    global _forks_are_watched
-    _proofs.add(proof)
-    if not _forks_are_watched and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_renew_locks)
-        _forks_are_watched = True
-
-
-def _renew_locks() -> None:
-    for proof in list(_proofs):
-        proof.renew_lock()
