@@ -52,18 +52,19 @@ def main() -> None:
 
 def _write_artifact(data: Digits, path: Path) -> None:
     with quiet_stderr():
+        import article_network
+
         from edgeport_converter import loading
-        from edgeport_converter.training import article
 
         loading.start_tensorflow()
-    model = article.train_article_network(data.x_train, data.y_train, seed=SEED)
+    model = article_network.train_article_network(data.x_train, data.y_train, seed=SEED)
     # From memory: a .keras file holds the time of saving, and its digest would be in the card.
     report = convert(
         model,
         path,
-        calibration=article.scale_pixels(data.x_train[:CALIBRATION_SAMPLES]),
-        evaluation=(article.scale_pixels(data.x_test), data.y_test),
-        labels=[str(digit) for digit in range(article.CLASSES)],
+        calibration=article_network.scale_pixels(data.x_train[:CALIBRATION_SAMPLES]),
+        evaluation=(article_network.scale_pixels(data.x_test), data.y_test),
+        labels=[str(digit) for digit in range(article_network.CLASSES)],
     )
     print(report.accuracy)
 

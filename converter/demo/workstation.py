@@ -32,18 +32,19 @@ def main() -> None:
 
     data = load_digits(options.mnist)
     with quiet_stderr():
+        import article_network
+
         from edgeport_converter import loading
-        from edgeport_converter.training import article
 
         loading.start_tensorflow()
     print(f"== Training on {len(data.x_train):,} digits", flush=True)
-    model = article.train_article_network(data.x_train, data.y_train, seed=SEED)
-    x_test = article.scale_pixels(data.x_test)
+    model = article_network.train_article_network(data.x_train, data.y_train, seed=SEED)
+    x_test = article_network.scale_pixels(data.x_test)
     print(f"== Evaluating on {len(x_test):,} digits", flush=True)
     _, accuracy = model.evaluate(x_test, data.y_test, verbose=0)
     model.save(folder / "model.keras")
 
-    calibration = article.scale_pixels(data.x_train[:CALIBRATION_SAMPLES])
+    calibration = article_network.scale_pixels(data.x_train[:CALIBRATION_SAMPLES])
     np.savez_compressed(folder / "test.npz", x=x_test, y=data.y_test)
     reports = {}
     for name, recipe in (("float", "none"), ("digits", "static")):
@@ -55,7 +56,7 @@ def main() -> None:
             evaluation=folder / "test.npz",
             quantize=recipe,
             max_drop=MAX_DROP,
-            labels=[str(digit) for digit in range(article.CLASSES)],
+            labels=[str(digit) for digit in range(article_network.CLASSES)],
             on_stage=lambda stage: print(f"   {stage}", flush=True),
         )
 

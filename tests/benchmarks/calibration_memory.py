@@ -60,8 +60,8 @@ def run_case(case: str, samples: int) -> None:
     if case.startswith("convert"):
         convert_model(case.split()[1], samples)
         return
-    from edgeport_converter.quantization.calibrating import collect_ranges
-    from edgeport_converter.quantization.moments import measure_moments
+    from edgeport_converter.quantization.calibration.ranges import collect_ranges
+    from edgeport_converter.quantization.weights.moments import measure_moments
 
     graph = convolutions()
 

@@ -96,7 +96,7 @@ def make_artifacts(shared: Path, work: Path, models: list[str]) -> list[tuple[Pa
 
     from edgeport_converter import convert
     from edgeport_converter.targets import TARGETS
-    from edgeport_converter.verifying import run_as_defined
+    from edgeport_converter.verification.runners import run_as_defined
 
     pairs = []
     for case in (case for case in quantization.CASES if case.name in models):

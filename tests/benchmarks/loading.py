@@ -27,10 +27,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeport import ModelCard, Predictor, inputs, integrity
-from edgeport._session import Session, engine_version
-from edgeport.outline import outline
-from edgeport.probing import example
+from edgeport import ModelCard, Predictor
+from edgeport.artifact import seal
+from edgeport.artifact.protobuf import outline
+from edgeport.engine.session import Session, engine_version
+from edgeport.inputs import feeds
+from edgeport.inputs.examples import example
 
 ROUNDS = 25
 
@@ -104,27 +106,27 @@ def measure(path: Path) -> dict[str, Any]:
         }
     )
     card = Predictor.load(path, threads=1).card
-    sealed = integrity.check_seal(data)
+    sealed = seal.check_seal(data)
     card_json = sealed.card_json if sealed else json.dumps(card.to_dict())
-    feeds = [inputs.prepare(card.inputs, (sample.inputs,)) for sample in card.golden_samples]
+    prepared = [feeds.prepare(card.inputs, (sample.inputs,)) for sample in card.golden_samples]
     parts = by_turns(
         {
-            "read": lambda _: integrity.read(path),
-            "seal": lambda _: integrity.check_seal(data),
+            "read": lambda _: seal.read(path),
+            "seal": lambda _: seal.check_seal(data),
             "card": lambda _: ModelCard.from_json(card_json),
             "outline": lambda _: outline(data),
             "digest of the kept graph": lambda _: hashlib.sha256(graph).digest(),
         }
     )
     parts |= by_turns(
-        {"golden samples": lambda session: [session.run(feed.arrays) for feed in feeds]},
+        {"golden samples": lambda session: [session.run(feed.arrays) for feed in prepared]},
         lambda: Session(graph, optimization="none"),
     )
     return {
         "file": path.name,
         "bytes": len(data),
         "graph_bytes": len(graph),
-        "golden_samples": len(feeds),
+        "golden_samples": len(prepared),
         "load": loads,
         "load_ratio": ratios(loads["without"], loads["kept"]),
         "first_answer": answers,

@@ -17,9 +17,9 @@ STATISTICS_SAMPLES = 32
 
 def article_network(shared: Path) -> Any:
     import numpy as np
+    from article_network import train_article_network
 
     from edgeport_converter import loading
-    from edgeport_converter.training.article import train_article_network
 
     loading.start_tensorflow()
     with np.load(shared / "data" / "mnist" / "mnist_full.npz") as data:

@@ -23,6 +23,8 @@ from unittest.mock import patch
 
 import numpy as np
 
+from edgeport_converter.verification import runners
+
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -79,7 +81,8 @@ def made(name):
 def measure(name, source):
     """Yield a row for each rule that changes this model's graph."""
     from edgeport import ModelCard
-    from edgeport_converter import exporting, loading, optimizing, targets, trying
+    from edgeport_converter import exporting, loading, optimizing, targets
+    from edgeport_converter.verification import trial_inputs
 
     loading.start_tensorflow()
     model, pixels = source() if callable(source) else (source, None)
@@ -87,7 +90,7 @@ def measure(name, source):
     engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)
     exported = exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
     card = ModelCard(loaded.name, exported.inputs, exported.outputs)
-    sample = trying.parity_inputs(exported.inputs, [], exported.reference)[0]
+    sample = trial_inputs.parity_inputs(exported.inputs, [], exported.reference)[0]
     if pixels is not None:
         sample = {exported.inputs[0].name: pixels}
     one = {name: array[:1] for name, array in sample.items()}
@@ -114,10 +117,10 @@ def measure(name, source):
 
 def as_int8(graph, sample):
     """Return the static graph; ranges of whatever the model was tried with do for its speed."""
-    from edgeport_converter.quantization import candidates
-    from edgeport_converter.quantization.calibrating import collect_ranges
-    from edgeport_converter.quantization.quantizing import quantize
-    from edgeport_converter.quantization.recipes import Recipe
+    from edgeport_converter.quantization.calibration.ranges import collect_ranges
+    from edgeport_converter.quantization.qdq.quantize import quantize
+    from edgeport_converter.quantization.recipe import Recipe
+    from edgeport_converter.quantization.search import candidates
     from edgeport_converter.targets import find_target
 
     graph = candidates.convolve_pools(graph)
@@ -127,15 +130,16 @@ def as_int8(graph, sample):
 
 def int8_left_out():
     """Yield the name of each rewriting of int8 graphs, and a patch that leaves it out."""
-    from edgeport_converter.quantization import candidates, placing, quantizing
+    from edgeport_converter.quantization.qdq import placement, quantize
+    from edgeport_converter.quantization.search import candidates
 
     nothing = frozenset()
     yield (
         "int8: codes of hard sigmoids",
-        patch.object(quantizing, "bound_codes", lambda *_: nothing),
+        patch.object(quantize, "bound_codes", lambda *_: nothing),
     )
-    yield "int8: gelus in float", patch.object(placing, "_in_gelus", lambda *_: nothing)
-    yield "int8: inputs in float", patch.object(placing, "_in_front", lambda *_: nothing)
+    yield "int8: gelus in float", patch.object(placement, "_in_gelus", lambda *_: nothing)
+    yield "int8: inputs in float", patch.object(placement, "_in_front", lambda *_: nothing)
     yield "int8: pools as convolutions", patch.object(candidates, "convolve_pools", lambda g, *_: g)
 
 
@@ -168,11 +172,10 @@ def rules_left_out(optimizing, applied):
 
 def ratio(first, second, card, sample):
     """Return the first graph's time by the second's, the median of the turns' ratios."""
-    from edgeport_converter import verifying
-    from edgeport_converter.graphs import open_graph
+    from edgeport_converter.verification.runners import open_graph
 
     with open_graph(first, card, threads=1) as one, open_graph(second, card, threads=1) as two:
-        runs = [verifying.as_run(one), verifying.as_run(two)]
+        runs = [runners.as_run(one), runners.as_run(two)]
         times = [[], []]
         end = time.perf_counter() + _SECONDS
         turns = list(zip(runs, times, strict=True))

@@ -116,7 +116,7 @@ def measure(case: Case, shared: Path, folder: Path) -> dict:
     from quantization_data import SAMPLES
 
     from edgeport_converter import convert
-    from edgeport_converter.quantization.timing import median_latencies_us
+    from edgeport_converter.quantization.evaluation.latency import median_latencies_us
 
     count = LARGE_SAMPLES if case.is_large else EVALUATION_SAMPLES
     samples = SAMPLES[case.name]
@@ -225,7 +225,7 @@ def litert(case: Case, folder: Path, work: Path, x: np.ndarray, is_classifier: b
 
 
 def agreement(found: dict, expected: dict, is_classifier: bool) -> dict:
-    from edgeport_converter.quantization.agreement import measure_agreement
+    from edgeport_converter.quantization.evaluation.agreement import measure_agreement
 
     seen = measure_agreement(
         lambda _: found, lambda _: expected, [expected], classifier=is_classifier

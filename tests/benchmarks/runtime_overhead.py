@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from edgeport import Predictor
-from edgeport.probing import example
+from edgeport.inputs.examples import example
 
 # isort: split
 import onnxruntime  # after edgeport, which turns its telemetry off

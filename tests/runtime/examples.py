@@ -14,9 +14,8 @@ import numpy.typing as npt
 from onnx_writer import graph, model, node
 
 from edgeport import GoldenSample, ModelCard, Quantization, TensorSpec
-from edgeport.golden import GoldenOutput
-from edgeport.golden_encoding import encode_array, encode_output
-from edgeport.integrity import seal
+from edgeport.artifact.golden import GoldenOutput, encode_array, encode_output
+from edgeport.artifact.seal import seal
 
 Array = npt.NDArray[Any]
 Child = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -18,8 +18,17 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-MODULES = ("inputs", "predictor", "batching", "binding", "values", "golden", "session", "card")
-TESTS = [f"tests/runtime/test_{name}.py" for name in MODULES]
+MODULES = (
+    "inputs/test_feeds",
+    "inputs/test_batching",
+    "inputs/test_ranges",
+    "test_predictor",
+    "engine/test_fast_path",
+    "engine/test_session",
+    "artifact/test_golden",
+    "artifact/test_card",
+)
+TESTS = [f"tests/runtime/{name}.py" for name in MODULES]
 ENVIRONMENT = {**os.environ, "HYPOTHESIS_PROFILE": "emulated", "PYTHONDONTWRITEBYTECODE": "1"}
 
 # What qemu lacks of a Haswell, and no library here uses.

@@ -8,7 +8,7 @@ import onnx_writer as ow
 import pytest
 from examples import Child
 
-from edgeport._session import engine_version
+from edgeport.engine.session import engine_version
 
 
 @pytest.mark.parametrize("operator", ["Div", "Mod"])

@@ -18,8 +18,8 @@ from edgeport import (
     Requirements,
     UnsupportedFormatError,
 )
-from edgeport.golden import GoldenOutput
-from edgeport.providers import refuse_fallback
+from edgeport.artifact.golden import GoldenOutput
+from edgeport.engine.providers import refuse_fallback
 
 
 def test_a_card_that_needs_a_newer_engine_is_refused() -> None:
@@ -122,7 +122,7 @@ def test_it_runs_where_nothing_but_the_standard_offers_exist(child: Child, mlp_f
 import os, sys
 for name in ("sched_getaffinity", "fork", "register_at_fork"):
     delattr(os, name)
-import edgeport, edgeport.cli
+import edgeport, edgeport.cli.main
 with edgeport.Predictor.load(sys.argv[1], threads=2) as predictor:
     print(predictor.predict([0] * 6).shape)
 """

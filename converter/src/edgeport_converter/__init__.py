@@ -4,22 +4,33 @@
 
     report = convert("model.keras", "model.onnx", calibration="train.npz", evaluation="test.npz")
 
-How it is built, in running order; each folder's ``__init__`` says what is in it:
+Its rooms; ``pipeline`` calls them in the order loading, exporting, data, optimizing, verification,
+quantization, artifact:
 
-    pipeline      convert(): calls the stages; with stages, options and reports
-    loading/      any Keras file or model -> a function ready for inference, its LoadedModel
-    loaded        what that is, for exporting
-    exporting     that function -> a float ONNX graph, and Keras' own answers as the oracle
-    data/         the user's samples -> the model's inputs, streamed and checked
-    optimizing    the graph rewritten for speed and size
-    verifying     parity with Keras, through edgeport.Predictor itself
-    quantization/ a float graph -> the smallest and fastest one that keeps the budget
-    describing    from what was found to the card; with arithmetic
-    stamping      card, golden samples and seal into the file; atomic replace
-    targets       what each family of devices computes right
-    commands      `edgeport convert`
-    training/     data and a recipe -> the Keras model; train(), `edgeport train`
-    passport      the facts that travel in the model's file, from training to the card
+    commands       `edgeport convert`, registered with the runtime's command by entry point
+    errors         the converter's errors, leaves under the runtime's root
+    options        the options of a conversion, checked before any work is done
+    pipeline       convert(): the stages in running order
+    provenance     the facts about a training that travel in its ``.keras`` file, and reach the
+                   artifact's card
+    quiet          keeping other libraries' messages off the user's screen, where they say nothing
+                   to the user
+    report         what a conversion found: plain records, as the caller and the command line see
+                   them
+    stages         which stage is running: told to the caller as it begins, and named in any error
+    targets        device profiles: the number formats that a CPU computes right, and the engine
+                   it has
+    artifact/      the last stage: the card, golden samples and seal, and an atomic replace
+    data/          the user's samples, from whatever they come in to the model's inputs
+    exporting/     from a loaded model to a float ONNX graph that bears the user's names
+    loading/       from any Keras file, or a model in memory, to a function that is ready for
+                   inference
+    optimizing/    rewriting the graph for speed and size, with onnxscript's rewriter and onnx-
+                   ir's passes
+    quantization/  from a float graph to the smallest and fastest graph that keeps the budget
+    training/      from data and a recipe to a trained Keras model
+    verification/  whether a graph answers as Keras does, and the one place that says how a graph
+                   is run
 
 Importing this package imports no TensorFlow; converting and training do.
 """
@@ -33,9 +44,9 @@ from edgeport_converter.errors import (
     UnsupportedModelError,
 )
 from edgeport_converter.pipeline import convert
-from edgeport_converter.reports import ConversionReport
-from edgeport_converter.training.reports import TrainingReport
-from edgeport_converter.training.run import train
+from edgeport_converter.report import ConversionReport
+from edgeport_converter.training.results.report import TrainingReport
+from edgeport_converter.training.train import train
 
 __version__ = _version("edgeport-converter")
 

@@ -18,7 +18,7 @@ from typing import Any
 from edgeport import OptionError
 from edgeport_converter.options import OBJECTIVES, RANGES, RECIPES
 from edgeport_converter.pipeline import convert
-from edgeport_converter.quantization.budget import DEFAULT_MAX_DROP
+from edgeport_converter.quantization.evaluation.budget import DEFAULT_MAX_DROP
 from edgeport_converter.targets import ONNXRUNTIME_FLOOR, TARGETS
 
 _DATA_FORMS = ".npz with one array for each input name (x for a single input), .npy, .csv, or a \

@@ -10,8 +10,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from edgeport import OptionError, TensorSpec
-from edgeport_converter.quantization.budget import DEFAULT_MAX_DROP
+from edgeport import OptionError
+from edgeport_converter.quantization.evaluation.budget import DEFAULT_MAX_DROP
 
 RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
 OBJECTIVES = ("balanced", "latency", "size")
@@ -158,40 +158,6 @@ def list_class_names(labels: Iterable[str] | None) -> list[str] | None:
             f"labels are the text {labels!r}, expected a list of names: put it into a list"
         )
     return None if labels is None else list(labels)
-
-
-def check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpec]) -> None:
-    """Refuse class names that do not fit the outputs.
-
-    Raises:
-        OptionError: the model is no classifier, or has another number of classes.
-    """
-    if labels is None:
-        return
-    from edgeport_converter.verifying import is_classifier
-
-    if not all(isinstance(label, str) and label.strip() for label in labels):
-        raise OptionError(
-            f"the labels are {list(labels)}, expected a text for each class: name them all"
-        )
-    repeated = sorted({label for label in labels if list(labels).count(label) > 1})
-    if repeated:
-        raise OptionError(
-            f"the label '{repeated[0]}' occurs more than once, expected a name for each class: "
-            "tell the classes apart"
-        )
-    if not is_classifier(outputs):
-        raise OptionError(
-            "labels were given, but the model has no single output of class scores: "
-            "leave the labels out"
-        )
-    count = outputs[0].shape[1]
-    expected = 2 if count == 1 else count
-    if len(labels) != expected:
-        raise OptionError(
-            f"there are {len(labels)} labels, the model has {expected} classes: "
-            "pass one name for each class, in the order of the scores"
-        )
 
 
 def _one_of(name: str, value: str, choices: Sequence[str]) -> None:

@@ -17,18 +17,17 @@ from edgeport import (
     ConversionError,
     ModelCard,
 )
-from edgeport_converter.fixed_batches import batches_in_parts, fixed_batch, run_in_parts
+from edgeport_converter.data.labels import check_class_names
 from edgeport_converter.options import (
     PixelOptions,
     QuantizationOptions,
-    check_class_names,
     check_image_range,
     find_destination,
     list_class_names,
 )
-from edgeport_converter.quantization import budget
+from edgeport_converter.quantization.evaluation import budget
 from edgeport_converter.quiet import quiet_stderr
-from edgeport_converter.reports import ConversionReport
+from edgeport_converter.report import ConversionReport
 from edgeport_converter.stages import Stages
 from edgeport_converter.targets import (
     ONNXRUNTIME_FLOOR,
@@ -42,12 +41,12 @@ if TYPE_CHECKING:
     import onnx
 
     from edgeport_converter.exporting import ExportedModel
-    from edgeport_converter.fixed_batches import Batches
-    from edgeport_converter.loaded import LoadedModel
-    from edgeport_converter.quantization.candidates import Candidate
-    from edgeport_converter.quantization.choosing import Choice, Step
-    from edgeport_converter.quantization.evaluating import Evaluator
-    from edgeport_converter.quantization.layers import KerasLayers
+    from edgeport_converter.loading.model import LoadedModel
+    from edgeport_converter.quantization.evaluation.evaluator import Evaluator
+    from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
+    from edgeport_converter.quantization.search.candidates import Candidate
+    from edgeport_converter.quantization.search.selection import Choice, Step
+    from edgeport_converter.verification.runners import Batches
 
 _GOLDEN_CANDIDATES = 256
 
@@ -155,6 +154,12 @@ def convert(
         trained, loaded = loaded, _take_pixels(loaded, pixels)
         layers = _layers(loaded)
     with stages("export"):
+        from edgeport_converter.verification.runners import (
+            batches_in_parts,
+            fixed_batch,
+            run_in_parts,
+        )
+
         exported = _export(loaded, engine)
         batch = fixed_batch(exported.inputs)
         exported = replace(exported, reference=run_in_parts(exported.reference, batch))
@@ -167,9 +172,11 @@ def convert(
         preprocessing=loaded.preprocessing,
     )
     with stages("read data"):
-        from edgeport_converter import exporting, proving
+        from edgeport_converter import exporting
+        from edgeport_converter.data import user_data
+        from edgeport_converter.quantization.evaluation import evidence
 
-        data = proving.read_user_data(
+        data = user_data.read_user_data(
             exported,
             calibration,
             evaluation,
@@ -177,7 +184,7 @@ def convert(
             image_range=image_range,
             class_names=names,
         )
-        notes = loaded.notes + proving.check_scale(
+        notes = loaded.notes + user_data.check_scale(
             trained,
             run_in_parts(exporting.reference_of(trained), batch),
             data,
@@ -185,38 +192,39 @@ def convert(
             by_class=metric is None,
         )
         if options.quantizes:
-            notes += proving.check_evidence(data)
+            notes += user_data.check_evidence(data)
     with stages("optimize"):
-        from edgeport_converter import optimizing, verifying
-        from edgeport_converter.graphs import open_graph
+        from edgeport_converter import optimizing
+        from edgeport_converter.verification import parity as parity_of
+        from edgeport_converter.verification.runners import as_run, open_graph
 
         float_graph = optimizing.optimize(exported.graph)
         exported = replace(exported, graph=float_graph)  # a large one is not kept twice
         compact_float = optimizing.compact(float_graph)
     with stages("check parity"):
-        parity, tried = proving.check_parity(compact_float, card, exported, data.measured)
+        parity, tried = parity_of.check_parity(compact_float, card, exported, data.measured)
     with open_graph(compact_float, card) as float_predictor:
         evaluator = None
         accuracy = None
         if data.measured is not None:
             with stages("measure"):
-                from edgeport_converter.quantization.evaluating import Evaluator
+                from edgeport_converter.quantization.evaluation.evaluator import Evaluator
 
                 evaluator = Evaluator(
-                    verifying.as_run(float_predictor),
+                    as_run(float_predictor),
                     data.measured.batches,
                     data.labels,
                     metric_function,
-                    classifier=proving.answers_with_a_class(loaded, exported, names, data.labels),
+                    classifier=evidence.answers_with_a_class(loaded, exported, names, data.labels),
                     max_drop=max_drop,
                 )
                 if options.quantizes:
-                    notes += proving.check_metric(metric_name, evaluator)
+                    notes += evidence.check_metric(metric_name, evaluator)
                 keras_metric = evaluator.metric_of(exported.reference)
                 budget.require_expected_metric(
                     metric_name, keras_metric, expected_metric, len(data.measured)
                 )
-                accuracy = proving.compare_metrics(metric_name, keras_metric, evaluator, data)
+                accuracy = evidence.compare_metrics(metric_name, keras_metric, evaluator, data)
         choice: Choice | None = None
         siblings: dict[str, Candidate] = {}
         steps: tuple[Step, ...] = ()
@@ -236,16 +244,16 @@ def convert(
     graph = chosen.quantized.graph if chosen else compact_float
     samples = None if data.measured is None else data.measured.first(_GOLDEN_CANDIDATES)
     with stages("report layers"):
-        from edgeport_converter.quantization.layer_report import report_layers
+        from edgeport_converter.quantization.evaluation.layer_report import report_layers
 
         layer_reports = report_layers(
             chosen.float_graph if chosen else float_graph, graph, layers, samples or tried, batch
         )
     with stages("stamp"):
-        from edgeport_converter import describing
+        from edgeport_converter.artifact import card as described_card
 
-        described = describing.Described(
-            describing.describe(card, loaded.source, float_graph, data.calibration),
+        described = described_card.Described(
+            described_card.describe(card, loaded.source, float_graph, data.calibration),
             engine,
             samples,
             tried,
@@ -283,7 +291,7 @@ def convert(
         siblings=written,
         layers=layer_reports,
         stages=tuple(stages.names),
-        notes=notes + proving.check_answers(chosen.measured.agreement if chosen else None),
+        notes=notes + evidence.check_answers(chosen.measured.agreement if chosen else None),
     )
 
 
@@ -305,7 +313,7 @@ def _load(model: Any, **options: Any) -> LoadedModel:
 def _take_pixels(loaded: LoadedModel, options: PixelOptions) -> LoadedModel:
     if not options.input_uint8:
         return loaded
-    from edgeport_converter.loading.pixels import take_pixels
+    from edgeport_converter.loading.pixel_input import take_pixels
 
     scale, mean = options.scale, options.mean
     return take_pixels(loaded, 1.0 if scale is None else scale, 0.0 if mean is None else mean)
@@ -313,7 +321,7 @@ def _take_pixels(loaded: LoadedModel, options: PixelOptions) -> LoadedModel:
 
 def _layers(loaded: LoadedModel) -> KerasLayers:
     from edgeport_converter import loading
-    from edgeport_converter.quantization.layers import KerasLayers
+    from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 
     return KerasLayers(loading.layer_names(loaded))
 
@@ -341,9 +349,9 @@ def _quantize(
     layers: KerasLayers,
     tell: Callable[[str], None],
 ) -> tuple[Choice | None, dict[str, Candidate], tuple[Step, ...]]:
-    from edgeport_converter.quantization import choosing
+    from edgeport_converter.quantization.search import selection
 
-    quantizer = choosing.Quantizer(
+    quantizer = selection.Quantizer(
         graph,
         card,
         calibration,

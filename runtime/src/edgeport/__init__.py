@@ -5,48 +5,33 @@
     with Predictor.load("digits.onnx") as predictor:
         scores = predictor.predict(x)
 
-How it is built, in reading order:
+Its rooms:
 
-    errors      the one tree of errors, each with its exit code
-    logs        where warnings go
-    options     what callers may ask for
-    golden      samples with known answers that travel in the artifact; golden_encoding writes them
-    card        the contract between a model and its users: names, shapes, evidence
-    digests     SHA-256 without loading OpenSSL for a small file
-    integrity   from a file to bytes that can be trusted: what a bad file is, the seal
-    outline     a model without its large weights, to search in
-    signatures  who made it: Ed25519, with the extra edgeport[sign]
-    external    weights in other files, only where the card lists them
-    casting     any value to an exact array, or the reason why not
-    inputs      from whatever a caller has to arrays that the engine cannot misread
-    values      NaN, infinity, values beyond the calibrated range
-    batching    any number of samples, with an answer that does not depend on their grouping
-    host        the CPUs that this process may use
-    forks       what a forked child has to put right
-    watching    a long call that must hear Ctrl-C and a clock
-    _session    the border to onnxruntime, the only module that imports it; providers by name,
-                engine_errors in our words
-    device      what makes two devices the same to the engine: CPU, build of onnxruntime
-    probing     made-up inputs
-    proof       golden samples that wait for the first answer: once, whoever asks
-    caching     the optimized graph, kept on the device and never trusted over the artifact
-    tuning      what `edgeport tune` chose for a device; tuner measures it
-    cardless    what a plain ONNX file says of itself
-    binding     one sample the short way, through buffers bound once
-    model       a checked model, ready to run
-    loading     the checks above in running order: from a file to a model
-    streaming   one answer a sample, reading while running
-    classifying from scores to named classes
-    predictor   Predictor: load, predict, classify, stream, reload
-    cli         the `edgeport` command, also `python -m edgeport`; datafiles and images, writing
-                and files, signing, benching, preparing and showing are its parts
+    atomic_files  files that are written whole or not at all
+    checks        checks of plain values that callers pass
+    errors        every error that a caller of edgeport can meet, in one tree
+    labels        from scores to named classes
+    loading       from a file to a model that passed every check, in the order in which trust
+                  grows
+    model         A checked model and all that ``predict`` has to know of it; ``loading`` makes
+                  them
+    options       what callers may ask for, and the refusal of what cannot be met
+    predictor     Predictor: an artifact, loaded and checked, ready to answer
+    streaming     streams: one answer a sample, in order, in bounded memory, reading while the
+                  engine runs
+    artifact/     the file: what it says, whether it is whole, who made it. numpy only
+    cli/          the `edgeport` command, also `python -m edgeport`
+    device/       what fits a model to one device. Nothing here is needed for a first answer but
+                  ``cpus``
+    engine/       the border to onnxruntime; only ``session`` imports it
+    inputs/       from a caller's value to arrays that the engine cannot misread. Knows no engine
 
 The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
 them, inputs are converted exactly or not at all, and the artifact proves itself on the device
 with its golden samples when it is loaded.
 """
 
-from edgeport.card import (
+from edgeport.artifact.card import (
     Accuracy,
     Calibration,
     ModelCard,
@@ -54,7 +39,7 @@ from edgeport.card import (
     Requirements,
     TensorSpec,
 )
-from edgeport.classifying import Label
+from edgeport.artifact.golden import GoldenSample
 from edgeport.errors import (
     ArtifactError,
     ConversionError,
@@ -66,7 +51,7 @@ from edgeport.errors import (
     SelfTestError,
     UnsupportedFormatError,
 )
-from edgeport.golden import GoldenSample
+from edgeport.labels import Label
 from edgeport.predictor import Predictor
 
 __version__ = "0.1.0"

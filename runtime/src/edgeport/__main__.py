@@ -2,7 +2,7 @@
 
 import sys
 
-from edgeport.cli import main
+from edgeport.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

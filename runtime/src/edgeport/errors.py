@@ -131,3 +131,13 @@ class ConversionError(EdgeportError):
     def __init__(self, message: str, *, stage: str | None = None) -> None:
         super().__init__(message)
         self.stage = stage
+
+
+def warn(message: str, *details: object) -> None:
+    """Log a warning; without a handler of the program's own it must not reach stderr."""
+    import logging  # costs a cold start 3 ms, and most programs never get here
+
+    logger = logging.getLogger("edgeport")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    logger.warning(message, *details)

@@ -12,26 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeport import host, integrity
-from edgeport._session import Session, engine_version
-from edgeport.batching import Batching
-from edgeport.card import ModelCard, format_shape
-from edgeport.digests import sha256
+from edgeport.artifact import seal
+from edgeport.artifact.card import ANY_SHAPE, BATCH_AXIS, ModelCard, TensorSpec, format_shape
+from edgeport.artifact.protobuf import outline
+from edgeport.artifact.seal import sha256
+from edgeport.device import cpus
+from edgeport.engine.session import Port, Session, engine_version
 from edgeport.errors import (
     ArtifactError,
     InputError,
     IntegrityError,
     SelfTestError,
     UnsupportedFormatError,
+    warn,
 )
-from edgeport.inputs import prepare
-from edgeport.logs import warn
+from edgeport.inputs.batching import Batching
+from edgeport.inputs.feeds import prepare
 from edgeport.model import Model
 from edgeport.options import TUNING_SUFFIX, Options
-from edgeport.outline import outline
 
 if TYPE_CHECKING:
-    from edgeport.tuning import Choice
+    from edgeport.device.tuning_file import Choice
 
 Described = tuple["np.dtype[Any]", tuple["int | str | None", ...]]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
@@ -69,25 +70,27 @@ def load_model(
 
 
 def _load(source: Source, path: str | None, options: Options, choice: Choice | None) -> Model:
-    data = integrity.read(source)
-    sealed = integrity.check_seal(data)
+    data = seal.read(source)
+    sealed = seal.check_seal(data)
     card = version = None
     if sealed is not None:
         card = ModelCard.from_json(sealed.card_json, sha256=sealed.sha256)
         _check_requirements(card)
     if options.public_key is not None:
-        from edgeport import signatures  # few ask for it, and each module costs a cold start
+        from edgeport.artifact import (
+            signature,  # few ask for it, and each module costs a cold start
+        )
 
-        version = signatures.check(data, options.public_key, options.minimum_version)
+        version = signature.check(data, options.public_key, options.minimum_version)
     digest = card.sha256 if card and card.sha256 else sha256(len(data))(data).hexdigest()
     file = None if choice else _tuning_file(path, options)
     if file is not None:
-        from edgeport import tuning
+        from edgeport.device import tuning_file
 
-        choice = tuning.read(file, digest)
+        choice = tuning_file.read(file, digest)
         if choice is not None and choice.variant is not None:
             alone = choice._replace(variant=None, variant_sha256=None)
-            model = tuning.load_variant(
+            model = tuning_file.load_variant(
                 choice,
                 path,
                 card,
@@ -112,10 +115,10 @@ def _start(
     """Return the model of bytes that can be trusted, once the engine passed its checks."""
     weights, searched = None, outline(data)
     if _LOCATION in searched:
-        from edgeport import external
+        from edgeport.artifact import external_data
 
         folder = None if path is None else os.path.dirname(os.path.abspath(path))
-        weights = external.load(data, card.external_data if card else {}, folder)
+        weights = external_data.load(data, card.external_data if card else {}, folder)
     arithmetic = card.multiply_accumulates if card else None
     engine: dict[str, Any] = {
         "providers": options.providers,
@@ -124,12 +127,12 @@ def _start(
     }
     if choice is not None:
         engine |= {"spinning": choice.spinning, "optimization": choice.optimization}
-    engine["threads"] = host.choose_threads(options.threads, arithmetic, choice and choice.threads)
+    engine["threads"] = cpus.choose_threads(options.threads, arithmetic, choice and choice.threads)
 
     def make(graph: bytes, **more: Any) -> Model:
         session = Session(graph, **{**engine, **more})
         if card is None:
-            from edgeport.cardless import card_from_graph
+            from edgeport.loading import card_from_graph
 
             described = card_from_graph(session)
         else:
@@ -143,10 +146,10 @@ def _start(
         model = make(data)
         _self_test(model)
     else:
-        from edgeport import caching
+        from edgeport.device import graph_cache
 
-        key = caching.key(digest, choice.optimization if choice else "all")
-        model = caching.load(os.fspath(options.cache_dir), key, data, make, _self_test)
+        key = graph_cache.key(digest, choice.optimization if choice else "all")
+        model = graph_cache.load(os.fspath(options.cache_dir), key, data, make, _self_test)
     if card is None:
         warn("%s bears no card: nothing vouches for its answers", path or "the model")
     return model
@@ -241,3 +244,46 @@ def _self_test(model: Model) -> None:
                     measured=measured,
                     allowed=allowed,
                 )
+
+
+def card_from_graph(session: Session) -> ModelCard:
+    """Return what a graph without a card says about itself."""
+    batch = _batch_axis(session)
+    return ModelCard(
+        name=session.graph_name or "model",
+        inputs=tuple(_spec_from_port(port, batch) for port in session.inputs),
+        outputs=tuple(_spec_from_port(port, batch) for port in session.outputs),
+    )
+
+
+def _batch_axis(session: Session) -> int | str | None:
+    """Return what every input has in front and may be the batch: a name, None, 1; else -1.
+
+    Axes without a name are not known to be the same, so that only one input may have one. A graph
+    fixed to one sample has a 1 in front of everything; there it can only be the batch.
+    """
+    first = {port.shape[:1] for port in session.inputs}
+    axis = next(iter(first))[0] if len(first) == 1 and () not in first else -1
+    if axis is None:
+        return None if len(session.inputs) == 1 else -1
+    is_one = axis == 1 and {port.shape[:1] for port in session.outputs} == {(1,)}
+    return axis if is_one or isinstance(axis, str) else -1
+
+
+def _spec_from_port(port: Port, batch: int | str | None) -> TensorSpec:
+    """Name the free axes: the graph's own names, else one of the tensor's own."""
+    # The engine says the same of a scalar and of a shape that the graph leaves open.
+    names = (
+        tuple(
+            size if isinstance(size, int) else size or f"{port.name}_{axis}"
+            for axis, size in enumerate(port.shape)
+        )
+        or ANY_SHAPE
+    )
+    axes = tuple(f"axis {axis}" for axis in range(len(names)))
+    if batch == -1:
+        return TensorSpec(port.name, port.dtype, names, axes)
+    shape = tuple(f"{BATCH_AXIS}'" if name == BATCH_AXIS else name for name in names)
+    if port.shape[:1] == (batch,):
+        axes, shape = (BATCH_AXIS, *axes[1:]), (1 if batch == 1 else BATCH_AXIS, *shape[1:])
+    return TensorSpec(port.name, port.dtype, shape, axes)

@@ -6,19 +6,19 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgeport._session import Session
-from edgeport.batching import Batching
-from edgeport.binding import ShortWay
-from edgeport.card import ModelCard
+from edgeport.artifact.card import ModelCard
+from edgeport.artifact.golden import Array
+from edgeport.engine.fast_path import ShortWay
+from edgeport.engine.session import Session
+from edgeport.engine.watchdog import Deadline
 from edgeport.errors import ArtifactError, InferenceError
-from edgeport.golden import Array
-from edgeport.inputs import Feed
+from edgeport.inputs.batching import Batching
+from edgeport.inputs.feeds import Feed
+from edgeport.inputs.ranges import RangeCounter
 from edgeport.options import Options
-from edgeport.values import RangeCounter
-from edgeport.watching import Deadline
 
 if TYPE_CHECKING:
-    from edgeport.tuning import Choice
+    from edgeport.device.tuning_file import Choice
 
 
 class Model:

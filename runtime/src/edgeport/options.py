@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 import os
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from edgeport.checks import absolute, whole_number
 from edgeport.errors import OptionError
-from edgeport.watching import Deadline
 
 Provider = str | tuple[str, dict[str, Any]]
 PublicKey = str | os.PathLike[str] | bytes
@@ -65,60 +63,3 @@ def holds_key(given: object) -> bool:
     if not isinstance(given, bytes):
         return False
     return len(given) == 32 or given.lstrip().startswith(b"-----BEGIN")
-
-
-def absolute(path: str | bytes | os.PathLike[str], name: str) -> str:
-    """Return the path as it is from every folder; raises OptionError where it is none."""
-    try:
-        text = os.fsdecode(path)
-        if not text:
-            raise ValueError("an empty path would be this folder")
-        return os.path.abspath(text)
-    except (TypeError, ValueError, OSError) as cause:  # the last where this folder is gone
-        raise OptionError(
-            f"{name} is {path!r}, expected a path: pass one, or leave it out"
-        ) from cause
-
-
-def whole_number(
-    value: object,
-    name: str,
-    *,
-    lowest: int = 1,
-    highest: int | None = None,
-    remedy: str = "pass one",
-) -> int:
-    """Return the number.
-
-    Raises:
-        OptionError: it is no whole number, or out of bounds.
-    """
-    try:
-        number = lowest - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = lowest - 1
-    if number < lowest or (highest is not None and number > highest):
-        bounds = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
-        raise OptionError(f"{name} is {value!r}, expected a whole number {bounds}: {remedy}")
-    return number
-
-
-def deadline_after(timeout: float | None) -> Deadline | None:
-    """Return the time at which so many seconds are over.
-
-    Raises:
-        OptionError: the timeout is no number above 0.
-    """
-    if timeout is None:
-        return None
-    try:
-        seconds = 0.0 if isinstance(timeout, (bool, str, bytes)) else float(timeout)
-    except OverflowError:
-        seconds = float("inf")
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if not seconds > 0:
-        raise OptionError(
-            f"timeout is {timeout!r}, expected seconds above 0: leave it out to wait for the answer"
-        )
-    return Deadline(time.monotonic() + seconds)

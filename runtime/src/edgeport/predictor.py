@@ -11,17 +11,18 @@ from _thread import RLock  # threading itself costs a cold start 2 ms
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from edgeport.batching import CHUNK_BYTES
-from edgeport.card import ModelCard, TensorSpec, format_specs
-from edgeport.classifying import Label, best_labels, class_names
+from edgeport.artifact.card import ModelCard, TensorSpec, format_specs
+from edgeport.artifact.golden import Array
+from edgeport.checks import whole_number
+from edgeport.engine.watchdog import Deadline, deadline_after
 from edgeport.errors import ArtifactError, InferenceError
-from edgeport.golden import Array
-from edgeport.inputs import Feed, prepare
+from edgeport.inputs.batching import CHUNK_BYTES
+from edgeport.inputs.feeds import Feed, prepare
+from edgeport.inputs.ranges import refuse_unfinite_inputs, refuse_unfinite_outputs
+from edgeport.labels import Label, best_labels, class_names
 from edgeport.loading import Source, load_model
 from edgeport.model import Model
-from edgeport.options import Options, Provider, PublicKey, deadline_after, whole_number
-from edgeport.values import refuse_unfinite_inputs, refuse_unfinite_outputs
-from edgeport.watching import Deadline
+from edgeport.options import Options, Provider, PublicKey
 
 # Held while a predictor changes its model, and for a fork, so that no child inherits it held.
 _SWAP = RLock()

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from edgeport.engine.watchdog import Deadline
 from edgeport.errors import InputError
-from edgeport.inputs import Feed, prepare
+from edgeport.inputs.feeds import Feed, prepare
 from edgeport.model import Model
-from edgeport.watching import Deadline
 
 _BATCHES_AHEAD = 2  # one runs while one is being read
 

@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 
 from edgeport import OptionError
-from edgeport.golden import Array
+from edgeport.artifact.golden import Array
 from edgeport_converter.data.chunks import CHUNK_BYTES, SINGLE_KEY, Chunk, Chunks, Pick
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from edgeport.golden import Array
+from edgeport.artifact.golden import Array
 from edgeport_converter.data.naming import Keys
 
 Chunk = dict[str, Array]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from edgeport import InputError, OptionError, TensorSpec
-from edgeport.golden import Array
-from edgeport.inputs import prepare
+from edgeport.artifact.golden import Array
+from edgeport.inputs.feeds import prepare
 from edgeport_converter.data.chunks import Chunks
 from edgeport_converter.data.naming import Keys, pick_keys
 from edgeport_converter.data.sources import open_source

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeport import OptionError, TensorSpec
-from edgeport.golden import Array
+from edgeport.artifact.golden import Array
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Chunks
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edgeport import OptionError
-from edgeport.golden import Array
+from edgeport.artifact.golden import Array
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 

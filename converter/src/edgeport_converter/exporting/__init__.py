@@ -6,6 +6,18 @@ frozen graph with its errors raised and with our own conversions beside its own 
 ``tf_*``), name inputs, outputs and axes (``interface``). Rewriting the graph for speed is
 ``optimizing``'s business, proving it ``verifying``'s, which compares with the reference outputs
 made here.
+
+    freezing         from a traced function to a TensorFlow graph whose variables are constants
+    interface        names and letters for the axes of inputs and outputs, and their place in the
+                     graph
+    tracing          from a function over named tensors to a frozen TensorFlow graph
+    unsupported      what ONNX cannot say, by the Keras layer that wants it: every refusal's
+                     sentence
+    keras_patches/   what Keras is made to do otherwise while a model is traced, each patch with
+                     its reason
+    tf2onnx_bridge/  from a frozen TensorFlow graph to ONNX by tf2onnx, and what is changed in
+                     tf2onnx for it
+    tf_ops/          TensorFlow operators that tf2onnx does not translate, or translates wrongly
 """
 
 from __future__ import annotations
@@ -21,11 +33,13 @@ import onnx
 import tensorflow as tf
 
 from edgeport import TensorSpec
-from edgeport.golden import Array
+from edgeport.artifact.golden import Array
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.exporting import interface, refusing, tf_signal, tracing, translating
+from edgeport_converter.exporting import interface, tracing, unsupported
+from edgeport_converter.exporting.tf2onnx_bridge import translate
+from edgeport_converter.exporting.tf_ops import signal
 from edgeport_converter.exporting.tracing import FrozenGraph
-from edgeport_converter.loaded import Call, LoadedModel, TensorInfo
+from edgeport_converter.loading.model import Call, LoadedModel, TensorInfo
 
 # A graph that draws numbers is not its inputs' function.
 _IMPURE = ("Random", "StatelessRandom", "StatefulRandom", "StatefulUniform",
@@ -68,12 +82,12 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
         UnsupportedModelError: a layer or an operation has no ONNX form, or Keras itself cannot
             run the model.
     """
-    refusing.refuse_layers(loaded.model)
+    unsupported.refuse_layers(loaded.model)
     inputs = interface.describe_inputs(loaded.inputs)
     frozen = _trace(loaded)
     _require_pure(frozen, loaded.model)
     loops = any(node.op in _LOOPS for node in frozen.graph_def.node)
-    graph = translating.translate(frozen, loaded.model, opset)
+    graph = translate.translate(frozen, loaded.model, opset)
     graph.ir_version = ir_version
     graph.graph.name = loaded.name
     outputs = interface.write(graph, inputs, loaded.outputs, frozen)
@@ -89,7 +103,7 @@ def _trace(loaded: LoadedModel) -> FrozenGraph:
     except (UnsupportedModelError, MemoryError):
         raise
     except Exception as cause:
-        raise refusing.trace_refusal(loaded.model, cause, "trace") from cause
+        raise unsupported.trace_refusal(loaded.model, cause, "trace") from cause
 
 
 def reference_of(
@@ -110,7 +124,7 @@ def reference_of(
             try:
                 results = call(tensors)
             except tf.errors.OpError as cause:
-                raise refusing.trace_refusal(loaded.model, cause, "run") from cause
+                raise unsupported.trace_refusal(loaded.model, cause, "run") from cause
         return {name: _as_array(tensor) for name, tensor in results.items()}
 
     return reference
@@ -156,12 +170,12 @@ def _require_pure(frozen: FrozenGraph, model: Any) -> None:
                for function in frozen.graph_def.library.function
                for node in function.node_def if node.op.startswith(_IMPURE)]  # fmt: skip
     if impure:
-        raise refusing.operation_refusal(model, impure)
+        raise unsupported.operation_refusal(model, impure)
     strange = [
         (node.name, node.op)
         for node in frozen.graph_def.node
-        if node.op not in tf_signal.COMPLEX_OPS
+        if node.op not in signal.COMPLEX_OPS
         and any(value.type in _COMPLEX for value in node.attr.values())
     ]
     if strange:
-        raise refusing.operation_refusal(model, strange, "complex numbers")
+        raise unsupported.operation_refusal(model, strange, "complex numbers")

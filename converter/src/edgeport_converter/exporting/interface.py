@@ -12,9 +12,9 @@ from onnx import helper
 
 from edgeport import ConversionError, TensorSpec
 from edgeport_converter.exporting.tracing import FrozenGraph
-from edgeport_converter.loaded import TensorInfo
+from edgeport_converter.loading.model import TensorInfo
 
-# Axis letters by rank, channels last, as Keras lays out its tensors; see edgeport.card.
+# Axis letters by rank, channels last, as Keras lays out its tensors; see edgeport.artifact.card.
 _AXES_BY_RANK = {
     0: (),
     1: ("N",),

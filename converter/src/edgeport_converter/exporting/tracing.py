@@ -17,9 +17,10 @@ from unittest.mock import patch
 import keras
 import tensorflow as tf
 
-from edgeport_converter.exporting import freezing, lookups, paraphrases, recurrent, refusing
-from edgeport_converter.exporting.markers import Markers
-from edgeport_converter.loaded import LoadedModel, refuse_large
+from edgeport_converter.exporting import freezing, unsupported
+from edgeport_converter.exporting.keras_patches import layers, lookups, recurrent
+from edgeport_converter.exporting.keras_patches.placeholders import Markers
+from edgeport_converter.loading.model import LoadedModel, refuse_large
 
 _OUTPUT_PREFIX = "edgeport_output"
 
@@ -89,7 +90,7 @@ def _inference(markers: Markers) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(recurrent.substituted(markers))
         stack.enter_context(lookups.substituted(markers))
-        stack.enter_context(paraphrases.substituted(markers))
+        stack.enter_context(layers.substituted(markers))
         stack.enter_context(
             patch.object(keras.random.SeedGenerator, "next", _constant_seed)
         )  # fmt: skip
@@ -136,7 +137,7 @@ def _refuse_writes(concrete: Any, model: Any) -> None:
                for node in function.node_def]  # fmt: skip
     written = [place for place in places if place[1].startswith(("Assign", "ResourceScatter"))]
     if written:
-        raise refusing.operation_refusal(model, written)
+        raise unsupported.operation_refusal(model, written)
 
 
 def _called_functions(graph_def: Any) -> list[Any]:

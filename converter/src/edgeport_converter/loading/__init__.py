@@ -4,6 +4,24 @@ The door of the stage. What a path holds is decided by ``model_files``, old conf
 by ``repairing``, weights are checked by ``assigning``; ``keras_models``, ``saved_models`` and
 ``legacy_models`` make the ``LoadedModel``. TensorFlow is imported here; ``pipeline`` imports this
 module late.
+
+    diagnostics   the sentence for a Keras file that nothing could open
+    formats       what a path holds, by its bytes and not by its name, and a refusal for all that
+                  is no model
+    keras_files   reading the files that Keras writes: config, version and weights, opened with
+                  Keras 3
+    keras_models  from a Keras 3 model in memory to the function that the export traces
+    model         what loading hands to exporting: a function over named tensors, and what goes in
+                  and out
+    pixel_input   A model that takes uint8 pixels instead of floats, scaled inside
+    purity        proof that a model with Python code of its own computes from its inputs alone
+    saved_models  from a SavedModel folder to the function that the export traces, by its serving
+                  signature
+    structures    nested inputs and outputs of a functional model, as named tensors in the
+                  declared order
+    user_code     the user's own Python: classes and functions that a model file names, and
+                  functions that return a model
+    legacy/       files of Keras 1 and 2: their configs and weights as Keras 3 takes them
 """
 
 from __future__ import annotations
@@ -16,12 +34,12 @@ from typing import Any
 import keras
 
 from edgeport import ConversionError, OptionError
-from edgeport_converter import passport
+from edgeport_converter import provenance
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loaded import LoadedModel
-from edgeport_converter.loading import custom_objects as custom
-from edgeport_converter.loading import keras_files, model_files, unreadable
+from edgeport_converter.loading import diagnostics, formats, keras_files
+from edgeport_converter.loading import user_code as custom
 from edgeport_converter.loading.keras_models import all_layers, describe
+from edgeport_converter.loading.model import LoadedModel
 from edgeport_converter.loading.saved_models import load_saved_model
 
 __all__ = ["LoadedModel", "load", "start_tensorflow"]
@@ -75,13 +93,13 @@ def load(
 def _load_path(
     path: Path, objects: dict[str, Any], allow_code: bool, weights: str | os.PathLike[str] | None
 ) -> LoadedModel:
-    kind = model_files.find_kind(path)
-    if kind != model_files.JSON:
+    kind = formats.find_kind(path)
+    if kind != formats.JSON:
         _refuse_weights(weights, f"'{path}'")
-    source = {"source": path.name, "source_sha256": model_files.digest(path)}
-    if kind == model_files.SAVED_MODEL:
+    source = {"source": path.name, "source_sha256": formats.digest(path)}
+    if kind == formats.SAVED_MODEL:
         return load_saved_model(path, source)
-    if kind == model_files.JSON:
+    if kind == formats.JSON:
         if weights is None:
             raise OptionError(
                 f"'{path}' holds a model without weights, expected their file beside it: pass "
@@ -90,10 +108,10 @@ def _load_path(
         weights = Path(weights)
         if not weights.is_file():
             raise OptionError(f"there is no weights file '{weights}': check the path")
-        source |= {"weights": weights.name, "weights_sha256": model_files.digest(weights)}
+        source |= {"weights": weights.name, "weights_sha256": formats.digest(weights)}
         saved = keras_files.read_json_model(path, weights)
-    elif kind == model_files.KERAS:
-        source = passport.read(path) | source
+    elif kind == formats.KERAS:
+        source = provenance.read(path) | source
         saved = keras_files.read_archive(path)
     else:
         saved = keras_files.read_hdf5(path)
@@ -101,8 +119,8 @@ def _load_path(
     try:
         opened, repairs = keras_files.open_with_keras_3(saved, objects, allow_code=allow_code)
     except Exception as cause:
-        if not saved.is_old or kind == model_files.JSON or not _has_tf_keras():
-            raise unreadable.explain(saved, cause, may_help=not _has_tf_keras()) from cause
+        if not saved.is_old or kind == formats.JSON or not _has_tf_keras():
+            raise diagnostics.explain(saved, cause, may_help=not _has_tf_keras()) from cause
         return _load_legacy(saved, objects, allow_code, source, notes, cause)
     return describe(opened, source, notes + repairs)
 
@@ -115,15 +133,15 @@ def _load_legacy(
     notes: tuple[str, ...],
     first: Exception,
 ) -> LoadedModel:
-    from edgeport_converter.loading import legacy_models
+    from edgeport_converter.loading.legacy import tf_keras_models
 
     try:
         with keras_files.under_its_own_suffix(saved) as path:
-            opened = legacy_models.load_with_tf_keras(path, objects, allow_code=allow_code)
+            opened = tf_keras_models.load_with_tf_keras(path, objects, allow_code=allow_code)
     except Exception as cause:
-        raise unreadable.explain(saved, first, second=cause) from cause
-    notes += (f"opened with tf_keras: Keras {keras.__version__} {unreadable.say_why(first)}",)
-    return legacy_models.describe_tf_keras(opened, source, notes)
+        raise diagnostics.explain(saved, first, second=cause) from cause
+    notes += (f"opened with tf_keras: Keras {keras.__version__} {diagnostics.say_why(first)}",)
+    return tf_keras_models.describe_tf_keras(opened, source, notes)
 
 
 def _describe_in_memory(model: Any, source: dict[str, str]) -> LoadedModel:
@@ -132,9 +150,9 @@ def _describe_in_memory(model: Any, source: dict[str, str]) -> LoadedModel:
     if type(model).__module__.partition(".")[0] == "tf_keras" or any(
         base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__
     ):
-        from edgeport_converter.loading import legacy_models
+        from edgeport_converter.loading.legacy import tf_keras_models
 
-        return legacy_models.describe_tf_keras(model, source)
+        return tf_keras_models.describe_tf_keras(model, source)
     raise ConversionError(
         f"the model is a {type(model).__name__}, expected a keras.Model, the path of a .keras, "
         ".h5 or .json file or of a SavedModel folder, or 'package.module:function': pass one of "

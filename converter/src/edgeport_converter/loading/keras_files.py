@@ -22,10 +22,11 @@ import keras
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loaded import shorten
-from edgeport_converter.loading import archive_weights, assigning, model_files, repairing
-from edgeport_converter.loading.code_in_files import find_code
+from edgeport_converter.loading import formats
 from edgeport_converter.loading.keras_models import float32_note
+from edgeport_converter.loading.legacy import archive_weights, configs, hdf5_weights
+from edgeport_converter.loading.model import shorten
+from edgeport_converter.loading.user_code import find_code
 
 _BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino", "cntk", "plaidml")
 
@@ -51,7 +52,7 @@ class SavedFile:
     @property
     def is_old(self) -> bool:
         """Whether Keras 1 or 2 wrote it."""
-        return repairing.is_old(self.keras_version, self.config)
+        return configs.is_old(self.keras_version, self.config)
 
 
 def read_archive(path: Path) -> SavedFile:
@@ -61,7 +62,7 @@ def read_archive(path: Path) -> SavedFile:
         has_metadata = "metadata.json" in archive.namelist()
         metadata = archive.read("metadata.json") if has_metadata else b"{}"
     version = _parse(path, metadata).get("keras_version")
-    return SavedFile(path, model_files.KERAS, _parse_config(path, config), version, path)
+    return SavedFile(path, formats.KERAS, _parse_config(path, config), version, path)
 
 
 def read_hdf5(path: Path) -> SavedFile:
@@ -85,14 +86,14 @@ def read_hdf5(path: Path) -> SavedFile:
             "are mirrored, expected 'tensorflow': save it again from Keras on TensorFlow"
         )
     text = _text(config) or ""
-    return SavedFile(path, model_files.HDF5, _parse_config(path, text), version, path)
+    return SavedFile(path, formats.HDF5, _parse_config(path, text), version, path)
 
 
 def read_json_model(path: Path, weights: Path) -> SavedFile:
     """Return what a file from ``model.to_json()`` holds."""
     config = _parse_config(path, path.read_bytes())
     version = config.get("keras_version")
-    return SavedFile(path, model_files.JSON, config, version, weights)
+    return SavedFile(path, formats.JSON, config, version, weights)
 
 
 def refuse_or_name_code(saved: SavedFile, allow_code: bool) -> tuple[str, ...]:
@@ -122,17 +123,17 @@ def open_with_keras_3(
     config = saved.config
     notes: tuple[str, ...] = ()
     if saved.is_old:
-        config, notes = repairing.repair(config, objects)
+        config, notes = configs.repair(config, objects)
     elif "module" not in config:
-        config = repairing.in_new_form(config, objects)
-    config, policy = repairing.in_float32(config)
+        config = configs.in_new_form(config, objects)
+    config, policy = configs.in_float32(config)
     if policy is not None:
         notes += (float32_note(policy),)
-    objects = repairing.OBJECTS | objects
-    if saved.kind == model_files.KERAS:
+    objects = configs.OBJECTS | objects
+    if saved.kind == formats.KERAS:
         return _open_archive(saved, config, objects, allow_code), notes
     model = _build(config, objects, allow_code)
-    assigning.load_and_check(
+    hdf5_weights.load_and_check(
         model, lambda: _load_weights(model, saved.weights, config), saved.weights.name
     )
     return model, notes
@@ -153,7 +154,7 @@ def under_its_own_suffix(
         config: to put in the place of an archive's own.
         moves: groups of an archive's weights to rename.
     """
-    suffix = ".keras" if saved.kind == model_files.KERAS else ".h5"
+    suffix = ".keras" if saved.kind == formats.KERAS else ".h5"
     if config is None:
         if saved.path.suffix == suffix:
             yield saved.path
@@ -192,7 +193,7 @@ def _load_archive(
             path, custom_objects=objects, compile=False, safe_mode=not allow_code
         )
         # Loading twice costs little, and a layer that Keras never visits shows only this way.
-        assigning.load_and_check(model, lambda: model.load_weights(path), saved.path.name)
+        hdf5_weights.load_and_check(model, lambda: model.load_weights(path), saved.path.name)
     return model
 
 
@@ -217,7 +218,7 @@ def _load_weights(model: Any, path: Path, config: dict[str, Any]) -> None:
         with file:
             group = file.get("model_weights", file)
             if "layer_names" in group.attrs or "layer_names0" in group.attrs:
-                assigning.assign_by_name(model, group)
+                hdf5_weights.assign_by_name(model, group)
                 return
     moves = archive_weights.find_moves(config, model)
     with tempfile.TemporaryDirectory(prefix="edgeport-") as folder:

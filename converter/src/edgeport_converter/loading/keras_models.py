@@ -13,8 +13,9 @@ from typing import Any
 import keras
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loaded import LoadedModel, shorten
-from edgeport_converter.loading import purity, repairing
+from edgeport_converter.loading import purity
+from edgeport_converter.loading.legacy import configs
+from edgeport_converter.loading.model import LoadedModel, shorten
 from edgeport_converter.loading.structures import make_call
 
 # Packages whose layers are known to have no side effects.
@@ -44,7 +45,7 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
         for layer in all_layers(graph)
         if not isinstance(layer, keras.layers.InputLayer)
     }
-    if not policies.isdisjoint(repairing.OTHER_POLICIES):
+    if not policies.isdisjoint(configs.OTHER_POLICIES):
         graph, policy = _rebuild_in_float32(graph)
         notes += (float32_note(policy),)
     _refuse_stateful(graph)
@@ -103,7 +104,7 @@ def _as_graph(model: Any) -> tuple[Any, tuple[str, ...]]:
         shapes = {name.removesuffix("_shape"): s for name, s in recorded["shapes_dict"].items()}
     else:
         shapes = {arguments[0]: recorded["input_shape"]}
-    dtype = "float32" if model.input_dtype in repairing.HALF_DTYPES else model.input_dtype
+    dtype = "float32" if model.input_dtype in configs.HALF_DTYPES else model.input_dtype
     tensors = {name: _symbolic(name, shape, dtype) for name, shape in shapes.items()}
     try:
         if len(tensors) == 1:
@@ -160,7 +161,7 @@ def _rebuild_in_float32(model: Any) -> tuple[Any, str]:
     try:
         config = keras.saving.serialize_keras_object(model)
         config.pop("compile_config", None)
-        config, policy = repairing.in_float32(config)
+        config, policy = configs.in_float32(config)
         # The code in it is already in this process.
         copy = keras.saving.deserialize_keras_object(config, custom_objects=own, safe_mode=False)
         copy.set_weights(model.get_weights())

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loaded import LoadedModel, shorten
+from edgeport_converter.loading.model import LoadedModel, shorten
 
 # TensorFlow operations by what is wrong with them at inference.
 _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunction")

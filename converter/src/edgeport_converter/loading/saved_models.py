@@ -20,7 +20,7 @@ from tensorflow.python.framework.convert_to_constants import (
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loaded import Call, LoadedModel, TensorInfo, refuse_large, shorten
+from edgeport_converter.loading.model import Call, LoadedModel, TensorInfo, refuse_large, shorten
 from edgeport_converter.loading.purity import refuse_operations
 
 _TAG = "serve"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgeport_converter.loaded import Call, TensorInfo, unique_names
+from edgeport_converter.loading.model import Call, TensorInfo, unique_names
 
 _Path = tuple[Any, ...]
 

@@ -3,6 +3,19 @@
 ``optimize`` runs before calibration, so that the ranges belong to the graph that is shipped.
 ``compact`` runs after quantization and changes names and order only: tools that fold constants
 there would undo the quantization, since they fold the weights' DequantizeLinear away.
+
+    activation_rules  activations in the words that onnxruntime has kernels for
+    affine_rules      scales and shifts into the weights of the operator before or behind them
+    cast_rules        number formats that come and go
+    constants         constants of a graph under the rewriter's hands: reading them, and making
+                      new ones
+    input_scaling     scaling of inputs: moved behind the layout's changes, and into the first
+                      layer's weights
+    layer_inputs      A scale or an offset of what a layer reads, taken into the layer's weights
+                      and bias instead
+    rewrite_rules     the rewriter's rules that onnxscript does not bring along
+    shape_rules       axes of one that come and go, sizes that are known, and pooling in its own
+                      words
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from typing import Any
 
 from edgeport import OptionError
 from edgeport_converter.training.progress import Screen
-from edgeport_converter.training.recipes import EXAMPLES, example
-from edgeport_converter.training.run import search, train
+from edgeport_converter.training.recipe.recipe import EXAMPLES, example
+from edgeport_converter.training.train import search, train
 
 
 def add_train(commands: Any) -> None:

@@ -1,0 +1,196 @@
+"""From what the stages found to the card, and from graph and card to the file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgeport import Accuracy, Calibration, ModelCard, Quantization, Requirements
+from edgeport.artifact import golden
+from edgeport.artifact.card import card_json
+from edgeport.artifact.golden import Array
+from edgeport_converter.artifact import stamping
+from edgeport_converter.artifact.macs import count_multiply_accumulates
+from edgeport_converter.data.datasets import Dataset
+from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
+from edgeport_converter.quantization.qdq.pixel_inputs import find_pixel_inputs
+from edgeport_converter.quantization.search.candidates import Candidate
+from edgeport_converter.targets import Engine, find_target, require_readable
+from edgeport_converter.verification import runners
+from edgeport_converter.verification.runners import fixed_batch, open_graph, run_in_parts
+
+# An int8 kernel of another CPU may round a tie the other way, which this share of an output's range
+# is meant to let pass; a saturating kernel moved outputs by far more. Chosen, not measured.
+_INT8_TOLERANCE = 0.02
+_WIDEST_INT8_TOLERANCE = 0.1
+_TYPICAL_DIFFERENCES = 3.0
+_FLOAT_TOLERANCE = 1e-4
+_SMALLEST_RANGE = 1e-3  # of an output that is zero on every sample
+
+_PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """What all artifacts of one conversion have in common.
+
+    Attributes:
+        card: without quantization, accuracy and self-test.
+        engine: the oldest onnxruntime that the artifacts have to open in.
+        samples: real samples by input name for the self-test, None for generated ones.
+        tried: inputs that the model takes, for a model with free axes and no real samples.
+        layers: the Keras layers behind the nodes.
+    """
+
+    card: ModelCard
+    engine: Engine
+    samples: Mapping[str, Array] | None
+    tried: Mapping[str, Array]
+    layers: KerasLayers
+
+    def write(
+        self,
+        graph: onnx.ModelProto,
+        candidate: Candidate | None,
+        accuracy: Accuracy | None,
+        target: str,
+        output: Path,
+    ) -> tuple[ModelCard, int]:
+        """Stamp a graph and write it; return the card as a device reads it, and the size.
+
+        Args:
+            graph: the finished graph.
+            candidate: how it was quantized, None for the float graph.
+            accuracy: what was measured with it.
+            target: the target's name.
+            output: where to write.
+        """
+        quantization = None
+        if candidate is not None and candidate.recipe.kind != "none":
+            made = candidate.quantized
+            quantization = Quantization(
+                candidate.recipe.kind,
+                made.weights,
+                made.activations,
+                target,
+                self._float_layers(made.float_layers),
+            )
+        card = self.card._replace(quantization=quantization, accuracy=accuracy)
+        with open_graph(graph, self.card) as predictor:
+            run = runners.as_run(predictor)
+            defined = run_in_parts(runners.run_as_defined(graph), fixed_batch(self.card.inputs))
+            other = quantization is not None and find_target(target).judged_as_defined
+            if other:
+                run = defined
+            if quantization is not None and quantization.recipe == "dynamic":
+                run, defined = run_in_parts(run, 1), run_in_parts(defined, 1)
+            # Loading the file runs its self-test, so this host's kernels are held to the graph's
+            # definition, too.
+            golden_samples = self._golden_samples(defined, card)
+            card = card._replace(
+                requires=self._requires(graph),
+                tolerance=self._tolerance(run, card, candidate, golden_samples),
+            )
+            del defined  # it holds all weights once more
+            text = card_json(card, golden_samples)
+            artifact = stamping.stamp(graph, text)
+            samples = ModelCard.from_json(text).golden_samples
+            stamping.write(artifact, output, run, samples, for_other_cpus=other)
+        return stamping.read_card(output), len(artifact)
+
+    def _float_layers(self, nodes: Mapping[str, str]) -> dict[str, str]:
+        """Return the reasons by Keras layer; a node of no layer is the graph's own business."""
+        reasons: dict[str, str] = {}
+        for node, reason in nodes.items():
+            for layer in self.layers.path(node)[-1:]:
+                reasons.setdefault(layer, reason)
+        return reasons
+
+    def _golden_samples(self, defined: runners.Run, card: ModelCard) -> list[dict[str, Any]]:
+        if any(spec.dtype.kind == "O" for spec in (*card.inputs, *card.outputs)):
+            return []  # the card's form of an array is numbers; text has no self-test yet
+        has_free_axes = any(isinstance(n, str) for s in card.inputs for n in s.shape[1:])
+        generated = self.tried if has_free_axes else None  # the model may not take every size
+        return stamping.make_golden_samples(defined, card.inputs, self.samples or generated)
+
+    def _requires(self, graph: onnx.ModelProto) -> Requirements:
+        opsets = {entry.domain: entry.version for entry in graph.opset_import}
+        require_readable(self.engine, opsets, graph.ir_version)
+        return Requirements(graph.ir_version, opsets[""], self.engine.version)
+
+    def _tolerance(
+        self,
+        run: runners.Run,
+        card: ModelCard,
+        candidate: Candidate | None,
+        golden_samples: list[dict[str, Any]],
+    ) -> dict[str, float]:
+        """Return what a golden output may be off by: a share of the output's size.
+
+        Of a large input a golden sample is coarse or generated, and the model may answer it far
+        more loudly than real data, so that its answers count as well.
+
+        Where quantizing itself moves an output by more than that, so may a tie that is rounded the
+        other way; but a saturating kernel must not hide behind it.
+        """
+        given = [
+            {name: golden.decode_array(array) for name, array in sample["inputs"].items()}
+            for sample in golden_samples
+        ]
+        answers = [run(batch) for batch in (self.samples or self.tried, *given)]
+        share = _FLOAT_TOLERANCE if card.quantization is None else _INT8_TOLERANCE
+        lost = candidate.measured.agreement.typical_difference if candidate else {}
+        allowed = {}
+        for name, array in answers[0].items():
+            values = np.concatenate([each[name].astype(np.float64).ravel() for each in answers])
+            size = np.max(np.abs(values[np.isfinite(values)]), initial=_SMALLEST_RANGE)
+            wanted = _TYPICAL_DIFFERENCES * lost.get(name, 0.0)
+            widest = share if card.quantization is None else _WIDEST_INT8_TOLERANCE
+            allowed[name] = (
+                float(np.clip(wanted, share * size, widest * size))
+                if array.dtype.kind == "f"
+                else 0.0
+            )
+        return allowed
+
+
+def describe(
+    base: ModelCard,
+    source: Mapping[str, str],
+    float_graph: onnx.ModelProto,
+    calibration: Dataset | None,
+) -> ModelCard:
+    """Return the card with what holds for every artifact of this conversion.
+
+    Args:
+        base: name, inputs, outputs and labels.
+        source: where the model came from.
+        float_graph: the optimized graph.
+        calibration: the data that the inputs' ranges are taken from.
+    """
+    inputs, digest = base.inputs, None
+    if calibration is not None:
+        # Scaled pixels have a code for each of their values, whatever the data holds.
+        whole = {found.source for found in find_pixel_inputs(float_graph.graph)}
+        inputs = tuple(
+            spec._replace(
+                value_range=(0.0, 255.0)
+                if spec.name in whole
+                else calibration.value_ranges.get(spec.name),
+            )
+            for spec in inputs
+        )
+        digest = Calibration(len(calibration), calibration.sha256)
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return base._replace(
+        inputs=inputs,
+        calibration=digest,
+        multiply_accumulates=count_multiply_accumulates(float_graph),
+        provenance={**source, **versions},
+    )

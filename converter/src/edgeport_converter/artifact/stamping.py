@@ -1,0 +1,191 @@
+"""The last stage: card, golden samples and seal into the file, then an atomic replace.
+
+Nothing may touch the bytes afterwards; metadata is lost by most tools that rewrite a graph.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgeport import ConversionError, GoldenSample, ModelCard, Predictor, TensorSpec
+from edgeport.artifact import golden
+from edgeport.artifact.golden import Array, GoldenOutput
+from edgeport.artifact.seal import check_seal, read, seal
+from edgeport_converter.verification.runners import Run, as_run, run_as_defined
+
+# A golden input may cost this many characters as it is; of a larger one, blocks are kept.
+_STORED_INPUT_CHARACTERS = 2048
+_BLOCKS = 1024  # codes of 8 bits; together they are no longer than the above
+# Of each golden output; a kernel that saturates is wrong in far more than one place.
+_OUTPUT_VALUES = 128
+_FREE_AXIS_SIZE = 8
+_DEFAULT_RANGE = (0.0, 1.0)
+
+
+def make_golden_samples(
+    run: Run, inputs: Sequence[TensorSpec], samples: Mapping[str, Array] | None
+) -> list[dict[str, Any]]:
+    """Return golden samples in their JSON form, with the outputs that ``run`` gives.
+
+    Args:
+        run: the graph that is about to be stamped, computed as ONNX defines it.
+        inputs: the model's inputs; ``value_range`` spans the generated ones.
+        samples: real data by input name, axis 0 counts samples. The two with the largest sum of
+            absolute values are taken, since large activations are where integer kernels saturate.
+            None for generated samples.
+    """
+    if samples is None:
+        chosen: list[dict[str, Array] | None] = [None, None]
+    else:
+        energy = sum(
+            np.abs(array.astype(np.float64)).reshape(len(array), -1).sum(axis=1)
+            for array in samples.values()
+            if array.dtype.kind in "iufb"
+        )
+        order = np.argsort(-np.asarray(energy), kind="stable")[:2]
+        chosen = [{name: a[i : i + 1] for name, a in samples.items()} for i in order]
+    result = []
+    for number, sample in enumerate(chosen):
+        encoded = {
+            spec.name: _encode_input(spec, None if sample is None else sample[spec.name], number)
+            for spec in inputs
+        }
+        outputs = run({name: golden.decode_array(array) for name, array in encoded.items()})
+        result.append(
+            {
+                "inputs": encoded,
+                "outputs": {
+                    name: golden.encode_output(GoldenOutput.of(array, _OUTPUT_VALUES))
+                    for name, array in outputs.items()
+                },
+            }
+        )
+    return result
+
+
+def stamp(graph: onnx.ModelProto, card: str) -> bytes:
+    """Return the artifact's bytes.
+
+    Raises:
+        ConversionError: the graph breaks a rule of ONNX.
+    """
+    try:
+        onnx.checker.check_model(graph)
+    except onnx.checker.ValidationError as cause:
+        raise ConversionError(
+            f"the graph breaks a rule of ONNX ({str(cause).splitlines()[0]}): report this model"
+        ) from cause
+    return seal(graph.SerializeToString(deterministic=True), card)
+
+
+def write(
+    artifact: bytes,
+    output: Path,
+    run: Run,
+    samples: Sequence[GoldenSample],
+    *,
+    for_other_cpus: bool = False,
+) -> None:
+    """Write the file beside the target, load it as a device would, then move it into place.
+
+    Args:
+        artifact: what ``stamp`` returned.
+        output: the target; it is replaced in one step, or left as it was.
+        run: the graph before stamping, whose answers the file must give to the bit.
+        samples: what to compare on.
+        for_other_cpus: whether this machine's int8 kernels may compute the graph wrong; then the
+            file is run as ONNX defines it, as ``run`` must do, too.
+
+    Raises:
+        ConversionError: the folder cannot be written, or the file answers differently.
+    """
+    folder = output.parent
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".tmp", dir=folder)
+    except OSError as cause:
+        raise ConversionError(
+            f"'{output}' cannot be written ({cause.strerror}): choose a folder that exists "
+            "and may be written"
+        ) from cause
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(artifact)
+            file.flush()
+            os.fsync(file.fileno())
+        if for_other_cpus:
+            written = onnx.load(temporary)
+            _require_same_answers(run_as_defined(written), run, samples)
+        else:
+            with Predictor.load(temporary) as predictor:
+                _require_same_answers(as_run(predictor), run, samples)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would shut other users out
+        temporary.replace(output)
+    except OSError as cause:
+        raise ConversionError(
+            f"'{output}' cannot be written ({cause.strerror}): check the disk and the folder"
+        ) from cause
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(folder)
+
+
+def read_card(path: Path) -> ModelCard:
+    """Return the card of a sealed file without running its graph."""
+    sealed = check_seal(read(path))
+    assert sealed is not None  # noqa: S101 - the file was sealed just before
+    return ModelCard.from_json(sealed.card_json, sha256=sealed.sha256)
+
+
+def _require_same_answers(written: Run, run: Run, samples: Sequence[GoldenSample]) -> None:
+    for sample in samples:
+        expected, found = run(sample.inputs), written(sample.inputs)
+        for name, array in expected.items():
+            if not np.array_equal(array, found[name], equal_nan=array.dtype.kind == "f"):
+                raise ConversionError(
+                    f"the stamped file gives another '{name}' than the graph it was made from, "
+                    "expected the same bits: report this model"
+                )
+
+
+def _encode_input(spec: TensorSpec, sample: Array | None, number: int) -> dict[str, Any]:
+    if sample is not None:
+        stored = golden.encode_array(sample)
+        if len(stored["zlib"]) <= _STORED_INPUT_CHARACTERS:
+            return stored
+        low, high = spec.value_range or _range_of(sample)
+        return golden.encode_blocks(sample, low, high, _BLOCKS)
+    low, high = spec.value_range or _DEFAULT_RANGE
+    sizes = [size if isinstance(size, int) else _FREE_AXIS_SIZE for size in spec.shape]
+    shape = (1, *sizes[1:]) if spec.shape[:1] == ("N",) else tuple(sizes)
+    return golden.encode_ramp(shape, spec.dtype, low, high, start=number / 2)
+
+
+def _range_of(sample: Array) -> tuple[float, float]:
+    """Return the smallest and the largest number of a sample."""
+    values = sample[np.isfinite(sample)].astype(np.float64)
+    return (float(values.min()), float(values.max())) if values.size else _DEFAULT_RANGE
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

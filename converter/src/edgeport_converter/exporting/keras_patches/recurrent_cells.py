@@ -1,0 +1,120 @@
+"""Keras' recurrent cells in the words of ONNX: activations, the order of gates, attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from edgeport_converter.exporting.keras_patches.placeholders import Emit
+
+# ONNX's name, alpha and beta of the activations that its recurrent nodes know.
+_ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
+    "tanh": ("Tanh", None, None),
+    "sigmoid": ("Sigmoid", None, None),
+    "relu": ("Relu", None, None),
+    "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
+    "softsign": ("Softsign", None, None),
+    "softplus": ("Softplus", None, None),
+    "linear": ("Affine", 1.0, 0.0),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How Keras' cell maps to the ONNX node: gate k of ONNX is gate ``order[k]`` of Keras."""
+
+    op: str
+    order: tuple[int, ...]
+    states: int
+
+
+KINDS: dict[type, Kind] = {
+    keras.layers.LSTMCell: Kind("LSTM", (0, 3, 1, 2), 2),  # Keras i f c o, ONNX i o f c
+    keras.layers.GRUCell: Kind("GRU", (0, 1, 2), 1),  # both z r h
+    keras.layers.SimpleRNNCell: Kind("RNN", (0,), 1),
+}
+
+
+def is_known(cell: Any) -> bool:
+    """Whether ONNX has a node for the cell."""
+    # A subclass may compute anything in its call.
+    return (
+        type(cell) in KINDS
+        and all(activation is not None for activation in activations(cell))
+        and cell.compute_dtype == "float32"
+    )
+
+
+def activations(cell: Any) -> list[tuple[str, float | None, float | None] | None]:
+    """Return ONNX's activations in the order of the node's attribute."""
+    op = KINDS[type(cell)].op
+    gates = [] if op == "RNN" else [cell.recurrent_activation]
+    functions = [*gates, cell.activation] + ([cell.activation] if op == "LSTM" else [])
+    return [
+        _ACTIVATIONS.get(getattr(function, "__name__", ""))
+        if function is getattr(keras.activations, getattr(function, "__name__", ""), None)
+        else None
+        for function in functions
+    ]
+
+
+def gates_first(kernel: Any, kind: Kind) -> Any:
+    """Return (gates * units, inputs) in ONNX's order from Keras' (inputs, gates * units)."""
+    parts = tf.split(tf.convert_to_tensor(kernel), len(kind.order), axis=-1)
+    return tf.transpose(tf.concat([parts[gate] for gate in kind.order], axis=-1))
+
+
+def bias_of(cell: Any, kind: Kind) -> Any:
+    """Return the input's and the recurrence's bias, one behind the other."""
+    size = len(kind.order) * cell.units
+    if not cell.use_bias:
+        return tf.zeros((2 * size,))
+    bias = tf.convert_to_tensor(cell.bias)
+    rows = [bias[0], bias[1]] if bias.shape.rank == 2 else [bias, tf.zeros((size,))]
+    ordered = []
+    for row in rows:
+        parts = tf.split(row, len(kind.order))
+        ordered += [parts[gate] for gate in kind.order]
+    return tf.concat(ordered, axis=0)
+
+
+def emitter(
+    kind: Kind, cell: Any, direction: str, has_bias: bool, has_lengths: bool, has_states: bool
+) -> Emit:
+    """Return what puts the ONNX node in a marker's place.
+
+    The optional inputs follow the first three, where there are any.
+    """
+    directions = 2 if direction == "bidirectional" else 1
+    attributes: dict[str, Any] = {"direction": direction, "hidden_size": cell.units}
+    chosen = [item for item in activations(cell) if item is not None] * directions
+    attributes["activations"] = [name for name, _, _ in chosen]
+    if any(alpha is not None for _, alpha, _ in chosen):
+        # ONNX hands the values out in order to the activations that take any.
+        attributes["activation_alpha"] = [a for _, a, _ in chosen if a is not None]
+        attributes["activation_beta"] = [b for _, _, b in chosen if b is not None]
+    if kind.op == "GRU":
+        attributes["linear_before_reset"] = int(cell.reset_after)
+
+    def emit(graph: Any, node: Any) -> None:
+        values = list(node.input)
+        shapes = [graph.get_shape(name) for name in node.output]
+        dtypes = [graph.get_dtype(name) for name in node.output]
+        inputs = values[:3]
+        rest = values[3:]
+        inputs.append(rest.pop(0) if has_bias else "")
+        inputs.append(rest.pop(0) if has_lengths else "")
+        inputs += rest
+        while inputs[-1] == "":
+            inputs.pop()
+        outputs = list(node.output)
+        graph.remove_node(node.name)
+        graph.make_node(
+            kind.op, inputs, attr=attributes, name=node.name, outputs=outputs,
+            shapes=shapes, dtypes=dtypes,
+        )  # fmt: skip
+
+    return emit

@@ -1,0 +1,154 @@
+"""From a frozen TensorFlow graph to ONNX, by tf2onnx with its errors raised.
+
+tf2onnx's own way is to log what it cannot translate and to write an invalid file.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import onnx
+import tensorflow as tf
+from tf2onnx import tfonnx, utils
+from tf2onnx.graph import Node
+from tf2onnx.optimizer import back_to_back_optimizer
+
+from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.exporting import unsupported
+from edgeport_converter.exporting.tf2onnx_bridge import ordered_sets
+from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
+from edgeport_converter.exporting.tf_ops import handlers
+from edgeport_converter.exporting.tracing import FrozenGraph
+
+
+def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
+    """Return tf2onnx's translation with the model's own names for inputs and outputs."""
+    with (
+        _failed_nodes() as failed,
+        _constants_written_once(),
+        _casts_kept(),
+        _counted_anew(),
+        ordered_sets.in_tf2onnx(),
+    ):
+        try:
+            with tf.Graph().as_default() as graph:
+                tf.import_graph_def(frozen.graph_def, name="")
+                # continue_on_error=False: by default tf2onnx logs what it cannot translate and
+                # goes on to write an invalid file.
+                translated = tfonnx.process_tf_graph(
+                    graph,
+                    continue_on_error=False,
+                    opset=opset,
+                    extra_opset=list(handlers.EXTRA_OPSETS),
+                    custom_op_handlers=handlers.handlers(frozen.markers),
+                    input_names=list(frozen.inputs),
+                    output_names=list(frozen.outputs),
+                    tensors_to_rename=frozen.inputs | frozen.outputs,
+                    const_node_values=frozen.weights,
+                )
+                _require_onnx(translated, model, opset)
+                names = NodeNames()
+                translated = names.optimize(translated)
+                result: onnx.ModelProto = translated.make_model("edgeport")
+                names.restore(result.graph)
+        except UnsupportedModelError:
+            raise
+        except Exception as cause:
+            lines = str(cause).strip().splitlines() or [type(cause).__name__]
+            place = failed or [("", "its operations")]
+            raise unsupported.operation_refusal(model, place, lines[0][:200]) from cause
+    return result
+
+
+class _FailureRecorder(logging.Handler):
+    """Keeps the nodes that tf2onnx reports as failed, which its exceptions do not name."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.nodes: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "Failed to convert node" in str(record.msg) and isinstance(record.args, tuple):
+            summary = str(record.args[2])
+            kind = re.search(r"OP=(\w+)", summary)
+            self.nodes.append((str(record.args[0]), kind[1] if kind else "an operation"))
+
+
+@contextmanager
+def _failed_nodes() -> Iterator[list[tuple[str, str]]]:
+    logger = logging.getLogger("tf2onnx")
+    recorder, propagate, level = _FailureRecorder(), logger.propagate, logger.level
+    handlers = logger.handlers
+    logger.handlers, logger.propagate = [recorder], False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield recorder.nodes
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+def _require_onnx(graph: Any, model: Any, opset: int) -> None:
+    """Refuse what tf2onnx passed over: nodes that are still TensorFlow's, or of a later ONNX."""
+    graph.delete_unused_nodes(graph.outputs)  # some handlers leave the old node behind
+    nodes = [
+        (node.name, node.type)
+        for inner in _graphs(graph)
+        for node in inner.get_nodes()
+        if node.domain in ("", "ai.onnx") and node.type not in ("Placeholder", "Const")
+    ]
+    strangers = [node for node in nodes if not onnx.defs.has(node[1])]
+    if strangers:
+        raise unsupported.operation_refusal(model, strangers)
+    newer = [node for node in nodes if not onnx.defs.has(node[1], max_inclusive_version=opset)]
+    if newer:
+        raise unsupported.operation_refusal(model, newer, f"not in opset {opset}")
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.get_nodes():
+        for inner in (node.get_body_graphs() or {}).values():
+            yield from _graphs(inner)
+
+
+@contextmanager
+def _constants_written_once() -> Iterator[None]:
+    """Keep tf2onnx from copying every constant into its node after every pass of its optimizer.
+
+    ``Node.update_proto`` brings a node's message up to date; a constant's never changes, and the
+    file's initializers are made from elsewhere. The copies took 6 GB and 14 s for ResNet152, whose
+    weights are 0.2 GB.
+    """
+    update = Node.update_proto
+
+    def update_proto(self: Any, *args: Any, **options: Any) -> None:
+        if not self.is_const():
+            update(self, *args, **options)
+
+    with patch.object(Node, "update_proto", update_proto):
+        yield
+
+
+@contextmanager
+def _casts_kept() -> Iterator[None]:
+    """Keep tf2onnx from dropping a cast that another one follows, whatever the first one lost.
+
+    It drops a way through float16, and turns 0.5 by way of an integer into true.
+    ``optimizing.cast_rules`` drops those that lose nothing.
+    """
+    with patch.dict(back_to_back_optimizer._func_map):
+        del back_to_back_optimizer._func_map[("Cast",)]
+        yield
+
+
+@contextmanager
+def _counted_anew() -> Iterator[None]:
+    """Let tf2onnx number its nodes from 1, or each conversion of a process gives other names."""
+    with patch.object(utils, "INTERNAL_NAME", 1):
+        yield

@@ -1,0 +1,288 @@
+"""Exact repairs of configs that Keras 2 wrote and Keras 3 refuses or, worse, misreads.
+
+Each repair says the same model in Keras 3's words, so no answer changes, and each is reported.
+Where no exact words exist the config stays as it is, and Keras 3 refuses it by name.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import keras
+
+from edgeport_converter.loading.legacy.graphs import MODULES, Config, repair_graph
+
+OLD_HARD_SIGMOID = "keras_2_hard_sigmoid"
+"""The name under which ``OBJECTS`` holds the hard sigmoid of Keras 2."""
+
+# Keys that Keras 3 does not know, with the values at which they change no answer: what Keras 2
+# wrote by default, and choices between equal ways to compute. Anything else is left for Keras 3
+# to refuse.
+_ANY = object()
+_WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
+    "adjustment": (None,),
+    "causal": (False,),
+    "experimental_run_tf_function": (_ANY,),
+    "force_generator": (_ANY,),
+    "fused": (_ANY,),
+    "groups": (1,),
+    "implementation": (_ANY,),
+    "input_length": (_ANY,),
+    "input_dtype": (_ANY,),
+    "key_shape": (_ANY,),
+    "noise_shape": (_ANY,),
+    "query_shape": (_ANY,),
+    "ragged": (False, None),
+    "renorm": (False,),
+    "renorm_clipping": (None,),
+    "renorm_momentum": (_ANY,),  # renorm itself is only dropped at False
+    "rng_type": (_ANY,),
+    "softmax_robust_masking": (False,),
+    "sparse": (False, None),
+    "time_major": (False,),
+    "trainable": (_ANY,),
+    "value_shape": (_ANY,),
+    "virtual_batch_size": (None,),
+}
+
+# Names that TensorFlow 1.13 to 2.0 wrote for layers that are in Keras 3 under the plain name.
+_TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
+
+_RENAMED = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "CuDNNGRU": "GRU",
+    "CuDNNLSTM": "LSTM",
+    "GRUV2": "GRU",
+    "LSTMV2": "LSTM",
+    "UnifiedGRU": "GRU",
+    "UnifiedLSTM": "LSTM",
+    "ThresholdedReLU": "ReLU",
+}
+_RENAMED_OPTIONS = {
+    ("LeakyReLU", "alpha"): "negative_slope",
+    ("ReLU", "theta"): "threshold",  # both give x where it is greater, else 0
+}
+
+MIXED_POLICIES = ("mixed_float16", "mixed_bfloat16")
+HALF_DTYPES = ("float16", "bfloat16")
+OTHER_POLICIES = (*MIXED_POLICIES, *HALF_DTYPES, "float64")
+"""What onnxruntime's CPU kernels compute in float32 anyway, or have no kernels for."""
+
+
+def keras_2_hard_sigmoid(x: Any) -> Any:
+    """Return max(0, min(1, 0.2 x + 0.5)).
+
+    Keras 3 gives the name ``hard_sigmoid`` to another function, relu6(x + 3) / 6, and loads old
+    files without a word.
+    """
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+OBJECTS = {OLD_HARD_SIGMOID: keras_2_hard_sigmoid}
+"""What a repaired config refers to; pass it as custom objects."""
+
+
+def is_old(keras_version: str | None, config: Config) -> bool:
+    """Whether Keras 1 or 2 wrote the config."""
+    if keras_version is not None:
+        return keras_version.split(".")[0] in ("1", "2")
+    return "module" not in config
+
+
+def repair(config: Config, own_names: Collection[str] = ()) -> tuple[Config, tuple[str, ...]]:
+    """Return a config of Keras 2 in the words of Keras 3, and what was changed.
+
+    Args:
+        config: ``{"class_name": …, "config": …}`` of the whole model; it is not changed.
+        own_names: of the user's classes and functions, which go before Keras' own.
+    """
+    config = copy.deepcopy(config)
+    changes: Counter[str] = Counter()
+    for part in list(_objects(config)):
+        _repair_object(part, changes)
+    for part in list(_objects(config)):
+        if part["class_name"] in MODULES:
+            repair_graph(part, changes)
+    for part in list(_objects(config)):
+        part["config"].pop("batch_input_shape", None)  # the InputLayers say it by now
+    config = in_new_form(config, own_names)
+    return config, tuple(_say(change, count) for change, count in changes.items())
+
+
+def in_new_form(config: Config, own_names: Collection[str] = ()) -> Config:
+    """Return the config with the place of each layer's class, as Keras 3 writes its archives.
+
+    Keras 3 writes HDF5 files in the old form and has another reader for it, which takes any text
+    that is also the name of a function for that function, such as the "dot" in Attention's
+    score_mode.
+
+    Args:
+        config: of the whole model, in any form; it is not changed.
+        own_names: of the user's classes and functions, which go before Keras' own.
+    """
+    config = copy.deepcopy(config)
+    for part in list(_layers(config)):
+        _put_in_new_form(part, own_names)
+    return config
+
+
+def in_float32(config: Config) -> tuple[Config, str | None]:
+    """Return the config with float32 for every other policy, and that policy's name.
+
+    Variables are float32 or of half the width under these policies, so the weights stay the same
+    to the bit, and only the rounding of what is computed between them goes; those of float64 are
+    rounded.
+    """
+    found: set[str] = set()
+
+    def replace(part: Any) -> Any:
+        if isinstance(part, list):
+            return [replace(item) for item in part]
+        if not isinstance(part, dict) or part.get("class_name") == "InputLayer":
+            return part  # an input's dtype is what callers pass, not what is computed in
+        return {
+            key: _float32_policy(value, part, found) if key == "dtype" else replace(value)
+            for key, value in part.items()
+        }
+
+    replaced = replace(config)
+    return replaced, min(found, default=None)
+
+
+def _float32_policy(value: Any, owner: Config, found: set[str]) -> Any:
+    names: tuple[str, ...] = MIXED_POLICIES
+    name = value
+    if isinstance(value, dict) and isinstance(value.get("config"), dict):
+        names, name = OTHER_POLICIES, value["config"].get("name")
+    elif "trainable" in owner:  # a layer of Keras 2; an operation such as a cast has none
+        names = OTHER_POLICIES
+    if name in names:
+        found.add(name)
+        return "float32"
+    return value
+
+
+def _objects(part: Any) -> Iterator[Config]:
+    """Yield every ``{"class_name", "config"}`` below, outermost first."""
+    if isinstance(part, dict):
+        if isinstance(part.get("class_name"), str) and isinstance(part.get("config"), (dict, list)):
+            if isinstance(part["config"], list) and part["class_name"] == "Sequential":
+                # Keras up to 2.2.2: the layers themselves, without a name.
+                part["config"] = {"name": "sequential", "layers": part["config"]}
+            if isinstance(part["config"], dict):
+                yield part
+        for value in list(part.values()):
+            yield from _objects(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _objects(value)
+
+
+def _layers(part: Any) -> Iterator[Config]:
+    """Yield the model and every layer in it, not the other objects in their configs.
+
+    An initializer may bear a layer's name, such as Identity.
+    """
+    if isinstance(part, list):
+        for value in part:
+            yield from _layers(value)
+    elif isinstance(part, dict) and isinstance(part.get("config"), dict):
+        yield part
+        for key in ("layers", "layer", "backward_layer", "cell", "cells"):
+            yield from _layers(part["config"].get(key))
+
+
+def _put_in_new_form(part: Config, own_names: Collection[str]) -> None:
+    name = part["class_name"]
+    if name not in own_names and hasattr(keras.layers, name):
+        part.pop("build_config", None)  # the call on the InputLayer's tensors builds it
+    if name in own_names or name == "Lambda" or "module" in part:  # only that reader knows Lambda
+        return
+    if name in MODULES or inspect.isclass(getattr(keras.layers, name, None)):
+        name = "Functional" if name == "Model" else name
+        part |= {
+            "module": MODULES.get(name, "keras.layers"),
+            "class_name": name,
+            "registered_name": name if name == "Functional" else None,
+        }
+
+
+def _repair_object(part: Config, changes: Counter[str]) -> None:
+    renamed = _RENAMED.get(part["class_name"])
+    if renamed is not None:
+        changes[f"read {part['class_name']} as {renamed}, its name today,"] += 1
+        if part["class_name"] == "CuDNNGRU":
+            part["config"]["reset_after"] = True
+        part["class_name"] = renamed
+    name, config = part["class_name"], part["config"]
+    module = part.get("module")
+    if isinstance(module, str):
+        # Where Keras 2 kept the same classes; a model's was a private path.
+        part["module"] = MODULES.get(name) or re.sub(r"^tf_keras\b", "keras", module)
+    policy = config.get("dtype")
+    if isinstance(policy, dict) and policy.get("class_name") in ("Policy", "PolicyV1"):
+        config["dtype"] = policy["config"]["name"]
+    layer = getattr(keras.layers, name, None)
+    if not inspect.isclass(layer):
+        return
+    if isinstance(axis := config.get("axis"), list) and len(axis) == 1:
+        config["axis"] = axis[0]
+    if name == "InputLayer" and "batch_input_shape" in config:
+        config["batch_shape"] = config.pop("batch_input_shape")
+    known = _known_options(layer)
+    for key in list(config):
+        new_key = _RENAMED_OPTIONS.get((name, key))
+        if new_key is not None:
+            config[new_key] = config.pop(key)
+            changes[f"read {key} as {new_key}, its name today, in {name}"] += 1
+        elif key in known and key != "input_length":
+            continue
+        elif key.endswith(_TRAINING_ONLY):
+            del config[key]
+        elif key in _WITHOUT_EFFECT and _fits(config[key], _WITHOUT_EFFECT[key]):
+            changes[f"dropped {key}={config.pop(key)!r}, which changes nothing, from {name}"] += 1
+    for key in ("activation", "recurrent_activation"):
+        if _function_name(config.get(key)) == "hard_sigmoid":
+            config[key] = {
+                "module": None,
+                "class_name": "function",
+                "config": OLD_HARD_SIGMOID,
+                "registered_name": OLD_HARD_SIGMOID,
+            }
+            changes[f"kept the hard_sigmoid of Keras 2, 0.2 x + 0.5, in {name}"] += 1
+    if name in ("GRU", "GRUCell") and "reset_after" not in config:
+        config["reset_after"] = False
+        changes[f"kept the old default reset_after=False of {name}"] += 1
+
+
+def _fits(value: Any, allowed: tuple[Any, ...]) -> bool:
+    return allowed == (_ANY,) or value in allowed
+
+
+def _known_options(layer: type[Any]) -> set[str]:
+    """Return the names of all options that a layer takes, those of its bases included."""
+    known: set[str] = set()
+    for base in layer.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+            known.update(parameters)
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+                break  # passes nothing on
+    return known
+
+
+def _function_name(value: Any) -> str | None:
+    if isinstance(value, dict):
+        value = value.get("config")
+    return value if isinstance(value, str) else None
+
+
+def _say(change: str, count: int) -> str:
+    times = "" if count == 1 else f" ({count} times)"
+    return f"Keras 2 file: {change.rstrip(',')}{times}"

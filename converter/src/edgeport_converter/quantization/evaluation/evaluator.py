@@ -1,0 +1,162 @@
+"""What a quantized graph lost: beside the float graph, and by the user's metric.
+
+The data is streamed, the float graph's answers with it, so memory holds one batch, and the outputs
+where a metric needs all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeport import OptionError
+from edgeport.artifact.golden import Array
+from edgeport_converter.quantization.evaluation import budget
+from edgeport_converter.quantization.evaluation.agreement import Agreement, Run, measure_agreement
+
+_BATCH = 64
+
+_SHUFFLES = 3
+_EQUAL = 1e-6  # of a metric; float32 sums in another order
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One graph's figures; ``metric`` is None where there are no labels."""
+
+    agreement: Agreement
+    metric: float | None
+
+
+class Evaluator:
+    """Measures graphs on the same data.
+
+    Args:
+        float_run: the float graph as a function.
+        batches: starts a pass over the data, in batches of the given size.
+        labels: one a sample, or None.
+        metric: of outputs and labels, larger is better.
+        classifier: whether the model has one row of class scores.
+        max_drop: the budget.
+
+    Attributes:
+        reached: the metric of the float graph, None without labels.
+        float_metric: the same to hold candidates to, None also where it tells nothing: answers that
+            were shuffled among the samples would keep the budget, too.
+
+    Raises:
+        OptionError: the metric raised an error, gave no finite number, or compares each output
+            with every label.
+    """
+
+    def __init__(
+        self,
+        float_run: Run,
+        batches: Callable[[int], Iterable[Mapping[str, Array]]],
+        labels: Array | None,
+        metric: budget.Metric,
+        *,
+        classifier: bool,
+        max_drop: float = budget.DEFAULT_MAX_DROP,
+    ) -> None:
+        self._float_run, self._batches = float_run, batches
+        self._metric, self._classifier = metric, classifier
+        self._labels = labels
+        if labels is not None:
+            self._labels = labels.view()
+            self._labels.flags.writeable = False  # the user's function sees them again and again
+        self.reached: float | None = None
+        self.float_metric: float | None = None
+        if self._labels is not None:
+            outputs = self._first_outputs(float_run)
+            self.reached = self._of(outputs.copy(), self._labels)  # it may write into them
+            _require_pairs(self._of, outputs, self._labels, self.reached)
+            if self.reached - self._by_chance(outputs) > max_drop:
+                self.float_metric = self.reached
+
+    def _by_chance(self, outputs: Array) -> float:
+        """Return what answers of other samples reach at most."""
+        generator = np.random.default_rng(0)
+        orders = [generator.permutation(len(outputs)) for _ in range(_SHUFFLES)]
+        return max(self._or_least(outputs[order]) for order in orders)
+
+    def _or_least(self, outputs: Array) -> float:
+        """Return the metric; where it has no number for answers that are all wrong, minus inf."""
+        assert self._labels is not None  # noqa: S101 - for the type checker
+        try:
+            return self._of(outputs, self._labels)
+        except OptionError:
+            return float("-inf")
+
+    def measure(self, run: Run) -> Measured:
+        """Return the figures of one graph."""
+        outputs: list[Array] = []
+
+        def run_and_keep(batch: Mapping[str, Array]) -> dict[str, Array]:
+            answers = run(batch)
+            if self._labels is not None:
+                outputs.append(next(iter(answers.values())))
+            return answers
+
+        agreement = measure_agreement(
+            run_and_keep, self._float_run, self._batches(_BATCH), classifier=self._classifier
+        )
+        if self._labels is None:
+            return Measured(agreement, None)
+        return Measured(agreement, self._of(np.concatenate(outputs), self._labels))
+
+    def metric_of(self, run: Run) -> float | None:
+        """Return the metric of a graph, or of Keras, None without labels.
+
+        Raises:
+            OptionError: the metric raised an error, or gave no finite number.
+        """
+        if self._labels is None:
+            return None
+        return self._of(self._first_outputs(run), self._labels)
+
+    def _first_outputs(self, run: Run) -> Array:
+        return np.concatenate([next(iter(run(batch).values())) for batch in self._batches(_BATCH)])
+
+    def _of(self, outputs: Array, labels: Array) -> float:
+        try:
+            value = float(self._metric(outputs, labels))
+        except Exception as cause:  # the user's own code
+            raise OptionError(
+                f"the metric raised {type(cause).__name__} ({cause}) on outputs of shape "
+                f"{outputs.shape} and labels of shape {labels.shape}, expected a number, larger is "
+                "better: mend it"
+            ) from cause
+        if not np.isfinite(value):
+            raise OptionError(
+                f"the metric gave {value}, expected a finite number, larger is better: check it"
+            )
+        return value
+
+
+def _require_pairs(
+    metric: Callable[[Array, Array], float], outputs: Array, labels: Array, reached: float
+) -> None:
+    """Refuse a metric that numpy lets compare each output with every label, (N, 1) with (N,).
+
+    Such a number looks like a metric and hardly moves, so that any loss would keep the budget.
+    """
+    shapes = outputs.shape, labels.shape
+    try:
+        spread = np.broadcast_shapes(*shapes)
+    except ValueError:
+        return
+    if spread in shapes or len(labels) < 2:
+        return
+    shifted = [
+        metric(outputs.copy(), np.roll(labels, by, axis=0)) for by in range(1, _SHUFFLES + 1)
+    ]
+    if all(abs(value - reached) <= _EQUAL * max(abs(reached), _EQUAL) for value in shifted):
+        raise OptionError(
+            f"the metric is {reached:.4g} whichever label belongs to which sample, since outputs "
+            f"of shape {shapes[0]} and labels of shape {shapes[1]} spread to {spread}, expected "
+            "each output beside its own label: take outputs[:, 0] in the metric, or pass labels "
+            "of the outputs' shape"
+        )

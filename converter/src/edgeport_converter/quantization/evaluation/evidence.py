@@ -1,0 +1,82 @@
+"""Whether the user's metric and answers tell anything, and the metric of Keras and float."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edgeport import Accuracy
+from edgeport.artifact.golden import Array
+from edgeport_converter.data.labels import are_classes, is_classifier
+from edgeport_converter.errors import AgreementError
+
+if TYPE_CHECKING:
+    from edgeport_converter.exporting import ExportedModel
+    from edgeport_converter.loading.model import LoadedModel
+    from edgeport_converter.quantization.evaluation.agreement import Agreement
+    from edgeport_converter.quantization.evaluation.evaluator import Evaluator
+from edgeport_converter.data.user_data import _MIN_CALIBRATION, UserData
+
+# Between Keras and the float graph, by the user's metric on all of the evaluation data: a sample
+# or two may stand on the border of two classes, more would be another model.
+_MAX_METRIC_GAP = 0.002
+
+
+def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:
+    """Return a note where the metric cannot tell a good artifact from a bad one."""
+    if evaluator.reached is None or evaluator.float_metric is not None:
+        return ()
+    return (
+        f"{name} is {evaluator.reached:.4f} and loses no more than max_drop when the answers are "
+        "shuffled among the samples, so that it tells nothing of the artifact, which was held to "
+        "agree with the float model instead: check the labels, or pass a smaller max_drop",
+    )
+
+
+def check_answers(agreement: Agreement | None) -> tuple[str, ...]:
+    """Return a note where the model answers all of the data with the same class."""
+    if agreement is None or agreement.classes != 1 or agreement.samples < _MIN_CALIBRATION:
+        return ()
+    return (
+        f"the float model gives all {agreement.samples} samples the same class: check that the "
+        "data is scaled as in training and holds samples of each class",
+    )
+
+
+def answers_with_a_class(
+    loaded: LoadedModel,
+    exported: ExportedModel,
+    names: Sequence[str] | None,
+    labels: Array | None,
+) -> bool:
+    """Whether the best class is what matters.
+
+    Scores (N, C) alone may as well be a regression, or, with a sigmoid each, several answers; a
+    softmax, class names or labels tell.
+    """
+    return is_classifier(exported.outputs) and (
+        loaded.outputs[0].activation == "softmax"
+        or names is not None
+        or (labels is not None and are_classes(labels, exported.outputs))
+    )
+
+
+def compare_metrics(
+    name: str, keras: float | None, evaluator: Evaluator, data: UserData
+) -> Accuracy | None:
+    """Return the metric with Keras and with the float graph, None without labels.
+
+    Raises:
+        AgreementError: they differ.
+    """
+    float32 = evaluator.reached
+    if keras is None or float32 is None or data.measured is None:
+        return None
+    if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / len(data.measured)):
+        raise AgreementError(
+            f"{name} is {keras:.4f} with Keras and {float32:.4f} with the float graph, expected "
+            "the same: report this model, its conversion would be wrong",
+            measured=abs(keras - float32),
+            allowed=_MAX_METRIC_GAP,
+        )
+    return Accuracy(name, len(data.measured), keras, float32, float32)

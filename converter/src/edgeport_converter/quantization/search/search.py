@@ -1,0 +1,128 @@
+"""Which recipe: the smallest and fastest graph that keeps the budget, with the evidence.
+
+The order of attempts is from what costs nothing to what costs speed:
+
+1. int8 with the whole range of each activation, then with ranges that clip rare large values;
+2. the fewest layers in float: those whose quantization alone disturbs the outputs most;
+3. other kinds of recipe.
+
+What costs nothing at all is no attempt: every static graph has its channels evened out, its weights
+rounded as the data would choose, and its biases corrected.
+
+The search knows neither graphs nor data: the caller builds, judges and ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from edgeport_converter.quantization.evaluation.budget import Verdict
+from edgeport_converter.quantization.recipe import Recipe
+
+Built = TypeVar("Built")
+
+RANGE_METHODS = ("minmax", "percentile", "mse", "entropy")
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt(Generic[Built]):
+    """One recipe tried, what came of it, and how it was judged."""
+
+    recipe: Recipe
+    built: Built
+    verdict: Verdict
+
+
+class Search(Generic[Built]):
+    """A search under one budget.
+
+    Args:
+        build: a recipe to a finished graph.
+        judge: a finished graph to its verdict.
+        rank_layers: the nodes that can stay in float, the most disturbing first; it is called
+            once, and only when layers have to stay in float.
+        on_attempt: is told each attempt when it is done.
+
+    Attributes:
+        attempts: all of them, in order.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Recipe], Built],
+        judge: Callable[[Built], Verdict],
+        rank_layers: Callable[[], Sequence[str]],
+        on_attempt: Callable[[Attempt[Built]], None] | None = None,
+    ) -> None:
+        self._build, self._judge, self._rank_layers = build, judge, rank_layers
+        self._on_attempt = on_attempt
+        self.attempts: list[Attempt[Built]] = []
+
+    def attempt(self, recipe: Recipe) -> Attempt[Built]:
+        """Build and judge one recipe; the same one twice is built once."""
+        for done in self.attempts:
+            if done.recipe == recipe:
+                return done
+        built = self._build(recipe)
+        found = Attempt(recipe, built, self._judge(built))
+        self.attempts.append(found)
+        if self._on_attempt:
+            self._on_attempt(found)
+        return found
+
+    def with_static_ranges(self, start: Recipe) -> Attempt[Built]:
+        """Return the first attempt that keeps the budget, or the best of all of them.
+
+        Args:
+            start: a static recipe; its range method and its float nodes are where the search
+                begins, and nodes that it keeps in float stay there.
+        """
+        best: Attempt[Built] | None = None
+        for recipe in _same_nodes_in_int8(start):
+            found = self.attempt(recipe)
+            if found.verdict.holds:
+                return found
+            if best is None or found.verdict.excess < best.verdict.excess:
+                best = found
+        if best is None:
+            raise ValueError("a search needs at least one recipe")
+        return self._with_layers_in_float(best)
+
+    def _with_layers_in_float(self, best: Attempt[Built]) -> Attempt[Built]:
+        """Double the number of layers in float until the budget is kept, then bisect."""
+        fixed = best.recipe.float_nodes
+        ranked = [name for name in self._rank_layers() if name not in fixed]
+
+        def keep(count: int) -> Attempt[Built]:
+            nodes = fixed.union(ranked[:count])
+            return self.attempt(replace(best.recipe, float_nodes=nodes))
+
+        count, too_few = 1, 0
+        found = best
+        while count < len(ranked):  # all of them in float would be no static recipe
+            found = keep(count)
+            if found.verdict.holds:
+                break
+            if found.verdict.excess < best.verdict.excess:
+                best = found
+            too_few, count = count, min(2 * count, max(len(ranked) - 1, count + 1))
+        if not found.verdict.holds:
+            return best
+        enough = count
+        while enough - too_few > 1:
+            middle = (enough + too_few) // 2
+            tried = keep(middle)
+            if tried.verdict.holds:
+                enough, found = middle, tried
+            else:
+                too_few = middle
+        return found
+
+
+def _same_nodes_in_int8(start: Recipe) -> Iterator[Recipe]:
+    yield start
+    for method in RANGE_METHODS:
+        if method != start.ranges:
+            yield replace(start, ranges=method)

@@ -1,0 +1,254 @@
+"""The quantization half of the pipeline: which recipes to try, and which of them to take.
+
+``searching`` finds the int8 graph that keeps the budget, ``candidates`` makes each one, ``timing``
+says how fast it is; here they meet, and the objective decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import onnx
+
+from edgeport import ModelCard
+from edgeport_converter import optimizing
+from edgeport_converter.errors import QuantizationError
+from edgeport_converter.quantization.evaluation import budget, float_fallback, latency
+from edgeport_converter.quantization.evaluation.evaluator import Evaluator
+from edgeport_converter.quantization.evaluation.node_profile import node_times_us
+from edgeport_converter.quantization.recipe import Recipe
+from edgeport_converter.quantization.search import objectives
+from edgeport_converter.quantization.search.candidates import Batches, Candidate, Workshop
+from edgeport_converter.quantization.search.objectives import Contender
+from edgeport_converter.quantization.search.search import Attempt, Search
+from edgeport_converter.targets import Target
+from edgeport_converter.verification.runners import fill_batch, fixed_batch
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the search's report.
+
+    Attributes:
+        recipe: in words.
+        loss, allowed: in the budget's unit: metric lost, share of changed answers, or minus dB.
+        sentence: the same in words.
+        holds: whether the budget was kept.
+        file_bytes: of the graph without card.
+        latency_us: one sample, one thread, None where it was not timed.
+    """
+
+    recipe: str
+    loss: float
+    allowed: float
+    sentence: str
+    holds: bool
+    file_bytes: int
+    latency_us: float | None = None
+
+    def describe(self) -> str:
+        """Return the line in words."""
+        kept = "keeps the budget" if self.holds else "misses the budget"
+        time = "" if self.latency_us is None else f", {self.latency_us:.1f} µs"
+        return f"{self.recipe}: {self.sentence}, {kept}, {self.file_bytes:,} bytes{time}"
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was chosen, and its time beside the float graph's."""
+
+    candidate: Candidate
+    latency_us: float | None
+    float_latency_us: float | None
+
+
+class Quantizer:
+    """All that a search over recipes needs of one model.
+
+    Args:
+        float_graph, card, calibration, evaluator, target: as for ``Workshop``.
+        max_drop: the budget.
+        on_step: is told each line of the report as it comes.
+    """
+
+    def __init__(
+        self,
+        float_graph: onnx.ModelProto,
+        card: ModelCard,
+        calibration: Batches,
+        evaluator: Evaluator,
+        target: Target,
+        max_drop: float,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> None:
+        self._card, self._calibration, self._evaluator = card, calibration, evaluator
+        self._max_drop, self._on_step = max_drop, on_step
+        self._workshop = Workshop(float_graph, card, calibration, evaluator, target)
+        self._latencies: dict[Recipe, float] = {}
+        self._search: Search[Candidate] = Search(
+            self._workshop.make, self._judge, self._workshop.rank_layers, self._tell
+        )
+
+    def choose(self, kind: str, ranges: str, objective: str, float_nodes: frozenset[str]) -> Choice:
+        """Return the best candidate of a kind that keeps the budget; of all kinds for ``auto``.
+
+        Raises:
+            QuantizationError: none keeps it; the message carries the best one tried.
+        """
+        attempts: list[Attempt[Candidate]] = []
+        for each in self._kinds(kind, float_nodes):
+            # Ranges measured at each run depend on all samples of a batch, so the runtime takes
+            # them one by one: that is for models that static int8 does not fit.
+            is_last_resort = kind == "auto" and each == "dynamic"
+            if is_last_resort and any(a.verdict.holds for a in attempts):
+                continue
+            start = Recipe.starting(each, ranges, float_nodes)
+            if start.is_static:
+                attempts.append(self._search.with_static_ranges(start))
+            else:
+                attempts.append(self._search.attempt(start))
+        holding = [attempt for attempt in attempts if attempt.verdict.holds]
+        if not holding:
+            best = min(attempts, key=lambda attempt: attempt.verdict.excess)
+            raise QuantizationError(
+                f"the best of {len(self._search.attempts)} attempts ({best.recipe}) "
+                f"{best.verdict.sentence}: pass more calibration samples, a larger max_drop, or "
+                "quantize='none'",
+                measured=best.verdict.loss,
+                allowed=best.verdict.allowed,
+            )
+        if objective != "latency":
+            holding = [self._with_fewer_bytes(attempt) for attempt in holding]
+        # Under a named recipe the same command gives the same file, unless speed is asked for.
+        if objective == "latency" or (kind == "auto" and objective != "size"):
+            holding += [
+                faster
+                for attempt in holding
+                for faster in self._in_float_for_speed(attempt, objective)
+            ]
+        return self._choose_by_measurement(holding, objective)
+
+    def siblings(
+        self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
+    ) -> dict[str, Candidate]:
+        """Return a candidate of each kind for comparison, of those that keep the budget."""
+        found = {}
+        for kind in kinds:
+            if kind != "none" and not self._workshop.stores_int8(kind, float_nodes):
+                continue
+            attempt = self._search.attempt(Recipe.starting(kind, ranges, float_nodes))
+            if attempt.verdict.holds:
+                found[kind] = attempt.built
+        return found
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All attempts so far, in order, siblings included."""
+        return tuple(
+            replace(_step(attempt), latency_us=self._latencies.get(attempt.recipe))
+            for attempt in self._search.attempts
+        )
+
+    def _kinds(self, kind: str, float_nodes: frozenset[str]) -> Sequence[str]:
+        """Return the kinds to try: those that find something in this graph to store smaller."""
+        wanted = ("static", "weights", "dynamic") if kind == "auto" else (kind,)
+        found = [
+            each
+            for each in wanted
+            if each == "none" or self._workshop.stores_int8(each, float_nodes)
+        ]
+        if not found and kind != "auto":
+            raise QuantizationError(
+                f"the model has no layer that the recipe '{kind}' could store smaller, expected a "
+                "Dense, convolution or recurrent layer with large weights that is not kept in "
+                "float: pass another recipe, or quantize='none'"
+            )
+        return [*found, "none"] if kind == "auto" else found
+
+    def _with_fewer_bytes(self, attempt: Attempt[Candidate]) -> Attempt[Candidate]:
+        """Return the same recipe with what else saves bytes worth the rounding, as far as it holds.
+
+        That is int8 for the weights of layers without an int8 kernel, and fewer scales.
+        """
+        if not attempt.recipe.is_static:
+            return attempt
+        attempt = self._smaller_of(attempt, replace(attempt.recipe, stores_rest=True))
+        return self._smaller_of(attempt, replace(attempt.recipe, one_scale=True))
+
+    def _smaller_of(self, attempt: Attempt[Candidate], recipe: Recipe) -> Attempt[Candidate]:
+        worth = (1 - objectives.WORTHWHILE) * attempt.built.quantized.graph.ByteSize()
+        if self._workshop.draft(recipe).ByteSize() > worth:
+            return attempt
+        smaller = self._search.attempt(recipe)
+        return smaller if smaller.verdict.holds else attempt
+
+    def _in_float_for_speed(
+        self, attempt: Attempt[Candidate], objective: str
+    ) -> list[Attempt[Candidate]]:
+        """Return the same recipe with those layers in float that int8 makes slower, if any."""
+        recipe = attempt.recipe
+        if recipe.kind != "static":
+            return []
+        source = self._workshop.source_of(recipe).graph
+        sample = next(iter(self._calibration(1)))
+        filled = fill_batch(sample, fixed_batch(self._card.inputs) or 1)
+        int8_graph = attempt.built.quantized.graph
+        float_us, int8_us = (node_times_us(graph, filled) for graph in (source, int8_graph))
+        recipes = [
+            replace(recipe, float_nodes=recipe.float_nodes | layers)
+            for layers in float_fallback.proposals(source, float_us, int8_us)
+        ]
+        graphs = [int8_graph, *map(self._workshop.draft, recipes)]
+        times = latency.median_latencies_us(graphs, self._card, sample)
+        costs = [
+            objectives.cost(objective, us / times[0], graph.ByteSize() / int8_graph.ByteSize())
+            for us, graph in zip(times, graphs, strict=True)
+        ]
+        best = costs.index(min(costs))
+        if costs[best] > 1 - objectives.WORTHWHILE:
+            return []
+        faster = self._search.attempt(recipes[best - 1])
+        return [faster] if faster.verdict.holds else []
+
+    def _choose_by_measurement(
+        self, holding: Sequence[Attempt[Candidate]], objective: str
+    ) -> Choice:
+        """Time the candidates beside the float graph and weigh time and size."""
+        sample = next(iter(self._calibration(1)))
+        graphs = [attempt.built.quantized.graph for attempt in holding]
+        float_graph = optimizing.compact(self._workshop.float_graph)
+        float_us, *times = latency.median_latencies_us([float_graph, *graphs], self._card, sample)
+        best = objectives.best_of(
+            [
+                Contender(
+                    attempt.recipe.kind, us / float_us, graph.ByteSize() / float_graph.ByteSize()
+                )
+                for attempt, us, graph in zip(holding, times, graphs, strict=True)
+            ],
+            objective,
+        )
+        self._latencies |= {attempt.recipe: us for attempt, us in zip(holding, times, strict=True)}
+        return Choice(holding[best].built, times[best], float_us)
+
+    def _judge(self, candidate: Candidate) -> budget.Verdict:
+        measured = candidate.measured
+        return budget.judge(
+            measured.agreement, self._evaluator.float_metric, measured.metric, self._max_drop
+        )
+
+    def _tell(self, attempt: Attempt[Candidate]) -> None:
+        if self._on_step:
+            self._on_step(_step(attempt))
+
+
+def _step(attempt: Attempt[Candidate]) -> Step:
+    verdict = attempt.verdict
+    return Step(
+        str(attempt.recipe),
+        verdict.loss,
+        verdict.allowed,
+        verdict.sentence,
+        verdict.holds,
+        attempt.built.quantized.graph.ByteSize(),
+    )

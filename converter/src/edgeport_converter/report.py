@@ -1,0 +1,151 @@
+"""What a conversion found: plain records, as the caller and the command line see them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeport import Accuracy, ModelCard
+
+_MOST_LAYERS = 30
+
+if TYPE_CHECKING:
+    from edgeport_converter.quantization.evaluation.agreement import Agreement
+    from edgeport_converter.quantization.evaluation.layer_report import LayerReport
+    from edgeport_converter.quantization.search.selection import Step
+    from edgeport_converter.verification.parity import Parity
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """Everything that a conversion measured.
+
+    Attributes:
+        output: the artifact's path.
+        file_bytes: its size.
+        float_bytes: the size of the float graph it was made from.
+        recipe: how it was quantized, in words.
+        card: the card inside the file.
+        parity: the float graph beside Keras.
+        agreement: the artifact beside the float graph, None for a float artifact without data.
+        accuracy: with Keras, in float and of the artifact; None without labels.
+        latency_us: median time of one sample on one thread here, None where it was not measured.
+        float_latency_us: the same of the float graph, interleaved with it.
+        steps: the recipes tried, in order.
+        siblings: further artifacts by recipe.
+        layers: what each Keras layer became, in running order.
+        stages: the names of the stages that ran, in order.
+        notes: what loading changed or has to say, a sentence each.
+    """
+
+    output: Path
+    file_bytes: int
+    float_bytes: int
+    recipe: str
+    card: ModelCard
+    parity: Parity
+    agreement: Agreement | None
+    accuracy: Accuracy | None
+    latency_us: float | None
+    float_latency_us: float | None
+    steps: tuple[Step, ...]
+    siblings: dict[str, Path]
+    layers: tuple[LayerReport, ...]
+    stages: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-ready data.
+
+        JSON has no infinity, which a ratio without any noise is: such a figure is None there.
+        """
+        found: dict[str, Any] = _finite(self._fields())
+        return found
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "output": str(self.output),
+            "file_bytes": self.file_bytes,
+            "float_bytes": self.float_bytes,
+            "recipe": self.recipe,
+            "parity": asdict(self.parity),
+            "agreement": None if self.agreement is None else asdict(self.agreement),
+            "accuracy": None if self.accuracy is None else self.accuracy._asdict(),
+            "latency_us": self.latency_us,
+            "float_latency_us": self.float_latency_us,
+            "steps": [asdict(step) for step in self.steps],
+            "siblings": {name: str(path) for name, path in self.siblings.items()},
+            "layers": [asdict(layer) for layer in self.layers],
+            "stages": list(self.stages),
+            "notes": list(self.notes),
+            "card": self.card.to_dict() | {"sha256": self.card.sha256},
+        }
+
+    def to_text(self) -> str:
+        """Return the report in lines for a screen."""
+        parity = self.parity
+        lines = [
+            f"artifact   {self.output}: {self.file_bytes:,} bytes, {self.recipe}",
+            f"float      {self.float_bytes:,} bytes, without card and golden samples",
+            f"parity     {parity.samples} samples, largest difference from Keras "
+            f"{parity.largest_difference:.2g} in '{parity.output}'",
+        ]
+        lines += [f"note       {note}" for note in self.notes]
+        if self.agreement:
+            top_1 = self.agreement.top_1
+            same = "" if top_1 is None else f"best class equal for {top_1:.2%}, "
+            if self.agreement.changed is not None:
+                same += f"counted answers equal for {1 - self.agreement.changed:.2%}, "
+            lines.append(
+                f"agreement  {same}{self.agreement.signal_to_noise_db:.1f} dB with float "
+                f"on {self.agreement.samples:,} samples"
+            )
+        if self.accuracy:
+            seen = self.accuracy
+            lines.append(
+                f"{seen.metric:<10} {seen.artifact:.4f} (Keras {seen.keras:.4f}, float ONNX "
+                f"{seen.float32:.4f}) on {seen.samples:,} samples"
+            )
+        if self.latency_us is not None and self.float_latency_us is not None:
+            ratio = self.latency_us / self.float_latency_us
+            remark = "" if ratio < 1 else "; on this CPU int8 is no faster than float"
+            lines.append(
+                f"latency    {self.latency_us:.1f} µs a sample, {ratio:.2f} of float{remark}"
+            )
+        lines += [f"tried      {step.describe()}" for step in self.steps]
+        lines += [f"sibling    {name}: {path}" for name, path in self.siblings.items()]
+        lines += _layer_table(self.layers)
+        return "\n".join(lines)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _layer_table(layers: Sequence[LayerReport]) -> list[str]:
+    """Return the layers that take most of the time, in running order, a line each."""
+    if not layers:
+        return []
+    by_time = sorted(layers, key=lambda layer: -layer.time_share)
+    shown = [layer for layer in layers if layer in by_time[:_MOST_LAYERS]]
+    width = max(len("layer"), *(len(layer.name) for layer in shown))
+    form = max(len("format"), *(len(layer.number_format) for layer in shown))
+    head = f"{'layer':<{width}}  {'format':<{form}}  {'to float':>9}  {'time':>6}  {'bytes':>10}"
+    lines = ["", head]
+    for layer in shown:
+        ratio = layer.signal_to_noise_db
+        error = "" if ratio is None else f"{ratio:.1f} dB"
+        lines.append(
+            f"{layer.name:<{width}}  {layer.number_format:<{form}}  {error:>9}  "
+            f"{layer.time_share:>6.1%}  {layer.weight_bytes:>10,}"
+        )
+    if len(shown) < len(layers):
+        lines.append(f"and {len(layers) - len(shown)} layers that take less time; --json has all")
+    return lines

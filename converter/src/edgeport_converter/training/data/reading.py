@@ -1,0 +1,252 @@
+"""The recipe's data: files to samples and targets, every value checked.
+
+All of it is held in memory, unlike the converter's calibration data, since training visits the
+samples in another order each epoch. What is read how is decided by ``[data]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeport import OptionError, TensorSpec
+from edgeport.artifact.golden import Array
+from edgeport_converter.data.array_files import read_npz
+from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY
+from edgeport_converter.data.image_folders import read_image_folder
+from edgeport_converter.data.naming import Keys
+from edgeport_converter.training.data.csv_tables import read_table
+from edgeport_converter.training.data.labels import with_classes
+from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.recipe.recipe import Recipe
+
+PURPOSE = "training"
+IMAGE, FEATURES = "image", "features"
+_CUSTOMARY = (("x_train", "y_train"), ("x", "y"), ("images", "labels"), ("data", "target"))
+_MOST_SAMPLES_NAMED = 3
+
+
+def read_data(recipe: Recipe) -> ReadData:
+    """Return the recipe's data, checked.
+
+    Raises:
+        OptionError: no such source, one of another form, or values nothing can be learned from.
+    """
+    path = recipe.folder / recipe.data.source
+    if not path.exists():
+        raise recipe.origin.refuse(
+            "data.source", recipe.data.source, "a file or folder that exists", f"look for '{path}'"
+        )
+    if path.is_dir():
+        read = _read_folder(recipe, path)
+    elif path.suffix.lower() == ".csv":
+        read = _read_csv(recipe, path)
+    elif path.suffix.lower() == ".npz":
+        read = _read_arrays(recipe, path)
+    else:
+        raise recipe.origin.refuse(
+            "data.source",
+            recipe.data.source,
+            "a .npz or .csv file or a folder of images",
+            "save arrays with numpy.savez",
+        )
+    for samples in (read.samples, read.test):
+        if samples is not None:
+            _check_finite(path, samples)
+    return with_classes(recipe, path, read)
+
+
+def _read_folder(recipe: Recipe, path: Path) -> ReadData:
+    data = recipe.data
+    if data.task == "regression":
+        raise recipe.origin.refuse(
+            "data.task", data.task, "'classification' for a folder of images"
+        )
+    if data.image_size is None:
+        raise OptionError(
+            f"{recipe.origin.name} has no key 'data.image_size', expected height and width for the "
+            "images of a folder, such as [96, 96]: add it"
+        )
+    shape = ("N", *data.image_size, data.channels)
+    spec = TensorSpec(IMAGE, np.dtype(np.float32), shape, ("N", "H", "W", "C"))
+    images, labels = [], []
+    for chunk in read_image_folder(path, [spec], PURPOSE, (0.0, 255.0))():
+        if LABEL_KEY not in chunk:
+            raise OptionError(
+                f"the training folder '{path}' holds images beside its folders, expected a folder "
+                "of images for each class: sort them"
+            )
+        images.append(chunk[SINGLE_KEY].astype(np.uint8))  # whole numbers, a quarter of the memory
+        labels.append(chunk[LABEL_KEY])
+    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    targets = np.concatenate(labels)
+    if len(folders) != targets.max() + 1:
+        raise OptionError(
+            f"the training folder '{path}' has {len(folders)} folders and images in "
+            f"{targets.max() + 1} of them, expected images in each: fill or remove the empty ones"
+        )
+    return ReadData(Samples({IMAGE: np.concatenate(images)}, targets), None, True, tuple(folders))
+
+
+def _read_csv(recipe: Recipe, path: Path) -> ReadData:
+    table = read_table(recipe, path)
+    inputs: dict[str, Array] = {}
+    if table.numeric:
+        inputs[FEATURES] = np.stack(list(table.numeric.values()), axis=1)
+    inputs |= {name: column[:, None] for name, column in table.categories.items()}
+    classes: tuple[str, ...] = ()
+    targets = table.target
+    if recipe.data.task == "classification":
+        names, targets = np.unique(targets, return_inverse=True)
+        classes = tuple(_in_natural_order(names.tolist()))
+        order = {name: number for number, name in enumerate(classes)}
+        targets = np.array([order[str(name)] for name in names], np.int64)[targets]
+    return ReadData(Samples(inputs, targets), None, False, classes, tuple(table.numeric))
+
+
+def _in_natural_order(names: Sequence[Any]) -> list[str]:
+    """Return class names sorted, as numbers where all of them are numbers."""
+    texts = [str(name) for name in names]
+    try:
+        return sorted(texts, key=float)
+    except ValueError:
+        return sorted(texts)
+
+
+def _read_arrays(recipe: Recipe, path: Path) -> ReadData:
+    data = recipe.data
+    names = _names_in(path)
+    x, y = data.x, data.y
+    if x is None:
+        pair = next((pair for pair in _CUSTOMARY if pair[0] in names), None)
+        if pair is None:
+            raise OptionError(
+                f"the training file '{path}' has the arrays {', '.join(names) or 'none'}, expected "
+                "x and y, or x_train and y_train: name them with data.x and data.y"
+            )
+        x, y = pair[0], y or pair[1]
+    x_test = data.x_test or ("x_test" if x == "x_train" and "x_test" in names else None)
+    y_test = data.y_test or ("y_test" if x_test else None)
+    samples = _read_pair(recipe, path, names, ("x", x), ("y", y or "y"))
+    test = None
+    if x_test or y_test:
+        test = _read_pair(
+            recipe, path, names, ("x_test", x_test or "x_test"), ("y_test", y_test or "y_test")
+        )
+        if test[0].shape[1:] != samples[0].shape[1:]:
+            raise OptionError(
+                f"the training file '{path}' has samples of {samples[0].shape[1:]} in '{x}' and of "
+                f"{test[0].shape[1:]} in '{x_test}', expected the same: check how it was made"
+            )
+    is_images = data.kind == "images" or (
+        data.kind == "auto"
+        and (samples[0].ndim == 4 or (samples[0].ndim == 3 and samples[0].dtype == np.uint8))
+    )
+    if is_images and samples[0].ndim not in (3, 4):
+        raise recipe.origin.refuse(
+            "data.kind",
+            "images",
+            f"'table' for samples of {samples[0].ndim - 1} axes",
+            "images have height, width and perhaps channels",
+        )
+    return ReadData(
+        _as_samples(recipe, path, *samples, is_images),
+        None if test is None else _as_samples(recipe, path, *test, is_images),
+        is_images,
+        (),
+    )
+
+
+def _names_in(path: Path) -> list[str]:
+    found: list[str] = []
+
+    def pick(keys: Sequence[str]) -> Keys:
+        found.extend(keys)
+        return Keys({}, None)
+
+    list(read_npz(path, PURPOSE, pick)())
+    return found
+
+
+def _read_pair(
+    recipe: Recipe, path: Path, names: Sequence[str], x: tuple[str, str], y: tuple[str, str]
+) -> tuple[Array, Array]:
+    for option, name in (x, y):
+        if name not in names:
+            raise OptionError(
+                f"the training file '{path}' has no array '{name}', it has {', '.join(names)}: "
+                f"name the right one with data.{option}"
+            )
+    parts = list(read_npz(path, PURPOSE, lambda _: Keys({"x": x[1]}, y[1]))())
+    if not parts:
+        raise OptionError(
+            f"the training file '{path}' has no sample in '{x[1]}', expected some hundred: check "
+            "how it was made"
+        )
+    return tuple(np.concatenate([part[name] for part in parts]) for _, name in (x, y))  # type: ignore[return-value]
+
+
+def _as_samples(recipe: Recipe, path: Path, x: Array, y: Array, is_images: bool) -> Samples:
+    for what, array in (("x", x), ("y", y)):
+        if array.dtype.kind not in "biuf":
+            raise OptionError(
+                f"the training file '{path}' has {array.dtype} for {what}, expected numbers: "
+                "turn text into numbers first, or use a .csv file, whose columns may be categories"
+            )
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise OptionError(
+            f"the training file '{path}' has targets of shape {y.shape}, expected one number for "
+            "each sample: turn one-hot rows into class numbers with y.argmax(axis=1)"
+        )
+    if x.ndim < 2:
+        raise OptionError(
+            f"the training file '{path}' has x of shape {x.shape}, expected (N, features) or "
+            "(N, H, W): add an axis with x[:, None] for a single feature"
+        )
+    if 0 in x.shape[1:]:
+        raise OptionError(
+            f"the training file '{path}' has x of shape {x.shape}, expected no axis of length 0: "
+            "check how it was made"
+        )
+    if is_images:
+        x = x[..., None] if x.ndim == 3 else x
+    if not is_images or x.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # becomes an infinity, which is refused with its place
+            x = x.astype(np.float32)
+    return Samples({IMAGE if is_images else FEATURES: x}, y)
+
+
+def _check_finite(path: Path, samples: Samples) -> None:
+    for name, array in [*samples.inputs.items(), ("the targets", samples.targets)]:
+        if array.dtype.kind != "f" or np.isfinite(array).all():
+            continue
+        wrong = np.argwhere(~np.isfinite(array))
+        rows = list(dict.fromkeys(int(index[0]) for index in wrong[:1000]))
+        listed = ", ".join(map(str, rows[:_MOST_SAMPLES_NAMED]))
+        more = " and others" if len(rows) > _MOST_SAMPLES_NAMED else ""
+        raise OptionError(
+            f"the training data '{path}' has NaN or infinity in {name}, sample {listed}{more}, "
+            "expected numbers in float32's range: clean or drop these samples"
+        )
+
+
+def describe(read: ReadData) -> Mapping[str, Any]:
+    """Return the facts about the data for reports."""
+    return {
+        "inputs": {
+            name: {"shape": list(array.shape[1:]), "dtype": _dtype_name(array)}
+            for name, array in read.samples.inputs.items()
+        },
+        "classes": list(read.classes),
+        "columns": list(read.columns),
+        "sha256": read.sha256,
+    }
+
+
+def _dtype_name(array: Array) -> str:
+    return "string" if array.dtype.kind in "OU" else array.dtype.name

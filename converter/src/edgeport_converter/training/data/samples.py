@@ -1,0 +1,67 @@
+"""Samples and targets in memory: the one form that all training data comes in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeport.artifact.golden import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs by name, each (N, …), and their targets (N,): class numbers int64, or float64."""
+
+    inputs: dict[str, Array]
+    targets: Array
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, indices: Array) -> Samples:
+        """Return some of the samples, in the order of ``indices``."""
+        return Samples({name: x[indices] for name, x in self.inputs.items()}, self.targets[indices])
+
+    @property
+    def sha256(self) -> str:
+        """The digest over names, dtypes, shapes and values."""
+        digest = hashlib.sha256()
+        for name, array in [*sorted(self.inputs.items()), ("target", self.targets)]:
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            if array.dtype.kind in "OU":
+                digest.update("\n".join(map(str, array.flat)).encode())
+            else:
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class ReadData:
+    """What the source holds.
+
+    Attributes:
+        samples: all of them, or those for training where the source has a test set.
+        test: the source's own test set, or None.
+        is_images: whether the one input is (N, H, W, C).
+        classes: the names of the classes in the order of their numbers; () for a regression.
+        columns: the names of a table's numeric columns, in order; () elsewhere.
+    """
+
+    samples: Samples
+    test: Samples | None
+    is_images: bool
+    classes: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all samples."""
+        parts = [self.samples.sha256] + ([self.test.sha256] if self.test else [])
+        return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether a number is learned instead of a class."""
+        return not self.classes

@@ -1,0 +1,132 @@
+"""Training, validation and test sets, and folds: scikit-learn's splitters, seeded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+
+from edgeport import OptionError
+from edgeport.artifact.golden import Array
+from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The three parts; no sample is in two of them.
+
+    Attributes:
+        train: what the weights are fitted to.
+        validation: what epochs and rates are chosen by.
+        test: what the result is measured on, once.
+    """
+
+    train: Samples
+    validation: Samples
+    test: Samples
+
+    def without_test(self) -> Samples:
+        """Return the samples of training and validation."""
+        first, second = self.train, self.validation
+        return Samples(
+            {name: np.concatenate([x, second.inputs[name]]) for name, x in first.inputs.items()},
+            np.concatenate([first.targets, second.targets]),
+        )
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of samples in each part."""
+        return {
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "test": len(self.test),
+        }
+
+
+def split(recipe: Recipe, read: ReadData) -> Split:
+    """Return the parts; the same recipe gives the same ones.
+
+    Raises:
+        OptionError: a class or the whole is too small to be split so.
+    """
+    data = recipe.data
+    rest, test = read.samples, read.test
+    if test is None:
+        rest, test = _cut(recipe, read, rest, data.test, "data.test")
+    if data.samples is not None and data.samples < len(rest):
+        rest, _ = _cut(recipe, read, rest, len(rest) - data.samples, "data.samples")
+    elif data.samples is not None and data.samples > len(rest):
+        raise recipe.origin.refuse(
+            "data.samples", data.samples, f"at most the {len(rest)} that there are"
+        )
+    train, validation = split_validation(recipe, read, rest)
+    return Split(train, validation, test)
+
+
+def split_validation(recipe: Recipe, read: ReadData, samples: Samples) -> tuple[Samples, Samples]:
+    """Return what to train on and what to validate with."""
+    return _cut(recipe, read, samples, recipe.data.validation, "data.validation")
+
+
+def folds(
+    recipe: Recipe, read: ReadData, samples: Samples, count: int
+) -> Iterator[tuple[Array, Array]]:
+    """Yield the indices to train on and those held out, fold after fold."""
+    kind = StratifiedKFold if _is_stratified(recipe, read) else KFold
+    splitter = kind(n_splits=count, shuffle=True, random_state=recipe.seed)
+    yield from splitter.split(np.zeros(len(samples)), samples.targets)
+
+
+def require_folds(recipe: Recipe, read: ReadData, parts: Split, count: int) -> None:
+    """Refuse more folds than the data has samples for.
+
+    Raises:
+        OptionError: there are fewer samples, or fewer of a class, than folds.
+    """
+    samples = parts.without_test()
+    smallest, size = ("the data", len(samples))
+    if _is_stratified(recipe, read):
+        counts = np.bincount(samples.targets, minlength=len(read.classes))
+        counts = np.where(counts, counts, np.iinfo(np.int64).max)  # declared, without any sample
+        index = int(counts.argmin())
+        smallest, size = f"class '{read.classes[index]}'", int(counts[index])
+    if size < count:
+        raise recipe.origin.refuse(
+            "cross_validation.folds",
+            count,
+            f"at most {size}, since {smallest} has no more samples to train and validate with",
+            "take fewer folds, or add samples",
+        )
+
+
+def _is_stratified(recipe: Recipe, read: ReadData) -> bool:
+    return recipe.data.stratify and not read.is_regression
+
+
+def _cut(
+    recipe: Recipe, read: ReadData, samples: Samples, away: float | int, option: str
+) -> tuple[Samples, Samples]:
+    """Return what stays and what is cut away, a share or a number of samples."""
+    labels = None
+    if _is_stratified(recipe, read):
+        labels = samples.targets
+        counts = np.bincount(labels)
+        single = np.flatnonzero(counts == 1)
+        if len(single):
+            raise OptionError(
+                f"the training data has one sample of class '{read.classes[single[0]]}' left for "
+                f"{option}, expected two or more, one for each part: add samples, drop the class, "
+                "or set data.stratify = false"
+            )
+    try:
+        keep, cut = train_test_split(
+            np.arange(len(samples)), test_size=away, random_state=recipe.seed, stratify=labels
+        )
+    except ValueError as cause:
+        raise OptionError(
+            f"{recipe.origin.place(option)}: {len(samples)} samples cannot be split so "
+            f"({str(cause).splitlines()[0].rstrip('.')}): add samples, or choose another share"
+        ) from cause
+    return samples.take(keep), samples.take(cut)

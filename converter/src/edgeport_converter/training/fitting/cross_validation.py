@@ -1,0 +1,117 @@
+"""k-fold cross-validation: what to expect of a recipe before the final fit spends its data."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import t as student_t
+
+from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.splitting import folds, split_validation
+from edgeport_converter.training.fitting.evaluation import evaluate
+from edgeport_converter.training.fitting.fit import fit
+from edgeport_converter.training.progress import Watcher
+from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.results.writing import write_text
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class CrossValidationResult:
+    """What the folds said.
+
+    Attributes:
+        metric: "accuracy" or "r2".
+        values: one for each fold held out.
+        mean: of them.
+        spread: their standard deviation.
+        low, high: where one more fold would fall with 95 %, by Student's t; for a test set of
+            another size this is a guide.
+    """
+
+    metric: str
+    values: tuple[float, ...]
+    mean: float
+    spread: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON-ready data."""
+        return asdict(self)
+
+
+def cross_validate(
+    recipe: Recipe,
+    read: ReadData,
+    samples: Samples,
+    *,
+    watcher: Watcher,
+    store: Path | None = None,
+) -> CrossValidationResult:
+    """Return the metric of each fold held out, trained on the others.
+
+    Where validation steers the training (early stopping, a plateau's rate), it is a part of the
+    other folds, never the one held out; elsewhere all the other folds are trained on.
+
+    Args:
+        recipe: the recipe.
+        read: says what is learned.
+        samples: those for training and validation, none of the test.
+        watcher: is told of each fold.
+        store: a file that finished folds are kept in, so that a killed run need not repeat them.
+
+    Raises:
+        OptionError: there are too few samples for the folds.
+    """
+    count = recipe.cross_validation.folds if recipe.cross_validation else 5
+    known = _read_store(store, recipe, read)
+    values: list[float] = []
+    metric = "r2" if read.is_regression else "accuracy"
+    for number, (inside, outside) in enumerate(folds(recipe, read, samples, count), start=1):
+        if number <= len(known):
+            values.append(known[number - 1])
+            continue
+        watcher.stage(f"cross-validation: fold {number} of {count}")
+        train, validation = samples.take(inside), samples.take(outside)
+        if _is_steered(recipe):
+            train, validation = split_validation(recipe, read, train)
+        fitted = fit(recipe, read, train, validation, watcher=watcher)
+        values.append(evaluate(fitted.model, read, samples.take(outside)).value)
+        _write_store(store, recipe, read, values)
+    return summarize(metric, values)
+
+
+def _is_steered(recipe: Recipe) -> bool:
+    training = recipe.training
+    return training.early_stopping is not None or (
+        training.schedule is not None and training.schedule.kind == "plateau"
+    )
+
+
+def summarize(metric: str, values: list[float]) -> CrossValidationResult:
+    """Return mean, spread and interval of the folds' values."""
+    mean, spread = statistics.fmean(values), statistics.stdev(values)
+    quantile = float(student_t.ppf(0.5 + _CONFIDENCE / 2, len(values) - 1))
+    reach = quantile * spread * math.sqrt(1 + 1 / len(values))
+    return CrossValidationResult(metric, tuple(values), mean, spread, mean - reach, mean + reach)
+
+
+def _read_store(store: Path | None, recipe: Recipe, read: ReadData) -> list[float]:
+    if store is None or not store.exists():
+        return []
+    facts = json.loads(store.read_text(encoding="utf-8"))
+    same = facts["recipe_sha256"] == recipe.sha256 and facts["data_sha256"] == read.sha256
+    return list(facts["values"]) if same else []
+
+
+def _write_store(store: Path | None, recipe: Recipe, read: ReadData, values: list[float]) -> None:
+    if store is not None:
+        facts = {"recipe_sha256": recipe.sha256, "data_sha256": read.sha256, "values": values}
+        write_text(store, json.dumps(facts))

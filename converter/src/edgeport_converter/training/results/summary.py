@@ -1,0 +1,169 @@
+"""The run's folder: the model and everything that was learned about it, for people and programs.
+
+model.keras         a copy of the output
+recipe.toml         as it was given (recipe.json for a dict)
+metrics.json        the whole report
+learning_curve.png  loss and metric by epoch
+summary.md          the same in words and tables
+calibration.npz     some hundred training samples, and
+test.npz            the test set, both as `edgeport convert` takes them
+labels.txt          the class names
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from edgeport_converter import provenance
+from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.splitting import Split
+from edgeport_converter.training.fitting.fit import monitored
+from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.results.report import TrainingReport
+from edgeport_converter.training.results.writing import copy_file, replacing, write_text
+
+_CALIBRATION_SAMPLES = 500
+_MOST_CONFUSED = 30
+
+
+def write(report: TrainingReport, recipe: Recipe, model: Any, read: ReadData, parts: Split) -> None:
+    """Write the run's folder, and last the model to its output."""
+    folder = report.run_folder
+    if recipe.origin.text is not None:
+        write_text(folder / "recipe.toml", recipe.origin.text)
+    else:
+        write_text(folder / "recipe.json", json.dumps(recipe.raw, indent=2, default=str) + "\n")
+    found = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(folder / "metrics.json", found + "\n")
+    if report.history:
+        _draw(report, recipe, folder / "learning_curve.png")
+    write_text(folder / "summary.md", to_markdown(report, recipe))
+    _write_samples(parts.train.take(np.arange(min(_CALIBRATION_SAMPLES, len(parts.train)))),
+                   folder / "calibration.npz", labels=False)  # fmt: skip
+    _write_samples(parts.test, folder / "test.npz", labels=True)
+    if read.classes:
+        write_text(folder / "labels.txt", "\n".join(read.classes) + "\n")
+    kept = folder / "model.keras"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as saving:
+        saved = Path(saving) / "model.keras"
+        model.save(saved)
+        with replacing(kept) as stamped:
+            provenance.stamp(saved, stamped, report.facts())
+    if kept.resolve() != report.output:
+        copy_file(kept, report.output)
+
+
+def to_markdown(report: TrainingReport, recipe: Recipe) -> str:
+    """Return the summary."""
+    lines = [f"# {report.name}", ""]
+    if report.interrupted:
+        lines += [
+            f"**Interrupted after epoch {len(report.history)}; the same command goes on.**",
+            "",
+        ]
+    lines += ["```", report.to_text(), "```", ""]
+    if report.history:
+        lines += ["![loss and metric by epoch](learning_curve.png)", ""]
+    if report.search is not None:
+        lines += _search_table(report)
+    if 0 < len(report.evaluation.classes) <= _MOST_CONFUSED:
+        lines += _confusion_table(report)
+    is_classifier = bool(report.evaluation.classes)
+    lines += [
+        "## To an artifact",
+        "",
+        "```",
+        "edgeport convert model.keras -o model.onnx --calibration calibration.npz \\",
+        "    --evaluation test.npz"
+        + (
+            f" --labels labels.txt --expected-metric {report.evaluation.value:.6f}"
+            if is_classifier
+            else ""
+        ),
+        "```",
+        "",
+        "## Where it comes from",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(
+            f"| {name} | {value} |"
+            for name, value in (report.facts() | dict(report.versions)).items()
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _search_table(report: TrainingReport) -> list[str]:
+    found = report.search
+    assert found is not None  # noqa: S101  # the caller has looked
+    keys = list(found.best)
+    lines = [
+        f"## Search: {found.metric} by {found.sampler}",
+        "",
+        f"| trial | {' | '.join(keys)} | {found.metric} | |",
+        f"| --- |{' --- |' * len(keys)} --- | --- |",
+    ]
+    for trial in found.trials:
+        values = " | ".join(str(trial.values.get(key)) for key in keys)
+        shown = "" if trial.value is None else f"{trial.value:.4f}"
+        lines.append(f"| {trial.number} | {values} | {shown} | {trial.state} |")
+    return [*lines, ""]
+
+
+def _confusion_table(report: TrainingReport) -> list[str]:
+    names = [item.name for item in report.evaluation.classes]
+    rows = [
+        f"| **{name}** | {' | '.join(str(count) for count in row)} |"
+        for name, row in zip(names, report.evaluation.confusion, strict=True)
+    ]
+    return [
+        "## Confusion",
+        "",
+        "A row for each true class, a column for what it was called.",
+        "",
+        f"| | {' | '.join(names)} |",
+        f"| --- |{' ---: |' * len(names)}",
+        *rows,
+        "",
+    ]
+
+
+def _draw(report: TrainingReport, recipe: Recipe, path: Any) -> None:
+    """Draw loss and metric by epoch, without pyplot, which would keep state for the process."""
+    epochs = range(1, len(report.history) + 1)
+    first = report.history[0]
+    metric = monitored(recipe)[0].removeprefix("val_")
+    if metric == "loss":
+        metric = next((name for name in first if name not in ("loss", "learning_rate")
+                       and not name.startswith("val_")), "loss")  # fmt: skip
+    names = list(dict.fromkeys(["loss", metric]))
+    figure = Figure(figsize=(5 * len(names), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            if key in first:
+                axes.plot(epochs, [entry[key] for entry in report.history], ".-", label=label)
+        if report.kept_epoch:
+            axes.axvline(report.kept_epoch, color="grey", linewidth=0.8, linestyle=":")
+        axes.set_xlabel("epoch")
+        axes.set_title(name)
+        axes.legend()
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=110, metadata={"Software": None})
+
+
+def _write_samples(samples: Samples, path: Any, *, labels: bool) -> None:
+    arrays = {name: x.astype(str) if x.dtype == object else x for name, x in samples.inputs.items()}
+    if labels:  # under a name that `convert` takes for labels, unless they are values
+        arrays["y" if samples.targets.dtype == np.int64 else "targets"] = samples.targets
+    with replacing(path) as partial:
+        np.savez_compressed(partial, allow_pickle=False, **arrays)

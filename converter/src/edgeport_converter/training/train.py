@@ -1,0 +1,245 @@
+"""train(): the stages of a training in running order.
+
+Light to import: TensorFlow, Optuna, scikit-learn and matplotlib come late, inside.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeport import OptionError
+from edgeport_converter.options import find_destination
+from edgeport_converter.quiet import quiet_stderr
+from edgeport_converter.training.fitting.interrupts import listening
+from edgeport_converter.training.progress import Silent, Watcher
+from edgeport_converter.training.recipe.recipe import Recipe, read_recipe
+from edgeport_converter.training.results.report import TrainingReport
+
+if TYPE_CHECKING:
+    from edgeport_converter.training.data.samples import ReadData
+    from edgeport_converter.training.data.splitting import Split
+    from edgeport_converter.training.search.search import SearchResult
+    from edgeport_converter.training.search.space import Parameter
+
+_EXTRA = {"optuna": "optuna", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
+_CHECKPOINT = "checkpoint.npz"
+_FOLDS = ".folds.json"
+_JOURNAL = "search.journal"
+
+
+def train(
+    recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe,
+    output: str | os.PathLike[str],
+    *,
+    run_folder: str | os.PathLike[str] | None = None,
+    restart: bool = False,
+    watcher: Watcher | None = None,
+) -> TrainingReport:
+    """Train a model as a recipe says, and write it when it has been measured.
+
+    The same recipe, data and seed give the same weights on one machine; Python's, numpy's and
+    TensorFlow's seeds are set for that. After a kill the same call goes on after the last whole
+    epoch, and ends with the weights of a run that was never interrupted. Ctrl-C ends the fit with
+    the best weights so far; they are measured and written as any others, and the same call goes on.
+
+    Args:
+        recipe: the path of a TOML file, or the same as a dict; ``edgeport train --example mnist``
+            prints one.
+        output: where to write the ``.keras`` file; replaced in one step.
+        run_folder: where checkpoint, metrics, picture and summary go; None for the output's name
+            with ``.run``.
+        restart: whether a checkpoint in the run folder is thrown away.
+        watcher: is told of stages, batches and epochs.
+
+    Returns:
+        Every figure.
+
+    Raises:
+        OptionError: the recipe or its data cannot be used; file, line and key are named.
+        TrainingError: the loss diverged, or Keras cannot train this.
+    """
+    read_from = read_recipe(recipe)
+    destination = _find_output(output, recipe)
+    folder = _make_run_folder(run_folder, destination)
+    watcher = watcher or Silent()
+    _start(watcher)
+    from edgeport_converter.training.data import reading
+    from edgeport_converter.training.fitting import fit
+    from edgeport_converter.training.fitting.evaluation import evaluate
+    from edgeport_converter.training.results import summary
+
+    chosen = read_from
+    read, parts = _read(chosen, watcher)
+    checkpoint = folder / _CHECKPOINT
+    if restart:
+        for path in (checkpoint, folder / _FOLDS):
+            path.unlink(missing_ok=True)
+    found = tested = folds = None
+    if chosen.search is not None:
+        watcher.stage(f"search: {chosen.search.trials} trials by {chosen.search.sampler}")
+        found = _search(chosen, read, parts, folder, watcher)
+        chosen = chosen.with_values(found.best)
+    if chosen.range_test is not None:
+        from edgeport_converter.training.fitting.lr_range_test import run_range_test
+
+        watcher.stage("range test")
+        tested = run_range_test(chosen, read, parts.train, chosen.range_test)
+        if chosen.range_test.use:
+            chosen = chosen.with_values({"training.learning_rate": tested.suggested})
+    if chosen.cross_validation is not None:
+        from edgeport_converter.training.fitting.cross_validation import cross_validate
+
+        whole = parts.without_test()
+        folds = cross_validate(chosen, read, whole, watcher=watcher, store=folder / _FOLDS)
+    watcher.stage(f"fit: {len(parts.train):,} samples")
+    with listening() as interrupt:
+        fitted = fit.fit(
+            chosen,
+            read,
+            parts.train,
+            parts.validation,
+            watcher=watcher,
+            checkpoint=checkpoint,
+            interrupt=interrupt,
+        )
+    watcher.stage(f"evaluate: {len(parts.test):,} samples")
+    model = fitted.model
+    report = TrainingReport(
+        output=destination,
+        run_folder=folder,
+        name=chosen.name,
+        samples=parts.sizes(),
+        weights=int(sum(weight.size for weight in model.get_weights())),
+        seed=chosen.seed,
+        data=dict(reading.describe(read)),
+        recipe_sha256=read_from.sha256,
+        history=fitted.history,
+        best_epoch=fitted.best_epoch,
+        kept_epoch=fitted.kept_epoch,
+        stopped_early=fitted.stopped_early,
+        interrupted=fitted.interrupted,
+        resumed_after=fitted.resumed_after,
+        evaluation=evaluate(model, read, parts.test),
+        cross_validation=folds,
+        range_test=tested,
+        search=found,
+        learning_rate=fitted.learning_rate,
+        versions=_versions(),
+    )
+    watcher.stage("write")
+    summary.write(report, read_from, model, read, parts)
+    if not fitted.interrupted:  # a finished training has nothing to go on with
+        for path in (checkpoint, folder / _FOLDS):
+            path.unlink(missing_ok=True)
+    return report
+
+
+def search(
+    recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe,
+    *,
+    run_folder: str | os.PathLike[str],
+    watcher: Watcher | None = None,
+) -> SearchResult:
+    """Work on a recipe's search and nothing else: for further processes and machines.
+
+    Args:
+        recipe: with [search]; all workers need the same recipe, data and storage.
+        run_folder: of the training, which holds the study unless the recipe names a storage.
+        watcher: is told of each trial.
+
+    Raises:
+        OptionError: the recipe, its data or the storage cannot be used.
+        TrainingError: no trial could be trained.
+    """
+    read_from = read_recipe(recipe)
+    folder = Path(run_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    watcher = watcher or Silent()
+    _start(watcher)
+    read, parts = _read(read_from, watcher)
+    return _search(read_from, read, parts, folder, watcher)
+
+
+def _read(recipe: Recipe, watcher: Watcher) -> tuple[ReadData, Split]:
+    """Return the data, and refuse now what would fail only after hours."""
+    from edgeport_converter.training.data import reading, splitting
+
+    watcher.stage("read data")
+    read = reading.read_data(recipe)
+    parts = splitting.split(recipe, read)
+    parameters: tuple[Parameter, ...] = ()
+    if recipe.search is not None:
+        from edgeport_converter.training.search.space import read_parameters
+
+        parameters = read_parameters(recipe)
+    if recipe.cross_validation is not None:
+        splitting.require_folds(recipe, read, parts, recipe.cross_validation.folds)
+    from edgeport_converter.training.data import augmentation
+    from edgeport_converter.training.fitting import networks
+
+    networks.build_network(recipe, read, parts.train)
+    for parameter in parameters:
+        for value in parameter.values:
+            networks.build_network(recipe.with_values({parameter.key: value}), read, parts.train)
+    augmentation.augmentation(recipe, read, parts.train)
+    return read, parts
+
+
+def _search(
+    recipe: Recipe, read: ReadData, parts: Split, folder: Path, watcher: Watcher
+) -> SearchResult:
+    from edgeport_converter.training.search import search
+
+    storage = recipe.search.storage if recipe.search else None
+    if storage is None:
+        storage = str(folder / _JOURNAL)
+    elif "://" not in storage:
+        storage = str(recipe.folder / storage)
+    return search.search(recipe, read, parts, storage=storage, watcher=watcher)
+
+
+def _start(watcher: Watcher) -> None:
+    missing = [name for module, name in _EXTRA.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise OptionError(
+            f"training needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} "
+            "not installed here: pip install 'edgeport-converter[train]'"
+        )
+    watcher.stage("start TensorFlow")
+    with quiet_stderr():
+        from edgeport_converter import loading
+
+        loading.start_tensorflow()
+
+
+def _find_output(output: str | os.PathLike[str], recipe: Any) -> Path:
+    destination = find_destination(output, (recipe,))
+    if destination.suffix != ".keras":
+        raise OptionError(
+            f"the output '{output}' does not end in .keras, expected it, since Keras decides by "
+            "the name: rename it"
+        )
+    return destination
+
+
+def _make_run_folder(run_folder: str | os.PathLike[str] | None, output: Path) -> Path:
+    folder = output.with_suffix(".run") if run_folder is None else Path(run_folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise OptionError(
+            f"the run folder '{folder}' cannot be made ({cause.strerror}): choose another"
+        ) from cause
+    return folder
+
+
+def _versions() -> dict[str, str]:
+    names = ("edgeport-converter", "keras", "tensorflow", "scikit-learn", "numpy")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version(), **found}

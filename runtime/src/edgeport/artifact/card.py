@@ -1,0 +1,296 @@
+"""The model card: everything a device has to know about an artifact, as plain data.
+
+The converter writes a card, the runtime reads it; this module is the contract between them
+and holds the format's version. It does no input or output of its own.
+
+Axis letters used in every card, message and docstring:
+
+    N batch    T time or sequence    D depth    H height    W width
+    C channels, or classes on an output    F features
+
+A shape mixes ints and axis names: ``("N", 28, 28, 1)`` is any number of 28 x 28 images with
+one channel. A name that occurs twice among the inputs stands for the same size.
+
+The records are named tuples: each dataclass would cost every cold start a millisecond. So would
+annotations kept as text, which named tuples compile one by one; here they are evaluated.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgeport.artifact.golden import GoldenSample, decode_array, decode_output
+from edgeport.errors import ArtifactError, UnsupportedFormatError
+
+FORMAT_VERSION = 1
+"""Raised when an older runtime could misread a newer card; additions alone do not raise it."""
+
+BATCH_AXIS = "N"
+
+Shape = tuple["int | str", ...]
+
+ANY_SHAPE: Shape = ("...",)
+"""Of any rank: all that some graphs without a card say of a tensor."""
+
+
+class TensorSpec(NamedTuple):
+    """One input or output.
+
+    Attributes:
+        name: the tensor's name in the graph, which is the Keras name.
+        dtype: numpy dtype of its elements.
+        shape: an int for a fixed axis, the axis' name for a free one.
+        axes: one letter an axis, see the module's docstring; empty where nobody knows.
+        value_range: (lowest, highest) value that the model was calibrated for, or that an
+            output's activation can give; None where unknown.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+    axes: tuple[str, ...] = ()
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def has_batch_axis(self) -> bool:
+        """Whether axis 0 counts samples."""
+        first = self.axes[:1] or self.shape[:1]
+        return first == (BATCH_AXIS,)
+
+    @property
+    def sample_shape(self) -> Shape:
+        """The shape of one sample, without the batch axis."""
+        return self.shape[1:] if self.has_batch_axis else self.shape
+
+    @property
+    def accepted_shape(self) -> Shape:
+        """The shape that callers may pass: a batch fixed by the model takes any number."""
+        return (BATCH_AXIS, *self.shape[1:]) if self.has_batch_axis else self.shape
+
+
+class Quantization(NamedTuple):
+    """How the weights and activations are stored, and what was left in float and why."""
+
+    recipe: str
+    weights: str
+    activations: str
+    target: str
+    float_layers: Mapping[str, str] = {}
+
+
+class Accuracy(NamedTuple):
+    """The user's metric, measured on the evaluation data with each form of the model."""
+
+    metric: str
+    samples: int
+    keras: float
+    float32: float
+    artifact: float
+
+
+class Calibration(NamedTuple):
+    """The data that the ranges of the activations were taken from."""
+
+    samples: int
+    sha256: str
+
+
+class Requirements(NamedTuple):
+    """What the engine has to offer: ONNX IR version, opset, oldest onnxruntime that fits."""
+
+    ir_version: int
+    opset: int
+    onnxruntime: str
+
+
+class ModelCard(NamedTuple):
+    """The contract between a model and its users.
+
+    Attributes:
+        name: the model's name.
+        inputs, outputs: in the model's declared order.
+        labels: class names in the order of the scores, or None.
+        preprocessing: what the graph itself does to its inputs, in order, in words.
+        quantization, accuracy, calibration: None where that stage did not run.
+        requires: None where the file bears no card.
+        multiply_accumulates: per sample, or None where unknown.
+        tolerance: largest absolute difference from a golden output, by output name.
+        external_data: digests of files beside the artifact that hold weights, by file name.
+        provenance: versions of the tools that made the file, and the source's digest.
+        golden_samples: what the self-test runs; two cards may be equal but for these.
+        sha256: the sealed digest of the file; None means that **nothing vouches for it**:
+            the file bears no card, and all of the above comes from its graph.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...] | None = None
+    preprocessing: tuple[str, ...] = ()
+    quantization: Quantization | None = None
+    accuracy: Accuracy | None = None
+    calibration: Calibration | None = None
+    requires: Requirements | None = None
+    multiply_accumulates: int | None = None
+    tolerance: Mapping[str, float] = {}
+    external_data: Mapping[str, str] = {}
+    provenance: Mapping[str, str] = {}
+    golden_samples: tuple[GoldenSample, ...] = ()
+    sha256: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ModelCard):
+            return NotImplemented
+        return self.sha256 == other.sha256 and self.to_dict() == other.to_dict()
+
+    @property
+    def is_vouched_for(self) -> bool:
+        """Whether a card came with the file and its digest matched the file's bytes."""
+        return self.sha256 is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the card as JSON-ready data, without golden samples and digest.
+
+        The golden samples are written by the converter, which picks their compact form; the
+        digest lies outside the card, since the card is among the bytes that it covers.
+        """
+        plain: dict[str, Any] = _plain(self._replace(golden_samples=()))
+        del plain["golden_samples"], plain["sha256"]
+        return {"format_version": FORMAT_VERSION, **plain}
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, sha256: str | None = None) -> "ModelCard":
+        """Read a card's JSON; unknown keys are ignored, they come from newer converters.
+
+        Raises:
+            UnsupportedFormatError: the card's format is newer than this runtime.
+            ArtifactError: the text is no card.
+        """
+        try:
+            data = json.loads(text)
+            version = data["format_version"]
+            if type(version) is not int or version < 1:
+                raise ValueError(f"format_version {version!r}")
+            if version <= FORMAT_VERSION:
+                return _card_from_dict(data, sha256)
+        # zlib.error, like every other sign of a malformed card, says the same to the caller.
+        except Exception as cause:
+            raise ArtifactError(
+                f"the artifact has a card that cannot be read ({type(cause).__name__}: {cause}): "
+                "convert the model again with a released edgeport-converter"
+            ) from cause
+        raise UnsupportedFormatError(
+            f"the artifact has card format {version}, this edgeport reads formats up to "
+            f"{FORMAT_VERSION}: update edgeport on the device",
+            found=str(version),
+            supported=str(FORMAT_VERSION),
+        )
+
+
+def format_shape(shape: Shape | tuple[int, ...]) -> str:
+    """Return ``(N, 28, 28, 1)``: numpy's notation, axis names without quotes."""
+    inner = ", ".join(str(size) for size in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def format_specs(specs: tuple[TensorSpec, ...]) -> str:
+    """Return ``image float32 (N, 28, 28, 1), …``."""
+    return ", ".join(f"{spec.name} {spec.dtype} {format_shape(spec.shape)}" for spec in specs)
+
+
+def _plain(value: Any) -> Any:
+    """Return records, tuples and mappings as dicts and lists, and a dtype by its name."""
+    if isinstance(value, np.dtype):
+        return "str" if value.kind in "OU" else value.name
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
+    inputs, outputs = (tuple(map(_spec_from_dict, data[key])) for key in ("inputs", "outputs"))
+    if not outputs or any(len({s.name for s in specs}) < len(specs) for specs in (inputs, outputs)):
+        raise ValueError("no outputs, or two tensors of one name")
+    labels = data.get("labels")
+    if isinstance(labels, str):
+        raise ValueError("labels in one text")
+    macs = data.get("multiply_accumulates")
+    return ModelCard(
+        name=str(data["name"]),
+        inputs=inputs,
+        outputs=outputs,
+        labels=None if labels is None else tuple(map(str, labels)),
+        preprocessing=tuple(map(str, data.get("preprocessing", ()))),
+        quantization=_record_from_dict(Quantization, data.get("quantization")),
+        accuracy=_record_from_dict(Accuracy, data.get("accuracy")),
+        calibration=_record_from_dict(Calibration, data.get("calibration")),
+        requires=_record_from_dict(Requirements, data.get("requires")),
+        multiply_accumulates=None if macs is None else int(macs),
+        tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
+        external_data=_texts(data.get("external_data", {})),
+        provenance=_texts(data.get("provenance", {})),
+        golden_samples=tuple(map(_sample_from_dict, data.get("golden_samples", ()))),
+        sha256=sha256,
+    )
+
+
+def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
+    value_range = data.get("value_range")
+    shape = tuple(size if isinstance(size, str) else _size(size) for size in data["shape"])
+    axes = tuple(map(str, data.get("axes", ())))
+    if axes and len(axes) != len(shape):
+        raise ValueError(f"{len(axes)} axes for a shape of {len(shape)}")
+    return TensorSpec(
+        name=str(data["name"]),
+        dtype=np.dtype(object if data["dtype"] == "str" else data["dtype"]),
+        shape=shape,
+        axes=axes,
+        value_range=None
+        if value_range is None
+        else (_finite(value_range[0]), _finite(value_range[1])),
+    )
+
+
+def _size(value: Any) -> int:
+    if not 1 <= int(value) < 2**63:
+        raise ValueError(f"an axis of size {value}")
+    return int(value)
+
+
+def _finite(value: Any) -> float:
+    """Return the number; a limit that is none would hold everything, or nothing."""
+    if not math.isfinite(value):
+        raise ValueError(f"a limit of {value}")
+    return float(value)
+
+
+def _texts(data: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in data.items()}
+
+
+def _record_from_dict(kind: Any, data: Mapping[str, Any] | None) -> Any:
+    if data is None:
+        return None
+    readers = {
+        key: _texts if hint == Mapping[str, str] else hint
+        for key, hint in kind.__annotations__.items()
+    }
+    return kind(**{key: read(data[key]) for key, read in readers.items() if key in data})
+
+
+def _sample_from_dict(data: Mapping[str, Any]) -> GoldenSample:
+    return GoldenSample(
+        inputs={name: decode_array(array) for name, array in data["inputs"].items()},
+        outputs={name: decode_output(output) for name, output in data["outputs"].items()},
+    )
+
+
+def card_json(card: ModelCard, golden_samples: Sequence[Mapping[str, Any]]) -> str:
+    """Return the card as it stands in the file; the same card gives the same text."""
+    data = card.to_dict() | {"golden_samples": list(golden_samples)}
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

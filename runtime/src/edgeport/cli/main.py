@@ -1,0 +1,316 @@
+"""The `edgeport` command: info, verify, predict, bench, sign, warm, tune; others by entry point.
+
+A command is a function that takes the sub-parsers and adds its own, with ``run`` set to a
+function from the parsed arguments to nothing. The converter registers `convert` so, under the
+entry point group ``edgeport.commands``; without it this module says what to install.
+
+Results go to stdout, as text or with ``--json``; an error is one sentence on stderr, and the
+exit code is the error class' own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import edgeport
+from edgeport.artifact.signature import sign
+from edgeport.checks import whole_number
+from edgeport.cli import reading, tune, writing
+from edgeport.cli.printing import print_answer, print_bench, print_card, print_labels, with_progress
+from edgeport.device import cpus
+from edgeport.engine.session import engine_version
+from edgeport.errors import EdgeportError, InferenceError, OptionError
+from edgeport.predictor import Predictor
+
+COMMAND_GROUP = "edgeport.commands"
+
+_CONVERTER_COMMANDS = {
+    "train": "train a model from a recipe",
+    "convert": "convert a Keras model to an artifact",
+}
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    _open_missing_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without this letter shows another
+            stream.reconfigure(errors="replace")
+    code = 0
+    try:
+        try:
+            code = _run(arguments)
+        finally:  # for --help, too, which leaves by SystemExit
+            sys.stdout.flush()
+    except BrokenPipeError:  # `edgeport ... | head`: the reader left, which is no failure
+        _drop(sys.stdout)
+    except OSError as cause:  # files that fail are named where they are read and written
+        reason = cause.strerror or cause
+        _say(f"the results cannot be printed ({reason}): give stdout a place to go")
+        _drop(sys.stdout)
+        code = code or OptionError.exit_code
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        options = _parser().parse_args(arguments)
+        options.run(options)
+    except EdgeportError as error:
+        _say(str(error))
+        return error.exit_code
+    except MemoryError as cause:  # of what a command makes or reads itself
+        _say(f"there is not enough memory ({cause}): free some, or ask for less at a time")
+        return InferenceError.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return _INTERRUPTED
+    return 0
+
+
+def _open_missing_streams() -> None:
+    """Occupy what the shell closed, lest the next file that is opened take the place of stdout.
+
+    Results for a closed stdout fail, as on a full disk; errors for a closed stderr are lost.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # takes the lowest number that is free: this one
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+def _say(sentence: str) -> None:
+    try:
+        print(f"edgeport: {sentence}", file=sys.stderr, flush=True)
+    except OSError:  # the exit code is all that is left to say it with
+        _drop(sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let what the stream still holds go nowhere, lest the interpreter fail on it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgeport", description="Run converted Keras models on a device."
+    )
+    parser.add_argument("--version", action="version", version=f"edgeport {edgeport.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_info, _add_verify, _add_predict, _add_bench, _add_sign):
+        add(commands)
+    tune.add_warm(commands)
+    tune.add_tune(commands)
+    for add_installed in _installed_commands():
+        add_installed(commands)
+    for name, purpose in _CONVERTER_COMMANDS.items():
+        if name not in commands.choices:
+            _add_refused(
+                commands,
+                name,
+                f"{purpose} (needs edgeport-converter)",
+                f"'edgeport {name}' belongs to the converter, which is not installed here: "
+                "pip install edgeport-converter, on a workstation rather than on the device",
+            )
+    return parser
+
+
+def _installed_commands() -> list[Callable[[Any], None]]:
+    found = importlib.metadata.entry_points(group=COMMAND_GROUP)
+    return [_load_command(entry) for entry in sorted(found, key=lambda entry: entry.name)]
+
+
+def _load_command(entry: importlib.metadata.EntryPoint) -> Callable[[Any], None]:
+    """Return what adds the command; where it does not load, one that says so when it is called."""
+    try:
+        add: Callable[[Any], None] = entry.load()
+    except Exception as cause:  # another package's mistake must not take `verify` along
+        reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+        sentence = (
+            f"'edgeport {entry.name}' does not load ({reason}): install the package that brings "
+            "it again"
+        )
+        return lambda commands: _add_refused(commands, entry.name, "does not load", sentence)
+    return add
+
+
+def _add_refused(commands: Any, name: str, purpose: str, sentence: str) -> None:
+    """Add a command that says one thing, whatever follows its name, ``--help`` included."""
+
+    def run(options: argparse.Namespace) -> None:
+        raise OptionError(sentence)
+
+    # No argument starts with NUL, so that none is taken for an option.
+    parser = commands.add_parser(name, help=purpose, add_help=False, prefix_chars="\0")
+    parser.add_argument("rest", nargs="*")
+    parser.set_defaults(run=run)
+
+
+def _add(
+    commands: Any, name: str, purpose: str, run: Callable[[argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose)
+    parser.add_argument("artifact", metavar="FILE", help="the .onnx artifact")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_info(commands: Any) -> None:
+    _add(commands, "info", "show what an artifact says of itself", _info)
+
+
+def _add_verify(commands: Any) -> None:
+    purpose = "check an artifact on this device: bytes, seal, engine, golden samples"
+    add = _add(commands, "verify", purpose, _verify).add_argument
+    add("--public-key", metavar="KEY.pem", help="who must have signed it")
+    add("--minimum-version", type=int, metavar="V", help="the lowest signed version to accept")
+
+
+def _add_predict(commands: Any) -> None:
+    add = _add(commands, "predict", "run an artifact on data files", _predict).add_argument
+    readable, writable = ", ".join(reading.READABLE), ", ".join(writing.WRITABLE)
+    inputs = f"{readable}; several inputs by name in .npz or .jsonl"
+    add("data", metavar="DATA", nargs="+", help=inputs)
+    output = f"write the outputs there ({writable}) instead of printing them"
+    add("-o", "--output", metavar="OUT", help=output)
+    add("--top-k", type=int, metavar="K", help="print the K best classes of each sample")
+    add("--batch-size", type=int, default=32, metavar="N", help="samples a run")
+    add("--threads", type=int, metavar="T", help="threads a run may use")
+    add("--finite", action="store_true", help="refuse NaN and infinity in inputs and outputs")
+
+
+def _add_bench(commands: Any) -> None:
+    add = _add(commands, "bench", "measure an artifact on this device", _bench).add_argument
+    add("--threads", type=int, metavar="T", help="threads a run may use")
+    add("--batch-sizes", type=int, nargs="+", metavar="N", help="1 8 64 where the model can")
+    add("--seconds", type=float, default=1.0, metavar="S", help="how long for each size")
+
+
+def _add_sign(commands: Any) -> None:
+    purpose = "sign an artifact, so that devices know its maker"
+    add = _add(commands, "sign", purpose, _sign).add_argument
+    add("--key", required=True, metavar="KEY.pem", help="a private key of Ed25519, in PEM form")
+    growing = "a number that grows with each release; devices can refuse older ones"
+    add("--version", type=int, required=True, metavar="V", help=growing)
+
+
+def _info(options: argparse.Namespace) -> None:
+    with Predictor.load(options.artifact) as predictor:
+        card, threads, tuning = predictor.card, predictor.threads, predictor.tuning
+    if tuning is not None and tuning.variant is not None:  # then the card is the sibling's
+        card = Predictor.load(options.artifact, tuning=False).card
+    facts = {
+        "file": options.artifact,
+        "file_bytes": Path(options.artifact).stat().st_size,
+        "sha256": card.sha256,
+        "vouched_for": card.is_vouched_for,
+        **card.to_dict(),
+        "device": {
+            "onnxruntime": engine_version(),
+            "usable_cpus": cpus.usable_cpus(),
+            "threads": threads,
+            "tuning": tuning and tuning._asdict(),
+        },
+    }
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        print_card(card, facts)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    with Predictor.load(
+        options.artifact,
+        public_key=options.public_key,
+        minimum_version=options.minimum_version,
+        tuning=False,  # this file, no sibling
+    ) as predictor:
+        card, version = predictor.card, predictor.version
+    checks = {
+        "file": options.artifact,
+        "seal": "matches" if card.is_vouched_for else "absent: nothing vouches for this file",
+        "sha256": card.sha256,
+        "signature": "not asked for" if version is None else f"version {version}",
+        "engine": f"onnxruntime {engine_version()} loads it",
+        "golden_samples": len(card.golden_samples),
+    }
+    if options.json:
+        print(json.dumps(checks, indent=2))
+        return
+    for name in ("seal", "signature", "engine"):
+        print(f"{name:<15} {checks[name]}")
+    print(f"golden samples  {len(card.golden_samples)} within tolerance")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    if options.top_k is not None and options.output:
+        raise OptionError("--top-k prints classes and --output writes arrays: choose one")
+    whole_number(options.batch_size, "--batch-size")
+    with Predictor.load(
+        options.artifact, threads=options.threads, finite=options.finite
+    ) as predictor:
+        outputs = predictor.card.outputs
+        samples = reading.read_samples(options.data, predictor.card)
+        if options.output is not None:
+            writing.check_output(options.output, [options.artifact, *options.data], outputs)
+        items = with_progress(samples.items, samples.total, is_printing=not options.output)
+        if options.top_k is not None:
+            for item in items:
+                values = item if isinstance(item, tuple) else (item,)
+                print_labels(predictor.classify(*values, top_k=options.top_k), options.json)
+        else:
+            answers = (
+                answer if isinstance(answer, dict) else {outputs[0].name: answer}
+                for answer in predictor.stream(items, batch_size=options.batch_size)
+            )
+            if options.output:
+                writing.write_outputs(options.output, answers, outputs)
+            else:
+                for answer in answers:
+                    print_answer(answer, options.json)
+        outside = predictor.out_of_range
+    for name, count in outside.items():
+        if count:
+            _say(
+                f"warning: {count} values of input '{name}' lie outside the range that the model "
+                "was calibrated for: check their scale"
+            )
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from edgeport.cli.bench import bench  # it alone needs subprocess
+
+    for size in options.batch_sizes or ():
+        whole_number(size, "--batch-sizes", highest=2**31)
+    tune.within(options.seconds, "--seconds", *tune.SECONDS)
+    figures = bench(
+        options.artifact,
+        threads=options.threads,
+        batch_sizes=options.batch_sizes,
+        seconds=options.seconds,
+    )
+    if options.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        print_bench(figures)
+
+
+def _sign(options: argparse.Namespace) -> None:
+    digest = sign(options.artifact, options.key, options.version)
+    if options.json:
+        print(json.dumps({"file": options.artifact, "version": options.version, "sha256": digest}))
+    else:
+        print(f"signed version {options.version}, sha256 {digest}")

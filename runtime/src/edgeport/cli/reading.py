@@ -1,0 +1,227 @@
+"""Data on disk for the command line: from files to samples.
+
+Here lives what ``edgeport predict`` reads: npy, npz, csv, json lines, images. Nothing is scaled,
+resized or guessed: preprocessing is the graph's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import stat
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgeport.artifact.card import ModelCard, TensorSpec
+from edgeport.artifact.golden import Array
+from edgeport.cli.images import IMAGES, read_image
+from edgeport.errors import InputError, OptionError
+
+_FROM_PIPES = (".csv", ".jsonl")
+READABLE = (".npy", ".npz", *_FROM_PIPES, *IMAGES)
+
+
+class Samples(NamedTuple):
+    """Samples without batch axis, in a form that ``Predictor.stream`` takes.
+
+    Attributes:
+        items: read as they are asked for.
+        total: how many there are, None where only the end will tell.
+    """
+
+    items: Iterator[Any]
+    total: int | None
+
+
+def read_samples(paths: Sequence[str], card: ModelCard) -> Samples:
+    """Return the samples of the files, one file after the other.
+
+    Raises:
+        InputError: a file is missing, of another kind, or does not fit the model; in part only
+            when the samples are asked for.
+        OptionError: images were given and Pillow is not installed.
+    """
+    for path in paths:
+        _check_kind(path)
+    parts = [_read_file(path, card) for path in paths]
+    totals = [part.total for part in parts]
+    total = None if None in totals else sum(size for size in totals if size is not None)
+    return Samples((item for part in parts for item in part.items), total)
+
+
+def _check_kind(path: str) -> None:
+    try:
+        is_file = stat.S_ISREG(Path(path).stat().st_mode)
+    except OSError as cause:
+        kinds = ", ".join(READABLE[:4])
+        raise InputError(f"there is no file '{path}': pass a {kinds} or an image") from cause
+    ending = Path(path).suffix.lower()
+    if ending not in READABLE:
+        raise InputError(
+            f"'{path}' ends in '{ending}', expected one of {', '.join(READABLE)}: "
+            "convert or rename it"
+        )
+    if not is_file and ending not in _FROM_PIPES:
+        raise InputError(
+            f"'{path}' is a folder or a pipe, expected a file, since only "
+            f"{' and '.join(_FROM_PIPES)} are read from first to last: pass a file"
+        )
+
+
+def _read_file(path: str, card: ModelCard) -> Samples:
+    """Return the samples of one file; but for a look at an array's shape, it is read later."""
+    ending = Path(path).suffix.lower()
+    if ending == ".npy":
+        with _naming(path):
+            return _rows(np.lib.format.open_memmap(path, mode="r"), card, path)
+    if ending == ".npz":
+        return Samples(_read_npz(path, card), None)
+    if ending == ".csv":
+        return Samples(_read_csv(path, card), None)
+    if ending == ".jsonl":
+        return Samples(_read_json_lines(path), None)
+    return Samples(_read_images(path, card), 1)
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Have whatever goes wrong with a file's content said of that file."""
+    try:
+        yield
+    except (InputError, OptionError):
+        raise
+    except Exception as cause:
+        raise InputError(
+            f"'{path}' cannot be read as {Path(path).suffix.lower()} ({cause}): "
+            "check the file, or save it again"
+        ) from cause
+
+
+def _read_npz(path: str, card: ModelCard) -> Iterator[Any]:
+    with _naming(path), zipfile.ZipFile(path) as archive, np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+        if len(arrays) < len(archive.namelist()):
+            raise InputError(f"'{path}' has two arrays of one name: save it again")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy hands on whatever else the archive holds
+            raise InputError(f"'{path}' holds '{name}', expected arrays alone: save it again")
+    # A file with one array needs no name: numpy itself calls it arr_0.
+    if len(arrays) == 1 and len(card.inputs) == 1:
+        yield from _rows(next(iter(arrays.values())), card, path).items
+        return
+    sizes = {
+        spec.name: len(arrays[spec.name])
+        for spec in card.inputs
+        if spec.name in arrays and _is_batch(arrays[spec.name], spec)
+    }
+    if not sizes or len(sizes) < sum(spec.has_batch_axis for spec in card.inputs):
+        yield arrays  # one sample, or a mixture that ``predict`` refuses
+        return
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"'{name}' {size}" for name, size in sizes.items())
+        raise InputError(f"'{path}' has different numbers of samples ({listed}): save as many each")
+    for i in range(next(iter(sizes.values()))):
+        yield {name: array[i] if name in sizes else array for name, array in arrays.items()}
+
+
+def _rows(array: Array, card: ModelCard, path: str) -> Samples:
+    if len(card.inputs) != 1:
+        names = ", ".join(f"'{spec.name}'" for spec in card.inputs)
+        raise InputError(
+            f"'{path}' is one array, the model's inputs are {names}: save them with "
+            "numpy.savez under these names"
+        )
+    if _is_batch(array, card.inputs[0]):
+        return Samples(iter(array), len(array))
+    return Samples(iter([array]), 1)
+
+
+def _is_batch(array: Array, spec: TensorSpec) -> bool:
+    return spec.has_batch_axis and array.ndim == len(spec.shape)
+
+
+def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
+    """Yield one sample a row: numbers, in the order of the sample's values; a header is skipped."""
+    if len(card.inputs) != 1:
+        raise InputError(
+            f"'{path}' holds one input, the model takes {len(card.inputs)}: "
+            "use .npz or .jsonl with the inputs' names"
+        )
+    shape = card.inputs[0].sample_shape
+    fixed = [size for size in shape if isinstance(size, int)]
+    is_empty, has_header = True, False
+    with _naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, strict=True)
+        for row in filter(None, reader):
+            if is_empty and not has_header and not any(map(_is_number, row)):
+                has_header = True
+                continue
+            is_empty = False
+            try:
+                values = np.array([_number(text) for text in row], object)
+            except ValueError as cause:
+                raise InputError(
+                    f"'{path}' line {reader.line_num}: {cause}: repair the line"
+                ) from cause
+            if len(fixed) == len(shape) and values.size == math.prod(fixed):
+                values = values.reshape(fixed)
+            yield values.tolist()
+    if is_empty and has_header:
+        raise InputError(
+            f"'{path}' has a header and no numbers: check that commas part its columns"
+        )
+
+
+def _number(text: str) -> int | float:
+    """Return what the text says, an integer as one; Python alone would take ``1_0``."""
+    try:
+        if "_" in text:
+            raise ValueError
+        if text.strip().lstrip("+-").isdecimal():
+            return int(text)
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"'{text[:40]}' is no number") from None
+    if math.isinf(value) and "inf" not in text.lower():
+        raise ValueError(f"'{text[:40]}' is beyond every float")
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        _number(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_json_lines(path: str) -> Iterator[Any]:
+    """Yield one sample a line: nested lists, or an object of them by input name."""
+    with _naming(path), Path(path).open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield json.loads(line, parse_float=_number, object_pairs_hook=_once_each)
+                except ValueError as cause:
+                    raise InputError(
+                        f"'{path}' line {number} is no JSON ({cause}): repair the line"
+                    ) from cause
+
+
+def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object; Python alone would keep the last of several values for one name."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return values
+
+
+def _read_images(path: str, card: ModelCard) -> Iterator[Array]:
+    with _naming(path):
+        yield read_image(path, card)

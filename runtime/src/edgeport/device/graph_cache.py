@@ -1,0 +1,298 @@
+"""The optimized graph of an artifact, kept on the device, so that the engine starts sooner.
+
+What the engine makes of a graph depends on the CPU and on onnxruntime's build, and takes most of
+the time of its start. So it is kept in a file of its own, and that file is **never trusted over
+the artifact**: the artifact is read, and its seal, signature and card are checked as ever; the
+kept graph must come from this very artifact, CPU, build and options, with a digest that matches,
+out of a file and a folder that nobody else can write; and the engine made of it must pass the
+same checks and golden samples. The samples run when the first answer is wanted, and not before:
+they passed on this device when the graph was kept, and take longer than the engine's start. At any
+doubt the artifact itself is loaded, and the log says why.
+
+A file is ::
+
+    edgeport graph 1 {"artifact": ..., "cpu": ..., ...}     what it was made of, one line
+    64 hexadecimal digits                                   SHA-256 of what follows
+    ...                                                     the graph, an ONNX file
+
+It is written only when the engine made of it gave the very answers, bit by bit, of the engine made
+of the artifact. Files of an older onnxruntime stay where they are; the folder may be deleted.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from edgeport.artifact.card import ModelCard
+from edgeport.device import identity
+from edgeport.engine import forks
+from edgeport.errors import EdgeportError, warn
+from edgeport.inputs.examples import example
+from edgeport.inputs.feeds import Feed, prepare
+
+_MAGIC = b"edgeport graph 1 "
+_DIGEST_SIZE = 64
+
+# The engine writes no file of 2 GiB or more, and optimizing may repeat a weight.
+_LARGEST_BYTES = 2**30
+
+
+class _DoubtError(Exception):
+    """Why a file is not used, or not written."""
+
+
+# Whatever goes wrong with a kept graph, the artifact itself is still there.
+_HARMLESS = (_DoubtError, EdgeportError, OSError, ValueError, MemoryError)
+
+
+def load(
+    folder: str,
+    made_of: dict[str, str],
+    model: bytes,
+    make: Callable[..., Made],
+    test: Callable[[Made], None],
+) -> Made:
+    """Return the model on the engine of the kept graph; keep the graph where there is none yet.
+
+    Args:
+        folder: where graphs are kept; made if missing.
+        made_of: what ``key`` returns.
+        model: the artifact's bytes, whose seal was checked.
+        make: gives the model of a graph's bytes after every check but the last; takes
+            ``optimization`` and ``save_to`` as ``Session`` does.
+        test: the last check, of the golden samples.
+
+    Raises:
+        EdgeportError: as ``make`` and ``test`` do of the artifact itself; nothing else, whatever
+            is wrong with folder and file.
+    """
+    text = _text(made_of)
+    path, head = _path(folder, text), _MAGIC + text + b"\n"
+
+    def proven(graph: bytes, **more: Any) -> Made:
+        made = make(graph, **more)
+        test(made)
+        return made
+
+    def instead() -> Made:
+        return _fill(folder, path, head, model, proven)
+
+    def tell(doubt: str) -> None:
+        warn("'%s' is not used (%s): the artifact itself is loaded", path, doubt)
+
+    made = None
+    try:
+        graph = _read(folder, path, head)
+        if graph is not None:
+            made = make(graph, optimization="none")
+    except _HARMLESS as cause:
+        tell(str(cause))
+    if made is None:
+        return instead()
+    made.unproven = Proof(test, instead, tell, _HARMLESS)
+    return made
+
+
+def key(sha256: str, optimization: str) -> dict[str, str]:
+    """Return what the graph depends on besides this device."""
+    return {"artifact": sha256, "optimization": optimization}
+
+
+def path_of(folder: str, made_of: dict[str, str]) -> str:
+    """Return where that graph is kept on this device."""
+    return _path(folder, _text(made_of))
+
+
+def _text(made_of: dict[str, str]) -> bytes:
+    return json.dumps({**made_of, **identity.identity()}, sort_keys=True).encode()
+
+
+def _path(folder: str, text: bytes) -> str:
+    return os.path.join(folder, f"{hashlib.sha256(text).hexdigest()[:32]}.graph")
+
+
+def _read(folder: str, path: str, head: bytes) -> bytes | None:
+    """Return the graph, None where none is kept.
+
+    Raises:
+        _DoubtError: the file is damaged, of something else, or open to others.
+        OSError: it cannot be read.
+    """
+    try:
+        # Should it be a pipe, opening it must not wait for the other side.
+        file = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with os.fdopen(file, "rb") as stream:
+        _check_private(os.stat(folder), "the folder")
+        about = os.fstat(file)
+        _check_private(about, "the file")
+        if not stat.S_ISREG(about.st_mode):
+            raise _DoubtError("it is no file")
+        start = stream.read(len(head) + _DIGEST_SIZE + 1)
+        graph = stream.read()
+    digest = hashlib.sha256(graph).hexdigest()
+    if start != head + digest.encode() + b"\n":
+        raise _DoubtError("it is damaged, or was made of something else")
+    return graph
+
+
+def _check_private(about: os.stat_result, what: str) -> None:
+    """Refuse what another user could have written; on Windows the folder's own rules hold.
+
+    Raises:
+        _DoubtError: it belongs to another user than this one or root, or others may write it.
+    """
+    if not hasattr(os, "geteuid"):
+        return
+    if about.st_uid not in (os.geteuid(), 0):
+        raise _DoubtError(f"{what} belongs to user {about.st_uid}, expected this one or root")
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _DoubtError(f"{what} may be written by others, expected by its owner alone")
+
+
+def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[..., Made]) -> Made:
+    """Return the model of the artifact itself, and keep what the engine made of its graph."""
+    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
+    made = None
+    try:
+        try:
+            if len(model) > _LARGEST_BYTES:
+                raise _DoubtError(
+                    f"it has {len(model):,} bytes, expected at most {_LARGEST_BYTES:,}"
+                )
+            folder.encode()  # the engine takes no other paths
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            _check_private(os.stat(folder), "the folder")
+            with open(temporary, "xb"):  # the system says why it cannot, the engine would not
+                pass
+            with contextlib.suppress(EdgeportError):  # raised again below if it is the artifact's
+                made = make(model, save_to=temporary)
+            _keep(path, temporary, head, made, make)
+        finally:
+            with contextlib.suppress(OSError, ValueError):  # it is not there, or never could be
+                os.unlink(temporary)
+    except _HARMLESS as cause:
+        warn("the optimized graph is not kept in '%s' (%s)", folder, cause)
+    return make(model) if made is None else made
+
+
+def _keep(
+    path: str, temporary: str, head: bytes, made: Made | None, make: Callable[..., Made]
+) -> None:
+    """Put the graph that the engine wrote into its place, once it is proven.
+
+    Raises:
+        _DoubtError: the engine wrote none, or one that answers otherwise.
+        EdgeportError: the graph does not load, or fails a check.
+        OSError: the disk is full or read-only.
+    """
+    with open(temporary, "rb") as stream:
+        graph = stream.read()
+    if made is None or not graph:
+        raise _DoubtError("the artifact does not load, or the disk is full")
+    os.unlink(temporary)
+    if not _answer_alike(made, make(graph, optimization="none")):
+        raise _DoubtError("the engine made of it gives other answers")
+    digest = hashlib.sha256(graph).hexdigest().encode()
+    file = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600
+    )
+    with os.fdopen(file, "wb") as stream:
+        stream.write(head + digest + b"\n")
+        stream.write(graph)
+    os.replace(temporary, path)  # of two processes at once, the later one's stays
+
+
+def _answer_alike(one: Runnable, other: Runnable) -> bool:
+    """Whether two engines give the same bits for the golden samples, or for made-up ones."""
+    card = one.card
+    samples = [sample.inputs for sample in card.golden_samples] or [example(card.inputs, 1)]
+    for sample in samples:
+        feed = prepare(card.inputs, (sample,))
+        for first, second in zip(one.run(feed), other.run(feed), strict=True):
+            if (first.dtype, first.shape) != (second.dtype, second.shape):
+                return False
+            is_text = first.dtype.kind == "O"  # whose bytes are addresses
+            if (first != second).any() if is_text else first.tobytes() != second.tobytes():
+                return False
+    return True
+
+
+class Runnable(Protocol):
+    """What is known here of a loaded model.
+
+    Attributes:
+        unproven: None once its golden samples passed; before, takes this model, runs them, and
+            returns it, or the artifact's own in its place.
+    """
+
+    card: ModelCard
+    unproven: Callable[[Any], Any] | None
+
+    def run(self, feed: Feed) -> list[Any]:
+        """Return the outputs."""
+
+
+Made = TypeVar("Made", bound=Runnable)
+
+
+class Proof(forks.Forked, Generic[Made]):
+    """Takes a model before its first answer and returns it, or another one in its place.
+
+    It must not know the model: closing a predictor has to free the engine at once, and not when
+    Python next looks for cycles.
+
+    Args:
+        test: raises where the model does not pass.
+        instead: gives the model to use in place of one that does not.
+        tell: is told why it does not, once its place is taken.
+        doubts: the errors by which a model does not pass; others go to whoever wants an answer.
+    """
+
+    def __init__(
+        self,
+        test: Callable[[Made], None],
+        instead: Callable[[], Made],
+        tell: Callable[[str], None],
+        doubts: tuple[type[Exception], ...],
+    ) -> None:
+        self._test, self._instead, self._tell, self._doubts = test, instead, tell, doubts
+        self._stand_in: Made | None = None
+        self.after_fork()
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Take a new lock: the old one may be held by a thread that stayed behind."""
+        # A signal's handler may ask for an answer in the middle of the proof.
+        self._lock = _thread.RLock()
+
+    def __call__(self, made: Made) -> Made:
+        """Return the model, proven, or the one in its place; other threads wait for the first."""
+        doubt = None
+        with self._lock:
+            if made.unproven is None:
+                return made
+            if self._stand_in is None:
+                try:
+                    self._test(made)
+                except self._doubts as cause:
+                    doubt = str(cause)  # the error itself would hold on to the engine
+                else:
+                    made.unproven = None
+                    return made
+            if self._stand_in is None:
+                self._stand_in = self._instead()
+            stand_in = self._stand_in
+        if doubt is not None:
+            self._tell(doubt)
+        return stand_in

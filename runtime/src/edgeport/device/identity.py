@@ -1,0 +1,49 @@
+"""What makes two devices one and the same to the engine: CPU and build of onnxruntime.
+
+What was made or measured on one device is of no use on another; ``caching`` and ``tuning`` keep
+this beside it. Nothing else asks.
+"""
+
+from __future__ import annotations
+
+import os
+
+from edgeport.engine.session import engine_build
+
+_CPUINFO = "/proc/cpuinfo"
+
+# The lines of Linux' description that tell the kind of a core, on x86, ARM, RISC-V, POWER and MIPS;
+# the others number it, or tell its clock of this moment.
+_KIND = (
+    "vendor_id", "cpu family", "model", "model name", "stepping", "flags",
+    "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features",
+    "isa", "uarch", "mvendorid", "marchid", "mimpid", "cpu", "revision", "cpu model",
+)  # fmt: skip
+
+# A core takes 1 to 2 kB, and a server has hundreds of them, all alike.
+_MOST_BYTES = 2**16
+
+
+def identity() -> dict[str, str]:
+    """Return what the engine's choices depend on: the CPU, and onnxruntime's version and build."""
+    return {"cpu": cpu_identity(), "onnxruntime": engine_build()}
+
+
+def cpu_identity() -> str:
+    """Return the CPU's architecture, model and features, the same at every call."""
+    try:
+        with open(_CPUINFO, encoding="utf-8", errors="replace") as file:
+            text = file.read(_MOST_BYTES)
+    except OSError:
+        text = ""
+    lines = {" ".join(line.split()) for line in text.splitlines()[:-1] if _is_of_kind(line)}
+    if not lines:
+        import platform  # it starts a process on some systems, and knows less than Linux says
+
+        lines = {platform.processor(), platform.platform()}
+    machine = os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_IDENTIFIER")
+    return "; ".join([str(machine), *sorted(lines)])
+
+
+def _is_of_kind(line: str) -> bool:
+    return line.partition(":")[0].strip() in _KIND

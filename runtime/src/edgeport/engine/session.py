@@ -1,0 +1,287 @@
+"""The border to the engine: the only module that imports onnxruntime.
+
+Here live the quiet import, the session with its options, the calls that run it, what a fork means
+for it, and the translation of the engine's errors into edgeport's. What the arrays mean is decided
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgeport.artifact.golden import Array
+from edgeport.engine import forks
+from edgeport.engine.errors import first_line, load_error
+from edgeport.engine.watchdog import Deadline, is_main_thread, run_watched
+from edgeport.errors import InferenceError, UnsupportedFormatError
+from edgeport.options import Provider
+
+# From 1.29 on, onnxruntime's Linux wheel sends telemetry unless this is set before its import:
+# the bare import then writes a device id below the home folder and starts a thread, which hangs
+# a forked child at exit. It cannot be undone afterwards. Remove when the wheel asks first.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
+
+_FATAL_ONLY = 4  # onnxruntime's severities run from 0, verbose, to 4, fatal
+
+
+# How long these run, or how much they give, is decided by values and not by sizes.
+_COUNTING = ("Loop", "If", "NonZero", "Compress", "Unique", "NonMaxSuppression")
+# And these where an integer input may be the size.
+_SIZED_BY_INTEGERS = ("ConstantOfShape", "Range", "Expand", "Tile", "Pad", "Resize", "OneHot")
+
+Shapes = tuple[tuple[int, ...], ...]
+_MOST_SHAPES = 8
+
+_SHORT_RUN_S = 0.05
+
+# Names of ONNX element types as onnxruntime prints them, with the numpy dtype of each.
+_DTYPES: Mapping[str, type[Any]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(bool)": np.bool_,
+    "tensor(string)": np.object_,
+    **{f"tensor(int{bits})": getattr(np, f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"tensor(uint{bits})": getattr(np, f"uint{bits}") for bits in (8, 16, 32, 64)},
+}
+
+
+OPTIMIZATIONS: Mapping[str, str] = {
+    "none": "ORT_DISABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+
+
+class Port(NamedTuple):
+    """An input or output as the graph declares it; a free axis is its name or None."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str | None, ...]
+
+
+class _Engine(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
+    """onnxruntime's session without its second try.
+
+    Where a session does not start, it prints so and tries again on the CPU; 1.19 cannot be asked
+    not to, but its subclass can.
+    """
+
+    @property
+    def _enable_fallback(self) -> bool:
+        return False
+
+    @_enable_fallback.setter
+    def _enable_fallback(self, value: bool) -> None:
+        pass
+
+
+class Session(forks.Forked):
+    """One loaded graph. Safe to run from several threads at once.
+
+    Args:
+        model: the bytes of an ONNX file.
+        threads: how many threads one run may use; 1 starts none.
+        providers: the engine's execution providers, best first; None for the CPU.
+        weights: arrays for the weights that the model keeps in other files, by name.
+        spinning: whether threads wait for the next run busily. A device waits for its next frame
+            most of the time; spinning threads would burn it.
+        optimization: how far the engine rewrites the graph, a key of ``OPTIMIZATIONS``.
+        save_to: where the engine writes what it made of the graph; nowhere if empty.
+        searched: what ``outline`` returns of the model, or of the one that it was made from; None
+            for the model itself.
+
+    Attributes:
+        is_lost: whether this process is a fork in which the engine cannot be used any more.
+
+    Raises:
+        UnsupportedFormatError: the file's IR or opset is newer than this onnxruntime.
+        ArtifactError: onnxruntime cannot load the bytes.
+        OptionError: a provider is not part of this onnxruntime, or did not start.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        threads: int = 1,
+        providers: Sequence[Provider] | None = None,
+        weights: Mapping[str, Array] | None = None,
+        spinning: bool = False,
+        optimization: str = "all",
+        save_to: str = "",
+        searched: bytes | None = None,
+    ) -> None:
+        wanted: list[Provider] = ["CPUExecutionProvider"]
+        if providers is not None:
+            from edgeport.engine.providers import check_providers
+
+            wanted = check_providers(providers, onnxruntime.get_available_providers())
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL_ONLY
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        options.graph_optimization_level = getattr(
+            onnxruntime.GraphOptimizationLevel, OPTIMIZATIONS[optimization]
+        )
+        options.optimized_model_filepath = save_to
+        try:
+            if weights:
+                values = [onnxruntime.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
+                options.add_external_initializers(list(weights), values)
+            self._engine = _Engine(model, options, providers=wanted)
+            started = self._engine.get_providers()
+        except Exception as cause:
+            raise load_error(cause, engine_version()) from cause
+        if providers is not None:
+            from edgeport.engine.providers import refuse_fallback
+
+            refuse_fallback(wanted, started)
+        try:
+            inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
+            described = [[(n.name, n.type, n.shape) for n in nodes] for nodes in (inputs, outputs)]
+            self.graph_name: str = self._engine.get_modelmeta().graph_name
+        except UnicodeDecodeError as cause:  # the engine itself takes any bytes for a name
+            raise load_error(cause, engine_version()) from cause
+        self.inputs, self.outputs = (tuple(_port(*one) for one in ports) for ports in described)
+        self.is_lost = False
+        self._run = self._engine.run
+        self._run_options = _run_options()
+        self.threads = threads
+        self._running: list[None] = []  # one entry a run; append and pop need no lock
+        # Inputs of these shapes, or smaller ones, are known to be answered at once.
+        self._quick: list[Shapes] = []
+        takes_integers = any(port.dtype.kind in "iu" for port in self.inputs)
+        unknown = _COUNTING + _SIZED_BY_INTEGERS * takes_integers
+        self._can_be_known = not _has_operator(model if searched is None else searched, unknown)
+        forks.watch(self)
+
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        outputs: Sequence[str] | None = None,
+        deadline: Deadline | None = None,
+    ) -> list[Array]:
+        """Return the outputs, by default all of them in the graph's order.
+
+        Args:
+            feeds: a native, aligned array of the declared dtype and rank for every input.
+            outputs: names of the outputs wanted, None for all.
+            deadline: when the run is stopped; None for never, even where Ctrl-C cannot be heard.
+
+        Raises:
+            InferenceError: the engine failed, or the deadline passed; the session stays usable.
+        """
+        shapes = tuple(array.shape for array in feeds.values())
+        started = time.monotonic()
+        results: list[Array]
+        at = math.inf if deadline is None else deadline.at
+        if at == math.inf and (
+            self.is_quick(shapes) or (deadline is None and not is_main_thread())
+        ):
+            results = self._guarded(self._run, outputs, feeds, self._run_options)
+        else:
+            options = _run_options()
+            results = run_watched(
+                lambda: self._guarded(self._run, outputs, feeds, options),
+                functools.partial(setattr, options, "terminate", True),
+                deadline or Deadline(),
+            )
+        is_short = time.monotonic() - started < _SHORT_RUN_S
+        if not is_short:
+            self._quick = []  # what seemed to be known is not
+        elif self._can_be_known and not self.is_quick(shapes):
+            self._quick = [shapes, *self._quick[: _MOST_SHAPES - 1]]
+        return results
+
+    def is_quick(self, shapes: Shapes) -> bool:
+        """Whether a run on such inputs is known to be over before anybody waits."""
+        return any(
+            all(
+                len(shape) == len(other) and all(a <= b for a, b in zip(shape, other, strict=True))
+                for shape, other in zip(shapes, known, strict=True)
+            )
+            for known in self._quick
+        )
+
+    def bind(self, name: str, given: Array, output: str, answer: Array) -> Callable[[], None]:
+        """Return a call that runs the engine from the one array into the other.
+
+        The engine keeps both arrays, so that a call costs half of ``run`` on a small model.
+        """
+        binding = self._engine.io_binding()
+        binding.bind_cpu_input(name, given)
+        binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
+        run = self._engine.run_with_iobinding
+        return functools.partial(self._guarded, run, binding, self._run_options)
+
+    def _guarded(self, run: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what the engine does; a fork must know of it, and its errors become edgeport's."""
+        self._running.append(None)
+        try:
+            return run(*arguments)
+        except Exception as cause:
+            raise InferenceError(
+                f"onnxruntime {onnxruntime.__version__} failed while running the model "
+                f"({first_line(cause)}): check the input's sizes, or run "
+                "'edgeport verify' on the artifact"
+            ) from cause
+        finally:
+            self._running.pop()
+
+    def after_fork(self) -> None:
+        """Give the engine up if it cannot be used here: without its threads, or with held locks."""
+        if self.threads == 1 and not self._running:
+            return
+        # Freeing it would wait for threads that do not exist here, so it is never freed.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
+        self.is_lost = True
+        self._running.clear()
+
+
+def _has_operator(model: bytes, names: Sequence[str]) -> bool:
+    """Whether a node has one of these operators: NodeProto.op_type = 4."""
+    return any(b"\x22" + bytes([len(name)]) + name.encode("ascii") in model for name in names)
+
+
+def _run_options() -> Any:
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL_ONLY
+    # "No captured graph", as on every CPU. Where it is unset, onnxruntime 1.32 looks for it before
+    # each bound run by an exception, which costs ten times a small model's run.
+    options.add_run_config_entry("gpu_graph_id", "-1")
+    return options
+
+
+def engine_version() -> str:
+    """Return the version of the installed onnxruntime."""
+    return str(onnxruntime.__version__)
+
+
+def engine_build() -> str:
+    """Return the version and what else tells one build of onnxruntime from another."""
+    return f"{engine_version()} {onnxruntime.get_build_info()}"
+
+
+def _port(name: str, kind: str, shape: Sequence[Any]) -> Port:
+    dtype = _DTYPES.get(kind)
+    if dtype is None:
+        raise UnsupportedFormatError(
+            f"the artifact has a tensor '{name}' of type {kind}, "
+            f"expected one of {', '.join(_DTYPES)}: export it with another type",
+            found=kind,
+            supported=", ".join(_DTYPES),
+        )
+    return Port(name, np.dtype(dtype), tuple(shape))

@@ -1,0 +1,158 @@
+"""From any number of samples to runs that the engine takes, with an answer that does not depend
+on how they were grouped.
+
+Here lives when a batch is split, padded or run in chunks. The rule: only where every output has
+a batch axis of its own, and where a card says so, is the first axis taken apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from edgeport.artifact.card import ModelCard, TensorSpec
+from edgeport.artifact.golden import Array
+from edgeport.errors import InferenceError, InputError
+from edgeport.inputs.feeds import Feed
+
+# Inputs and outputs of one run together. Activations of convolutional networks take some 16
+# times the space of their input (MobileNetV2: 9.6 MB for 0.6 MB), so that a run stays near 64 MiB
+# whatever the batch, and is long past the size from which larger batches bring more speed.
+CHUNK_BYTES = 4 * 2**20
+
+# Operators that take the range of a tensor from its values: DynamicQuantizeLinear, and
+# onnxruntime's DynamicQuantizeMatMul and DynamicQuantizeLSTM.
+_DYNAMIC = b"DynamicQuantize"
+
+Run = Callable[[Mapping[str, Array]], list[Array]]
+
+
+class Batching(NamedTuple):
+    """How one model's samples are grouped.
+
+    Attributes:
+        card: its inputs and outputs say which axes count samples.
+        fixed: the number of samples that the graph insists on, None where it takes any.
+        may_split: whether the answer to a batch is that to its parts, one after the other.
+        one_by_one: whether neighbours would change a sample's answer.
+        chunk_bytes: most bytes of inputs and outputs in one run of several samples.
+    """
+
+    card: ModelCard
+    fixed: int | None
+    may_split: bool
+    one_by_one: bool
+    chunk_bytes: int
+
+    @classmethod
+    def of(cls, card: ModelCard, searched: bytes, chunk_bytes: int = CHUNK_BYTES) -> Batching:
+        """Return what the card and the graph ask for.
+
+        Args:
+            card: the model's card.
+            searched: its serialized graph, or the ``outline`` of it.
+            chunk_bytes: see above.
+        """
+        sizes = [spec.shape[0] for spec in card.inputs if spec.has_batch_axis]
+        fixed = next((size for size in sizes if isinstance(size, int)), None)
+        batched = bool(sizes) and all(spec.has_batch_axis for spec in card.outputs)
+        # Nobody vouches for it that the first axis of a graph without a card counts samples; of
+        # one that is 1 in every input and output it may be taken, since else nothing can follow.
+        may_split = batched and (card.is_vouched_for or fixed == 1)
+        one_by_one = card.is_vouched_for and may_split and _DYNAMIC in searched
+        return cls(card, fixed, may_split, one_by_one, chunk_bytes)
+
+    def run(self, run: Run, feed: Feed) -> list[Array]:
+        """Return the outputs for all samples of the feed, in the card's order.
+
+        Raises:
+            InputError: the graph insists on another number of samples and cannot be split.
+            InferenceError: as ``run`` does, or an output has another number of samples.
+        """
+        samples = feed.samples
+        if samples is None:
+            return run(feed.arrays)
+        if samples == 0 and self.may_split:
+            # Some operators fail on an empty batch; one made-up sample gives shapes and dtypes.
+            return [out[:0] for out in run(self._take(feed, 0, 0, self.fixed or 1))]
+        if not self.may_split:
+            if self.fixed is not None and self.fixed != samples:
+                raise self._wrong_number(samples)
+            return self._checked(run(feed.arrays), samples)
+        step = 1 if self.one_by_one else self.fixed or self._chunk(feed, samples)
+        if step >= samples and self.fixed in (None, samples):
+            return self._checked(run(feed.arrays), samples)
+        # The answer is filled as the chunks come, which takes half the memory of joining them.
+        results: list[Array] = []
+        for start in range(0, samples, step):
+            taken = min(step, samples - start)
+            size = self.fixed or taken
+            outputs = run(self._take(feed, start, taken, size))
+            if not results:
+                results = [np.empty((samples, *out.shape[1:]), out.dtype) for out in outputs]
+            for spec, out, result in zip(self.card.outputs, outputs, results, strict=True):
+                _check_shape(spec, out, (size, *result.shape[1:]))
+                result[start : start + taken] = out[:taken]
+        return results
+
+    def _checked(self, outputs: list[Array], samples: int) -> list[Array]:
+        """Return the outputs; what a card says of their first axes must hold."""
+        for spec, out in zip(self.card.outputs, outputs, strict=True):
+            if self.card.is_vouched_for and spec.has_batch_axis:
+                _check_shape(spec, out, (samples, *out.shape[1:]))
+        return outputs
+
+    def _chunk(self, feed: Feed, samples: int) -> int:
+        """Return how many samples stay within the memory bound, at least one."""
+        given = sum(feed.arrays[s.name].nbytes for s in self.card.inputs if s.has_batch_axis)
+        sizes = {
+            axis: size
+            for spec in self.card.inputs
+            for axis, size in zip(spec.shape, feed.arrays[spec.name].shape, strict=True)
+        }
+        answered = 0
+        for spec in self.card.outputs:
+            values = 1
+            for axis in spec.shape[1:]:
+                values *= axis if isinstance(axis, int) else sizes.get(axis, 1)
+            answered += values * spec.dtype.itemsize
+        return max(1, self.chunk_bytes // max(1, given // samples + answered))
+
+    def _take(self, feed: Feed, start: int, taken: int, size: int) -> dict[str, Array]:
+        """Return ``taken`` samples from ``start`` on, the last one repeated up to ``size``."""
+        arrays = dict(feed.arrays)
+        for spec in self.card.inputs:
+            if spec.has_batch_axis:
+                part = arrays[spec.name][start : start + taken]
+                if taken == 0:
+                    part = _blank(spec, (size, *part.shape[1:]))
+                elif taken < size:
+                    part = np.concatenate([part, np.repeat(part[-1:], size - taken, axis=0)])
+                arrays[spec.name] = part
+        return arrays
+
+    def _wrong_number(self, samples: int) -> InputError:
+        whole = next((s.name for s in self.card.outputs if not s.has_batch_axis), None)
+        reason = f"output '{whole}' has no batch axis" if whole else "nothing vouches for its axes"
+        return InputError.of(
+            "the model was given",
+            f"{samples} samples",
+            f"exactly {self.fixed}, and a batch cannot be split because {reason}",
+            f"pass {self.fixed} samples",
+        )
+
+
+def _check_shape(spec: TensorSpec, out: Array, expected: tuple[int, ...]) -> None:
+    if out.shape != expected:
+        raise InferenceError(
+            f"output '{spec.name}' has shape {out.shape} for {expected[0]} samples, expected "
+            f"{expected}: the samples cannot be answered in one array, pass fewer at a time"
+        )
+
+
+def _blank(spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    if spec.dtype.kind == "O":
+        return np.full(shape, "", object)
+    return np.zeros(shape, spec.dtype)

@@ -1,0 +1,202 @@
+"""One value at a time: from anything numpy can see as numbers to an exact array.
+
+The rule is that no value changes on the way, but for the ordinary rounding of a float to a
+narrower float; what would change is refused. ``inputs`` puts names, shapes and batches around it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeport.artifact.card import TensorSpec, format_shape
+from edgeport.artifact.golden import Array
+from edgeport.errors import InputError
+
+
+def as_exact_array(spec: TensorSpec, value: Any) -> Array:
+    """Return ``value`` as a native, aligned array of the input's dtype, every value intact.
+
+    Raises:
+        InputError: it is no numeric array, or a value would change.
+    """
+    if value is None:
+        raise _refusal(spec, "None", "pass an array")
+    try:
+        if _is_unknown_sequence(value):
+            value = list(value)  # so that what is said of lists below holds for it, too
+        _refuse_mask(spec, value)
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            given = np.from_dlpack(value)
+        else:
+            # Of text in a list, numpy would cut a last NUL and turn numbers beside it into text.
+            is_plain_text = spec.dtype.kind == "O" and isinstance(value, (list, tuple, str))
+            given = np.asanyarray(value, object if is_plain_text else None)
+        _refuse_mask(spec, given)
+    except (InputError, MemoryError):
+        raise
+    except Exception as cause:
+        raise _refusal(
+            spec,
+            f"a {type(value).__name__} that numpy cannot turn into an array "
+            f"({str(cause).splitlines()[0] if str(cause) else type(cause).__name__})",
+            "pass nested lists of equal lengths or an array",
+        ) from cause
+    array = np.asarray(given)
+    if spec.dtype.kind == "O":
+        return _as_strings(spec, array)
+    if array.dtype.kind not in "biuf":
+        found, remedy = _OTHER_KINDS.get(array.dtype.kind, ("values", "pass numbers"))
+        raise _refusal(spec, f"{found} (dtype {array.dtype})", remedy)
+    if array.dtype.kind == "f" and isinstance(value, (list, tuple)):
+        _refuse_rounded_list(spec, value, array)
+    if array.dtype.newbyteorder("=") != spec.dtype:
+        return _cast(spec, array)
+    if array.dtype.isnative and array.flags.aligned:
+        return array
+    return np.require(array, spec.dtype, "A")
+
+
+# What is no number, by numpy's kind, and the next step.
+_OTHER_KINDS = {
+    "c": ("complex numbers", "pass x.real or abs(x), whichever the model was trained on"),
+    "O": ("Python objects", "make it a plain numeric array, np.asarray(x, dtype=float)"),
+    "U": ("text", "turn the text into numbers first"),
+    "S": ("byte strings", "turn the bytes into numbers first, np.frombuffer(x, dtype=np.uint8)"),
+    "M": ("dates", "pass numbers"),
+    "m": ("time differences", "pass numbers"),
+    "V": ("records", "pass one numeric field of the records"),
+}
+_ARRAY_PROTOCOLS = ("__array__", "__dlpack__", "__array_interface__", "__array_struct__")
+
+
+def _is_unknown_sequence(value: Any) -> bool:
+    """Whether numpy would read it item by item as it reads a list, like a deque."""
+    return (
+        hasattr(value, "__len__")
+        and hasattr(value, "__getitem__")
+        and not isinstance(value, (list, tuple, str, bytes, bytearray, memoryview, Mapping))
+        and not any(hasattr(value, name) for name in _ARRAY_PROTOCOLS)
+    )
+
+
+def _refuse_mask(spec: TensorSpec, value: Any) -> None:
+    """Refuse a masked array, or a list with one: numpy would drop the mask without a word."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            if not isinstance(item, (int, float)):
+                _refuse_mask(spec, item)
+    elif isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        masked = sys.modules.get("numpy.ma")  # where nobody imported it, nothing is masked
+        if masked is not None and isinstance(value, masked.MaskedArray):
+            count = int(masked.count_masked(value))
+            raise _refusal(
+                spec,
+                f"a masked array ({count} of its values hidden)",
+                "fill them first, x.filled(value)",
+            )
+
+
+def _refuse_rounded_list(spec: TensorSpec, values: Any, array: Array) -> None:
+    """Refuse an integer of a list that became a float, since floats stand beside it, and changed.
+
+    Between floats rounding is what everybody means; an integer is a label or a count.
+    """
+    target = spec.dtype if spec.dtype.kind == "f" else array.dtype
+    if not (np.abs(array) > 2.0 ** np.finfo(target).nmant).any():
+        return  # every integer of that size is a float, too
+    with np.errstate(all="ignore"):
+        held = array.astype(target).ravel().tolist()
+    for item, kept in zip(np.array(values, object).flat, held, strict=True):
+        item = item[()] if isinstance(item, np.ndarray) else item
+        if isinstance(item, (int, np.integer)) and int(item) != kept:
+            raise _refusal(
+                spec,
+                f"a list of floats with the integer {item}, which {target} would round",
+                f"convert it on purpose, np.asarray(x, dtype=np.{spec.dtype})",
+            )
+
+
+def _as_strings(spec: TensorSpec, array: Array) -> Array:
+    if array.dtype.kind in "UT":
+        array = array.astype(object)
+    if array.dtype.kind != "O" or not all(isinstance(item, str) for item in array.flat):
+        raise _refusal(spec, f"values of dtype {array.dtype}", "pass text, an array of str")
+    try:
+        "".join(array.flat).encode()
+    except UnicodeEncodeError as cause:
+        code = f"U+{ord(cause.object[cause.start]):04X}"
+        raise _refusal(
+            spec, f"text with half a character ({code} alone)", "decode it with its own encoding"
+        ) from cause
+    return array
+
+
+def _cast(spec: TensorSpec, array: Array) -> Array:
+    """Return the array in the input's dtype; refuse the first value that would change."""
+    source, target = array.dtype, spec.dtype
+    with np.errstate(all="ignore"):
+        result: Array = array.astype(target)
+        if np.can_cast(source, target) and source.itemsize < 8:  # numpy has int64 fit in float64
+            return result
+        if target.kind == "b":
+            changed = (array != 0) & (array != 1)
+        elif source.kind == "f":
+            if target.kind == "f":
+                changed = np.isinf(result) & ~np.isinf(array)
+            else:
+                changed = ~_are_whole(array, np.iinfo(target))
+        elif target.kind == "f":
+            fit = _are_whole(result, np.iinfo(source))
+            changed = ~fit | (np.where(fit, result, 0).astype(source) != array)
+        else:
+            limits = np.iinfo(target)
+            changed = (array < limits.min) | (array > limits.max)
+    if changed.any():
+        raise _value_refusal(spec, array, changed)
+    return result
+
+
+def _are_whole(floats: Array, limits: np.iinfo[Any]) -> Array:
+    """Whether each is a whole number within an integer type."""
+    wide = floats.astype(np.result_type(floats.dtype, np.float64))
+    # The upper end is compared as a power of two, which floats hold where 2**63 - 1 is not.
+    whole: Array = wide == np.floor(wide)
+    return whole & (wide >= float(limits.min)) & (wide < float(limits.max + 1))
+
+
+def _value_refusal(spec: TensorSpec, array: Array, changed: Array) -> InputError:
+    index = tuple(int(i) for i in np.argwhere(changed)[0])
+    value = array[index]
+    count = int(changed.sum())
+    where = f" at {list(index)}" if index else ""
+    more = f" and {counted(count - 1, 'more such value')}" if count > 1 else ""
+    if spec.dtype.kind == "b":
+        expected, remedy = "0 or 1", "pass booleans, e.g. x > 0.5"
+    elif spec.dtype.kind == "f":
+        limit = float(np.finfo(spec.dtype).max)
+        if abs(float(value)) > limit:
+            expected, remedy = f"at most {limit:.3g} in size", "scale the values first"
+        else:
+            expected = f"whole numbers that {spec.dtype} holds exactly"
+            remedy = f"round on purpose, x.astype(np.{spec.dtype})"
+    else:
+        info = np.iinfo(spec.dtype)
+        expected = f"whole numbers from {info.min} to {info.max}"
+        remedy = "scale, round or clip on purpose first, e.g. np.clip(np.rint(x), low, high)"
+    actual = f"the value {value}{where}{more}, which {spec.dtype} would change"
+    return InputError.of(f"input '{spec.name}' has", actual, expected, remedy)
+
+
+def counted(number: int, what: str) -> str:
+    """Return ``1 sample``, ``2 samples``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _refusal(spec: TensorSpec, actual: str, remedy: str) -> InputError:
+    kind = "text" if spec.dtype.kind == "O" else spec.dtype
+    expected = f"{kind} of shape {format_shape(spec.accepted_shape)}"
+    return InputError.of(f"input '{spec.name}' is", actual, expected, remedy)

@@ -1,0 +1,59 @@
+"""From scores to named classes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from edgeport.artifact.card import ModelCard, format_specs
+from edgeport.artifact.golden import Array
+from edgeport.errors import InferenceError, OptionError
+
+
+class Label(NamedTuple):
+    """One class and the model's score for it."""
+
+    name: str
+    score: float
+
+
+def best_labels(
+    scores: Array, classes: tuple[str, ...], top_k: int
+) -> list[Label] | list[list[Label]]:
+    """Return the best classes of one row of scores, or of each of several rows.
+
+    Raises:
+        InferenceError: a score is NaN.
+    """
+    scores = scores.astype(np.float64)
+    if scores.shape[-1] == 1:
+        scores = np.concatenate([1.0 - scores, scores], axis=-1)
+    if np.isnan(scores).any():
+        raise InferenceError(
+            "the model answered NaN for a class, expected a number for each: "
+            "look for NaN, infinite or far out-of-range values in the input"
+        )
+    # A stable sort keeps the order of the classes where scores tie, as argmax does.
+    order = np.argsort(-scores, axis=-1, kind="stable")[..., :top_k]
+    rows = [
+        [Label(classes[index], float(row[index])) for index in best]
+        for row, best in zip(np.atleast_2d(scores), np.atleast_2d(order), strict=True)
+    ]
+    return rows[0] if scores.ndim == 1 else rows
+
+
+def class_names(card: ModelCard) -> tuple[str, ...]:
+    """Return one name a class; refuse a model whose output is no row of class scores."""
+    labels, spec = card.labels, card.outputs[0]
+    is_row = len(card.outputs) == 1 and len(spec.shape) == 2 and spec.has_batch_axis
+    count = spec.shape[1] if is_row and spec.dtype.kind == "f" else None
+    if count == 1 and spec.value_range == (0.0, 1.0):
+        count, labels = 2, labels or ("0", "1")
+    if not isinstance(count, int) or count < 2 or (labels is not None and len(labels) != count):
+        raise OptionError(
+            f"classify needs one output of class scores with shape (N, classes), "
+            f"the model gives {format_specs(card.outputs)}"
+            f"{'' if labels is None else f' for {len(labels)} labels'}: use predict"
+        )
+    return labels or tuple(str(index) for index in range(count))

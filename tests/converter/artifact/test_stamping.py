@@ -1,0 +1,156 @@
+import hashlib
+import re
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeport import ConversionError, IntegrityError, ModelCard, Predictor, TensorSpec
+from edgeport.artifact import golden
+from edgeport.artifact.card import card_json
+from edgeport_converter.artifact import stamping
+from edgeport_converter.verification.runners import run_as_defined
+
+SPEC = TensorSpec("x", np.dtype(np.float32), ("N", 4), ("N", "F"), (-1.0, 1.0))
+OUT = TensorSpec("y", np.dtype(np.float32), ("N", 4), ("N", "C"))
+SCALE = np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32)
+
+
+def make_graph(scale=SCALE):
+    value = helper.make_tensor_value_info
+    return helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Mul", ["x", "w"], ["y"])], "g",
+            [value("x", TensorProto.FLOAT, ["N", 4])], [value("y", TensorProto.FLOAT, ["N", 4])],
+            [numpy_helper.from_array(scale, "w")],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def samples():
+    return {"x": np.random.default_rng(0).uniform(-1, 1, (20, 4)).astype(np.float32)}
+
+
+@pytest.fixture
+def stamped(samples):
+    """(artifact, graph's run, golden samples) of a graph that multiplies by 1, 2, 3, 4."""
+    run = run_as_defined(make_graph())
+    golden_samples = stamping.make_golden_samples(run, [SPEC], samples)
+    card = ModelCard("times", (SPEC,), (OUT,), tolerance={"y": 1e-6})
+    text = card_json(card, golden_samples)
+    return stamping.stamp(make_graph(), text), run, ModelCard.from_json(text).golden_samples
+
+
+def test_the_digest_is_the_sha256_of_the_file_with_its_place_zeroed(stamped):
+    artifact, _, _ = stamped
+    place = re.search(rb"edgeport\.sha256\x12\x40([0-9a-f]{64})", artifact)
+    zeroed = artifact[: place.start(1)] + b"0" * 64 + artifact[place.end(1) :]
+    assert place.group(1).decode() == hashlib.sha256(zeroed).hexdigest()
+
+
+def test_the_artifact_is_an_onnx_file_with_the_card_in_its_metadata(stamped):
+    model = onnx.load_from_string(stamped[0])
+    onnx.checker.check_model(model)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata.keys() == {"edgeport.sha256", "edgeport.card"}
+    assert ModelCard.from_json(metadata["edgeport.card"]).name == "times"
+    assert model.graph == make_graph().graph
+
+
+def test_golden_samples_are_the_loudest_real_ones_with_what_numpy_computes(stamped, samples):
+    loudest = np.argsort(-np.abs(samples["x"]).sum(axis=1))[:2]
+    for place, sample in zip(loudest, stamped[2], strict=True):
+        np.testing.assert_array_equal(sample.inputs["x"], samples["x"][place : place + 1])
+        np.testing.assert_array_equal(sample.outputs["y"].values, samples["x"][place] * SCALE)
+
+
+def test_without_data_golden_samples_span_the_value_range():
+    encoded = stamping.make_golden_samples(run_as_defined(make_graph()), [SPEC], None)
+    first, second = (golden.decode_array(sample["inputs"]["x"]) for sample in encoded)
+    assert first.shape == (1, 4)
+    assert not np.array_equal(first, second)
+    assert min(first.min(), second.min()) >= -1
+    assert max(first.max(), second.max()) <= 1
+
+
+PHOTO = TensorSpec("x", np.dtype(np.float32), ("N", 224, 224, 3), ("N", "H", "W", "C"), (0.0, 1.0))
+
+
+def test_a_large_golden_input_is_like_the_data():
+    """A deep network answers noise of the same range by chance, and each CPU otherwise."""
+    place = np.linspace(0, 3, 224, dtype=np.float32)
+    photo = (np.sin(place[:, None]) * np.cos(place) / 2 + 0.5)[None, ..., None].repeat(3, -1)
+    encoded = stamping.make_golden_samples(lambda x: {"y": x["x"]}, [PHOTO], {"x": photo})
+    back = golden.decode_array(encoded[0]["inputs"]["x"])
+    assert np.abs(back - photo).max() < 0.1  # of a block, and half of the 1/255 of a code
+    assert np.corrcoef(back.ravel(), photo.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("kind", ["int32", "float32"])
+def test_a_large_golden_input_without_a_known_range_keeps_its_own(kind):
+    """As of tokens: between 0 and 1, where nothing else is known, they would all be alike."""
+    spec = TensorSpec("x", np.dtype(kind), ("N", "T"), ("N", "T"))
+    tokens = {"x": np.random.default_rng(0).integers(-100, 30_000, (2, 3000)).astype(kind)}
+    for sample in stamping.make_golden_samples(lambda x: {"y": x["x"]}, [spec], tokens):
+        back = golden.decode_array(sample["inputs"]["x"])
+        assert back.min() < 100
+        assert 29_000 < back.max() < 30_000
+        assert len(np.unique(back)) > 200
+
+
+def test_a_range_is_of_numbers_alone():
+    spec = TensorSpec("x", np.dtype("f4"), ("N", "T"), ("N", "T"))
+    x = np.random.default_rng(0).uniform(-5, 5, (2, 3000)).astype("f4")
+    x[:, ::100] = np.nan
+    x[:, 1::100] = np.inf
+    for sample in stamping.make_golden_samples(lambda x: {"y": x["x"]}, [spec], {"x": x}):
+        assert np.abs(sample["inputs"]["x"]["blocks"]["range"]).max() <= 5
+        assert 4 < golden.decode_array(sample["inputs"]["x"]).max() <= 5.0001
+
+
+def test_a_large_input_costs_the_file_next_to_nothing():
+    spec = PHOTO
+    noise = {"x": np.random.default_rng(0).random((2, 224, 224, 3)).astype(np.float32)}
+    encoded = stamping.make_golden_samples(lambda arrays: {"y": arrays["x"]}, [spec], noise)
+    assert len(card_json(ModelCard("big", (spec,), (OUT,)), encoded)) < 20_000
+
+
+def test_write_replaces_the_target_and_leaves_nothing_else(stamped, tmp_path):
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"old")
+    stamping.write(stamped[0], target, stamped[1], stamped[2])
+    assert target.read_bytes() == stamped[0]
+    assert list(tmp_path.iterdir()) == [target]
+    x = np.array([1, 1, 1, 1], dtype=np.float32)
+    with Predictor.load(target) as predictor:
+        np.testing.assert_array_equal(predictor.predict(x), SCALE)
+
+
+@pytest.mark.parametrize("fault", ["changed byte", "other answers"])
+def test_write_leaves_the_target_when_the_file_does_not_hold(stamped, tmp_path, fault):
+    artifact, run, samples = stamped
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"old")
+    if fault == "changed byte":
+        artifact = artifact[:-1] + bytes([artifact[-1] ^ 1])
+    else:
+        run = run_as_defined(make_graph(SCALE + 1))
+    with pytest.raises((ConversionError, IntegrityError)):
+        stamping.write(artifact, target, run, samples)
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_missing_folder_is_one_sentence(stamped, tmp_path):
+    with pytest.raises(ConversionError, match=r"cannot be written .*choose a folder that exists"):
+        stamping.write(stamped[0], tmp_path / "no" / "m.onnx", stamped[1], stamped[2])
+
+
+def test_a_graph_that_breaks_onnx_rules_is_not_stamped():
+    graph = make_graph()
+    graph.graph.node[0].input[0] = "nowhere"
+    with pytest.raises(ConversionError, match="breaks a rule of ONNX"):
+        stamping.stamp(graph, "{}")

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from edgeport import OptionError
+from edgeport_converter.quantization.evaluation.agreement import Agreement
+from edgeport_converter.quantization.evaluation.budget import accuracy, find_metric, judge
+
+
+def agreement(top_1=None, decibel=40.0, worst=40.0):
+    return Agreement(100, top_1, decibel, worst, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("found", "float_metric", "metric", "holds"),
+    [
+        (agreement(0.5), 0.90, 0.896, True),  # labels decide, not agreement
+        (agreement(1.0), 0.90, 0.894, False),
+        (agreement(1.0), 0.90, 0.95, True),
+        (agreement(0.991), None, None, True),
+        (agreement(0.989), None, None, False),
+        (agreement(None, 20.1), None, None, True),
+        (agreement(None, 19.9), None, None, False),
+        (agreement(None, 30.0, 9.9), None, None, False),
+        (agreement(None, float("inf"), float("inf")), None, None, True),
+        (agreement(1.0), 0.9, 0.895, True),  # exactly the budget, which has no exact float
+    ],
+)
+def test_labels_then_classes_then_signal_decide(found, float_metric, metric, holds):
+    assert judge(found, float_metric, metric, 0.005).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("found", "float_metric", "metric", "holds"),
+    [
+        (Agreement(100, None, 40, 40, 1.0, changed=0.01), None, None, True),
+        (Agreement(100, None, 40, 40, 1.0, changed=0.011), None, None, False),
+        (Agreement(100, None, 19, 40, 1.0, changed=0.0), None, None, False),
+        (Agreement(100, None, 40, 40, 1.0, changed=0.5), 0.9, 0.9, True),  # the metric sees it
+        (Agreement(100, None, 40, 40, 1.0, changed=0.5, others_changed=0.5), 0.9, 0.9, False),
+    ],
+)
+def test_answers_that_are_counted_may_change_as_best_classes_may(
+    found, float_metric, metric, holds
+):
+    assert judge(found, float_metric, metric, 0.005).holds is holds
+
+
+@pytest.mark.parametrize(("classes", "holds"), [(2, True), (1, False), (None, True)])
+def test_one_class_throughout_tells_nothing(classes, holds):
+    found = Agreement(100, 1.0, 3.0, 3.0, 0.1, classes=classes)
+    assert judge(found, None, None, 0.005).holds is holds
+
+
+def test_a_smaller_loss_is_a_better_one_in_each_unit():
+    assert judge(agreement(0.9), None, None, 0).loss > judge(agreement(0.95), None, None, 0).loss
+    assert (
+        judge(agreement(None, 5), None, None, 0).loss
+        > judge(agreement(None, 10), None, None, 0).loss
+    )
+
+
+def test_accuracy_is_the_share_of_right_classes():
+    scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    assert accuracy(scores, np.array([1, 0, 0])) == pytest.approx(2 / 3)
+    assert accuracy(np.array([[0.2], [0.7]]), np.array([0, 1])) == 1.0
+
+
+def test_a_metric_comes_from_a_module_or_a_file(tmp_path):
+    assert find_metric("math:hypot")[1](3, 4) == 5
+    (tmp_path / "mine.py").write_text("def score(outputs, labels):\n    return 0.25\n")
+    name, function = find_metric(f"{tmp_path / 'mine.py'}:score")
+    assert (name, function(None, None)) == ("score", 0.25)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "no_such_module:f", "math:no_such_function", 7])
+def test_an_unknown_metric_is_refused(metric):
+    with pytest.raises(OptionError, match="expected module:function"):
+        find_metric(metric)
+
+
+def test_verdicts_in_different_units_are_compared_in_budgets():
+    nearly = judge(agreement(decibel=16.0, worst=16.0), None, None, 0.005)
+    far = judge(agreement(top_1=0.9), None, None, 0.005)
+    assert not nearly.holds
+    assert not far.holds
+    assert nearly.excess == pytest.approx(4 / 20)
+    assert far.excess == pytest.approx((0.1 - 0.01) / 0.01)

@@ -1,0 +1,55 @@
+"""What `--also` writes is what `edgeport tune` tries, and what takes the artifact's place."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from edgeport import Predictor
+from edgeport.cli.main import main
+from edgeport_converter import convert
+
+X = np.random.default_rng(5).normal(size=(200, 32)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((32,)), layers.Dense(64, "relu"), layers.Dense(4, "softmax")]
+    )
+    output = tmp_path_factory.mktemp("also") / "m.onnx"
+    report = convert(
+        model, output, calibration=X, quantize="static", also=["none", "dynamic"], max_drop=0.5
+    )
+    return output, report.siblings, model
+
+
+def test_siblings_of_one_conversion_are_measured_side_by_side(files, capsys):
+    output, siblings, _ = files
+    assert set(siblings) == {"none", "dynamic"}
+    paths = [str(path) for path in siblings.values()]
+    assert main(["tune", str(output), *paths, "--seconds", "0.05", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert {row["file"] for row in shown["measured"]} == {
+        output.name, *(Path(path).name for path in paths)
+    }  # fmt: skip
+    assert not any("refused" in row for row in shown["measured"])
+
+
+def test_a_chosen_sibling_answers_in_the_artifact_s_place(files):
+    output, siblings, model = files
+    with Predictor.load(siblings["none"]) as predictor:
+        digest, alone = predictor.card.sha256, predictor.predict(X)
+    file = Path(f"{output}.tune.json")
+    main(["tune", str(output), "--seconds", "0.05"])
+    content = json.loads(file.read_text())
+    content["choice"] |= {"variant": siblings["none"].name, "variant_sha256": digest}
+    file.write_text(json.dumps(content))
+    with Predictor.load(output) as predictor:
+        assert predictor.card.quantization is None
+        np.testing.assert_allclose(predictor.predict(X), alone, atol=1e-6)
+        np.testing.assert_allclose(predictor.predict(X), np.asarray(model(X)), atol=1e-5)

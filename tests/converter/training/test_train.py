@@ -1,0 +1,182 @@
+"""train(): from a recipe to a measured file, its folder, and the card of an artifact made of it."""
+
+import json
+import os
+import signal
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeport import ConversionError, OptionError, Predictor
+from edgeport_converter import TrainingError, convert, provenance, train
+from edgeport_converter.training.progress import Silent
+
+CHANCE = np.random.default_rng(4)
+X = CHANCE.normal(2, 3, (240, 5)).astype(np.float32)
+Y = (X @ CHANCE.normal(size=(5, 3))).argmax(axis=1)
+RECIPE = """\
+name = "small"
+seed = 2
+[data]
+source = "d.npz"
+[model]
+layers = [8]
+[training]
+epochs = 3
+learning_rate = 0.05
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with d.npz and r.toml."""
+    np.savez(tmp_path / "d.npz", x=X, y=Y)
+    (tmp_path / "r.toml").write_text(RECIPE, encoding="utf-8")
+    return tmp_path
+
+
+def test_what_is_reported_is_what_the_written_model_does(folder):
+    report = train(folder / "r.toml", folder / "m.keras")
+    run = folder / "m.run"
+    with np.load(run / "test.npz") as test:
+        x, y = test["features"], test["y"]
+    scores = keras.saving.load_model(folder / "m.keras").predict(x, verbose=0)
+    assert report.evaluation.value == pytest.approx((scores.argmax(axis=1) == y).mean())
+    assert report.evaluation.value > 0.6
+    assert report.samples == {"train": 172, "validation": 20, "test": 48}
+    assert report.weights == 5 * 8 + 8 + 8 * 3 + 3
+    assert sorted(path.name for path in run.iterdir()) == [
+        "calibration.npz", "labels.txt", "learning_curve.png", "metrics.json", "model.keras",
+        "recipe.toml", "summary.md", "test.npz",
+    ]  # fmt: skip
+    assert json.loads((run / "metrics.json").read_text()) == json.loads(
+        json.dumps(report.to_dict())
+    )
+    assert (run / "recipe.toml").read_text() == RECIPE
+    with Image.open(run / "learning_curve.png") as picture:
+        assert picture.size[0] > 500
+    assert f"accuracy {report.evaluation.value:.4f}" in (run / "summary.md").read_text()
+    assert "accuracy" in report.to_text()
+
+
+def test_the_same_recipe_gives_the_same_bytes(folder):
+    for name in ("a", "b"):
+        train(folder / "r.toml", folder / f"{name}.keras")
+    assert (folder / "a.keras").read_bytes() == (folder / "b.keras").read_bytes()
+
+
+def test_the_facts_travel_into_the_card(folder):
+    report = train(folder / "r.toml", folder / "m.keras")
+    run = report.run_folder
+    convert(
+        report.output, folder / "m.onnx", calibration=run / "calibration.npz",
+        evaluation=run / "test.npz", quantize="none", expected_metric=report.evaluation.value,
+        labels=(run / "labels.txt").read_text().split(),
+    )  # fmt: skip
+    with Predictor.load(folder / "m.onnx") as predictor:
+        told = predictor.card.provenance
+    assert told["training_data_sha256"] == report.data["sha256"]
+    assert told["training_recipe_sha256"] == report.recipe_sha256
+    assert told["training_test"].startswith(f"accuracy {report.evaluation.value:.6g}, expected_cal")
+    assert told["source"] == "m.keras"
+
+
+def test_facts_that_are_none_are_refused(folder):
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(folder / "m.keras")
+    assert provenance.read(folder / "m.keras") == {}
+    with zipfile.ZipFile(folder / "m.keras", "a") as archive:
+        archive.writestr("edgeport.json", '{"a": 1}')
+    with pytest.raises(
+        ConversionError, match=r"facts 'edgeport\.json' in .* no JSON object of tex"
+    ):
+        convert(folder / "m.keras", folder / "m.onnx", quantize="none")
+
+
+def test_a_table_with_text_becomes_an_artifact_that_takes_text(tmp_path):
+    colors = np.array(["red", "green", "blue"])[CHANCE.integers(0, 3, 200)]
+    widths = CHANCE.uniform(0, 100, 200)
+    prices = 1e5 + 2e3 * widths + np.where(colors == "red", 5e4, 0)
+    rows = [f"{w},{c},{p}" for w, c, p in zip(widths, colors, prices, strict=True)]
+    (tmp_path / "t.csv").write_text("width,color,price\n" + "\n".join(rows), encoding="utf-8")
+    report = train(
+        {
+            "data": {
+                "source": str(tmp_path / "t.csv"), "task": "regression", "target": "price",
+                "columns": {"color": "category"},
+            },
+            "model": {"layers": [16]},
+            "training": {"epochs": 60, "learning_rate": 0.02, "batch_size": 16},
+        },
+        tmp_path / "m.keras",
+    )  # fmt: skip
+    assert report.evaluation.metric == "r2"
+    assert report.evaluation.value > 0.97
+    run = report.run_folder
+    assert (run / "recipe.json").exists()
+    convert(report.output, tmp_path / "m.onnx", evaluation=run / "test.npz", quantize="none")
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        feed = {"features": np.float32([[50], [50]]), "color": np.array([["red"], ["blue"]])}
+        red, blue = predictor.predict(feed)[:, 0]
+    assert red == pytest.approx(2.5e5, rel=0.1)
+    assert 2.5e4 < red - blue < 7.5e4
+
+
+def test_search_folds_and_range_test_come_before_the_fit(folder):
+    extra = (
+        "[cross_validation]\nfolds = 2\n[range_test]\nsteps = 20\n[search]\nsampler = 'grid'\n"
+        "trials = 2\nepochs = 2\n[search.parameters]\ntraining.learning_rate = [1e-7, 0.05]\n"
+    )
+    (folder / "r.toml").write_text(RECIPE + extra, encoding="utf-8")
+    report = train(folder / "r.toml", folder / "m.keras")
+    assert report.search.best == {"training.learning_rate": 0.05}
+    assert report.search.own_value == report.search.value
+    assert [trial.state for trial in report.search.trials] == ["complete", "complete"]
+    assert report.learning_rate == pytest.approx(0.05)
+    assert len(report.cross_validation.values) == 2
+    assert len(report.range_test.rates) <= 20
+    assert "| 0 | 0.05 |" in (folder / "m.run" / "summary.md").read_text()
+    again = train(folder / "r.toml", folder / "m.keras")  # the study is there already
+    assert again.search.resumed == 2
+    assert again.evaluation == report.evaluation
+
+
+def test_after_ctrl_c_the_best_is_written_and_the_same_call_goes_on(folder):
+    class Impatient(Silent):
+        def epoch(self, epoch, epochs, figures, seconds_left):
+            if epoch == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    whole = train(folder / "r.toml", folder / "whole.keras")
+    report = train(folder / "r.toml", folder / "m.keras", watcher=Impatient())
+    assert report.interrupted
+    assert len(report.history) == 2
+    assert (folder / "m.run" / "checkpoint.npz").exists()
+    assert "Interrupted after epoch 2" in (folder / "m.run" / "summary.md").read_text()
+    assert keras.saving.load_model(folder / "m.keras").count_params() == report.weights
+    resumed = train(folder / "r.toml", folder / "m.keras")
+    assert (resumed.resumed_after, resumed.interrupted) == (2, False)
+    assert (folder / "m.keras").read_bytes() == (folder / "whole.keras").read_bytes()
+    assert whole.history == resumed.history
+    assert not (folder / "m.run" / "checkpoint.npz").exists()
+
+
+def test_a_failed_training_leaves_the_output_as_it_was(folder):
+    (folder / "m.keras").write_text("as it was")
+    text = RECIPE.replace("0.05", "1e30").replace("epochs = 3", "epochs = 3\noptimizer = 'sgd'")
+    (folder / "r.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"lower training\.learning_rate"):
+        train(folder / "r.toml", folder / "m.keras")
+    assert (folder / "m.keras").read_text() == "as it was"
+
+
+def test_impossible_outputs_are_refused(folder):
+    with pytest.raises(OptionError, match=r"does not end in \.keras"):
+        train(folder / "r.toml", folder / "m.h5")
+    with pytest.raises(OptionError, match=r"there is no folder"):
+        train(folder / "r.toml", folder / "no" / "m.keras")
+    (folder / "file").touch()
+    with pytest.raises(OptionError, match=r"run folder .* cannot be made"):
+        train(folder / "r.toml", folder / "m.keras", run_folder=folder / "file")

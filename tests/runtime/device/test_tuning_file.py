@@ -1,0 +1,589 @@
+"""Device tuning: what is measured, what is chosen, and that the file decides nothing but speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_writer as ow
+import onnxruntime
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from examples import Child, doubler, golden, identity, mlp, mlp_artifact, sealed
+from hypothesis import given
+from hypothesis import strategies as st
+from test_commands import fails, run
+
+from edgeport import IntegrityError, ModelCard, OptionError, Predictor
+from edgeport.artifact.signature import sign
+from edgeport.cli.main import main
+from edgeport.cli.tune import MARGIN, ROUNDS, Measured, choose
+from edgeport.device import cpus, tuning_file
+from edgeport.device import identity as device_identity
+from edgeport.device.tuning_file import Choice
+
+X = np.array([[1, 2, 3]], "f4")
+ARTIFACT, SIBLING = 2.0, 2.5
+"""What the two forms of the model multiply by, so that an answer tells which of them gave it."""
+
+
+def times(factor: float) -> bytes:
+    content = ow.graph(
+        [ow.node("Mul", ["x", "f"], ["y"])],
+        [("x", "float32", ["N", 3])],
+        [("y", "float32", ["N", 3])],
+        {"f": np.float32(factor)},
+    )
+    return ow.model(content)
+
+
+def form(factor: float, **changes: Any) -> bytes:
+    """One of several forms of a model: each proves itself by its own golden sample."""
+    return sealed(times(factor), doubler().card, golden(X, X * np.float32(factor)), **changes)
+
+
+@pytest.fixture(autouse=True)
+def _two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: 2)
+    monkeypatch.delenv(cpus.THREADS_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(form(ARTIFACT))
+    return path
+
+
+@pytest.fixture
+def sibling(artifact: Path) -> Path:
+    path = artifact.with_name("model.none.onnx")
+    path.write_bytes(form(SIBLING))
+    return path
+
+
+def digest_of(path: Path) -> str:
+    with Predictor.load(path, tuning=False) as predictor:
+        assert predictor.card.sha256
+        return predictor.card.sha256
+
+
+def content_for(path: Path, **changes: Any) -> dict[str, Any]:
+    choice = Choice(2, True, "extended")._asdict()
+    return {**tuning_file.circumstances(digest_of(path)), "choice": {**choice, **changes}}
+
+
+def write(path: Path, content: Any) -> Path:
+    file = Path(f"{path}.tune.json")
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
+def choose_sibling(artifact: Path, sibling: Path, **changes: Any) -> Path:
+    variant = {"variant": sibling.name, "variant_sha256": digest_of(sibling), **changes}
+    return write(artifact, content_for(artifact, **variant))
+
+
+def factor_of(predictor: Predictor) -> float:
+    answer = predictor.predict(X)
+    np.testing.assert_array_equal(answer / answer[0, 0], X)
+    return float(answer[0, 0])
+
+
+def settings_of(predictor: Predictor) -> tuple[int, str, Any]:
+    """What the engine itself says of its settings."""
+    assert predictor._model is not None
+    options = predictor._model.session._engine.get_session_options()
+    spinning = options.get_session_config_entry("session.intra_op.allow_spinning")
+    return options.intra_op_num_threads, spinning, options.graph_optimization_level
+
+
+LEVELS = onnxruntime.GraphOptimizationLevel
+DEFAULT = (1, "0", LEVELS.ORT_ENABLE_ALL)
+TUNED = (2, "1", LEVELS.ORT_ENABLE_EXTENDED)
+
+
+def test_a_tuning_that_fits_is_honoured(artifact: Path) -> None:
+    assert settings_of(Predictor.load(artifact)) == DEFAULT
+    write(artifact, content_for(artifact))
+    with Predictor.load(artifact) as predictor:
+        assert settings_of(predictor) == TUNED
+        assert predictor.tuning == Choice(2, True, "extended")
+        assert (predictor.threads, factor_of(predictor)) == (2, ARTIFACT)
+
+
+def test_another_place_and_none_at_all(artifact: Path, tmp_path: Path) -> None:
+    file = write(artifact, content_for(artifact))
+    elsewhere = file.rename(tmp_path / "elsewhere.json")
+    for source in (artifact, artifact.read_bytes()):
+        assert settings_of(Predictor.load(source)) == DEFAULT
+        assert settings_of(Predictor.load(source, tuning=elsewhere)) == TUNED
+    elsewhere.rename(file)
+    with Predictor.load(artifact, tuning=False) as predictor:
+        assert settings_of(predictor) == DEFAULT
+        assert predictor.tuning is None
+
+
+@pytest.mark.parametrize("wrong", [None, 0, 1, "", b""])
+def test_a_place_is_a_path(wrong: Any, artifact: Path) -> None:
+    with pytest.raises(OptionError, match="expected a path: pass one, or leave it out"):
+        Predictor.load(artifact, tuning=wrong)
+
+
+def test_what_the_caller_says_wins(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(artifact, content_for(artifact))
+    assert Predictor.load(artifact, threads=1).threads == 1
+    monkeypatch.setenv(cpus.THREADS_VARIABLE, "1")
+    assert Predictor.load(artifact).threads == 1
+    with Predictor.load(artifact, providers=["CPUExecutionProvider"]) as predictor:
+        assert predictor.tuning is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("artifact", "0" * 64),
+        ("cpu", "another"),
+        ("onnxruntime", "1.0.0"),
+        ("usable_cpus", 3),
+        ("format", 2),
+        ("format", True),
+        ("format", 1.0),
+    ],
+)
+def test_a_tuning_of_something_else_is_left_aside(
+    name: str, value: Any, artifact: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write(artifact, {**content_for(artifact), name: value})
+    with Predictor.load(artifact) as predictor:
+        assert settings_of(predictor) == DEFAULT
+        assert predictor.tuning is None
+    assert f"'{file}' is not used (it was made for another {name.split('_')[0]}" in caplog.text
+    assert "run 'edgeport tune' again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"threads": 0},
+        {"threads": 3},
+        {"threads": True},
+        {"threads": "2"},
+        {"threads": None},
+        {"spinning": 1},
+        {"optimization": "fastest"},
+        {"optimization": "none"},  # the engine knows it, and gives other answers
+        {"optimization": ["all"]},
+        {"variant": "model.none.onnx"},
+        {"variant_sha256": "0" * 64},
+        {"variant": 5, "variant_sha256": 5},
+    ],
+)
+def test_a_choice_that_is_none_is_left_aside(
+    changes: dict[str, Any], artifact: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(artifact, content_for(artifact, **changes))
+    with Predictor.load(artifact) as predictor:
+        assert (settings_of(predictor), predictor.tuning) == (DEFAULT, None)
+    assert "which this edgeport does not know" in caplog.text
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=80),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["format", "choice", "artifact"]), inner)
+            ),
+            max_leaves=6,
+        ).map(lambda value: json.dumps(value).encode()),
+    )
+)
+def test_a_broken_file_changes_nothing(content: bytes) -> None:
+    file = Path(os.environ["PYTEST_TUNING_FILE"])
+    file.write_bytes(content)
+    with Predictor.load(form(ARTIFACT), tuning=file) as predictor:
+        assert (settings_of(predictor), predictor.tuning) == (DEFAULT, None)
+        assert factor_of(predictor) == ARTIFACT
+
+
+@pytest.fixture(autouse=True)
+def _tuning_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_TUNING_FILE", str(tmp_path / "broken.json"))
+
+
+def test_files_of_other_kinds_change_nothing(artifact: Path, tmp_path: Path) -> None:
+    pipe, large, deep = tmp_path / "pipe", tmp_path / "large", tmp_path / "deep"
+    os.mkfifo(pipe)
+    large.write_bytes(b" " * (2**20 + 1))
+    deep.write_text("[" * 200_000)
+    for file in (pipe, large, deep, tmp_path, tmp_path / "missing", "\0"):
+        with Predictor.load(artifact, tuning=file) as predictor:
+            assert (settings_of(predictor), predictor.tuning) == (DEFAULT, None)
+    wrong: Any = 5
+    with pytest.raises(OptionError, match="tuning is 5, expected a path"):
+        Predictor.load(artifact, tuning=wrong)
+
+
+def test_damage_of_any_byte_leaves_the_answers_right(
+    artifact: Path, sibling: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_identity, "identity", lambda: {"cpu": "x", "onnxruntime": "1"})
+    file = choose_sibling(artifact, sibling, threads=1, spinning=False)
+    whole = file.read_bytes()
+    assert factor_of(Predictor.load(artifact)) == SIBLING
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        with Predictor.load(artifact) as predictor:
+            assert factor_of(predictor) == (SIBLING if predictor.tuning else ARTIFACT)
+
+
+def test_a_sibling_takes_the_place_of_the_artifact(artifact: Path, sibling: Path) -> None:
+    choose_sibling(artifact, sibling)
+    with Predictor.load(artifact) as predictor:
+        assert factor_of(predictor) == SIBLING
+        assert settings_of(predictor) == TUNED
+        assert predictor.path == str(artifact)
+        assert predictor.card.sha256 == digest_of(sibling)
+        with pickle.loads(pickle.dumps(predictor)) as other:  # noqa: S301 - our own
+            assert factor_of(other) == SIBLING
+        predictor.reload()
+        assert factor_of(predictor) == SIBLING
+        artifact.write_bytes(form(4.0))
+        predictor.reload()  # the new artifact was never tuned
+        assert factor_of(predictor) == 4.0
+        assert predictor.tuning is None
+
+
+def test_another_process_holds_on_to_the_artifact_not_to_the_sibling(
+    artifact: Path, sibling: Path
+) -> None:
+    choose_sibling(artifact, sibling)
+    pickled = pickle.dumps(Predictor.load(artifact))
+    sibling.unlink()
+    with pickle.loads(pickled) as predictor:  # noqa: S301 - our own
+        assert factor_of(predictor) == ARTIFACT
+    artifact.write_bytes(form(4.0))
+    with pytest.raises(IntegrityError, match="another file than when this predictor was made"):
+        pickle.loads(pickled)  # noqa: S301 - our own
+
+
+def test_a_relative_path_works_from_another_folder(
+    artifact: Path, sibling: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose_sibling(artifact, sibling)
+    monkeypatch.chdir(artifact.parent)
+    predictor = Predictor.load(artifact.name)
+    assert factor_of(predictor) == SIBLING
+    monkeypatch.chdir("/")
+    predictor.reload()
+    assert factor_of(predictor) == SIBLING
+
+
+REFUSALS: dict[str, Callable[[Path], Any]] = {
+    "is missing": lambda path: path.unlink(),
+    "is damaged": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\1"),
+    "is another file": lambda path: path.write_bytes(form(SIBLING + 1)),
+    "has no card": lambda path: path.write_bytes(times(SIBLING)),
+}
+
+
+@pytest.mark.parametrize("spoil", REFUSALS.values(), ids=REFUSALS)
+def test_a_sibling_must_be_what_was_measured(
+    spoil: Callable[[Path], Any], artifact: Path, sibling: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    choose_sibling(artifact, sibling)
+    spoil(sibling)
+    with Predictor.load(artifact) as predictor:
+        assert (factor_of(predictor), settings_of(predictor)) == (ARTIFACT, DEFAULT)
+        assert predictor.tuning is None
+    assert f"'{sibling}' is not used, although 'edgeport tune' chose it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("labels", {"labels": ["a", "b", "c"]}),
+        ("name", {"name": "somebody else"}),
+        ("preprocessing", {"preprocessing": ["divided by 255"]}),
+        ("provenance", {"provenance": {"source": "another.keras"}}),
+        ("inputs", {"inputs": [{"name": "x", "dtype": "float32", "shape": ["T", 3]}]}),
+    ],
+)
+def test_a_sibling_must_be_the_same_model(
+    kind: str, changes: Any, artifact: Path, sibling: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where somebody wrote the right digest of the wrong model into the file."""
+    sibling.write_bytes(form(SIBLING, **changes))
+    choose_sibling(artifact, sibling)
+    with Predictor.load(artifact) as predictor:
+        assert factor_of(predictor) == ARTIFACT
+    assert kind in caplog.text.split("chose it", 1)[1]
+
+
+@pytest.mark.parametrize("name", ["../model.none.onnx", "a/b.onnx", "..", "c:x", "a\\b", "", "\0"])
+def test_a_sibling_lies_beside_the_artifact(name: str, artifact: Path, sibling: Path) -> None:
+    (artifact.parent / "inner").mkdir()
+    inner = artifact.rename(artifact.parent / "inner" / "model.onnx")
+    write(inner, content_for(inner, variant=name, variant_sha256=digest_of(sibling)))
+    with Predictor.load(inner) as predictor:
+        assert (factor_of(predictor), predictor.tuning) == (ARTIFACT, None)
+
+
+def test_with_a_key_the_sibling_must_be_signed_too(
+    artifact: Path, sibling: Path, tmp_path: Path
+) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    private, public = tmp_path / "private.pem", key.public_key().public_bytes_raw()
+    pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    private.write_bytes(key.private_bytes(*pem, serialization.NoEncryption()))
+    sign(artifact, private, version=7)
+    choose_sibling(artifact, sibling)
+    found = []
+    for version in (None, 3, 8):
+        if version is not None:
+            sign(sibling, private, version=version)
+            choose_sibling(artifact, sibling)
+        with Predictor.load(artifact, public_key=public, minimum_version=5) as predictor:
+            found.append(factor_of(predictor))
+            assert predictor.version == 7
+    assert found == [ARTIFACT, ARTIFACT, SIBLING]
+    data = bytearray(artifact.read_bytes())
+    data[-1] ^= 1
+    artifact.write_bytes(data)
+    with pytest.raises(IntegrityError):  # the sibling does not stand in for a damaged artifact
+        Predictor.load(artifact, public_key=public)
+
+
+def test_bytes_and_files_without_a_card_have_no_siblings(
+    artifact: Path, sibling: Path, tmp_path: Path
+) -> None:
+    file = choose_sibling(artifact, sibling)
+    assert factor_of(Predictor.load(artifact.read_bytes(), tuning=file)) == ARTIFACT
+
+
+def test_a_kept_graph_is_that_of_the_choice(artifact: Path, sibling: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "graphs"
+    Predictor.load(artifact, cache_dir=folder)
+    choose_sibling(artifact, sibling)
+    for _ in range(2):
+        assert factor_of(Predictor.load(artifact, cache_dir=folder)) == SIBLING
+    assert len(list(folder.iterdir())) == 2
+    assert main(["warm", str(artifact), "--cache-dir", str(folder)]) == 0
+
+
+def measured(*ratios: float, threads: int = 1, spinning: bool = False) -> Measured:
+    """Return a candidate of 10 ms a call by ratio to the default in each round."""
+    base = [10.0 + number for number in range(ROUNDS)]  # the device gets slower meanwhile
+    shown = [time * ratio for time, ratio in zip(base, ratios, strict=True)]
+    return Measured(Choice(threads, spinning), "model.onnx", shown, shown)
+
+
+def test_the_default_stays_within_noise() -> None:
+    default = measured(*[1.0] * ROUNDS)
+    noisy = measured(0.8, 1.3, 0.7, 1.02, 0.8, 1.1, 0.9, threads=2)
+    little = measured(*[1 - MARGIN / 2] * ROUNDS, threads=2)
+    assert choose([default, noisy, little]) is default
+
+
+def test_the_fastest_beyond_noise_is_chosen() -> None:
+    default = measured(*[1.0] * ROUNDS)
+    fast, faster = measured(*[0.8] * ROUNDS, threads=2), measured(*[0.5] * ROUNDS, threads=4)
+    assert choose([default, fast, faster]) is faster
+    once_disturbed = measured(3.0, *[0.5] * (ROUNDS - 1), threads=2)
+    assert choose([default, once_disturbed]) is once_disturbed
+
+
+def test_of_equals_the_one_that_costs_less_is_chosen() -> None:
+    default = measured(*[1.0] * ROUNDS)
+    four, two = (measured(*[0.5] * ROUNDS, threads=count) for count in (4, 2))
+    spinning = measured(*[0.49] * ROUNDS, threads=2, spinning=True)
+    assert choose([default, spinning, four, two]) is two
+    assert choose([default, four, two._replace(refused="no")]) is four
+
+
+@given(
+    st.lists(st.lists(st.floats(0.1, 10), min_size=ROUNDS, max_size=ROUNDS), min_size=1, max_size=5)
+)
+def test_what_is_chosen_is_ahead_of_the_default(rows: list[list[float]]) -> None:
+    default = Measured(Choice(1), "model.onnx", rows[0], [])
+    others = [Measured(Choice(2), "model.onnx", row, []) for row in rows[1:]]
+    best = choose([default, *others])
+    if best is not default:
+        assert statistics.median(best.times_ms) < statistics.median(default.times_ms) or (
+            sum(a < b for a, b in zip(best.times_ms, default.times_ms, strict=True)) > ROUNDS // 2
+        )
+
+
+def test_tune(artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = run(capsys, "tune", artifact, sibling, "--seconds", "0.02", "--allow-spinning")
+    file = Path(f"{artifact}.tune.json")
+    assert json.loads(file.read_text()) == shown
+    assert shown["artifact"] == digest_of(artifact)
+    assert shown["usable_cpus"] == 2
+    rows = shown["measured"]
+    seen = [(row["file"], row["threads"], row["spinning"], row["optimization"]) for row in rows]
+    settings = [(1, False), (2, False), (2, True)]
+    assert sorted(seen) == sorted(
+        (path.name, threads, spinning, level)
+        for path in (artifact, sibling)
+        for threads, spinning in settings
+        for level in ("all", "extended")
+    )
+    assert all(0 < row["lowest_ms"] <= row["median_ms"] <= row["highest_ms"] for row in rows)
+    (chosen,) = (row for row in rows if row["is_chosen"])
+    choice = shown["choice"]
+    assert (choice["variant"] or artifact.name) == chosen["file"]
+    assert [chosen[name] for name in ("threads", "spinning", "optimization")] == [
+        choice[name] for name in ("threads", "spinning", "optimization")
+    ]
+    with Predictor.load(artifact) as predictor:
+        assert predictor.tuning == Choice(**choice)
+
+
+def test_tune_prints_a_table(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = artifact.with_name("other.json")
+    arguments = ["tune", str(artifact), "-o", str(output), "--seconds", "0.02"]
+    assert main([*arguments, "--frame-gap", "1"]) == 0
+    shown = capsys.readouterr()
+    head, *rows, last = shown.out.splitlines()
+    assert head.split()[:4] == ["file", "threads", "spins", "graph"]
+    assert len(rows) == 4  # two thread counts, two levels
+    assert [row[0] for row in rows].count("*") == 1
+    assert last == f"chosen (*) and written to {output}"
+    assert json.loads(output.read_text())["frame_gap_ms"] == 1.0
+    assert not Path(f"{artifact}.tune.json").exists()
+
+
+def test_tune_ignores_what_was_tuned_before(
+    artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choose_sibling(artifact, sibling)
+    shown = run(capsys, "tune", artifact, "--seconds", "0.02")
+    assert {row["file"] for row in shown["measured"]} == {artifact.name}
+    assert shown["choice"]["variant"] is None
+
+
+def test_tune_works_without_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = tmp_path / "plain.onnx"
+    plain.write_bytes(mlp().onnx)
+    run(capsys, "tune", plain, "--seconds", "0.02")
+    with Predictor.load(plain) as predictor:
+        assert predictor.tuning is not None
+        np.testing.assert_allclose(
+            predictor.predict(np.ones((1, 6), "f4")), mlp().formula(np.ones((1, 6))), atol=1e-5
+        )
+
+
+def test_tune_refuses_what_is_no_sibling(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger, plain = tmp_path / "stranger.onnx", tmp_path / "plain.onnx"
+    stranger.write_bytes(mlp_artifact())
+    plain.write_bytes(identity().onnx)
+    (tmp_path / "far").mkdir()
+    far = tmp_path / "far" / "model.none.onnx"
+    far.write_bytes(form(SIBLING))
+    for other, reason in (
+        (stranger, "is no sibling of"),
+        (plain, "it has no card"),
+        (far, "lies in another folder than"),
+    ):
+        code, sentence = fails(capsys, "tune", artifact, other)
+        assert code == OptionError.exit_code
+        assert reason in sentence
+    assert fails(capsys, "tune", artifact, tmp_path / "missing.onnx")[0] == 3
+    assert fails(capsys, "tune", tmp_path / "missing.onnx")[0] == 3
+    assert list(tmp_path.glob("*.json")) == []
+
+
+def test_tune_refuses_times_and_places_that_cannot_be(
+    artifact: Path, sibling: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def measured(*arguments: object, **options: object) -> None:
+        pytest.fail("measured first")
+
+    monkeypatch.setattr("edgeport.cli.tune.tune", measured)
+    before = artifact.read_bytes(), sibling.read_bytes()
+    for arguments in (
+        ["--frame-gap", "-1"],
+        ["--frame-gap", "nan"],
+        ["--frame-gap", "1e300"],
+        ["--seconds", "0"],
+        ["--seconds", "inf"],
+        ["--seconds", "1e9"],
+        ["--output", artifact],
+        ["--output", sibling],
+        ["--output", tmp_path],
+        ["--output", tmp_path / "no" / "folder.json"],
+    ):
+        assert fails(capsys, "tune", artifact, sibling, *arguments)[0] == OptionError.exit_code
+    assert (artifact.read_bytes(), sibling.read_bytes()) == before
+
+
+def test_tune_measures_each_file_once(
+    artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`edgeport tune model.onnx *.onnx` names the artifact twice."""
+    shown = run(capsys, "tune", artifact, artifact, sibling, sibling, "--seconds", "0.02")
+    names = [row["file"] for row in shown["measured"]]
+    assert (names.count(artifact.name), names.count(sibling.name)) == (4, 4)
+
+
+def test_tune_chooses_nothing_that_loading_would_refuse(
+    artifact: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(cpus.THREADS_VARIABLE, "3")  # of two CPUs
+    shown = run(capsys, "tune", artifact, "--seconds", "0.02")
+    assert {row["threads"] for row in shown["measured"]} == {1, 2}
+
+
+def test_info_shows_the_tuning_and_verify_the_file_itself(
+    artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "info", artifact)["device"]["tuning"] is None
+    choose_sibling(artifact, sibling)
+    facts = run(capsys, "info", artifact)
+    assert facts["device"]["tuning"]["variant"] == sibling.name
+    assert facts["device"]["threads"] == 2
+    assert facts["sha256"] == digest_of(artifact)
+    assert run(capsys, "verify", artifact)["sha256"] == digest_of(artifact)
+    assert main(["info", str(artifact)]) == 0
+    assert (
+        "tuned        2 thread(s), spinning on, graph optimization 'extended', model.none.onnx in "
+        "place of this file"
+    ) in capsys.readouterr().out.splitlines()
+
+
+def test_a_device_without_a_tuning_file_loads_nothing_for_it(child: Child, artifact: Path) -> None:
+    code = """
+import sys
+from edgeport import Predictor
+Predictor.load(sys.argv[1])
+print("edgeport.device.tuning_file" in sys.modules, "edgeport.device.identity" in sys.modules)
+"""
+    assert child(code, artifact).stdout.split() == ["False", "False"]
+    write(artifact, content_for(artifact))
+    assert child(code, artifact).stdout.split() == ["True", "True"]
+
+
+def test_the_card_decides_who_is_a_sibling() -> None:
+    one: ModelCard = doubler().card._replace(sha256="1")
+    assert (
+        tuning_file.difference(one, one._replace(sha256="2", accuracy=None, tolerance={"y": 1}))
+        is None
+    )
+    assert tuning_file.difference(one, one._replace(sha256=None)) == "no card"
+    assert tuning_file.difference(one, one._replace(outputs=())) == "the outputs "
