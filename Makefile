@@ -21,18 +21,19 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test devices operators lint readme bench readme-bench passes layers \
+.PHONY: help demo test test-fast devices operators lint readme bench figures passes layers \
 	quantization quantization-devices calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
 	@echo 'make test                     every test, the runtime in each Python of this machine'
+	@echo 'make test-fast                the quick part of them in one Python, while editing'
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make bench SHARED=dir         ten models beside onnxruntime, LiteRT, OpenVINO and Keras'
-	@echo 'make readme-bench             tests/benchmarks/bench.json into README.md'
+	@echo 'make figures                  the stored runs into the READMEs and the picture'
 	@echo 'make passes SHARED=dir        what each rewriting of the graph is worth'
 	@echo 'make layers                   every Keras layer and application: exact or refused'
 	@echo 'make quantization SHARED=dir  int8 beside naive quantization and LiteRT'
@@ -50,6 +51,10 @@ demo: .venv/.workstation .venv-device/.runtime
 test: .venv/.tools .venv-device/.runtime
 	$(WORKSTATION) tests/runtime/in_every_python.py build
 	$(WORKSTATION) -m pytest tests/converter tests/integration
+
+# The sources as they lie here, without building wheels; what takes long is left to `make test`.
+test-fast: .venv/.tools
+	PYTHONPATH=runtime/src:converter/src $(WORKSTATION) -m pytest -q -m 'not slow' tests
 
 # Needs Debian's qemu-user-static; the tests of numbers only, a few minutes for each device.
 devices: .venv/.tools
@@ -72,9 +77,9 @@ readme: demo
 bench: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/bench.py "$(SHARED)" --output build/bench.json $(BENCH)
 
-# From the run that is stored in the repository: cp build/bench.json tests/benchmarks/ beforehand.
-readme-bench:
-	'$(PYTHON)' tests/benchmarks/bench_table.py tests/benchmarks/bench.json --readme README.md
+# From the runs that are stored in the repository, in tests/benchmarks/runs/.
+figures: .venv/.tools
+	$(WORKSTATION) tests/benchmarks/figures.py
 
 # What each rewriting of the graph is worth, on the models of SHARED and some of keras.applications.
 passes: .venv/.workstation

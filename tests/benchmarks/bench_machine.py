@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,16 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_average_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
+
+
+def kind(instructions: Mapping[str, bool], architecture: str) -> str:
+    """Return the name of the folder below ``runs/`` for CPUs with these instructions.
+
+    int8 kernels are another thing on CPUs with VNNI, so the figures of the kinds stay apart.
+    """
+    if instructions["AVX-512 VNNI"]:
+        return "avx512-vnni"
+    return "avx2" if instructions["AVX2"] else architecture
 
 
 def versions_here(names: Sequence[str]) -> dict[str, str]:

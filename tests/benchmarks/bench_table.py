@@ -1,9 +1,8 @@
-"""The tables of a stored run of ``make bench``, in Markdown.
+"""The tables of a run of ``make bench``, in Markdown.
 
-    python bench_table.py RESULT.json [--readme README.md]
+    python bench_table.py RESULT.json
 
-Prints all of them, or puts the first few between the README's markers: what stands there is never
-typed.
+prints all of them; ``figures`` puts the first few of each stored run into the README beside.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from bench_targets import Row, best_peer, judge, ratio_to_auto
-from readme_sections import put
 
 COLUMNS = {
     "keras": "Keras call",
@@ -32,7 +30,6 @@ COLUMNS = {
 FEW = ("raw", "litert_float", "litert_int8", "edgeport_float", "edgeport_auto")
 FILES = ("raw", "naive", "litert_float", "litert_int8", "edgeport_float", "edgeport_auto")
 MISSING = "—"
-BEGIN, END = "<!-- bench table -->", "<!-- end of bench table -->"
 SAYS = {True: "met", False: "**missed**", None: "not measured"}
 
 Result = Mapping[str, Any]
@@ -41,13 +38,7 @@ Result = Mapping[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("result", type=Path)
-    parser.add_argument("--readme", type=Path, help="put the first tables there instead")
-    options = parser.parse_args()
-    result = json.loads(options.result.read_text(encoding="utf-8"))
-    if options.readme is None:
-        print(render(result))
-    else:
-        put(options.readme, BEGIN, END, render_short(result))
+    print(render(json.loads(parser.parse_args().result.read_text(encoding="utf-8"))))
 
 
 def render_short(result: Result) -> str:
@@ -81,6 +72,20 @@ def render(result: Result) -> str:
         machine_line(result),
     ]  # fmt: skip
     return "\n\n".join(filter(None, parts))
+
+
+def bars(result: Result) -> dict[str, tuple[float, float]]:
+    """Return edgeport auto's and the best peer's time of one sample over onnxruntime float's.
+
+    By network; networks for which one of the three is missing are left out.
+    """
+    found = {}
+    for row in result["models"]:
+        raw, best = ratio_to_auto(row, "raw"), best_peer(row)
+        if raw and best:
+            ours = 1 / raw["median"]
+            found[row["title"]] = (ours, ours / best[1]["median"])
+    return found
 
 
 def targets_table(result: Result) -> str:

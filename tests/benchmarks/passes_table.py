@@ -1,30 +1,17 @@
-"""What rewritings are worth, for converter/README.md, from a stored run of `make passes`.
-
-python tests/benchmarks/passes_table.py tests/benchmarks/passes.json converter/README.md
-"""
+"""What each rewriting of the graph is worth: the table of a stored run of `make passes`."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-from readme_sections import put, table
-
-START, END = "<!-- rewriting figures -->", "<!-- end of rewriting figures -->"
+from readme_sections import table
 
 # Two runs of one graph differ by less than this, and a file is no smaller for a name in it.
 _NOISE, _BYTES = 0.05, 0.01
 
 
-def main() -> None:
-    stored, readme = map(Path, sys.argv[1:3])
-    put(readme, START, END, render(json.loads(stored.read_text(encoding="utf-8"))))
-
-
 def render(run: dict[str, Any]) -> str:
-    """Return what stands between the markers."""
+    """Return the tables of one stored run in Markdown."""
     rows = sorted(run["rows"], key=lambda row: (row["rule"].startswith("int8"), row["rule"]))
     told = [row for row in rows if is_told(row)]
     return "\n\n".join(
@@ -55,7 +42,3 @@ def is_told(row: dict[str, Any]) -> bool:
     """Whether more than noise depends on the rewriting."""
     bytes_ratio = row["bytes_without"] / row["bytes"]
     return abs(row["latency_without_over_with"] - 1) >= _NOISE or abs(bytes_ratio - 1) >= _BYTES
-
-
-if __name__ == "__main__":
-    main()

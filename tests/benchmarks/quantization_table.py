@@ -1,18 +1,11 @@
-"""The quantization figures of converter/README.md, from a stored run of `make quantization`.
-
-python tests/benchmarks/quantization_table.py tests/benchmarks/quantization.json converter/README.md
-"""
+"""What int8 keeps: the tables of a stored run of `make quantization`."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-from readme_sections import put, table
+from readme_sections import table
 
-START, END = "<!-- quantization figures -->", "<!-- end of quantization figures -->"
 _TITLES = {
     "article": "the article's network",
     "mnist": "MNIST network",
@@ -29,13 +22,8 @@ _TITLES = {
 _HEAD = ("", "recipe of auto", "auto", "static", "naive", "LiteRT int8")
 
 
-def main() -> None:
-    stored, readme = map(Path, sys.argv[1:3])
-    put(readme, START, END, render(json.loads(stored.read_text(encoding="utf-8"))))
-
-
 def render(run: dict[str, Any]) -> str:
-    """Return what stands between the markers."""
+    """Return the tables of one stored run in Markdown."""
     rows = run["rows"]
     columns = ("auto", "static", "naive", "litert")
     parts = [
@@ -97,7 +85,3 @@ def _ratio(row: dict[str, Any], column: str, time: str) -> str:
 
 def _points(drop: float) -> str:
     return f"{-100 * drop + 0.0:+.2f}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,32 +1,20 @@
-"""The training figures of converter/README.md, written from a stored run of `make training`.
-
-python tests/benchmarks/training_tables.py tests/benchmarks/training.json converter/README.md
-"""
+"""What recipes and searches reach: the tables of a stored run of `make training`."""
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
-from pathlib import Path
 from typing import Any
 
-from readme_sections import put, table
+from readme_sections import table
 
-START, END = "<!-- training figures -->", "<!-- end of training figures -->"
 _EXAMPLES = {
     "mnist": "784-64-64-10, five epochs, cosine schedule",
     "cnn": "two convolutions, augmentation, early stopping",
 }
 
 
-def main() -> None:
-    stored, readme = map(Path, sys.argv[1:3])
-    put(readme, START, END, render(json.loads(stored.read_text(encoding="utf-8"))))
-
-
 def render(run: dict[str, Any]) -> str:
-    """Return what stands between the markers."""
+    """Return the tables of one stored run in Markdown."""
     folds = next(iter(run["folds"].values()))
     size = next(iter(run["folds"]))
     parts = [
@@ -72,7 +60,3 @@ def render(run: dict[str, Any]) -> str:
 
 def _percent(share: float, digits: int = 1) -> str:
     return f"{share * 100:.{digits}f} %"
-
-
-if __name__ == "__main__":
-    main()

@@ -3,8 +3,6 @@
 import json
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +14,12 @@ from bench_files import write_floor
 from bench_models import MODELS
 from bench_row import make_row
 from bench_statistics import geometric_mean, inverse, ratio_of_rounds, ratio_of_runs, spread
-from bench_table import BEGIN, END, render, render_short
+from bench_table import bars, render, render_short
 from bench_targets import best_peer, judge
 from bench_worker import by_turns, decibels, signal_to_noise_db
-from readme_sections import put, shown
 
 ROOT = Path(__file__).parents[2]
-STORED = ROOT / "tests" / "benchmarks" / "bench.json"
+STORED = sorted((ROOT / "tests" / "benchmarks" / "runs").glob("*/bench.json"))
 SETTINGS = {"rounds": 3, "batch": 32}
 OVERHEAD = {
     "per_call_ratio": 0.9,
@@ -202,27 +199,17 @@ def test_loads_with_a_kept_graph_are_shown_beside_those_without():
     assert re.search(r"\| load and first answer, ms +\| 50\.0 +\| 40\.0 +\| 1\.25 ", text)
 
 
-def test_a_readme_without_markers_is_refused(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("# Nothing\n")
-    with pytest.raises(SystemExit, match="has no '<!-- bench table -->'"):
-        put(readme, BEGIN, END, "table")
+def test_the_picture_shows_ours_and_the_best_peer_over_the_float_file():
+    rows = [made_row(model, 10.0, 20.0, 8.0) for model in MODELS]
+    found = bars(made_result(rows))
+    assert list(found) == [model.title for model in MODELS]
+    for ours, peers in found.values():
+        assert (ours, peers) == (pytest.approx(0.5), pytest.approx(0.4))
 
 
-def test_the_readme_holds_what_the_stored_run_says(tmp_path):
-    result = json.loads(STORED.read_text(encoding="utf-8"))
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = shown(ROOT / "README.md", BEGIN, END)
-    assert section == render_short(result)
-    copy = tmp_path / "README.md"
-    copy.write_text(text.replace(section, "stale"), encoding="utf-8")
-    script = ROOT / "tests" / "benchmarks" / "bench_table.py"
-    subprocess.run([sys.executable, script, STORED, "--readme", copy], check=True)
-    assert copy.read_text(encoding="utf-8") == text
-
-
-def test_the_stored_run_is_whole_and_its_figures_follow_from_its_rounds():
-    result = json.loads(STORED.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.parent.name)
+def test_a_stored_run_is_whole_and_its_figures_follow_from_its_rounds(path):
+    result = json.loads(path.read_text(encoding="utf-8"))
     assert [row["name"] for row in result["models"]] == [model.name for model in MODELS]
     for row in result["models"]:
         ours = row["columns"]["edgeport_auto"]["one_sample_us"]

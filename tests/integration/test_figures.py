@@ -1,0 +1,69 @@
+"""The documents' figures are those of the stored runs, each kind of CPU by itself."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from bench_machine import kind
+from figures import (
+    BENCHMARKS_README,
+    BY_KIND,
+    PICTURE,
+    ROOT,
+    TRAINING_README,
+    by_kind,
+    digest,
+    kinds,
+    stored,
+)
+from passes_table import is_told
+from readme_sections import put, shown
+from training_tables import render as render_training
+
+
+@pytest.mark.parametrize("name", BY_KIND)
+def test_the_readme_shows_every_stored_run(name):
+    assert shown(ROOT / BENCHMARKS_README, name) == by_kind(name, BY_KIND[name])
+
+
+def test_the_converter_readme_shows_the_stored_training():
+    assert shown(ROOT / TRAINING_README, "training") == render_training(stored("training"))
+
+
+def test_the_picture_was_drawn_from_the_stored_runs():
+    assert digest() in (ROOT / PICTURE).read_text(encoding="utf-8")
+
+
+def test_the_command_writes_what_stands_there(tmp_path):
+    for path in (BENCHMARKS_README, TRAINING_README):
+        copy = tmp_path / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        text = (ROOT / path).read_text(encoding="utf-8")
+        copy.write_text(re.sub(r"\d\.\d\d", "stale", text), encoding="utf-8")
+    script = ROOT / "tests/benchmarks/figures.py"
+    subprocess.run([sys.executable, script, tmp_path], check=True)
+    for name, render in BY_KIND.items():
+        assert shown(tmp_path / BENCHMARKS_README, name) == by_kind(name, render)
+    assert digest() in (tmp_path / PICTURE).read_text(encoding="utf-8")
+
+
+def test_a_run_lies_in_the_folder_of_its_kind_of_cpu():
+    for folder in kinds("bench"):
+        machine = stored("bench", folder)["machine"]
+        assert kind(machine["instructions"], machine["architecture"]) == folder
+
+
+def test_a_readme_without_markers_is_refused(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("# Nothing\n")
+    with pytest.raises(SystemExit, match="has no '<!-- bench figures -->'"):
+        put(readme, "bench", "table")
+
+
+def test_a_rewriting_is_told_where_time_or_bytes_change():
+    same = {"latency_without_over_with": 1.01, "bytes": 1000, "bytes_without": 1001}
+    assert not is_told(same)
+    assert is_told(same | {"latency_without_over_with": 1.06})
+    assert is_told(same | {"latency_without_over_with": 0.94})
+    assert is_told(same | {"bytes_without": 1011})
