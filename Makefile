@@ -4,8 +4,8 @@
 # .venv-device  the device: the runtime's wheel and what it needs, nothing else
 # build/        wheels, the demo's files, an environment of the runtime's tests for each Python
 #
-# Each environment holds the marks of what was installed into it, so that one that was deleted or
-# left half made is made anew.
+# Each environment holds a stamp file for what was installed into it. An environment that was deleted
+# or only half made has no stamp, so make builds it again.
 
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -56,11 +56,11 @@ test: .venv/.tools .venv-device/.runtime
 test-fast: .venv/.tools
 	PYTHONPATH=runtime/src:converter/src $(WORKSTATION) -m pytest -q -m 'not slow' tests
 
-# Needs Debian's qemu-user-static; the tests of numbers only, a few minutes for each device.
+# Needs Debian's qemu-user-static. Runs the numerical tests only, a few minutes for each device.
 devices: .venv/.tools
 	$(WORKSTATION) tests/runtime/on_devices.py build
 
-# Of Debian's package libonnx-testdata; not part of the tests, which need no system package.
+# The cases come from Debian's package libonnx-testdata; the tests need no system package.
 operators: .venv-device/.runtime
 	$(DEVICE) tests/runtime/operator_cases.py
 
@@ -73,7 +73,7 @@ lint: .venv/.tools
 readme: demo
 	$(WORKSTATION) converter/demo/compare.py build/demo --readme README.md
 
-# In an environment of the peers' own; BENCH=... passes options such as --only or --rounds on.
+# The peers get an environment of their own. BENCH=... passes options on, such as --only or --rounds.
 bench: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/bench.py "$(SHARED)" --output build/bench.json $(BENCH)
 
@@ -81,7 +81,7 @@ bench: .venv/.workstation
 figures: .venv/.tools
 	$(WORKSTATION) tests/benchmarks/figures.py
 
-# What each rewriting of the graph is worth, on the models of SHARED and some of keras.applications.
+# What each rewriting of the graph is worth, on models of SHARED and of keras.applications.
 passes: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/passes.py "$(SHARED)/models" MobileNetV3Small EfficientNetB0 \
 		DenseNet121 ConvNeXtTiny --output build/passes.json
@@ -101,7 +101,7 @@ quantization-devices: .venv/.workstation
 calibration-memory: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/calibration_memory.py --output build/calibration_memory.json
 
-# Goes on where a former run has ended; delete build/training.json to begin anew.
+# Resumes where an earlier run ended; delete build/training.json to start again.
 training: .venv/.tools
 	$(WORKSTATION) tests/benchmarks/training.py --mnist "$$MNIST" --output build/training.json
 
@@ -127,7 +127,7 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 	$(WORKSTATION) $(PIP) wheel --no-deps --no-build-isolation --quiet -w build/wheels ./runtime ./converter
 	@touch $@
 
-# An unchanged version number would keep the old code, hence the second install of each.
+# pip keeps the old code while the version number is the same, hence the second, forced install.
 .venv/.workstation: build/wheels/.built constraints.txt
 	$(WORKSTATION) $(PIP) install -c constraints.txt --group demo $(WHEELS)
 	$(WORKSTATION) $(PIP) install --no-deps --force-reinstall --quiet $(WHEELS)
