@@ -104,9 +104,10 @@ def convolutions():
 
 
 def convert_model(recipe: str, samples: int) -> None:
-    from edgeport_converter import convert, loading
+    from edgeport_converter import convert
+    from edgeport_converter.loading.load import start_tensorflow
 
-    loading.start_tensorflow()
+    start_tensorflow()
     import keras
 
     keras.utils.set_random_seed(0)

@@ -19,9 +19,9 @@ def article_network(shared: Path) -> Any:
     import numpy as np
     from article_network import train_article_network
 
-    from edgeport_converter import loading
+    from edgeport_converter.loading.load import start_tensorflow
 
-    loading.start_tensorflow()
+    start_tensorflow()
     with np.load(shared / "data" / "mnist" / "mnist_full.npz") as data:
         return train_article_network(data["x_train"], data["y_train"], seed=7, verbose=0)
 

@@ -81,12 +81,13 @@ def made(name):
 def measure(name, source):
     """Yield a row for each rule that changes this model's graph."""
     from edgeport import ModelCard
-    from edgeport_converter import exporting, loading, optimizing, targets
+    from edgeport_converter import exporting, optimizing, targets
+    from edgeport_converter.loading.load import load_model, start_tensorflow
     from edgeport_converter.verification import trial_inputs
 
-    loading.start_tensorflow()
+    start_tensorflow()
     model, pixels = source() if callable(source) else (source, None)
-    loaded = loading.load(model)
+    loaded = load_model(model)
     engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)
     exported = exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
     card = ModelCard(loaded.name, exported.inputs, exported.outputs)

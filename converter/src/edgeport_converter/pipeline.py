@@ -304,10 +304,10 @@ def _load(model: Any, **options: Any) -> LoadedModel:
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_stderr():
-        from edgeport_converter import loading
+        from edgeport_converter.loading.load import load_model, start_tensorflow
 
-        loading.start_tensorflow()
-    return loading.load(model, **options)
+        start_tensorflow()
+    return load_model(model, **options)
 
 
 def _take_pixels(loaded: LoadedModel, options: PixelOptions) -> LoadedModel:
@@ -320,10 +320,9 @@ def _take_pixels(loaded: LoadedModel, options: PixelOptions) -> LoadedModel:
 
 
 def _layers(loaded: LoadedModel) -> KerasLayers:
-    from edgeport_converter import loading
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 
-    return KerasLayers(loading.layer_names(loaded))
+    return KerasLayers(loaded.layer_names)
 
 
 def _export(loaded: LoadedModel, engine: Engine) -> ExportedModel:

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter import convert
 from edgeport_converter.exporting import export
-from edgeport_converter.loading import load
+from edgeport_converter.loading.load import load_model
 from edgeport_converter.optimizing import optimize
 from edgeport_converter.quantization.calibration.ranges import collect_ranges
 from edgeport_converter.quantization.qdq.quantize import quantize
@@ -93,7 +93,7 @@ def exported(name):
     shape, make, _ = CASES[name]
     keras.utils.set_random_seed(5)
     model = keras.Sequential([keras.Input(shape, name="given"), *make()])
-    return model, optimize(export(load(model), opset=17, ir_version=8).graph)
+    return model, optimize(export(load_model(model), opset=17, ir_version=8).graph)
 
 
 def operators_before_the_first_layer(graph):
@@ -139,7 +139,7 @@ def test_weights_that_two_inputs_share_are_stored_once(tmp_path):
     left, right = (keras.Input((16, 16), name=name) for name in ("left", "right"))
     model = keras.Model([left, right], layers.Subtract()([shared(left), shared(right)]))
     report = convert(model, tmp_path / "m.onnx", quantize="none")
-    graph = optimize(export(load(model), opset=17, ir_version=8).graph)
+    graph = optimize(export(load_model(model), opset=17, ir_version=8).graph)
     large = [t for t in graph.graph.initializer if numpy_helper.to_array(t).size == 16 * 16 * 64]
     assert len(large) == 1
     assert report.file_bytes < 1.2 * 4 * 16 * 16 * 64

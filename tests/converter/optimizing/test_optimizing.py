@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeport_converter import exporting, loading
+from edgeport_converter import exporting
+from edgeport_converter.loading.load import load_model
 from edgeport_converter.optimizing import compact, optimize
 
 RNG = np.random.default_rng(0)
@@ -59,7 +60,7 @@ N = helper.make_node
                                   "model autoencoder", "Conv1D same", "LSTM free"])  # fmt: skip
 def test_no_ordinary_model_grows(name):
     case = next(case for case in layer_cases.SMALL if case.name == name)
-    exported = exporting.export(loading.load(case.build()), opset=17, ir_version=8).graph
+    exported = exporting.export(load_model(case.build()), opset=17, ir_version=8).graph
     optimized = optimize(exported)
     assert compact(optimized).ByteSize() <= compact(exported).ByteSize()
     assert len(optimized.graph.node) <= len(exported.graph.node)

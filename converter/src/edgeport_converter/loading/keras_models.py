@@ -15,7 +15,7 @@ import keras
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loading import purity
 from edgeport_converter.loading.legacy import configs
-from edgeport_converter.loading.model import LoadedModel, shorten
+from edgeport_converter.loading.model import LoadedModel, all_layers, shorten
 from edgeport_converter.loading.structures import make_call
 
 # Packages whose layers are known to have no side effects.
@@ -217,12 +217,6 @@ def _preprocessing(graph: Any) -> Iterator[str]:
             if isinstance(config.get(key), (int, float, str))
         ]
         yield f"{kind} '{layer.name}'" + (f": {', '.join(numbers)}" if numbers else "")
-
-
-def all_layers(model: Any) -> list[Any]:
-    """Return the model and every layer in it, those inside wrappers included."""
-    layers: list[Any] = model._flatten_layers()  # Keras has no public list of these
-    return layers
 
 
 def is_custom(layer: Any) -> bool:

@@ -69,6 +69,18 @@ class LoadedModel:
     model: Any = None
     preprocessing: tuple[str, ...] = ()
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The names of all Keras layers, those inside of layers too; none of a SavedModel."""
+        return tuple(dict.fromkeys(layer.name for layer in all_layers(self.model)))
+
+
+def all_layers(model: Any) -> list[Any]:
+    """Return the model and every layer in it, those inside wrappers included; of None, nothing."""
+    if model is None:
+        return []
+    return list(model._flatten_layers())  # Keras has no public list of these
+
 
 def unique_names(names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
     """Return the names with a number behind each repetition, since a graph needs them distinct."""

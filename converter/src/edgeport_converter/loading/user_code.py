@@ -1,7 +1,18 @@
-"""The user's own Python: classes and functions that a model file names, and functions that
-return a model.
+"""Running the user's own Python: the one place where a file or a module of theirs is imported.
 
-The user says which file or module to run; nothing is run because a model file asks for it.
+Three things come this way: functions that return a model and metrics, both named as
+``module:function`` or ``file.py:function``; custom objects, the classes and functions that a model
+file names; and, read here but run by Keras, the code that is stored in a model file.
+
+The user says which file or module to run; nothing runs because a model file asks for it.
+
+Importing leaves ``sys.path`` as it was: while the user's code runs, the folder of its file and the
+working folder stand in front. In ``sys.modules`` nothing is replaced. The module of a *file* stands
+there under the file's name while it runs, unless that name is taken, and is removed afterwards: a
+user's ``code.py`` must not become Python's ``code``. What is imported *by name*, by us or by the
+user's code, stays there as after any import, since libraries do not survive a second import.
+
+No Keras is imported here: ``options`` checks a metric before TensorFlow starts.
 """
 
 from __future__ import annotations
@@ -14,7 +25,7 @@ import inspect
 import marshal
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -26,12 +37,68 @@ from edgeport_converter.loading.model import shorten
 _FUNCTION = re.compile(r"(?P<module>[^\W\d][\w.]*|.+\.py):(?P<function>[^\W\d]\w*)")
 
 
-def collect(source: Any) -> dict[str, Any]:
+def is_function_name(text: str) -> bool:
+    """Whether the text reads ``module:function`` or ``file.py:function``, and is no file itself."""
+    return _FUNCTION.fullmatch(text) is not None and not Path(text).exists()
+
+
+def import_function(text: str, purpose: str) -> Callable[..., Any]:
+    """Return the function that ``package.module:function`` or ``file.py:function`` names.
+
+    It runs with the same folders in reach as its module did, so that it may import late.
+
+    Args:
+        text: as the user wrote it.
+        purpose: what the function is for, such as "the metric", for messages.
+
+    Raises:
+        OptionError: the text has another form, the module cannot be imported, or it has no such
+            function.
+    """
+    parts = _FUNCTION.fullmatch(text)
+    if parts is None:
+        raise OptionError(
+            f"{purpose} is {text!r}, expected module:function or file.py:function: write the "
+            "module or the file, a colon, and the name of the function"
+        )
+    place = parts["module"]
+    try:
+        module = import_module(place)
+    except OptionError as error:
+        raise OptionError(f"{purpose} {text!r} cannot be imported: {error}") from error
+    function = getattr(module, parts["function"], None)
+    if not callable(function):
+        raise OptionError(
+            f"{purpose} {text!r} cannot be imported: '{place}' has no function "
+            f"'{parts['function']}': check the name"
+        )
+    reached: Callable[..., Any] = _in_reach(place)(function)
+    return reached
+
+
+def call_function(text: str) -> Any:
+    """Return the model that the function of that name returns, called without arguments.
+
+    Raises:
+        OptionError: ``import_function`` cannot import it.
+        ConversionError: the function failed.
+    """
+    function = import_function(text, "the model")
+    try:
+        return function()
+    except Exception as cause:
+        raise ConversionError(
+            f"'{text}' failed ({type(cause).__name__}: {shorten(cause)}), expected it to return a "
+            "Keras model when called without arguments: correct it"
+        ) from cause
+
+
+def find_custom_objects(source: Any) -> dict[str, Any]:
     """Return custom objects by the name that a model file may use.
 
     Args:
-        source: None, a dict, a module, or the path of a Python file or the name of a module, whose
-            own classes and functions are taken.
+        source: None; a dict; a module; the path of a Python file or the name of a module, whose own
+            classes and functions are taken.
 
     Raises:
         OptionError: there is no such file or module, or it fails, or defines nothing.
@@ -56,47 +123,16 @@ def collect(source: Any) -> dict[str, Any]:
     return found
 
 
-def is_function_name(text: str) -> bool:
-    """Whether the text means a function that returns a model, ``package.module:function``."""
-    return _FUNCTION.fullmatch(text) is not None and not Path(text).exists()
-
-
-def call_function(text: str) -> Any:
-    """Import ``package.module:function`` or ``file.py:function`` and return what it returns.
-
-    Raises:
-        OptionError: there is no such module or function.
-        ConversionError: the function failed.
-    """
-    parts = _FUNCTION.fullmatch(text)
-    if parts is None:
-        raise OptionError(f"'{text}' names no function, expected package.module:function")
-    module = import_module(parts["module"])
-    function = getattr(module, parts["function"], None)
-    if not callable(function):
-        raise OptionError(
-            f"the module '{parts['module']}' has no function '{parts['function']}', expected one "
-            "that returns a Keras model: check the name"
-        )
-    try:
-        return function()
-    except Exception as cause:
-        raise ConversionError(
-            f"'{text}' failed ({type(cause).__name__}: {shorten(cause)}), expected it to return a "
-            "Keras model when called without arguments: correct it"
-        ) from cause
-
-
 def import_module(name: str) -> ModuleType:
-    """Return the module of that name, or of that Python file, run with the working folder in reach.
+    """Return the module of that name, or of that Python file.
 
     Raises:
         OptionError: it does not exist, or fails while it is imported.
     """
     path = Path(name)
     try:
-        with _working_folder_in_reach():
-            if path.suffix == ".py" or path.is_file():
+        with _in_reach(name):
+            if _is_file(name):
                 return _run_file(path)
             return importlib.import_module(name)
     except OptionError:
@@ -108,6 +144,10 @@ def import_module(name: str) -> ModuleType:
         ) from cause
 
 
+def _is_file(name: str) -> bool:
+    return Path(name).suffix == ".py" or Path(name).is_file()
+
+
 def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise OptionError(f"there is no Python file '{path}': check the path")
@@ -115,30 +155,31 @@ def _run_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise OptionError(f"'{path}' is no Python file, expected one that ends in .py: rename it")
     module = importlib.util.module_from_spec(spec)
-    # Registered under its name, so that its classes find their module; a module that is there
-    # already is never replaced.
-    owner = sys.modules.setdefault(path.stem, module) is module
+    # A dataclass looks for its module there while it is made.
+    registered = sys.modules.setdefault(path.stem, module) is module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
-        if owner:
-            del sys.modules[path.stem]
-        raise
+    finally:
+        if registered:
+            sys.modules.pop(path.stem, None)
     return module
 
 
 @contextmanager
-def _working_folder_in_reach() -> Iterator[None]:
-    """An installed command has its own folder on the path, not the user's."""
-    folder = str(Path.cwd())
-    added = folder not in sys.path and "" not in sys.path
-    if added:
-        sys.path.insert(0, folder)
+def _in_reach(name: str) -> Iterator[None]:
+    """Put the file's folder and the working folder in front of ``sys.path``, for a while.
+
+    An installed command has its own folder there, not the user's.
+    """
+    before = list(sys.path)
+    folders = [str(Path.cwd())]
+    if _is_file(name):
+        folders.insert(0, str(Path(name).resolve().parent))
+    sys.path[:0] = [folder for folder in dict.fromkeys(folders) if folder not in before]
     try:
         yield
     finally:
-        if added and folder in sys.path:
-            sys.path.remove(folder)
+        sys.path[:] = before
 
 
 _NAMES_SHOWN = 12
