@@ -163,6 +163,33 @@ def test_code_that_leaves_tensorflow_is_refused():
         load_model(model)
 
 
+class Twice(keras.layers.Layer):
+    def call(self, x):
+        return x * 2.0
+
+
+RECURRENT = {
+    "lstm": lambda **options: keras.layers.LSTM(3, **options),
+    "gru": lambda **options: keras.layers.GRU(3, **options),
+    "simple": lambda **options: keras.layers.SimpleRNN(3, **options),
+    "convolutional": lambda **options: keras.layers.ConvLSTM1D(3, 3, **options),
+    "both ways": lambda **options: keras.layers.Bidirectional(keras.layers.LSTM(3, **options)),
+    "cells": lambda **options: keras.layers.RNN([keras.layers.LSTMCell(3, **options)] * 2),
+}
+
+
+@pytest.mark.parametrize("own", [Twice, lambda: keras.layers.Lambda(lambda x: x * 2.0)])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_dropout_in_a_recurrent_layer_beside_own_code_is_no_random_answer(name, own):
+    shape = (5, 8, 3) if name == "convolutional" else (5, 3)
+    recurrent = RECURRENT[name](dropout=0.5, recurrent_dropout=0.5)
+    model = keras.Sequential([keras.Input(shape), own(), recurrent])
+    loaded = load_model(model)
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    (found,) = answer(loaded, x).values()
+    np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+
+
 CODE = textwrap.dedent(
     """
     import keras
