@@ -1,7 +1,7 @@
 """Reading the files that Keras writes: config, version and weights, opened with Keras 3.
 
-``.keras`` archives are opened by Keras itself, as copies where their config needs repair; HDF5 and
-JSON models are built from their config here and their weights paired by name.
+Keras itself opens ``.keras`` archives, in a copy where the config needs repair. HDF5 and JSON
+models are built here from their config, and their weights are assigned by name.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class SavedFile:
 
     Attributes:
         path: the file.
-        kind: of ``model_files``.
+        kind: KERAS, HDF5 or JSON of ``formats``.
         config: ``{"class_name", "config", …}`` of the model.
-        keras_version: who wrote it, None where the file does not say.
+        keras_version: the Keras that wrote it, None where the file does not say.
         weights: the file with the weights.
     """
 
@@ -118,7 +118,7 @@ def open_with_keras_3(
     """Return the model with all its weights, and what was repaired.
 
     Raises:
-        Exception: whatever Keras raises; ``unreadable`` makes a sentence of it.
+        Exception: whatever Keras raises; ``diagnostics`` makes a sentence of it.
     """
     config = saved.config
     notes: tuple[str, ...] = ()
@@ -147,12 +147,12 @@ def under_its_own_suffix(
 ) -> Iterator[Path]:
     """Yield the file under the suffix that Keras expects of its kind.
 
-    Keras decides by the name; many files bear the other kind's.
+    Keras decides by the suffix, and many files have the other kind's.
 
     Args:
         saved: the file.
-        config: to put in the place of an archive's own.
-        moves: groups of an archive's weights to rename.
+        config: what replaces an archive's own config, in a copy; None to leave it.
+        moves: groups of an archive's weights to rename in the copy.
     """
     suffix = ".keras" if saved.kind == formats.KERAS else ".h5"
     if config is None:
@@ -192,7 +192,7 @@ def _load_archive(
         model = keras.saving.load_model(
             path, custom_objects=objects, compile=False, safe_mode=not allow_code
         )
-        # Loading twice costs little, and a layer that Keras never visits shows only this way.
+        # Loading twice costs little, and only this finds a layer that Keras never visits.
         hdf5_weights.load_and_check(model, lambda: model.load_weights(path), saved.path.name)
     return model
 

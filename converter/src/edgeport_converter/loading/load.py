@@ -79,16 +79,9 @@ def _load_path(
     if kind == formats.SAVED_MODEL:
         return load_saved_model(path, source)
     if kind == formats.JSON:
-        if weights is None:
-            raise OptionError(
-                f"'{path}' holds a model without weights, expected their file beside it: pass "
-                "weights=, or --weights FILE"
-            )
-        weights = Path(weights)
-        if not weights.is_file():
-            raise OptionError(f"there is no weights file '{weights}': check the path")
-        source |= {"weights": weights.name, "weights_sha256": formats.digest(weights)}
-        saved = keras_files.read_json_model(path, weights)
+        file = _find_weights(path, weights)
+        source |= {"weights": file.name, "weights_sha256": formats.digest(file)}
+        saved = keras_files.read_json_model(path, file)
     elif kind == formats.KERAS:
         source = provenance.read(path) | source
         saved = keras_files.read_archive(path)
@@ -126,9 +119,7 @@ def _load_legacy(
 def _describe_in_memory(model: Any, source: dict[str, str]) -> LoadedModel:
     if isinstance(model, keras.Model):
         return describe(model, source)
-    if type(model).__module__.partition(".")[0] == "tf_keras" or any(
-        base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__
-    ):
+    if any(base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__):
         from edgeport_converter.loading.legacy import tf_keras_models
 
         return tf_keras_models.describe_tf_keras(model, source)
@@ -143,11 +134,23 @@ def _has_tf_keras() -> bool:
     return importlib.util.find_spec("tf_keras") is not None
 
 
+def _find_weights(path: Path, weights: str | os.PathLike[str] | None) -> Path:
+    if weights is None:
+        raise OptionError(
+            f"'{path}' holds a model without weights, expected their file beside it: pass "
+            "weights=, or --weights FILE"
+        )
+    file = Path(weights)
+    if not file.is_file():
+        raise OptionError(f"there is no weights file '{file}': check the path")
+    return file
+
+
 def _refuse_weights(weights: Any, model: str) -> None:
     if weights is not None:
         raise OptionError(
-            f"weights were given for {model}, expected them with a .json model only: a model "
-            "elsewhere has its own; leave them out"
+            f"weights were given for {model}, expected them with a .json model only, since any "
+            "other model has its own: leave them out"
         )
 
 

@@ -1,7 +1,7 @@
 """What loading hands to exporting: a function over named tensors, and what goes in and out.
 
-Keras 3, tf_keras and a SavedModel's signature have three different interfaces; behind this one
-the export needs to know none of them. No TensorFlow is imported here.
+Keras 3, tf_keras and SavedModels have three interfaces; ``exporting`` and everything after it see
+this one only. No TensorFlow is imported here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeport_converter.errors import UnsupportedModelError
 
-# Keras' list of what it could not load: the reason stands below the first layer's name.
+# Keras' list of what it could not load; the line after a layer's name gives the reason.
 _NOT_LOADED = re.compile(r"A total of \d+ objects could not be loaded\. .*<(\w+) name=([^,>]+)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -56,8 +56,8 @@ class LoadedModel:
         notes: what was changed or has to be known, a sentence each, for the report.
         preprocessing: what the model does to its inputs before its first layer with weights, in
             words.
-        model: the Keras model behind ``call``, for naming its layers in messages; None for a
-            SavedModel, which has no layers any more.
+        model: the Keras model that ``call`` calls, to name its layers in messages; None for a
+            SavedModel, which has no layers.
     """
 
     name: str
@@ -83,7 +83,7 @@ def all_layers(model: Any) -> list[Any]:
 
 
 def unique_names(names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
-    """Return the names with a number behind each repetition, since a graph needs them distinct."""
+    """Return the names with a number added to each repetition, as a graph needs distinct names."""
     used = set(taken)
     result = []
     for name in names:
@@ -99,7 +99,7 @@ def unique_names(names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
 def shorten(cause: BaseException, length: int = 200) -> str:
     """Return the line of an exception's text that says why, for the middle of a sentence.
 
-    Keras wraps the reason in the texts of all callers, each ending in "Exception encountered: ".
+    Keras puts the messages of all callers before the reason, each with "Exception encountered: ".
     """
     text = str(cause).rpartition("Exception encountered: ")[2]
     lines = [_COLOUR.sub("", line).strip() for line in text.splitlines()]
@@ -114,7 +114,7 @@ def shorten(cause: BaseException, length: int = 200) -> str:
 def refuse_large(name: str, weight_bytes: int) -> None:
     """Refuse a model whose weights no ONNX file can hold, before they are copied anywhere.
 
-    An artifact is one file, so that it cannot be taken apart; hence no weights in files beside it.
+    An artifact is one file that cannot be taken apart, so no weights may stand in a second one.
 
     Raises:
         UnsupportedModelError: they are too large.
