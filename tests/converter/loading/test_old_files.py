@@ -277,8 +277,15 @@ def test_recurrent_layers_of_the_gpu(cell, gates, wrap, tmp_path):
         if isinstance(part, dict):
             if part.get("class_name") == cell.__name__:
                 part["class_name"] = f"CuDNN{cell.__name__}"
-                for key in ("activation", "recurrent_activation", "reset_after", "use_bias",
-                            "implementation", "unroll", "time_major"):  # fmt: skip
+                for key in (
+                    "activation",
+                    "recurrent_activation",
+                    "reset_after",
+                    "use_bias",
+                    "implementation",
+                    "unroll",
+                    "time_major",
+                ):
                     part["config"].pop(key, None)
             for value in part.values():
                 use_gpu(value)

@@ -79,8 +79,10 @@ def test_optimizer_slots_without_tf_keras(trained_folder, tmp_path):
     np.save(tmp_path / "x.npy", X)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TF_KERAS, folder, tmp_path / "x.npy", tmp_path / "y.npz"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "read without its Python objects" in done.stdout
     with np.load(tmp_path / "y.npz") as answers:
@@ -94,8 +96,9 @@ def test_a_folder_that_keras_3_exported(tmp_path):
     model.export(tmp_path / "exported", verbose=False)
     loaded = load_model(tmp_path / "exported")
     assert [(info.name, info.shape) for info in loaded.inputs] == [
-        ("zebra", (None, 3)), ("ant", (None, 2)),
-    ]  # fmt: skip
+        ("zebra", (None, 3)),
+        ("ant", (None, 2)),
+    ]
     x, y = np.ones((2, 3), np.float32), np.full((2, 2), 5.0, np.float32)
     (found,) = loaded.call({"zebra": tf.constant(x), "ant": tf.constant(y)}).values()
     np.testing.assert_allclose(found, model([x, y]), rtol=1e-6)

@@ -156,9 +156,12 @@ def node(operator, inputs, output, **attributes):
 def graph_of(nodes, shape, kind=TensorProto.FLOAT, **constants):
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes, "g", [value("x", kind, shape)], [value("y", TensorProto.FLOAT, None)],
+        nodes,
+        "g",
+        [value("x", kind, shape)],
+        [value("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
-    )  # fmt: skip
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -175,26 +178,41 @@ def by_channel():
 
 
 SCALED = [node("Mul", ["x", "s"], "m"), node("Add", ["m", "o"], "a")]
-BYTES = [node("Cast", ["x"], "c", to=TensorProto.FLOAT), node("Mul", ["c", "s"], "m"),
-         node("Add", ["m", "o"], "a")]  # fmt: skip
+BYTES = [
+    node("Cast", ["x"], "c", to=TensorProto.FLOAT),
+    node("Mul", ["c", "s"], "m"),
+    node("Add", ["m", "o"], "a"),
+]
 
 
 def loop(body):
     """What a loop adds up in three turns; its body reads from the graph around it."""
     value = helper.make_tensor_value_info
     turn = helper.make_graph(
-        [*body, node("MatMul", ["a", "w"], "turn"), node("Add", ["turn", "sum"], "next"),
-         node("Identity", ["again"], "more")],
+        [
+            *body,
+            node("MatMul", ["a", "w"], "turn"),
+            node("Add", ["turn", "sum"], "next"),
+            node("Identity", ["again"], "more"),
+        ],
         "body",
-        [value("i", TensorProto.INT64, []), value("again", TensorProto.BOOL, []),
-         value("sum", TensorProto.FLOAT, [2, 4])],
+        [
+            value("i", TensorProto.INT64, []),
+            value("again", TensorProto.BOOL, []),
+            value("sum", TensorProto.FLOAT, [2, 4]),
+        ],
         [value("more", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [2, 4])],
-    )  # fmt: skip
+    )
     return [node("Loop", ["turns", "", "start"], "total", body=turn), node("Relu", ["total"], "y")]
 
 
-TURNS = {"turns": np.array(3), "start": np.zeros((2, 4), np.float32), "w": normal(3, 4),
-         "s": np.float32(0.1), "o": np.float32(1)}  # fmt: skip
+TURNS = {
+    "turns": np.array(3),
+    "start": np.zeros((2, 4), np.float32),
+    "w": normal(3, 4),
+    "s": np.float32(0.1),
+    "o": np.float32(1),
+}
 # nodes, shape, constants, input
 LEFT_ALONE = {
     "one channel of grey becomes three": (
