@@ -53,6 +53,13 @@ def explain(
             f"{keras.__version__}, and does not open ({shorten(cause)}), expected that version: "
             "upgrade Keras, pip install -U keras"
         )
+    if "<lambda>" in str(cause):
+        return UnsupportedModelError(
+            f"'{saved.path}' names a function '<lambda>', a function without a name whose code the "
+            "file does not hold, expected its code: pass custom_objects={'<lambda>': "
+            "the_function}, or --custom-objects with a file that says globals()['<lambda>'] = "
+            "the_function"
+        )
     hint = f", or {LEGACY_HINT}" if may_help and saved.is_old else ""
     unknown = _UNKNOWN.search(str(cause))
     if unknown:

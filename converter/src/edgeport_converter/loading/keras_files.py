@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,10 @@ import keras
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loading import formats
+from edgeport_converter.loading import formats, stored_code
 from edgeport_converter.loading.keras_models import float32_note
 from edgeport_converter.loading.legacy import archive_weights, configs, hdf5_weights
 from edgeport_converter.loading.model import shorten
-from edgeport_converter.loading.user_code import find_code
 
 _BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino", "cntk", "plaidml")
 
@@ -96,19 +95,24 @@ def read_json_model(path: Path, weights: Path) -> SavedFile:
     return SavedFile(path, formats.JSON, config, version, weights)
 
 
-def refuse_or_name_code(saved: SavedFile, allow_code: bool) -> tuple[str, ...]:
+def refuse_or_name_code(
+    saved: SavedFile, objects: Mapping[str, Any], *, allow_code: bool
+) -> tuple[str, ...]:
     """Return a note for each piece of Python code in the file.
 
     Raises:
-        UnsupportedModelError: there is some and it is not allowed to run.
+        UnsupportedModelError: there is some and it is not allowed to run, it uses names that
+            nothing defines, or the file names functions that no model needs.
     """
-    code = tuple(dict.fromkeys(find_code(saved.config)))
+    stored_code.refuse_commands(saved.path, saved.config)
+    code = tuple(dict.fromkeys(stored_code.find_code(saved.config)))
     if code and not allow_code:
         more = "" if len(code) == 1 else f" and {len(code) - 1} more"
         raise UnsupportedModelError(
             f"'{saved.path}' carries Python code that loading would run ({code[0]}{more}), "
             "expected layers only: if you trust who made it, pass allow_code=True, or --allow-code"
         )
+    stored_code.require_names(saved.path, code, objects)
     return tuple(f"ran code from the file, {piece}" for piece in code)
 
 
@@ -120,7 +124,7 @@ def open_with_keras_3(
     Raises:
         Exception: whatever Keras raises; ``diagnostics`` makes a sentence of it.
     """
-    config = saved.config
+    config = stored_code.in_readable_form(saved.config)
     notes: tuple[str, ...] = ()
     if saved.is_old:
         config, notes = configs.repair(config, objects)
@@ -130,12 +134,13 @@ def open_with_keras_3(
     if policy is not None:
         notes += (float32_note(policy),)
     objects = configs.OBJECTS | objects
-    if saved.kind == formats.KERAS:
-        return _open_archive(saved, config, objects, allow_code), notes
-    model = _build(config, objects, allow_code)
-    hdf5_weights.load_and_check(
-        model, lambda: _load_weights(model, saved.weights, config), saved.weights.name
-    )
+    with stored_code.with_usual_names(objects):
+        if saved.kind == formats.KERAS:
+            return _open_archive(saved, config, objects, allow_code), notes
+        model = _build(config, objects, allow_code)
+        hdf5_weights.load_and_check(
+            model, lambda: _load_weights(model, saved.weights, config), saved.weights.name
+        )
     return model, notes
 
 

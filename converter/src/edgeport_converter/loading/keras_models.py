@@ -16,7 +16,7 @@ import keras
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loading import purity
 from edgeport_converter.loading.legacy import configs
-from edgeport_converter.loading.model import LoadedModel, all_layers, shorten
+from edgeport_converter.loading.model import LoadedModel, all_layers, refuse_nan, shorten
 from edgeport_converter.loading.structures import make_call
 
 # Packages whose layers compute from their inputs alone.
@@ -52,6 +52,7 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
         graph, policy = _rebuild_in_float32(graph)
         notes += (float32_note(policy),)
     _refuse_stateful(graph)
+    refuse_nan(model.name, graph.weights)
     notes += tuple(_training_notes(graph))
     if isinstance(graph, keras.Sequential):  # keeps no structure
         structures = graph.inputs[0], graph.outputs[0] if len(graph.outputs) == 1 else graph.outputs

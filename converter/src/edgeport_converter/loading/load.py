@@ -87,7 +87,8 @@ def _load_path(
         saved = keras_files.read_archive(path)
     else:
         saved = keras_files.read_hdf5(path)
-    notes = keras_files.refuse_or_name_code(saved, allow_code)
+    objects = user_code.with_registered_names(objects, saved.config)
+    notes = keras_files.refuse_or_name_code(saved, objects, allow_code=allow_code)
     try:
         opened, repairs = keras_files.open_with_keras_3(saved, objects, allow_code=allow_code)
     except Exception as cause:

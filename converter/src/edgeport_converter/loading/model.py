@@ -7,9 +7,11 @@ this one only. No TensorFlow is imported here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from edgeport_converter.errors import UnsupportedModelError
 
@@ -109,6 +111,33 @@ def shorten(cause: BaseException, length: int = 200) -> str:
     if layer and len(lines) > 1:
         line = f"the weights of {layer[1]} '{layer[2]}': {lines[1].rstrip(' .:')}"
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def refuse_nan(name: str, weights: Sequence[Any]) -> None:
+    """Refuse a model with a weight that is not a number, since its answers would be none either.
+
+    Args:
+        name: of the model.
+        weights: Keras variables.
+
+    Raises:
+        UnsupportedModelError: there is one; the message names the first.
+    """
+    broken = []
+    for weight in weights:
+        array = np.asarray(weight)
+        # The least of numbers with a NaN among them is NaN, and needs no copy of a large weight.
+        if array.dtype.kind == "f" and array.size and np.isnan(array.min()):
+            broken.append((weight, array))
+    if broken:
+        weight, array = broken[0]
+        more = "" if len(broken) == 1 else f", and {len(broken) - 1} more weights have some"
+        raise UnsupportedModelError(
+            f"the weight '{getattr(weight, 'path', weight.name)}' of the model '{name}' has NaN in "
+            f"{int(np.isnan(array).sum())} of its {array.size} elements{more}, expected numbers, "
+            "as the training has diverged: convert an earlier checkpoint, or train again with a "
+            "smaller learning rate"
+        )
 
 
 def refuse_large(name: str, weight_bytes: int) -> None:

@@ -1,10 +1,9 @@
 """Running the user's own Python: the one place where a file or a module of theirs is imported.
 
-Three things come this way: functions that return a model and metrics, both named as
-``module:function`` or ``file.py:function``; custom objects, the classes and functions that a model
-file names; and, read here but run by Keras, the code that is stored in a model file.
-
-The user says which file or module to run; nothing runs because a model file asks for it.
+Functions that return a model and metrics are named as ``module:function`` or ``file.py:function``;
+custom objects are the classes and functions that a model file names. The user says which file or
+module to run; nothing runs because a model file asks for it. Code inside of a model file is the
+subject of ``stored_code``.
 
 Importing leaves ``sys.path`` as it was: while the user's code runs, the folder of its file and the
 working folder stand in front. In ``sys.modules`` nothing is replaced. The module of a *file* stands
@@ -17,18 +16,15 @@ No Keras is imported here: ``options`` checks a metric before TensorFlow starts.
 
 from __future__ import annotations
 
-import binascii
-import codecs
 import importlib
 import importlib.util
 import inspect
-import marshal
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from edgeport import ConversionError, OptionError
@@ -123,6 +119,33 @@ def find_custom_objects(source: Any) -> dict[str, Any]:
     return found
 
 
+def with_registered_names(objects: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Return the objects also by the names under which the model file registers them.
+
+    Keras writes ``Custom>sampling`` for a function that its author registered. The user's file
+    defines ``sampling`` and may not register it again.
+
+    Args:
+        objects: custom objects by name.
+        config: the model's config. A name that it has from two packages is left out.
+    """
+    packages: dict[str, set[str]] = {}
+    for text in _texts(config):
+        _, separator, name = text.rpartition(">")
+        if separator and name in objects:
+            packages.setdefault(name, set()).add(text)
+    found = {next(iter(full)): objects[name] for name, full in packages.items() if len(full) == 1}
+    return found | dict(objects)
+
+
+def _texts(part: Any) -> Iterator[str]:
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, (dict, list)):
+        for value in part.values() if isinstance(part, dict) else part:
+            yield from _texts(value)
+
+
 def import_module(name: str) -> ModuleType:
     """Return the module of that name, or of that Python file.
 
@@ -180,60 +203,3 @@ def _in_reach(name: str) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
-
-
-_NAMES_SHOWN = 12
-
-
-def find_code(config: Any, owner: str = "") -> Iterator[str]:
-    """Yield a description of each piece of Python code in a model's config.
-
-    Args:
-        config: a config of Keras 2 or 3, or any part of one.
-        owner: the name of the layer that the part belongs to.
-    """
-    if isinstance(config, dict):
-        inner = config.get("config")
-        if isinstance(inner, dict) and isinstance(inner.get("name"), str):
-            owner = inner["name"]
-        if config.get("class_name") == "__lambda__" and isinstance(inner, dict):
-            yield _describe(owner, inner.get("value", inner.get("code")))
-            return
-        if config.get("class_name") == "Lambda" and isinstance(inner, dict):
-            # Keras 2: [bytecode, defaults, closure]; a plain string names a custom object.
-            function = inner.get("function")
-            if isinstance(function, list) and function:
-                yield _describe(owner, function[0])
-            shape = inner.get("output_shape")
-            if inner.get("output_shape_type") == "lambda" and isinstance(shape, list) and shape:
-                yield _describe(owner, shape[0])
-        for value in config.values():
-            yield from find_code(value, owner)
-    elif isinstance(config, list):
-        for value in config:
-            yield from find_code(value, owner)
-
-
-def _describe(owner: str, text: Any) -> str:
-    code = _unmarshal(text)
-    if code is None:
-        return f"layer '{owner}': Python bytecode of another Python version, unreadable here"
-    names = ", ".join(code.co_names[:_NAMES_SHOWN]) or "no names"
-    if len(code.co_names) > _NAMES_SHOWN:
-        names += ", …"
-    return f"layer '{owner}': a Python function of {len(code.co_code)} bytes that uses {names}"
-
-
-def _unmarshal(text: Any) -> CodeType | None:
-    """Return the code object without running it."""
-    if not isinstance(text, str):
-        return None
-    try:
-        raw = codecs.decode(text.encode("ascii"), "base64")
-    except (UnicodeEncodeError, binascii.Error):
-        return None
-    try:
-        code = marshal.loads(raw)  # noqa: S302 reads the code object, runs nothing
-    except (ValueError, TypeError, EOFError):
-        return None
-    return code if isinstance(code, CodeType) else None

@@ -11,6 +11,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import Any
 
 import keras
@@ -48,6 +49,8 @@ _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "value_shape": (_ANY,),
     "virtual_batch_size": (None,),
 }
+
+_ACTIVATIONS = ("activation", "recurrent_activation")
 
 # Endings of options that only training reads.
 _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
@@ -129,6 +132,9 @@ def in_new_form(config: Config, own_names: Collection[str] = ()) -> Config:
     config = copy.deepcopy(config)
     for part in list(_layers(config)):
         _put_in_new_form(part, own_names)
+        for key in _ACTIVATIONS:
+            if isinstance(name := part["config"].get(key), str) and name in own_names:
+                part["config"][key] = _reference(name)
     return config
 
 
@@ -204,13 +210,34 @@ def _put_in_new_form(part: Config, own_names: Collection[str]) -> None:
         part.pop("build_config", None)  # the call on the InputLayer's tensors builds it
     if name in own_names or name == "Lambda" or "module" in part:  # the old reader knows Lambda
         return
-    if name in MODULES or inspect.isclass(getattr(keras.layers, name, None)):
+    operation = _operations().get(name)
+    if operation is not None and "trainable" not in part["config"] and name != "InputLayer":
+        part |= {"module": operation, "registered_name": name}
+    elif name in MODULES or inspect.isclass(getattr(keras.layers, name, None)):
         name = "Functional" if name == "Model" else name
         part |= {
             "module": MODULES.get(name, "keras.layers"),
             "class_name": name,
             "registered_name": name if name == "Functional" else None,
         }
+
+
+@cache
+def _operations() -> dict[str, str]:
+    """Return the modules of Keras' operations, such as Relu, by the names of their classes.
+
+    Some have the name of a layer, such as Reshape; a layer's config says whether it is trainable.
+    """
+    operation = keras.src.ops.operation.Operation
+    return {
+        name: kind.__module__
+        for module in vars(keras.src.ops).values()
+        if inspect.ismodule(module)
+        for name, kind in vars(module).items()
+        if inspect.isclass(kind)
+        and issubclass(kind, operation)
+        and kind.__module__.startswith("keras.src.ops.")
+    }
 
 
 def _repair_object(part: Config, changes: Counter[str]) -> None:
@@ -259,14 +286,9 @@ def _repair_options(name: str, config: Config, known: set[str], changes: Counter
 
 def _keep_old_functions(name: str, config: Config, changes: Counter[str]) -> None:
     """Write down the functions and defaults that have another meaning in Keras 3."""
-    for key in ("activation", "recurrent_activation"):
+    for key in _ACTIVATIONS:
         if _function_name(config.get(key)) == "hard_sigmoid":
-            config[key] = {
-                "module": None,
-                "class_name": "function",
-                "config": OLD_HARD_SIGMOID,
-                "registered_name": OLD_HARD_SIGMOID,
-            }
+            config[key] = _reference(OLD_HARD_SIGMOID)
             changes[f"kept the hard_sigmoid of Keras 2, 0.2 x + 0.5, in {name}"] += 1
     if name in ("GRU", "GRUCell") and "reset_after" not in config:
         config["reset_after"] = False
@@ -287,6 +309,16 @@ def _known_options(layer: type[Any]) -> set[str]:
             if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
                 break  # passes nothing on
     return known
+
+
+def _reference(name: str) -> Config:
+    """Return how Keras 3 refers to a custom object that is a function."""
+    return {
+        "module": None,
+        "class_name": "function",
+        "config": name,
+        "registered_name": name,
+    }
 
 
 def _function_name(value: Any) -> str | None:

@@ -12,7 +12,7 @@ import tf_keras
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loading.model import LoadedModel, shorten
+from edgeport_converter.loading.model import LoadedModel, refuse_nan, shorten
 from edgeport_converter.loading.purity import require_pure
 from edgeport_converter.loading.structures import make_call
 
@@ -39,6 +39,7 @@ def describe_tf_keras(
             "yet, expected a built Sequential or functional model: call it on a sample, or give "
             "it an Input"
         )
+    refuse_nan(model.name, model.weights)
     try:
         inputs, outputs, call = make_call(model, model.input, model.output)
     except (AttributeError, TypeError, ValueError) as cause:
