@@ -167,8 +167,15 @@ def from_saved_model(loaded: Any, path: Path) -> None:
         raise ValueError("it reads no SavedModel that was saved with its optimizer")
     with tempfile.TemporaryDirectory() as folder:
         loaded.model.export(folder, format="tf_saved_model", verbose=False)
-        command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", folder,
-                   "--output", path]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "tf2onnx.convert",
+            "--saved-model",
+            folder,
+            "--output",
+            path,
+        ]
         subprocess.run(command, check=True)
 
 

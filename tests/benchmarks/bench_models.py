@@ -63,9 +63,13 @@ class BenchModel:
 
 def _application(name: str, title: str) -> BenchModel:
     return BenchModel(
-        name, title, name, calibration_samples=32, evaluation_samples=32,
+        name,
+        title,
+        name,
+        calibration_samples=32,
+        evaluation_samples=32,
         max_drop=MAX_DROP_OF_RANDOM_WEIGHTS,
-    )  # fmt: skip
+    )
 
 
 MODELS = (

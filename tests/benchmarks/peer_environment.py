@@ -33,8 +33,19 @@ def make_environment(
     limits = folder / "constraints.txt"
     limits.write_text(constraints, encoding="utf-8")
     subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-         "-c", limits, *packages, *wheels], check=True,
-    )  # fmt: skip
+        [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-c",
+            limits,
+            *packages,
+            *wheels,
+        ],
+        check=True,
+    )
     mark.write_text(wanted.hexdigest(), encoding="utf-8")
     return python
