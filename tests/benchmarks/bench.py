@@ -127,7 +127,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--demo-only", action="store_true", help="the demo artifact again, alone")
     keep = parser.add_mutually_exclusive_group()
     keep.add_argument("--reuse", action="store_true", help="take former files, however made")
-    keep.add_argument("--fresh", action="store_true", help="convert everything anew")
+    keep.add_argument("--fresh", action="store_true", help="convert everything again")
     return parser.parse_args()
 
 
@@ -225,7 +225,7 @@ def time_model(
     options: argparse.Namespace,
     folder: Path,
 ) -> dict[str, Any]:
-    """Return what the processes in the peers' environment say of one model."""
+    """Return the timings of one model, from processes in the peers' environment."""
     work = folder / model.name
     files = [
         {

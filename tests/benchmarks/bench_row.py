@@ -1,4 +1,4 @@
-"""One model's row of the table: what its files are, and what the rounds say of them."""
+"""One model's row of the table: its files, and the statistics of their rounds."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def render_short(result: Result) -> str:
-    """Return what stands in the README: the targets, and one sample on one and two threads."""
+    """Return the README's part: the targets, and one sample on one and two threads."""
     parts = [targets_table(result), *(latency_table(result, threads) for threads in ("1", "2"))]
     parts += [exceptions(result), machine_line(result)]
     return "\n\n".join(filter(None, parts))
@@ -214,7 +214,7 @@ def kept_graph_table(result: Result) -> str:
 
 
 def exceptions(result: Result) -> str:
-    """Return where a column is not what its title says: another route, or an error."""
+    """Return the cells that are not what their column's title says: another route, or an error."""
     lines = []
     for row in result["models"]:
         for column, title in COLUMNS.items():

@@ -1,6 +1,6 @@
 """What edgeport is held to, and whether a run of ``make bench`` meets it.
 
-A target is judged only where everything it speaks of was measured; else it says what is missing.
+A target is judged only where all its figures were measured; else it names those that are missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 def best_peer(row: Row, threads: str = "1") -> tuple[str, dict[str, float]] | None:
     """Return the peer that takes the least time, and edgeport auto's time divided by its.
 
-    It counts whatever its answers are worth: nobody shall say that a fast one was left out.
+    It counts even if its answers are wrong, so that no fast peer is left out.
     """
     found = {
         column: row["columns"][column]["one_sample_us"][threads]["median"]

@@ -6,7 +6,7 @@ The job lists the files with their engines and thread counts, and names the samp
 through all of them, forwards and backwards by turns, so that what else the machine does hits each
 alike and figures of one round may be divided by each other. Between two files the threads of the
 last one get time to go to sleep, and the next one's caches are warmed by a call that does not
-count. After a few rounds all files are opened anew: where the memory of one happens to lie makes a
+count. After a few rounds all files are opened again: where the memory of one happens to lie makes a
 small network up to a third faster or slower, for as long as it stays open.
 """
 

@@ -51,7 +51,7 @@ def random_application(name: str, samples: Any) -> Any:
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     usual = [layer.momentum for layer in layers]
     for layer in layers:
-        layer.momentum = 0.0  # what one batch says stays
+        layer.momentum = 0.0  # keep the statistics of one batch
     model(samples, training=True)
     for layer, momentum in zip(layers, usual, strict=True):
         layer.momentum = momentum

@@ -14,7 +14,7 @@ from pathlib import Path
 def make_environment(
     folder: Path, packages: Sequence[str], wheels: Sequence[Path] = (), constraints: str = ""
 ) -> Path:
-    """Return the Python of an environment with these packages, made anew where they changed.
+    """Return the Python of an environment with these packages, made again where they changed.
 
     Args:
         folder: where it is, or is to be.

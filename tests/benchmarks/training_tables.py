@@ -39,7 +39,7 @@ def render(run: dict[str, Any]) -> str:
                 (
                     name,
                     f"{_percent(row['mean'])} ± {row['spread'] * 100:.1f}",
-                    f"{min(row['test_accuracy']) * 100:.1f} to {_percent(max(row['test_accuracy']))}",
+                    _between(row["test_accuracy"]),
                     _percent(row["calibration_error"]),
                     f"{statistics.fmean(row['epochs']):.0f}",
                 )
@@ -67,6 +67,10 @@ def render(run: dict[str, Any]) -> str:
         ),
     ]
     return "\n\n".join(parts)
+
+
+def _between(shares: list[float]) -> str:
+    return f"{min(shares) * 100:.1f} to {_percent(max(shares))}"
 
 
 def _percent(share: float, digits: int = 1) -> str:

@@ -86,7 +86,7 @@ def test_files_that_are_no_models_are_named(name, suffix, tmp_path):
     assert expected in message
     assert str(path) in message
     assert "\n" not in message
-    assert ": " in message  # the way out stands behind the colon
+    assert ": " in message  # the way out comes after the colon
 
 
 def test_a_pytorch_file_is_named(tmp_path):

@@ -30,7 +30,7 @@ def conv(**options):
     return layers.Conv2D(6, 3, **RANDOM, **options)
 
 
-# name -> shape, layers, operators that are left in front of the first layer's
+# name -> shape, layers, operators that are left before the first layer's
 CASES = {
     "one scale, a table of pixels": (
         (9, 9), lambda: [layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(5, **RANDOM)],

@@ -78,7 +78,7 @@ def test_no_ordinary_model_grows(name):
 
 
 @pytest.mark.parametrize("groups", [1, 4], ids=["convolution", "depthwise"])
-def test_batch_normalization_behind_a_convolution_moves_into_its_weights(groups):
+def test_batch_normalization_after_a_convolution_moves_into_its_weights(groups):
     nodes = [
         N("Conv", ["x", "w"], ["c"], group=groups, name="layer/conv"),
         N("Mul", ["c", "scale"], ["s"]),
@@ -94,7 +94,7 @@ def test_batch_normalization_behind_a_convolution_moves_into_its_weights(groups)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_batch_normalization_behind_a_transposed_convolution(groups):
+def test_batch_normalization_after_a_transposed_convolution(groups):
     nodes = [
         N("ConvTranspose", ["x", "w", "b"], ["c"], group=groups, strides=[2, 2]),
         N("Mul", ["c", "scale"], ["s"]),
@@ -162,7 +162,7 @@ def test_scaling_the_input_moves_into_a_padded_convolution():
     check(nodes, constants, weights(2, 3, 6, 6) * 255, ["Conv"])
 
 
-def test_the_scale_of_a_gate_moves_into_the_convolution_behind_it():
+def test_the_scale_of_a_gate_moves_into_the_convolution_after_it():
     nodes = [
         N("GlobalAveragePool", ["x"], ["g"]),
         N("Mul", ["g", "sixth"], ["s"]),
