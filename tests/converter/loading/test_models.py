@@ -156,6 +156,14 @@ def test_code_that_depends_on_more_than_its_inputs_is_refused(layer, expected):
         load_model(model)
 
 
+def test_the_layer_that_draws_random_numbers_is_named_among_others():
+    x = keras.Input((3,))
+    y = Dice(name="odd")(keras.layers.Lambda(lambda t: t * 2.0, name="even")(x))
+    model = keras.Model(x, keras.layers.Lambda(lambda t: t + 1.0, name="last")(y))
+    with pytest.raises(UnsupportedModelError, match="the Dice 'odd' draws random numbers"):
+        load_model(model)
+
+
 def test_code_that_leaves_tensorflow_is_refused():
     model = Numpy(name="odd")
     model(np.ones((2, 3), np.float32))

@@ -84,6 +84,21 @@ def all_layers(model: Any) -> list[Any]:
     return list(model._flatten_layers())  # Keras has no public list of these
 
 
+def layer_of(model: Any, operation: str) -> Any:
+    """Return the Keras layer that an operation of a traced graph belongs to, None if unknown.
+
+    Args:
+        model: a Keras model, or None.
+        operation: its name, a path of scopes; Keras numbers a scope that it opens again.
+    """
+    layers = {layer.name: layer for layer in all_layers(model) if layer is not model}
+    for scope in reversed(operation.split("/")[:-1]):
+        layer = layers.get(scope) or layers.get(re.sub(r"_\d+$", "", scope))
+        if layer is not None:
+            return layer
+    return None
+
+
 def unique_names(names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
     """Return the names with a number added to each repetition, as a graph needs distinct names."""
     used = set(taken)

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loading.model import LoadedModel, shorten
+from edgeport_converter.loading.model import LoadedModel, layer_of, shorten
 
 _FREE_SIZE = 8
 _TOLERANCE = 1e-4
@@ -112,25 +112,30 @@ def require_pure(loaded: LoadedModel, owner: str) -> None:
             "TensorFlow operations only: take conversions to numpy and Python numbers out of it"
         ) from cause
     outputs = [tensor.op.name for tensor in concrete.outputs]
-    refuse_operations(concrete.graph.as_graph_def(), owner, outputs)
+    refuse_operations(concrete.graph.as_graph_def(), owner, outputs, loaded.model)
     _require_same_answer(loaded, owner)
 
 
-def refuse_operations(graph_def: Any, owner: str, outputs: Iterable[str] = ()) -> None:
+def refuse_operations(
+    graph_def: Any, owner: str, outputs: Iterable[str] = (), model: Any = None
+) -> None:
     """Refuse a TensorFlow graph with operations that no file can hold.
 
     Args:
         graph_def: the graph, with the functions that it calls.
-        owner: names the layer or model, for the message.
+        owner: names the layer or model where the operation does not tell its layer.
         outputs: as for ``running_nodes``.
+        model: the Keras model, for the names of its layers; None where there is none.
 
     Raises:
         UnsupportedModelError: there is one.
     """
     for impurity in _ALL:
-        for _, operation in impurity.find_in(graph_def, outputs):
+        for place, operation in impurity.find_in(graph_def, outputs):
+            layer = layer_of(model, place)
+            subject = owner if layer is None else f"the {type(layer).__name__} '{layer.name}'"
             raise UnsupportedModelError(
-                f"{owner} {impurity.does} (operation {operation}), expected tensors in, tensors "
+                f"{subject} {impurity.does} (operation {operation}), expected tensors in, tensors "
                 f"out and nothing else: {impurity.way_out}"
             )
 
