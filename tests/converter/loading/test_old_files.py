@@ -358,6 +358,27 @@ def test_a_missing_layer_is_refused_by_name(tmp_path, without_tf_keras):
         load_model(path)
 
 
+def own_squash(x):
+    return x / (1.0 + abs(x))
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_the_user_s_own_activation_is_found_by_its_name(suffix, tmp_path):
+    def build(x):
+        return layers.LSTM(3, recurrent_activation=own_squash)(
+            layers.Dense(4, activation=own_squash)(x)
+        )
+
+    model = randomize(on_sequence(build))
+    path = tmp_path / f"model{suffix}"
+    model.save(path)
+    with pytest.raises(UnsupportedModelError, match=r"uses 'own_squash'.*--custom-objects"):
+        load_model(path)
+    loaded = load_model(path, custom_objects={"own_squash": own_squash})
+    assert not [note for note in loaded.notes if "opened with tf_keras" in note]
+    assert largest_difference(model, loaded) < 2e-6
+
+
 def test_what_keras_3_cannot_say_is_opened_with_tf_keras(tmp_path):
     model = randomize(on_image(lambda x: tf.nn.relu(layers.Conv2D(2, 3)(x)) * 2.0))
     path = tmp_path / "model.h5"
