@@ -59,14 +59,18 @@ def import_function(text: str, purpose: str) -> Callable[..., Any]:
         )
     place = parts["module"]
     try:
-        module = import_module(place)
-    except OptionError as error:
-        raise OptionError(f"{purpose} {text!r} cannot be imported: {error}") from error
-    function = getattr(module, parts["function"], None)
+        function = getattr(_import(place), parts["function"], None)
+    except OptionError:
+        raise
+    except Exception as cause:
+        raise OptionError(
+            f"{purpose} {text!r} cannot be imported ({type(cause).__name__}: {shorten(cause)}), "
+            "expected module:function or file.py:function: check both names and the Python path"
+        ) from cause
     if not callable(function):
         raise OptionError(
-            f"{purpose} {text!r} cannot be imported: '{place}' has no function "
-            f"'{parts['function']}': check the name"
+            f"{purpose} {text!r} cannot be imported, as '{place}' has no function "
+            f"'{parts['function']}', expected module:function or file.py:function: check the name"
         )
     reached: Callable[..., Any] = _in_reach(place)(function)
     return reached
@@ -152,12 +156,8 @@ def import_module(name: str) -> ModuleType:
     Raises:
         OptionError: it does not exist, or fails while it is imported.
     """
-    path = Path(name)
     try:
-        with _in_reach(name):
-            if _is_file(name):
-                return _run_file(path)
-            return importlib.import_module(name)
+        return _import(name)
     except OptionError:
         raise
     except Exception as cause:
@@ -165,6 +165,11 @@ def import_module(name: str) -> ModuleType:
             f"the Python module '{name}' cannot be imported ({type(cause).__name__}: "
             f"{shorten(cause)}), expected a Python file or an importable module: correct it"
         ) from cause
+
+
+def _import(name: str) -> ModuleType:
+    with _in_reach(name):
+        return _run_file(Path(name)) if _is_file(name) else importlib.import_module(name)
 
 
 def _is_file(name: str) -> bool:
