@@ -7,14 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from commands import Capture, fails, run
 from examples import Child, identity, sealed, spec
-from test_commands import fails, run
 
 import edgeport
 from edgeport import ModelCard
 from edgeport.cli.main import main
-
-Capture = pytest.CaptureFixture[str]
 
 
 def test_bench(mlp_file: Path, capsys: Capture) -> None:

@@ -3,7 +3,6 @@ wrong with its folder."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -22,17 +21,17 @@ from examples import (
     Array,
     Child,
     doubler,
+    forge,
     golden,
     identity,
     int8,
+    kept_in,
     mlp,
     mlp_artifact,
     sealed,
     spec,
     two_inputs,
 )
-from test_external import CARD as EXTERNAL_CARD
-from test_external import place
 
 from edgeport import ArtifactError, IntegrityError, ModelCard, OptionError, Predictor, SelfTestError
 from edgeport.cli.main import main
@@ -99,17 +98,6 @@ def inputs_for(card: ModelCard, samples: int) -> dict[str, Array]:
             low, high = one.value_range or (-3, 3)
             arrays[one.name] = rng.uniform(low, high, shape).astype(one.dtype)
     return arrays
-
-
-def kept_in(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.exists() else []
-
-
-def forge(file: Path, graph: bytes) -> None:
-    """Put another graph into the file, with head and digest as they have to be."""
-    head = file.read_bytes().split(b"\n", 1)[0]
-    digest = hashlib.sha256(graph).hexdigest().encode()
-    file.write_bytes(head + b"\n" + digest + b"\n" + graph)
 
 
 @pytest.mark.parametrize(
@@ -382,8 +370,7 @@ def test_a_graph_that_answers_otherwise_is_not_kept(
     assert kept_in(folder) == []
 
 
-def test_weights_in_other_files_and_providers_leave_nothing(tmp_path: Path, folder: Path) -> None:
-    Predictor.load(place(tmp_path, EXTERNAL_CARD), cache_dir=folder)
+def test_providers_leave_nothing(folder: Path) -> None:
     Predictor.load(mlp_artifact(), cache_dir=folder, providers=["CPUExecutionProvider"])
     assert kept_in(folder) == []
 
@@ -503,7 +490,6 @@ def test_warm_says_why_nothing_is_kept(
         (mlp_file, folder, "the folder may be written by others"),
         (mlp_file, mlp_file / "below", "Not a directory"),
         (mlp_file, tmp_path / ("long" * 100), "File name too long"),
-        (place(tmp_path), tmp_path / "fine", "models with weights in other files have none"),
     ):
         assert main(["warm", str(path), "--cache-dir", str(where)]) == OptionError.exit_code
         shown = capsys.readouterr()

@@ -19,15 +19,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from examples import golden, mlp
-from test_graph_cache import X, forge, kept_in
-from test_processes import needs_fork
+from examples import forge, golden, kept_in, mlp, needs_fork
 
 from edgeport import Predictor, SelfTestError
 from edgeport.device import tuning_file
 from edgeport.engine.session import Session
 
 OTHER = mlp().onnx.replace(b"Relu", b"Tanh")
+X = np.linspace(-2, 2, 12, dtype="f4").reshape(2, 6)
 ONE = np.linspace(-1, 1, 6, dtype="f4")[None]
 
 

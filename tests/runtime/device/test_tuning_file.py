@@ -14,12 +14,12 @@ import numpy as np
 import onnx_writer as ow
 import onnxruntime
 import pytest
+from commands import fails, run
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from examples import Child, doubler, golden, identity, mlp, mlp_artifact, sealed
 from hypothesis import given
 from hypothesis import strategies as st
-from test_commands import fails, run
 
 from edgeport import IntegrityError, ModelCard, OptionError, Predictor
 from edgeport.artifact.signature import sign
