@@ -1,8 +1,7 @@
 """From a file to a model that passed every check, in the order in which trust grows.
 
 Bytes, seal, signature, card, other files, engine, agreement of card and graph, golden samples:
-what fails raises, and nothing is left behind. ``predictor`` asks for models and swaps them. Of a
-kept graph the golden samples wait for the first answer (``caching`` says why).
+what fails raises, and nothing is left behind. ``predictor`` asks for models and swaps them.
 """
 
 from __future__ import annotations
@@ -94,8 +93,7 @@ def _load(source: Source, path: str | None, options: Options, choice: Choice | N
                 choice,
                 path,
                 card,
-                # Proven now: at the first answer, this artifact could no more be taken instead.
-                lambda file: _load(file, file, options, alone).proven(),
+                lambda file: _load(file, file, options, alone),
             )
             if model is not None:
                 return model.in_place_of(path, digest, version, choice)

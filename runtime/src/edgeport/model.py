@@ -11,7 +11,7 @@ from edgeport.artifact.golden import Array
 from edgeport.engine.fast_path import ShortWay
 from edgeport.engine.session import Session
 from edgeport.engine.watchdog import Deadline
-from edgeport.errors import ArtifactError, InferenceError
+from edgeport.errors import InferenceError
 from edgeport.inputs.batching import Batching
 from edgeport.inputs.feeds import Feed
 from edgeport.inputs.ranges import RangeCounter
@@ -38,11 +38,7 @@ class Model:
     Attributes:
         counter: watches the inputs whose calibrated ranges matter, since activations are quantized.
         short_way: for one sample of one input to one output; None where there is none.
-        unproven: None once the golden samples passed, as they have to before the first answer;
-            until then, a call for which ``proven`` is there.
     """
-
-    unproven: Callable[[Model], Model] | None = None
 
     def __init__(
         self,
@@ -94,19 +90,6 @@ class Model:
     def origin(self) -> tuple[str | bytes, Options, str]:
         """Source, options and digest: all that it takes to load the same model again."""
         return self.source, self.options, self.digest
-
-    def proven(self) -> Model:
-        """Return this model once its golden samples passed, or one that stands in for it.
-
-        Raises:
-            ArtifactError: neither passes.
-        """
-        prove = self.unproven  # another thread may be done in between
-        try:
-            return self if prove is None else prove(self)
-        except ArtifactError as error:
-            error.path = self.path
-            raise
 
     def in_place_of(
         self, path: str | None, digest: str, version: int | None, choice: Choice

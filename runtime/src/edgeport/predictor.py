@@ -70,8 +70,6 @@ class Predictor:
     ) -> Predictor:
         """Load an artifact after every check: bytes, seal, card, engine, golden samples.
 
-        With ``cache_dir``, the last check may wait for the first answer.
-
         Args:
             source: the path of an ``.onnx`` file, or its bytes. A file without a card loads as
                 well; then ``card.is_vouched_for`` is False and a warning is logged.
@@ -85,8 +83,7 @@ class Predictor:
             chunk_bytes: most bytes of inputs and outputs in one run; larger batches are run in
                 parts, so that they do not need more memory.
             cache_dir: a folder of this user's own that keeps the optimized graph for the next load
-                on this device, whose golden samples then wait for the first answer. What is wrong
-                with it is logged and does no harm.
+                on this device. What is wrong with it is logged and does no harm.
             tuning: what ``edgeport tune`` wrote; by default ``FILE.tune.json`` if it is there,
                 False for none. One that does not fit is left aside.
 
@@ -120,8 +117,7 @@ class Predictor:
         Args:
             inputs: one array for each input in declared order, or one dict by input name. A
                 sample may come without its batch axis; then the answer comes without it too.
-            timeout: after so many seconds the run is stopped at the next operator. What the first
-                call has to do before it, such as the proof of a kept graph, does not count.
+            timeout: after so many seconds the run is stopped at the next operator.
             finite: as for :meth:`load`, for this call alone.
 
         Returns:
@@ -131,8 +127,7 @@ class Predictor:
             InputError: an input disagrees with the card.
             InferenceError: the engine failed, the time is up, or the predictor is closed; after
                 the first two the predictor stays usable.
-            ArtifactError: as of :meth:`load`, where the model has to be loaded again: in a forked
-                process, or since a kept graph (``cache_dir``) did not pass its golden samples.
+            ArtifactError: as for :meth:`load`, in a forked process that has to load it again.
         """
         model = self._model
         if (
@@ -208,7 +203,7 @@ class Predictor:
         with _SWAP:
             old = self._open()
             self._reloads = ticket = self._reloads + 1
-        new = load_model(old.source if source is None else source, old.options).proven()
+        new = load_model(old.source if source is None else source, old.options)
         with _SWAP:
             difference = _first_difference(self._open().card, new.card)
             if difference:
@@ -254,10 +249,9 @@ class Predictor:
         return model
 
     def _usable(self) -> Model:
-        """Return the present model, proven, and loaded again where a fork left its engine."""
-        while (model := self._open()).session.is_lost or model.unproven is not None:
-            lost = model.session.is_lost
-            again = load_model(*model.origin) if lost else model.proven()
+        """Return the present model, loaded again where a fork left its engine."""
+        while (model := self._open()).session.is_lost:
+            again = load_model(*model.origin)
             with _SWAP:
                 if self._model is model:
                     self._adopt(again)

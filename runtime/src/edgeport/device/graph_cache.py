@@ -5,9 +5,7 @@ the time of its start. So it is kept in a file of its own, and that file is **ne
 the artifact**: the artifact is read, and its seal, signature and card are checked as ever; the
 kept graph must come from this very artifact, CPU, build and options, with a digest that matches,
 out of a file and a folder that nobody else can write; and the engine made of it must pass the
-same checks and golden samples. The samples run when the first answer is wanted, and not before:
-they passed on this device when the graph was kept, and take longer than the engine's start. At any
-doubt the artifact itself is loaded, and the log says why.
+same checks and golden samples. At any doubt the artifact itself is loaded, and the log says why.
 
 A file is ::
 
@@ -21,18 +19,16 @@ of the artifact. Files of an older onnxruntime stay where they are; the folder m
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import hashlib
 import json
 import os
 import stat
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from edgeport.artifact.card import ModelCard
 from edgeport.device import identity
-from edgeport.engine import forks
 from edgeport.errors import EdgeportError, warn
 from edgeport.inputs.examples import example
 from edgeport.inputs.feeds import Feed, prepare
@@ -81,23 +77,14 @@ def load(
         test(made)
         return made
 
-    def instead() -> Made:
-        return _fill(folder, path, head, model, proven)
-
-    def tell(doubt: str) -> None:
-        warn("'%s' is not used (%s): the artifact itself is loaded", path, doubt)
-
-    made = None
     try:
         graph = _read(folder, path, head)
         if graph is not None:
-            made = make(graph, optimization="none")
+            return proven(graph, optimization="none")
     except _HARMLESS as cause:
-        tell(str(cause))
-    if made is None:
-        return instead()
-    made.unproven = Proof(test, instead, tell, _HARMLESS)
-    return made
+        # A log record must not hold on to the error, whose traceback holds the engine.
+        warn("'%s' is not used (%s): the artifact itself is loaded", path, str(cause))
+    return _fill(folder, path, head, model, proven)
 
 
 def key(sha256: str, optimization: str) -> dict[str, str]:
@@ -182,7 +169,7 @@ def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[...,
             with contextlib.suppress(OSError, ValueError):  # it is not there, or never could be
                 os.unlink(temporary)
     except _HARMLESS as cause:
-        warn("the optimized graph is not kept in '%s' (%s)", folder, cause)
+        warn("the optimized graph is not kept in '%s' (%s)", folder, str(cause))
     return make(model) if made is None else made
 
 
@@ -229,70 +216,12 @@ def _answer_alike(one: Runnable, other: Runnable) -> bool:
 
 
 class Runnable(Protocol):
-    """What is known here of a loaded model.
-
-    Attributes:
-        unproven: None once its golden samples passed; before, takes this model, runs them, and
-            returns it, or the artifact's own in its place.
-    """
+    """What is known here of a loaded model."""
 
     card: ModelCard
-    unproven: Callable[[Any], Any] | None
 
     def run(self, feed: Feed) -> list[Any]:
         """Return the outputs."""
 
 
 Made = TypeVar("Made", bound=Runnable)
-
-
-class Proof(forks.Forked, Generic[Made]):
-    """Takes a model before its first answer and returns it, or another one in its place.
-
-    It must not know the model: closing a predictor has to free the engine at once, and not when
-    Python next looks for cycles.
-
-    Args:
-        test: raises where the model does not pass.
-        instead: gives the model to use in place of one that does not.
-        tell: is told why it does not, once its place is taken.
-        doubts: the errors by which a model does not pass; others go to whoever wants an answer.
-    """
-
-    def __init__(
-        self,
-        test: Callable[[Made], None],
-        instead: Callable[[], Made],
-        tell: Callable[[str], None],
-        doubts: tuple[type[Exception], ...],
-    ) -> None:
-        self._test, self._instead, self._tell, self._doubts = test, instead, tell, doubts
-        self._stand_in: Made | None = None
-        self.after_fork()
-        forks.watch(self)
-
-    def after_fork(self) -> None:
-        """Take a new lock: the old one may be held by a thread that stayed behind."""
-        # A signal's handler may ask for an answer in the middle of the proof.
-        self._lock = _thread.RLock()
-
-    def __call__(self, made: Made) -> Made:
-        """Return the model, proven, or the one in its place; other threads wait for the first."""
-        doubt = None
-        with self._lock:
-            if made.unproven is None:
-                return made
-            if self._stand_in is None:
-                try:
-                    self._test(made)
-                except self._doubts as cause:
-                    doubt = str(cause)  # the error itself would hold on to the engine
-                else:
-                    made.unproven = None
-                    return made
-            if self._stand_in is None:
-                self._stand_in = self._instead()
-            stand_in = self._stand_in
-        if doubt is not None:
-            self._tell(doubt)
-        return stand_in
