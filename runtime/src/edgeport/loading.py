@@ -13,7 +13,6 @@ import numpy as np
 
 from edgeport.artifact import seal
 from edgeport.artifact.card import ANY_SHAPE, BATCH_AXIS, ModelCard, TensorSpec, format_shape
-from edgeport.artifact.protobuf import outline
 from edgeport.artifact.seal import sha256
 from edgeport.device import cpus
 from edgeport.engine.session import Port, Session, engine_version
@@ -29,6 +28,7 @@ from edgeport.inputs.batching import Batching
 from edgeport.inputs.feeds import prepare
 from edgeport.model import Model
 from edgeport.options import TUNING_SUFFIX, Options
+from edgeport.signals import passing_signals
 
 if TYPE_CHECKING:
     from edgeport.device.tuning_file import Choice
@@ -40,6 +40,7 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 _LOCATION = b"location"
 
 
+@passing_signals
 def load_model(
     source: Source, options: Options, digest: str | None = None, choice: Choice | None = None
 ) -> Model:
@@ -111,8 +112,8 @@ def _start(
     choice: Choice | None,
 ) -> Model:
     """Return the model of bytes that can be trusted, once the engine passed its checks."""
-    weights, searched = None, outline(data)
-    if _LOCATION in searched:
+    weights = None
+    if _LOCATION in data:
         from edgeport.artifact import external_data
 
         folder = None if path is None else os.path.dirname(os.path.abspath(path))
@@ -121,7 +122,6 @@ def _start(
     engine: dict[str, Any] = {
         "providers": options.providers,
         "weights": weights,
-        "searched": searched,
     }
     if choice is not None:
         engine |= {"spinning": choice.spinning, "optimization": choice.optimization}
@@ -136,7 +136,7 @@ def _start(
         else:
             _check_agreement(card, session)
             described = card
-        batching = Batching.of(described, searched, options.chunk_bytes)
+        batching = Batching.of(described, data, options.chunk_bytes)
         source = data if path is None else os.path.abspath(path)
         return Model(source, digest, described, session, batching, options, path, version, choice)
 

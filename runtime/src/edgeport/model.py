@@ -10,7 +10,7 @@ from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport.engine.fast_path import ShortWay
 from edgeport.engine.session import Session
-from edgeport.engine.watchdog import Deadline
+from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import InferenceError
 from edgeport.inputs.batching import Batching
 from edgeport.inputs.feeds import Feed
@@ -102,20 +102,20 @@ class Model:
     def run(
         self,
         feed: Feed,
-        deadline: Deadline | None = None,
+        limit: TimeLimit | None = None,
         look: Callable[[Mapping[str, Array]], None] | None = None,
     ) -> list[Any]:
         """Return the outputs for a feed; raises as ``Batching.run`` and ``Session.run`` do.
 
         Args:
             feed: what ``prepare`` returned.
-            deadline: when the run is stopped.
+            limit: when the run is stopped.
             look: is shown what was just run, part by part: of a large batch the engine has just
                 brought it into the CPU's cache.
         """
 
         def run(arrays: Mapping[str, Array]) -> list[Array]:
-            answers = self.session.run(arrays, self.output_names, deadline)
+            answers = self.session.run(arrays, self.output_names, limit)
             if look is not None:
                 look(arrays)
             return answers

@@ -7,6 +7,7 @@ file, ``inputs`` decides what may be fed, ``batching`` how it is grouped, ``_ses
 from __future__ import annotations
 
 import os
+import time
 from _thread import RLock  # threading itself costs a cold start 2 ms
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from edgeport.artifact.card import ModelCard, TensorSpec, format_specs
 from edgeport.artifact.golden import Array
 from edgeport.checks import whole_number
-from edgeport.engine.watchdog import Deadline, deadline_after
+from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import ArtifactError, InferenceError
 from edgeport.inputs.batching import CHUNK_BYTES
 from edgeport.inputs.feeds import Feed, prepare
@@ -23,6 +24,10 @@ from edgeport.labels import Label, best_labels, class_names
 from edgeport.loading import Source, load_model
 from edgeport.model import Model
 from edgeport.options import Options, Provider, PublicKey
+from edgeport.signals import passing_signals
+
+# Binding buffers takes one more run, and saves some microseconds of each later one.
+_WORTH_BINDING_S = 0.005
 
 # Held while a predictor changes its model, and for a fork, so that no child inherits it held.
 _SWAP = RLock()
@@ -117,7 +122,9 @@ class Predictor:
         Args:
             inputs: one array for each input in declared order, or one dict by input name. A
                 sample may come without its batch axis; then the answer comes without it too.
-            timeout: after so many seconds the run is stopped at the next operator.
+            timeout: after so many seconds the run is stopped at the next operator, by a thread
+                that watches the time. Without it, the run is an ordinary call in this thread: a
+                signal, such as Ctrl-C, is heard when it has ended.
             finite: as for :meth:`load`, for this call alone.
 
         Returns:
@@ -167,12 +174,12 @@ class Predictor:
         return best_labels(self._predict(model, inputs, None, None), classes, top_k)
 
     def stream(self, samples: Iterable[Any], *, batch_size: int = 32) -> Iterator[Any]:
-        """Yield the answer to each sample in order, while the next ones are being read.
+        """Yield the answer to each sample in order; all is done in the caller's thread.
 
         Args:
             samples: an iterable of samples without batch axis, each in a form that ``predict``
                 takes: an array, a dict by input name, or a tuple in declared order. It is read
-                in the caller's thread, at most two batches ahead.
+                at most one batch ahead.
             batch_size: how many samples are run at once.
 
         Raises:
@@ -180,11 +187,11 @@ class Predictor:
             InferenceError, ArtifactError: as for :meth:`predict`.
             OptionError: ``batch_size`` is no positive whole number.
         """
-        from edgeport.streaming import stream  # its thread pool costs a cold start 5 ms
+        from edgeport.streaming import stream  # few programs need it
 
         whole_number(batch_size, "batch_size")
         self._usable()  # a closed predictor says so here, not at the first sample
-        return stream(self._usable, self._answer, samples, batch_size)
+        return stream(self._usable, self._answer_batch, samples, batch_size)
 
     def reload(self, source: Source | None = None) -> None:
         """Replace the model with that of another file, or of the same path read again.
@@ -266,14 +273,22 @@ class Predictor:
         self._counter = model.counter  # can be read when the predictor is closed
         self._model = model
 
+    @passing_signals
     def _predict(
         self, model: Model, inputs: tuple[Any, ...], timeout: float | None, finite: bool | None
     ) -> Any:
         feed = prepare(model.card.inputs, inputs)
-        return self._answer(model, feed, deadline_after(timeout), finite)
+        if timeout is None:
+            return self._answer(model, feed, None, finite)
+        with TimeLimit.of(timeout) as limit:
+            return self._answer(model, feed, limit, finite)
+
+    @passing_signals
+    def _answer_batch(self, model: Model, feed: Feed) -> Any:
+        return self._answer(model, feed, None, None)
 
     def _answer(
-        self, model: Model, feed: Feed, deadline: Deadline | None, finite: bool | None = None
+        self, model: Model, feed: Feed, limit: TimeLimit | None, finite: bool | None
     ) -> Any:
         if finite is None:
             finite = model.options.finite
@@ -289,8 +304,13 @@ class Predictor:
                 is_counted = True
                 model.counter.watch(given)
 
-        answers = model.run(feed, deadline, look if model.counter.ranges else None)
-        if model.short_way is not None and feed.samples == 1:
+        started = time.perf_counter()
+        answers = model.run(feed, limit, look if model.counter.ranges else None)
+        if (
+            model.short_way is not None
+            and feed.samples == 1
+            and time.perf_counter() - started < _WORTH_BINDING_S
+        ):
             model.short_way.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
         named = dict(zip(model.output_names, answers, strict=True))
         outputs = _as_given(model.card.outputs, named, feed.is_single)

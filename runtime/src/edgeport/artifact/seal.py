@@ -26,6 +26,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from edgeport.errors import ArtifactError, IntegrityError
+from edgeport.signals import reraise_signal
 
 _SHA256_KEY = b"edgeport.sha256"
 _CARD_KEY = b"edgeport.card"
@@ -225,8 +226,8 @@ def _read_card(data: bytes, start: int) -> bytes:
         if data.startswith(_METADATA_TAG, start) and data.startswith(key, at):
             size, at = read_varint(data, at + len(key))
             return data[at : at + size]
-    except (IndexError, ValueError):  # sealed by somebody, but not as above
-        pass
+    except (IndexError, ValueError) as cause:  # sealed by somebody, but not as above
+        reraise_signal(cause)
     raise ArtifactError(
         "the artifact is sealed but bears no card: convert it again with edgeport-converter"
     )

@@ -28,6 +28,7 @@ from edgeport.device import cpus
 from edgeport.engine.session import engine_version
 from edgeport.errors import EdgeportError, InferenceError, OptionError
 from edgeport.predictor import Predictor
+from edgeport.signals import reraise_signal
 
 COMMAND_GROUP = "edgeport.commands"
 
@@ -51,9 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _run(arguments)
         finally:  # for --help, too, which leaves by SystemExit
             sys.stdout.flush()
-    except BrokenPipeError:  # `edgeport ... | head`: the reader left, which is no failure
+    except BrokenPipeError as cause:  # `edgeport ... | head`: the reader left, which is no failure
+        reraise_signal(cause)
         _drop(sys.stdout)
     except OSError as cause:  # files that fail are named where they are read and written
+        reraise_signal(cause)
         reason = cause.strerror or cause
         _say(f"the results cannot be printed ({reason}): give stdout a place to go")
         _drop(sys.stdout)
@@ -63,12 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        options = _parser().parse_args(arguments)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        options = _parser(arguments[0] if arguments else "").parse_args(arguments)
         options.run(options)
     except EdgeportError as error:
+        reraise_signal(error)
         _say(str(error))
         return error.exit_code
     except MemoryError as cause:  # of what a command makes or reads itself
+        reraise_signal(cause)
         _say(f"there is not enough memory ({cause}): free some, or ask for less at a time")
         return InferenceError.exit_code
     except KeyboardInterrupt:
@@ -103,7 +109,8 @@ def _drop(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: str) -> argparse.ArgumentParser:
+    """Return the parser, with other packages' commands only where none of ours is wanted."""
     parser = argparse.ArgumentParser(
         prog="edgeport", description="Run converted Keras models on a device."
     )
@@ -113,6 +120,10 @@ def _parser() -> argparse.ArgumentParser:
         add(commands)
     tune.add_warm(commands)
     tune.add_tune(commands)
+    # Looking for packages takes longer than a small run, and importlib.metadata loses what a
+    # signal's handler raises meanwhile.
+    if wanted in commands.choices:
+        return parser
     for add_installed in _installed_commands():
         add_installed(commands)
     for name, purpose in _CONVERTER_COMMANDS.items():
@@ -137,6 +148,7 @@ def _load_command(entry: importlib.metadata.EntryPoint) -> Callable[[Any], None]
     try:
         add: Callable[[Any], None] = entry.load()
     except Exception as cause:  # another package's mistake must not take `verify` along
+        reraise_signal(cause)
         reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
         sentence = (
             f"'edgeport {entry.name}' does not load ({reason}): install the package that brings "

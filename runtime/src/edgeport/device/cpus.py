@@ -9,6 +9,7 @@ import math
 import os
 
 from edgeport.checks import whole_number
+from edgeport.signals import reraise_signal
 
 THREADS_VARIABLE = "EDGEPORT_THREADS"
 
@@ -79,9 +80,11 @@ def _cgroup_quota(root: str | os.PathLike[str] = "/sys/fs/cgroup") -> float | No
         try:
             quota, period = " ".join(map(read, names)).split()
             limit = float(quota) / float(period)
-        except OSError:  # the other version of cgroups, or none
+        except OSError as cause:  # the other version of cgroups, or none
+            reraise_signal(cause)
             continue
-        except (ValueError, ZeroDivisionError):  # "max 100000"
+        except (ValueError, ZeroDivisionError) as cause:  # "max 100000"
+            reraise_signal(cause)
             return None
         return limit if limit > 0 else None
     return None

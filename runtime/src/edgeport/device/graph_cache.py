@@ -19,7 +19,6 @@ of the artifact. Files of an older onnxruntime stay where they are; the folder m
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -32,6 +31,7 @@ from edgeport.device import identity
 from edgeport.errors import EdgeportError, warn
 from edgeport.inputs.examples import example
 from edgeport.inputs.feeds import Feed, prepare
+from edgeport.signals import reraise_signal
 
 _MAGIC = b"edgeport graph 1 "
 _DIGEST_SIZE = 64
@@ -82,6 +82,7 @@ def load(
         if graph is not None:
             return proven(graph, optimization="none")
     except _HARMLESS as cause:
+        reraise_signal(cause)
         # A log record must not hold on to the error, whose traceback holds the engine.
         warn("'%s' is not used (%s): the artifact itself is loaded", path, str(cause))
     return _fill(folder, path, head, model, proven)
@@ -151,6 +152,7 @@ def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[...,
     """Return the model of the artifact itself, and keep what the engine made of its graph."""
     temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     made = None
+    is_there = False
     try:
         try:
             if len(model) > _LARGEST_BYTES:
@@ -161,14 +163,17 @@ def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[...,
             os.makedirs(folder, mode=0o700, exist_ok=True)
             _check_private(os.stat(folder), "the folder")
             with open(temporary, "xb"):  # the system says why it cannot, the engine would not
-                pass
-            with contextlib.suppress(EdgeportError):  # raised again below if it is the artifact's
+                is_there = True
+            try:
                 made = make(model, save_to=temporary)
+            except EdgeportError as cause:  # raised again below if it is the artifact's own
+                reraise_signal(cause)
             _keep(path, temporary, head, made, make)
         finally:
-            with contextlib.suppress(OSError, ValueError):  # it is not there, or never could be
+            if is_there and os.path.exists(temporary):
                 os.unlink(temporary)
     except _HARMLESS as cause:
+        reraise_signal(cause)
         warn("the optimized graph is not kept in '%s' (%s)", folder, str(cause))
     return make(model) if made is None else made
 

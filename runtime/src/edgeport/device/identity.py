@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from edgeport.engine.session import engine_build
+from edgeport.signals import reraise_signal
 
 _CPUINFO = "/proc/cpuinfo"
 
@@ -34,7 +35,8 @@ def cpu_identity() -> str:
     try:
         with open(_CPUINFO, encoding="utf-8", errors="replace") as file:
             text = file.read(_MOST_BYTES)
-    except OSError:
+    except OSError as cause:
+        reraise_signal(cause)
         text = ""
     lines = {" ".join(line.split()) for line in text.splitlines()[:-1] if _is_of_kind(line)}
     if not lines:

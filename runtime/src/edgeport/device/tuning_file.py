@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from edgeport.artifact.card import ModelCard, format_specs
 from edgeport.device import cpus, identity
 from edgeport.errors import EdgeportError, warn
+from edgeport.signals import reraise_signal
 
 FORMAT = 1
 
@@ -78,6 +79,7 @@ def read(path: str, sha256: str) -> Choice | None:
                 raise ValueError(f"it was made for another {name.replace('_', ' ')}")
         return _checked(content["choice"])
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as cause:
+        reraise_signal(cause)
         reason = f"it lacks {cause}" if isinstance(cause, KeyError) else cause
         warn("the tuning in '%s' is not used (%s): run 'edgeport tune' again", path, reason)
         return None

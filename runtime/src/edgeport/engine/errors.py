@@ -1,16 +1,33 @@
-"""The engine's errors in edgeport's words."""
+"""The engine's errors: which exceptions are its own, and what they are in edgeport's words."""
 
 from __future__ import annotations
 
 import re
 
 from edgeport.errors import ArtifactError, UnsupportedFormatError
+from edgeport.signals import is_from_signal
 
 # How onnxruntime words a file that is newer than itself, by what is too new.
 _TOO_NEW = (
     ("IR version", r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"),
     ("opset", r"(?s)Opset (\d+) is under development.*till opset (\d+)"),
 )
+
+
+# What pybind11, which wraps the engine, makes of C++ exceptions, and of arguments that do not fit.
+# Source: pybind11's documentation, "Exceptions".
+_OF_PYBIND = (
+    BufferError, ImportError, IndexError, KeyError, MemoryError, NotImplementedError, OverflowError,
+    RuntimeError, SystemError, TypeError, UnicodeDecodeError, UnicodeEncodeError, ValueError,
+)  # fmt: skip
+
+
+def is_of_the_engine(error: Exception) -> bool:
+    """Whether a call into the engine raised it; else a signal's handler did, or another thread."""
+    kind = type(error)
+    if kind.__module__.startswith("onnxruntime."):
+        return True
+    return kind in _OF_PYBIND and not is_from_signal(error)
 
 
 def load_error(cause: Exception, version: str) -> ArtifactError:

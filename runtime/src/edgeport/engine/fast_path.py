@@ -19,6 +19,7 @@ from edgeport.artifact.golden import Array
 from edgeport.engine.session import Session
 from edgeport.errors import InferenceError
 from edgeport.inputs.ranges import RangeCounter
+from edgeport.signals import reraise_signal
 
 # From about here on, copying a sample costs more than binding saves.
 _LARGEST_BYTES = 2**18
@@ -81,14 +82,16 @@ class ShortWay:
             return None
         try:
             bound = idle.pop()
-        except IndexError:  # another thread was faster
+        except IndexError as error:  # another thread was faster
+            reraise_signal(error)
             return None
         bound.given[...] = x
         if bound.holds is not None and not bound.holds():
             self._counter.watch({self._given.name: bound.given})
         try:
             bound.run()
-        except InferenceError:
+        except InferenceError as error:
+            reraise_signal(error)
             self._idle = {}  # the general way gives the answer, or tells why there is none
             return None
         answer = bound.answer.copy()
@@ -105,7 +108,7 @@ class ShortWay:
         """
         idle = self._idle.get(given.shape[1:] if is_single else given.shape)
         expected = (1, *self._answer.sample_shape), self._answer.dtype
-        if idle is None or idle or not self._session.is_quick((given.shape,)):
+        if idle is None or idle:
             return
         if (answer.shape, answer.dtype) != expected:
             return
@@ -115,7 +118,8 @@ class ShortWay:
             run = self._session.bind(self._given.name, source, self._answer.name, target)
             source[...] = given
             run()
-        except Exception:
+        except InferenceError as error:
+            reraise_signal(error)
             self._idle = {}
             return
         if target.tobytes() != answer.tobytes():  # as of a model that draws random numbers
