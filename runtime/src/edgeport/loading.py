@@ -1,7 +1,7 @@
 """From a file to a model that passed every check, in the order in which trust grows.
 
-Bytes, seal, signature, card, other files, engine, agreement of card and graph, golden samples:
-what fails raises, and nothing is left behind. ``predictor`` asks for models and swaps them.
+Bytes, seal, signature, card, tensors in other files, engine, agreement of card and graph, golden
+samples: what fails raises, and nothing is left behind. ``predictor`` asks for models and swaps them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeport.artifact import seal
+from edgeport.artifact import protobuf, seal
 from edgeport.artifact.card import ANY_SHAPE, BATCH_AXIS, ModelCard, TensorSpec, format_shape
 from edgeport.artifact.seal import sha256
 from edgeport.device import cpus
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 Described = tuple["np.dtype[Any]", tuple["int | str | None", ...]]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
-
-# The key of the entry that names another file; whatever stands around it can be spelled otherwise.
-_LOCATION = b"location"
 
 
 @passing_signals
@@ -112,17 +109,9 @@ def _start(
     choice: Choice | None,
 ) -> Model:
     """Return the model of bytes that can be trusted, once the engine passed its checks."""
-    weights = None
-    if _LOCATION in data:
-        from edgeport.artifact import external_data
-
-        folder = None if path is None else os.path.dirname(os.path.abspath(path))
-        weights = external_data.load(data, card.external_data if card else {}, folder)
+    protobuf.refuse_external_tensors(data)
     arithmetic = card.multiply_accumulates if card else None
-    engine: dict[str, Any] = {
-        "providers": options.providers,
-        "weights": weights,
-    }
+    engine: dict[str, Any] = {"providers": options.providers}
     if choice is not None:
         engine |= {"spinning": choice.spinning, "optimization": choice.optimization}
     engine["threads"] = cpus.choose_threads(options.threads, arithmetic, choice and choice.threads)
@@ -136,11 +125,11 @@ def _start(
         else:
             _check_agreement(card, session)
             described = card
-        batching = Batching.of(described, data, options.chunk_bytes)
+        batching = Batching.of(described, options.chunk_bytes)
         source = data if path is None else os.path.abspath(path)
         return Model(source, digest, described, session, batching, options, path, version, choice)
 
-    if options.cache_dir is None or weights or options.providers is not None:
+    if options.cache_dir is None or options.providers is not None:
         model = make(data)
         _self_test(model)
     else:

@@ -25,13 +25,14 @@ def is_from_signal(error: BaseException) -> bool:
     """
     step = error.__traceback__
     while step is not None:
-        frame, caller = step.tb_frame, step.tb_frame.f_back
-        if caller is not None and any(
-            value is caller
-            or (isinstance(value, tuple) and any(item is caller for item in value))  # *arguments
-            for value in list(frame.f_locals.values())
-        ):
-            return True
+        # A frame that was asked for its locals keeps them, the error too, until the next collection
+        # of garbage; so ours, which hold on to engines, are passed over.
+        if not str(step.tb_frame.f_globals.get("__name__")).startswith("edgeport."):
+            caller = step.tb_frame.f_back
+            for value in list(step.tb_frame.f_locals.values()):
+                given = value if isinstance(value, tuple) else (value,)  # a tuple of *arguments
+                if caller is not None and any(item is caller for item in given):
+                    return True
         step = step.tb_next
     return False
 

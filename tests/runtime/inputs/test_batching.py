@@ -11,7 +11,7 @@ from examples import doubler, identity, int8, mlp, mlp_artifact, sealed, spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeport import InferenceError, InputError, ModelCard, Predictor
+from edgeport import InferenceError, InputError, ModelCard, Predictor, Quantization
 from edgeport.inputs.batching import Batching
 
 
@@ -50,7 +50,7 @@ def test_free_axes_count_towards_the_bound() -> None:
     assert sizes == [5, 5]  # 50 x 2 floats in, as many out: 800 bytes a sample
 
 
-def dynamic_int8(batch: int | str = "N", **changes: Any) -> tuple[bytes, ModelCard]:
+def dynamic_int8(batch: int | str = "N") -> tuple[bytes, ModelCard]:
     """y = dequantized(quantized(x)), the scale taken from the whole batch."""
     content = ow.graph(
         [
@@ -61,7 +61,8 @@ def dynamic_int8(batch: int | str = "N", **changes: Any) -> tuple[bytes, ModelCa
         [("y", "float32", [batch, 4])],
     )
     ports = [spec(name, "float32", (batch, 4)) for name in ("x", "y")]
-    return ow.model(content), ModelCard("dynamic", (ports[0],), (ports[1],))
+    recipe = Quantization("dynamic", "int8", "float32", "any")
+    return ow.model(content), ModelCard("dynamic", (ports[0],), (ports[1],), quantization=recipe)
 
 
 def dynamic_formula(x: Any) -> Any:
@@ -202,5 +203,5 @@ def test_one_sample_fits_whatever_the_bound() -> None:
 
 def test_the_plan_of_a_static_model() -> None:
     card = Predictor.load(int8().artifact()).card
-    plan = Batching.of(card, int8().onnx)
+    plan = Batching.of(card)
     assert (plan.fixed, plan.may_split, plan.one_by_one) == (None, True, False)

@@ -25,6 +25,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from edgeport.artifact.protobuf import read_varint
 from edgeport.errors import ArtifactError, IntegrityError
 from edgeport.signals import reraise_signal
 
@@ -200,22 +201,6 @@ def _varint(number: int) -> bytes:
         number >>= 7
     groups.append(number)
     return bytes(groups)
-
-
-def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
-    """Return protobuf's number at ``at`` and the position behind it.
-
-    Raises:
-        IndexError: the bytes end within the number.
-        ValueError: the number has more than 64 bits.
-    """
-    number = 0
-    for place in range(10):
-        byte = data[at + place]
-        number |= (byte & 127) << 7 * place
-        if byte < 128:
-            return number & (2**64 - 1), at + place + 1
-    raise ValueError("a number of more than 64 bits")
 
 
 def _read_card(data: bytes, start: int) -> bytes:

@@ -284,7 +284,7 @@ def _warm(options: argparse.Namespace) -> None:
         for lines in (earlier, complaints.lines)
     )
     if now or not os.path.isfile(kept):  # noqa: PTH113 - pathlib fails in what others own
-        reason = (before + now or ["models with weights in other files have none"])[-1]
+        reason = (before + now or ["nothing was written"])[-1]
         raise OptionError(
             f"nothing is kept for '{path}', since {reason}: load it without cache_dir, or choose "
             "another folder"

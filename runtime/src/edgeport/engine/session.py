@@ -81,7 +81,6 @@ class Session(forks.Forked):
         model: the bytes of an ONNX file.
         threads: how many threads one run may use; 1 starts none.
         providers: the engine's execution providers, best first; None for the CPU.
-        weights: arrays for the weights that the model keeps in other files, by name.
         spinning: whether threads wait for the next run busily. A device waits for its next frame
             most of the time; spinning threads would burn it.
         optimization: how far the engine rewrites the graph, a key of ``OPTIMIZATIONS``.
@@ -102,7 +101,6 @@ class Session(forks.Forked):
         *,
         threads: int = 1,
         providers: Sequence[Provider] | None = None,
-        weights: Mapping[str, Array] | None = None,
         spinning: bool = False,
         optimization: str = "all",
         save_to: str = "",
@@ -122,9 +120,6 @@ class Session(forks.Forked):
         )
         options.optimized_model_filepath = save_to
         try:
-            if weights:
-                values = [onnxruntime.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
-                options.add_external_initializers(list(weights), values)
             with forks.making():
                 self._engine = _Engine(model, options, providers=wanted)
             started = self._engine.get_providers()

@@ -22,9 +22,9 @@ from edgeport.inputs.feeds import Feed
 # whatever the batch, and is long past the size from which larger batches bring more speed.
 CHUNK_BYTES = 4 * 2**20
 
-# Operators that take the range of a tensor from its values: DynamicQuantizeLinear, and
-# onnxruntime's DynamicQuantizeMatMul and DynamicQuantizeLSTM.
-_DYNAMIC = b"DynamicQuantize"
+# The recipe whose operators take the range of a tensor from its values, so that a sample's answer
+# depends on its neighbours in the batch. Source: edgeport-converter, quantization/recipe.
+_DYNAMIC = "dynamic"
 
 Run = Callable[[Mapping[str, Array]], list[Array]]
 
@@ -47,21 +47,16 @@ class Batching(NamedTuple):
     chunk_bytes: int
 
     @classmethod
-    def of(cls, card: ModelCard, searched: bytes, chunk_bytes: int = CHUNK_BYTES) -> Batching:
-        """Return what the card and the graph ask for.
-
-        Args:
-            card: the model's card.
-            searched: its serialized graph, or the ``outline`` of it.
-            chunk_bytes: see above.
-        """
+    def of(cls, card: ModelCard, chunk_bytes: int = CHUNK_BYTES) -> Batching:
+        """Return what the card asks for; ``chunk_bytes`` as above."""
         sizes = [spec.shape[0] for spec in card.inputs if spec.has_batch_axis]
         fixed = next((size for size in sizes if isinstance(size, int)), None)
         batched = bool(sizes) and all(spec.has_batch_axis for spec in card.outputs)
         # Nobody vouches for it that the first axis of a graph without a card counts samples; of
         # one that is 1 in every input and output it may be taken, since else nothing can follow.
         may_split = batched and (card.is_vouched_for or fixed == 1)
-        one_by_one = card.is_vouched_for and may_split and _DYNAMIC in searched
+        recipe = card.quantization.recipe if card.quantization else None
+        one_by_one = may_split and recipe == _DYNAMIC
         return cls(card, fixed, may_split, one_by_one, chunk_bytes)
 
     def run(self, run: Run, feed: Feed) -> list[Array]:
