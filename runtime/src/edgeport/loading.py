@@ -1,7 +1,7 @@
 """From a file to a model that passed every check, in the order in which trust grows.
 
 Bytes, seal, signature, card, tensors in other files, engine, agreement of card and graph, golden
-samples: what fails raises, and nothing is left behind. ``predictor`` asks for models and swaps them.
+samples: what fails raises, and nothing is left. ``predictor`` asks for models and swaps them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from edgeport.artifact import protobuf, seal
 from edgeport.artifact.card import ANY_SHAPE, BATCH_AXIS, ModelCard, TensorSpec, format_shape
 from edgeport.artifact.seal import sha256
 from edgeport.device import cpus
+from edgeport.engine import forks
 from edgeport.engine.session import Port, Session, engine_version
 from edgeport.errors import (
     ArtifactError,
@@ -54,7 +55,8 @@ def load_model(
     if not isinstance(source, (bytes, bytearray, memoryview)):
         path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
     try:
-        model = _load(source, path, options, choice)
+        with forks.making():
+            model = _load(source, path, options, choice)
         if digest not in (None, model.digest):
             raise IntegrityError(
                 "the artifact is another file than when this predictor was made in its first "

@@ -120,8 +120,7 @@ class Session(forks.Forked):
         )
         options.optimized_model_filepath = save_to
         try:
-            with forks.making():
-                self._engine = _Engine(model, options, providers=wanted)
+            self._engine = _Engine(model, options, providers=wanted)
             started = self._engine.get_providers()
         except Exception as cause:
             if not is_of_the_engine(cause):
