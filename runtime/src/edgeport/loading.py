@@ -32,7 +32,7 @@ from edgeport.options import TUNING_SUFFIX, Options
 from edgeport.signals import passing_signals
 
 if TYPE_CHECKING:
-    from edgeport.device.tuning_file import Choice
+    from edgeport.device.tuning_file import Tuning
 
 Described = tuple["np.dtype[Any]", tuple["int | str | None", ...]]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
@@ -40,7 +40,7 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 @passing_signals
 def load_model(
-    source: Source, options: Options, digest: str | None = None, choice: Choice | None = None
+    source: Source, options: Options, digest: str | None = None, tuning: Tuning | None = None
 ) -> Model:
     """Load a model after every check; raises as ``Predictor.load`` does.
 
@@ -48,7 +48,7 @@ def load_model(
         source: a path or bytes.
         options: what was asked for.
         digest: what the file's digest was before, where it must be the same.
-        choice: settings to measure, in place of those that a tuning file would bring.
+        tuning: settings to measure, in place of those that a tuning file would bring.
     """
     options = options.checked()
     path = None
@@ -56,7 +56,7 @@ def load_model(
         path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
     try:
         with forks.making():
-            model = _load(source, path, options, choice)
+            model = _load(source, path, options, tuning)
         if digest not in (None, model.digest):
             raise IntegrityError(
                 "the artifact is another file than when this predictor was made in its first "
@@ -68,7 +68,7 @@ def load_model(
         raise
 
 
-def _load(source: Source, path: str | None, options: Options, choice: Choice | None) -> Model:
+def _load(source: Source, path: str | None, options: Options, tuning: Tuning | None) -> Model:
     data = seal.read(source)
     sealed = seal.check_seal(data)
     card = version = None
@@ -82,23 +82,12 @@ def _load(source: Source, path: str | None, options: Options, choice: Choice | N
 
         version = signature.check(data, options.public_key, options.minimum_version)
     digest = card.sha256 if card and card.sha256 else sha256(len(data))(data).hexdigest()
-    file = None if choice else _tuning_file(path, options)
+    file = None if tuning else _tuning_file(path, options)
     if file is not None:
         from edgeport.device import tuning_file
 
-        choice = tuning_file.read(file, digest)
-        if choice is not None and choice.variant is not None:
-            alone = choice._replace(variant=None, variant_sha256=None)
-            model = tuning_file.load_variant(
-                choice,
-                path,
-                card,
-                lambda file: _load(file, file, options, alone),
-            )
-            if model is not None:
-                return model.in_place_of(path, digest, version, choice)
-            choice = None  # the other settings were measured with that file
-    return _start(data, digest, card, version, path, options, choice)
+        tuning = tuning_file.read(file, digest)
+    return _start(data, digest, card, version, path, options, tuning)
 
 
 def _start(
@@ -108,15 +97,16 @@ def _start(
     version: int | None,
     path: str | None,
     options: Options,
-    choice: Choice | None,
+    tuning: Tuning | None,
 ) -> Model:
     """Return the model of bytes that can be trusted, once the engine passed its checks."""
     protobuf.refuse_external_tensors(data)
     arithmetic = card.multiply_accumulates if card else None
     engine: dict[str, Any] = {"providers": options.providers}
-    if choice is not None:
-        engine |= {"spinning": choice.spinning, "optimization": choice.optimization}
-    engine["threads"] = cpus.choose_threads(options.threads, arithmetic, choice and choice.threads)
+    if tuning is not None:
+        engine |= {"spinning": tuning.spinning, "optimization": tuning.optimization}
+    measured = tuning.threads if tuning else None
+    engine["threads"] = cpus.choose_threads(options.threads, arithmetic, measured)
 
     def make(graph: bytes, **more: Any) -> Model:
         session = Session(graph, **{**engine, **more})
@@ -129,7 +119,7 @@ def _start(
             described = card
         batching = Batching.of(described, options.chunk_bytes)
         source = data if path is None else os.path.abspath(path)
-        return Model(source, digest, described, session, batching, options, path, version, choice)
+        return Model(source, digest, described, session, batching, options, path, version, tuning)
 
     if options.cache_dir is None or options.providers is not None:
         model = make(data)
@@ -137,7 +127,7 @@ def _start(
     else:
         from edgeport.device import graph_cache
 
-        key = graph_cache.key(digest, choice.optimization if choice else "all")
+        key = graph_cache.key(digest, tuning.optimization if tuning else "all")
         model = graph_cache.load(os.fspath(options.cache_dir), key, data, make, _self_test)
     if card is None:
         warn("%s bears no card: nothing vouches for its answers", path or "the model")

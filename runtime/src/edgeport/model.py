@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from edgeport.inputs.ranges import RangeCounter
 from edgeport.options import Options
 
 if TYPE_CHECKING:
-    from edgeport.device.tuning_file import Choice
+    from edgeport.device.tuning_file import Tuning
 
 
 class Model:
@@ -33,7 +32,7 @@ class Model:
         options: what was asked for.
         path: the path as it was given, None where the bytes were.
         version: the signed version, None where no key was asked for.
-        choice: what was tuned for this device, None where nothing was.
+        tuning: what was tuned for this device, None where nothing was.
 
     Attributes:
         counter: watches the inputs whose calibrated ranges matter, since activations are quantized.
@@ -50,14 +49,14 @@ class Model:
         options: Options,
         path: str | None,
         version: int | None,
-        choice: Choice | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         self.card = card
         self.session = session
         self.options = options
         self.path = path
         self.version = version
-        self.choice = choice
+        self.tuning = tuning
         self.batching = batching
         self.source = source
         self.digest = digest
@@ -90,14 +89,6 @@ class Model:
     def origin(self) -> tuple[str | bytes, Options, str]:
         """Source, options and digest: all that it takes to load the same model again."""
         return self.source, self.options, self.digest
-
-    def in_place_of(
-        self, path: str | None, digest: str, version: int | None, choice: Choice
-    ) -> Model:
-        """Return this model as the form of another file that suits this device better."""
-        self.path, self.source = path, os.path.abspath(str(path))
-        self.digest, self.version, self.choice = digest, version, choice
-        return self
 
     def run(
         self,

@@ -269,7 +269,7 @@ class Predictor:
         self.path = model.path
         self.threads = model.session.threads
         self.version = model.version
-        self.tuning = model.choice
+        self.tuning = model.tuning
         self._counter = model.counter  # can be read when the predictor is closed
         self._model = model
 

@@ -266,19 +266,6 @@ def test_a_file_that_others_may_write_is_made_anew(
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize(("owner", "user", "is_fine"), [(7, 7, True), (0, 7, True), (8, 7, False)])
-def test_only_this_user_and_root_are_trusted(
-    owner: int, user: int, is_fine: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: user)
-    about = os.stat_result((0o100600, 0, 0, 1, owner, owner, 0, 0, 0, 0))
-    if is_fine:
-        graph_cache._check_private(about, "the file")
-    else:
-        with pytest.raises(Exception, match="the file belongs to user 8, expected this one or"):
-            graph_cache._check_private(about, "the file")
-
-
 def test_a_folder_that_cannot_be_made_does_no_harm(
     mlp_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -222,8 +222,6 @@ def _add_sign(commands: Any) -> None:
 def _info(options: argparse.Namespace) -> None:
     with Predictor.load(options.artifact) as predictor:
         card, threads, tuning = predictor.card, predictor.threads, predictor.tuning
-    if tuning is not None and tuning.variant is not None:  # then the card is the sibling's
-        card = Predictor.load(options.artifact, tuning=False).card
     facts = {
         "file": options.artifact,
         "file_bytes": Path(options.artifact).stat().st_size,
@@ -234,7 +232,7 @@ def _info(options: argparse.Namespace) -> None:
             "onnxruntime": engine_version(),
             "usable_cpus": cpus.usable_cpus(),
             "threads": threads,
-            "tuning": tuning and tuning._asdict(),
+            "tuning": tuning and tuning.to_dict(),
         },
     }
     if options.json:
@@ -248,7 +246,7 @@ def _verify(options: argparse.Namespace) -> None:
         options.artifact,
         public_key=options.public_key,
         minimum_version=options.minimum_version,
-        tuning=False,  # this file, no sibling
+        tuning=False,
     ) as predictor:
         card, version = predictor.card, predictor.version
     checks = {

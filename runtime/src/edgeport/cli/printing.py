@@ -59,10 +59,9 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
     if device["tuning"]:
         tuned = device["tuning"]
         spins = "on" if tuned["spinning"] else "off"
-        other = f", {tuned['variant']} in place of this file" if tuned["variant"] else ""
         print(
             f"tuned        {tuned['threads']} thread(s), spinning {spins}, graph optimization "
-            f"'{tuned['optimization']}'{other}"
+            f"'{tuned['optimization']}'"
         )
 
 

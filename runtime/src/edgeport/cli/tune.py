@@ -1,9 +1,10 @@
-"""Measures on the device itself which settings answer soonest: `edgeport tune`.
+"""Measures on the device itself which settings and which file answer soonest: `edgeport tune`.
 
 Every candidate is loaded, with all its checks, and closed again in each round, so that no idle
 thread of another disturbs it and memory stays that of one. Rounds take the candidates by turns;
 one is faster than another only if it is so by a margin in nearly every round, and the one that
-costs the device less is asked first. ``tuning`` says what is done with the result.
+costs the device less is asked first. ``device/tuning_file`` says what is done with the settings;
+the fastest file is told, and whoever deploys copies it.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from edgeport.artifact.card import ModelCard
+from edgeport.artifact.card import ModelCard, format_specs
 from edgeport.checks import absolute
 from edgeport.device import cpus, tuning_file
-from edgeport.device.tuning_file import Choice
+from edgeport.device.tuning_file import Tuning
 from edgeport.errors import EdgeportError, OptionError
 from edgeport.inputs.batching import CHUNK_BYTES
 from edgeport.inputs.examples import example
@@ -31,6 +34,7 @@ from edgeport.loading import load_model
 from edgeport.model import Model
 from edgeport.options import TUNING_SUFFIX, Options
 from edgeport.predictor import Predictor
+from edgeport.signals import reraise_signal
 
 ROUNDS = 7
 # By chance alone, one of two equals is ahead in six or seven of seven rounds once in 16 times, and
@@ -42,21 +46,22 @@ _WARM_UP_CALLS = 3
 _OPTIONS = Options(None, False, None, None, None, CHUNK_BYTES, tuning=False)
 
 
-class Measured(NamedTuple):
-    """One candidate.
+@dataclass(slots=True)
+class Timing:
+    """One candidate: a file with settings.
 
     Attributes:
-        choice: its settings.
-        path: the file that they were measured with.
+        tuning: its settings.
+        path: the file.
         times_ms: the median of a call, by round.
         cpu_ms: the CPU time of a call and the pause before it, by round.
         refused: why it is no candidate, None where it is one.
     """
 
-    choice: Choice
+    tuning: Tuning
     path: str
-    times_ms: list[float]
-    cpu_ms: list[float]
+    times_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
     refused: str | None = None
 
 
@@ -72,7 +77,7 @@ def tune(
 
     Args:
         path: the artifact.
-        siblings: further forms of it in the same folder.
+        siblings: further forms of the model, which are told to be faster but not chosen.
         seconds: how long to measure each candidate, its loading aside.
         frame_gap_ms: the pause before each call, as in the device's own work.
         allow_spinning: whether threads may wait busily, which takes CPU time in every pause.
@@ -83,39 +88,35 @@ def tune(
     """
     model = load_model(path, _OPTIONS)
     # EDGEPORT_THREADS may ask for more threads than CPUs; a tuning file may not.
-    default = Choice(min(model.session.threads, cpus.usable_cpus()))
-    files = {model.digest: (path, default)}
+    default = Tuning(min(model.session.threads, cpus.usable_cpus()))
+    files = {model.digest: path}
     for sibling in siblings:
-        digest = _digest_of_sibling(sibling, path, model.card)
-        choice = default._replace(variant=Path(sibling).name, variant_sha256=digest)
-        files.setdefault(digest, (sibling, choice))
-    candidates = [
-        Measured(choice, file, [], [])
-        for file, start in files.values()
-        for choice in _settings(start, allow_spinning)
-    ]
+        files.setdefault(_digest_of_sibling(sibling, path, model.card), sibling)
+    settings = _settings(default, allow_spinning)
+    candidates = [Timing(tuning, file) for file in files.values() for tuning in settings]
     digest = model.digest
     del model
     for number in range(ROUNDS):
-        for place in range(len(candidates))[:: 1 if number % 2 else -1]:
-            candidate = candidates[place]
+        for candidate in candidates[:: 1 if number % 2 else -1]:
             if candidate.refused is None:
-                candidates[place] = _measure(candidate, seconds / ROUNDS, frame_gap_ms / 1e3)
-    chosen = choose(candidates)
+                _measure(candidate, seconds / ROUNDS, frame_gap_ms / 1e3, path)
+    chosen = choose(candidates[: len(settings)])
+    fastest = choose([chosen, *candidates[len(settings) :]])
     return {
         **tuning_file.circumstances(digest),
-        "choice": chosen.choice._asdict(),
+        "choice": chosen.tuning.to_dict(),
+        "fastest_file": fastest.path,
         "frame_gap_ms": frame_gap_ms,
         "rounds": ROUNDS,
         "measured": [_as_row(candidate, candidate is chosen) for candidate in candidates],
     }
 
 
-def choose(candidates: Sequence[Measured]) -> Measured:
+def choose(candidates: Sequence[Timing]) -> Timing:
     """Return the fastest candidate beyond noise; of equals, the first of those that cost least."""
     best = candidates[0]
     usable = [candidate for candidate in candidates[1:] if candidate.refused is None]
-    for candidate in sorted(usable, key=lambda one: (one.choice.spinning, one.choice.threads)):
+    for candidate in sorted(usable, key=lambda one: (one.tuning.spinning, one.tuning.threads)):
         pairs = zip(candidate.times_ms, best.times_ms, strict=True)
         ratios = [time_ms / other_ms for time_ms, other_ms in pairs]
         ahead = sum(ratio < 1 for ratio in ratios)
@@ -124,51 +125,63 @@ def choose(candidates: Sequence[Measured]) -> Measured:
     return best
 
 
-def _settings(start: Choice, allow_spinning: bool) -> list[Choice]:
-    """Return the settings worth trying for one file, the given ones first."""
+def _settings(start: Tuning, allow_spinning: bool) -> list[Tuning]:
+    """Return the settings worth trying, the given ones first."""
     usable = cpus.usable_cpus()
     threads = {start.threads, usable, *(2**power for power in range(usable.bit_length()))}
     found = [start]
     for count in sorted(number for number in threads if number <= usable):
         for spinning in (False, True) if allow_spinning and count > 1 else (False,):
             for level in tuning_file.LEVELS:
-                choice = start._replace(threads=count, spinning=spinning, optimization=level)
-                if choice not in found:
-                    found.append(choice)
+                tuning = Tuning(count, spinning, level)
+                if tuning not in found:
+                    found.append(tuning)
     return found
 
 
 def _digest_of_sibling(sibling: str, path: str, card: ModelCard) -> str:
-    if Path(sibling).parent.resolve() != Path(path).parent.resolve():
-        raise OptionError(
-            f"'{sibling}' lies in another folder than '{path}', expected the same: put them side "
-            "by side, as on the device that loads them"
-        )
     other = load_model(sibling, _OPTIONS)
-    difference = tuning_file.difference(card, other.card)
-    if difference:
+    found = difference(card, other.card)
+    if found:
         raise OptionError(
-            f"'{sibling}' is no sibling of '{path}', it has {difference}: pass files that one "
+            f"'{sibling}' is no sibling of '{path}', it has {found}: pass files that one "
             "conversion wrote with --also"
         )
     return other.digest
 
 
-def _measure(candidate: Measured, seconds: float, gap_s: float) -> Measured:
-    """Return the candidate with one more round."""
-    settings = candidate.choice._replace(variant=None, variant_sha256=None)
-    options = _OPTIONS._replace(threads=settings.threads)
+def difference(one: ModelCard, other: ModelCard) -> str | None:
+    """Return in what two artifacts are not forms of one model; None for siblings.
+
+    They are by one conversion's `--also`: the same source and tools, and nothing that a caller
+    would notice but accuracy within the budget, and speed.
+    """
+    if not (one.is_vouched_for and other.is_vouched_for):
+        return "no card"
+    for kind in ("inputs", "outputs"):
+        was, now = getattr(one, kind), getattr(other, kind)
+        if format_specs(was) != format_specs(now) or [s.axes for s in was] != [s.axes for s in now]:
+            return f"the {kind} {format_specs(now)}"
+    for kind in ("name", "labels", "preprocessing", "provenance"):
+        if getattr(one, kind) != getattr(other, kind):
+            return f"another {kind}"
+    return None
+
+
+def _measure(candidate: Timing, seconds: float, gap_s: float, artifact: str) -> None:
+    """Add one more round to the candidate, or why it is none."""
+    options = _OPTIONS._replace(threads=candidate.tuning.threads)
     try:
-        time_ms, cpu_ms = _one_round(
-            load_model(candidate.path, options, choice=settings), seconds, gap_s
-        )
+        model = load_model(candidate.path, options, tuning=candidate.tuning)
+        time_ms, cpu_ms = _one_round(model, seconds, gap_s)
     except EdgeportError as error:
-        if candidate.choice.variant is None and candidate.choice.optimization == "all":
+        reraise_signal(error)
+        if candidate.path == artifact and candidate.tuning.optimization == "all":
             raise
-        return candidate._replace(refused=str(error))
+        candidate.refused = str(error)
+        return
     candidate.times_ms.append(time_ms)
     candidate.cpu_ms.append(cpu_ms)
-    return candidate
 
 
 def _one_round(model: Model, seconds: float, gap_s: float) -> tuple[float, float]:
@@ -193,15 +206,9 @@ def _one_round(model: Model, seconds: float, gap_s: float) -> tuple[float, float
     return statistics.median(times), cpu * 1e3 / len(times)
 
 
-def _as_row(candidate: Measured, is_chosen: bool) -> dict[str, Any]:
-    choice, times = candidate.choice, candidate.times_ms
-    row = {
-        "file": Path(candidate.path).name,
-        "threads": choice.threads,
-        "spinning": choice.spinning,
-        "optimization": choice.optimization,
-        "is_chosen": is_chosen,
-    }
+def _as_row(candidate: Timing, is_chosen: bool) -> dict[str, Any]:
+    times = candidate.times_ms
+    row = {"file": candidate.path, **candidate.tuning.to_dict(), "is_chosen": is_chosen}
     if candidate.refused is not None:
         return {**row, "refused": candidate.refused}
     return {
@@ -232,8 +239,8 @@ def add_warm(commands: Any) -> None:
 
 def add_tune(commands: Any) -> None:
     """Add the command that finds the fastest settings."""
-    add = _add(commands, "tune", "find the fastest settings on this device", _tune)
-    siblings = "further forms of it to try, as 'edgeport convert --also' writes them"
+    add = _add(commands, "tune", "find the fastest settings and file on this device", _tune)
+    siblings = "further forms of it to measure, as 'edgeport convert --also' writes them"
     add("siblings", metavar="SIBLING", nargs="*", help=siblings)
     add("-o", "--output", metavar="OUT", help=f"instead of FILE{TUNING_SUFFIX}")
     gap = "pause so long before each call, as the device's own work does"
@@ -270,8 +277,8 @@ def _warm(options: argparse.Namespace) -> None:
     logger.addHandler(complaints)
     try:
         with Predictor.load(path, cache_dir=folder) as predictor:
-            choice, digest = predictor.tuning, predictor.card.sha256
-        level = choice.optimization if choice else "all"
+            tuning, digest = predictor.tuning, predictor.card.sha256
+        level = tuning.optimization if tuning else "all"
         digest = digest or hashlib.sha256(Path(path).read_bytes()).hexdigest()
         kept = graph_cache.path_of(folder, graph_cache.key(digest, level))
         without = _times(path, None)
@@ -345,6 +352,9 @@ def _tune(options: argparse.Namespace) -> None:
     text = json.dumps(content, indent=2)
     with replacing(output) as file:
         file.write(text.encode() + b"\n")
+        about = os.fstat(file.fileno())
+        if hasattr(os, "fchmod") and stat.S_ISREG(about.st_mode):  # whatever this user's umask is
+            os.fchmod(file.fileno(), stat.S_IMODE(about.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
     if options.json:
         print(text)
     else:
@@ -367,3 +377,5 @@ def _print_table(content: dict[str, Any], output: str) -> None:
             names = ("median_ms", "lowest_ms", "highest_ms", "cpu_ms")
             print(start, *(f"{row[name]:9.4g}" for name in names))
     print(f"chosen (*) and written to {output}")
+    if content["fastest_file"] != content["measured"][0]["file"]:
+        print(f"fastest file {content['fastest_file']}: copy it to where the other is loaded")

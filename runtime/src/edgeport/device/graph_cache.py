@@ -22,12 +22,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from edgeport.artifact.card import ModelCard
-from edgeport.device import identity
+from edgeport.device import identity, private
 from edgeport.errors import EdgeportError, warn
 from edgeport.inputs.examples import example
 from edgeport.inputs.feeds import Feed, prepare
@@ -110,42 +109,21 @@ def _read(folder: str, path: str, head: bytes) -> bytes | None:
     """Return the graph, None where none is kept.
 
     Raises:
-        _DoubtError: the file is damaged, of something else, or open to others.
+        _DoubtError, ValueError: the file is damaged, of something else, or open to others.
         OSError: it cannot be read.
     """
     try:
-        # Should it be a pipe, opening it must not wait for the other side.
-        file = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
+        private.check(os.stat(folder), "the folder")
+        stream = private.open_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    with os.fdopen(file, "rb") as stream:
-        _check_private(os.stat(folder), "the folder")
-        about = os.fstat(file)
-        _check_private(about, "the file")
-        if not stat.S_ISREG(about.st_mode):
-            raise _DoubtError("it is no file")
+    with stream:
         start = stream.read(len(head) + _DIGEST_SIZE + 1)
         graph = stream.read()
     digest = hashlib.sha256(graph).hexdigest()
     if start != head + digest.encode() + b"\n":
         raise _DoubtError("it is damaged, or was made of something else")
     return graph
-
-
-def _check_private(about: os.stat_result, what: str) -> None:
-    """Refuse what another user could have written; on Windows the folder's own rules hold.
-
-    Raises:
-        _DoubtError: it belongs to another user than this one or root, or others may write it.
-    """
-    if not hasattr(os, "geteuid"):
-        return
-    if about.st_uid not in (os.geteuid(), 0):
-        raise _DoubtError(f"{what} belongs to user {about.st_uid}, expected this one or root")
-    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _DoubtError(f"{what} may be written by others, expected by its owner alone")
 
 
 def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[..., Made]) -> Made:
@@ -161,7 +139,7 @@ def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[...,
                 )
             folder.encode()  # the engine takes no other paths
             os.makedirs(folder, mode=0o700, exist_ok=True)
-            _check_private(os.stat(folder), "the folder")
+            private.check(os.stat(folder), "the folder")
             with open(temporary, "xb"):  # the system says why it cannot, the engine would not
                 is_there = True
             try:

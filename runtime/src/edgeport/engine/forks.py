@@ -21,9 +21,9 @@ class Forked:
 _watched: dict[int, weakref.ref[Forked]] = {}
 _numbers = itertools.count()
 
-# Held while an engine is made and tried, and all of them for a fork. The engine takes locks of its own there,
-# which nobody would release in the child. A thread always takes the same one, since a signal's
-# handler may load a model in the middle of a load.
+# Held while an engine is made and tried, and all of them for a fork. The engine takes locks of its
+# own there, which nobody would release in the child. A thread always takes the same one, since a
+# signal's handler may load a model in the middle of a load.
 _MAKING = tuple(_thread.RLock() for _ in range(8))
 
 
