@@ -7,7 +7,8 @@ samples: what fails raises, and nothing is left. ``predictor`` asks for models a
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Set
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -111,9 +112,7 @@ def _start(
     def make(graph: bytes, **more: Any) -> Model:
         session = Session(graph, **{**engine, **more})
         if card is None:
-            from edgeport.loading import card_from_graph
-
-            described = card_from_graph(session)
+            described = card_from_graph(session, protobuf.without_shape(data))
         else:
             _check_agreement(card, session)
             described = card
@@ -225,44 +224,64 @@ def _self_test(model: Model) -> None:
                 )
 
 
-def card_from_graph(session: Session) -> ModelCard:
-    """Return what a graph without a card says about itself."""
+def card_from_graph(session: Session, without_shape: Set[str] = frozenset()) -> ModelCard:
+    """Return what a graph without a card says about itself, taken at its word and no further.
+
+    A free axis in front of every input that has one real name there counts samples. Exporters give
+    all other axes any name, so that two of one name need not be equal: the engine decides.
+
+    Args:
+        session: the engine.
+        without_shape: the tensors whose shape the graph leaves open. The engine says the same of
+            them as of scalars.
+    """
     batch = _batch_axis(session)
-    return ModelCard(
-        name=session.graph_name or "model",
-        inputs=tuple(_spec_from_port(port, batch) for port in session.inputs),
-        outputs=tuple(_spec_from_port(port, batch) for port in session.outputs),
+    free = [
+        size
+        for port in session.inputs
+        for size in port.shape[port.shape[:1] == (batch,) :]
+        if isinstance(size, str)
+    ]
+    shared = {name for name in free if free.count(name) > 1}
+    inputs, outputs = (
+        tuple(_spec_from_port(port, batch, shared, port.name in without_shape) for port in ports)
+        for ports in (session.inputs, session.outputs)
     )
+    return ModelCard(session.graph_name or "model", inputs, outputs)
+
+
+_PLACEHOLDERS = ("", "?", "*", "-1", "none", "unk", "unknown", "dynamic")
+"""What exporters write where they mean no name, in small letters."""
+
+
+def is_name(size: int | str | None) -> TypeGuard[str]:
+    """Whether a graph gave a free axis a name that says something."""
+    return isinstance(size, str) and size.strip().lower() not in _PLACEHOLDERS
 
 
 def _batch_axis(session: Session) -> int | str | None:
-    """Return what every input has in front and may be the batch: a name, None, 1; else -1.
+    """Return the free axis in front of every input: its name, or None without one; else -1.
 
-    Axes without a name are not known to be the same, so that only one input may have one. A graph
-    fixed to one sample has a 1 in front of everything; there it can only be the batch.
+    Axes without a real name are not known to be the same, so that only one input may have one.
     """
     first = {port.shape[:1] for port in session.inputs}
     axis = next(iter(first))[0] if len(first) == 1 and () not in first else -1
-    if axis is None:
-        return None if len(session.inputs) == 1 else -1
-    is_one = axis == 1 and {port.shape[:1] for port in session.outputs} == {(1,)}
-    return axis if is_one or isinstance(axis, str) else -1
+    return -1 if isinstance(axis, int) or (not is_name(axis) and len(session.inputs) > 1) else axis
 
 
-def _spec_from_port(port: Port, batch: int | str | None) -> TensorSpec:
-    """Name the free axes: the graph's own names, else one of the tensor's own."""
-    # The engine says the same of a scalar and of a shape that the graph leaves open.
-    names = (
-        tuple(
-            size if isinstance(size, int) else size or f"{port.name}_{axis}"
-            for axis, size in enumerate(port.shape)
-        )
-        or ANY_SHAPE
+def _spec_from_port(
+    port: Port, batch: int | str | None, shared: Set[str], is_open: bool
+) -> TensorSpec:
+    """Name the free axes: by the graph where its name says something, else by tensor and place."""
+    if is_open:
+        return TensorSpec(port.name, port.dtype, ANY_SHAPE, ("axis 0",))
+    shape: tuple[int | str, ...] = tuple(
+        size
+        if isinstance(size, int) or (is_name(size) and size not in {BATCH_AXIS, *shared})
+        else f"{port.name}_{axis}"
+        for axis, size in enumerate(port.shape)
     )
-    axes = tuple(f"axis {axis}" for axis in range(len(names)))
-    if batch == -1:
-        return TensorSpec(port.name, port.dtype, names, axes)
-    shape = tuple(f"{BATCH_AXIS}'" if name == BATCH_AXIS else name for name in names)
-    if port.shape[:1] == (batch,):
-        axes, shape = (BATCH_AXIS, *axes[1:]), (1 if batch == 1 else BATCH_AXIS, *shape[1:])
+    axes = tuple(f"axis {axis}" for axis in range(len(shape)))
+    if batch != -1 and port.shape[:1] == (batch,):
+        axes, shape = (BATCH_AXIS, *axes[1:]), (BATCH_AXIS, *shape[1:])
     return TensorSpec(port.name, port.dtype, shape, axes)

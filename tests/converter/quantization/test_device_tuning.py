@@ -1,4 +1,4 @@
-"""What `--also` writes is what `edgeport tune` measures, and what may be copied over the artifact."""
+"""What `--also` writes is what `edgeport tune` measures; loading takes none of it."""
 
 import json
 

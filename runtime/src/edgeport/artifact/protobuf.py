@@ -133,3 +133,33 @@ def _name_if_external(model: bytes, at: int, end: int) -> str | None:
         elif number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value == _EXTERNAL):
             is_external = True
     return name.decode("utf-8", "replace") if is_external else None
+
+
+# ModelProto.graph, GraphProto.input and .output; ValueInfoProto.name and .type,
+# TypeProto.tensor_type, TypeProto.Tensor.shape. Source: onnx.proto.
+_GRAPH, _PORTS = 7, (11, 12)
+_PORT_NAME, _WAY_TO_SHAPE = 1, (2, 1, 2)
+
+
+def without_shape(model: bytes) -> set[str]:
+    """Return the names of the inputs and outputs whose shape, even its rank, the graph leaves open.
+
+    Args:
+        model: a serialized ModelProto that the engine has loaded.
+    """
+    found = set()
+    for number, _, at, end in fields(model, 0, len(model)):
+        for inner, _, start, stop in fields(model, at, end) if number == _GRAPH else ():
+            if inner in _PORTS:
+                names = [model[a:b] for n, _, a, b in fields(model, start, stop) if n == _PORT_NAME]
+                if not _has(model, start, stop, _WAY_TO_SHAPE):
+                    found.add(b"".join(names[-1:]).decode("utf-8", "replace"))
+    return found
+
+
+def _has(model: bytes, at: int, end: int, way: tuple[int, ...]) -> bool:
+    """Whether the message holds the field at the end of this way of fields."""
+    return not way or any(
+        number == way[0] and value is None and _has(model, start, stop, way[1:])
+        for number, value, start, stop in fields(model, at, end)
+    )
