@@ -202,7 +202,7 @@ def test_a_leading_one_is_no_batch(shape: list[int]) -> None:
     with Predictor.load(onnx) as predictor:
         np.testing.assert_array_equal(predictor.predict(x[:1]), -x[:1])
         for wrong in (x, x[0]):
-            with pytest.raises(Exception, match="INVALID_ARGUMENT|Unable to handle"):
+            with pytest.raises(Exception, match=r"INVALID_ARGUMENT|Unable to handle"):
                 plain(onnx, x=wrong)
             with pytest.raises(InputError, match="has shape"):
                 predictor.predict(wrong)

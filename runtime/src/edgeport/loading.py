@@ -7,16 +7,18 @@ samples: what fails raises, and nothing is left. ``predictor`` asks for models a
 from __future__ import annotations
 
 import os
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from edgeport.artifact import protobuf, seal
 from edgeport.artifact.card import ANY_SHAPE, BATCH_AXIS, ModelCard, TensorSpec, format_shape
+from edgeport.artifact.golden import Array
 from edgeport.artifact.seal import sha256
 from edgeport.device import cpus
 from edgeport.engine import forks
+from edgeport.engine.errors import no_memory
 from edgeport.engine.session import Port, Session, engine_version
 from edgeport.errors import (
     ArtifactError,
@@ -30,7 +32,7 @@ from edgeport.inputs.batching import Batching
 from edgeport.inputs.feeds import prepare
 from edgeport.model import Model
 from edgeport.options import TUNING_SUFFIX, Options
-from edgeport.signals import passing_signals
+from edgeport.signals import passing_signals, reraise_signal
 
 if TYPE_CHECKING:
     from edgeport.device.tuning_file import Tuning
@@ -41,7 +43,11 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 @passing_signals
 def load_model(
-    source: Source, options: Options, digest: str | None = None, tuning: Tuning | None = None
+    source: Source,
+    options: Options,
+    digest: str | None = None,
+    tuning: Tuning | None = None,
+    trial: Mapping[str, Array] | None = None,
 ) -> Model:
     """Load a model after every check; raises as ``Predictor.load`` does.
 
@@ -50,6 +56,7 @@ def load_model(
         options: what was asked for.
         digest: what the file's digest was before, where it must be the same.
         tuning: settings to measure, in place of those that a tuning file would bring.
+        trial: an input on which a kept graph is compared where the card has no golden samples.
     """
     options = options.checked()
     path = None
@@ -57,7 +64,7 @@ def load_model(
         path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
     try:
         with forks.making():
-            model = _load(source, path, options, tuning)
+            model = _load(source, path, options, tuning, trial)
         if digest not in (None, model.digest):
             raise IntegrityError(
                 "the artifact is another file than when this predictor was made in its first "
@@ -67,9 +74,18 @@ def load_model(
     except ArtifactError as error:
         error.path = path
         raise
+    except MemoryError as cause:
+        reraise_signal(cause)
+        raise no_memory(cause) from cause
 
 
-def _load(source: Source, path: str | None, options: Options, tuning: Tuning | None) -> Model:
+def _load(
+    source: Source,
+    path: str | None,
+    options: Options,
+    tuning: Tuning | None,
+    trial: Mapping[str, Array] | None,
+) -> Model:
     data = seal.read(source)
     sealed = seal.check_seal(data)
     card = version = None
@@ -88,7 +104,7 @@ def _load(source: Source, path: str | None, options: Options, tuning: Tuning | N
         from edgeport.device import tuning_file
 
         tuning = tuning_file.read(file, digest)
-    return _start(data, digest, card, version, path, options, tuning)
+    return _start(data, digest, card, version, path, options, tuning, trial)
 
 
 def _start(
@@ -99,6 +115,7 @@ def _start(
     path: str | None,
     options: Options,
     tuning: Tuning | None,
+    trial: Mapping[str, Array] | None,
 ) -> Model:
     """Return the model of bytes that can be trusted, once the engine passed its checks."""
     protobuf.refuse_external_tensors(data)
@@ -127,7 +144,7 @@ def _start(
         from edgeport.device import graph_cache
 
         key = graph_cache.key(digest, tuning.optimization if tuning else "all")
-        model = graph_cache.load(os.fspath(options.cache_dir), key, data, make, _self_test)
+        model = graph_cache.load(os.fspath(options.cache_dir), key, data, make, _self_test, trial)
     if card is None:
         warn("%s bears no card: nothing vouches for its answers", path or "the model")
     return model

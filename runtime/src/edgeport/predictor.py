@@ -98,6 +98,7 @@ class Predictor:
                 signature is missing, by another key, or of too low a version.
             UnsupportedFormatError: the file needs a newer edgeport or onnxruntime.
             SelfTestError: a golden sample came out differently on this device.
+            InferenceError: the memory does not suffice to load it.
             OptionError: an option cannot be met.
         """
         options = Options(

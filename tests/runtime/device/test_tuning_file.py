@@ -405,7 +405,7 @@ def test_tune_tells_the_faster_file_and_loading_stays_with_the_artifact(
 ) -> None:  # fmt: skip
     """The clock is told by the file, so that the machine's load decides nothing."""
 
-    def one_round(model: Any, seconds: float, gap_s: float) -> tuple[float, float]:
+    def one_round(model: Any, *_: object) -> tuple[float, float]:
         return (1.0 if model.path == str(sibling) else 2.0), 0.0
 
     monkeypatch.setattr("edgeport.cli.tune._one_round", one_round)

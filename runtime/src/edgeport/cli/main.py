@@ -22,7 +22,7 @@ from typing import Any, TextIO
 import edgeport
 from edgeport.artifact.signature import sign
 from edgeport.checks import whole_number
-from edgeport.cli import reading, tune, writing
+from edgeport.cli import reading, trial, tune, writing
 from edgeport.cli.printing import print_answer, print_bench, print_card, print_labels, with_progress
 from edgeport.device import cpus
 from edgeport.engine.session import engine_version
@@ -209,6 +209,7 @@ def _add_bench(commands: Any) -> None:
     add("--threads", type=int, metavar="T", help="threads a run may use")
     add("--batch-sizes", type=int, nargs="+", metavar="N", help="1 8 64 where the model can")
     add("--seconds", type=float, default=1.0, metavar="S", help="how long for each size")
+    trial.add_options(add)
 
 
 def _add_sign(commands: Any) -> None:
@@ -311,6 +312,7 @@ def _bench(options: argparse.Namespace) -> None:
         threads=options.threads,
         batch_sizes=options.batch_sizes,
         seconds=options.seconds,
+        trial=trial.of(options),
     )
     if options.json:
         print(json.dumps(figures, indent=2))

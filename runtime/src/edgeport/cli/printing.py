@@ -70,6 +70,9 @@ def print_bench(figures: dict[str, Any]) -> None:
     print(f"threads      {figures['threads']} of {figures['usable_cpus']} usable CPUs")
     print(f"cold start   {figures['cold_start_ms']:.0f} ms, a fresh process to its first answer")
     print(f"load         {figures['load_ms']:.1f} ms")
+    if figures["free_axes"]:  # whose sizes decide the time
+        shapes = ", ".join(f"{name} {tuple(shape)}" for name, shape in figures["inputs"].items())
+        print(f"measured on  {shapes}; --size or --data takes others")
     times = ", ".join(f"{p} {figures[f'{p}_ms'] * 1e3:.1f} us" for p in ("p50", "p95", "p99"))
     print(f"one sample   {times}")
     for size, rate in figures["samples_per_second"].items():

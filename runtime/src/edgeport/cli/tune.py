@@ -10,7 +10,6 @@ the fastest file is told, and whoever deploys copies it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import logging
@@ -18,18 +17,19 @@ import os
 import stat
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeport.artifact.card import ModelCard, format_specs
+from edgeport.artifact.golden import Array
 from edgeport.checks import absolute
+from edgeport.cli.trial import Trial, add_options, of, one_value
 from edgeport.device import cpus, tuning_file
 from edgeport.device.tuning_file import Tuning
 from edgeport.errors import EdgeportError, OptionError
 from edgeport.inputs.batching import CHUNK_BYTES
-from edgeport.inputs.examples import example
 from edgeport.loading import load_model
 from edgeport.model import Model
 from edgeport.options import TUNING_SUFFIX, Options
@@ -72,6 +72,7 @@ def tune(
     seconds: float,
     frame_gap_ms: float,
     allow_spinning: bool,
+    trial: Trial,
 ) -> dict[str, Any]:
     """Return the content of the tuning file.
 
@@ -81,12 +82,15 @@ def tune(
         seconds: how long to measure each candidate, its loading aside.
         frame_gap_ms: the pause before each call, as in the device's own work.
         allow_spinning: whether threads may wait busily, which takes CPU time in every pause.
+        trial: what to run the model on.
 
     Raises:
         EdgeportError: as ``Predictor.load`` and ``predict`` do of the artifact itself.
         OptionError: a sibling is none.
     """
     model = load_model(path, _OPTIONS)
+    trial.check(Predictor(model))
+    value = one_value(trial.feed(model.card))
     # EDGEPORT_THREADS may ask for more threads than CPUs; a tuning file may not.
     default = Tuning(min(model.session.threads, cpus.usable_cpus()))
     files = {model.digest: path}
@@ -99,7 +103,7 @@ def tune(
     for number in range(ROUNDS):
         for candidate in candidates[:: 1 if number % 2 else -1]:
             if candidate.refused is None:
-                _measure(candidate, seconds / ROUNDS, frame_gap_ms / 1e3, path)
+                _measure(candidate, value, seconds / ROUNDS, frame_gap_ms / 1e3, path)
     chosen = choose(candidates[: len(settings)])
     fastest = choose([chosen, *candidates[len(settings) :]])
     return {
@@ -168,12 +172,12 @@ def difference(one: ModelCard, other: ModelCard) -> str | None:
     return None
 
 
-def _measure(candidate: Timing, seconds: float, gap_s: float, artifact: str) -> None:
+def _measure(candidate: Timing, value: Any, seconds: float, gap_s: float, artifact: str) -> None:
     """Add one more round to the candidate, or why it is none."""
     options = _OPTIONS._replace(threads=candidate.tuning.threads)
     try:
         model = load_model(candidate.path, options, tuning=candidate.tuning)
-        time_ms, cpu_ms = _one_round(model, seconds, gap_s)
+        time_ms, cpu_ms = _one_round(model, value, seconds, gap_s)
     except EdgeportError as error:
         reraise_signal(error)
         if candidate.path == artifact and candidate.tuning.optimization == "all":
@@ -184,12 +188,8 @@ def _measure(candidate: Timing, seconds: float, gap_s: float, artifact: str) -> 
     candidate.cpu_ms.append(cpu_ms)
 
 
-def _one_round(model: Model, seconds: float, gap_s: float) -> tuple[float, float]:
+def _one_round(model: Model, value: Any, seconds: float, gap_s: float) -> tuple[float, float]:
     """Return the median of a call in milliseconds, and the CPU time of a call with its pause."""
-    samples = [sample.inputs for sample in model.card.golden_samples]
-    feed = samples[0] if samples else example(model.card.inputs, 1)
-    # One array is what most callers pass, and it has a shorter way than a dict.
-    value: Any = next(iter(feed.values())) if len(feed) == 1 else feed
     times: list[float] = []
     with Predictor(model) as predictor:
         for _ in range(_WARM_UP_CALLS):
@@ -235,6 +235,7 @@ def add_warm(commands: Any) -> None:
     add = _add(commands, "warm", "keep the optimized graph for faster loads", _warm)
     place = "the folder to keep it in, this user's own; Predictor.load(cache_dir=DIR) uses it"
     add("--cache-dir", required=True, metavar="DIR", help=place)
+    add_options(add)
 
 
 def add_tune(commands: Any) -> None:
@@ -248,6 +249,7 @@ def add_tune(commands: Any) -> None:
     spin = "let threads wait busily: sooner answers, at the cost of CPU time in every pause"
     add("--allow-spinning", action="store_true", help=spin)
     add("--seconds", type=float, default=1.0, metavar="S", help="how long for each setting")
+    add_options(add)
 
 
 def _add(commands: Any, name: str, purpose: str, run: Any) -> Any:
@@ -273,17 +275,22 @@ def _warm(options: argparse.Namespace) -> None:
     from edgeport.device import graph_cache
 
     path, folder = options.artifact, absolute(options.cache_dir, "--cache-dir")
+    trial = of(options)
+    with Predictor.load(path, tuning=False) as predictor:
+        trial.check(predictor)
+        feed = trial.feed(predictor.card)
     complaints, logger = _Complaints(), logging.getLogger("edgeport")
     logger.addHandler(complaints)
     try:
-        with Predictor.load(path, cache_dir=folder) as predictor:
+        wanted = _OPTIONS._replace(cache_dir=folder, tuning=True)
+        with Predictor(load_model(path, wanted, trial=feed)) as predictor:
             tuning, digest = predictor.tuning, predictor.card.sha256
         level = tuning.optimization if tuning else "all"
         digest = digest or hashlib.sha256(Path(path).read_bytes()).hexdigest()
         kept = graph_cache.path_of(folder, graph_cache.key(digest, level))
-        without = _times(path, None)
+        without = _times(path, None, feed)
         complaints.lines, earlier = [], complaints.lines
-        with_kept = _times(path, folder)
+        with_kept = _times(path, folder, feed)
     finally:
         logger.removeHandler(complaints)
     before, now = (
@@ -313,17 +320,14 @@ def _warm(options: argparse.Namespace) -> None:
             print(f"{what:<12} {kept_ms:.1f} ms, without {ms:.1f} ms")
 
 
-def _times(path: str, folder: str | None) -> tuple[float, float]:
+def _times(path: str, folder: str | None, feed: Mapping[str, Array]) -> tuple[float, float]:
     """Return the milliseconds until the model is loaded, and until its first answer."""
     loads, answers = [], []
     for _ in range(5):
         started = time.perf_counter()
         with Predictor.load(path, cache_dir=folder) as predictor:
             loads.append((time.perf_counter() - started) * 1e3)
-            card = predictor.card
-            known = [sample.inputs for sample in card.golden_samples]
-            with contextlib.suppress(EdgeportError):  # it need not take what is made up
-                predictor.predict((known or [example(card.inputs, 1)])[0])
+            predictor.predict(feed)
             answers.append((time.perf_counter() - started) * 1e3)
     return min(loads), min(answers)
 
@@ -348,6 +352,7 @@ def _tune(options: argparse.Namespace) -> None:
         seconds=options.seconds,
         frame_gap_ms=options.frame_gap,
         allow_spinning=options.allow_spinning,
+        trial=of(options),
     )
     text = json.dumps(content, indent=2)
     with replacing(output) as file:

@@ -22,10 +22,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from edgeport.artifact.card import ModelCard
+from edgeport.artifact.golden import Array
 from edgeport.device import identity, private
 from edgeport.errors import EdgeportError, warn
 from edgeport.inputs.examples import example
@@ -53,6 +54,7 @@ def load(
     model: bytes,
     make: Callable[..., Made],
     test: Callable[[Made], None],
+    trial: Mapping[str, Array] | None = None,
 ) -> Made:
     """Return the model on the engine of the kept graph; keep the graph where there is none yet.
 
@@ -63,6 +65,8 @@ def load(
         make: gives the model of a graph's bytes after every check but the last; takes
             ``optimization`` and ``save_to`` as ``Session`` does.
         test: the last check, of the golden samples.
+        trial: an input to compare the answers on where there are no golden samples; made up if
+            None.
 
     Raises:
         EdgeportError: as ``make`` and ``test`` do of the artifact itself; nothing else, whatever
@@ -84,7 +88,7 @@ def load(
         reraise_signal(cause)
         # A log record must not hold on to the error, whose traceback holds the engine.
         warn("'%s' is not used (%s): the artifact itself is loaded", path, str(cause))
-    return _fill(folder, path, head, model, proven)
+    return _fill(folder, path, head, model, proven, trial)
 
 
 def key(sha256: str, optimization: str) -> dict[str, str]:
@@ -126,7 +130,14 @@ def _read(folder: str, path: str, head: bytes) -> bytes | None:
     return graph
 
 
-def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[..., Made]) -> Made:
+def _fill(
+    folder: str,
+    path: str,
+    head: bytes,
+    model: bytes,
+    make: Callable[..., Made],
+    trial: Mapping[str, Array] | None,
+) -> Made:
     """Return the model of the artifact itself, and keep what the engine made of its graph."""
     temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     made = None
@@ -146,7 +157,7 @@ def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[...,
                 made = make(model, save_to=temporary)
             except EdgeportError as cause:  # raised again below if it is the artifact's own
                 reraise_signal(cause)
-            _keep(path, temporary, head, made, make)
+            _keep(path, temporary, head, made, make, trial)
         finally:
             if is_there and os.path.exists(temporary):
                 os.unlink(temporary)
@@ -157,7 +168,12 @@ def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[...,
 
 
 def _keep(
-    path: str, temporary: str, head: bytes, made: Made | None, make: Callable[..., Made]
+    path: str,
+    temporary: str,
+    head: bytes,
+    made: Made | None,
+    make: Callable[..., Made],
+    trial: Mapping[str, Array] | None,
 ) -> None:
     """Put the graph that the engine wrote into its place, once it is proven.
 
@@ -171,7 +187,7 @@ def _keep(
     if made is None or not graph:
         raise _DoubtError("the artifact does not load, or the disk is full")
     os.unlink(temporary)
-    if not _answer_alike(made, make(graph, optimization="none")):
+    if not _answer_alike(made, make(graph, optimization="none"), trial):
         raise _DoubtError("the engine made of it gives other answers")
     digest = hashlib.sha256(graph).hexdigest().encode()
     file = os.open(
@@ -183,10 +199,11 @@ def _keep(
     os.replace(temporary, path)  # of two processes at once, the later one's stays
 
 
-def _answer_alike(one: Runnable, other: Runnable) -> bool:
+def _answer_alike(one: Runnable, other: Runnable, trial: Mapping[str, Array] | None = None) -> bool:
     """Whether two engines give the same bits for the golden samples, or for made-up ones."""
     card = one.card
-    samples = [sample.inputs for sample in card.golden_samples] or [example(card.inputs, 1)]
+    samples = [sample.inputs for sample in card.golden_samples]
+    samples = samples or [trial if trial is not None else example(card.inputs, 1)]
     for sample in samples:
         feed = prepare(card.inputs, (sample,))
         for first, second in zip(one.run(feed), other.run(feed), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from edgeport.errors import ArtifactError, UnsupportedFormatError
+from edgeport.errors import ArtifactError, EdgeportError, InferenceError, UnsupportedFormatError
 from edgeport.signals import is_from_signal
 
 # How onnxruntime words a file that is newer than itself, by what is too new.
@@ -30,9 +30,15 @@ def is_of_the_engine(error: Exception) -> bool:
     return kind in _OF_PYBIND and not is_from_signal(error)
 
 
-def load_error(cause: Exception, version: str) -> ArtifactError:
+# How onnxruntime words that memory is short: C++'s own exception, and its allocator's.
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
+
+
+def load_error(cause: Exception, version: str) -> EdgeportError:
     """Return what to raise where onnxruntime of that version cannot load a file."""
     text = str(cause)
+    if isinstance(cause, MemoryError) or any(words in text for words in _NO_MEMORY):
+        return no_memory(cause)
     for what, pattern in _TOO_NEW:
         match = re.search(pattern, text)
         if match:
@@ -51,6 +57,14 @@ def load_error(cause: Exception, version: str) -> ArtifactError:
     return ArtifactError(
         f"the artifact cannot be loaded by onnxruntime {version} "
         f"({first_line(cause)}): convert it again with edgeport-converter"
+    )
+
+
+def no_memory(cause: Exception) -> InferenceError:
+    """Return what to raise where the memory does not suffice to load a file."""
+    return InferenceError(
+        f"there is not enough memory to load the artifact ({first_line(cause)}): free some, or "
+        "give the process more"
     )
 
 

@@ -92,6 +92,7 @@ class Session(forks.Forked):
     Raises:
         UnsupportedFormatError: the file's IR or opset is newer than this onnxruntime.
         ArtifactError: onnxruntime cannot load the bytes.
+        InferenceError: the memory does not suffice.
         OptionError: a provider is not part of this onnxruntime, or did not start.
     """
 
