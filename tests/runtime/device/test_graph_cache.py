@@ -33,7 +33,15 @@ from examples import (
     two_inputs,
 )
 
-from edgeport import ArtifactError, IntegrityError, ModelCard, OptionError, Predictor, SelfTestError
+from edgeport import (
+    ArtifactError,
+    InferenceError,
+    IntegrityError,
+    ModelCard,
+    OptionError,
+    Predictor,
+    SelfTestError,
+)
 from edgeport.cli.main import main
 from edgeport.device import graph_cache
 from edgeport.device import identity as device_module
@@ -355,6 +363,48 @@ def test_a_graph_that_answers_otherwise_is_not_kept(
         assert model.card.name == "identity"
     assert caplog.text.count("the engine made of it gives other answers") == 2
     assert kept_in(folder) == []
+
+
+def endless(given: bool) -> bytes:
+    """A loop that ends when its input says so, or never."""
+    body = ow.graph(
+        [ow.node("Identity", ["go"], ["go_on"]), ow.node("Identity", ["inner"], ["outer"])],
+        [("turn", "int64", []), ("go", "bool", []), ("inner", "float32", [1])],
+        [("go_on", "bool", []), ("outer", "float32", [1])],
+        name="body",
+    )
+    nodes = [ow.node("Loop", ["", "go_first", "x"], ["y"], body=body)]
+    inputs: list[tuple[str, str, ow.Shape]] = [("x", "float32", [1])]
+    if given:
+        inputs.append(("turns", "int64", []))
+        nodes = [
+            ow.node("Add", ["turns", "many"], ["all"]),
+            ow.node("Loop", ["all", "go_first", "x"], ["y"], body=body),
+        ]
+    constants = {"go_first": np.array(True), "many": np.int64(2**40)}
+    return ow.model(ow.graph(nodes, inputs, [("y", "float32", [1])], constants))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_an_endless_loop_is_not_waited_for(
+    given: bool, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(graph_cache, "_LONGEST_RUNS_S", 0.05)
+    with Predictor.load(endless(given), cache_dir=folder) as predictor:
+        assert predictor.card.inputs[0].name == "x"
+    assert "the run was stopped after 0.05 s because its time was up" in caplog.text
+    assert kept_in(folder) == []
+
+
+def test_warm_gives_an_endless_loop_up(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("edgeport.cli.trial._LONGEST_RUN_S", 0.05)
+    path = tmp_path / "endless.onnx"
+    path.write_bytes(endless(given=False))
+    assert main(["warm", str(path), "--cache-dir", str(folder)]) == InferenceError.exit_code
+    assert "the run was stopped after 0.05 s" in capsys.readouterr().err
 
 
 def test_providers_leave_nothing(folder: Path) -> None:

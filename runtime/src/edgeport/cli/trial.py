@@ -15,6 +15,8 @@ from edgeport.inputs.examples import example, free_axes, repeated
 from edgeport.inputs.feeds import prepare
 from edgeport.predictor import Predictor
 
+_LONGEST_RUN_S = 60.0  # Ctrl-C is heard only after a run, and a made-up value may loop for ever
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -54,7 +56,7 @@ class Trial:
         """
         feed = self.feed(predictor.card)
         try:
-            predictor.predict(feed)
+            predictor.predict(feed, timeout=_LONGEST_RUN_S)
         except InferenceError as error:
             if self.data is not None:
                 raise

@@ -28,6 +28,7 @@ from typing import Any, Protocol, TypeVar
 from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport.device import identity, private
+from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import EdgeportError, warn
 from edgeport.inputs.examples import example
 from edgeport.inputs.feeds import Feed, prepare
@@ -38,6 +39,9 @@ _DIGEST_SIZE = 64
 
 # The engine writes no file of 2 GiB or more, and optimizing may repeat a weight.
 _LARGEST_BYTES = 2**30
+
+# How long the runs may take that compare a kept graph with the artifact, before none is kept.
+_LONGEST_RUNS_S = 10.0
 
 
 class _DoubtError(Exception):
@@ -206,7 +210,9 @@ def _answer_alike(one: Runnable, other: Runnable, trial: Mapping[str, Array] | N
     samples = samples or [trial if trial is not None else example(card.inputs, 1)]
     for sample in samples:
         feed = prepare(card.inputs, (sample,))
-        for first, second in zip(one.run(feed), other.run(feed), strict=True):
+        with TimeLimit(_LONGEST_RUNS_S) as limit:  # a made-up value may be the turns of a loop
+            answers = [model.run(feed, limit) for model in (one, other)]
+        for first, second in zip(*answers, strict=True):
             if (first.dtype, first.shape) != (second.dtype, second.shape):
                 return False
             is_text = first.dtype.kind == "O"  # whose bytes are addresses
@@ -220,7 +226,7 @@ class Runnable(Protocol):
 
     card: ModelCard
 
-    def run(self, feed: Feed) -> list[Any]:
+    def run(self, feed: Feed, limit: TimeLimit | None = None) -> list[Any]:
         """Return the outputs."""
 
 
