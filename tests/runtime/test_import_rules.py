@@ -143,7 +143,7 @@ print(*(name for name in sys.modules if name.startswith("edgeport.")))
     loaded = set(child(code, mlp_file).stdout.split())
     assert {"edgeport.predictor", "edgeport.engine.fast_path"} <= loaded
     assert not [name for name in loaded if name.startswith("edgeport.cli")]
-    unneeded = "artifact.signature streaming engine.providers"
+    unneeded = "artifact.signature engine.providers"
     unneeded += " device.graph_cache device.tuning_file device.identity inputs.examples"
     assert not {f"edgeport.{name}" for name in unneeded.split()} & loaded
 

@@ -146,7 +146,7 @@ def _start(
         key = graph_cache.key(digest, tuning.optimization if tuning else "all")
         model = graph_cache.load(os.fspath(options.cache_dir), key, data, make, _self_test, trial)
     if card is None:
-        warn("%s bears no card: nothing vouches for its answers", path or "the model")
+        warn("%s has no card: nothing vouches for its answers", path or "the model")
     return model
 
 

@@ -1,13 +1,14 @@
-"""A checked model and all that ``predict`` has to know of it; ``loading`` makes them."""
+"""A model that passed every check, with all that ``predict`` needs. ``loading`` makes it."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
-from edgeport.engine.fast_path import ShortWay
+from edgeport.engine.fast_path import FastPath
 from edgeport.engine.session import Session
 from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import InferenceError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """A checked model and all that ``predict`` has to know of it.
+    """A model that passed every check, with all that ``predict`` needs.
 
     Args:
         source: where to load it again: the absolute path, or the bytes.
@@ -35,8 +36,8 @@ class Model:
         tuning: what was tuned for this device, None where nothing was.
 
     Attributes:
-        counter: watches the inputs whose calibrated ranges matter, since activations are quantized.
-        short_way: for one sample of one input to one output; None where there is none.
+        counter: counts values outside of calibrated ranges, where activations are quantized.
+        fast_path: for one sample of one input to one output; None where there is none.
     """
 
     def __init__(
@@ -68,19 +69,17 @@ class Model:
     def _start_counting(self) -> None:
         card, options = self.card, self.options
         self.counter = RangeCounter(self._ranged_inputs)
-        self.short_way: ShortWay | None = None
+        self.fast_path: FastPath | None = None
         if (
             len(card.inputs) == len(card.outputs) == 1
             and self.batching.fixed in (None, 1)
             and options.providers is None
             and not options.finite
         ):
-            self.short_way = ShortWay(self.session, *card.inputs, *card.outputs, self.counter)
+            self.fast_path = FastPath(self.session, *card.inputs, *card.outputs, self.counter)
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""
-        import copy
-
         other = copy.copy(self)
         other._start_counting()
         return other
@@ -101,8 +100,8 @@ class Model:
         Args:
             feed: what ``prepare`` returned.
             limit: when the run is stopped.
-            look: is shown what was just run, part by part: of a large batch the engine has just
-                brought it into the CPU's cache.
+            look: called with the arrays of each run just after it, while they are still in the
+                CPU's cache.
         """
 
         def run(arrays: Mapping[str, Array]) -> list[Array]:

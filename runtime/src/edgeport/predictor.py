@@ -1,14 +1,14 @@
 """Predictor: an artifact, loaded and checked, ready to answer.
 
-It puts the parts in order and holds no detail of them: ``loading`` makes a checked model of a
-file, ``inputs`` decides what may be fed, ``batching`` how it is grouped, ``_session`` runs it.
+It calls the parts in order: ``loading`` makes a checked model of a file, ``inputs/feeds`` decides
+what may be fed, ``inputs/batching`` how samples are grouped, ``engine/session`` runs them.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from _thread import RLock  # threading itself costs a cold start 2 ms
+from _thread import RLock
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,11 +25,14 @@ from edgeport.loading import Source, load_model
 from edgeport.model import Model
 from edgeport.options import Options, Provider, PublicKey
 from edgeport.signals import passing_signals
+from edgeport.streaming import stream
 
 # Binding buffers takes one more run, and saves some microseconds of each later one.
 _WORTH_BINDING_S = 0.005
 
-# Held while a predictor changes its model, and for a fork, so that no child inherits it held.
+# Held while a predictor changes its model, and for a fork, so that no child inherits it held. One
+# of C alone: no signal's handler runs between taking it and the block that frees it, and gevent
+# and eventlet do not replace it.
 _SWAP = RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -140,12 +143,12 @@ class Predictor:
         model = self._model
         if (
             model is not None
-            and model.short_way is not None
+            and model.fast_path is not None
             and len(inputs) == 1
             and timeout is None
             and not finite
         ):
-            answer = model.short_way.predict(inputs[0])
+            answer = model.fast_path.predict(inputs[0])
             if answer is not None:
                 return answer
         return self._predict(self._usable(), inputs, timeout, finite)
@@ -188,8 +191,6 @@ class Predictor:
             InferenceError, ArtifactError: as for :meth:`predict`.
             OptionError: ``batch_size`` is no positive whole number.
         """
-        from edgeport.streaming import stream  # few programs need it
-
         whole_number(batch_size, "batch_size")
         self._usable()  # a closed predictor says so here, not at the first sample
         return stream(self._usable, self._answer_batch, samples, batch_size)
@@ -250,14 +251,14 @@ class Predictor:
         return f"<Predictor {self.card.name}: {ins} -> {outs}, {state}>"
 
     def _open(self) -> Model:
-        """Return the present model; its engine may have been left behind by a fork."""
+        """Return the present model; after a fork, its engine may not be usable."""
         model = self._model  # close() in another thread must not pull it away under the call
         if model is None:
             raise InferenceError("this predictor is closed: load the artifact again")
         return model
 
     def _usable(self) -> Model:
-        """Return the present model, loaded again where a fork left its engine."""
+        """Return the present model, loaded again where a fork made its engine unusable."""
         while (model := self._open()).session.is_lost:
             again = load_model(*model.origin)
             with _SWAP:
@@ -300,7 +301,7 @@ class Predictor:
 
         def look(arrays: Mapping[str, Array]) -> None:
             nonlocal is_counted
-            # Of a part that is suspicious nobody knows where it stood, so all is looked at, once.
+            # A part does not know its place in the whole batch, so the whole is counted, once.
             if not is_counted and not model.counter.all_hold(arrays):
                 is_counted = True
                 model.counter.watch(given)
@@ -308,11 +309,11 @@ class Predictor:
         started = time.perf_counter()
         answers = model.run(feed, limit, look if model.counter.ranges else None)
         if (
-            model.short_way is not None
+            model.fast_path is not None
             and feed.samples == 1
             and time.perf_counter() - started < _WORTH_BINDING_S
         ):
-            model.short_way.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
+            model.fast_path.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
         named = dict(zip(model.output_names, answers, strict=True))
         outputs = _as_given(model.card.outputs, named, feed.is_single)
         if finite:
@@ -325,7 +326,7 @@ def _as_given(
 ) -> dict[str, Array]:
     """Return the arrays without the batch axis where the caller gave one sample without it."""
     return {
-        # Of a file without a card nobody knows what its first axis really is.
+        # A file without a card may call an axis of another size its batch.
         spec.name: array[0, ...] if is_single and spec.has_batch_axis and len(array) == 1 else array
         for spec, array in zip(specs, (arrays[spec.name] for spec in specs), strict=True)
     }

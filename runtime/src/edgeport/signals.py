@@ -30,7 +30,7 @@ def is_from_signal(error: BaseException) -> bool:
         if not str(step.tb_frame.f_globals.get("__name__")).startswith("edgeport."):
             caller = step.tb_frame.f_back
             for value in list(step.tb_frame.f_locals.values()):
-                given = value if isinstance(value, tuple) else (value,)  # a tuple of *arguments
+                given = value if type(value) is tuple else (value,)  # a tuple of *arguments
                 if caller is not None and any(item is caller for item in given):
                     return True
         step = step.tb_next

@@ -146,7 +146,7 @@ def _unicode(array: Array) -> Array:
 
 
 def _median_start_ms(path: str, threads: int | None, data: str, seconds: float) -> float:
-    # With this path, lest another edgeport than this one is measured, or none is found.
+    # With this path, so that the child imports this edgeport and no other.
     command = [sys.executable, "-c", _COLD_START, path, str(threads or 0), data, *sys.path]
     times: list[float] = []
     end = time.perf_counter() + seconds

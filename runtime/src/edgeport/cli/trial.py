@@ -34,7 +34,7 @@ class Trial:
         """Return arrays by input name, each with its batch axis.
 
         Raises:
-            OptionError: no free axis has such a name.
+            OptionError: no free axis has this name.
             InputError: the file cannot be read, is empty, or does not fit the model.
         """
         if self.data is None:

@@ -1,7 +1,4 @@
-"""What this device allows: the CPUs that the process may use, and how many threads pay.
-
-Nothing here touches the engine; ``loading`` asks once.
-"""
+"""The CPUs that the process may use, and how many threads pay. ``loading`` asks once a load."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from edgeport.signals import reraise_signal
 
 THREADS_VARIABLE = "EDGEPORT_THREADS"
 
-# Below this, a second thread costs more to wake than it saves, and one thread leaves no pool
-# behind. Source: tests/benchmarks/bench.json: two threads are slower than one on MobileNetV3Small,
+# Below this, waking a second thread costs more than it saves, and one thread starts no pool.
+# Source: tests/benchmarks/bench.json: two threads are slower than one on MobileNetV3Small,
 # which lies below, and faster on MobileNetV2, the next larger network; what lies between them is
 # not measured.
 _MULTIPLY_ACCUMULATES_WORTH_THREADS = 50_000_000

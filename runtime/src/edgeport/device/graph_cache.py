@@ -1,10 +1,10 @@
 """The optimized graph of an artifact, kept on the device, so that the engine starts sooner.
 
-What the engine makes of a graph depends on the CPU and on onnxruntime's build, and takes most of
-the time of its start. So it is kept in a file of its own, and that file is **never trusted over
-the artifact**: the artifact is read, and its seal, signature and card are checked as ever; the
-kept graph must come from this very artifact, CPU, build and options, with a digest that matches,
-out of a file and a folder that nobody else can write; and the engine made of it must pass the
+Optimizing takes most of the time in which the engine starts, and its result depends on the CPU and
+on onnxruntime's build. So the result is kept in a file, which is **never trusted over the
+artifact**: the artifact is read, and its seal, signature and card are checked as without it; the
+kept graph must come from this artifact, CPU, build and options, with a digest that matches, from a
+file and a folder that only this user and root can write; and the engine made of it must pass the
 same checks and golden samples. At any doubt the artifact itself is loaded, and the log says why.
 
 A file is ::
@@ -48,7 +48,7 @@ class _DoubtError(Exception):
     """Why a file is not used, or not written."""
 
 
-# Whatever goes wrong with a kept graph, the artifact itself is still there.
+# After any of these, the artifact itself is loaded.
 _HARMLESS = (_DoubtError, EdgeportError, OSError, ValueError, MemoryError)
 
 

@@ -1,7 +1,7 @@
 """What makes two devices one and the same to the engine: CPU and build of onnxruntime.
 
-What was made or measured on one device is of no use on another; ``caching`` and ``tuning`` keep
-this beside it. Nothing else asks.
+What was made or measured on one device is of no use on another; ``graph_cache`` and
+``tuning_file`` keep this beside it. Nothing else asks.
 """
 
 from __future__ import annotations

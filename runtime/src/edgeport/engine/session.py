@@ -1,8 +1,8 @@
-"""The border to the engine: the only module that imports onnxruntime.
+"""One loaded graph. The only module that imports onnxruntime.
 
-Here live the quiet import, the session with its options, the calls that run it, what a fork means
-for it, and the translation of the engine's errors into edgeport's. What the arrays mean is decided
-elsewhere.
+It holds the import without telemetry, the session with its options, its runs, what a fork does to
+it, and the place where the engine's errors are translated. What the arrays mean is decided
+elsewhere; ``loading`` makes sessions, ``model`` runs them.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ class Port(NamedTuple):
 
 
 class _Engine(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
-    """onnxruntime's session without its second try.
+    """onnxruntime's session without its fallback.
 
-    Where a session does not start, it prints so and tries again on the CPU; 1.19 cannot be asked
-    not to, but its subclass can.
+    When a session does not start, onnxruntime prints a message and tries again on the CPU. Version
+    1.19 has no option against it, but a subclass can prevent it.
     """
 
     @property
@@ -81,10 +81,10 @@ class Session(forks.Forked):
         model: the bytes of an ONNX file.
         threads: how many threads one run may use; 1 starts none.
         providers: the engine's execution providers, best first; None for the CPU.
-        spinning: whether threads wait for the next run busily. A device waits for its next frame
-            most of the time; spinning threads would burn it.
+        spinning: whether threads spin while they wait for the next run. Most devices wait for
+            their next frame most of the time, and spinning takes a CPU meanwhile.
         optimization: how far the engine rewrites the graph, a key of ``OPTIMIZATIONS``.
-        save_to: where the engine writes what it made of the graph; nowhere if empty.
+        save_to: the file to which the engine writes the optimized graph; empty for none.
 
     Attributes:
         is_lost: whether this process is a fork in which the engine cannot be used any more.
@@ -196,7 +196,7 @@ class Session(forks.Forked):
         return functools.partial(self._guarded, run, self._guarded(make), self._run_options)
 
     def _guarded(self, run: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what the engine does; a fork must know of it, and its errors become edgeport's."""
+        """Return the call's result; count it for forks, and translate the engine's errors."""
         self._running.append(None)
         try:
             return run(*arguments)
@@ -212,7 +212,7 @@ class Session(forks.Forked):
             self._running.pop()
 
     def after_fork(self) -> None:
-        """Give the engine up if it cannot be used here: without its threads, or with held locks."""
+        """Give up an engine whose threads are missing here, or whose locks another thread held."""
         if self.threads == 1 and not self._running:
             return
         # Freeing it would wait for threads that do not exist here, so it is never freed.

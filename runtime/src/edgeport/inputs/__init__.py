@@ -1,11 +1,8 @@
-"""From a caller's value to arrays that the engine cannot misread. Knows no engine.
+"""From a caller's value to arrays that the engine cannot misread. No engine.
 
-batching  from any number of samples to runs that the engine takes, with an answer that does
-not depend on how they were grouped
-casting   one value at a time: from anything numpy can see as numbers to an exact array
-examples  made-up inputs for a model of which nothing else is at hand: to measure it, or to
-compare
+batching  splits, pads and chunks a batch
+casting   one value: from anything that numpy sees as numbers to an exact array
+examples  trial inputs: made up, or repeated from a sample of the user's
 feeds     what ``predict`` accepts, and the refusals of names, shapes and batches
-ranges    values that a model runs on without complaint, and answers nonsense: see, count,
-tell, refuse
+ranges    NaN, infinity and values outside of calibrated ranges
 """

@@ -1,8 +1,6 @@
-"""From any number of samples to runs that the engine takes, with an answer that does not depend
-on how they were grouped.
+"""Splits, pads and chunks a batch, with an answer that does not depend on how it was grouped.
 
-Here lives when a batch is split, padded or run in chunks. The rule: only where every output has
-a batch axis of its own, and where a card says so, is the first axis taken apart.
+A batch is split only where a card says so, and every output has a batch axis. ``model`` calls this.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ class Batching(NamedTuple):
 
     Attributes:
         card: its inputs and outputs say which axes count samples.
-        fixed: the number of samples that the graph insists on, None where it takes any.
+        fixed: the only number of samples that the graph takes, None where it takes any.
         may_split: whether the answer to a batch is that to its parts, one after the other.
         one_by_one: whether neighbours would change a sample's answer.
         chunk_bytes: most bytes of inputs and outputs in one run of several samples.

@@ -27,7 +27,7 @@ def example(
         sizes: sizes of free axes by name.
 
     Raises:
-        OptionError: no input has a free axis of such a name.
+        OptionError: no input has a free axis of this name.
     """
     wanted = dict(sizes or {})
     free = free_axes(inputs)

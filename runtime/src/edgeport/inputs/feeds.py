@@ -1,11 +1,12 @@
 """What ``predict`` accepts, and the refusals of names, shapes and batches.
 
-Here lives the way from a caller's arguments to one array with its batch axis for each input;
-``casting`` looks at the values. Nothing here knows the engine.
+It turns a caller's arguments into one array with its batch axis for each input; ``casting`` checks
+the values. Nothing here knows the engine.
 """
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -86,8 +87,6 @@ def _by_name(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Mapping[st
         named: Mapping[str, Any] = values[0]
         for name in named:
             if name not in names:
-                import difflib  # costs a cold start 2 ms
-
                 near = difflib.get_close_matches(str(name), names, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else "use the names of the card"
                 raise InputError(
