@@ -485,7 +485,8 @@ def test_what_is_read_is_never_written(mlp_file: Path, data: Path, capsys: Captu
         code, sentence = fails(capsys, "predict", mlp_file, data, "-o", out)
         assert code == edgeport.OptionError.exit_code
         assert sentence == (
-            f"the output '{out}' is one of the files that are read, expected another: rename it"
+            f"'{out}' would be overwritten, but '{data}' is read by the same call and is or holds "
+            "this file: choose another place"
         )
     np.testing.assert_array_equal(np.load(data), X)
 
