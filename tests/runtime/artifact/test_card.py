@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from edgeport import (
     Accuracy,
     ArtifactError,
     Calibration,
+    GoldenSample,
+    Label,
     ModelCard,
     Predictor,
     Quantization,
@@ -88,7 +93,7 @@ def test_golden_samples_come_back_with_their_bits() -> None:
 
 
 def test_unknown_keys_of_a_newer_converter_are_ignored() -> None:
-    card = mlp().card._replace(accuracy=Accuracy("accuracy", 10, 0.9, 0.9, 0.8))
+    card = replace(mlp().card, accuracy=Accuracy("accuracy", 10, 0.9, 0.9, 0.8))
     data = card.to_dict()
     data["novelty"] = {"deep": [1]}
     data["accuracy"]["novelty"] = 1
@@ -167,3 +172,73 @@ def test_the_axis_letter_decides_what_counts_samples() -> None:
 
 def test_the_version_is_one_that_pip_understands() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.?(dev|a|b|rc)\d+)?", edgeport.__version__)
+
+
+# Records: two are equal if and only if all that they say is, and none changes.
+
+
+def sample(x: Any, y: Any) -> GoldenSample:
+    return golden(np.array(x, "f4"), np.array(y, "f4"))
+
+
+@pytest.mark.parametrize(
+    ("other", "equal"),
+    [
+        (sample([[1, np.nan]], [[np.inf]]), True),
+        (sample([[1, 0]], [[np.inf]]), False),
+        (sample([[1, np.nan]], [[-np.inf]]), False),
+        (sample([[1, np.nan, 0]], [[np.inf]]), False),
+        (golden(np.array([[1, np.nan]], "f8"), np.array([[np.inf]], "f4")), False),
+        (GoldenSample({"x": np.array([[1, np.nan]], "f4")}, {}), False),
+        (GoldenSample({}, sample([], [[np.inf]]).outputs), False),
+        ("no sample", False),
+    ],
+)
+def test_golden_samples_are_compared_by_their_values(other: object, equal: bool) -> None:
+    one = sample([[1, np.nan]], [[np.inf]])
+    assert (one == other) is equal
+    assert (one != other) is not equal
+    if isinstance(other, GoldenSample):
+        first, second = (replace(mlp().card, golden_samples=(each,)) for each in (one, other))
+        assert (first == second) is equal
+        assert (first != second) is not equal
+
+
+def test_cards_are_equal_as_long_as_every_field_is() -> None:
+    card = mlp().card
+    assert card == replace(card)
+    changed = {
+        "name": "other",
+        "labels": None,
+        "tolerance": {"y": 0.5},
+        "provenance": {"tool": "1"},
+        "sha256": "0" * 64,
+        "accuracy": Accuracy("accuracy", 10, 0.9, 0.9, 0.8),
+    }
+    for field, value in changed.items():
+        other = replace(card, **{field: value})
+        assert card != other, field
+        assert not card == other, field  # noqa: SIM201 - both were true at once
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        mlp().card,
+        mlp().card.inputs[0],
+        sample([0], [0]),
+        Quantization("int8", "int8", "int8", "any"),
+        Accuracy("accuracy", 10, 0.9, 0.9, 0.8),
+        Calibration(5, "0" * 64),
+        Requirements(8, 17, "1.19"),
+        Label("cat", 0.5),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_record_is_frozen_has_no_other_attributes_and_pickles(record: Any) -> None:
+    name = fields(record)[0].name
+    with pytest.raises(FrozenInstanceError, match=name):
+        setattr(record, name, 1)
+    assert not hasattr(record, "__dict__")
+    there = pickle.dumps(record)
+    assert pickle.loads(there) == copy.deepcopy(record) == record  # noqa: S301 - made just above

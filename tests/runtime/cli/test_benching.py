@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_bench(mlp_file: Path, capsys: Capture) -> None:
 def test_bench_counts_only_the_samples_that_ran(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "whole.onnx"
     port = spec("x", "float32", (3, 4), axes=("T", "F"))
-    card = ModelCard("whole", (port,), (port._replace(name="y"),))
+    card = ModelCard("whole", (port,), (replace(port, name="y"),))
     path.write_bytes(sealed(identity("float32", (3, 4)).onnx, card))
     figures = run(capsys, "bench", path, "--seconds", "0.02")
     assert list(figures["samples_per_second"]) == ["1"]

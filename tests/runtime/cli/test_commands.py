@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -422,7 +423,7 @@ def test_a_terminal_without_these_letters_crashes_nothing(
 ) -> None:
     path = tmp_path / "m.onnx"
     words = ("größe", "µm", "日本", "…")
-    labels = mlp().card._replace(name="Modèle – 7", labels=words[:3])
+    labels = replace(mlp().card, name="Modèle – 7", labels=words[:3])
     path.write_bytes(sealed(mlp().onnx, labels))
     np.save(tmp_path / "x.npy", X)
     for arguments in (["info", path], ["predict", path, tmp_path / "x.npy", "--top-k", "3"]):

@@ -8,6 +8,7 @@ import os
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def test_a_batch_and_a_single_sample_in_one_file_are_refused(
 def _image_model(folder: Path, *sizes: int, axes: str = "HWC") -> Path:
     port = spec("x", "uint8", ("N", *sizes), axes=("N", *axes))
     path = folder / f"{'x'.join(map(str, sizes))}.onnx"
-    card = ModelCard("image", (port,), (port._replace(name="y"),))
+    card = ModelCard("image", (port,), (replace(port, name="y"),))
     path.write_bytes(sealed(identity("uint8", ("N", *sizes)).onnx, card))
     return path
 

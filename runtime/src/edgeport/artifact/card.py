@@ -10,19 +10,18 @@ Axis letters used in every card, message and docstring:
 
 A shape mixes ints and axis names: ``("N", 28, 28, 1)`` is any number of 28 x 28 images with
 one channel. A name that occurs twice among the inputs stands for the same size.
-
-The records are named tuples: each dataclass would cost every cold start a millisecond. So would
-annotations kept as text, which named tuples compile one by one; here they are evaluated.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from edgeport.artifact.golden import GoldenSample, decode_array, decode_output
+from edgeport.artifact.records import Record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
 
 FORMAT_VERSION = 1
@@ -36,7 +35,8 @@ ANY_SHAPE: Shape = ("...",)
 """Of any rank: all that some graphs without a card say of a tensor."""
 
 
-class TensorSpec(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TensorSpec(Record):
     """One input or output.
 
     Attributes:
@@ -71,17 +71,19 @@ class TensorSpec(NamedTuple):
         return (BATCH_AXIS, *self.shape[1:]) if self.has_batch_axis else self.shape
 
 
-class Quantization(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Quantization(Record):
     """How the weights and activations are stored, and what was left in float and why."""
 
     recipe: str
     weights: str
     activations: str
     target: str
-    float_layers: Mapping[str, str] = {}
+    float_layers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Accuracy(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Accuracy(Record):
     """The user's metric, measured on the evaluation data with each form of the model."""
 
     metric: str
@@ -91,14 +93,16 @@ class Accuracy(NamedTuple):
     artifact: float
 
 
-class Calibration(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Calibration(Record):
     """The data that the ranges of the activations were taken from."""
 
     samples: int
     sha256: str
 
 
-class Requirements(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Requirements(Record):
     """What the engine has to offer: ONNX IR version, opset, oldest onnxruntime that fits."""
 
     ir_version: int
@@ -106,7 +110,8 @@ class Requirements(NamedTuple):
     onnxruntime: str
 
 
-class ModelCard(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ModelCard(Record):
     """The contract between a model and its users.
 
     Attributes:
@@ -135,16 +140,11 @@ class ModelCard(NamedTuple):
     calibration: Calibration | None = None
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
-    tolerance: Mapping[str, float] = {}
-    external_data: Mapping[str, str] = {}
-    provenance: Mapping[str, str] = {}
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    external_data: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
     golden_samples: tuple[GoldenSample, ...] = ()
     sha256: str | None = None
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ModelCard):
-            return NotImplemented
-        return self.sha256 == other.sha256 and self.to_dict() == other.to_dict()
 
     @property
     def is_vouched_for(self) -> bool:
@@ -157,7 +157,7 @@ class ModelCard(NamedTuple):
         The golden samples are written by the converter, which picks their compact form; the
         digest lies outside the card, since the card is among the bytes that it covers.
         """
-        plain: dict[str, Any] = _plain(self._replace(golden_samples=()))
+        plain: dict[str, Any] = _plain(replace(self, golden_samples=()))
         del plain["golden_samples"], plain["sha256"]
         return {"format_version": FORMAT_VERSION, **plain}
 
@@ -205,8 +205,8 @@ def _plain(value: Any) -> Any:
     """Return records, tuples and mappings as dicts and lists, and a dtype by its name."""
     if isinstance(value, np.dtype):
         return "str" if value.kind in "OU" else value.name
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

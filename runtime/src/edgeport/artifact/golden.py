@@ -17,9 +17,12 @@ import binascii
 import math
 import zlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from edgeport.artifact.records import Record
 
 Array = np.ndarray[Any, np.dtype[Any]]
 """What numpy.typing calls NDArray[Any]; that module's import costs a cold start 1 ms."""
@@ -29,7 +32,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _STEP = (math.sqrt(5.0) - 1.0) / 2.0
 
 
-class GoldenOutput(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class GoldenOutput(Record):
     """What one output was: every ``step``-th element in row-major order.
 
     A large output is thinned out, so that it costs the file a few kilobytes at most.
@@ -61,7 +65,8 @@ class GoldenOutput(NamedTuple):
         return float(np.max(np.where(np.isnan(gap), math.inf, gap), initial=0.0))
 
 
-class GoldenSample(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class GoldenSample(Record):
     """One sample: inputs with the batch axis (N = 1) and what came out, by name."""
 
     inputs: Mapping[str, Array]

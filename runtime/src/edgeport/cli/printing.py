@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None
     rows: list[Any] = [labels] if labels and isinstance(labels[0], Label) else list(labels)
     for row in rows:
         if as_json:
-            print(json.dumps([label._asdict() for label in row]))
+            print(json.dumps([asdict(label) for label in row]))
         else:
             print("  ".join(f"{label.name} {label.score:.4g}" for label in row))
 
