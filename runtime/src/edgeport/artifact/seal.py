@@ -19,11 +19,10 @@ noticed because the other entry's key is still there.
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import os
 import stat
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from edgeport.errors import ArtifactError, IntegrityError
 
@@ -129,10 +128,10 @@ def split_at_digest(data: bytes) -> tuple[memoryview, memoryview]:
 
 def digest_of(before: bytes | memoryview, *after: bytes | memoryview) -> str:
     """Return the SHA-256 of a sealed file: of these parts with zeros behind the first."""
-    digest = sha256(sum(map(len, after)))(before)
+    digest = hashlib.sha256(before)
     for part in (_NO_DIGEST, *after):
         digest.update(part)
-    return str(digest.hexdigest())
+    return digest.hexdigest()
 
 
 def seal_again(before: bytes, *after: bytes | memoryview) -> bytes:
@@ -233,27 +232,3 @@ def _read_card(data: bytes, start: int) -> bytes:
 
 
 _SEAL_HEAD = metadata_entry(_SHA256_KEY, _NO_DIGEST)[:-_DIGEST_SIZE]
-
-
-_own: Callable[..., Any] | None = None  # stays so in another Python than CPython
-try:
-    from _sha2 import sha256 as _own  # type: ignore[import-not-found,no-redef] # from 3.12 on
-except ImportError:
-    with contextlib.suppress(ImportError):
-        from _sha256 import sha256 as _own  # type: ignore[import-not-found,no-redef]
-
-# Up to here the slower way is over before OpenSSL's library is loaded.
-_SMALL = 2**19
-
-
-def sha256(size: int) -> Callable[..., Any]:
-    """Return the function that begins a digest, as ``hashlib.sha256`` does.
-
-    Args:
-        size: about how many bytes are to come.
-    """
-    if _own is not None and size <= _SMALL:
-        return _own
-    import hashlib
-
-    return hashlib.sha256
