@@ -24,6 +24,7 @@ import os
 import stat
 from typing import NamedTuple
 
+from edgeport.artifact.card import ModelCard
 from edgeport.errors import ArtifactError, IntegrityError
 
 _SHA256_KEY = b"edgeport.sha256"
@@ -102,6 +103,22 @@ def check_seal(data: bytes) -> Sealed | None:
         "sealed with, so it was cut short or changed; copy it again from its source, or convert "
         "again"
     )
+
+
+def read_card(path: str | os.PathLike[str]) -> ModelCard | None:
+    """Return what a file says of itself, without starting an engine; None for a file never sealed.
+
+    Raises:
+        ArtifactError: the file cannot be read or was changed, or its card cannot be read.
+    """
+    try:
+        sealed = check_seal(read(path))
+        if sealed is None:
+            return None
+        return ModelCard.from_json(sealed.card_json, sha256=sealed.sha256)
+    except ArtifactError as error:
+        error.path = os.fspath(path)
+        raise
 
 
 def seal(model: bytes, card_json: str) -> bytes:
