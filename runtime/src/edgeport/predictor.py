@@ -13,7 +13,7 @@ from typing import Any
 
 from edgeport.artifact.card import ModelCard, TensorSpec, format_specs
 from edgeport.artifact.golden import Array
-from edgeport.checks import whole_number
+from edgeport.checks import truth, whole_number
 from edgeport.engine.watchdog import Deadline, deadline_after
 from edgeport.errors import ArtifactError, InferenceError
 from edgeport.inputs.batching import CHUNK_BYTES
@@ -129,6 +129,7 @@ class Predictor:
 
         Raises:
             InputError: an input disagrees with the card.
+            OptionError: ``finite`` is neither None, True nor False.
             InferenceError: the engine failed, the time is up, or the predictor is closed; after
                 the first two the predictor stays usable.
             ArtifactError: as of :meth:`load`, where the model has to be loaded again: in a forked
@@ -140,7 +141,7 @@ class Predictor:
             and model.short_way is not None
             and len(inputs) == 1
             and timeout is None
-            and not finite
+            and (finite is None or finite is False)
         ):
             answer = model.short_way.predict(inputs[0])
             if answer is not None:
@@ -275,6 +276,8 @@ class Predictor:
     def _predict(
         self, model: Model, inputs: tuple[Any, ...], timeout: float | None, finite: bool | None
     ) -> Any:
+        if finite is not None:
+            truth(finite, "finite")
         feed = prepare(model.card.inputs, inputs)
         return self._answer(model, feed, deadline_after(timeout), finite)
 

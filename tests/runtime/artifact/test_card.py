@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import binascii
 import copy
 import json
 import pickle
 import re
+import tracemalloc
+import zlib
 from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
@@ -148,6 +151,69 @@ def test_a_broken_card_is_refused(changes: dict[str, Any]) -> None:
         ArtifactError, match=r"has a card that cannot be read .*convert the model again"
     ):
         Predictor.load(mlp().artifact(**changes))
+
+
+def ramps(*shapes: list[int], kind: str = "<f4") -> dict[str, Any]:
+    """A card's golden samples that ask for so many values with a few bytes."""
+    arrays = [{"dtype": kind, "shape": shape, "ramp": [0.0, 1.0, 0.0]} for shape in shapes]
+    return {"golden_samples": [{"inputs": {"x": array}, "outputs": {}} for array in arrays]}
+
+
+def bomb(shape: list[int], kind: str) -> dict[str, Any]:
+    """A golden sample of which a few bytes inflate to as many as the shape and dtype allow."""
+    packed = binascii.b2a_base64(zlib.compress(bytes(10**7))).decode()
+    array = {"dtype": kind, "shape": shape, "zlib": packed}
+    return {"golden_samples": [{"inputs": {"x": array}, "outputs": {}}]}
+
+
+def coarse(shape: list[int], blocks: list[int]) -> dict[str, Any]:
+    array = {"dtype": "<f4", "shape": shape, "blocks": {"shape": blocks, "range": [0, 1]}}
+    return {"golden_samples": [{"inputs": {"x": array}, "outputs": {}}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        (ramps([10**8]), "golden samples of 100,000,000 values, expected at most 67,108,864"),
+        (ramps([10**15]), "golden samples of 1,000,000,000,000,000 values"),
+        (ramps([1, 10**4, 10**4]), "golden samples of 100,000,000 values"),
+        (ramps(*[[1, 10**7]] * 7), "golden samples of 70,000,000 values"),
+        (ramps([2**62, 2**62]), "golden samples of"),
+        (ramps([-5]), r"a golden array of shape \[-5\]"),
+        (coarse([10**9], [1]), "golden samples of 1,000,000,001 values"),
+        (coarse([1], [10**9]), "golden samples of 1,000,000,001 values"),
+        (bomb([-1], "u1"), r"a golden array of shape \[-1\]"),
+        (bomb([1], "S1000000000"), "and dtype S1000000000"),
+        (bomb([10**9], "u1"), "golden samples of 1,000,000,000 values"),
+    ],
+)
+def test_golden_samples_that_would_fill_the_memory_are_refused_at_once(
+    changes: dict[str, Any], found: str
+) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArtifactError, match=found):
+            Predictor.load(mlp().artifact(**changes))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_golden_samples_of_two_large_photos_are_read() -> None:
+    card = ModelCard.from_json(
+        json.dumps(mlp().card.to_dict() | ramps([1, 2160, 4096, 3], kind="|u1"))
+    )
+    x = card.golden_samples[0].inputs["x"]
+    # Element i of the ramp is floor(0 + 1 * frac(...)), so all are 0.
+    assert (x.shape, x.dtype, x.any()) == ((1, 2160, 4096, 3), np.uint8, False)
+
+
+def test_a_card_larger_than_any_real_one_is_refused_at_once() -> None:
+    text = "[" * 2**25 + "["
+    with pytest.raises(
+        ArtifactError, match=r"has a card of 33,554,433 bytes, expected at most 33,554,432"
+    ):
+        ModelCard.from_json(text)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "null", "{", '{"format_version": 1}', "\ud800"])

@@ -20,12 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from edgeport.artifact.golden import GoldenSample, decode_array, decode_output
+from edgeport.artifact.golden import GoldenSample, check_size, decode_array, decode_output
 from edgeport.artifact.records import Record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
 
 FORMAT_VERSION = 1
 """Raised when an older runtime could misread a newer card; additions alone do not raise it."""
+
+MOST_BYTES = 2**25
+"""Of a card's JSON. A million long labels fit; a longer card would fill a device's memory."""
 
 BATCH_AXIS = "N"
 
@@ -167,8 +170,13 @@ class ModelCard(Record):
 
         Raises:
             UnsupportedFormatError: the card's format is newer than this runtime.
-            ArtifactError: the text is no card.
+            ArtifactError: the text is no card, or larger than any real one.
         """
+        if len(text) > MOST_BYTES:
+            raise ArtifactError(
+                f"the artifact has a card of {len(text):,} bytes, expected at most "
+                f"{MOST_BYTES:,}: convert the model again with a released edgeport-converter"
+            )
         try:
             data = json.loads(text)
             version = data["format_version"]
@@ -220,6 +228,8 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
     if isinstance(labels, str):
         raise ValueError("labels in one text")
     macs = data.get("multiply_accumulates")
+    samples = data.get("golden_samples", ())
+    check_size(samples)
     return ModelCard(
         name=str(data["name"]),
         inputs=inputs,
@@ -234,7 +244,7 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
         external_data=_texts(data.get("external_data", {})),
         provenance=_texts(data.get("provenance", {})),
-        golden_samples=tuple(map(_sample_from_dict, data.get("golden_samples", ()))),
+        golden_samples=tuple(map(_sample_from_dict, samples)),
         sha256=sha256,
     )
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import binascii
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # Fractional parts of the multiples of 1/golden ratio cover [0, 1) evenly for every length
 # (Weyl's equidistribution; the golden ratio has the lowest discrepancy of all such steps).
 _STEP = (math.sqrt(5.0) - 1.0) / 2.0
+
+
+MOST_VALUES = 2**26
+"""Of all golden samples together: two images of 4,096 x 2,160 in colour fit. JSON of a few bytes
+can ask for any number of values, and each costs time and memory at load."""
+
+_MOST_ITEM_BYTES = 16
+_PART = 2**16  # values of a ramp that are made at once, so that they stay in the CPU's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -90,13 +98,43 @@ def ramp(
         Element i is ``low + (high - low) * frac(start + i * (sqrt(5) - 1) / 2)`` in float64.
         IEEE 754 fixes the result of each of these operations, so it is exact everywhere.
     """
-    index = np.arange(math.prod(shape), dtype=np.float64)
-    place = start + index * _STEP
-    fraction = place - np.floor(place)  # exact, and a tenth of the time of np.mod
-    values = low + (high - low) * fraction
-    if dtype.kind in "biu":
-        values = np.floor(values)
-    return _cast(values, dtype).reshape(shape)
+    array = np.empty(math.prod(shape), dtype)
+    for begin in range(0, array.size, _PART):
+        index = np.arange(begin, min(begin + _PART, array.size), dtype=np.float64)
+        place = start + index * _STEP
+        fraction = place - np.floor(place)  # exact, and a tenth of the time of np.mod
+        values = low + (high - low) * fraction
+        if dtype.kind in "biu":
+            values = np.floor(values)
+        array[begin : begin + _PART] = _cast(values, dtype)
+    return array.reshape(shape)
+
+
+def check_size(samples: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse samples in their JSON form that would fill the memory, before any array is made.
+
+    Raises:
+        ValueError: they hold more than ``MOST_VALUES``, or a size or dtype that no array has.
+        KeyError: a part is missing.
+    """
+    total = 0
+    for sample in samples:
+        arrays = [output["values"] for output in sample["outputs"].values()]
+        for encoded in [*sample["inputs"].values(), *arrays]:
+            total += _count(encoded["shape"], encoded["dtype"])
+            if "blocks" in encoded:
+                total += _count(encoded["blocks"]["shape"], "uint8")
+    if total > MOST_VALUES:
+        raise ValueError(f"golden samples of {total:,} values, expected at most {MOST_VALUES:,}")
+
+
+def _count(shape: Sequence[Any], dtype: str) -> int:
+    sizes = [int(size) for size in shape]
+    # A negative size would have a crafted stream inflated without a bound, as would a dtype such
+    # as "S1000000000".
+    if any(size < 0 for size in sizes) or np.dtype(dtype).itemsize > _MOST_ITEM_BYTES:
+        raise ValueError(f"a golden array of shape {sizes} and dtype {dtype}")
+    return math.prod(sizes)
 
 
 def decode_output(encoded: Mapping[str, Any]) -> GoldenOutput:
