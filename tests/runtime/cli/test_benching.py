@@ -81,7 +81,7 @@ def test_a_cold_start_that_fails_is_one_sentence(
 def test_a_batch_that_memory_cannot_hold_is_one_sentence(child: Child, mlp_file: Path) -> None:
     code = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_AS, (2**35, 2**35))
+resource.setrlimit(resource.RLIMIT_AS, (2**34, 2**34))
 from edgeport.cli.main import main
 sys.exit(main(["bench", sys.argv[1], "--seconds", "0.02", "--batch-sizes", "1000000000"]))
 """

@@ -15,6 +15,7 @@ import numpy as np
 from edgeport.artifact.card import TensorSpec, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.errors import InputError
+from edgeport.inputs.pictures import pixels_in
 
 
 def as_exact_array(spec: TensorSpec, value: Any) -> Array:
@@ -28,6 +29,7 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     try:
         if _is_unknown_sequence(value):
             value = list(value)  # so that what is said of lists below holds for it, too
+        value = pixels_in(spec, value)
         _refuse_mask(spec, value)
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             given = np.from_dlpack(value)
