@@ -147,7 +147,11 @@ def _is_batch(array: Array, spec: TensorSpec) -> bool:
 
 
 def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
-    """Yield one sample a row: numbers, in the order of the sample's values; a header is skipped."""
+    """Yield one sample a row: numbers, in the order of the sample's values; a header is skipped.
+
+    Raises:
+        InputError: a cell is no number, one in a first line that is no header included.
+    """
     if len(card.inputs) != 1:
         raise InputError(
             f"'{path}' holds one input, the model takes {len(card.inputs)}: "
@@ -159,16 +163,17 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
     with _naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         for row in filter(None, reader):
-            if is_empty and not has_header and not any(map(_is_number, row)):
+            if is_empty and not has_header and _is_header(row):
                 has_header = True
                 continue
-            is_empty = False
             try:
                 values = np.array([_number(text) for text in row], object)
             except ValueError as cause:
+                more = ", or check that commas part its columns" if len(row) == 1 else ""
                 raise InputError(
-                    f"'{path}' line {reader.line_num}: {cause}: repair the line"
+                    f"'{path}' line {reader.line_num}: {cause}: repair the line{more}"
                 ) from cause
+            is_empty = False
             if len(fixed) == len(shape) and values.size == math.prod(fixed):
                 values = values.reshape(fixed)
             yield values.tolist()
@@ -191,6 +196,53 @@ def _number(text: str) -> int | float:
     if math.isinf(value) and "inf" not in text.lower():
         raise ValueError(f"'{text[:40]}' is beyond every float")
     return value
+
+
+# What tables write for a missing value: the words that pandas reads as one, and a few more.
+_MISSING = frozenset(
+    [
+        "na",
+        "n/a",
+        "#na",
+        "#n/a",
+        "<na>",
+        "nan",
+        "-nan",
+        "nat",
+        "null",
+        "none",
+        "nil",
+        "missing",
+        "unknown",
+        "1.#ind",
+        "-1.#ind",
+        "1.#qnan",
+        "-1.#qnan",
+    ]
+)
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    """Whether a first line names columns, so that no sample is lost when it is skipped.
+
+    None of its cells is a number, and at least one is a name. A line of missing values, or of
+    values that somebody damaged (``1.5.2``, ``12%``), is no header: it is refused as a sample.
+    """
+    return not any(map(_is_number, row)) and any(map(_is_name, row))
+
+
+def _is_name(text: str) -> bool:
+    """Whether a cell can only be a column's name."""
+    text = text.strip()
+    if text.casefold() in _MISSING or not any(map(str.isalnum, text)):
+        return False
+    # Of "2nd" and "0x1F" nobody knows; "0[1]" is a column of an output that is named "0".
+    return not _starts_like_a_number(text) or text.endswith("]")
+
+
+def _starts_like_a_number(text: str) -> bool:
+    rest = text.lstrip("+-−.,$€£<>=~≈ '\"")
+    return rest[:1].isdigit()
 
 
 def _is_number(text: str) -> bool:
