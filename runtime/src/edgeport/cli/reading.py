@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import math
+import re
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -199,26 +200,8 @@ def _number(text: str) -> int | float:
 
 
 # What tables write for a missing value: the words that pandas reads as one, and a few more.
-_MISSING = frozenset(
-    [
-        "na",
-        "n/a",
-        "#na",
-        "#n/a",
-        "<na>",
-        "nan",
-        "-nan",
-        "nat",
-        "null",
-        "none",
-        "nil",
-        "missing",
-        "unknown",
-        "1.#ind",
-        "-1.#ind",
-        "1.#qnan",
-        "-1.#qnan",
-    ]
+_MISSING = re.compile(
+    r"#?n/?a|<na>|-?nan|nat|null|none|nil|missing|unknown|-?1\.#(ind|qnan)", re.IGNORECASE
 )
 
 
@@ -234,7 +217,7 @@ def _is_header(row: Sequence[str]) -> bool:
 def _is_name(text: str) -> bool:
     """Whether a cell can only be a column's name."""
     text = text.strip()
-    if text.casefold() in _MISSING or not any(map(str.isalnum, text)):
+    if _MISSING.fullmatch(text) or not any(map(str.isalnum, text)):
         return False
     # Of "2nd" and "0x1F" nobody knows; "0[1]" is a column of an output that is named "0".
     return not _starts_like_a_number(text) or text.endswith("]")

@@ -6,6 +6,7 @@ narrower float; what would change is refused. ``inputs`` puts names, shapes and 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -41,17 +42,20 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     except (InputError, MemoryError):
         raise
     except Exception as cause:
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        remedy = "pass nested lists of equal lengths or an array"
+        if re.search("bfloat16|float8", str(getattr(value, "dtype", reason)), re.IGNORECASE):
+            remedy = "numpy has no such numbers, so convert them first, x.float() in PyTorch"
         raise _refusal(
             spec,
-            f"a {type(value).__name__} that numpy cannot turn into an array "
-            f"({str(cause).splitlines()[0] if str(cause) else type(cause).__name__})",
-            "pass nested lists of equal lengths or an array",
+            f"a {type(value).__name__} that numpy cannot turn into an array ({reason})",
+            remedy,
         ) from cause
     array = np.asarray(given)
     if spec.dtype.kind == "O":
         return _as_strings(spec, array)
     if array.dtype.kind not in "biuf":
-        found, remedy = _OTHER_KINDS.get(array.dtype.kind, ("values", "pass numbers"))
+        found, remedy = _other_kind(array.dtype)
         raise _refusal(spec, f"{found} (dtype {array.dtype})", remedy)
     if array.dtype.kind == "f" and isinstance(value, (list, tuple)):
         _refuse_rounded_list(spec, value, array)
@@ -72,6 +76,17 @@ _OTHER_KINDS = {
     "m": ("time differences", "pass numbers"),
     "V": ("records", "pass one numeric field of the records"),
 }
+
+
+def _other_kind(dtype: np.dtype[Any]) -> tuple[str, str]:
+    """Return what values of a dtype are that is no plain number, and the next step."""
+    # The package ml_dtypes adds bfloat16 and the like; its names are not those of records. Each of
+    # its floats and integers is a float32 too.
+    if dtype.kind == "V" and dtype.names is None and not dtype.name.startswith("void"):
+        return f"{dtype.name} numbers", "convert them, which changes none: x.astype(np.float32)"
+    return _OTHER_KINDS.get(dtype.kind, ("values", "pass numbers"))
+
+
 _ARRAY_PROTOCOLS = ("__array__", "__dlpack__", "__array_interface__", "__array_struct__")
 
 
