@@ -9,8 +9,8 @@ Every writer of both packages comes here, whatever the format. What the target i
 - a folder, a socket or a disk: is refused.
 
 A process that is killed leaves its temporary file; the next write to the same target removes it.
-It cannot take that of a living process, in another container neither: each writer holds a lock on
-its own until the end, and only a file that can be locked is removed.
+It cannot remove that of a living process, not even of one in another container: each writer holds a
+lock on its own file until the end, and only a file that can be locked is removed.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def check_target(path: AnyPath, *, reads: Iterable[AnyPath] = ()) -> None:
     Args:
         path: where something is to be written later.
         reads: files that are read in the same call, and folders, which stand for every file in
-            them. Files are told by identity, so that another name, a link, or ``/dev/stdin``
-            does not hide one. What is not there is left out.
+            them. Files are compared by identity (device and inode), so that another name, a
+            link, or ``/dev/stdin`` hides none. A path that does not exist is ignored.
 
     Raises:
         OptionError: the target is a folder, a socket or a disk, is read, or its folder is missing
@@ -80,7 +80,7 @@ def check_target(path: AnyPath, *, reads: Iterable[AnyPath] = ()) -> None:
                 f"'{name}' is a socket or a disk, expected a file, a pipe or a character device: "
                 "choose another place"
             )
-        # Of a character device, such as a terminal, nothing is lost.
+        # Writing to a character device, such as a terminal, destroys nothing.
         if found and not stat.S_ISCHR(found.st_mode):
             for given in reads:
                 if _holds(given, found):
@@ -88,9 +88,12 @@ def check_target(path: AnyPath, *, reads: Iterable[AnyPath] = ()) -> None:
                         f"'{name}' would be overwritten, but '{os.fspath(given)}' is read by the "
                         "same call and is or holds this file: choose another place"
                     )
-        folder = _resolved(name).parent
-        if not is_own and (found is None or _is_replaced(found)) and not folder.is_dir():
-            raise FileNotFoundError(None, f"there is no folder '{folder}'")
+        if not is_own and (found is None or _is_replaced(found)):
+            folder = _resolved(name).parent
+            if not folder.is_dir():
+                raise FileNotFoundError(None, f"there is no folder '{folder}'")
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(None, f"nothing may be written in '{folder}'")
 
 
 @contextlib.contextmanager
@@ -199,7 +202,9 @@ def _beside(path: AnyPath) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
             if fcntl is None:
                 file.close()  # Windows renames no open file
-            temporary.replace(target)  # still locked, so that nobody takes it for a leftover
+            temporary.replace(
+                target
+            )  # still locked, so that no other process takes it for a leftover
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)

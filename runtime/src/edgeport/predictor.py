@@ -18,7 +18,7 @@ from edgeport.engine.watchdog import Deadline, deadline_after
 from edgeport.errors import ArtifactError, InferenceError
 from edgeport.inputs.batching import CHUNK_BYTES
 from edgeport.inputs.feeds import Feed, prepare
-from edgeport.inputs.ranges import refuse_unfinite_inputs, refuse_unfinite_outputs
+from edgeport.inputs.ranges import refuse_non_finite_inputs, refuse_non_finite_outputs
 from edgeport.labels import Label, best_labels, class_names
 from edgeport.loading import Source, load_model
 from edgeport.model import Model
@@ -288,7 +288,7 @@ class Predictor:
             finite = model.options.finite
         given = _as_given(model.card.inputs, feed.arrays, feed.is_single)
         if finite:
-            refuse_unfinite_inputs(given)
+            refuse_non_finite_inputs(given)
         is_counted = False
 
         def look(arrays: Mapping[str, Array]) -> None:
@@ -304,7 +304,7 @@ class Predictor:
         named = dict(zip(model.output_names, answers, strict=True))
         outputs = _as_given(model.card.outputs, named, feed.is_single)
         if finite:
-            refuse_unfinite_outputs(outputs)
+            refuse_non_finite_outputs(outputs)
         return outputs if len(outputs) > 1 else outputs[model.output_names[0]]
 
 

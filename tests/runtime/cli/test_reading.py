@@ -103,7 +103,7 @@ def test_json_lines_may_start_with_a_byte_order_mark(
 def test_a_name_given_twice_is_refused(pairs: Path, tmp_path: Path, capsys: Capture) -> None:
     lines, archive = tmp_path / "x.jsonl", tmp_path / "x.npz"
     lines.write_text('{"x": [1, 2], "x": [3, 4]}\n', encoding="utf-8")
-    assert "line 1 is no JSON (a name stands there twice)" in refusal(capsys, pairs, lines)
+    assert "line 1 is no JSON (a name occurs twice)" in refusal(capsys, pairs, lines)
     with zipfile.ZipFile(archive, "w") as file:
         for name in ("x", "x.npy"):  # both of which numpy calls "x"
             file.writestr(name, _npy([1, 2]))

@@ -9,7 +9,7 @@ Axis letters used in every card, message and docstring:
     C channels, or classes on an output    F features
 
 A shape mixes ints and axis names: ``("N", 28, 28, 1)`` is any number of 28 x 28 images with
-one channel. A name that occurs twice among the inputs stands for the same size.
+one channel. A name that occurs twice among the inputs is the same size in both.
 """
 
 import json
@@ -28,14 +28,14 @@ FORMAT_VERSION = 1
 """Raised when an older runtime could misread a newer card; additions alone do not raise it."""
 
 MOST_BYTES = 2**25
-"""Of a card's JSON. A million long labels fit; a longer card would fill a device's memory."""
+"""The largest card, as JSON text. A million long labels fit; more would fill a device's memory."""
 
 BATCH_AXIS = "N"
 
 Shape = tuple["int | str", ...]
 
 ANY_SHAPE: Shape = ("...",)
-"""Of any rank: all that some graphs without a card say of a tensor."""
+"""Any rank and any sizes: some graphs without a card say no more about a tensor."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -46,7 +46,7 @@ class TensorSpec(Record):
         name: the tensor's name in the graph, which is the Keras name.
         dtype: numpy dtype of its elements.
         shape: an int for a fixed axis, the axis' name for a free one.
-        axes: one letter an axis, see the module's docstring; empty where nobody knows.
+        axes: one letter an axis, see the module's docstring; empty where unknown.
         value_range: (lowest, highest) value that the model was calibrated for, or that an
             output's activation can give; None where unknown.
     """
@@ -123,14 +123,14 @@ class ModelCard(Record):
         labels: class names in the order of the scores, or None.
         preprocessing: what the graph itself does to its inputs, in order, in words.
         quantization, accuracy, calibration: None where that stage did not run.
-        requires: None where the file bears no card.
+        requires: None where the file has no card.
         multiply_accumulates: per sample, or None where unknown.
         tolerance: largest absolute difference from a golden output, by output name.
         external_data: digests of files beside the artifact that hold weights, by file name.
         provenance: versions of the tools that made the file, and the source's digest.
-        golden_samples: what the self-test runs; two cards may be equal but for these.
+        golden_samples: what the self-test runs.
         sha256: the sealed digest of the file; None means that **nothing vouches for it**:
-            the file bears no card, and all of the above comes from its graph.
+            the file has no card, and all of the above comes from its graph.
     """
 
     name: str
@@ -273,7 +273,7 @@ def _size(value: Any) -> int:
 
 
 def _finite(value: Any) -> float:
-    """Return the number; a limit that is none would hold everything, or nothing."""
+    """Return the number; NaN or infinity as a limit would allow everything, or nothing."""
     if not math.isfinite(value):
         raise ValueError(f"a limit of {value}")
     return float(value)
@@ -301,6 +301,6 @@ def _sample_from_dict(data: Mapping[str, Any]) -> GoldenSample:
 
 
 def card_json(card: ModelCard, golden_samples: Sequence[Mapping[str, Any]]) -> str:
-    """Return the card as it stands in the file; the same card gives the same text."""
+    """Return the card's JSON text as the file holds it; the same card gives the same text."""
     data = card.to_dict() | {"golden_samples": list(golden_samples)}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

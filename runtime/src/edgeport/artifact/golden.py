@@ -1,14 +1,14 @@
 """Golden samples: known inputs with known outputs that travel inside the artifact.
 
-Here live the samples, read from their compact JSON form; ``golden_encoding`` writes it. Running
-them against an engine is the business of ``loading``; choosing them is the converter's.
+Here live the samples, and the compact JSON form that they are read from and written to. ``loading``
+runs them on an engine; the converter chooses them.
 
 An array is written in one of three ways:
 
 - ``zlib``: its little-endian bytes, deflated, in base64;
-- ``blocks``: every so many elements of a large one as a code of 8 bits, which stands for its whole
-  block, so that a photo of 224 x 224 pixels costs the file a kilobyte and is still like a photo;
-- ``ramp``: not at all. Where there is no data, both sides generate it from the same formula.
+- ``blocks``: a large array is cut into blocks, and each is kept as one code of 8 bits, so that a
+  photo of 224 x 224 pixels costs the file a kilobyte and is still like a photo;
+- ``ramp``: no values at all. Where there is no data, both sides generate it by the same formula.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _STEP = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 MOST_VALUES = 2**26
-"""Of all golden samples together: two images of 4,096 x 2,160 in colour fit. JSON of a few bytes
-can ask for any number of values, and each costs time and memory at load."""
+"""How many values all golden samples of a card may have: two colour images of 4,096 x 2,160 fit.
+A few bytes of JSON can ask for any number of values, and each costs time and memory at load."""
 
 _MOST_ITEM_BYTES = 16
 _PART = 2**16  # values of a ramp that are made at once, so that they stay in the CPU's cache
@@ -92,7 +92,7 @@ def ramp(
         dtype: a boolean, integer or floating dtype; integers are rounded down.
         low: the smallest value, inclusive.
         high: the upper end; exclusive but for rounding to ``dtype``.
-        start: an offset in [0, 1) that tells one ramp from another.
+        start: an offset in [0, 1) that makes one ramp differ from another.
 
     Source:
         Element i is ``low + (high - low) * frac(start + i * (sqrt(5) - 1) / 2)`` in float64.
@@ -201,7 +201,7 @@ def _cast(values: Array, dtype: np.dtype[Any]) -> Array:
     return values.astype(dtype)
 
 
-_SMALLEST_WIDTH = 1e-30  # of a range; without one, every code stands for the same value
+_SMALLEST_WIDTH = 1e-30  # of a range; in an empty one, every code is the same value
 
 
 def encode_array(array: Array) -> dict[str, Any]:
@@ -223,9 +223,9 @@ def encode_blocks(array: Array, low: float, high: float, max_values: int) -> dic
 
     Args:
         array: a sample. The longest axes are cut into fewer and fewer blocks until these are few
-            enough; the element in the middle of each stands for it.
+            enough; the element in the middle of each is kept.
         low: the value of code 0.
-        high: the value of code 255. What lies beyond either is written as the nearest.
+        high: the value of code 255. A value beyond either limit is written as the limit.
         max_values: how many elements are kept at most.
     """
     counts = list(array.shape)

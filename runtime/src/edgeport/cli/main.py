@@ -295,7 +295,7 @@ def _checks(options: argparse.Namespace) -> dict[str, Any]:
     """Return what was found by every check that there is.
 
     Raises:
-        IntegrityError: the file has no seal, and nobody said that it needs none.
+        IntegrityError: the file has no seal, and --allow-unsealed was not given.
         ArtifactError: a check failed.
     """
     if not options.allow_unsealed and read_card(options.artifact) is None:
@@ -309,7 +309,7 @@ def _checks(options: argparse.Namespace) -> dict[str, Any]:
         options.artifact,
         public_key=options.public_key,
         minimum_version=options.minimum_version,
-        tuning=False,  # this file, no sibling
+        tuning=False,  # this very file, as the engine runs it by itself
     ) as predictor:
         card, version = predictor.card, predictor.version
     return {

@@ -34,7 +34,7 @@ def escaped(text: str) -> str:
 
 
 def print_line(text: str) -> None:
-    """Print one line; whatever names stand in it, it stays one."""
+    """Print one line; it stays one, whatever names it contains."""
     print(escaped(text))
 
 
@@ -137,7 +137,7 @@ def with_progress(items: Iterator[Any], total: int | None, *, is_printing: bool)
 
     Args:
         items: what is read.
-        total: how many they are, None where nobody knows.
+        total: how many they are, None where unknown.
         is_printing: answers go to stdout; on a terminal they show the progress themselves.
     """
     if not sys.stderr.isatty() or (is_printing and sys.stdout.isatty()):

@@ -33,7 +33,7 @@ class Samples(NamedTuple):
 
     Attributes:
         items: read as they are asked for.
-        total: how many there are, None where only the end will tell.
+        total: how many there are, None where it is not known before the end.
     """
 
     items: Iterator[Any]
@@ -92,7 +92,7 @@ def _read_file(path: str, card: ModelCard) -> Samples:
 
 @contextlib.contextmanager
 def _naming(path: str) -> Iterator[None]:
-    """Have whatever goes wrong with a file's content said of that file."""
+    """Name the file in whatever goes wrong with its content."""
     try:
         yield
     except (InputError, OptionError):
@@ -219,7 +219,7 @@ def _is_name(text: str) -> bool:
     text = text.strip()
     if _MISSING.fullmatch(text) or not any(map(str.isalnum, text)):
         return False
-    # Of "2nd" and "0x1F" nobody knows; "0[1]" is a column of an output that is named "0".
+    # "2nd" or "0x1F" may be a name or a value; "0[1]" is a column of an output that is named "0".
     return not _starts_like_a_number(text) or text.endswith("]")
 
 
@@ -253,7 +253,7 @@ def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object; Python alone would keep the last of several values for one name."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name occurs twice")
     return values
 
 

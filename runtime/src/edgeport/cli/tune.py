@@ -322,19 +322,14 @@ def _times(path: str, folder: str | None) -> tuple[float, float]:
 
 
 def _tune(options: argparse.Namespace) -> None:
-    from edgeport.atomic_files import replacing
+    from edgeport.atomic_files import check_target, replacing
     from edgeport.cli.tune import tune
 
     within(options.frame_gap, "--frame-gap", 0, 60_000)
     within(options.seconds, "--seconds", *SECONDS)
     output = options.output or options.artifact + TUNING_SUFFIX
-    for path in (options.artifact, *options.siblings):
-        if Path(path).resolve() == Path(output).resolve():
-            raise OptionError(f"--output is '{output}', which is also what is read: name another")
-    folder = Path(output).resolve().parent
     # Rather now than after the measurements.
-    if not os.access(folder, os.W_OK) or Path(output).is_dir():
-        raise OptionError(f"'{output}' cannot be written: choose another place with --output")
+    check_target(output, reads=(options.artifact, *options.siblings))
     content = tune(
         options.artifact,
         options.siblings,

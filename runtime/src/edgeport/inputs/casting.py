@@ -1,7 +1,8 @@
 """One value at a time: from anything numpy can see as numbers to an exact array.
 
 The rule is that no value changes on the way, but for the ordinary rounding of a float to a
-narrower float; what would change is refused. ``inputs`` puts names, shapes and batches around it.
+narrower float; what would change is refused. ``feeds`` adds names, shapes and batches,
+``pictures`` reads images.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             given = np.from_dlpack(value)
         else:
-            # Of text in a list, numpy would cut a last NUL and turn numbers beside it into text.
+            # In a list of text, numpy would cut a last NUL and turn numbers beside it into text.
             is_plain_text = spec.dtype.kind == "O" and isinstance(value, (list, tuple, str))
             given = np.asanyarray(value, object if is_plain_text else None)
         _refuse_mask(spec, given)
@@ -107,7 +108,7 @@ def _refuse_mask(spec: TensorSpec, value: Any) -> None:
             if not isinstance(item, (int, float)):
                 _refuse_mask(spec, item)
     elif isinstance(value, np.ndarray) and type(value) is not np.ndarray:
-        masked = sys.modules.get("numpy.ma")  # where nobody imported it, nothing is masked
+        masked = sys.modules.get("numpy.ma")  # where no program imported it, nothing is masked
         if masked is not None and isinstance(value, masked.MaskedArray):
             count = int(masked.count_masked(value))
             raise _refusal(
@@ -118,7 +119,7 @@ def _refuse_mask(spec: TensorSpec, value: Any) -> None:
 
 
 def _refuse_rounded_list(spec: TensorSpec, values: Any, array: Array) -> None:
-    """Refuse an integer of a list that became a float, since floats stand beside it, and changed.
+    """Refuse an integer in a list of floats whose value changes as a float.
 
     Between floats rounding is what everybody means; an integer is a label or a count.
     """

@@ -1,8 +1,9 @@
 """Pictures of Pillow as inputs: the pixels as they are, upright, or a refusal.
 
-``predict`` and the command line take this one path. A picture is told by its attributes, since a
-device need not have Pillow. Nothing is converted, resized or scaled here: a palette's indices, the
-hues of HSV or the high bytes of 16-bit pixels would be taken for brightness without a complaint.
+``predict`` and the command line use this one path. A picture is recognised by its attributes,
+since a device need not have Pillow. Nothing is converted, resized or scaled here: a palette's
+indices, the hues of HSV or the high bytes of 16-bit pixels would be taken for brightness without a
+complaint.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def pixels_in(spec: TensorSpec, value: Any) -> Any:
         InputError: a picture's pixels are not the numbers that the model takes, one for one.
     """
     if isinstance(value, (list, tuple)):
-        # One item of each type tells: a list may hold a million numbers.
+        # One item of each type is enough to look at: a list may hold a million numbers.
         kinds = {type(item): item for item in value}.values()
         if any(_is_picture(item) or isinstance(item, (list, tuple)) for item in kinds):
             return [pixels_in(spec, item) for item in value]
@@ -97,8 +98,8 @@ def _refuse_conversion(image: Any, modes: Sequence[str], subject: str) -> None:
         expected = f"{' or '.join(modes)} of 8 bits"
         remedy = f"convert it to mode {modes[0]} first, as for the training"
         raise InputError.of(f"{subject} has", f"the mode {image.mode}", expected, remedy)
-    # Pillow widens or narrows other depths unseen; only the decoder's own mode tells, as "RGB;16B",
-    # and only until the pixels are read.
+    # Pillow widens or narrows other depths without a word. Until the pixels are read, the decoder's
+    # own mode, such as "RGB;16B", shows it.
     stored = str([tile[3] for tile in getattr(image, "tile", ())])
     depth = re.search(r"\w+;\d+\w*", stored)
     if depth or "transparency" in image.info:
