@@ -202,9 +202,7 @@ def _beside(path: AnyPath) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
             if fcntl is None:
                 file.close()  # Windows renames no open file
-            temporary.replace(
-                target
-            )  # still locked, so that no other process takes it for a leftover
+            temporary.replace(target)  # still locked; else it could be taken for a leftover
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)

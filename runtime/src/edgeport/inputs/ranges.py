@@ -89,7 +89,7 @@ class RangeCounter:
         self._has_warned = False
 
     def check_of(self, name: str, array: Array) -> Callable[[], bool] | None:
-        """Return a call that says whether all values of the array are within; None without range."""
+        """Return a call that says whether all values are within their range; None without one."""
         return next((one.check_of(array) for one in self.ranges if one.name == name), None)
 
     def all_hold(self, arrays: Mapping[str, Array]) -> bool:
