@@ -121,7 +121,9 @@ def test_what_is_no_gray_or_colour_of_8_bits_is_refused(kind: str, channels: int
 @pytest.mark.parametrize("kind", REFUSED)
 def test_the_command_line_refuses_the_same(kind: str, tmp_path: Path) -> None:
     image = REFUSED[kind]()
-    endings = {"HSV": None, "PA": None} | dict.fromkeys(("LAB", "F", "I", "YCbCr", "CMYK"), "tif")
+    endings = dict.fromkeys(("HSV", "PA", "YCbCr")) | dict.fromkeys(
+        ("LAB", "F", "I", "CMYK"), "tif"
+    )
     ending = endings.get(image.mode, {"two pages": "tif"}.get(kind, "png"))
     if ending is None:
         return  # no file holds such pixels

@@ -28,7 +28,7 @@ _FROM_PIPES = (".csv", ".jsonl")
 READABLE = (".npy", ".npz", *_FROM_PIPES, *IMAGES)
 
 
-class Samples(NamedTuple):
+class SampleStream(NamedTuple):
     """Samples without batch axis, in a form that ``Predictor.stream`` takes.
 
     Attributes:
@@ -40,7 +40,7 @@ class Samples(NamedTuple):
     total: int | None
 
 
-def read_samples(paths: Sequence[str], card: ModelCard) -> Samples:
+def read_samples(paths: Sequence[str], card: ModelCard) -> SampleStream:
     """Return the samples of the files, one file after the other.
 
     Raises:
@@ -53,7 +53,7 @@ def read_samples(paths: Sequence[str], card: ModelCard) -> Samples:
     parts = [_read_file(path, card) for path in paths]
     totals = [part.total for part in parts]
     total = None if None in totals else sum(size for size in totals if size is not None)
-    return Samples((item for part in parts for item in part.items), total)
+    return SampleStream((item for part in parts for item in part.items), total)
 
 
 def _check_kind(path: str) -> None:
@@ -75,19 +75,19 @@ def _check_kind(path: str) -> None:
         )
 
 
-def _read_file(path: str, card: ModelCard) -> Samples:
+def _read_file(path: str, card: ModelCard) -> SampleStream:
     """Return the samples of one file; but for a look at an array's shape, it is read later."""
     ending = Path(path).suffix.lower()
     if ending == ".npy":
         with _naming(path):
             return _rows(np.lib.format.open_memmap(path, mode="r"), card, path)
     if ending == ".npz":
-        return Samples(_read_npz(path, card), None)
+        return SampleStream(_read_npz(path, card), None)
     if ending == ".csv":
-        return Samples(_read_csv(path, card), None)
+        return SampleStream(_read_csv(path, card), None)
     if ending == ".jsonl":
-        return Samples(_read_json_lines(path), None)
-    return Samples(_read_images(path, card), 1)
+        return SampleStream(_read_json_lines(path), None)
+    return SampleStream(_read_images(path, card), 1)
 
 
 @contextlib.contextmanager
@@ -131,7 +131,7 @@ def _read_npz(path: str, card: ModelCard) -> Iterator[Any]:
         yield {name: array[i] if name in sizes else array for name, array in arrays.items()}
 
 
-def _rows(array: Array, card: ModelCard, path: str) -> Samples:
+def _rows(array: Array, card: ModelCard, path: str) -> SampleStream:
     if len(card.inputs) != 1:
         names = ", ".join(f"'{spec.name}'" for spec in card.inputs)
         raise InputError(
@@ -139,8 +139,8 @@ def _rows(array: Array, card: ModelCard, path: str) -> Samples:
             "numpy.savez under these names"
         )
     if _is_batch(array, card.inputs[0]):
-        return Samples(iter(array), len(array))
-    return Samples(iter([array]), 1)
+        return SampleStream(iter(array), len(array))
+    return SampleStream(iter([array]), 1)
 
 
 def _is_batch(array: Array, spec: TensorSpec) -> bool:
