@@ -229,3 +229,15 @@ def test_a_file_of_such_a_name_is_escaped(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert raw(done.stdout + done.stderr) == ""
     assert r"m\x1b[31m.onnx" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such file names")
+def test_a_table_of_such_files_is_escaped(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "m\x1b[31m.onnx"
+    path.write_bytes(mlp_artifact())
+    text = shown(capsys, "tune", path, "--seconds", "0.001")
+    assert raw(text) == ""
+    assert r" m\x1b[31m.onnx " in text
+    text = shown(capsys, "warm", path, "--cache-dir", tmp_path / "kept\x1b[31m")
+    assert raw(text) == ""
+    assert r"kept\x1b[31m" in text
