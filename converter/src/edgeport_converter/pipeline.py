@@ -335,7 +335,7 @@ def _export(loaded: LoadedModel, engine: Engine) -> ExportedModel:
 def _of_candidate(accuracy: Accuracy | None, candidate: Candidate | None) -> Accuracy | None:
     if accuracy is None or candidate is None or candidate.measured.metric is None:
         return accuracy
-    return accuracy._replace(artifact=candidate.measured.metric)
+    return replace(accuracy, artifact=candidate.measured.metric)
 
 
 def _quantize(

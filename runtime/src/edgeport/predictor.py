@@ -14,12 +14,12 @@ from typing import Any
 
 from edgeport.artifact.card import ModelCard, TensorSpec, format_specs
 from edgeport.artifact.golden import Array
-from edgeport.checks import whole_number
+from edgeport.checks import truth, whole_number
 from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import ArtifactError, InferenceError
 from edgeport.inputs.batching import CHUNK_BYTES
 from edgeport.inputs.feeds import Feed, prepare
-from edgeport.inputs.ranges import refuse_unfinite_inputs, refuse_unfinite_outputs
+from edgeport.inputs.ranges import refuse_non_finite_inputs, refuse_non_finite_outputs
 from edgeport.labels import Label, best_labels, class_names
 from edgeport.loading import Source, load_model
 from edgeport.model import Model
@@ -136,6 +136,7 @@ class Predictor:
 
         Raises:
             InputError: an input disagrees with the card.
+            OptionError: ``finite`` is neither None, True nor False.
             InferenceError: the engine failed, the time is up, or the predictor is closed; after
                 the first two the predictor stays usable.
             ArtifactError: as for :meth:`load`, in a forked process that has to load it again.
@@ -146,7 +147,7 @@ class Predictor:
             and model.fast_path is not None
             and len(inputs) == 1
             and timeout is None
-            and not finite
+            and (finite is None or finite is False)
         ):
             answer = model.fast_path.predict(inputs[0])
             if answer is not None:
@@ -279,6 +280,8 @@ class Predictor:
     def _predict(
         self, model: Model, inputs: tuple[Any, ...], timeout: float | None, finite: bool | None
     ) -> Any:
+        if finite is not None:
+            truth(finite, "finite")
         feed = prepare(model.card.inputs, inputs)
         if timeout is None:
             return self._answer(model, feed, None, finite)
@@ -296,7 +299,7 @@ class Predictor:
             finite = model.options.finite
         given = _as_given(model.card.inputs, feed.arrays, feed.is_single)
         if finite:
-            refuse_unfinite_inputs(given)
+            refuse_non_finite_inputs(given)
         is_counted = False
 
         def look(arrays: Mapping[str, Array]) -> None:
@@ -317,7 +320,7 @@ class Predictor:
         named = dict(zip(model.output_names, answers, strict=True))
         outputs = _as_given(model.card.outputs, named, feed.is_single)
         if finite:
-            refuse_unfinite_outputs(outputs)
+            refuse_non_finite_outputs(outputs)
         return outputs if len(outputs) > 1 else outputs[model.output_names[0]]
 
 

@@ -548,7 +548,7 @@ print("edgeport.device.tuning_file" in sys.modules, "edgeport.device.identity" i
     ],
 )
 def test_the_card_decides_who_is_a_sibling(kind: str, changes: dict[str, Any]) -> None:
-    one: ModelCard = doubler().card._replace(sha256="1")
-    alike = one._replace(sha256="2", accuracy=None, tolerance={"y": 1})
+    one: ModelCard = replace(doubler().card, sha256="1")
+    alike = replace(one, sha256="2", accuracy=None, tolerance={"y": 1})
     assert difference(one, alike) is None
-    assert str(difference(one, one._replace(**changes))).startswith(kind)
+    assert str(difference(one, replace(one, **changes))).startswith(kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Described:
                 target,
                 self._float_layers(made.float_layers),
             )
-        card = self.card._replace(quantization=quantization, accuracy=accuracy)
+        card = replace(self.card, quantization=quantization, accuracy=accuracy)
         with open_graph(graph, self.card) as predictor:
             run = runners.as_run(predictor)
             defined = run_in_parts(runners.run_as_defined(graph), fixed_batch(self.card.inputs))
@@ -93,7 +93,8 @@ class Described:
             # Loading the file runs its self-test, so this host's kernels are held to the graph's
             # definition, too.
             golden_samples = self._golden_samples(defined, card)
-            card = card._replace(
+            card = replace(
+                card,
                 requires=self._requires(graph),
                 tolerance=self._tolerance(run, card, candidate, golden_samples),
             )
@@ -179,7 +180,8 @@ def describe(
         # Scaled pixels have a code for each of their values, whatever the data holds.
         whole = {found.source for found in find_pixel_inputs(float_graph.graph)}
         inputs = tuple(
-            spec._replace(
+            replace(
+                spec,
                 value_range=(0.0, 255.0)
                 if spec.name in whole
                 else calibration.value_ranges.get(spec.name),
@@ -188,7 +190,8 @@ def describe(
         )
         digest = Calibration(len(calibration), calibration.sha256)
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return base._replace(
+    return replace(
+        base,
         inputs=inputs,
         calibration=digest,
         multiply_accumulates=count_multiply_accumulates(float_graph),

@@ -1,12 +1,10 @@
-"""The last stage: card, golden samples and seal into the file, then an atomic replace.
+"""The last stage: put card, golden samples and seal into the file, then replace the target.
 
 Nothing may touch the bytes afterwards; metadata is lost by most tools that rewrite a graph.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,18 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgeport import ConversionError, GoldenSample, ModelCard, Predictor, TensorSpec
+from edgeport import (
+    ConversionError,
+    GoldenSample,
+    ModelCard,
+    OptionError,
+    Predictor,
+    TensorSpec,
+)
 from edgeport.artifact import golden
 from edgeport.artifact.golden import Array, GoldenOutput
 from edgeport.artifact.seal import check_seal, read, seal
+from edgeport.atomic_files import replacing
 from edgeport_converter.verification.runners import Run, as_run, run_as_defined
 
 # A golden input may cost this many characters as it is; of a larger one, blocks are kept.
@@ -104,37 +110,19 @@ def write(
             file is run as ONNX defines it, as ``run`` must do, too.
 
     Raises:
-        ConversionError: the folder cannot be written, or the file answers differently.
+        ConversionError: the target cannot be written, or the file answers differently.
     """
-    folder = output.parent
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".tmp", dir=folder)
-    except OSError as cause:
-        raise ConversionError(
-            f"'{output}' cannot be written ({cause.strerror}): choose a folder that exists "
-            "and may be written"
-        ) from cause
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with replacing(output) as file:
             file.write(artifact)
             file.flush()
-            os.fsync(file.fileno())
-        if for_other_cpus:
-            written = onnx.load(temporary)
-            _require_same_answers(run_as_defined(written), run, samples)
-        else:
-            with Predictor.load(temporary) as predictor:
-                _require_same_answers(as_run(predictor), run, samples)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would shut other users out
-        temporary.replace(output)
-    except OSError as cause:
-        raise ConversionError(
-            f"'{output}' cannot be written ({cause.strerror}): check the disk and the folder"
-        ) from cause
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(folder)
+            if for_other_cpus:
+                _require_same_answers(run_as_defined(onnx.load(file.name)), run, samples)
+            else:
+                with Predictor.load(file.name) as predictor:
+                    _require_same_answers(as_run(predictor), run, samples)
+    except OptionError as cause:
+        raise ConversionError(str(cause)) from cause
 
 
 def read_card(path: Path) -> ModelCard:
@@ -172,20 +160,3 @@ def _range_of(sample: Array) -> tuple[float, float]:
     """Return the smallest and the largest number of a sample."""
     values = sample[np.isfinite(sample)].astype(np.float64)
     return (float(values.min()), float(values.max())) if values.size else _DEFAULT_RANGE
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

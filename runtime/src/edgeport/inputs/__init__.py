@@ -1,8 +1,9 @@
 """From a caller's value to arrays that the engine cannot misread. No engine.
 
 batching  splits, pads and chunks a batch
-casting   one value: from anything that numpy sees as numbers to an exact array
+casting   one value: from anything that numpy reads as numbers to an exact array
 examples  trial inputs: made up, or repeated from a sample of the user's
-feeds     what ``predict`` accepts, and the refusals of names, shapes and batches
-ranges    NaN, infinity and values outside of calibrated ranges
+feeds     what ``predict`` accepts: names, shapes, batches
+pictures  pictures of Pillow as inputs: the pixels as they are, upright, or a refusal
+ranges    non-finite values and values out of range: counted, told, or refused
 """
