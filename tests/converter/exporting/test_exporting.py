@@ -124,13 +124,17 @@ class Counts(layers.Layer):
         (Reverses(name="turn"), r"Reverses 'turn' calls back into Python .*Keras operations"),
         (Draws(name="noise"), r"Draws 'noise' draws random numbers at inference"),
         (Counts(name="count"), r"Counts 'count' changes a variable while it answers"),
-        (layers.LSTM(3, stateful=True, name="memory"),
-         r"LSTM 'memory' has stateful=True, .*return_state=True"),
-        (layers.Conv1D(3, 2, data_format="channels_first", name="first"),
-         r"the layer 'first' \(Conv1D\) has data_format='channels_first'.*channels_last"),
+        (
+            layers.LSTM(3, stateful=True, name="memory"),
+            r"LSTM 'memory' has stateful=True, .*return_state=True",
+        ),
+        (
+            layers.Conv1D(3, 2, data_format="channels_first", name="first"),
+            r"the layer 'first' \(Conv1D\) has data_format='channels_first'.*channels_last",
+        ),
     ],
     ids=["python", "random", "writes", "stateful", "channels_first"],
-)  # fmt: skip
+)
 def test_what_onnx_cannot_say_is_refused_by_the_layers_name(layer, sentence, tmp_path):
     x = keras.Input((4, 3), batch_size=2, name="x")
     model = keras.Model(x, layer(x))
@@ -169,10 +173,13 @@ def test_a_model_with_text_inputs_converts_and_answers(tmp_path):
 
 
 def test_weights_are_counted_as_they_are_stored():
-    model = keras.Sequential([
-        keras.Input((100,)), layers.Dense(7, use_bias=False),
-        layers.Dense(9, dtype="float16", use_bias=False),
-    ])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((100,)),
+            layers.Dense(7, use_bias=False),
+            layers.Dense(9, dtype="float16", use_bias=False),
+        ]
+    )
     function = tf.function(lambda x: model(x) + tf.zeros((1, 9), tf.float16)[0])
     concrete = function.get_concrete_function(tf.TensorSpec((None, 100)))
     weights, graph = 4 * 700 + 2 * 63, concrete.graph.as_graph_def().ByteSize()

@@ -30,9 +30,17 @@ def convert_function(function, path, dtype="int32"):
         lambda x: keras.layers.CategoryEncoding(6, "one_hot")(x),
         lambda x: keras.ops.take(keras.ops.arange(30.0), x + 12),
     ],
-    ids=["floor_divide", "by a negative", "mod", "mod of a negative", "one_hot", "one_hot int",
-         "CategoryEncoding", "take"],
-)  # fmt: skip
+    ids=[
+        "floor_divide",
+        "by a negative",
+        "mod",
+        "mod of a negative",
+        "one_hot",
+        "one_hot int",
+        "CategoryEncoding",
+        "take",
+    ],
+)
 def test_negative_numbers_give_keras_answers(function, dtype, tmp_path):
     model = convert_function(function, tmp_path / "m.onnx", dtype)
     x = VALUES.astype(dtype)

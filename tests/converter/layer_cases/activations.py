@@ -10,23 +10,26 @@ from layer_cases.case import Registry
 CASES = Registry()
 
 NAMES = (
-    "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu",
-    "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish",
-    "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign",
-    "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh", "tanh_shrink",
-)  # fmt: skip
+    *("celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid"),
+    *("hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid"),
+    *("log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink"),
+    *("softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax"),
+    *("squareplus", "swish", "tanh", "tanh_shrink"),
+)
 
 for _name in NAMES:
     CASES.layer(
-        f"activation {_name}", (6,),
+        f"activation {_name}",
+        (6,),
         lambda name=_name: layers.Activation(getattr(keras.activations, name)),
-    )  # fmt: skip
+    )
 for _name in ("gelu", "softplus", "mish", "selu", "hard_silu", "softmax"):
     CASES.layer(
-        f"activation {_name} of large values", (6,),
+        f"activation {_name} of large values",
+        (6,),
         lambda name=_name: layers.Activation(getattr(keras.activations, name)),
         values=lambda shape, g: g.normal(0, 40, shape),
-    )  # fmt: skip
+    )
 
 
 class Configured(layers.Layer):
@@ -78,6 +81,7 @@ def _softmax_mask():
 
 
 CASES.model(
-    "Softmax mask", _softmax_mask,
+    "Softmax mask",
+    _softmax_mask,
     values={"x": "normal", "mask": lambda s, g: [[True, True, False, True, False]] * s[0]},
-)  # fmt: skip
+)

@@ -12,15 +12,14 @@ CASES = Registry()
 SIZES = {
     **dict.fromkeys(
         (
-            "ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge",
-            "DenseNet121", "DenseNet169", "DenseNet201",
-            "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3",
-            "EfficientNetB4", "EfficientNetB5", "EfficientNetB6", "EfficientNetB7",
-            "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2", "EfficientNetV2B3",
-            "EfficientNetV2S", "EfficientNetV2M", "EfficientNetV2L",
-            "MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large",
-            "NASNetMobile", "NASNetLarge",
-            "ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2",
+            *("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"),
+            *("DenseNet121", "DenseNet169", "DenseNet201"),
+            *(f"EfficientNetB{number}" for number in range(8)),
+            *(f"EfficientNetV2{size}" for size in ("B0", "B1", "B2", "B3", "S", "M", "L")),
+            *("MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large"),
+            *("NASNetMobile", "NASNetLarge"),
+            *("ResNet50", "ResNet101", "ResNet152"),
+            *("ResNet50V2", "ResNet101V2", "ResNet152V2"),
         ),
         64,
     ),
@@ -29,7 +28,7 @@ SIZES = {
     "VGG16": 32,
     "VGG19": 32,
     "Xception": 72,
-}  # fmt: skip
+}
 
 
 def _application(name: str, size: int):
@@ -43,6 +42,9 @@ def _application(name: str, size: int):
 
 for _name, _size in SIZES.items():
     CASES.model(
-        f"application {_name}", _application(_name, _size), values="image",
-        batches=(1,), tolerance=1e-3,
-    )  # fmt: skip
+        f"application {_name}",
+        _application(_name, _size),
+        values="image",
+        batches=(1,),
+        tolerance=1e-3,
+    )

@@ -142,8 +142,9 @@ def _compare(case: Case, model: Any, predictor: Predictor) -> tuple[float, str]:
             for place, (wanted, got) in enumerate(zip(expected, found, strict=True)):
                 where = f"output {place} at batch {batch}, size {size}"
                 if wanted.shape != got.shape or wanted.dtype.kind != got.dtype.kind:
-                    return 0.0, (f"{where}: {got.dtype} {got.shape}, "
-                                 f"Keras {wanted.dtype} {wanted.shape}")  # fmt: skip
+                    return 0.0, (
+                        f"{where}: {got.dtype} {got.shape}, Keras {wanted.dtype} {wanted.shape}"
+                    )
                 difference = _difference(wanted, got)
                 worst = max(worst, difference)
                 if not difference <= case.tolerance:
@@ -157,10 +158,11 @@ def _feed(case: Case, model: Any, batch: int, size: int) -> dict[str, Any]:
         _name(tensor): make_values(
             case.values[_name(tensor)] if isinstance(case.values, dict) else case.values,
             (batch, *(size if axis is None else axis for axis in tensor.shape[1:])),
-            _dtype(tensor), generator,
+            _dtype(tensor),
+            generator,
         )
         for tensor in model.inputs
-    }  # fmt: skip
+    }
 
 
 def _name(tensor: Any) -> str:

@@ -15,9 +15,12 @@ CASES = Registry()
 
 
 def _add(
-    name: str, compute: Callable[..., Any], *shapes: Sequence[int | None], dtype: str = "float32",
+    name: str,
+    compute: Callable[..., Any],
+    *shapes: Sequence[int | None],
+    dtype: str = "float32",
     **options: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Add a case of a function of inputs of these shapes."""
 
     def build() -> Any:
@@ -216,17 +219,30 @@ _add("float64 input", lambda x: x / 3.0, (4,), dtype="float64")
 for _name, _compute, _shape, _sentence in (
     ("erfinv", lambda x: ops.erfinv(ops.tanh(x) * 0.9), (6,), "Erfinv"),
     ("in_top_k", lambda x: ops.in_top_k(ops.argmax(x, axis=-1), x, 2), (6,), "InTopKV2"),
-    ("bitwise_and", lambda x: ops.bitwise_and(ops.cast(x, "int32"), np.array([5], "int32")), (6,),
-     "BitwiseAnd; not in opset 17"),
-    ("cholesky", lambda x: ops.cholesky(x @ ops.transpose(x, (0, 2, 1)) + 9.0 * ops.eye(3)),
-     (3, 3), "Cholesky"),
+    (
+        "bitwise_and",
+        lambda x: ops.bitwise_and(ops.cast(x, "int32"), np.array([5], "int32")),
+        (6,),
+        "BitwiseAnd; not in opset 17",
+    ),
+    (
+        "cholesky",
+        lambda x: ops.cholesky(x @ ops.transpose(x, (0, 2, 1)) + 9.0 * ops.eye(3)),
+        (3, 3),
+        "Cholesky",
+    ),
     ("inv", lambda x: ops.inv(x + 9.0 * ops.eye(3)), (3, 3), "MatrixInverse"),
     ("solve", lambda x: ops.solve(x + 9.0 * ops.eye(3), ops.ones_like(x)), (3, 3), "MatrixSolve"),
     ("qr", lambda x: ops.qr(x)[1], (3, 3), "Qr"),
     ("svd", lambda x: ops.svd(x, compute_uv=False), (3, 3), "Svd"),
     ("image.rgb_to_hsv", lambda x: ops.image.rgb_to_hsv(ops.sigmoid(x)), (8, 10, 3), "RGBToHSV"),
-    ("image.affine_transform", lambda x: ops.image.affine_transform(
-        x, np.array([1.0, 0.2, -1.0, 0.1, 0.9, 0.5, 0.0, 0.0], "float32")), (8, 10, 3),
-     "ImageProjectiveTransform"),
-):  # fmt: skip
+    (
+        "image.affine_transform",
+        lambda x: ops.image.affine_transform(
+            x, np.array([1.0, 0.2, -1.0, 0.1, 0.9, 0.5, 0.0, 0.0], "float32")
+        ),
+        (8, 10, 3),
+        "ImageProjectiveTransform",
+    ),
+):
     _add(_name, _compute, _shape, refused=_sentence)

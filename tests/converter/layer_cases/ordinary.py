@@ -9,69 +9,93 @@ from layer_cases.case import Registry
 
 CASES = Registry()
 
-CASES.layers_on((6,), {
-    "Dense": lambda: layers.Dense(5, activation="relu"),
-    "Dense no bias": lambda: layers.Dense(5, use_bias=False),
-    "Dense gelu": lambda: layers.Dense(5, activation="gelu"),
-    "Identity": lambda: layers.Identity(),
-    "ActivityRegularization": lambda: layers.ActivityRegularization(0.1),
-    "Dropout": lambda: layers.Dropout(0.5),
-    "AlphaDropout": lambda: layers.AlphaDropout(0.5),
-    "GaussianDropout": lambda: layers.GaussianDropout(0.5),
-    "GaussianNoise": lambda: layers.GaussianNoise(0.5),
-    "RepeatVector": lambda: layers.RepeatVector(4),
-    "BatchNormalization rank 2": lambda: layers.BatchNormalization(),
-    "LayerNormalization rank 2": lambda: layers.LayerNormalization(),
-    "RMSNormalization": lambda: layers.RMSNormalization(),
-    "UnitNormalization": lambda: layers.UnitNormalization(),
-    "Rescaling": lambda: layers.Rescaling(1 / 127.5, offset=-1.0),
-    "Reshape": lambda: layers.Reshape((2, 3)),
-    "SpectralNormalization of Dense": lambda: layers.SpectralNormalization(layers.Dense(4)),
-})  # fmt: skip
-CASES.layers_on((4, 5, 6), {
-    "Dense rank 4": lambda: layers.Dense(5, activation="tanh"),
-    "Flatten": lambda: layers.Flatten(),
-    "Flatten channels_first": lambda: layers.Flatten(data_format="channels_first"),
-    "Permute": lambda: layers.Permute((3, 1, 2)),
-    "Reshape with free axis": lambda: layers.Reshape((-1, 6)),
-    "BatchNormalization": lambda: layers.BatchNormalization(),
-    "BatchNormalization no scale": lambda: layers.BatchNormalization(scale=False, center=False),
-    "BatchNormalization axis 1": lambda: layers.BatchNormalization(axis=1),
-    "LayerNormalization": lambda: layers.LayerNormalization(),
-    "LayerNormalization axes": lambda: layers.LayerNormalization(axis=[1, 2]),
-    "LayerNormalization no scale": lambda: layers.LayerNormalization(scale=False, center=False),
-    "GroupNormalization": lambda: layers.GroupNormalization(groups=3),
-    "GroupNormalization instance": lambda: layers.GroupNormalization(groups=-1),
-    "UnitNormalization axes": lambda: layers.UnitNormalization(axis=(1, 2)),
-    "RMSNormalization rank 4": lambda: layers.RMSNormalization(),
-    "SpatialDropout2D": lambda: layers.SpatialDropout2D(0.4),
-    "SpectralNormalization of Conv2D": lambda: layers.SpectralNormalization(layers.Conv2D(4, 3)),
-    "EinsumDense heads": lambda: layers.EinsumDense(
-        "abcd,de->abce", output_shape=(None, None, 7), bias_axes="e"),
-})  # fmt: skip
-CASES.layers_on((None, 6), {
-    "Dense free length": lambda: layers.Dense(5),
-    "EinsumDense": lambda: layers.EinsumDense("abc,cd->abd", output_shape=(None, 5), bias_axes="d"),
-    "EinsumDense two axes out": lambda: layers.EinsumDense(
-        "abc,cde->abde", output_shape=(None, 2, 3), bias_axes="de"),
-    "LayerNormalization free length": lambda: layers.LayerNormalization(),
-    "BatchNormalization free length": lambda: layers.BatchNormalization(),
-    "SpatialDropout1D": lambda: layers.SpatialDropout1D(0.4),
-    "Reshape of a free length": lambda: layers.Reshape((-1, 3)),
-    "Flatten rank 3": lambda: layers.Permute((2, 1)),
-    "Masking": lambda: layers.Masking(),
-})  # fmt: skip
-CASES.layer("EinsumDense transposed", (4, 6), lambda: layers.EinsumDense(
-    "abc,bcd->ad", output_shape=(5,), bias_axes="d"))  # fmt: skip
+CASES.layers_on(
+    (6,),
+    {
+        "Dense": lambda: layers.Dense(5, activation="relu"),
+        "Dense no bias": lambda: layers.Dense(5, use_bias=False),
+        "Dense gelu": lambda: layers.Dense(5, activation="gelu"),
+        "Identity": lambda: layers.Identity(),
+        "ActivityRegularization": lambda: layers.ActivityRegularization(0.1),
+        "Dropout": lambda: layers.Dropout(0.5),
+        "AlphaDropout": lambda: layers.AlphaDropout(0.5),
+        "GaussianDropout": lambda: layers.GaussianDropout(0.5),
+        "GaussianNoise": lambda: layers.GaussianNoise(0.5),
+        "RepeatVector": lambda: layers.RepeatVector(4),
+        "BatchNormalization rank 2": lambda: layers.BatchNormalization(),
+        "LayerNormalization rank 2": lambda: layers.LayerNormalization(),
+        "RMSNormalization": lambda: layers.RMSNormalization(),
+        "UnitNormalization": lambda: layers.UnitNormalization(),
+        "Rescaling": lambda: layers.Rescaling(1 / 127.5, offset=-1.0),
+        "Reshape": lambda: layers.Reshape((2, 3)),
+        "SpectralNormalization of Dense": lambda: layers.SpectralNormalization(layers.Dense(4)),
+    },
+)
+CASES.layers_on(
+    (4, 5, 6),
+    {
+        "Dense rank 4": lambda: layers.Dense(5, activation="tanh"),
+        "Flatten": lambda: layers.Flatten(),
+        "Flatten channels_first": lambda: layers.Flatten(data_format="channels_first"),
+        "Permute": lambda: layers.Permute((3, 1, 2)),
+        "Reshape with free axis": lambda: layers.Reshape((-1, 6)),
+        "BatchNormalization": lambda: layers.BatchNormalization(),
+        "BatchNormalization no scale": lambda: layers.BatchNormalization(scale=False, center=False),
+        "BatchNormalization axis 1": lambda: layers.BatchNormalization(axis=1),
+        "LayerNormalization": lambda: layers.LayerNormalization(),
+        "LayerNormalization axes": lambda: layers.LayerNormalization(axis=[1, 2]),
+        "LayerNormalization no scale": lambda: layers.LayerNormalization(scale=False, center=False),
+        "GroupNormalization": lambda: layers.GroupNormalization(groups=3),
+        "GroupNormalization instance": lambda: layers.GroupNormalization(groups=-1),
+        "UnitNormalization axes": lambda: layers.UnitNormalization(axis=(1, 2)),
+        "RMSNormalization rank 4": lambda: layers.RMSNormalization(),
+        "SpatialDropout2D": lambda: layers.SpatialDropout2D(0.4),
+        "SpectralNormalization of Conv2D": lambda: layers.SpectralNormalization(
+            layers.Conv2D(4, 3)
+        ),
+        "EinsumDense heads": lambda: layers.EinsumDense(
+            "abcd,de->abce", output_shape=(None, None, 7), bias_axes="e"
+        ),
+    },
+)
+CASES.layers_on(
+    (None, 6),
+    {
+        "Dense free length": lambda: layers.Dense(5),
+        "EinsumDense": lambda: layers.EinsumDense(
+            "abc,cd->abd", output_shape=(None, 5), bias_axes="d"
+        ),
+        "EinsumDense two axes out": lambda: layers.EinsumDense(
+            "abc,cde->abde", output_shape=(None, 2, 3), bias_axes="de"
+        ),
+        "LayerNormalization free length": lambda: layers.LayerNormalization(),
+        "BatchNormalization free length": lambda: layers.BatchNormalization(),
+        "SpatialDropout1D": lambda: layers.SpatialDropout1D(0.4),
+        "Reshape of a free length": lambda: layers.Reshape((-1, 3)),
+        "Flatten rank 3": lambda: layers.Permute((2, 1)),
+        "Masking": lambda: layers.Masking(),
+    },
+)
+CASES.layer(
+    "EinsumDense transposed",
+    (4, 6),
+    lambda: layers.EinsumDense("abc,bcd->ad", output_shape=(5,), bias_axes="d"),
+)
 CASES.layer("SpatialDropout3D", (3, 3, 3, 2), lambda: layers.SpatialDropout3D(0.4))
 CASES.layer("GroupNormalization free", (None, None, 6), lambda: layers.GroupNormalization(groups=2))
 CASES.layer("BatchNormalization fixed batch", (4, 6), lambda: layers.BatchNormalization(), batch=2)
 CASES.layer("Embedding", (7,), lambda: layers.Embedding(20, 4), dtype="int32", values=("ids", 20))
-CASES.layer("Embedding free", (None,), lambda: layers.Embedding(20, 4), dtype="int64",
-            values=("ids", 20))  # fmt: skip
+CASES.layer(
+    "Embedding free", (None,), lambda: layers.Embedding(20, 4), dtype="int64", values=("ids", 20)
+)
 CASES.layer("Embedding of floats", (7,), lambda: layers.Embedding(20, 4), values=("ids", 20))
-CASES.layer("ReversibleEmbedding", (7,), lambda: layers.ReversibleEmbedding(20, 4), dtype="int32",
-            values=("ids", 20))  # fmt: skip
+CASES.layer(
+    "ReversibleEmbedding",
+    (7,),
+    lambda: layers.ReversibleEmbedding(20, 4),
+    dtype="int32",
+    values=("ids", 20),
+)
 
 
 def _reversed_embedding():
@@ -111,16 +135,23 @@ def _attention(build_layer, shapes=((None, 6), (None, 6)), **call):
 
 
 CASES.model("Attention", _attention(lambda: layers.Attention()))
-CASES.model("Attention scaled concat", _attention(
-    lambda: layers.Attention(use_scale=True, score_mode="concat")))  # fmt: skip
+CASES.model(
+    "Attention scaled concat",
+    _attention(lambda: layers.Attention(use_scale=True, score_mode="concat")),
+)
 CASES.model("Attention causal", _attention(lambda: layers.Attention(), use_causal_mask=True))
-CASES.model("Attention scores", _attention(
-    lambda: layers.Attention(), return_attention_scores=True))  # fmt: skip
-CASES.model("Attention fixed keys", _attention(
-    lambda: layers.Attention(use_scale=True), ((4, 6), (5, 6), (5, 6))))  # fmt: skip
+CASES.model(
+    "Attention scores", _attention(lambda: layers.Attention(), return_attention_scores=True)
+)
+CASES.model(
+    "Attention fixed keys",
+    _attention(lambda: layers.Attention(use_scale=True), ((4, 6), (5, 6), (5, 6))),
+)
 CASES.model("AdditiveAttention", _attention(lambda: layers.AdditiveAttention()))
-CASES.model("AdditiveAttention fixed", _attention(
-    lambda: layers.AdditiveAttention(use_scale=False), ((4, 6), (5, 6))))  # fmt: skip
+CASES.model(
+    "AdditiveAttention fixed",
+    _attention(lambda: layers.AdditiveAttention(use_scale=False), ((4, 6), (5, 6))),
+)
 
 
 def _multi_head(build_layer, shapes=((None, 8), (None, 8)), **call):
@@ -132,21 +163,36 @@ def _multi_head(build_layer, shapes=((None, 8), (None, 8)), **call):
 
 
 CASES.model("MultiHeadAttention", _multi_head(lambda: layers.MultiHeadAttention(2, 4)))
-CASES.model("MultiHeadAttention fixed", _multi_head(
-    lambda: layers.MultiHeadAttention(2, 3, value_dim=5), ((5, 8), (6, 8))))  # fmt: skip
-CASES.model("MultiHeadAttention causal", _multi_head(
-    lambda: layers.MultiHeadAttention(2, 4), use_causal_mask=True))  # fmt: skip
-CASES.model("MultiHeadAttention scores", _multi_head(
-    lambda: layers.MultiHeadAttention(2, 4, output_shape=6),
-    return_attention_scores=True))  # fmt: skip
-CASES.model("MultiHeadAttention axes", _multi_head(
-    lambda: layers.MultiHeadAttention(2, 4, attention_axes=(1, 2)),
-    ((3, 4, 8), (3, 4, 8))))  # fmt: skip
-CASES.model("GroupQueryAttention", _multi_head(
-    lambda: layers.GroupQueryAttention(4, 4, 2), ((None, 8), (None, 8))))  # fmt: skip
-CASES.model("GroupQueryAttention causal", _multi_head(
-    lambda: layers.GroupQueryAttention(4, 4, 2), ((5, 8), (5, 8)),
-    use_causal_mask=True))  # fmt: skip
+CASES.model(
+    "MultiHeadAttention fixed",
+    _multi_head(lambda: layers.MultiHeadAttention(2, 3, value_dim=5), ((5, 8), (6, 8))),
+)
+CASES.model(
+    "MultiHeadAttention causal",
+    _multi_head(lambda: layers.MultiHeadAttention(2, 4), use_causal_mask=True),
+)
+CASES.model(
+    "MultiHeadAttention scores",
+    _multi_head(
+        lambda: layers.MultiHeadAttention(2, 4, output_shape=6), return_attention_scores=True
+    ),
+)
+CASES.model(
+    "MultiHeadAttention axes",
+    _multi_head(
+        lambda: layers.MultiHeadAttention(2, 4, attention_axes=(1, 2)), ((3, 4, 8), (3, 4, 8))
+    ),
+)
+CASES.model(
+    "GroupQueryAttention",
+    _multi_head(lambda: layers.GroupQueryAttention(4, 4, 2), ((None, 8), (None, 8))),
+)
+CASES.model(
+    "GroupQueryAttention causal",
+    _multi_head(
+        lambda: layers.GroupQueryAttention(4, 4, 2), ((5, 8), (5, 8)), use_causal_mask=True
+    ),
+)
 
 
 def _masked_attention():
@@ -163,8 +209,11 @@ def _explicit_mask_attention():
 
 
 CASES.model("MultiHeadAttention masked by Embedding", _masked_attention, values=("padded ids", 12))
-CASES.model("MultiHeadAttention attention_mask", _explicit_mask_attention,
-            values={"x": "normal", "mask": "bool"})  # fmt: skip
+CASES.model(
+    "MultiHeadAttention attention_mask",
+    _explicit_mask_attention,
+    values={"x": "normal", "mask": "bool"},
+)
 
 
 def _einsum(equation, *shapes):

@@ -82,11 +82,13 @@ def _nested():
 
 @_model("Sequential in Sequential")
 def _sequences():
-    return keras.Sequential([
-        keras.Input((8, 8, 1)),
-        keras.Sequential([layers.Conv2D(2, 3), layers.BatchNormalization(), layers.ReLU()]),
-        keras.Sequential([layers.Flatten(), layers.Dense(3)]),
-    ])  # fmt: skip
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.Sequential([layers.Conv2D(2, 3), layers.BatchNormalization(), layers.ReLU()]),
+            keras.Sequential([layers.Flatten(), layers.Dense(3)]),
+        ]
+    )
 
 
 @_model("shared layer in a loop")
@@ -146,36 +148,68 @@ class _MinimalCell(layers.Layer):
 
 for _name, _shape, _build in (
     ("RNN of a cell of one's own", (5, 3), lambda: layers.RNN(_MinimalCell(4))),
-    ("RNN of a cell of one's own, free", (None, 3),
-     lambda: layers.RNN(_MinimalCell(4), return_sequences=True)),
-    ("RNN of mixed cells", (5, 3),
-     lambda: layers.RNN([layers.LSTMCell(4), layers.GRUCell(3), _MinimalCell(2)])),
+    (
+        "RNN of a cell of one's own, free",
+        (None, 3),
+        lambda: layers.RNN(_MinimalCell(4), return_sequences=True),
+    ),
+    (
+        "RNN of mixed cells",
+        (5, 3),
+        lambda: layers.RNN([layers.LSTMCell(4), layers.GRUCell(3), _MinimalCell(2)]),
+    ),
     ("LSTM unroll", (5, 3), lambda: layers.LSTM(4, unroll=True)),
     ("GRU unroll backwards", (5, 3), lambda: layers.GRU(4, unroll=True, go_backwards=True)),
-    ("LSTM odd activations", (5, 3),
-     lambda: layers.LSTM(4, activation="elu", recurrent_activation="hard_sigmoid")),
+    (
+        "LSTM odd activations",
+        (5, 3),
+        lambda: layers.LSTM(4, activation="elu", recurrent_activation="hard_sigmoid"),
+    ),
     ("LSTM dropout", (5, 3), lambda: layers.LSTM(4, dropout=0.3, recurrent_dropout=0.2)),
-    ("LSTM no bias no forget", (5, 3),
-     lambda: layers.LSTM(4, use_bias=False, unit_forget_bias=False)),
-    ("Bidirectional mul", (None, 3), lambda: layers.Bidirectional(
-        layers.LSTM(4, return_sequences=True), merge_mode="mul")),
-    ("Bidirectional ave GRU", (5, 3), lambda: layers.Bidirectional(
-        layers.GRU(4), merge_mode="ave")),
-    ("Bidirectional none", (5, 3), lambda: layers.Bidirectional(
-        layers.LSTM(4), merge_mode=None)),
-    ("Bidirectional two layers", (5, 3), lambda: layers.Bidirectional(
-        layers.LSTM(4, return_sequences=True),
-        backward_layer=layers.GRU(4, return_sequences=True, go_backwards=True))),
+    (
+        "LSTM no bias no forget",
+        (5, 3),
+        lambda: layers.LSTM(4, use_bias=False, unit_forget_bias=False),
+    ),
+    (
+        "Bidirectional mul",
+        (None, 3),
+        lambda: layers.Bidirectional(layers.LSTM(4, return_sequences=True), merge_mode="mul"),
+    ),
+    (
+        "Bidirectional ave GRU",
+        (5, 3),
+        lambda: layers.Bidirectional(layers.GRU(4), merge_mode="ave"),
+    ),
+    ("Bidirectional none", (5, 3), lambda: layers.Bidirectional(layers.LSTM(4), merge_mode=None)),
+    (
+        "Bidirectional two layers",
+        (5, 3),
+        lambda: layers.Bidirectional(
+            layers.LSTM(4, return_sequences=True),
+            backward_layer=layers.GRU(4, return_sequences=True, go_backwards=True),
+        ),
+    ),
     ("Bidirectional RNN", (5, 3), lambda: layers.Bidirectional(layers.RNN(layers.GRUCell(3)))),
-    ("SpectralNormalization", (8, 8, 2), lambda: layers.SpectralNormalization(
-        layers.Conv2D(3, 3))),
-    ("TimeDistributed of a model", (None, 6, 6, 1), lambda: layers.TimeDistributed(
-        keras.Sequential([layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(3)]))),
-    ("TimeDistributed twice", (None, 3, 4), lambda: layers.TimeDistributed(
-        layers.TimeDistributed(layers.Dense(2)))),
+    ("SpectralNormalization", (8, 8, 2), lambda: layers.SpectralNormalization(layers.Conv2D(3, 3))),
+    (
+        "TimeDistributed of a model",
+        (None, 6, 6, 1),
+        lambda: layers.TimeDistributed(
+            keras.Sequential([layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(3)])
+        ),
+    ),
+    (
+        "TimeDistributed twice",
+        (None, 3, 4),
+        lambda: layers.TimeDistributed(layers.TimeDistributed(layers.Dense(2))),
+    ),
     ("BatchNormalization renorm axis", (4, 6), lambda: layers.BatchNormalization(axis=1)),
-    ("BatchNormalization bare", (4, 6), lambda: layers.BatchNormalization(
-        center=False, scale=False)),
+    (
+        "BatchNormalization bare",
+        (4, 6),
+        lambda: layers.BatchNormalization(center=False, scale=False),
+    ),
     ("LayerNormalization two axes", (4, 6), lambda: layers.LayerNormalization(axis=[1, 2])),
     ("GroupNormalization instance", (6, 6, 4), lambda: layers.GroupNormalization(groups=-1)),
     ("Dense on images", (4, 5, 6), lambda: layers.Dense(3)),
@@ -184,18 +218,33 @@ for _name, _shape, _build in (
     ("Permute free", (None, 6, 2), lambda: layers.Permute((3, 1, 2))),
     ("Flatten of a scalar", (), lambda: layers.Flatten()),
     ("Cropping to nothing wide", (None, 6), lambda: layers.Cropping1D((2, 3))),
-    ("UpSampling by three, free", (None, None, 2), lambda: layers.UpSampling2D(
-        (3, 2), interpolation="bilinear")),
-    ("Conv1D causal free", (None, 3), lambda: layers.Conv1D(
-        4, 3, padding="causal", dilation_rate=2)),
+    (
+        "UpSampling by three, free",
+        (None, None, 2),
+        lambda: layers.UpSampling2D((3, 2), interpolation="bilinear"),
+    ),
+    (
+        "Conv1D causal free",
+        (None, 3),
+        lambda: layers.Conv1D(4, 3, padding="causal", dilation_rate=2),
+    ),
     ("SeparableConv1D strided", (None, 3), lambda: layers.SeparableConv1D(4, 3, strides=2)),
-    ("Conv2D same strides free", (None, None, 3), lambda: layers.Conv2D(
-        4, (5, 2), strides=(3, 2), padding="same")),
-    ("MaxPooling same strides free", (None, None, 3), lambda: layers.MaxPooling2D(
-        3, strides=2, padding="same")),
-    ("AveragePooling same free", (None, None, 3), lambda: layers.AveragePooling2D(
-        (3, 2), strides=2, padding="same")),
-):  # fmt: skip
+    (
+        "Conv2D same strides free",
+        (None, None, 3),
+        lambda: layers.Conv2D(4, (5, 2), strides=(3, 2), padding="same"),
+    ),
+    (
+        "MaxPooling same strides free",
+        (None, None, 3),
+        lambda: layers.MaxPooling2D(3, strides=2, padding="same"),
+    ),
+    (
+        "AveragePooling same free",
+        (None, None, 3),
+        lambda: layers.AveragePooling2D((3, 2), strides=2, padding="same"),
+    ),
+):
     CASES.layer(f"structure {_name}", _shape, _build)
 
 
@@ -243,8 +292,9 @@ def _subclassed_block():
 def _integer_weights():
     class Pick(layers.Layer):
         def build(self, shape):
-            self.order = self.add_weight(shape=(4,), dtype="int32", trainable=False,
-                                         initializer="zeros")  # fmt: skip
+            self.order = self.add_weight(
+                shape=(4,), dtype="int32", trainable=False, initializer="zeros"
+            )
             self.order.assign([3, 1, 0, 2])
 
         def call(self, x):

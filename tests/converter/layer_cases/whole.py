@@ -11,24 +11,37 @@ CASES = Registry()
 
 
 def _mnist():
-    return keras.Sequential([
-        keras.Input((28, 28, 1), name="image"), layers.Flatten(),
-        layers.Dense(128, activation="relu"), layers.Dropout(0.2),
-        layers.Dense(10, activation="softmax"),
-    ])  # fmt: skip
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1), name="image"),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dropout(0.2),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
 
 
 def _cnn():
-    return keras.Sequential([
-        keras.Input((16, 16, 3), name="image"),
-        layers.Rescaling(1 / 255.0),
-        layers.Conv2D(8, 3, padding="same", use_bias=False), layers.BatchNormalization(),
-        layers.ReLU(), layers.MaxPooling2D(),
-        layers.DepthwiseConv2D(3, padding="same", use_bias=False), layers.BatchNormalization(),
-        layers.Activation("relu6"), layers.Conv2D(12, 1), layers.BatchNormalization(),
-        layers.Activation("hard_silu"), layers.GlobalAveragePooling2D(), layers.Dense(4),
-        layers.Softmax(),
-    ])  # fmt: skip
+    return keras.Sequential(
+        [
+            keras.Input((16, 16, 3), name="image"),
+            layers.Rescaling(1 / 255.0),
+            layers.Conv2D(8, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.MaxPooling2D(),
+            layers.DepthwiseConv2D(3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.Activation("relu6"),
+            layers.Conv2D(12, 1),
+            layers.BatchNormalization(),
+            layers.Activation("hard_silu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(4),
+            layers.Softmax(),
+        ]
+    )
 
 
 def _residual():
@@ -154,11 +167,14 @@ class Subclassed(keras.Model):
 
 
 def _stacked_lstm():
-    return keras.Sequential([
-        keras.Input((None, 3), name="series"),
-        layers.Bidirectional(layers.LSTM(6, return_sequences=True)), layers.LSTM(5),
-        layers.Dense(1, activation="sigmoid"),
-    ])  # fmt: skip
+    return keras.Sequential(
+        [
+            keras.Input((None, 3), name="series"),
+            layers.Bidirectional(layers.LSTM(6, return_sequences=True)),
+            layers.LSTM(5),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
 
 
 def _encoder_decoder():
@@ -208,5 +224,6 @@ CASES.model("model fixed batch", _fixed_batch, batches=(2,))
 CASES.model("model uint8 image", _uint8, values="image")
 CASES.model("model transformer", _transformer, values=("padded ids", 30))
 CASES.model("model keyword spotting", _keyword_spotting, tolerance=1e-3)
-CASES.model("model tabular", _tabular,
-            values={"number": "normal", "kind": ("choice", ["a", "b", "c"])})  # fmt: skip
+CASES.model(
+    "model tabular", _tabular, values={"number": "normal", "kind": ("choice", ["a", "b", "c"])}
+)

@@ -105,8 +105,10 @@ def _write_known_sizes(graph_def: Any) -> bool:
     TensorFlow folds a shape only if all of its sizes are known, and the batch never is.
     """
     sources = {node.name for node in graph_def.node if node.op == "Shape"}
-    if not any(node.op == "StridedSlice" and node.input[0].partition(":")[0] in sources
-               for node in graph_def.node):  # fmt: skip
+    if not any(
+        node.op == "StridedSlice" and node.input[0].partition(":")[0] in sources
+        for node in graph_def.node
+    ):
         return False
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
@@ -133,8 +135,10 @@ def _known_slice(op: Any) -> np.ndarray[Any, Any] | None:
     """Return what a StridedSlice takes out of a shape, None where a free size is among it."""
     shape = op.inputs[0].op.inputs[0].shape
     bounds = [tf.get_static_value(tensor) for tensor in op.inputs[1:4]]
-    masks = {name: op.get_attr(f"{name}_mask") for name in
-             ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}  # fmt: skip
+    masks = {
+        name: op.get_attr(f"{name}_mask")
+        for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+    }
     if shape.rank is None or any(bound is None or len(bound) != 1 for bound in bounds):
         return None
     if masks["ellipsis"] or masks["new_axis"]:
@@ -164,8 +168,9 @@ def _choose_known_branches(graph_def: Any) -> bool:
         types = {name: node.attr[name] for name in ("Tin", "Tout")}
         node.op = "PartitionedCall" if node.op == "StatelessIf" else "StatefulPartitionedCall"
         node.input.pop(0)
-        kept = {name: type(value).FromString(value.SerializeToString())
-                for name, value in types.items()}  # fmt: skip
+        kept = {
+            name: type(value).FromString(value.SerializeToString()) for name, value in types.items()
+        }
         node.attr.clear()
         for name, value in kept.items():
             node.attr[name].CopyFrom(value)
@@ -178,10 +183,17 @@ _LARGE_BYTES = 2**16
 
 # Operations that combine a weight with data, and the input that the weight comes in by.
 _TAKERS = {
-    "Conv2D": 1, "Conv3D": 1, "DepthwiseConv2dNative": 1, "Conv2DBackpropInput": 1,
-    "Conv3DBackpropInputV2": 1, "MatMul": 1, "BatchMatMulV2": 1, "BatchMatMulV3": 1, "Einsum": 1,
+    "Conv2D": 1,
+    "Conv3D": 1,
+    "DepthwiseConv2dNative": 1,
+    "Conv2DBackpropInput": 1,
+    "Conv3DBackpropInputV2": 1,
+    "MatMul": 1,
+    "BatchMatMulV2": 1,
+    "BatchMatMulV3": 1,
+    "Einsum": 1,
     "GatherV2": 0,
-}  # fmt: skip
+}
 
 
 def take_out(graph_def: Any) -> tuple[Any, dict[str, bytes]]:

@@ -92,9 +92,7 @@ def _inference(markers: Markers) -> Iterator[None]:
         stack.enter_context(recurrent.substituted(markers))
         stack.enter_context(lookups.substituted(markers))
         stack.enter_context(layers.substituted(markers))
-        stack.enter_context(
-            patch.object(keras.random.SeedGenerator, "next", _constant_seed)
-        )  # fmt: skip
+        stack.enter_context(patch.object(keras.random.SeedGenerator, "next", _constant_seed))
         # Keras' data layers cast their inputs inside a graph, which they take for a data pipeline.
         stack.enter_context(
             patch.object(keras.src.utils.backend_utils, "in_tf_graph", lambda: False)

@@ -67,31 +67,62 @@ def _is_dilated(layer: Any) -> str | None:
 _NO_CPU = "which TensorFlow computes on no CPU, so that its conversion could not be proven"
 
 _RULES = (
-    _Rule(("Hashing", "HashedCrossing"), _always,
-          "needs a hash function (farmhash or SipHash) that ONNX does not have", _ON_HOST),
-    _Rule(("TextVectorization",), _always,
-          "cuts and cleans text, for which ONNX has no operators", _ON_HOST),
-    _Rule(("StringLookup", "IntegerLookup"), _several_oov,
-          "needs a hash function that ONNX does not have to spread unknown values",
-          "use num_oov_indices=1"),
-    _Rule(("StringLookup", "IntegerLookup"), _has("num_oov_indices", 0),
-          "raises an error for an unknown value, which ONNX cannot do",
-          "use num_oov_indices=1, or look the values up on the device before predict"),
-    _Rule(("RNN", "LSTM", "GRU", "SimpleRNN", "ConvLSTM"), _has("stateful", True),
-          "keeps its state from one call to the next, and an ONNX graph has no memory",
-          "rebuild it with stateful=False, return_state=True and the state as an input"),
-    _Rule(("BaseConv", "BaseConvTranspose", "BaseDepthwiseConv", "BaseSeparableConv"),
-          _has("data_format", "channels_first"), _NO_CPU,
-          "rebuild the model with data_format='channels_last' and the same weights"),
-    _Rule(("BaseDepthwiseConv", "BaseSeparableConv"), _rows_and_columns_differ, _NO_CPU,
-          "use equal strides"),
+    _Rule(
+        ("Hashing", "HashedCrossing"),
+        _always,
+        "needs a hash function (farmhash or SipHash) that ONNX does not have",
+        _ON_HOST,
+    ),
+    _Rule(
+        ("TextVectorization",),
+        _always,
+        "cuts and cleans text, for which ONNX has no operators",
+        _ON_HOST,
+    ),
+    _Rule(
+        ("StringLookup", "IntegerLookup"),
+        _several_oov,
+        "needs a hash function that ONNX does not have to spread unknown values",
+        "use num_oov_indices=1",
+    ),
+    _Rule(
+        ("StringLookup", "IntegerLookup"),
+        _has("num_oov_indices", 0),
+        "raises an error for an unknown value, which ONNX cannot do",
+        "use num_oov_indices=1, or look the values up on the device before predict",
+    ),
+    _Rule(
+        ("RNN", "LSTM", "GRU", "SimpleRNN", "ConvLSTM"),
+        _has("stateful", True),
+        "keeps its state from one call to the next, and an ONNX graph has no memory",
+        "rebuild it with stateful=False, return_state=True and the state as an input",
+    ),
+    _Rule(
+        ("BaseConv", "BaseConvTranspose", "BaseDepthwiseConv", "BaseSeparableConv"),
+        _has("data_format", "channels_first"),
+        _NO_CPU,
+        "rebuild the model with data_format='channels_last' and the same weights",
+    ),
+    _Rule(
+        ("BaseDepthwiseConv", "BaseSeparableConv"),
+        _rows_and_columns_differ,
+        _NO_CPU,
+        "use equal strides",
+    ),
     _Rule(("Conv2DTranspose", "Conv3DTranspose"), _is_dilated, _NO_CPU, "use dilation_rate=1"),
-    _Rule(("Layer",), _has("quantization_mode", "float8"),
-          "computes in float8, for which onnxruntime has no kernels",
-          "quantize the Keras model to int8, or leave it in float and let edgeport quantize it"),
-    _Rule(("JaxLayer", "FlaxLayer", "TorchModuleWrapper"), _always,
-          "computes in another framework", "rebuild it from Keras layers"),
-)  # fmt: skip
+    _Rule(
+        ("Layer",),
+        _has("quantization_mode", "float8"),
+        "computes in float8, for which onnxruntime has no kernels",
+        "quantize the Keras model to int8, or leave it in float and let edgeport quantize it",
+    ),
+    _Rule(
+        ("JaxLayer", "FlaxLayer", "TorchModuleWrapper"),
+        _always,
+        "computes in another framework",
+        "rebuild it from Keras layers",
+    ),
+)
 
 
 def refuse_layers(model: Any) -> None:

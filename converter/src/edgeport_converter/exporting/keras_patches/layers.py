@@ -58,9 +58,11 @@ def _time_distributed(original: Callable[..., Any]) -> Callable[..., Any]:
     """Make the steps a part of the batch; Keras runs the layer once for each."""
 
     def call(self: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        if not tf.is_tensor(inputs) or inputs.shape.rank is None or getattr(
-            self.layer, "stateful", False
-        ):  # fmt: skip
+        if (
+            not tf.is_tensor(inputs)
+            or inputs.shape.rank is None
+            or getattr(self.layer, "stateful", False)
+        ):
             return original(self, inputs, training=training, mask=mask)
         lead = tf.shape(inputs)[:2]
         options: dict[str, Any] = {}
@@ -217,8 +219,10 @@ def _arrange(tensor: Any, labels: str, wanted: str) -> Any:
 
 
 def _are_floats(*tensors: Any) -> bool:
-    return all(tf.is_tensor(tensor) and tensor.dtype == tf.float32
-               and tensor.shape.rank is not None for tensor in tensors)  # fmt: skip
+    return all(
+        tf.is_tensor(tensor) and tensor.dtype == tf.float32 and tensor.shape.rank is not None
+        for tensor in tensors
+    )
 
 
 def _layer_norm(markers: Markers, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -233,8 +237,12 @@ def _layer_norm(markers: Markers, original: Callable[..., Any]) -> Callable[...,
         sizes = [inputs.shape[place] for place in places]
         if places != list(range(rank - len(places), rank)) or None in sizes:
             return original(self, inputs)
-        tensors = [inputs, tf.ones(sizes) if self.gamma is None
-                   else tf.reshape(tf.convert_to_tensor(self.gamma), sizes)]  # fmt: skip
+        tensors = [
+            inputs,
+            tf.ones(sizes)
+            if self.gamma is None
+            else tf.reshape(tf.convert_to_tensor(self.gamma), sizes),
+        ]
         if self.beta is not None:
             tensors.append(tf.reshape(tf.convert_to_tensor(self.beta), sizes))
         (result,) = markers.place(
@@ -255,8 +263,9 @@ def _p_relu(markers: Markers, original: Callable[..., Any]) -> Callable[..., Any
         if not _are_floats(inputs):
             return original(self, inputs)
         slope = tf.convert_to_tensor(self.alpha)
-        (result,) = markers.place([inputs, slope], [(tf.float32, inputs.shape)], _node("PRelu"),
-                                  "PRelu")  # fmt: skip
+        (result,) = markers.place(
+            [inputs, slope], [(tf.float32, inputs.shape)], _node("PRelu"), "PRelu"
+        )
         return result
 
     return call

@@ -94,8 +94,14 @@ def _emitter(
         inputs, outputs = list(node.input), list(node.output)
         graph.remove_node(node.name)
         graph.make_node(
-            "LabelEncoder", inputs, attr=attributes, name=node.name, outputs=outputs,
-            shapes=shapes, dtypes=dtypes, domain=DOMAIN,
-        )  # fmt: skip
+            "LabelEncoder",
+            inputs,
+            attr=attributes,
+            name=node.name,
+            outputs=outputs,
+            shapes=shapes,
+            dtypes=dtypes,
+            domain=DOMAIN,
+        )
 
     return emit

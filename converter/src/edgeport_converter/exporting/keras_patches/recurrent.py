@@ -70,9 +70,12 @@ def substituted(markers: Markers) -> Iterator[None]:
 
     def replace_call(original: Any) -> Any:
         def call(
-            self: Any, sequences: Any, initial_state: Any = None, mask: Any = None,
+            self: Any,
+            sequences: Any,
+            initial_state: Any = None,
+            mask: Any = None,
             training: Any = None,
-        ) -> Any:  # fmt: skip
+        ) -> Any:
             plain = _plain_mask(mask)
             if plain is False or not _is_plain(sequences) or not _are_twins(self):
                 return original(
@@ -134,8 +137,10 @@ def _states_by_cell(layer: Any, initial_state: Any) -> list[list[Any]]:
 def _are_twins(layer: Any) -> bool:
     """Whether both directions fit one bidirectional node."""
     ahead, back = layer.forward_layer, layer.backward_layer
-    if not all(type(side) in (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
-               for side in (ahead, back)):  # fmt: skip
+    if not all(
+        type(side) in (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
+        for side in (ahead, back)
+    ):
         return False
     cells = (ahead.cell, back.cell)
     return (
@@ -152,22 +157,28 @@ def _are_twins(layer: Any) -> bool:
     )
 
 
-def _run_both(
-    markers: Markers, layer: Any, sequences: Any, initial_state: Any, mask: Any
-) -> Any:  # fmt: skip
+def _run_both(markers: Markers, layer: Any, sequences: Any, initial_state: Any, mask: Any) -> Any:
     """Compute what ``keras.layers.Bidirectional.call`` computes, with one marker."""
     cells = [layer.forward_layer.cell, layer.backward_layer.cell]
     if initial_state is None:
         batch = tf.shape(sequences)[0]
-        flat = [state for side in (layer.forward_layer, layer.backward_layer)
-                for state in side.get_initial_state(batch_size=batch)]  # fmt: skip
+        flat = [
+            state
+            for side in (layer.forward_layer, layer.backward_layer)
+            for state in side.get_initial_state(batch_size=batch)
+        ]
     else:
         flat = [tf.convert_to_tensor(state) for state in keras.tree.flatten(initial_state)]
     half = len(flat) // 2
     outcomes = _run(
-        markers, cells, sequences, [flat[:half], flat[half:]], mask, (False, True),
+        markers,
+        cells,
+        sequences,
+        [flat[:half], flat[half:]],
+        mask,
+        (False, True),
         layer.forward_layer.zero_output_for_mask,
-    )  # fmt: skip
+    )
     ahead, back = ((o.steps if layer.return_sequences else o.last) for o in outcomes)
     ways: dict[str | None, Callable[[], Any]] = {
         "concat": lambda: tf.concat([ahead, back], axis=-1),
@@ -205,9 +216,7 @@ def _run(
     """
     kind, units = recurrent_cells.KINDS[type(cells[0])], cells[0].units
     steps = sequences.shape[1]
-    direction = (
-        "bidirectional" if len(cells) == 2 else "reverse" if backwards[0] else "forward"
-    )  # fmt: skip
+    direction = "bidirectional" if len(cells) == 2 else "reverse" if backwards[0] else "forward"
     has_lengths = mask is not None
     if has_lengths:
         # Keys without ties: the steps that count in their order, then the others.
@@ -250,12 +259,15 @@ def _run(
         known = (place >= 0) & (place < lengths[:, None])
         if zero_masked:
             known = mask
-        y = tf.gather(y, tf.clip_by_value(place, 0, tf.maximum(lengths[:, None] - 1, 0)),
-                      batch_dims=1)  # fmt: skip
+        y = tf.gather(
+            y, tf.clip_by_value(place, 0, tf.maximum(lengths[:, None] - 1, 0)), batch_dims=1
+        )
         y = tf.where(known[:, :, None], y, 0.0)
         is_empty = (lengths == 0)[:, None]
-        final = [tf.where(is_empty, before, after)
-                 for before, after in zip(states[index], final, strict=True)]  # fmt: skip
+        final = [
+            tf.where(is_empty, before, after)
+            for before, after in zip(states[index], final, strict=True)
+        ]
         outcomes.append(_Outcome(y, y[:, 0] if is_back else y[:, -1], final))
     return outcomes
 

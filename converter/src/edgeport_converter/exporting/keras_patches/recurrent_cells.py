@@ -113,8 +113,13 @@ def emitter(
         outputs = list(node.output)
         graph.remove_node(node.name)
         graph.make_node(
-            kind.op, inputs, attr=attributes, name=node.name, outputs=outputs,
-            shapes=shapes, dtypes=dtypes,
-        )  # fmt: skip
+            kind.op,
+            inputs,
+            attr=attributes,
+            name=node.name,
+            outputs=outputs,
+            shapes=shapes,
+            dtypes=dtypes,
+        )
 
     return emit

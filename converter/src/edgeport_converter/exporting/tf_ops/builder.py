@@ -18,9 +18,7 @@ def constant(graph: Any, node: Any, value: float) -> str:
 
 def int64_values(graph: Any, node: Any, values: Sequence[int]) -> str:
     """Return a vector of int64."""
-    name: str = graph.make_const(
-        utils.make_name(node.name), np.asarray(values, np.int64)
-    ).output[0]  # fmt: skip
+    name: str = graph.make_const(utils.make_name(node.name), np.asarray(values, np.int64)).output[0]
     return name
 
 
@@ -28,8 +26,7 @@ def node_for(
     graph: Any, node: Any, op: str, inputs: Sequence[str], attributes: dict[str, Any] | None = None
 ) -> str:
     """Add an ONNX node that does a part of ``node``'s work; return its output."""
-    made = graph.make_node(op, list(inputs), attr=attributes or {},
-                           name=utils.make_name(node.name))  # fmt: skip
+    made = graph.make_node(op, list(inputs), attr=attributes or {}, name=utils.make_name(node.name))
     made.skip_conversion = True
     output: str = made.output[0]
     return output
@@ -44,7 +41,12 @@ def replace(
     outputs = list(node.output)
     graph.remove_node(node.name)
     made = graph.make_node(
-        op, list(inputs), attr=attributes or {}, name=node.name, outputs=outputs, shapes=shapes,
+        op,
+        list(inputs),
+        attr=attributes or {},
+        name=node.name,
+        outputs=outputs,
+        shapes=shapes,
         dtypes=dtypes,
-    )  # fmt: skip
+    )
     made.skip_conversion = True

@@ -64,9 +64,7 @@ def _spell_out(equation: str, shapes: Sequence[Any]) -> list[str] | None:
     return terms
 
 
-def _sum_lonely(
-    graph: Any, node: Any, name: str, term: str, others: set[str]
-) -> tuple[str, str]:  # fmt: skip
+def _sum_lonely(graph: Any, node: Any, name: str, term: str, others: set[str]) -> tuple[str, str]:
     """Sum over the letters that nothing else has."""
     axes = [place for place, letter in enumerate(term) if letter not in others]
     if not axes:
@@ -148,9 +146,7 @@ def _arrange(
     return node_for(graph, node, "Reshape", [moved, target])
 
 
-def _size(
-    graph: Any, node: Any, names: Sequence[str], operands: Sequence[str], letter: str
-) -> str:  # fmt: skip
+def _size(graph: Any, node: Any, names: Sequence[str], operands: Sequence[str], letter: str) -> str:
     """Return the size of a letter's axis as a tensor (1,)."""
     name, term = next((n, t) for n, t in zip(names, operands, strict=True) if letter in t)
     shape = node_for(graph, node, "Shape", [name])

@@ -100,8 +100,10 @@ def _bincount(graph: Any, node: Any) -> None:
     if size and size[-1] not in (-1, None):
         bins = int64_values(graph, node, range(size[-1]))
     else:
-        zero, one = (graph.make_const(utils.make_name(node.name), np.array(n, np.int64)).output[0]
-                     for n in (0, 1))  # fmt: skip
+        zero, one = (
+            graph.make_const(utils.make_name(node.name), np.array(n, np.int64)).output[0]
+            for n in (0, 1)
+        )
         end = node_for(graph, node, "Cast", [node.input[1]], {"to": TensorProto.INT64})
         bins = node_for(graph, node, "Range", [zero, end, one])
     column = node_for(graph, node, "Unsqueeze", [values, last])
@@ -109,8 +111,9 @@ def _bincount(graph: Any, node: Any) -> None:
     numbers = node_for(graph, node, "Cast", [hits], {"to": dtype})
     weights = graph.get_shape(node.input[2])
     if weights is None or 0 not in weights:
-        numbers = node_for(graph, node, "Mul", [
-            numbers, node_for(graph, node, "Unsqueeze", [node.input[2], last])])  # fmt: skip
+        numbers = node_for(
+            graph, node, "Mul", [numbers, node_for(graph, node, "Unsqueeze", [node.input[2], last])]
+        )
     axis = int64_values(graph, node, [-2])
     if node.get_attr_value("binary_output"):
         replace(graph, node, "ReduceMax", [numbers], {"axes": [-2], "keepdims": 0})
@@ -133,10 +136,14 @@ def _equal(graph: Any, node: Any) -> None:
     text = known.get_tensor_value(as_list=False).reshape(-1)[0]
     text = text.decode("utf-8") if isinstance(text, bytes) else str(text)
     found = graph.make_node(
-        "LabelEncoder", [asked], domain=lookups.DOMAIN, name=utils.make_name(node.name),
+        "LabelEncoder",
+        [asked],
+        domain=lookups.DOMAIN,
+        name=utils.make_name(node.name),
         attr={"keys_strings": [text], "values_int64s": [1], "default_int64": 0},
-        dtypes=[TensorProto.INT64], shapes=[graph.get_shape(asked)],
-    ).output[0]  # fmt: skip
+        dtypes=[TensorProto.INT64],
+        shapes=[graph.get_shape(asked)],
+    ).output[0]
     replace(graph, node, "Cast", [found], {"to": TensorProto.BOOL})
 
 
@@ -187,15 +194,15 @@ def _transposed_convolution(graph: Any, node: Any) -> None:
     source = node_for(graph, node, "Transpose", [node.input[2]], {"perm": channels_first})
     weights = node_for(graph, node, "Transpose", [node.input[1]], {"perm": order})
     attributes: dict[str, Any] = {
-        "strides": strides, "dilations": dilations, "pads": begins + ends,
+        "strides": strides,
+        "dilations": dilations,
+        "pads": begins + ends,
         "kernel_shape": list(kernel[:spatial]),
-    }  # fmt: skip
+    }
     if any(extra):
         attributes["output_padding"] = extra
     # tf2onnx has moved a BiasAdd that follows into the node's inputs.
-    result = node_for(
-        graph, node, "ConvTranspose", [source, weights, *node.input[3:]], attributes
-    )  # fmt: skip
+    result = node_for(graph, node, "ConvTranspose", [source, weights, *node.input[3:]], attributes)
     if wanted is not None:
         graph.set_shape(result, [wanted[0], wanted[-1], *wanted[1:-1]])
     replace(graph, node, "Transpose", [result], {"perm": channels_last})

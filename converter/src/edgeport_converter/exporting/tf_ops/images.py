@@ -37,8 +37,10 @@ def _resize(graph: Any, node: Any) -> None:
         coordinates, rounding = "half_pixel", "round_prefer_ceil"
     data = node_for(graph, node, "Transpose", [source], {"perm": [0, 3, 1, 2]})
     attributes = {
-        "mode": mode, "coordinate_transformation_mode": coordinates, "nearest_mode": rounding,
-    }  # fmt: skip
+        "mode": mode,
+        "coordinate_transformation_mode": coordinates,
+        "nearest_mode": rounding,
+    }
     inputs = [data, "", "", ""]
     scales = None if sizes is None else [_scale(before, after) for before, after in sizes]
     if scales is not None and None not in scales:
@@ -74,8 +76,10 @@ def _lerp(graph: Any, node: Any, source: str, sizes: list[tuple[int, int]]) -> N
     rows = []
     for index in (top, bottom):
         row = node_for(graph, node, "Gather", [source, constant(index)], {"axis": 1})
-        ends = [node_for(graph, node, "Gather", [row, constant(column)], {"axis": 2})
-                for column in (left, right)]  # fmt: skip
+        ends = [
+            node_for(graph, node, "Gather", [row, constant(column)], {"axis": 2})
+            for column in (left, right)
+        ]
         rows.append(between(ends[0], ends[1], constant(across.reshape(1, 1, -1, 1))))
     gap = node_for(graph, node, "Sub", [rows[1], rows[0]])
     part = node_for(graph, node, "Mul", [gap, constant(down.reshape(1, -1, 1, 1))])
@@ -155,19 +159,24 @@ def _weights(node: Any, before: int, after: int, axis: int) -> np.ndarray[Any, A
             scale, shift = (list(one), [0.0, 0.0])
             scale[axis], shift[axis] = float(scales[axis]), float(shifts[axis])
             result = tf.raw_ops.ScaleAndTranslate(
-                images=images, size=size, scale=scale, translation=shift,
+                images=images,
+                size=size,
+                scale=scale,
+                translation=shift,
                 kernel_type=node.get_attr_str("kernel_type"),
                 antialias=bool(node.get_attr_value("antialias")),
-            )  # fmt: skip
+            )
         elif node.type == "ResizeArea":
             result = tf.raw_ops.ResizeArea(
                 images=images, size=size, align_corners=bool(node.get_attr_value("align_corners"))
             )
         else:
             result = tf.raw_ops.ResizeBicubic(
-                images=images, size=size, align_corners=bool(node.get_attr_value("align_corners")),
+                images=images,
+                size=size,
+                align_corners=bool(node.get_attr_value("align_corners")),
                 half_pixel_centers=bool(node.get_attr_value("half_pixel_centers")),
-            )  # fmt: skip
+            )
         with tf.compat.v1.Session(graph=graph) as session:
             answer: np.ndarray[Any, Any] = session.run(result)
     return answer.reshape(before, after).T.copy()

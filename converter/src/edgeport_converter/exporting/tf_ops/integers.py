@@ -34,13 +34,19 @@ def _floor_div(graph: Any, node: Any) -> None:
         graph, node, "Sub", [left, node_for(graph, node, "Mul", [quotient, right])]
     )
     has_rest = node_for(graph, node, "Not", [node_for(graph, node, "Equal", [remainder, zero])])
-    signs_differ = node_for(graph, node, "Xor", [
-        node_for(graph, node, "Less", [remainder, zero]),
-        node_for(graph, node, "Less", [right, zero]),
-    ])  # fmt: skip
+    signs_differ = node_for(
+        graph,
+        node,
+        "Xor",
+        [
+            node_for(graph, node, "Less", [remainder, zero]),
+            node_for(graph, node, "Less", [right, zero]),
+        ],
+    )
     is_above = node_for(graph, node, "And", [has_rest, signs_differ])
-    replace(graph, node, "Sub", [quotient, node_for(graph, node, "Cast", [is_above],
-                                                    {"to": dtype})])  # fmt: skip
+    replace(
+        graph, node, "Sub", [quotient, node_for(graph, node, "Cast", [is_above], {"to": dtype})]
+    )
 
 
 def _floor_mod(graph: Any, node: Any) -> None:

@@ -44,11 +44,14 @@ def _cross(graph: Any, node: Any) -> None:
 def _broadcast_shape(graph: Any, node: Any) -> None:
     """Return the shape that two shapes broadcast to: the larger size, where the other is one."""
     wide = [
-        node_for(graph, node, "ConstantOfShape", [
-            node_for(graph, node, "Cast", [name], {"to": TensorProto.INT64})
-        ])
+        node_for(
+            graph,
+            node,
+            "ConstantOfShape",
+            [node_for(graph, node, "Cast", [name], {"to": TensorProto.INT64})],
+        )
         for name in node.input
-    ]  # fmt: skip
+    ]
     both = node_for(graph, node, "Add", wide)
     shape = node_for(graph, node, "Shape", [both])
     replace(graph, node, "Cast", [shape], {"to": graph.get_dtype(node.output[0])})

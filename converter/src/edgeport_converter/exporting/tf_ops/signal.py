@@ -38,12 +38,16 @@ def _dft(graph: Any, node: Any) -> None:
     index = np.r_[np.arange(half), np.arange(count - half, 0, -1)]
     sign = np.r_[np.ones(half), -np.ones(count - half)].astype(np.float32)
     flip = np.stack([np.ones(count, np.float32), sign], axis=-1)
-    picked = node_for(graph, node, "Gather", [source, int64_values(graph, node, index.tolist())],
-                      {"axis": rank - 1})  # fmt: skip
+    picked = node_for(
+        graph,
+        node,
+        "Gather",
+        [source, int64_values(graph, node, index.tolist())],
+        {"axis": rank - 1},
+    )
     signs = graph.make_const(utils.make_name(node.name), flip).output[0]
     whole = node_for(graph, node, "Mul", [picked, signs])
-    result = node_for(graph, node, "DFT", [whole],
-                      {"axis": rank - 1, "inverse": 1, "onesided": 0})  # fmt: skip
+    result = node_for(graph, node, "DFT", [whole], {"axis": rank - 1, "inverse": 1, "onesided": 0})
     replace(graph, node, "Gather", [result, _index(graph, node, 0)], {"axis": -1})
 
 
