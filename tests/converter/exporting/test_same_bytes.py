@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeport_converter.exporting.tf2onnx_bridge.ordered_sets import OrderedSet, in_tf2onnx
+from edgeport_converter.exporting.tf2onnx_bridge.ordered_sets import OrderedSet
 
 # What tf2onnx rewrites the most: blocks as in MobileNetV3, with equal constants of which one stays,
-# attention, and a recurrent layer with its markers.
+# attention, and a recurrent layer with its placeholder ops.
 _CONVERSIONS = """
 import sys
 from pathlib import Path
@@ -119,12 +119,3 @@ def test_an_ordered_set_is_changed_in_place():
     assert len(names) == 3
     with pytest.raises(KeyError):
         names.remove("e")
-
-
-def test_tf2onnx_gets_its_own_sets_back():
-    """Another user of tf2onnx in the same process finds it as it was."""
-    from tf2onnx import graph
-
-    with in_tf2onnx():
-        assert vars(graph)["set"] is OrderedSet
-    assert "set" not in vars(graph)

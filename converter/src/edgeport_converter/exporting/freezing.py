@@ -1,6 +1,7 @@
 """From a traced function to a TensorFlow graph whose variables are constants.
 
 What TensorFlow can compute ahead is computed here: sizes that are known, branches that are decided.
+Large weights are offloaded: they stand beside the graph while TensorFlow's passes copy it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
 from tf2onnx import tf_loader
 
-from edgeport_converter.exporting import freezing
-from edgeport_converter.exporting.keras_patches.placeholders import Markers
+from edgeport_converter.exporting.placeholders import Placeholders
 
-# What TensorFlow's constant folding calls weights that it has multiplied by a scale behind them.
+# How TensorFlow's constant folding names weights that it has multiplied by a later scale.
 _MERGED_WEIGHTS = "/merged_input"
 
 _MAX_FOLDS = 8  # each takes away one level of nested branches
@@ -36,13 +36,13 @@ def weight_bytes(concrete: Any) -> int:
 
 
 def freeze(
-    concrete: Any, markers: Markers
+    concrete: Any, placeholders: Placeholders
 ) -> tuple[Any, dict[str, bytes], Sequence[str], Sequence[str]]:
     """Return the graph, its weights, and the names of its input and output tensors.
 
     Args:
         concrete: the traced function.
-        markers: those that were placed in it.
+        placeholders: those that were placed in it.
     """
     # convert_variables_to_constants_v2 without its last step, which loads the frozen graph again
     # and so keeps each weight twice more; tf2onnx takes the same two for large models.
@@ -54,7 +54,7 @@ def freeze(
     inputs = [tensor.name for tensor in concrete.inputs if tensor.name not in captured]
     outputs = [tensor.name for tensor in concrete.outputs]
     del data
-    graph_def, weights = freezing.take_out(graph_def)
+    graph_def, weights = _offload_weights(graph_def)
     for node in graph_def.node:
         node.device = ""
         for attribute in _CLOSING_ATTRIBUTES:
@@ -62,16 +62,16 @@ def freeze(
     for function in graph_def.library.function:
         for attribute in _CLOSING_ATTRIBUTES:
             function.attr.pop(attribute, None)
-    markers.write_shapes(graph_def)
+    placeholders.write_shapes(graph_def)
     for _ in range(_MAX_FOLDS):
         with tf.Graph().as_default():
             tf.import_graph_def(graph_def, name="")
             graph_def = tf_loader.tf_optimize(inputs, outputs, graph_def)
-        markers.write_shapes(graph_def)
+        placeholders.write_shapes(graph_def)
         if not (_write_known_sizes(graph_def) | _choose_known_branches(graph_def)):
             break
     _name_after_weights(graph_def)
-    freezing.mark_places(graph_def, weights)
+    _leave_empty_constants(graph_def, weights)
     return graph_def, weights, inputs, outputs
 
 
@@ -79,7 +79,7 @@ def _name_after_weights(graph_def: Any) -> None:
     """Give operations back to the layers whose weights they use.
 
     TensorFlow moves the scale of a BatchNormalization into the weights of the convolution before
-    it, and calls the result by the scale's name; the weights still bear the convolution's.
+    it, and gives the result the scale's name; the weights keep the convolution's name.
     """
     taken = {node.name for node in graph_def.node}
     renamed = {}
@@ -196,7 +196,7 @@ _TAKERS = {
 }
 
 
-def take_out(graph_def: Any) -> tuple[Any, dict[str, bytes]]:
+def _offload_weights(graph_def: Any) -> tuple[Any, dict[str, bytes]]:
     """Return the graph with placeholders for its large weights, and these by node name.
 
     Args:
@@ -237,7 +237,7 @@ def take_out(graph_def: Any) -> tuple[Any, dict[str, bytes]]:
     return slim, weights
 
 
-def mark_places(graph_def: Any, weights: dict[str, bytes]) -> None:
+def _leave_empty_constants(graph_def: Any, weights: dict[str, bytes]) -> None:
     """Turn the placeholders into empty constants, whose values tf2onnx takes from ``weights``."""
     for node in graph_def.node:
         if node.name not in weights:

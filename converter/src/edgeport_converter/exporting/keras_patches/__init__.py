@@ -1,9 +1,128 @@
-"""What Keras is made to do otherwise while a model is traced, each patch with its reason.
+"""What is replaced in Keras and TensorFlow while a model is traced: ``PATCHES`` is the list.
 
-layers           Keras functions said in other words while a model is traced
-lookups          lookup tables as ONNX-ML LabelEncoder nodes
-placeholders     marker operations: places in a traced TensorFlow graph that an ONNX node will
-take
-recurrent        LSTM, GRU and SimpleRNN layers as the ONNX nodes of these names
-recurrent_cells  Keras' recurrent cells as ONNX describes them: gates, activations
+Keras' results stay the same, to the bit or to rounding; the parity check compares the exported
+graph with the unchanged model.
+
+    layers             Keras layers and functions, written with TensorFlow operations that ONNX has
+    lookups            lookup tables as ONNX-ML LabelEncoder nodes
+    products           einsum and matmul as one matrix product
+    recurrent          LSTM, GRU and SimpleRNN layers as the ONNX nodes of these names
+    recurrent_cells    Keras' recurrent cells as ONNX describes them: gates, activations
+    seeds_and_scopes   random seeds that stand still, and operations named after their layers
+
+To add a patch: write a function ``(original, placeholders) -> replacement`` in the module of its
+subject, and add a record to ``PATCHES``: target, function, why, until when. Return
+``original(...)`` for everything that the patch is not about. Add a case to
+``tests/converter/layer_cases``.
 """
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from edgeport_converter.exporting.keras_patches import (
+    layers,
+    lookups,
+    products,
+    recurrent,
+    seeds_and_scopes,
+)
+from edgeport_converter.exporting.patching import Patch, applied
+from edgeport_converter.exporting.placeholders import Placeholders
+
+_RECURRENT = "TensorFlow has no operation for a recurrent layer: it is traced as a loop"
+_RECURRENT_UNTIL = "tf2onnx recognizes Keras 3's loops as LSTM, GRU and RNN"
+
+PATCHES: tuple[Patch, ...] = (
+    Patch(
+        "keras.src.backend.tensorflow.numpy.signbit",
+        layers.signbit,
+        why="Keras looks at a float's bits; ONNX has no Bitcast. argmax and argmin call it",
+        until="the lowest opset of all targets has a bit cast",
+    ),
+    Patch(
+        "keras.src.backend.tensorflow.numpy.matmul",
+        products.matmul,
+        why="Keras multiplies a sequence by a matrix as tensordot: Shape, Gather, Reshape, MatMul",
+        until="Keras calls tf.matmul for it",
+    ),
+    Patch(
+        "tensorflow.einsum",
+        products.einsum,
+        why="TensorFlow traces einsum as a chain of Shape, Gather and Reshape, worked in each run",
+        until="tf.einsum is traced as one Einsum operation for free sizes, too",
+    ),
+    Patch(
+        "keras.layers.LayerNormalization.call",
+        layers.layer_normalization,
+        why="Keras computes it from six operations; ONNX has LayerNormalization",
+        until="the optimizer fuses all six into that node",
+    ),
+    Patch(
+        "keras.layers.PReLU.call",
+        layers.p_relu,
+        why="Keras adds two Relu; ONNX has PRelu",
+        until="the optimizer fuses them into that node",
+    ),
+    Patch(
+        "keras.layers.TimeDistributed.call",
+        layers.time_distributed,
+        why="Keras calls the layer once a step, and its graph is wrong for a free number of steps",
+        until="Keras makes the steps a part of the batch",
+    ),
+    Patch(
+        "keras.layers.UpSampling2D.call",
+        layers.up_sampling,
+        why="Keras multiplies sizes in Python, which fails for a free size",
+        until="Keras asks the graph for free sizes",
+    ),
+    Patch("keras.layers.RNN.inner_loop", recurrent.loop, _RECURRENT, _RECURRENT_UNTIL),
+    Patch("keras.layers.LSTM.inner_loop", recurrent.loop, _RECURRENT, _RECURRENT_UNTIL),
+    Patch("keras.layers.GRU.inner_loop", recurrent.loop, _RECURRENT, _RECURRENT_UNTIL),
+    Patch(
+        "keras.layers.Bidirectional.call",
+        recurrent.both_directions,
+        why="two loops, one of them over the reversed steps; ONNX has one bidirectional node",
+        until=_RECURRENT_UNTIL,
+    ),
+    Patch(
+        "tensorflow.lookup.StaticHashTable.lookup",
+        lookups.lookup,
+        why="a table is a resource, which an ONNX graph cannot hold",
+        until="tf2onnx reads the tables that Keras 3 creates",
+    ),
+    Patch(
+        "tensorflow.lookup.experimental.MutableHashTable.lookup",
+        lookups.lookup,
+        why="a table is a resource, which an ONNX graph cannot hold",
+        until="tf2onnx reads the tables that Keras 3 creates",
+    ),
+    Patch(
+        "keras.random.SeedGenerator.next",
+        seeds_and_scopes.constant_seed,
+        why="drawing a seed writes a variable, also where nothing depends on it at inference",
+        until="Keras draws no seed while it answers",
+    ),
+    Patch(
+        "keras.src.utils.backend_utils.in_tf_graph",
+        seeds_and_scopes.never_in_a_data_pipeline,
+        why="Keras' data layers take a traced graph for a tf.data pipeline, and cast their inputs",
+        until="Keras tells a traced model from a data pipeline",
+    ),
+    Patch(
+        "keras.src.backend.tensorflow.core.name_scope.__init__",
+        seeds_and_scopes.scope_without_number,
+        why="Keras opens a layer's scope twice, so that TensorFlow numbers the name: another "
+        "layer may have that name",
+        until="an operation's name is its layer's path in Keras' own traces",
+    ),
+)
+
+
+def patched(placeholders: Placeholders) -> AbstractContextManager[None]:
+    """Apply ``PATCHES`` while the block traces a model.
+
+    Args:
+        placeholders: where the patches put their placeholder ops.
+    """
+    return applied(PATCHES, placeholders)

@@ -1,24 +1,20 @@
 """Lookup tables as ONNX-ML LabelEncoder nodes.
 
-Keras' lookup layers keep their vocabulary in a TensorFlow table, a resource that no graph can
-hold. While a model is traced, a look-up marks its place and takes the table's contents along.
+Keras' lookup layers keep their vocabulary in a TensorFlow table, a resource that no ONNX graph can
+hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.exporting.keras_patches.placeholders import Emit, Markers
-
-DOMAIN = "ai.onnx.ml"
-VERSION = 2
+from edgeport_converter.exporting.placeholders import Emit, Placeholders
+from edgeport_converter.exporting.tf_ops.builder import LABEL_ENCODER_DOMAIN, replace
 
 # LabelEncoder's attributes by the kind of a numpy array, and the type that it can hold.
 _KINDS = {
@@ -28,26 +24,18 @@ _KINDS = {
 }
 
 
-@contextmanager
-def substituted(markers: Markers) -> Iterator[None]:
-    """Let TensorFlow's tables place markers while the block traces a model."""
+def lookup(original: Callable[..., Any], placeholders: Placeholders) -> Callable[..., Any]:
+    """Put a placeholder op where a traced graph looks keys up; it keeps the table's contents."""
 
-    def replace(original: Any) -> Any:
-        def lookup(self: Any, keys: Any, name: str | None = None) -> Any:
-            if tf.executing_eagerly() or not tf.is_tensor(keys):
-                return original(self, keys, name)
-            return _place(markers, self, keys)
+    def look_up(self: Any, keys: Any, name: str | None = None) -> Any:
+        if tf.executing_eagerly() or not tf.is_tensor(keys):
+            return original(self, keys, name)
+        return _place(placeholders, self, keys)
 
-        return lookup
-
-    tables = (tf.lookup.StaticHashTable, tf.lookup.experimental.MutableHashTable)
-    with ExitStack() as stack:
-        for table in tables:
-            stack.enter_context(patch.object(table, "lookup", replace(table.lookup)))
-        yield
+    return look_up
 
 
-def _place(markers: Markers, table: Any, keys: Any) -> Any:
+def _place(placeholders: Placeholders, table: Any, keys: Any) -> Any:
     with tf.init_scope():
         known, values = (_as_array(tensor) for tensor in table.export())
         default = _as_array(tf.convert_to_tensor(table._default_value))
@@ -58,7 +46,7 @@ def _place(markers: Markers, table: Any, keys: Any) -> Any:
                 "look the values up before the model"
             )
     key_type, value_type = _KINDS[known.dtype.kind][2], _KINDS[values.dtype.kind][2]
-    (found,) = markers.place(
+    (found,) = placeholders.place(
         [tf.cast(keys, key_type) if key_type != tf.string else keys],
         [(value_type, keys.shape)],
         _emitter(known, values, default),
@@ -89,19 +77,6 @@ def _emitter(
     }
 
     def emit(graph: Any, node: Any) -> None:
-        shapes = [graph.get_shape(name) for name in node.output]
-        dtypes = [graph.get_dtype(name) for name in node.output]
-        inputs, outputs = list(node.input), list(node.output)
-        graph.remove_node(node.name)
-        graph.make_node(
-            "LabelEncoder",
-            inputs,
-            attr=attributes,
-            name=node.name,
-            outputs=outputs,
-            shapes=shapes,
-            dtypes=dtypes,
-            domain=DOMAIN,
-        )
+        replace(graph, node, "LabelEncoder", node.input, attributes, domain=LABEL_ENCODER_DOMAIN)
 
     return emit

@@ -1,33 +1,30 @@
 """LSTM, GRU and SimpleRNN layers as the ONNX nodes of these names.
 
-While a model is traced, ``substituted`` lets Keras' recurrent layers mark the place of an ONNX
-node instead of writing out their loop. Layers that ONNX has no words for (an activation outside
-its list, a custom cell) keep their loop.
+The loop of a layer is replaced by one placeholder op. A layer that the ONNX node cannot express (an
+activation outside its list, a custom cell) keeps its loop.
 
 Masks become sequence lengths. ONNX takes lengths only, Keras any mask; so the steps that count are
-moved to the front before the node, and its outputs back to their places behind it. That is exact
+moved to the front before the node, and its outputs back to their places after it. That is exact
 for every mask, and does nothing where the mask only cuts off the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import patch
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.exporting.keras_patches import recurrent_cells
-from edgeport_converter.exporting.keras_patches.placeholders import Markers
+from edgeport_converter.exporting.placeholders import Placeholders
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What one direction gave.
+    """The results of one direction.
 
     Attributes:
         steps: (N, T, units) in the order of the input's steps.
@@ -40,66 +37,47 @@ class _Outcome:
     states: list[Any]
 
 
-@contextmanager
-def substituted(markers: Markers) -> Iterator[None]:
-    """Let Keras' recurrent layers place markers while the block traces a model."""
+def loop(original: Callable[..., Any], placeholders: Placeholders) -> Callable[..., Any]:
+    """Put a placeholder op in the place of a layer's loop over time."""
 
-    def replace_loop(original: Any) -> Any:
-        def inner_loop(
-            self: Any, sequences: Any, initial_state: Any, mask: Any, training: Any = False
-        ) -> Any:
-            cells = _cells(self)
-            mask = _plain_mask(mask)
-            if cells is None or mask is False or not _is_plain(sequences):
-                return original(self, sequences, initial_state, mask, training=training)
-            steps, states = sequences, []
-            for cell, state in zip(cells, _states_by_cell(self, initial_state), strict=True):
-                backwards = self.go_backwards and cell is cells[0]
-                outcome = _run(
-                    markers, [cell], steps, [state], mask, (backwards,), self.zero_output_for_mask
-                )[0]
-                states.extend(outcome.states)
-                steps = outcome.steps
-                if backwards:
-                    steps = tf.reverse(steps, [1])
-                    mask = None if mask is None else tf.reverse(mask, [1])
-            structured = keras.tree.pack_sequence_as(list(initial_state), states)
-            return outcome.last, steps, structured
+    def inner_loop(
+        self: Any, sequences: Any, initial_state: Any, mask: Any, training: Any = False
+    ) -> Any:
+        cells = _cells(self)
+        mask = _plain_mask(mask)
+        if cells is None or mask is False or not _is_plain(sequences):
+            return original(self, sequences, initial_state, mask, training=training)
+        steps, states = sequences, []
+        for cell, state in zip(cells, _states_by_cell(self, initial_state), strict=True):
+            backwards = self.go_backwards and cell is cells[0]
+            (outcome,) = _run(
+                placeholders, [cell], steps, [state], mask, (backwards,), self.zero_output_for_mask
+            )
+            states.extend(outcome.states)
+            steps = outcome.steps
+            if backwards:
+                steps = tf.reverse(steps, [1])
+                mask = None if mask is None else tf.reverse(mask, [1])
+        structured = keras.tree.pack_sequence_as(list(initial_state), states)
+        return outcome.last, steps, structured
 
-        return inner_loop
+    return inner_loop
 
-    def replace_call(original: Any) -> Any:
-        def call(
-            self: Any,
-            sequences: Any,
-            initial_state: Any = None,
-            mask: Any = None,
-            training: Any = None,
-        ) -> Any:
-            plain = _plain_mask(mask)
-            if plain is False or not _is_plain(sequences) or not _are_twins(self):
-                return original(
-                    self, sequences, initial_state=initial_state, mask=mask, training=training
-                )
-            return _run_both(markers, self, sequences, initial_state, plain)
 
-        return call
+def both_directions(original: Callable[..., Any], placeholders: Placeholders) -> Callable[..., Any]:
+    """Put one placeholder op in the place of two loops of opposite directions."""
 
-    classes = (keras.layers.RNN, keras.layers.LSTM, keras.layers.GRU)
-    loops = [
-        patch.object(cls, "inner_loop", replace_loop(cls.inner_loop))
-        for cls in classes
-        if "inner_loop" in vars(cls)
-    ]
-    both = keras.layers.Bidirectional
-    with patch.object(both, "call", replace_call(both.call)):
-        for loop in loops:
-            loop.start()
-        try:
-            yield
-        finally:
-            for loop in loops:
-                loop.stop()
+    def call(
+        self: Any, sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None
+    ) -> Any:
+        plain = _plain_mask(mask)
+        if plain is False or not _is_plain(sequences) or not _are_twins(self):
+            return original(
+                self, sequences, initial_state=initial_state, mask=mask, training=training
+            )
+        return _run_both(placeholders, self, sequences, initial_state, plain)
+
+    return call
 
 
 def _cells(layer: Any) -> list[Any] | None:
@@ -157,8 +135,10 @@ def _are_twins(layer: Any) -> bool:
     )
 
 
-def _run_both(markers: Markers, layer: Any, sequences: Any, initial_state: Any, mask: Any) -> Any:
-    """Compute what ``keras.layers.Bidirectional.call`` computes, with one marker."""
+def _run_both(
+    placeholders: Placeholders, layer: Any, sequences: Any, initial_state: Any, mask: Any
+) -> Any:
+    """Compute what ``keras.layers.Bidirectional.call`` computes, with one placeholder op."""
     cells = [layer.forward_layer.cell, layer.backward_layer.cell]
     if initial_state is None:
         batch = tf.shape(sequences)[0]
@@ -171,7 +151,7 @@ def _run_both(markers: Markers, layer: Any, sequences: Any, initial_state: Any, 
         flat = [tf.convert_to_tensor(state) for state in keras.tree.flatten(initial_state)]
     half = len(flat) // 2
     outcomes = _run(
-        markers,
+        placeholders,
         cells,
         sequences,
         [flat[:half], flat[half:]],
@@ -195,7 +175,7 @@ def _run_both(markers: Markers, layer: Any, sequences: Any, initial_state: Any, 
 
 
 def _run(
-    markers: Markers,
+    placeholders: Placeholders,
     cells: Sequence[Any],
     sequences: Any,
     states: Sequence[Sequence[Any]],
@@ -203,10 +183,10 @@ def _run(
     backwards: tuple[bool, ...],
     zero_masked: bool,
 ) -> list[_Outcome]:
-    """Place one marker that runs the cells side by side, each in its direction.
+    """Place one placeholder op that runs the cells side by side, each in its direction.
 
     Args:
-        markers: where to.
+        placeholders: those of this trace.
         cells: of one kind and size.
         sequences: (N, T, F).
         states: the initial ones, (N, units) each, by cell.
@@ -243,7 +223,7 @@ def _run(
     outputs: list[tuple[Any, tuple[Any, ...]]] = [(tf.float32, (steps, len(cells), batch, units))]
     outputs += [(tf.float32, (len(cells), batch, units))] * kind.states
     emit = recurrent_cells.emitter(kind, cells[0], direction, has_bias, has_lengths, has_states)
-    all_steps, *finals = markers.place(inputs, outputs, emit, kind.op)
+    all_steps, *finals = placeholders.place(inputs, outputs, emit, kind.op)
 
     outcomes = []
     for index, (is_back, steps_given) in enumerate(

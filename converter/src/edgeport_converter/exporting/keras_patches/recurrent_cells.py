@@ -1,4 +1,4 @@
-"""Keras' recurrent cells in the words of ONNX: activations, the order of gates, attributes."""
+"""Keras' recurrent cells as ONNX describes them: activations, the order of gates, attributes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from edgeport_converter.exporting.keras_patches.placeholders import Emit
+from edgeport_converter.exporting.placeholders import Emit
+from edgeport_converter.exporting.tf_ops.builder import replace
 
 # ONNX's name, alpha and beta of the activations that its recurrent nodes know.
 _ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
@@ -68,7 +69,7 @@ def gates_first(kernel: Any, kind: Kind) -> Any:
 
 
 def bias_of(cell: Any, kind: Kind) -> Any:
-    """Return the input's and the recurrence's bias, one behind the other."""
+    """Return the input's and the recurrence's bias, one after the other."""
     size = len(kind.order) * cell.units
     if not cell.use_bias:
         return tf.zeros((2 * size,))
@@ -84,9 +85,9 @@ def bias_of(cell: Any, kind: Kind) -> Any:
 def emitter(
     kind: Kind, cell: Any, direction: str, has_bias: bool, has_lengths: bool, has_states: bool
 ) -> Emit:
-    """Return what puts the ONNX node in a marker's place.
+    """Return what puts the ONNX node in the place of a placeholder op.
 
-    The optional inputs follow the first three, where there are any.
+    The placeholder's inputs are the three that ONNX demands, then the optional ones that exist.
     """
     directions = 2 if direction == "bidirectional" else 1
     attributes: dict[str, Any] = {"direction": direction, "hidden_size": cell.units}
@@ -101,8 +102,6 @@ def emitter(
 
     def emit(graph: Any, node: Any) -> None:
         values = list(node.input)
-        shapes = [graph.get_shape(name) for name in node.output]
-        dtypes = [graph.get_dtype(name) for name in node.output]
         inputs = values[:3]
         rest = values[3:]
         inputs.append(rest.pop(0) if has_bias else "")
@@ -110,16 +109,6 @@ def emitter(
         inputs += rest
         while inputs[-1] == "":
             inputs.pop()
-        outputs = list(node.output)
-        graph.remove_node(node.name)
-        graph.make_node(
-            kind.op,
-            inputs,
-            attr=attributes,
-            name=node.name,
-            outputs=outputs,
-            shapes=shapes,
-            dtypes=dtypes,
-        )
+        replace(graph, node, kind.op, inputs, attributes)
 
     return emit

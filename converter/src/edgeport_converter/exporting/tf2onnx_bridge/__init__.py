@@ -1,6 +1,74 @@
-"""From a frozen TensorFlow graph to ONNX by tf2onnx, and what is changed in tf2onnx for it.
+"""From a frozen TensorFlow graph to ONNX by tf2onnx; ``PATCHES`` lists what is replaced in it.
 
-node_names    names that lead back to the Keras layers, kept through tf2onnx's own rewriting
-ordered_sets  sets that remember the order in which they were filled, in place of tf2onnx's
-translate     from a frozen TensorFlow graph to ONNX, by tf2onnx with its errors raised
+    node_names    the names of convolutions, kept where tf2onnx puts another one in their place
+    ordered_sets  sets that keep the order in which they were filled, in place of tf2onnx's
+    passes        tf2onnx's optimizing passes with their mistakes corrected
+    translate     the translation itself, with tf2onnx's errors raised
+
+Handlers of operations are no patches: tf2onnx takes them as an argument, see ``tf_ops``.
+
+To add a patch: write a function ``(original, node_names) -> replacement`` in the module of its
+subject, and add a record to ``PATCHES``: target, function, why, until when.
 """
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from edgeport_converter.exporting.patching import Patch, applied
+from edgeport_converter.exporting.tf2onnx_bridge import ordered_sets, passes
+from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
+
+_TRANSPOSE = "tf2onnx.optimizer.transpose_optimizer.TransposeOptimizer"
+
+PATCHES: tuple[Patch, ...] = (
+    Patch(
+        "tf2onnx.utils.INTERNAL_NAME",
+        lambda original, node_names: 1,
+        why="new nodes are numbered through a whole process: the same model got other names",
+        until="the numbers begin anew with each conversion",
+    ),
+    Patch(
+        "tf2onnx.*.set",
+        ordered_sets.ordered_set,
+        why="tf2onnx goes over sets in the order of hashes, which differ from process to process: "
+        "the same model gave other bytes",
+        until="two processes with other hash seeds write the same bytes (test_same_bytes)",
+    ),
+    Patch(
+        "tf2onnx.graph.Node.update_proto",
+        passes.update_no_constants,
+        why="each pass copies every constant into its node: 6 GB and 14 s for ResNet152",
+        until="tf2onnx leaves constants alone, which never change",
+    ),
+    Patch(
+        "tf2onnx.optimizer._optimizers",
+        passes.without_einsum,
+        why="the pass tries all orders of an equation's letters: an hour for eight of them; "
+        "tf_ops.einsum has done its work",
+        until="the pass reads the order from the equation",
+    ),
+    Patch(
+        "tf2onnx.optimizer.back_to_back_optimizer._func_map",
+        passes.keep_casts,
+        why="of two casts the first is dropped, whatever it rounds: 0.5 by way of an integer "
+        "becomes true",
+        until="only casts that lose nothing are dropped, as optimizing.cast_rules does it",
+    ),
+    Patch(
+        f"{_TRANSPOSE}._add_handler",
+        passes.add_after_transpose,
+        why="a number, or one value along another axis, that is added after a convolution is taken "
+        "for its bias; and the convolution that it makes has lost its layer's name",
+        until="it compares the shape with the channels, and keeps the name",
+    ),
+)
+
+
+def patched(node_names: NodeNames) -> AbstractContextManager[None]:
+    """Apply ``PATCHES`` while the block translates a graph.
+
+    Args:
+        node_names: notes which node took the place of which.
+    """
+    return applied(PATCHES, node_names)

@@ -10,31 +10,22 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import onnx
 import tensorflow as tf
-from tf2onnx import tfonnx, utils
-from tf2onnx.graph import Node
-from tf2onnx.optimizer import back_to_back_optimizer
+from tf2onnx import optimizer, tfonnx
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.exporting import unsupported
-from edgeport_converter.exporting.tf2onnx_bridge import ordered_sets
+from edgeport_converter.exporting import tf_ops, unsupported
+from edgeport_converter.exporting.tf2onnx_bridge import patched
 from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
-from edgeport_converter.exporting.tf_ops import handlers
 from edgeport_converter.exporting.tracing import FrozenGraph
 
 
 def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
     """Return tf2onnx's translation with the model's own names for inputs and outputs."""
-    with (
-        _failed_nodes() as failed,
-        _constants_written_once(),
-        _casts_kept(),
-        _counted_anew(),
-        ordered_sets.in_tf2onnx(),
-    ):
+    names = NodeNames()
+    with _failed_nodes() as failed, patched(names):
         try:
             with tf.Graph().as_default() as graph:
                 tf.import_graph_def(frozen.graph_def, name="")
@@ -44,16 +35,15 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
                     graph,
                     continue_on_error=False,
                     opset=opset,
-                    extra_opset=list(handlers.EXTRA_OPSETS),
-                    custom_op_handlers=handlers.handlers(frozen.markers),
+                    extra_opset=list(tf_ops.EXTRA_OPSETS),
+                    custom_op_handlers=tf_ops.handlers(frozen.placeholders),
                     input_names=list(frozen.inputs),
                     output_names=list(frozen.outputs),
                     tensors_to_rename=frozen.inputs | frozen.outputs,
                     const_node_values=frozen.weights,
                 )
                 _require_onnx(translated, model, opset)
-                names = NodeNames()
-                translated = names.optimize(translated)
+                translated = optimizer.optimize_graph(translated, catch_errors=False)
                 result: onnx.ModelProto = translated.make_model("edgeport")
                 names.restore(result.graph)
         except UnsupportedModelError:
@@ -94,8 +84,8 @@ def _failed_nodes() -> Iterator[list[tuple[str, str]]]:
 
 
 def _require_onnx(graph: Any, model: Any, opset: int) -> None:
-    """Refuse what tf2onnx passed over: nodes that are still TensorFlow's, or of a later ONNX."""
-    graph.delete_unused_nodes(graph.outputs)  # some handlers leave the old node behind
+    """Refuse what tf2onnx left as it was: nodes of TensorFlow, or of a later opset."""
+    graph.delete_unused_nodes(graph.outputs)  # some handlers leave the old node in the graph
     nodes = [
         (node.name, node.type)
         for inner in _graphs(graph)
@@ -115,40 +105,3 @@ def _graphs(graph: Any) -> Iterator[Any]:
     for node in graph.get_nodes():
         for inner in (node.get_body_graphs() or {}).values():
             yield from _graphs(inner)
-
-
-@contextmanager
-def _constants_written_once() -> Iterator[None]:
-    """Keep tf2onnx from copying every constant into its node after every pass of its optimizer.
-
-    ``Node.update_proto`` brings a node's message up to date; a constant's never changes, and the
-    file's initializers are made from elsewhere. The copies took 6 GB and 14 s for ResNet152, whose
-    weights are 0.2 GB.
-    """
-    update = Node.update_proto
-
-    def update_proto(self: Any, *args: Any, **options: Any) -> None:
-        if not self.is_const():
-            update(self, *args, **options)
-
-    with patch.object(Node, "update_proto", update_proto):
-        yield
-
-
-@contextmanager
-def _casts_kept() -> Iterator[None]:
-    """Keep tf2onnx from dropping a cast that another one follows, whatever the first one lost.
-
-    It drops a way through float16, and turns 0.5 by way of an integer into true.
-    ``optimizing.cast_rules`` drops those that lose nothing.
-    """
-    with patch.dict(back_to_back_optimizer._func_map):
-        del back_to_back_optimizer._func_map[("Cast",)]
-        yield
-
-
-@contextmanager
-def _counted_anew() -> Iterator[None]:
-    """Let tf2onnx number its nodes from 1, or each conversion of a process gives other names."""
-    with patch.object(utils, "INTERNAL_NAME", 1):
-        yield

@@ -1,12 +1,77 @@
-"""TensorFlow operators that tf2onnx does not translate, or translates wrongly.
+"""TensorFlow operations that tf2onnx does not translate, or translates wrongly.
 
-builder   small moves on tf2onnx's graph that the conversions of TensorFlow operations share
-einsum    einsum as a matrix product, so that it runs as fast and quantizes as well as a Dense
-layer
-handlers  TensorFlow operations that tf2onnx lacks or gets wrong, as ONNX nodes
-images    TensorFlow's image resizing as ONNX nodes
-integers  integer operations whose ONNX namesakes answer otherwise for negative numbers
-search    looking sorted values up, and products of three-vectors: counts and differences in
-ONNX
-signal    TensorFlow's Fourier transforms as ONNX's DFT
+    builder       what the conversions share: adding constants and nodes to the graph
+    convolutions  convolutions in groups of three dimensions, and transposed ones
+    einsum        einsum as a matrix product, which runs as fast and quantizes as well as a Dense
+    images        TensorFlow's image resizing as ONNX nodes
+    integers      integer operations whose ONNX namesakes answer otherwise for negative numbers
+    mathematics   functions, counts and comparisons that ONNX does not have in one node
+    signal        complex numbers as pairs of real ones, and Fourier transforms as ONNX's DFT
+
+To add a handler: write ``(graph, node) -> None`` in the module of its subject, which puts ONNX
+nodes in the node's place (``builder.replace``), and enter it by the operation's name in that
+module's ``HANDLERS``. A use without an ONNX form raises ``builder.NoOnnxFormError(reason)``. A new
+module joins ``_HANDLERS`` below. Add a case to ``tests/converter/layer_cases``.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from onnx import helper
+
+from edgeport_converter.exporting.placeholders import Placeholders
+from edgeport_converter.exporting.tf_ops import (
+    convolutions,
+    einsum,
+    images,
+    integers,
+    mathematics,
+    signal,
+)
+from edgeport_converter.exporting.tf_ops.builder import (
+    LABEL_ENCODER_DOMAIN,
+    LABEL_ENCODER_VERSION,
+    NoOnnxFormError,
+)
+
+Handler = Callable[[Any, Any], None]
+"""Puts ONNX nodes in the place of a TensorFlow node: (tf2onnx's graph, the node)."""
+
+_HANDLERS: dict[str, Handler] = {
+    **convolutions.HANDLERS,
+    **einsum.HANDLERS,
+    **images.HANDLERS,
+    **integers.HANDLERS,
+    **mathematics.HANDLERS,
+    **signal.HANDLERS,
+}
+
+EXTRA_OPSETS = (helper.make_opsetid(LABEL_ENCODER_DOMAIN, LABEL_ENCODER_VERSION),)
+
+
+def handlers(placeholders: Placeholders) -> dict[str, tuple[Callable[..., None], list[Any]]]:
+    """Return the table that ``tf2onnx.tfonnx.process_tf_graph`` takes.
+
+    Args:
+        placeholders: what the PyFunc nodes of this graph stand for.
+    """
+
+    def placeholder(graph: Any, node: Any) -> None:
+        emit = placeholders.emitter(node.get_attr_str("token"))
+        if emit is None:
+            raise NoOnnxFormError("it calls Python code, which no ONNX file can hold")
+        emit(graph, node)
+
+    table = _HANDLERS | {"PyFunc": placeholder, "EagerPyFunc": placeholder}
+    return {operation: (_adapt(handler), []) for operation, handler in table.items()}
+
+
+def _adapt(handler: Handler) -> Callable[..., None]:
+    """Give a handler tf2onnx's signature."""
+
+    def call(graph: Any, node: Any, name: str, args: Sequence[Any]) -> None:
+        handler(graph, node)
+
+    return call

@@ -15,7 +15,7 @@ from typing import Any
 from edgeport_converter.exporting.tf_ops.builder import int64_values, node_for, replace
 
 
-def convert(graph: Any, node: Any) -> None:
+def _einsum(graph: Any, node: Any) -> None:
     """Put Transpose, Reshape and MatMul in the place of an Einsum that is a matrix product.
 
     Others (three operands, a letter twice in one of them, ranks that are not known) become ONNX's
@@ -34,7 +34,7 @@ def convert(graph: Any, node: Any) -> None:
     names = list(node.input)
     for place, term in enumerate(operands):
         others = set(result).union(*operands[:place], *operands[place + 1 :])
-        names[place], operands[place] = _sum_lonely(graph, node, names[place], term, others)
+        names[place], operands[place] = _sum_single(graph, node, names[place], term, others)
     if len(operands) == 1:
         _finish(graph, node, names[0], operands[0], result)
         return
@@ -64,7 +64,7 @@ def _spell_out(equation: str, shapes: Sequence[Any]) -> list[str] | None:
     return terms
 
 
-def _sum_lonely(graph: Any, node: Any, name: str, term: str, others: set[str]) -> tuple[str, str]:
+def _sum_single(graph: Any, node: Any, name: str, term: str, others: set[str]) -> tuple[str, str]:
     """Sum over the letters that nothing else has."""
     axes = [place for place, letter in enumerate(term) if letter not in others]
     if not axes:
@@ -167,3 +167,6 @@ def _finish(graph: Any, node: Any, name: str, term: str, result: str) -> None:
     else:
         perm = [term.index(letter) for letter in result]
         replace(graph, node, "Transpose", [name], {"perm": perm})
+
+
+HANDLERS = {"Einsum": _einsum}

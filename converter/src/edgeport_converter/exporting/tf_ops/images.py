@@ -11,9 +11,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from onnx import TensorProto
-from tf2onnx import utils
 
-from edgeport_converter.exporting.tf_ops.builder import int64_values, node_for, replace
+from edgeport_converter.exporting.tf_ops.builder import (
+    NoOnnxFormError,
+    int64_values,
+    node_for,
+    replace,
+    tensor,
+)
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
@@ -45,7 +50,7 @@ def _resize(graph: Any, node: Any) -> None:
     scales = None if sizes is None else [_scale(before, after) for before, after in sizes]
     if scales is not None and None not in scales:
         values = np.array([1.0, 1.0, *scales], np.float32)
-        inputs[2:] = [graph.make_const(utils.make_name(node.name), values).output[0]]
+        inputs[2:] = [tensor(graph, node, values)]
     else:
         shape = node_for(graph, node, "Shape", [data])
         first, third = int64_values(graph, node, [0]), int64_values(graph, node, [2])
@@ -63,10 +68,6 @@ def _lerp(graph: Any, node: Any, source: str, sizes: list[tuple[int, int]]) -> N
     Whole numbers are rounded afterwards, and what lands on a tie must land there to the bit.
     """
 
-    def constant(value: np.ndarray[Any, Any]) -> str:
-        name: str = graph.make_const(utils.make_name(node.name), value).output[0]
-        return name
-
     def between(first: str, second: str, weight: str) -> str:
         gap = node_for(graph, node, "Sub", [second, first])
         part = node_for(graph, node, "Mul", [gap, weight])
@@ -75,14 +76,14 @@ def _lerp(graph: Any, node: Any, source: str, sizes: list[tuple[int, int]]) -> N
     (top, bottom, down), (left, right, across) = (_neighbours(*pair) for pair in sizes)
     rows = []
     for index in (top, bottom):
-        row = node_for(graph, node, "Gather", [source, constant(index)], {"axis": 1})
+        row = node_for(graph, node, "Gather", [source, tensor(graph, node, index)], {"axis": 1})
         ends = [
-            node_for(graph, node, "Gather", [row, constant(column)], {"axis": 2})
+            node_for(graph, node, "Gather", [row, tensor(graph, node, column)], {"axis": 2})
             for column in (left, right)
         ]
-        rows.append(between(ends[0], ends[1], constant(across.reshape(1, 1, -1, 1))))
+        rows.append(between(ends[0], ends[1], tensor(graph, node, across.reshape(1, 1, -1, 1))))
     gap = node_for(graph, node, "Sub", [rows[1], rows[0]])
-    part = node_for(graph, node, "Mul", [gap, constant(down.reshape(1, -1, 1, 1))])
+    part = node_for(graph, node, "Mul", [gap, tensor(graph, node, down.reshape(1, -1, 1, 1))])
     replace(graph, node, "Add", [rows[0], part])
 
 
@@ -133,13 +134,13 @@ def _resize_by_matrices(graph: Any, node: Any) -> None:
     """Multiply height and width by TensorFlow's own weights."""
     sizes = _fixed_sizes(graph, node)
     if sizes is None:
-        raise ValueError("ONNX resizes free sizes in the nearest and bilinear way only")
+        raise NoOnnxFormError("ONNX resizes free sizes in the nearest and bilinear way only")
     result = node_for(graph, node, "Transpose", [_as_float(graph, node)], {"perm": [0, 3, 1, 2]})
     (height, new_height), (width, new_width) = sizes
     rows = _weights(node, height, new_height, axis=0)
     columns = _weights(node, width, new_width, axis=1)
-    left = graph.make_const(utils.make_name(node.name), rows).output[0]
-    right = graph.make_const(utils.make_name(node.name), columns.T.copy()).output[0]
+    left = tensor(graph, node, rows)
+    right = tensor(graph, node, columns.T.copy())
     result = node_for(graph, node, "MatMul", [left, result])
     result = node_for(graph, node, "MatMul", [result, right])
     replace(graph, node, "Transpose", [result], {"perm": [0, 2, 3, 1]})
@@ -185,7 +186,7 @@ def _weights(node: Any, before: int, after: int, axis: int) -> np.ndarray[Any, A
 def _constants(node: Any) -> tuple[Any, Any]:
     scale, shift = node.inputs[2], node.inputs[3]
     if not (scale.is_const() and shift.is_const()):
-        raise ValueError("ONNX resizes free sizes in the nearest and bilinear way only")
+        raise NoOnnxFormError("ONNX resizes free sizes in the nearest and bilinear way only")
     return scale.get_tensor_value(as_list=False), shift.get_tensor_value(as_list=False)
 
 

@@ -15,7 +15,14 @@ from tf2onnx import utils
 from tf2onnx.onnx_opset import math as tf2onnx_math
 from tf2onnx.onnx_opset import tensor as tf2onnx_tensor
 
-from edgeport_converter.exporting.tf_ops.builder import constant, int64_values, node_for, replace
+from edgeport_converter.exporting.tf_ops.builder import (
+    NoOnnxFormError,
+    int64_values,
+    node_for,
+    replace,
+    scalar,
+    tensor,
+)
 
 _SIGNED = (TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64)
 _UNSIGNED = (TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64)
@@ -28,7 +35,7 @@ def _floor_div(graph: Any, node: Any) -> None:
         tf2onnx_math.FloorDiv.version_6(graph, node)
         return
     left, right = node.input
-    zero = constant(graph, node, 0)
+    zero = scalar(graph, node, 0)
     quotient = node_for(graph, node, "Div", [left, right])
     remainder = node_for(
         graph, node, "Sub", [left, node_for(graph, node, "Mul", [quotient, right])]
@@ -62,13 +69,9 @@ def _gather(graph: Any, node: Any) -> None:
     indices, dtype = node.input[1], graph.get_dtype(node.input[1])
     is_known = node.inputs[1].is_const()
     if dtype in (TensorProto.INT32, TensorProto.INT64) and not is_known:
-        number = np.iinfo(utils.map_onnx_to_numpy_type(dtype)).max
-        beyond = graph.make_const(
-            utils.make_name(node.name), np.array(number, utils.map_onnx_to_numpy_type(dtype))
-        ).output[0]
-        zero = graph.make_const(
-            utils.make_name(node.name), np.array(0, utils.map_onnx_to_numpy_type(dtype))
-        ).output[0]
+        kind = utils.map_onnx_to_numpy_type(dtype)
+        beyond = tensor(graph, node, np.array(np.iinfo(kind).max, kind))
+        zero = tensor(graph, node, np.array(0, kind))
         shape = graph.get_shape(indices)
         negative = node_for(graph, node, "Less", [indices, zero])
         checked = node_for(graph, node, "Where", [negative, beyond, indices])
@@ -86,12 +89,12 @@ def _one_hot(graph: Any, node: Any) -> None:
     """Compare with every class, so that an index outside of them is no class."""
     indices, _, on, off = node.input
     if not node.inputs[1].is_const():
-        raise ValueError("the number of classes comes from the inputs")
+        raise NoOnnxFormError("the number of classes comes from the inputs")
     classes = int(node.inputs[1].get_tensor_value())
     shape = graph.get_shape(indices)
     axis = node.get_attr_value("axis", -1)
     if shape is None or axis not in (-1, len(shape)):
-        raise ValueError("the classes do not stand in the last axis")
+        raise NoOnnxFormError("the classes do not stand in the last axis")
     wide = node_for(graph, node, "Cast", [indices], {"to": TensorProto.INT64})
     column = node_for(graph, node, "Unsqueeze", [wide, int64_values(graph, node, [-1])])
     hit = node_for(graph, node, "Equal", [column, int64_values(graph, node, range(classes))])

@@ -10,9 +10,14 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from tf2onnx import utils
 
-from edgeport_converter.exporting.tf_ops.builder import int64_values, node_for, replace
+from edgeport_converter.exporting.tf_ops.builder import (
+    NoOnnxFormError,
+    int64_values,
+    node_for,
+    replace,
+    tensor,
+)
 
 
 def _dft(graph: Any, node: Any) -> None:
@@ -32,7 +37,7 @@ def _dft(graph: Any, node: Any) -> None:
         return
     # ONNX has no inverse that answers in real numbers: mirror the upper half, keep the real part.
     if not node.inputs[1].is_const():
-        raise ValueError("the length of its inverse Fourier transform is free")
+        raise NoOnnxFormError("the length of its inverse Fourier transform is free")
     count = int(np.ravel(node.inputs[1].get_tensor_value(as_list=False))[0])
     half = count // 2 + 1
     index = np.r_[np.arange(half), np.arange(count - half, 0, -1)]
@@ -45,10 +50,10 @@ def _dft(graph: Any, node: Any) -> None:
         [source, int64_values(graph, node, index.tolist())],
         {"axis": rank - 1},
     )
-    signs = graph.make_const(utils.make_name(node.name), flip).output[0]
+    signs = tensor(graph, node, flip)
     whole = node_for(graph, node, "Mul", [picked, signs])
     result = node_for(graph, node, "DFT", [whole], {"axis": rank - 1, "inverse": 1, "onesided": 0})
-    replace(graph, node, "Gather", [result, _index(graph, node, 0)], {"axis": -1})
+    replace(graph, node, "Gather", [result, tensor(graph, node, np.int64(0))], {"axis": -1})
 
 
 def _complex(graph: Any, node: Any) -> None:
@@ -58,25 +63,20 @@ def _complex(graph: Any, node: Any) -> None:
 
 
 def _conj(graph: Any, node: Any) -> None:
-    sign = graph.make_const(utils.make_name(node.name), np.array([1, -1], np.float32)).output[0]
+    sign = tensor(graph, node, np.array([1, -1], np.float32))
     _replace_complex(graph, node, "Mul", [node.input[0], sign], {})
 
 
 def _real(graph: Any, node: Any) -> None:
-    replace(graph, node, "Gather", [node.input[0], _index(graph, node, 0)], {"axis": -1})
+    replace(graph, node, "Gather", [node.input[0], tensor(graph, node, np.int64(0))], {"axis": -1})
 
 
 def _imag(graph: Any, node: Any) -> None:
-    replace(graph, node, "Gather", [node.input[0], _index(graph, node, 1)], {"axis": -1})
+    replace(graph, node, "Gather", [node.input[0], tensor(graph, node, np.int64(1))], {"axis": -1})
 
 
 def _absolute(graph: Any, node: Any) -> None:
     replace(graph, node, "ReduceL2", [node.input[0]], {"axes": [-1], "keepdims": 0})
-
-
-def _index(graph: Any, node: Any, value: int) -> str:
-    name: str = graph.make_const(utils.make_name(node.name), np.array(value, np.int64)).output[0]
-    return name
 
 
 def _replace_complex(

@@ -1,10 +1,12 @@
-"""Marker operations: places in a traced TensorFlow graph that an ONNX node will take.
+"""Placeholder ops: places in a traced TensorFlow graph that ONNX nodes will take.
 
-Some of what Keras computes has a direct word in ONNX and only a long paraphrase in TensorFlow: an
-LSTM arrives as a loop, a lookup table as a resource. While the model is traced, such a place is
-marked by one operation that holds the inputs and the shapes of the outputs; ``tf_ops`` turns it
-into ONNX nodes. The markers are TensorFlow's own PyFunc, which every pass leaves alone since it
-cannot know what is behind it; nothing ever runs them.
+Some of what Keras computes is one operator in ONNX and many in TensorFlow: an LSTM arrives as a
+loop, a lookup table as a resource. While the model is traced, a Keras patch puts one placeholder op
+in such a place. It holds the inputs and the shapes of the outputs; when tf2onnx reaches it, the
+function that the patch gave for it writes the ONNX nodes.
+
+The placeholder ops are TensorFlow's own PyFunc: no pass of TensorFlow changes one, since none can
+know what it calls. Nothing ever runs them.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from typing import Any
 import tensorflow as tf
 
 Emit = Callable[[Any, Any], None]
-"""Replaces a marker in tf2onnx's graph: (graph, marker node)."""
+"""Writes the ONNX nodes of a placeholder op: (tf2onnx's graph, the placeholder's node)."""
 
-_PREFIX = "edgeport marker "
+_PREFIX = "edgeport placeholder "
 
 
-class Markers:
-    """The markers of one trace, and what each of them becomes."""
+class Placeholders:
+    """The placeholder ops of one trace, and what each of them becomes."""
 
     def __init__(self) -> None:
         self._emitters: list[Emit] = []
@@ -34,7 +36,7 @@ class Markers:
         emit: Emit,
         name: str,
     ) -> list[Any]:
-        """Return the tensors of a new marker in the graph that is being traced.
+        """Return the tensors of a new placeholder op in the graph that is being traced.
 
         Args:
             inputs: tensors.
@@ -53,9 +55,9 @@ class Markers:
         return list(tensors)
 
     def write_shapes(self, graph_def: Any) -> None:
-        """Write the markers' output shapes where importing looks for them; optimizing drops them.
+        """Write the output shapes where TensorFlow's import reads them; its passes drop them.
 
-        TensorFlow cannot infer what comes out of a PyFunc.
+        TensorFlow cannot infer the shapes of a PyFunc's outputs.
         """
         for node in graph_def.node:
             token = node.attr["token"].s.decode() if node.op == "PyFunc" else ""
@@ -65,7 +67,7 @@ class Markers:
                 node.attr["_output_shapes"].list.shape.extend(s.as_proto() for s in shapes)
 
     def emitter(self, token: str) -> Emit | None:
-        """Return what a PyFunc's token stands for, None for a stranger's PyFunc."""
+        """Return what writes the nodes of the PyFunc with this token, None for a user's PyFunc."""
         if not token.startswith(_PREFIX):
             return None
         return self._emitters[int(token.removeprefix(_PREFIX))]

@@ -1,0 +1,81 @@
+"""How a part of Keras, TensorFlow or tf2onnx is replaced for a while, and put back.
+
+A patch is a record, so that the list that a reader sees is the list that is applied. Keras' list
+stands in ``keras_patches``, tf2onnx's in ``tf2onnx_bridge``; nothing else in ``exporting`` changes
+a library.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pkgutil import resolve_name
+from typing import Any
+from unittest import mock
+
+from edgeport import ConversionError
+
+_IN_EVERY_MODULE = ".*"
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One attribute of a library that is replaced while a model is exported.
+
+    Attributes:
+        target: the dotted name of the attribute. ``package.*.name`` stands for a global name in
+            every module of the package that has been imported; it need not exist there.
+        replace: returns the replacement of (the original, what ``applied`` was given).
+        why: the library's fault, with its number where there is one, or what ONNX lacks.
+        until: the condition under which the patch is deleted.
+    """
+
+    target: str
+    replace: Callable[[Any, Any], Any]
+    why: str
+    until: str
+
+    def places(self) -> list[tuple[Any, str]]:
+        """Return the objects that hold the attribute, each with the attribute's name.
+
+        Raises:
+            ConversionError: the installed library has no such attribute; nothing has changed.
+        """
+        owner_name, _, name = self.target.rpartition(".")
+        package = owner_name.partition(".")[0]
+        if owner_name.endswith(_IN_EVERY_MODULE):
+            modules = list(sys.modules.items())
+            return [(module, name) for key, module in modules if key.partition(".")[0] == package]
+        try:
+            owner = resolve_name(owner_name)
+            getattr(owner, name)
+        except (ImportError, AttributeError) as cause:
+            raise ConversionError(
+                f"{package} {metadata.version(package)} has no '{self.target}', which the "
+                f"converter replaces while it exports a model ({self.why}): install a version of "
+                f"{package} that edgeport was tested with, as its constraints.txt lists them"
+            ) from cause
+        return [(owner, name)]
+
+
+@contextmanager
+def applied(patches: Iterable[Patch], context: Any) -> Iterator[None]:
+    """Apply the patches in their order; take them back at the end.
+
+    Args:
+        patches: what to replace.
+        context: what the replacements work with, such as the placeholders of this trace.
+
+    Raises:
+        ConversionError: the installed library lacks a target; nothing stays changed.
+    """
+    with ExitStack() as stack:
+        for patch in patches:
+            for owner, name in patch.places():
+                original = getattr(owner, name, None)
+                replacement = patch.replace(original, context)
+                stack.enter_context(mock.patch.object(owner, name, replacement, create=True))
+        yield

@@ -1,0 +1,73 @@
+"""The Keras model itself as a function over numpy arrays: what an exported graph has to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgeport.artifact.golden import Array
+from edgeport_converter.exporting import unsupported
+from edgeport_converter.loading.model import Call, LoadedModel, TensorInfo
+
+
+def reference_of(
+    loaded: LoadedModel, *, loops: bool = False
+) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """Return the Keras model as a function of arrays by input name, each with the batch axis N.
+
+    Args:
+        loaded: the model.
+        loops: whether it loops over time. Such a model runs as one function, as Keras' own
+            ``predict`` does it: op by op, a hundred steps take seconds a batch.
+
+    Raises:
+        UnsupportedModelError: by the returned function, where Keras cannot run the model.
+    """
+    call = _as_one_function(loaded) if loops else loaded.call
+
+    def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
+        with tf.device("/cpu:0"):
+            tensors = {info.name: _as_tensor(arrays[info.name], info) for info in loaded.inputs}
+            try:
+                results = call(tensors)
+            except tf.errors.OpError as cause:
+                raise unsupported.trace_refusal(loaded.model, cause, "run") from cause
+        return {name: _as_array(tensor) for name, tensor in results.items()}
+
+    return reference
+
+
+def _as_one_function(loaded: LoadedModel) -> Call:
+    """Return the model's call, traced at the first call and once for all sizes of free axes."""
+
+    def listed(*tensors: Any) -> list[Any]:
+        named = zip(loaded.inputs, tensors, strict=True)
+        results = loaded.call({info.name: tensor for info, tensor in named})
+        return [results[info.name] for info in loaded.outputs]
+
+    @cache
+    def traced() -> Any:
+        signature = [tf.TensorSpec(info.shape, tf.as_dtype(info.dtype)) for info in loaded.inputs]
+        return tf.function(listed, autograph=False).get_concrete_function(*signature)
+
+    def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        answers = traced()(*[tensors[info.name] for info in loaded.inputs])
+        return {info.name: answer for info, answer in zip(loaded.outputs, answers, strict=True)}
+
+    return call
+
+
+def _as_tensor(array: Array, info: TensorInfo) -> Any:
+    # numpy's text arrays hold Python objects, which TensorFlow takes as lists only.
+    return tf.constant(array.tolist() if array.dtype.kind == "O" else array, dtype=info.dtype)
+
+
+def _as_array(tensor: Any) -> Array:
+    array = np.asarray(tensor)
+    if array.dtype.kind in "OS":
+        array = np.vectorize(lambda text: text.decode("utf-8"), otypes=[object])(array)
+    return array

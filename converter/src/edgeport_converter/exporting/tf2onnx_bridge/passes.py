@@ -1,0 +1,55 @@
+"""tf2onnx's optimizing passes with their mistakes corrected.
+
+Each function returns the replacement of one name in tf2onnx; the reasons stand in ``PATCHES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
+
+
+def update_no_constants(original: Callable[..., Any], node_names: NodeNames) -> Callable[..., Any]:
+    """Bring a node's protobuf message up to date, but not a constant's, which never changes.
+
+    The file's initializers are made from elsewhere.
+    """
+
+    def update_proto(self: Any, *args: Any, **options: Any) -> None:
+        if not self.is_const():
+            original(self, *args, **options)
+
+    return update_proto
+
+
+def without_einsum(original: dict[str, Any], node_names: NodeNames) -> dict[str, Any]:
+    """Return the passes in their order, without the one that takes einsum apart."""
+    return {name: made for name, made in original.items() if name != "einsum_optimizer"}
+
+
+def keep_casts(original: dict[Any, Any], node_names: NodeNames) -> dict[Any, Any]:
+    """Return the rules for two nodes of a kind in a row, without the one for casts."""
+    return {kinds: rule for kinds, rule in original.items() if kinds != ("Cast",)}
+
+
+def add_after_transpose(original: Callable[..., Any], node_names: NodeNames) -> Callable[..., Any]:
+    """Move a Transpose past an Add; what is added becomes a bias only if there is one a channel."""
+
+    def handle(self: Any, transpose: Any, node: Any) -> Any:
+        if node.inputs[1].is_const():
+            shape = node.inputs[1].get_tensor_value(as_list=False).shape
+            if shape[-1:] in ((), (1,)):
+                return self._handle_node_having_branches(transpose, node)
+        before = transpose.inputs[0]
+        name, kind = before.name, before.type
+        result = original(self, transpose, node)
+        if self._g.get_node_by_name(transpose.name) is None:  # it removed itself
+            return result
+        after = transpose.inputs[0]
+        if after is not before and after.type == kind:
+            node_names.note(after.name, name)
+        return result
+
+    return handle
