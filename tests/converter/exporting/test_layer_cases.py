@@ -25,6 +25,12 @@ def test_a_layer_is_exact_or_refused_by_name(case):
         assert (node in verdict.nodes) == (kind == "node"), verdict.nodes
 
 
+@pytest.mark.parametrize("case", layer_cases.QUICK_PAIRS, ids=lambda case: case.name)
+def test_a_pair_of_neighbours_is_exact(case):
+    verdict = layer_cases.judge(case)
+    assert verdict.outcome in ("exact", "no model"), verdict.detail
+
+
 def test_names_are_unique_and_the_table_is_long_enough():
-    names = [case.name for case in layer_cases.SMALL + layer_cases.APPLICATIONS]
+    names = [case.name for case in layer_cases.SMALL + layer_cases.APPLICATIONS + layer_cases.PAIRS]
     assert len(set(names)) == len(names) >= 230

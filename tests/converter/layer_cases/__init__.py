@@ -8,6 +8,7 @@ from layer_cases import (
     convolutions,
     operations,
     ordinary,
+    pairs,
     precisions,
     preprocessing,
     recurrent,
@@ -40,7 +41,17 @@ _LONG = re.compile(
 QUICK: tuple[Case, ...] = tuple(case for case in SMALL if not _LONG.search(case.name))
 """What `make test` runs."""
 
+PAIRS: tuple[Case, ...] = tuple(pairs.CASES)
+"""Each kind of layer after each other one, some thousands; a sample of them is run."""
+
+# A loop reads what a normalization gives it: tf2onnx once lost that tensor.
+_SENSITIVE = re.compile(r"(BatchNormalization|Rescaling), (LSTM in a|GRU in a|ConvLSTM2D)")
+QUICK_PAIRS: tuple[Case, ...] = (
+    *PAIRS[::150],
+    *(case for case in PAIRS if _SENSITIVE.search(case.name)),
+)
+
 APPLICATIONS: tuple[Case, ...] = tuple(applications.CASES)
 """Tens of seconds each; only `make layers` runs them."""
 
-__all__ = ["APPLICATIONS", "QUICK", "SMALL", "Case", "Verdict", "judge"]
+__all__ = ["APPLICATIONS", "PAIRS", "QUICK", "QUICK_PAIRS", "SMALL", "Case", "Verdict", "judge"]

@@ -31,8 +31,8 @@ class Verdict:
 
     Attributes:
         name: the case's.
-        outcome: "exact", "refused", "wrong", "crashed", or "invalid" for a file that the checker
-            or onnxruntime does not open.
+        outcome: "exact", "refused", "wrong", "crashed", "invalid" for a file that the checker or
+            onnxruntime does not open, or "no model" where Keras builds none and the case allows it.
         detail: the refusal's sentence, or what went wrong.
         difference: the largest one, as a share of the output's largest value.
         nodes: operators of the graph.
@@ -67,7 +67,8 @@ def _run(case: Case) -> Verdict:
         model = case.build()
         randomize(model)
     except Exception as error:
-        return found("crashed", f"Keras cannot build it: {_reason(error)}")
+        outcome = "no model" if "may not build" in case.tags else "crashed"
+        return found(outcome, f"Keras cannot build it: {_reason(error)}")
     try:
         loaded = load_model(model)
         engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)

@@ -53,3 +53,14 @@ def add_after_transpose(original: Callable[..., Any], node_names: NodeNames) -> 
         return result
 
     return handle
+
+
+def keep_other_consumers(original: Callable[..., Any], node_names: NodeNames) -> Callable[..., Any]:
+    """Forget that a subgraph reads a tensor only when its last reader is gone."""
+
+    def unregister(self: Any, input_name: str, node: Any, only_graph: bool = False) -> None:
+        others = self.find_output_consumers(input_name)
+        if all(other is node for other in others):
+            original(self, input_name, node, only_graph)
+
+    return unregister
