@@ -1,4 +1,4 @@
-"""Names, axes, order and refusals of the export; `test_layers` has the layers themselves."""
+"""Names, axes, order and refusals of the export; `test_layer_cases` has the layers themselves."""
 
 import keras
 import numpy as np
@@ -6,9 +6,10 @@ import onnx
 import pytest
 import tensorflow as tf
 
-from edgeport import Predictor
+from edgeport import ConversionError, Predictor
 from edgeport_converter import UnsupportedModelError, convert, exporting
-from edgeport_converter.exporting import freezing, tracing
+from edgeport_converter.exporting import freezing, tf2onnx_bridge, tf_ops, tracing
+from edgeport_converter.exporting.patching import Patch
 from edgeport_converter.loading.load import load_model
 from edgeport_converter.loading.model import refuse_large
 
@@ -66,7 +67,7 @@ def test_a_batch_fixed_by_the_model_stays_fixed(tmp_path):
         np.testing.assert_allclose(predictor.predict(batch), np.asarray(model(batch)), atol=1e-6)
 
 
-def test_nodes_bear_the_names_of_their_keras_layers():
+def test_nodes_have_the_names_of_their_keras_layers():
     x = keras.Input((4,), name="x")
     y = layers.Dense(3, name="dense")(x)
     model = keras.Model(x, layers.Dense(2, name="dense_1")(y), name="net")
@@ -204,10 +205,10 @@ def test_large_weights_arrive_whole_wherever_they_are_used():
     score = keras.ops.matmul(x, keras.ops.transpose(table.embeddings))
     model = keras.Model(ids, [score, shared(x), layers.LSTM(90, name="memory")(x)])
     loaded = load_model(model)
-    aside = tracing.trace(loaded).weights
+    offloaded = tracing.trace(loaded).weights
     # The table, the table turned by Keras, and two matrices; the kernel of the sequence gets an
     # axis first, and the LSTM's gates another order.
-    assert sorted(len(value) for value in aside.values()) == [80_000, 120_000, 120_000, 120_000]
+    assert sorted(len(value) for value in offloaded.values()) == [80_000, 120_000, 120_000, 120_000]
     sample = np.random.default_rng(0).integers(0, 300, (2, 6)).astype(np.int32)
     graph = exporting.export(loaded, opset=17, ir_version=8).graph
     with Predictor.load(graph.SerializeToString()) as predictor:
@@ -238,3 +239,55 @@ def test_keras_runs_a_loop_over_time_as_one_function(recurrent):
     answers = [next(iter(exported.reference({"x": x[:n]}).values())) for n in range(1, 21)]
     assert len(calls) == 1
     np.testing.assert_allclose(answers[-1], model.predict(x, verbose=0), atol=1e-6)
+
+
+class Gelu(layers.Layer):
+    """The exact gelu, whose Erfc has a handler of the converter's own."""
+
+    def call(self, x):
+        return tf.math.erfc(x)
+
+
+@pytest.mark.parametrize(
+    "fault", [TypeError("zip() argument 2 is shorter"), AttributeError("NoneType has no len()")]
+)
+def test_a_fault_of_the_translation_is_not_called_a_missing_operation(fault, monkeypatch):
+    def fail(graph, node):
+        raise fault
+
+    monkeypatch.setitem(tf_ops._HANDLERS, "Erfc", fail)
+    model = keras.Sequential([keras.Input((3,)), Gelu(name="curve")])
+    sentence = rf"the layer 'curve' \(Gelu\) .*{type(fault).__name__}.* Erfc .*report this model"
+    with pytest.raises(ConversionError, match=sentence) as failed:
+        export(model)
+    assert not isinstance(failed.value, UnsupportedModelError)
+    assert str(fault) not in str(failed.value)
+    assert failed.value.__cause__ is fault
+
+
+def test_a_fault_of_tf2onnx_s_optimizer_is_not_called_a_missing_operation(monkeypatch):
+    def fail(original, node_names):
+        def optimize(*args, **options):
+            raise ValueError("make_sure failure: Cannot find node with output 'a:0' in graph 'g'")
+
+        return optimize
+
+    patch = Patch("tf2onnx.optimizer.optimize_graph", fail, "the test's", "its end")
+    monkeypatch.setattr(tf2onnx_bridge, "PATCHES", (*tf2onnx_bridge.PATCHES, patch))
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    with pytest.raises(ConversionError, match=r"the model could not be .*report this model") as met:
+        export(model)
+    assert not isinstance(met.value, UnsupportedModelError)
+    assert "make_sure" not in str(met.value)
+
+
+def test_a_reason_that_a_handler_gives_is_the_users_reason():
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            layers.Resizing(4, 4, interpolation="bicubic", name="shrink"),
+        ]
+    )
+    sentence = r"'shrink' .Resizing. .*ONNX resizes free sizes .*: give the image a fixed size"
+    with pytest.raises(UnsupportedModelError, match=sentence):
+        export(model)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
 
 _ON_HOST = "do this step on the device before predict, and give the model its result"
@@ -203,6 +204,25 @@ def operation_refusal(
     kinds = ", ".join(dict.fromkeys(kind for _, kind in found))
     said = f"; {detail}" if detail else ""
     return UnsupportedModelError(f"{describe_place(model, name)} {what} ({kinds}{said}): {way_out}")
+
+
+def translation_failure(
+    model: Any, operations: Iterable[tuple[str, str]], cause: Exception
+) -> ConversionError:
+    """Return the error for an operation that has an ONNX form, but was not translated into it.
+
+    Args:
+        model: the Keras model, for the names of its layers, or None.
+        operations: (name in the graph, type) of those that were being translated, if any.
+        cause: what the translation raised; its text is about the converter's own data.
+    """
+    name, kind = next(iter(operations), ("", ""))
+    at = f" at the operation {kind}" if kind else ""
+    return ConversionError(
+        f"{describe_place(model, name)} could not be translated to ONNX: tf2onnx stopped with an "
+        f"internal error ({type(cause).__name__}){at} that says nothing about the model: report "
+        "this model, or write this part of it with other Keras layers"
+    )
 
 
 def describe_place(model: Any, operation: str) -> str:

@@ -19,6 +19,7 @@ from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.exporting import tf_ops, unsupported
 from edgeport_converter.exporting.tf2onnx_bridge import patched
 from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
+from edgeport_converter.exporting.tf_ops.builder import NoOnnxFormError
 from edgeport_converter.exporting.tracing import FrozenGraph
 
 
@@ -46,13 +47,26 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
                 translated = optimizer.optimize_graph(translated, catch_errors=False)
                 result: onnx.ModelProto = translated.make_model("edgeport")
                 names.restore(result.graph)
-        except UnsupportedModelError:
+        except (UnsupportedModelError, MemoryError):
             raise
         except Exception as cause:
-            lines = str(cause).strip().splitlines() or [type(cause).__name__]
-            place = failed or [("", "its operations")]
-            raise unsupported.operation_refusal(model, place, lines[0][:200]) from cause
+            reason = _reason(cause)
+            if failed and reason is not None:
+                raise unsupported.operation_refusal(model, failed, reason) from cause
+            raise unsupported.translation_failure(model, failed, cause) from cause
     return result
+
+
+# How tf2onnx begins the message where it checks what it was given.
+_CHECKED = "make_sure failure: "
+
+
+def _reason(cause: Exception) -> str | None:
+    """Return why an operation has no ONNX form, None for a fault of the translation itself."""
+    text = str(cause).strip()
+    if isinstance(cause, (NoOnnxFormError, NotImplementedError)) or text.startswith(_CHECKED):
+        return text.removeprefix(_CHECKED).splitlines()[0][:200] if text else None
+    return None
 
 
 class _FailureRecorder(logging.Handler):
