@@ -220,6 +220,46 @@ CASES.layers_on(
     },
     values="image",
 )
+# Wider, higher, of the wanted size, and smaller than it.
+CASES.layers_on(
+    (None, None, 3),
+    {
+        "Resizing pad_to_aspect_ratio free": lambda: layers.Resizing(
+            9, 14, pad_to_aspect_ratio=True, fill_value=7.0
+        ),
+        "Resizing nearest pad_to_aspect_ratio free": lambda: layers.Resizing(
+            14, 9, "nearest", pad_to_aspect_ratio=True
+        ),
+        "Resizing crop_to_aspect_ratio free": lambda: layers.Resizing(
+            9, 14, crop_to_aspect_ratio=True
+        ),
+        "CenterCrop free of any size": lambda: layers.CenterCrop(9, 14),
+        "CenterCrop free higher than wide": lambda: layers.CenterCrop(14, 9),
+    },
+    values="image",
+    free_sizes=(8, 9, 14, 31),
+)
+CASES.layer(
+    "CenterCrop height free",
+    (None, 11, 3),
+    lambda: layers.CenterCrop(9, 14),
+    values="image",
+    free_sizes=(5, 9, 20),
+)
+CASES.layer(
+    "CenterCrop channels_first free",
+    (3, None, None),
+    lambda: layers.CenterCrop(9, 14, data_format="channels_first"),
+    values="image",
+    free_sizes=(5, 20),
+)
+CASES.layer(
+    "Resizing pad_to_aspect_ratio width free",
+    (10, None, 3),
+    lambda: layers.Resizing(6, 6, pad_to_aspect_ratio=True),
+    values="image",
+    free_sizes=(5, 10, 20),
+)
 CASES.layers_on(
     (None, None, 3),
     {

@@ -3,6 +3,7 @@
 Keras' results stay the same, to the bit or to rounding; the parity check compares the exported
 graph with the unchanged model.
 
+    images             Keras' work on images of a free size, with every size asked from the graph
     layers             Keras layers and functions, written with TensorFlow operations that ONNX has
     lookups            lookup tables as ONNX-ML LabelEncoder nodes
     products           einsum and matmul as one matrix product
@@ -21,6 +22,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from edgeport_converter.exporting.keras_patches import (
+    images,
     layers,
     lookups,
     products,
@@ -72,9 +74,22 @@ PATCHES: tuple[Patch, ...] = (
     ),
     Patch(
         "keras.layers.UpSampling2D.call",
-        layers.up_sampling,
+        images.up_sampling,
         why="Keras multiplies sizes in Python, which fails for a free size",
         until="Keras asks the graph for free sizes",
+    ),
+    Patch(
+        "keras.src.backend.tensorflow.image.resize",
+        images.resize,
+        why="Keras pads to an aspect ratio under two conditions in a row, whose graph ONNX's tools "
+        "spoil",
+        until="Keras pads with tf.pad",
+    ),
+    Patch(
+        "keras.layers.CenterCrop.transform_images",
+        images.center_crop,
+        why="in a graph Keras cuts an image that is too small, which it resizes otherwise",
+        until="Keras compares free sizes in the graph",
     ),
     Patch("keras.layers.RNN.inner_loop", recurrent.loop, _RECURRENT, _RECURRENT_UNTIL),
     Patch("keras.layers.LSTM.inner_loop", recurrent.loop, _RECURRENT, _RECURRENT_UNTIL),

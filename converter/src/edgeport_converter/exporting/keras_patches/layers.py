@@ -68,25 +68,6 @@ def _merge(tensor: Any) -> Any:
     return merged
 
 
-def up_sampling(original: Callable[..., Any], placeholders: Placeholders) -> Callable[..., Any]:
-    """Multiply free sizes in the graph, where Keras multiplies them in Python."""
-
-    def call(self: Any, inputs: Any) -> Any:
-        spatial = inputs.shape[1:3] if self.data_format == "channels_last" else inputs.shape[2:4]
-        if self.interpolation == "nearest" or None not in spatial.as_list():
-            return original(self, inputs)
-        is_last = self.data_format == "channels_last"
-        x = inputs if is_last else tf.transpose(inputs, [0, 2, 3, 1])
-        sizes = tf.shape(x)[1:3] * tf.constant(self.size)
-        result = tf.cast(tf.image.resize(x, sizes, method=self.interpolation), inputs.dtype)
-        pairs = zip(x.shape[1:3].as_list(), self.size, strict=True)
-        known = [None if size is None else size * factor for size, factor in pairs]
-        result.set_shape([x.shape[0], *known, x.shape[3]])
-        return result if is_last else tf.transpose(result, [0, 3, 1, 2])
-
-    return call
-
-
 def layer_normalization(
     original: Callable[..., Any], placeholders: Placeholders
 ) -> Callable[..., Any]:
