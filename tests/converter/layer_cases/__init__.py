@@ -12,6 +12,7 @@ from layer_cases import (
     precisions,
     preprocessing,
     recurrent,
+    signals,
     structures,
     whole,
 )
@@ -28,6 +29,7 @@ SMALL: tuple[Case, ...] = (
     *structures.CASES,
     *precisions.CASES,
     *operations.CASES,
+    *signals.CASES,
 )
 """Each well below a second."""
 

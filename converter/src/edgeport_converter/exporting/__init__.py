@@ -5,6 +5,7 @@ variables, let tf2onnx translate the frozen graph with its errors raised and wit
 own beside its own, then name inputs, outputs and axes. Rewriting the graph for speed is the stage
 ``optimizing``; ``verification`` compares the graph with the reference that is made here.
 
+    complex_numbers  complex arithmetic as arithmetic of real and imaginary parts
     exported_model   the stage: ``export`` and what it returns
     freezing         from a traced function to a TensorFlow graph whose variables are constants
     interface        names and letters for the axes of inputs and outputs

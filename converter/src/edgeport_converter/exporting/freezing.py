@@ -14,7 +14,9 @@ import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
 from tf2onnx import tf_loader
 
+from edgeport_converter.exporting import complex_numbers
 from edgeport_converter.exporting.placeholders import Placeholders
+from edgeport_converter.exporting.tf_ops import signal
 
 # How TensorFlow's constant folding names weights that it has multiplied by a later scale.
 _MERGED_WEIGHTS = "/merged_input"
@@ -68,7 +70,8 @@ def freeze(
             tf.import_graph_def(graph_def, name="")
             graph_def = tf_loader.tf_optimize(inputs, outputs, graph_def)
         placeholders.write_shapes(graph_def)
-        if not (_write_known_sizes(graph_def) | _choose_known_branches(graph_def)):
+        has_changed = _write_known_sizes(graph_def) | _choose_known_branches(graph_def)
+        if not has_changed and not complex_numbers.lower(graph_def, signal.COMPLEX_OPS):
             break
     _name_after_weights(graph_def)
     _leave_empty_constants(graph_def, weights)

@@ -1,0 +1,407 @@
+"""Complex arithmetic in a frozen graph as arithmetic of real and imaginary parts.
+
+ONNX has complex numbers in its DFT alone. ``tf_ops.signal`` translates a graph in which nothing
+but Fourier transforms, Complex, Real, Imag, Conj and ComplexAbs read such tensors; ``lower`` brings
+every other graph into that form (discrete cosine transforms, ``s * conj(s)``, a slice of a
+spectrum):
+
+1. Each complex tensor becomes two real ones, its parts.
+2. What moves or adds values (Reshape, StridedSlice, Sum, AddV2, ...) is done to both parts.
+3. Products and the like are written out by their formulas.
+4. A Fourier transform gets its input from Complex, and gives its parts to Real and Imag; a
+   transform of two axes becomes two of one axis each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+_PART_TYPES = {
+    tf.complex64.as_datatype_enum: tf.float32.as_datatype_enum,
+    tf.complex128.as_datatype_enum: tf.float64.as_datatype_enum,
+}
+
+_TRANSFORMS = ("FFT", "IFFT", "RFFT", "IRFFT")
+
+# The same is done to the real and to the imaginary part.
+_BY_PART = frozenset(
+    {
+        *(
+            "Identity",
+            "StopGradient",
+            "Snapshot",
+            "ZerosLike",
+            "Neg",
+            "Add",
+            "AddV2",
+            "AddN",
+            "Sub",
+        ),
+        *("Sum", "Mean", "Cumsum", "Reshape", "Transpose", "ExpandDims", "Squeeze", "Tile", "Roll"),
+        *(
+            "BroadcastTo",
+            "ReverseV2",
+            "Slice",
+            "StridedSlice",
+            "GatherV2",
+            "GatherNd",
+            "Pad",
+            "PadV2",
+        ),
+        *(
+            "MirrorPad",
+            "Pack",
+            "Unpack",
+            "ConcatV2",
+            "Split",
+            "SplitV",
+            "Select",
+            "SelectV2",
+            "Fill",
+        ),
+    }
+)
+# Linear in each of two operands.
+_PRODUCTS = frozenset({"Mul", "MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"})
+
+Parts = tuple[str, str]
+
+
+def is_complex(node: Any) -> bool:
+    """Whether a node of a TensorFlow graph reads or gives complex numbers."""
+    return any(value.type in _PART_TYPES for value in node.attr.values())
+
+
+def lower(graph_def: Any, understood: frozenset[str]) -> bool:
+    """Write the complex arithmetic of a graph as real arithmetic, in place.
+
+    Args:
+        graph_def: without variables; its nodes keep their names where they give real numbers.
+        understood: the operations that may read complex numbers. A graph with no others stays as it
+            is, and so does one with an operation that is not known here.
+
+    Returns:
+        Whether the graph has changed.
+    """
+    nodes = [node for node in graph_def.node if is_complex(node)]
+    if all(node.op in understood for node in nodes):
+        return False
+    known = understood | _BY_PART | _PRODUCTS | _FORMULAS.keys() | _TWO_AXES.keys() | {"Cast"}
+    if not all(node.op in known for node in nodes):
+        return False
+    lowering = _Lowering(graph_def)
+    del graph_def.node[:]
+    graph_def.node.extend(lowering.nodes)
+    return True
+
+
+class _Lowering:
+    """A graph that is written again, node by node in the order of computation.
+
+    Attributes:
+        nodes: those of the new graph.
+        parts: the two parts of each complex tensor of the old graph.
+    """
+
+    def __init__(self, graph_def: Any) -> None:
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(graph_def, name="")
+        self._shapes = {
+            op.name: [tensor.shape for tensor in op.outputs] for op in graph.get_operations()
+        }
+        self._message = type(graph_def.node[0])
+        self.nodes: list[Any] = []
+        self.parts: dict[str, Parts] = {}
+        by_name = {node.name: node for node in graph_def.node}
+        for op in graph.get_operations():  # import_graph_def has sorted them
+            node = by_name[op.name]
+            if is_complex(node):
+                self._write(node)
+            else:
+                self._copy(node, node.name, node.input)
+
+    def _copy(self, node: Any, name: str, inputs: Sequence[str], part: int = 0) -> str:
+        """Add the node under a name, each complex input replaced by one of its parts."""
+        made = self._message()
+        made.CopyFrom(node)
+        made.name = name
+        del made.input[:]
+        for source in inputs:
+            if not source.startswith("^"):
+                key = source.removesuffix(":0")
+                made.input.append(self.parts[key][part] if key in self.parts else source)
+        for value in made.attr.values():
+            if value.type in _PART_TYPES:
+                value.type = _PART_TYPES[value.type]
+        made.attr.pop("_output_shapes", None)
+        self.nodes.append(made)
+        return name
+
+    def add(self, op: str, name: str, inputs: Sequence[str], dtype: int, **attributes: Any) -> str:
+        """Add an operation on real tensors; return its output."""
+        made = self._message(op=op, name=name, input=inputs)
+        made.attr["T"].type = dtype
+        for key, value in attributes.items():
+            made.attr[key].CopyFrom(value)
+        self.nodes.append(made)
+        return name
+
+    def constant(self, name: str, value: Any, dtype: int) -> str:
+        """Add a constant; return its output."""
+        made = self._message(op="Const", name=name)
+        made.attr["dtype"].type = dtype
+        made.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.as_dtype(dtype)))
+        self.nodes.append(made)
+        return name
+
+    def rank(self, node: Any) -> int:
+        """Return the rank of a node's first output in the old graph."""
+        rank: int = self._shapes[node.name][0].rank
+        return rank
+
+    def _write(self, node: Any) -> None:
+        dtype = next(
+            _PART_TYPES[value.type] for value in node.attr.values() if value.type in _PART_TYPES
+        )
+        name = node.name
+        sources = [source.removesuffix(":0") for source in node.input if source[0] != "^"]
+        pairs = [self.parts[source] for source in sources if source in self.parts]
+        if node.op in _TRANSFORMS:
+            self._transform(node, sources, pairs, dtype)
+        elif node.op in _TWO_AXES:
+            _two_axes(self, node, sources, pairs, dtype)
+        elif node.op == "Const":
+            value = tf.make_ndarray(node.attr["value"].tensor)
+            self.parts[name] = (
+                self.constant(f"{name}/real", value.real, dtype),
+                self.constant(f"{name}/imag", value.imag, dtype),
+            )
+        elif node.op == "Complex":
+            self.parts[name] = (sources[0], sources[1])
+        elif node.op == "Cast":
+            self._cast(node, sources[0], dtype)
+        elif node.op in _PRODUCTS:
+            self.parts[name] = self._product(node)
+        elif node.op in _BY_PART:
+            made = [
+                self._copy(node, f"{name}/{part}", node.input, place)
+                for place, part in enumerate(("real", "imag"))
+            ]
+            for port in range(len(self._shapes[name])):
+                suffix = f":{port}" if port else ""
+                self.parts[name + suffix] = (made[0] + suffix, made[1] + suffix)
+        else:
+            outcome = _FORMULAS[node.op](self, node, pairs, dtype)
+            if outcome is not None:
+                self.parts[name] = outcome
+
+    def _transform(self, node: Any, sources: list[str], pairs: Sequence[Parts], dtype: int) -> None:
+        inputs = list(sources)
+        if pairs:
+            inputs[0] = self.join(f"{node.name}/input", pairs[0], dtype)
+        made = self._message()
+        made.CopyFrom(node)
+        del made.input[:]
+        made.input.extend(inputs)
+        self.nodes.append(made)
+        if node.op != "IRFFT":
+            self.parts[node.name] = self.split(node.name, dtype)
+
+    def join(self, name: str, parts: Parts, dtype: int) -> str:
+        """Add the complex tensor of two parts."""
+        made = self._message(op="Complex", name=name, input=list(parts))
+        made.attr["T"].type = dtype
+        made.attr["Tout"].type = _complex_type(dtype)
+        self.nodes.append(made)
+        return name
+
+    def split(self, source: str, dtype: int) -> Parts:
+        """Add the parts of a complex tensor."""
+        names = []
+        for op in ("Real", "Imag"):
+            made = self._message(op=op, name=f"{source}/{op.lower()}", input=[source])
+            made.attr["T"].type = _complex_type(dtype)
+            made.attr["Tout"].type = dtype
+            self.nodes.append(made)
+            names.append(made.name)
+        return names[0], names[1]
+
+    def _cast(self, node: Any, source: str, dtype: int) -> None:
+        name = node.name
+        if source not in self.parts:  # a real tensor becomes complex
+            real = self._copy(node, f"{name}/real", [source])
+            self.parts[name] = (real, self.add("ZerosLike", f"{name}/imag", [real], dtype))
+        elif node.attr["DstT"].type in _PART_TYPES:
+            made = [
+                self._copy(node, f"{name}/{part}", node.input, place)
+                for place, part in enumerate(("real", "imag"))
+            ]
+            self.parts[name] = (made[0], made[1])
+        else:
+            self._copy(node, name, node.input)
+
+    def _product(self, node: Any) -> Parts:
+        """(a + ib)(c + id) = (ac - bd) + i(ad + bc); an adjoint operand is conjugated."""
+        name = node.name
+        dtype = _PART_TYPES[node.attr["T"].type]
+        sources = [source.removesuffix(":0") for source in node.input if source[0] != "^"]
+        pairs = [self.parts[source] for source in sources]
+        for place, key in enumerate(("adj_x", "adj_y")):
+            if node.attr[key].b:
+                real, imag = pairs[place]
+                pairs[place] = (real, self.add("Neg", f"{name}/conj_{place}", [imag], dtype))
+        (a, b), (c, d) = pairs
+        ac, bd, ad, bc = (
+            self._copy(node, f"{name}/{label}", pair)
+            for label, pair in (("ac", [a, c]), ("bd", [b, d]), ("ad", [a, d]), ("bc", [b, c]))
+        )
+        return (
+            self.add("Sub", f"{name}/real", [ac, bd], dtype),
+            self.add("AddV2", f"{name}/imag", [ad, bc], dtype),
+        )
+
+
+def _complex_type(dtype: int) -> int:
+    found: int = next(whole for whole, part in _PART_TYPES.items() if part == dtype)
+    return found
+
+
+Formula = Callable[[_Lowering, Any, Sequence[Parts], int], Parts | None]
+
+
+def _formula(write: Callable[[Callable[..., str], str, str], Parts | str]) -> Formula:
+    """Return a function of one complex operand, from its formula over (operation, real, imag)."""
+
+    def lower_one(graph: _Lowering, node: Any, pairs: Sequence[Parts], dtype: int) -> Parts | None:
+        count = 0
+
+        def operation(op: str, *inputs: str) -> str:
+            nonlocal count
+            count += 1
+            return graph.add(op, f"{node.name}/{op.lower()}_{count}", inputs, dtype)
+
+        outcome = write(operation, *pairs[0])
+        if isinstance(outcome, str):  # real, and read by the node's own name
+            graph.add("Identity", node.name, [outcome], dtype)
+            return None
+        return outcome
+
+    return lower_one
+
+
+def _modulus(do: Callable[..., str], real: str, imag: str) -> str:
+    return do("Sqrt", do("AddV2", do("Square", real), do("Square", imag)))
+
+
+def _exponential(do: Callable[..., str], real: str, imag: str) -> Parts:
+    size = do("Exp", real)
+    return do("Mul", size, do("Cos", imag)), do("Mul", size, do("Sin", imag))
+
+
+def _square(do: Callable[..., str], real: str, imag: str) -> Parts:
+    cross = do("Mul", real, imag)
+    return do("Sub", do("Square", real), do("Square", imag)), do("AddV2", cross, cross)
+
+
+def _divide(graph: _Lowering, node: Any, pairs: Sequence[Parts], dtype: int) -> Parts | None:
+    """(a + ib) / (c + id) = ((ac + bd) + i(bc - ad)) / (c² + d²)."""
+    (a, b), (c, d) = pairs
+
+    def do(op: str, label: str, *inputs: str) -> str:
+        return graph.add(op, f"{node.name}/{label}", inputs, dtype)
+
+    ac, bd, ad, bc = (
+        do("Mul", label, *pair)
+        for label, pair in (("ac", (a, c)), ("bd", (b, d)), ("ad", (a, d)), ("bc", (b, c)))
+    )
+    size = do("AddV2", "size", do("Square", "cc", c), do("Square", "dd", d))
+    return (
+        do("RealDiv", "real", do("AddV2", "real_part", ac, bd), size),
+        do("RealDiv", "imag", do("Sub", "imag_part", bc, ad), size),
+    )
+
+
+_FORMULAS: dict[str, Formula] = {
+    "Real": _formula(lambda do, real, imag: real),
+    "Imag": _formula(lambda do, real, imag: imag),
+    "Conj": _formula(lambda do, real, imag: (real, do("Neg", imag))),
+    "ComplexAbs": _formula(_modulus),
+    "Angle": _formula(lambda do, real, imag: do("Atan2", imag, real)),
+    "Exp": _formula(_exponential),
+    "Log": _formula(
+        lambda do, real, imag: (do("Log", _modulus(do, real, imag)), do("Atan2", imag, real))
+    ),
+    "Square": _formula(_square),
+    "Div": _divide,
+    "RealDiv": _divide,
+}
+
+# A transform over the last two axes: the one over the last axis, the one over the other, and
+# whether the last axis comes first.
+_TWO_AXES = {
+    "FFT2D": ("FFT", "FFT", True),
+    "IFFT2D": ("IFFT", "IFFT", True),
+    "RFFT2D": ("RFFT", "FFT", True),
+    "IRFFT2D": ("IRFFT", "IFFT", False),
+}
+
+
+def _two_axes(
+    graph: _Lowering, node: Any, sources: list[str], pairs: Sequence[Parts], dtype: int
+) -> None:
+    """Transform the last axis and the one before it, which stands last meanwhile."""
+    last, other, is_last_first = _TWO_AXES[node.op]
+    name, rank = node.name, graph.rank(node)
+    perm = graph.constant(
+        f"{name}/perm", [*range(rank - 2), rank - 1, rank - 2], tf.int32.as_datatype_enum
+    )
+    whole = _complex_type(dtype)
+
+    def turned(label: str, parts: Parts) -> Parts:
+        index = tf.compat.v1.AttrValue(type=tf.int32.as_datatype_enum)
+        made = [
+            graph.add("Transpose", f"{name}/{label}_{part}", [source, perm], dtype, Tperm=index)
+            for source, part in zip(parts, ("real", "imag"), strict=True)
+        ]
+        return made[0], made[1]
+
+    def across(parts: Parts) -> Parts:
+        joined = graph.join(f"{name}/columns", turned("to_last", parts), dtype)
+        step = tf.compat.v1.NodeDef(op=other, name=f"{name}/across", input=[joined])
+        step.attr["Tcomplex"].type = whole
+        graph.nodes.append(step)
+        return turned("from_last", graph.split(step.name, dtype))
+
+    def along(source: str, label: str) -> str:
+        step = tf.compat.v1.NodeDef(op=last, name=label, input=[source])
+        step.attr["Tcomplex"].type = whole
+        if last in ("RFFT", "IRFFT"):
+            step.attr["Treal"].type = dtype
+            step.input.append(_last_length(graph, name, sources[1]))
+        graph.nodes.append(step)
+        return label
+
+    if is_last_first:
+        source = graph.join(f"{name}/rows", pairs[0], dtype) if pairs else sources[0]
+        graph.parts[name] = across(graph.split(along(source, f"{name}/along"), dtype))
+    else:
+        along(graph.join(f"{name}/rows", across(pairs[0]), dtype), name)
+
+
+def _last_length(graph: _Lowering, name: str, lengths: str) -> str:
+    """Return the second one of two lengths, as a vector."""
+    kind = tf.int32.as_datatype_enum
+    one, two = (graph.constant(f"{name}/{n}", [n], kind) for n in (1, 2))
+    index = tf.compat.v1.AttrValue(type=kind)
+    bit = tf.compat.v1.AttrValue(i=0)
+    return graph.add(
+        "StridedSlice",
+        f"{name}/last_length",
+        [lengths, one, two, graph.constant(f"{name}/step", [1], kind)],
+        kind,
+        Index=index,
+        begin_mask=bit,
+    )
