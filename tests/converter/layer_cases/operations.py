@@ -75,6 +75,12 @@ for _name, _compute in {
     "argmin": lambda x: ops.argmin(x, axis=-1),
     "clip": lambda x: ops.clip(x, -0.5, 0.25),
     "one_hot": lambda x: ops.one_hot(ops.cast(ops.abs(x), "int32"), 4),
+    "one_hot first axis": lambda x: ops.transpose(
+        ops.one_hot(ops.cast(ops.abs(x), "int32"), 4, axis=0), (1, 0, 2)
+    ),
+    "one_hot middle axis": lambda x: ops.one_hot(
+        ops.cast(ops.abs(ops.reshape(x, (-1, 2, 3))), "int32"), 4, axis=1
+    ),
     "multi_hot": lambda x: ops.multi_hot(ops.cast(ops.abs(x), "int32"), 5),
     "top_k": lambda x: list(ops.top_k(x, 3)),
     "flip": lambda x: ops.flip(x, axis=1),

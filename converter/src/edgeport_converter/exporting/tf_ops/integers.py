@@ -91,13 +91,16 @@ def _one_hot(graph: Any, node: Any) -> None:
     if not node.inputs[1].is_const():
         raise NoOnnxFormError("the number of classes comes from the inputs")
     classes = int(node.inputs[1].get_tensor_value())
-    shape = graph.get_shape(indices)
     axis = node.get_attr_value("axis", -1)
-    if shape is None or axis not in (-1, len(shape)):
-        raise NoOnnxFormError("the classes do not stand in the last axis")
+    values = np.arange(classes, dtype=np.int64)
+    if axis != -1:
+        shape = graph.get_shape(indices)
+        if shape is None:
+            raise NoOnnxFormError("the classes stand in the middle of an unknown number of axes")
+        values = values.reshape(classes, *[1] * (len(shape) - axis))
     wide = node_for(graph, node, "Cast", [indices], {"to": TensorProto.INT64})
-    column = node_for(graph, node, "Unsqueeze", [wide, int64_values(graph, node, [-1])])
-    hit = node_for(graph, node, "Equal", [column, int64_values(graph, node, range(classes))])
+    column = node_for(graph, node, "Unsqueeze", [wide, int64_values(graph, node, [axis])])
+    hit = node_for(graph, node, "Equal", [column, tensor(graph, node, values)])
     replace(graph, node, "Where", [hit, on, off])
 
 
