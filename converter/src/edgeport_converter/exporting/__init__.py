@@ -13,6 +13,7 @@ own beside its own, then name inputs, outputs and axes. Rewriting the graph for 
     patching         how a part of a library is replaced for a while, and put back
     placeholders     placeholder ops: places in a traced graph that ONNX nodes will take
     reference        the Keras model as a function over numpy arrays
+    saved_tables     lookup tables of a SavedModel as ONNX-ML LabelEncoder nodes
     tf2onnx_bridge/  from a frozen TensorFlow graph to ONNX; what is replaced in tf2onnx: the list
     tf_ops/          TensorFlow operations that tf2onnx does not translate, or translates wrongly
     tracing          from a function over named tensors to a frozen TensorFlow graph

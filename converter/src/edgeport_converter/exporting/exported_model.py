@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import tensorflow as tf
 
-from edgeport import ConversionError, TensorSpec
+from edgeport import TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.exporting import interface, tracing, unsupported
 from edgeport_converter.exporting.reference import reference_of
@@ -61,7 +61,7 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
     """
     unsupported.refuse_layers(loaded.model)
     inputs = interface.describe_inputs(loaded.inputs)
-    frozen = _trace(loaded)
+    frozen = tracing.trace(loaded)
     _require_pure(frozen, loaded.model)
     loops = any(node.op in _LOOPS for node in frozen.graph_def.node)
     graph = translate.translate(frozen, loaded.model, opset)
@@ -72,15 +72,6 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
         del frozen
         gc.collect()  # tf2onnx's graphs are cycles of references, which keep their weights
     return ExportedModel(graph, inputs, outputs, reference_of(loaded, loops=loops))
-
-
-def _trace(loaded: LoadedModel) -> FrozenGraph:
-    try:
-        return tracing.trace(loaded)
-    except (ConversionError, MemoryError):
-        raise
-    except Exception as cause:
-        raise unsupported.trace_refusal(loaded.model, cause, "trace") from cause
 
 
 def _require_pure(frozen: FrozenGraph, model: Any) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
 from tf2onnx import tf_loader
 
-from edgeport_converter.exporting import complex_numbers
+from edgeport_converter.exporting import complex_numbers, saved_tables
 from edgeport_converter.exporting.placeholders import Placeholders
 from edgeport_converter.exporting.tf_ops import signal
 
@@ -53,6 +53,8 @@ def freeze(
     )
     graph_def, converted = convert_to_constants._replace_variables_by_constants(data)
     captured = {concrete.graph.internal_captures[place].name for place in converted}
+    tables = saved_tables.captured_handles(concrete)
+    captured |= {f"{name}:0" for name in tables}
     inputs = [tensor.name for tensor in concrete.inputs if tensor.name not in captured]
     outputs = [tensor.name for tensor in concrete.outputs]
     del data
@@ -64,6 +66,7 @@ def freeze(
     for function in graph_def.library.function:
         for attribute in _CLOSING_ATTRIBUTES:
             function.attr.pop(attribute, None)
+    saved_tables.replace_lookups(graph_def, tables, placeholders)
     placeholders.write_shapes(graph_def)
     for _ in range(_MAX_FOLDS):
         with tf.Graph().as_default():

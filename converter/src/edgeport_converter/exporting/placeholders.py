@@ -44,15 +44,37 @@ class Placeholders:
             emit: writes the ONNX nodes later.
             name: of the operation, below the current name scope.
         """
-        token = f"{_PREFIX}{len(self._emitters)}"
-        self._emitters.append(emit)
-        self._shapes.append([tf.TensorShape(shape) for _, shape in outputs])
         tensors = tf.raw_ops.PyFunc(
-            input=list(inputs), token=token, Tout=[dtype for dtype, _ in outputs], name=name
+            input=list(inputs),
+            token=self._token(emit, [shape for _, shape in outputs]),
+            Tout=[dtype for dtype, _ in outputs],
+            name=name,
         )
         for tensor, (_, shape) in zip(tensors, outputs, strict=True):
             tensor.set_shape(shape)
         return list(tensors)
+
+    def node(self, name: str, source: str, types: tuple[int, int], shape: Any, emit: Emit) -> Any:
+        """Return a placeholder op of one input and one output for a graph that is traced already.
+
+        Args:
+            name: of the operation.
+            source: the input's name.
+            types: of the input and of the output, as TensorFlow's protobuf numbers them.
+            shape: of the output.
+            emit: writes the ONNX nodes later.
+        """
+        made = tf.compat.v1.NodeDef(op="PyFunc", name=name, input=[source])
+        made.attr["token"].s = self._token(emit, [shape]).encode()
+        made.attr["Tin"].list.type.append(types[0])
+        made.attr["Tout"].list.type.append(types[1])
+        return made
+
+    def _token(self, emit: Emit, shapes: Sequence[Any]) -> str:
+        token = f"{_PREFIX}{len(self._emitters)}"
+        self._emitters.append(emit)
+        self._shapes.append([tf.TensorShape(shape) for shape in shapes])
+        return token
 
     def write_shapes(self, graph_def: Any) -> None:
         """Write the output shapes where TensorFlow's import reads them; its passes drop them.

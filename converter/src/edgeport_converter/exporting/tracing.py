@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from edgeport import ConversionError
 from edgeport_converter.exporting import freezing, unsupported
 from edgeport_converter.exporting.keras_patches import patched
 from edgeport_converter.exporting.placeholders import Placeholders
@@ -40,7 +41,14 @@ class FrozenGraph:
 
 
 def trace(loaded: LoadedModel) -> FrozenGraph:
-    """Return the model's graph as it computes at inference."""
+    """Return the model's graph as it computes at inference.
+
+    Raises:
+        UnsupportedModelError: Keras cannot trace the model, or the model changes a variable, or its
+            weights are more than an ONNX file holds.
+        ConversionError: the installed Keras lacks something that is patched, or the traced graph
+            could not be frozen.
+    """
     names = [info.name for info in loaded.outputs]
 
     def call(*tensors: Any) -> list[Any]:
@@ -59,10 +67,20 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
     placeholders = Placeholders()
     # On the CPU Keras chooses no fused kernels of cuDNN, which have no ONNX form.
     with tf.device("/cpu:0"), patched(placeholders):
-        concrete = tf.function(call, autograph=False).get_concrete_function(*signature)
+        try:
+            concrete = tf.function(call, autograph=False).get_concrete_function(*signature)
+        except (ConversionError, MemoryError):
+            raise
+        except Exception as cause:
+            raise unsupported.trace_refusal(loaded.model, cause, "trace") from cause
         _refuse_writes(concrete, loaded.model)
         refuse_large(loaded.name, freezing.weight_bytes(concrete))
-        graph_def, weights, inputs, outputs = freezing.freeze(concrete, placeholders)
+        try:
+            graph_def, weights, inputs, outputs = freezing.freeze(concrete, placeholders)
+        except (ConversionError, MemoryError):
+            raise
+        except Exception as cause:
+            raise unsupported.translation_failure(loaded.model, [], cause) from cause
     return FrozenGraph(
         graph_def,
         weights,

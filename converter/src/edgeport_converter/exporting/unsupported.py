@@ -219,9 +219,9 @@ def translation_failure(
     name, kind = next(iter(operations), ("", ""))
     at = f" at the operation {kind}" if kind else ""
     return ConversionError(
-        f"{describe_place(model, name)} could not be translated to ONNX: tf2onnx stopped with an "
-        f"internal error ({type(cause).__name__}){at} that says nothing about the model: report "
-        "this model, or write this part of it with other Keras layers"
+        f"{describe_place(model, name)} could not be translated to ONNX: the translation stopped "
+        f"with an internal error ({type(cause).__name__}){at} that says nothing about the model: "
+        "report this model, or write this part of it with other Keras layers"
     )
 
 

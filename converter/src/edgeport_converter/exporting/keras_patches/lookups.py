@@ -37,22 +37,50 @@ def lookup(original: Callable[..., Any], placeholders: Placeholders) -> Callable
 
 def _place(placeholders: Placeholders, table: Any, keys: Any) -> Any:
     with tf.init_scope():
-        known, values = (_as_array(tensor) for tensor in table.export())
-        default = _as_array(tf.convert_to_tensor(table._default_value))
-    for array in (known, values):
-        if array.dtype.kind not in _KINDS:
-            raise UnsupportedModelError(
-                f"the lookup table '{table.name}' holds {array.dtype}, expected text or numbers: "
-                "look the values up before the model"
-            )
-    key_type, value_type = _KINDS[known.dtype.kind][2], _KINDS[values.dtype.kind][2]
+        contents = table.export()
+        default = tf.convert_to_tensor(table._default_value)
+    key_type, value_type, emit = label_encoder(table.name, contents, default)
     (found,) = placeholders.place(
         [tf.cast(keys, key_type) if key_type != tf.string else keys],
         [(value_type, keys.shape)],
-        _emitter(known, values, default),
+        emit,
         "LabelEncoder",
     )
     return found if found.dtype == table.value_dtype else tf.cast(found, table.value_dtype)
+
+
+def label_encoder(
+    table: str, contents: tuple[Any, Any], default: Any
+) -> tuple[tf.DType, tf.DType, Emit]:
+    """Return the types of a LabelEncoder's input and output, and what writes the node.
+
+    Args:
+        table: its name, for an error.
+        contents: its keys and its values, arrays or eager tensors of one length.
+        default: the value of a key that is not there.
+
+    Raises:
+        UnsupportedModelError: keys or values are neither text nor numbers.
+    """
+    known, found, other = (_as_array(array) for array in (*contents, default))
+    for array in (known, found):
+        if array.dtype.kind not in _KINDS:
+            raise UnsupportedModelError(
+                f"the lookup table '{table}' holds {array.dtype}, expected text or numbers: "
+                "look the values up before the model"
+            )
+    key_kind, _, key_type = _KINDS[known.dtype.kind]
+    value_kind, value_name, value_type = _KINDS[found.dtype.kind]
+    attributes = {
+        f"keys_{key_kind}": known.tolist(),
+        f"values_{value_kind}": found.tolist(),
+        f"default_{value_name}": other.item(),
+    }
+
+    def emit(graph: Any, node: Any) -> None:
+        replace(graph, node, "LabelEncoder", node.input, attributes, domain=LABEL_ENCODER_DOMAIN)
+
+    return key_type, value_type, emit
 
 
 def _as_array(tensor: Any) -> np.ndarray[Any, Any]:
@@ -64,19 +92,3 @@ def _as_array(tensor: Any) -> np.ndarray[Any, Any]:
 
 def _as_text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-
-
-def _emitter(
-    keys: np.ndarray[Any, Any], values: np.ndarray[Any, Any], default: np.ndarray[Any, Any]
-) -> Emit:
-    key_kind, value_kind = _KINDS[keys.dtype.kind], _KINDS[values.dtype.kind]
-    attributes = {
-        f"keys_{key_kind[0]}": keys.tolist(),
-        f"values_{value_kind[0]}": values.tolist(),
-        f"default_{value_kind[1]}": default.item(),
-    }
-
-    def emit(graph: Any, node: Any) -> None:
-        replace(graph, node, "LabelEncoder", node.input, attributes, domain=LABEL_ENCODER_DOMAIN)
-
-    return emit
