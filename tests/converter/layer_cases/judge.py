@@ -1,7 +1,7 @@
 """Runs a case through the converter's stages and says how its file compares with Keras.
 
 The comparison is this module's own: the model is called as Keras' users call it and the numbers
-are compared here, so that a mistake in ``exporting.reference`` or ``verifying`` shows as well.
+are compared here, so that a mistake in ``exporting.reference`` or ``verification`` shows as well.
 """
 
 from __future__ import annotations

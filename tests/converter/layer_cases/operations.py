@@ -221,7 +221,7 @@ _add("bool", lambda x: ops.cast(ops.logical_not(x), "int32"), (4,), dtype="bool"
 _add("float16 input", lambda x: x * 2.0, (4,), dtype="float16")
 _add("float64 input", lambda x: x / 3.0, (4,), dtype="float64")
 
-# What ONNX has no words for, each named.
+# What ONNX has no operators for: each is refused by name.
 for _name, _compute, _shape, _sentence in (
     ("erfinv", lambda x: ops.erfinv(ops.tanh(x) * 0.9), (6,), "Erfinv"),
     ("in_top_k", lambda x: ops.in_top_k(ops.argmax(x, axis=-1), x, 2), (6,), "InTopKV2"),

@@ -110,7 +110,7 @@ for _kind in ("LSTM", "GRU", "SimpleRNN"):
         return keras.Model(ids, layers.Dense(3, activation="softmax")(x))
 
     CASES.model(
-        f"{_kind} stack behind Embedding mask_zero",
+        f"{_kind} stack after Embedding mask_zero",
         _embedded,
         values=("padded ids", 15),
         tags=_native,

@@ -1,4 +1,4 @@
-"""Models as strangers build them: odd structures, policies, names, wrappers and states."""
+"""Models as other people build them: odd structures, policies, names, wrappers and states."""
 
 from __future__ import annotations
 
@@ -342,14 +342,14 @@ def _bytes():
     return keras.Model(x, layers.Conv2D(2, 3)(y))
 
 
-@_model("a number behind a convolution without bias")
+@_model("a number after a convolution without bias")
 def _number_behind():
     x = keras.Input((6, 6, 2), name="x")
     y = layers.Conv2D(4, 3, use_bias=False, activation="hard_sigmoid")(x)
     return keras.Model(x, layers.Conv2D(3, 1, use_bias=False)(y) + 0.5)
 
 
-@_model("one value a column behind a convolution without bias")
+@_model("one value a column after a convolution without bias")
 def _value_a_column():
     x = keras.Input((6, 6, 2), name="x")
     column = np.arange(4, dtype="float32")[:, None]

@@ -75,15 +75,15 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
 
 
 def _require_pure(frozen: FrozenGraph, model: Any) -> None:
-    """Refuse operations that draw numbers, and complex ones that have no conversion."""
+    """Refuse random operations, and those on complex numbers that have no handler."""
     impure = purity.RANDOM.find_in(frozen.graph_def)
     if impure:
         raise unsupported.operation_refusal(model, impure)
-    strange = [
+    complex_nodes = [
         (node.name, node.op)
         for node in frozen.graph_def.node
         if node.op not in signal.COMPLEX_OPS
         and any(value.type in _COMPLEX for value in node.attr.values())
     ]
-    if strange:
-        raise unsupported.operation_refusal(model, strange, "complex numbers")
+    if complex_nodes:
+        raise unsupported.operation_refusal(model, complex_nodes, "complex numbers")

@@ -1,7 +1,7 @@
 """From a traced function to a TensorFlow graph whose variables are constants.
 
-What TensorFlow can compute ahead is computed here: sizes that are known, branches that are decided.
-Large weights are offloaded: they stand beside the graph while TensorFlow's passes copy it.
+Known sizes and decided branches are computed here, before tf2onnx sees the graph. Large weights are
+offloaded: they are kept beside the graph while TensorFlow's passes copy it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _name_after_weights(graph_def: Any) -> None:
 
 
 def _write_known_sizes(graph_def: Any) -> bool:
-    """Put constants in the place of asked sizes that are known; return whether there were any.
+    """Replace each size that is read from a shape and known by a constant; return if there was one.
 
     TensorFlow folds a shape only if all of its sizes are known, and the batch never is.
     """
@@ -203,7 +203,7 @@ _TAKERS = {
 
 
 def _offload_weights(graph_def: Any) -> tuple[Any, dict[str, bytes]]:
-    """Return the graph with placeholders for its large weights, and these by node name.
+    """Return the graph with placeholders for its large weights, and the weights by node name.
 
     Args:
         graph_def: a frozen graph; it is of no use any more, so that its memory may go.
@@ -214,7 +214,7 @@ def _offload_weights(graph_def: Any) -> tuple[Any, dict[str, bytes]]:
         for node in graph_def.node
         if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) >= _LARGE_BYTES
     }
-    # tf2onnx looks values up by name in the bodies of loops and branches, too.
+    # tf2onnx looks values up by name in the subgraphs of loops and branches, too.
     large -= {node.name for function in graph_def.library.function for node in function.node_def}
     for node in graph_def.node:
         taken = _TAKERS.get(node.op)

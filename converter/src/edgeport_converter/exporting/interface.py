@@ -1,4 +1,4 @@
-"""Names and letters for the axes of inputs and outputs, and their place in the graph."""
+"""Names and letters for the axes of inputs and outputs, and their order in the graph."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AXES_BY_RANK = {
     5: ("N", "D", "H", "W", "C"),
 }
 
-# What an activation's formula bounds its output by.
+# The bounds of an output by its activation's formula.
 _OUTPUT_RANGES = {"softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
 # Naming the axes of a larger graph is not worth copying it.
@@ -32,7 +32,7 @@ _INFERENCE_BYTES = 2**28
 
 
 def describe_inputs(infos: Sequence[TensorInfo]) -> tuple[TensorSpec, ...]:
-    """Give the free axes letters; axes that need not agree get numbers behind."""
+    """Name the free axes by letters; axes whose sizes may differ get numbers: T, T2."""
     used: dict[str, int] = {}
     specs = []
     for info in infos:

@@ -1,15 +1,16 @@
-"""What ONNX cannot say, by the Keras layer that wants it: every refusal's sentence.
+"""What ONNX cannot express, by Keras layer: the sentence of every refusal.
 
 ``refuse_layers`` looks at the layers before anything is traced, where a layer and its option can
-be named best. The rest is found later, by operation; then the layer is named after the
-operation's name in the graph.
+be named best. The rest is found later, by operation; then the layer is found by the name of the
+operation in the graph.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
@@ -17,7 +18,8 @@ from edgeport_converter.errors import UnsupportedModelError
 _ON_HOST = "do this step on the device before predict, and give the model its result"
 
 
-class _Rule(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Rule:
     """One kind of layer that is refused.
 
     Attributes:
@@ -65,7 +67,7 @@ def _is_dilated(layer: Any) -> str | None:
     return f"dilation_rate={rate}" if max(rates) > 1 else None
 
 
-_NO_CPU = "which TensorFlow computes on no CPU, so that its conversion could not be proven"
+_NO_CPU = "which TensorFlow computes on no CPU, so that its conversion could not be checked"
 
 _RULES = (
     _Rule(

@@ -4,7 +4,7 @@ The loop of a layer is replaced by one placeholder op. A layer that the ONNX nod
 activation outside its list, a custom cell) keeps its loop.
 
 Masks become sequence lengths. ONNX takes lengths only, Keras any mask; so the steps that count are
-moved to the front before the node, and its outputs back to their places after it. That is exact
+moved to the front before the node, and its outputs backward to their places after it. That is exact
 for every mask, and does nothing where the mask only cuts off the end.
 """
 
@@ -71,7 +71,7 @@ def both_directions(original: Callable[..., Any], placeholders: Placeholders) ->
         self: Any, sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None
     ) -> Any:
         plain = _plain_mask(mask)
-        if plain is False or not _is_plain(sequences) or not _are_twins(self):
+        if plain is False or not _is_plain(sequences) or not _fit_one_node(self):
             return original(
                 self, sequences, initial_state=initial_state, mask=mask, training=training
             )
@@ -112,23 +112,23 @@ def _states_by_cell(layer: Any, initial_state: Any) -> list[list[Any]]:
     return result
 
 
-def _are_twins(layer: Any) -> bool:
+def _fit_one_node(layer: Any) -> bool:
     """Whether both directions fit one bidirectional node."""
-    ahead, back = layer.forward_layer, layer.backward_layer
+    forward, backward = layer.forward_layer, layer.backward_layer
     if not all(
         type(side) in (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
-        for side in (ahead, back)
+        for side in (forward, backward)
     ):
         return False
-    cells = (ahead.cell, back.cell)
+    cells = (forward.cell, backward.cell)
     return (
         all(recurrent_cells.is_known(cell) for cell in cells)
-        and type(ahead) is type(back)
-        and not ahead.go_backwards
-        and back.go_backwards
-        and ahead.return_sequences == back.return_sequences
-        and ahead.zero_output_for_mask == back.zero_output_for_mask
-        and not (ahead.stateful or back.stateful)
+        and type(forward) is type(backward)
+        and not forward.go_backwards
+        and backward.go_backwards
+        and forward.return_sequences == backward.return_sequences
+        and forward.zero_output_for_mask == backward.zero_output_for_mask
+        and not (forward.stateful or backward.stateful)
         and cells[0].units == cells[1].units
         and recurrent_cells.activations(cells[0]) == recurrent_cells.activations(cells[1])
         and getattr(cells[0], "reset_after", None) == getattr(cells[1], "reset_after", None)
@@ -159,13 +159,13 @@ def _run_both(
         (False, True),
         layer.forward_layer.zero_output_for_mask,
     )
-    ahead, back = ((o.steps if layer.return_sequences else o.last) for o in outcomes)
+    forward, backward = ((o.steps if layer.return_sequences else o.last) for o in outcomes)
     ways: dict[str | None, Callable[[], Any]] = {
-        "concat": lambda: tf.concat([ahead, back], axis=-1),
-        "sum": lambda: ahead + back,
-        "ave": lambda: (ahead + back) / 2,
-        "mul": lambda: ahead * back,
-        None: lambda: (ahead, back),
+        "concat": lambda: tf.concat([forward, backward], axis=-1),
+        "sum": lambda: forward + backward,
+        "ave": lambda: (forward + backward) / 2,
+        "mul": lambda: forward * backward,
+        None: lambda: (forward, backward),
     }
     merged = ways[layer.merge_mode]()
     if not layer.return_state:

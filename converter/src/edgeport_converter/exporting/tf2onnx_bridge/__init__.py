@@ -26,7 +26,7 @@ PATCHES: tuple[Patch, ...] = (
         "tf2onnx.utils.INTERNAL_NAME",
         lambda original, node_names: 1,
         why="new nodes are numbered through a whole process: the same model got other names",
-        until="the numbers begin anew with each conversion",
+        until="the numbers begin at 1 with each conversion",
     ),
     Patch(
         "tf2onnx.*.set",
@@ -38,7 +38,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         "tf2onnx.graph.Graph._unregister_input_name",
         passes.keep_other_consumers,
-        why="when one of two nodes in a loop's body that read an outer tensor is removed, the "
+        why="when one of two nodes in a loop's subgraph that read an outer tensor is removed, the "
         "outer graph forgets the other one, and deletes the node that makes the tensor",
         until="a subgraph is forgotten with its last reader only",
     ),

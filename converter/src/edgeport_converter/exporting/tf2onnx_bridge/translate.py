@@ -106,9 +106,9 @@ def _require_onnx(graph: Any, model: Any, opset: int) -> None:
         for node in inner.get_nodes()
         if node.domain in ("", "ai.onnx") and node.type not in ("Placeholder", "Const")
     ]
-    strangers = [node for node in nodes if not onnx.defs.has(node[1])]
-    if strangers:
-        raise unsupported.operation_refusal(model, strangers)
+    foreign = [node for node in nodes if not onnx.defs.has(node[1])]
+    if foreign:
+        raise unsupported.operation_refusal(model, foreign)
     newer = [node for node in nodes if not onnx.defs.has(node[1], max_inclusive_version=opset)]
     if newer:
         raise unsupported.operation_refusal(model, newer, f"not in opset {opset}")

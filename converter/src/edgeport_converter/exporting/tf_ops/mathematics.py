@@ -130,9 +130,9 @@ def _cross(graph: Any, node: Any) -> None:
         for name in node.input
     ]
     (a_one, a_two), (b_one, b_two) = places
-    ahead = node_for(graph, node, "Mul", [a_one, b_two])
-    back = node_for(graph, node, "Mul", [a_two, b_one])
-    replace(graph, node, "Sub", [ahead, back])
+    first = node_for(graph, node, "Mul", [a_one, b_two])
+    second = node_for(graph, node, "Mul", [a_two, b_one])
+    replace(graph, node, "Sub", [first, second])
 
 
 def _broadcast_shape(graph: Any, node: Any) -> None:
