@@ -217,30 +217,6 @@ def test_large_weights_arrive_whole_wherever_they_are_used():
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "recurrent",
-    [layers.Bidirectional(layers.LSTM(4, return_sequences=True)), layers.ConvLSTM1D(2, 1)],
-    ids=["lstm", "convlstm"],
-)
-def test_keras_runs_a_loop_over_time_as_one_function(recurrent):
-    """Op by op, every batch would take as long as the first one."""
-    calls = []
-
-    class Watched(layers.Layer):
-        def call(self, x):
-            calls.append(x.shape)
-            return x + 1.0
-
-    shape = (30, 3) if isinstance(recurrent, layers.Bidirectional) else (30, 5, 3)
-    model = keras.Sequential([keras.Input(shape, name="x"), Watched(), recurrent])
-    exported = exporting.export(load_model(model), opset=17, ir_version=8)
-    x = np.random.default_rng(0).normal(size=(20, *shape)).astype(np.float32)
-    calls.clear()
-    answers = [next(iter(exported.reference({"x": x[:n]}).values())) for n in range(1, 21)]
-    assert len(calls) == 1
-    np.testing.assert_allclose(answers[-1], model.predict(x, verbose=0), atol=1e-6)
-
-
 class Gelu(layers.Layer):
     """The exact gelu, whose Erfc has a handler of the converter's own."""
 

@@ -42,7 +42,11 @@ def reference_of(
 
 
 def _as_one_function(loaded: LoadedModel) -> Call:
-    """Return the model's call, traced at the first call and once for all sizes of free axes."""
+    """Return the model's call, traced once for all batch sizes and for each set of other sizes.
+
+    A trace for free sizes would be one for all, but Keras' own is wrong for some layers, such as
+    TimeDistributed over a free number of steps (Keras 3.15).
+    """
 
     def listed(*tensors: Any) -> list[Any]:
         named = zip(loaded.inputs, tensors, strict=True)
@@ -50,12 +54,16 @@ def _as_one_function(loaded: LoadedModel) -> Call:
         return [results[info.name] for info in loaded.outputs]
 
     @cache
-    def traced() -> Any:
-        signature = [tf.TensorSpec(info.shape, tf.as_dtype(info.dtype)) for info in loaded.inputs]
+    def traced(*sizes: tuple[int, ...]) -> Any:
+        signature = [
+            tf.TensorSpec([*info.shape[:1], *size], tf.as_dtype(info.dtype))
+            for info, size in zip(loaded.inputs, sizes, strict=True)
+        ]
         return tf.function(listed, autograph=False).get_concrete_function(*signature)
 
     def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
-        answers = traced()(*[tensors[info.name] for info in loaded.inputs])
+        given = [tensors[info.name] for info in loaded.inputs]
+        answers = traced(*[tuple(tensor.shape[1:]) for tensor in given])(*given)
         return {info.name: answer for info, answer in zip(loaded.outputs, answers, strict=True)}
 
     return call
