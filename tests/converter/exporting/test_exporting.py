@@ -267,3 +267,16 @@ def test_a_reason_that_a_handler_gives_is_the_users_reason():
     sentence = r"'shrink' .Resizing. .*ONNX resizes free sizes .*: give the image a fixed size"
     with pytest.raises(UnsupportedModelError, match=sentence):
         export(model)
+
+
+def test_no_operation_has_two_handlers():
+    modules = (
+        tf_ops.convolutions,
+        tf_ops.einsum,
+        tf_ops.images,
+        tf_ops.integers,
+        tf_ops.mathematics,
+        tf_ops.signal,
+    )
+    entries = [operation for module in modules for operation in module.HANDLERS]
+    assert sorted(entries) == sorted(tf_ops._HANDLERS)
