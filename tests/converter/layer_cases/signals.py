@@ -55,6 +55,12 @@ def _weighted(x):
     return tf.math.real(tf.stack(rows[::-1], axis=1) * tf.complex(0.5, 1.0))
 
 
+def _square_root(x):
+    whole = tf.concat([tf.complex(x, -x), tf.complex(x, tf.zeros_like(x))], axis=-1)
+    root = tf.sqrt(whole)
+    return tf.concat([tf.math.real(root), tf.math.imag(root)], axis=-1)
+
+
 def _product(x):
     left, right = tf.complex(x, 2.0 * x), tf.complex(x, 1.0 - x)
     return tf.math.imag(tf.matmul(left, right, adjoint_b=True))
@@ -80,8 +86,16 @@ for _name, _shape, _function in (
     ("irfft2d", (8, 6), lambda x: tf.signal.irfft2d(tf.signal.rfft2d(x) * 2.0)),
     ("quotient", (6,), lambda x: tf.math.real(tf.exp(tf.complex(x, x)) / tf.complex(x, 1.0 + x))),
     ("mean of phasors", (6, 4), lambda x: tf.abs(tf.reduce_mean(tf.exp(tf.complex(0.0, x)), 1))),
+    ("norm", (8,), lambda x: tf.math.real(tf.norm(tf.complex(x, 2.0 * x), axis=-1))),
+    ("square root", (8,), _square_root),
     ("rows", (4, 6), _weighted),
     ("matrices", (4, 4), _product),
 ):
     CASES.layer(f"signal {_name}", _shape, lambda function=_function: FrontEnd(function))
 CASES.layer("signal power free", (None,), lambda: FrontEnd(_power), free_sizes=(50, 83))
+CASES.layer(
+    "signal complex output",
+    (8,),
+    lambda: FrontEnd(lambda x: tf.norm(tf.complex(x, 2.0 * x), axis=-1)),
+    refused="FrontEnd.*complex numbers",
+)

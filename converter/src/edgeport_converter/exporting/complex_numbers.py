@@ -75,13 +75,14 @@ def is_complex(node: Any) -> bool:
     return any(value.type in _PART_TYPES for value in node.attr.values())
 
 
-def lower(graph_def: Any, understood: frozenset[str]) -> bool:
+def lower(graph_def: Any, understood: frozenset[str], outputs: Sequence[str]) -> bool:
     """Write the complex arithmetic of a graph as real arithmetic, in place.
 
     Args:
         graph_def: without variables; its nodes keep their names where they give real numbers.
         understood: the operations that may read complex numbers. A graph with no others stays as it
             is, and so does one with an operation that is not known here.
+        outputs: names of the graph's output tensors; a graph stays as it is if one is complex.
 
     Returns:
         Whether the graph has changed.
@@ -90,7 +91,8 @@ def lower(graph_def: Any, understood: frozenset[str]) -> bool:
     if all(node.op in understood for node in nodes):
         return False
     known = understood | _BY_PART | _PRODUCTS | _FORMULAS.keys() | _TWO_AXES.keys() | {"Cast"}
-    if not all(node.op in known for node in nodes):
+    is_answer = any(f"{node.name}:0" in outputs for node in nodes)  # ``tracing`` ends in Identity
+    if is_answer or not all(node.op in known for node in nodes):
         return False
     lowering = _Lowering(graph_def)
     del graph_def.node[:]
@@ -278,10 +280,13 @@ def _formula(write: Callable[[Callable[..., str], str, str], Parts | str]) -> Fo
     def lower_one(graph: _Lowering, node: Any, pairs: Sequence[Parts], dtype: int) -> Parts | None:
         count = 0
 
-        def operation(op: str, *inputs: str) -> str:
+        def operation(op: str, *inputs: Any) -> str:
             nonlocal count
             count += 1
-            return graph.add(op, f"{node.name}/{op.lower()}_{count}", inputs, dtype)
+            name = f"{node.name}/{op.lower()}_{count}"
+            if op == "Const":
+                return graph.constant(name, inputs[0], dtype)
+            return graph.add(op, name, inputs, dtype)
 
         outcome = write(operation, *pairs[0])
         if isinstance(outcome, str):  # real, and read by the node's own name
@@ -299,6 +304,18 @@ def _modulus(do: Callable[..., str], real: str, imag: str) -> str:
 def _exponential(do: Callable[..., str], real: str, imag: str) -> Parts:
     size = do("Exp", real)
     return do("Mul", size, do("Cos", imag)), do("Mul", size, do("Sin", imag))
+
+
+def _square_root(do: Callable[..., str], real: str, imag: str) -> Parts:
+    """√z = √((|z| + a) / 2) ± i √((|z| - a) / 2), with the sign of b, and + for b = 0."""
+    size = _modulus(do, real, imag)
+    parts = []
+    for combine in ("AddV2", "Sub"):
+        double = do("Relu", do(combine, size, real))  # rounding may leave less than zero
+        parts.append(do("Sqrt", do("Mul", double, do("Const", 0.5))))
+    sign = do("Sign", imag)
+    zero_is_one = do("Sub", do("Const", 1.0), do("Square", sign))
+    return parts[0], do("Mul", parts[1], do("AddV2", sign, zero_is_one))
 
 
 def _square(do: Callable[..., str], real: str, imag: str) -> Parts:
@@ -335,6 +352,7 @@ _FORMULAS: dict[str, Formula] = {
         lambda do, real, imag: (do("Log", _modulus(do, real, imag)), do("Atan2", imag, real))
     ),
     "Square": _formula(_square),
+    "Sqrt": _formula(_square_root),
     "Div": _divide,
     "RealDiv": _divide,
 }

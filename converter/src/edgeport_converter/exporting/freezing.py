@@ -74,7 +74,7 @@ def freeze(
             graph_def = tf_loader.tf_optimize(inputs, outputs, graph_def)
         placeholders.write_shapes(graph_def)
         has_changed = _write_known_sizes(graph_def) | _choose_known_branches(graph_def)
-        if not has_changed and not complex_numbers.lower(graph_def, signal.COMPLEX_OPS):
+        if not has_changed and not complex_numbers.lower(graph_def, signal.COMPLEX_OPS, outputs):
             break
     _name_after_weights(graph_def)
     _leave_empty_constants(graph_def, weights)
