@@ -354,3 +354,20 @@ def _value_a_column():
     x = keras.Input((6, 6, 2), name="x")
     column = np.arange(4, dtype="float32")[:, None]
     return keras.Model(x, layers.Conv2D(4, 3, use_bias=False)(x) + column)
+
+
+class _TwoConditions(layers.Layer):
+    """The second condition passes on what the first one gave."""
+
+    def call(self, x):
+        y = ops.cond(ops.sum(x) > 0.0, lambda: x * 2.0, lambda: x)
+        return ops.cond(ops.min(x) > -1.0, lambda: y * 3.0, lambda: y)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@_model("two conditions in a row", batches=(1, 2, 3, 5))
+def _two_conditions():
+    x = keras.Input((4,), name="x")
+    return keras.Model(x, _TwoConditions()(x))

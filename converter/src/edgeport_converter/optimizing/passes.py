@@ -107,14 +107,18 @@ def _run(graph: ir.Model, *passes: ir.passes.PassBase) -> ir.Model:
 
 
 def _identity_elimination(model: ir.Model) -> tuple[ir.passes.PassBase, ...]:
-    """Return the pass, or none for a graph that returns one tensor under two names.
+    """Return the pass, or none for a graph in which it would lose an output.
 
-    onnx-ir would rename one of the two outputs and lose the other.
+    onnx-ir takes an Identity away and gives its output's name to its input. That is wrong where the
+    input is an output, too, and where a branch or a loop returns a tensor of the graph around it.
     """
     outputs = set(model.graph.outputs)
-    for node in model.graph:
-        if node.op_type == "Identity" and node.inputs[0] in outputs and node.outputs[0] in outputs:
-            return ()
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        if node.op_type == "Identity" and node.outputs[0].is_graph_output():
+            source = node.inputs[0]
+            producer = None if source is None else source.producer()
+            if source in outputs or (producer is not None and producer.graph is not node.graph):
+                return ()
     return (common.IdentityEliminationPass(),)
 
 
