@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import OptionError
-from edgeport_converter.options import OBJECTIVES, RANGES, RECIPES
+from edgeport_converter.options import DEFAULT_MAX_DROP, OBJECTIVES, RANGE_METHODS, RECIPES
 from edgeport_converter.pipeline import convert
-from edgeport_converter.quantization.evaluation.budget import DEFAULT_MAX_DROP
 from edgeport_converter.targets import ONNXRUNTIME_FLOOR, TARGETS
 
 _DATA_FORMS = ".npz with one array for each input name (x for a single input), .npy, .csv, or a \
@@ -87,7 +86,7 @@ def add_convert(commands: Any) -> None:
     )
     add(
         "--ranges",
-        choices=RANGES,
+        choices=RANGE_METHODS,
         default="minmax",
         help="where the search for activation ranges begins (default %(default)s)",
     )

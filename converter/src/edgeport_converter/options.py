@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import OptionError
-from edgeport_converter.quantization.evaluation.budget import DEFAULT_MAX_DROP
 
 RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
 OBJECTIVES = ("balanced", "latency", "size")
-RANGES = ("minmax", "percentile", "entropy", "mse")
+RANGE_METHODS = ("minmax", "percentile", "mse", "entropy")
+"""How activation ranges are chosen, in the order that the search tries them in."""
+
+DEFAULT_MAX_DROP = 0.005
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class QuantizationOptions:
         """
         _one_of("quantize", self.quantize, RECIPES)
         _one_of("objective", self.objective, OBJECTIVES)
-        _one_of("ranges", self.ranges, RANGES)
+        _one_of("ranges", self.ranges, RANGE_METHODS)
         for name in self.also:
             _one_of("also", name, tuple(name for name in RECIPES if name != "auto"))
         for layer in self.keep_float:

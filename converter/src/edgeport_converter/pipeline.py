@@ -19,6 +19,7 @@ from edgeport import (
 )
 from edgeport_converter.data.labels import check_class_names
 from edgeport_converter.options import (
+    DEFAULT_MAX_DROP,
     PixelOptions,
     QuantizationOptions,
     check_image_range,
@@ -58,7 +59,7 @@ def convert(
     calibration: Any = None,
     evaluation: Any = None,
     quantize: str = "auto",
-    max_drop: float = budget.DEFAULT_MAX_DROP,
+    max_drop: float = DEFAULT_MAX_DROP,
     metric: Any = None,
     expected_metric: float | None = None,
     target: str = "any",

@@ -9,8 +9,6 @@ import numpy as np
 
 from edgeport.artifact.golden import Array
 
-METHODS = ("percentile", "entropy", "mse")
-
 _BINS = 2048
 _CODES = 256  # of uint8
 _PERCENTILE = 99.99

@@ -17,7 +17,8 @@ from onnx import helper
 
 from edgeport import ConversionError, OptionError
 from edgeport.artifact.golden import Array
-from edgeport_converter.quantization.calibration.histograms import METHODS, Histogram, choose_range
+from edgeport_converter.options import RANGE_METHODS
+from edgeport_converter.quantization.calibration.histograms import Histogram, choose_range
 
 Ranges = dict[str, tuple[float, float]]
 Batches = Callable[[int], Iterable[Mapping[str, Array]]]
@@ -42,9 +43,9 @@ def collect_ranges(model: onnx.ModelProto, batches: Batches, method: str = "minm
         OptionError: there is no such method.
         ConversionError: an activation became NaN or infinite.
     """
-    if method != "minmax" and method not in METHODS:
+    if method not in RANGE_METHODS:
         raise OptionError(
-            f"the range method is {method!r}, expected minmax, {', '.join(METHODS)}: "
+            f"the range method is {method!r}, expected one of {', '.join(RANGE_METHODS)}: "
             "minmax keeps every value"
         )
     watched = float_tensors(model)

@@ -17,8 +17,6 @@ from edgeport.artifact.golden import Array
 if TYPE_CHECKING:
     from edgeport_converter.quantization.evaluation.agreement import Agreement
 
-DEFAULT_MAX_DROP = 0.005
-
 # Bounds where there are no labels to measure a metric on. A sample whose best class changes was
 # wrong before as often as not in the region where that happens, so accuracy moves by about half.
 _CHANGED_CLASSES = 2.0  # times the drop that is allowed

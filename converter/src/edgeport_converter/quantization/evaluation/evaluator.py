@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
+from edgeport_converter.options import DEFAULT_MAX_DROP
 from edgeport_converter.quantization.evaluation import budget
 from edgeport_converter.quantization.evaluation.agreement import Agreement, Run, measure_agreement
 
@@ -59,7 +60,7 @@ class Evaluator:
         metric: budget.Metric,
         *,
         classifier: bool,
-        max_drop: float = budget.DEFAULT_MAX_DROP,
+        max_drop: float = DEFAULT_MAX_DROP,
     ) -> None:
         self._float_run, self._batches = float_run, batches
         self._metric, self._classifier = metric, classifier

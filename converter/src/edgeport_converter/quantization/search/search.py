@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from edgeport_converter.options import RANGE_METHODS
 from edgeport_converter.quantization.evaluation.budget import Verdict
 from edgeport_converter.quantization.recipe import Recipe
 
 Built = TypeVar("Built")
-
-RANGE_METHODS = ("minmax", "percentile", "mse", "entropy")
 
 
 @dataclass(frozen=True, eq=False)
