@@ -1,5 +1,6 @@
 """Which onnxruntime an artifact has to open in, and which CPUs it is right on."""
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -131,6 +132,20 @@ def test_a_conversion_for_another_kind_of_cpu_is_proven_as_defined(
     found = run_as_defined(onnx.load(path))({"x": samples})
     expected = two_layer_model.predict(samples, verbose=0)
     assert np.mean(next(iter(found.values())).argmax(1) == expected.argmax(1)) >= 0.99
+
+
+def test_a_fixed_batch_is_converted_for_another_kind_of_cpu(tmp_path):
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(4, 6), name="x"), layers.Dense(40, "relu"), layers.Dense(9)]
+    )
+    x = np.random.default_rng(1).random((48, 6)).astype(np.float32)
+    convert(model, tmp_path / "m.onnx", calibration=x, quantize="static", target="arm64")
+    run = run_as_defined(onnx.load(tmp_path / "m.onnx"))
+    found = np.concatenate([next(iter(run({"x": x[i : i + 4]}).values())) for i in range(0, 48, 4)])
+    expected = np.concatenate([model(x[i : i + 4]) for i in range(0, 48, 4)])
+    np.testing.assert_allclose(found, expected, atol=0.05)
 
 
 def test_an_unknown_target_is_refused():

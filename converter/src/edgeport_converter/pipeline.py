@@ -155,15 +155,12 @@ def convert(
         trained, loaded = loaded, _take_pixels(loaded, pixels)
         layers = _layers(loaded)
     with stages("export"):
-        from edgeport_converter.verification.runners import (
-            batches_in_parts,
-            fixed_batch,
-            run_in_parts,
-        )
+        from edgeport_converter.verification.runners import batches_for, in_fixed_batches
 
         exported = _export(loaded, engine)
-        batch = fixed_batch(exported.inputs)
-        exported = replace(exported, reference=run_in_parts(exported.reference, batch))
+        exported = replace(
+            exported, reference=in_fixed_batches(exported.reference, exported.inputs)
+        )
     check_class_names(names, exported.outputs)
     card = ModelCard(
         loaded.name,
@@ -187,7 +184,7 @@ def convert(
         )
         notes = loaded.notes + user_data.check_scale(
             trained,
-            run_in_parts(exporting.reference_of(trained), batch),
+            in_fixed_batches(exporting.reference_of(trained), exported.inputs),
             data,
             pixels,
             by_class=metric is None,
@@ -197,14 +194,14 @@ def convert(
     with stages("optimize"):
         from edgeport_converter import optimizing
         from edgeport_converter.verification import parity as parity_of
-        from edgeport_converter.verification.runners import as_run, open_graph
+        from edgeport_converter.verification.runners import Runner
 
         float_graph = optimizing.optimize(exported.graph)
         exported = replace(exported, graph=float_graph)  # a large one is not kept twice
         compact_float = optimizing.compact(float_graph)
     with stages("check parity"):
         parity, tried = parity_of.check_parity(compact_float, card, exported, data.measured)
-    with open_graph(compact_float, card) as float_predictor:
+    with Runner(card).open(compact_float) as float_run:
         evaluator = None
         accuracy = None
         if data.measured is not None:
@@ -212,7 +209,7 @@ def convert(
                 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
 
                 evaluator = Evaluator(
-                    as_run(float_predictor),
+                    float_run,
                     data.measured.batches,
                     data.labels,
                     metric_function,
@@ -234,7 +231,7 @@ def convert(
                 choice, siblings, steps = _quantize(
                     float_graph,
                     card,
-                    batches_in_parts(data.calibration.batches, batch),
+                    batches_for(data.calibration.batches, exported.inputs),
                     evaluator,
                     profile,
                     options,
@@ -248,7 +245,11 @@ def convert(
         from edgeport_converter.quantization.evaluation.layer_report import report_layers
 
         layer_reports = report_layers(
-            chosen.float_graph if chosen else float_graph, graph, layers, samples or tried, batch
+            chosen.float_graph if chosen else float_graph,
+            graph,
+            layers,
+            samples or tried,
+            exported.inputs,
         )
     with stages("stamp"):
         from edgeport_converter.artifact import card as described_card
@@ -267,14 +268,14 @@ def convert(
                 candidate.quantized.graph,
                 candidate,
                 _of_candidate(accuracy, candidate),
-                profile.name,
+                profile,
                 written[kind],
             )
         card, size = described.write(
             graph,
             chosen,
             _of_candidate(accuracy, chosen),
-            profile.name,
+            profile,
             destination,
         )
     return ConversionReport(

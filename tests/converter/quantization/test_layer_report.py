@@ -50,7 +50,7 @@ def report(float_graph, kind, kept=()):
     recipe = Recipe(kind, float_nodes=frozenset(kept))
     artifact = compact(quantize(float_graph, recipe, ranges, find_target("any")).graph)
     return artifact, {
-        line.name: line for line in report_layers(float_graph, artifact, LAYERS, {"x": X})
+        line.name: line for line in report_layers(float_graph, artifact, LAYERS, {"x": X}, ())
     }
 
 
@@ -108,6 +108,6 @@ def test_layers_come_in_running_order_with_their_operators(float_graph):
 def test_the_artifact_is_left_as_it_was(float_graph):
     artifact, _ = report(float_graph, "static")
     before = artifact.SerializeToString()
-    report_layers(float_graph, artifact, LAYERS, {"x": X})
+    report_layers(float_graph, artifact, LAYERS, {"x": X}, ())
     assert artifact.SerializeToString() == before
     onnx.checker.check_model(artifact)

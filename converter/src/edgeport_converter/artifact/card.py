@@ -21,9 +21,8 @@ from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.quantization.qdq.pixel_inputs import find_pixel_inputs
 from edgeport_converter.quantization.search.candidates import Candidate
-from edgeport_converter.targets import Engine, find_target, require_readable
-from edgeport_converter.verification import runners
-from edgeport_converter.verification.runners import fixed_batch, open_graph, run_in_parts
+from edgeport_converter.targets import Engine, Target, require_readable
+from edgeport_converter.verification.runners import Run, Runner
 
 # An int8 kernel of another CPU may round a tie the other way, which this share of an output's range
 # is meant to let pass; a saturating kernel moved outputs by far more. Chosen, not measured.
@@ -59,7 +58,7 @@ class Described:
         graph: onnx.ModelProto,
         candidate: Candidate | None,
         accuracy: Accuracy | None,
-        target: str,
+        target: Target,
         output: Path,
     ) -> tuple[ModelCard, int]:
         """Stamp a graph and write it; return the card as a device reads it, and the size.
@@ -68,7 +67,7 @@ class Described:
             graph: the finished graph.
             candidate: how it was quantized, None for the float graph.
             accuracy: what was measured with it.
-            target: the target's name.
+            target: what it was quantized for.
             output: where to write.
         """
         quantization = None
@@ -78,30 +77,25 @@ class Described:
                 candidate.recipe.kind,
                 made.weights,
                 made.activations,
-                target,
+                target.name,
                 self._float_layers(made.float_layers),
             )
         card = self.card._replace(quantization=quantization, accuracy=accuracy)
-        with open_graph(graph, self.card) as predictor:
-            run = runners.as_run(predictor)
-            defined = run_in_parts(runners.run_as_defined(graph), fixed_batch(self.card.inputs))
-            other = quantization is not None and find_target(target).judged_as_defined
-            if other:
-                run = defined
-            if quantization is not None and quantization.recipe == "dynamic":
-                run, defined = run_in_parts(run, 1), run_in_parts(defined, 1)
+        runner = Runner(self.card, quantization.recipe if quantization else "none", target)
+        with runner.open(graph) as run:
             # Loading the file runs its self-test, so this host's kernels are held to the graph's
             # definition, too.
+            defined = run if runner.judges_as_defined else runner.as_defined(graph)
             golden_samples = self._golden_samples(defined, card)
+            del defined  # it holds all weights once more
             card = card._replace(
                 requires=self._requires(graph),
                 tolerance=self._tolerance(run, card, candidate, golden_samples),
             )
-            del defined  # it holds all weights once more
             text = card_json(card, golden_samples)
             artifact = stamping.stamp(graph, text)
             samples = ModelCard.from_json(text).golden_samples
-            stamping.write(artifact, output, run, samples, for_other_cpus=other)
+            stamping.write(artifact, output, run, samples, runner)
         return stamping.read_card(output), len(artifact)
 
     def _float_layers(self, nodes: Mapping[str, str]) -> dict[str, str]:
@@ -112,7 +106,7 @@ class Described:
                 reasons.setdefault(layer, reason)
         return reasons
 
-    def _golden_samples(self, defined: runners.Run, card: ModelCard) -> list[dict[str, Any]]:
+    def _golden_samples(self, defined: Run, card: ModelCard) -> list[dict[str, Any]]:
         if any(spec.dtype.kind == "O" for spec in (*card.inputs, *card.outputs)):
             return []  # the card's form of an array is numbers; text has no self-test yet
         has_free_axes = any(isinstance(n, str) for s in card.inputs for n in s.shape[1:])
@@ -126,7 +120,7 @@ class Described:
 
     def _tolerance(
         self,
-        run: runners.Run,
+        run: Run,
         card: ModelCard,
         candidate: Candidate | None,
         golden_samples: list[dict[str, Any]],

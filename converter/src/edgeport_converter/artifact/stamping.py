@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgeport import ConversionError, GoldenSample, ModelCard, Predictor, TensorSpec
+from edgeport import ConversionError, GoldenSample, ModelCard, TensorSpec
 from edgeport.artifact import golden
 from edgeport.artifact.golden import Array, GoldenOutput
 from edgeport.artifact.seal import check_seal, read, seal
-from edgeport_converter.verification.runners import Run, as_run, run_as_defined
+from edgeport_converter.verification.runners import Run, Runner
 
 # A golden input may cost this many characters as it is; of a larger one, blocks are kept.
 _STORED_INPUT_CHARACTERS = 2048
@@ -90,8 +90,7 @@ def write(
     output: Path,
     run: Run,
     samples: Sequence[GoldenSample],
-    *,
-    for_other_cpus: bool = False,
+    runner: Runner,
 ) -> None:
     """Write the file beside the target, load it as a device would, then move it into place.
 
@@ -100,8 +99,7 @@ def write(
         output: the target; it is replaced in one step, or left as it was.
         run: the graph before stamping, whose answers the file must give to the bit.
         samples: what to compare on.
-        for_other_cpus: whether this machine's int8 kernels may compute the graph wrong; then the
-            file is run as ONNX defines it, as ``run`` must do, too.
+        runner: says how ``run`` computes; the file is run in the same way.
 
     Raises:
         ConversionError: the folder cannot be written, or the file answers differently.
@@ -120,12 +118,8 @@ def write(
             file.write(artifact)
             file.flush()
             os.fsync(file.fileno())
-        if for_other_cpus:
-            written = onnx.load(temporary)
-            _require_same_answers(run_as_defined(written), run, samples)
-        else:
-            with Predictor.load(temporary) as predictor:
-                _require_same_answers(as_run(predictor), run, samples)
+        with runner.open_file(temporary) as written:
+            _require_same_answers(written, run, samples)
         temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would shut other users out
         temporary.replace(output)
     except OSError as cause:

@@ -17,7 +17,7 @@ from edgeport import ArtifactError, ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.errors import AgreementError, UnsupportedModelError
-from edgeport_converter.verification.runners import Run, as_run, open_graph
+from edgeport_converter.verification.runners import Run, Runner
 from edgeport_converter.verification.trial_inputs import BATCH_SIZES, looked_up, parity_inputs
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ def check_parity(
     known = looked_up(graph)
     batches = parity_inputs(exported.inputs, batches, exported.reference, known)
     try:
-        opened = open_graph(graph, card)
+        with Runner(card).open(graph) as run:
+            return compare_answers(run, exported.reference, batches), batches[-1]
     except ArtifactError as cause:
         missing = _MISSING_KERNEL.search(str(cause))
         if missing is None:
@@ -158,6 +159,3 @@ def check_parity(
             "kernel for, expected float32 or what its documentation lists for this operator: cast "
             "its inputs to float32 in the model"
         ) from cause
-    with opened as predictor:
-        run = as_run(predictor)
-        return compare_answers(run, exported.reference, batches), batches[-1]

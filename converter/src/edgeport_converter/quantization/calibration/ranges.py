@@ -7,7 +7,7 @@ into one histogram a tensor, and ``clipping`` chooses a narrower range from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,9 @@ from edgeport import ConversionError, OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.options import RANGE_METHODS
 from edgeport_converter.quantization.calibration.histograms import Histogram, choose_range
+from edgeport_converter.verification.runners import Batches
 
 Ranges = dict[str, tuple[float, float]]
-Batches = Callable[[int], Iterable[Mapping[str, Array]]]
-"""Starts a pass over the data in batches of the given size."""
 
 _REDUCING_BATCH = 16
 _HISTOGRAM_BATCH = 4

@@ -7,14 +7,13 @@ counted, such as the index of the best class, are equal or not: the next index i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgeport.artifact.golden import Array
-
-Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+from edgeport_converter.verification.runners import Run
 
 # Noise below this share of a channel's largest value is no loss, even where the channel hardly
 # varies on the data at hand.

@@ -6,7 +6,7 @@ where a metric needs all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,8 @@ from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.options import DEFAULT_MAX_DROP
 from edgeport_converter.quantization.evaluation import budget
-from edgeport_converter.quantization.evaluation.agreement import Agreement, Run, measure_agreement
+from edgeport_converter.quantization.evaluation.agreement import Agreement, measure_agreement
+from edgeport_converter.verification.runners import Batches, Run
 
 _BATCH = 64
 
@@ -55,7 +56,7 @@ class Evaluator:
     def __init__(
         self,
         float_run: Run,
-        batches: Callable[[int], Iterable[Mapping[str, Array]]],
+        batches: Batches,
         labels: Array | None,
         metric: budget.Metric,
         *,

@@ -8,19 +8,19 @@ artifact: of fused operations, the first one's layer gets it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto
 
+from edgeport import TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.quantization.evaluation.node_profile import node_times_us
 from edgeport_converter.quantization.qdq.placement import WEIGHTED_OPERATORS
-from edgeport_converter.verification.runners import fill_batch
+from edgeport_converter.verification.runners import cut_into_batches, run_as_defined
 
 BETWEEN_LAYERS = "(between layers)"
 """The line for what belongs to no layer: changes of format and layout that the engine adds."""
@@ -66,7 +66,7 @@ def report_layers(
     artifact: onnx.ModelProto,
     layers: KerasLayers,
     samples: Mapping[str, Array],
-    batch: int | None = None,
+    inputs: Sequence[TensorSpec],
 ) -> tuple[LayerReport, ...]:
     """Return a line for each layer in running order, and one for what lies between them.
 
@@ -75,7 +75,7 @@ def report_layers(
         artifact: the finished graph; its computing nodes bear the float graph's names.
         layers: the model's layers.
         samples: by input name; the first few are enough.
-        batch: the number of samples that the graph insists on, None where it takes any.
+        inputs: the model's.
     """
     graph = artifact.graph
     owners = layers.owners(graph)
@@ -85,9 +85,10 @@ def report_layers(
             nodes[owner or BETWEEN_LAYERS].append(node)
     formats = _Formats(graph)
     sizes = _weight_bytes(graph, owners)
-    errors = _errors(float_graph, artifact, nodes, list(_parts(samples, batch or _ERROR_BATCH)))
+    few = {name: array[:_ERROR_SAMPLES] for name, array in samples.items()}
+    errors = _errors(float_graph, artifact, nodes, cut_into_batches(few, _ERROR_BATCH, inputs))
     owner_of = dict(zip([node.name for node in graph.node], owners, strict=True))
-    times = _time_shares(artifact, owner_of, next(_parts(samples, batch or 1)))
+    times = _time_shares(artifact, owner_of, next(cut_into_batches(few, 1, inputs)))
     running_order = [*layers.owners(float_graph.graph), *nodes]
     names = [*(n for n in dict.fromkeys(running_order) if n in nodes and n != BETWEEN_LAYERS),
              BETWEEN_LAYERS]  # fmt: skip
@@ -158,7 +159,7 @@ def _errors(
     float_graph: onnx.ModelProto,
     artifact: onnx.ModelProto,
     nodes: Mapping[str, Sequence[onnx.NodeProto]],
-    batches: Sequence[Mapping[str, Array]],
+    batches: Iterable[Mapping[str, Array]],
 ) -> dict[str, float]:
     """Return the signal-to-noise ratio in dB at each layer's last float output that both have."""
     types = {
@@ -177,49 +178,21 @@ def _errors(
     pairs = {layer: pair for layer, pair in places.items() if pair is not None}
     if not pairs:
         return {}
-    expected = _Probe(float_graph, [pair[0] for pair in pairs.values()])
-    actual = _Probe(artifact, [pair[1] for pair in pairs.values()])
+    expected = run_as_defined(float_graph, [pair[0] for pair in pairs.values()])
+    actual = run_as_defined(artifact, [pair[1] for pair in pairs.values()])
     signal = np.zeros(len(pairs))
     noise = np.zeros(len(pairs))
     for batch in batches:
-        for place, (y, q) in enumerate(zip(expected(batch), actual(batch), strict=True)):
-            wide = y.astype(np.float64)
+        exact_values, values = expected(batch), actual(batch)
+        for place, (exact_name, name) in enumerate(pairs.values()):
+            wide = exact_values[exact_name].astype(np.float64)
             signal[place] += np.sum(wide**2)
-            noise[place] += np.sum((wide - q) ** 2)
+            noise[place] += np.sum((wide - values[name]) ** 2)
     return {
         layer: float(10 * np.log10(signal[place] / noise[place]))
         for place, layer in enumerate(pairs)
         if noise[place] > 0 and signal[place] > 0
     }
-
-
-def _parts(samples: Mapping[str, Array], size: int) -> Iterator[dict[str, Array]]:
-    count = min(len(next(iter(samples.values()))), _ERROR_SAMPLES)
-    for start in range(0, count, size):
-        part = {name: array[:count][start : start + size] for name, array in samples.items()}
-        yield fill_batch(part, size)
-
-
-class _Probe:
-    """A graph that answers with inner tensors, computed as ONNX defines it."""
-
-    def __init__(self, model: onnx.ModelProto, names: Sequence[str]) -> None:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        present = {value.name for value in copy.graph.output}
-        for name in dict.fromkeys(names):
-            if name not in present:
-                copy.graph.output.add(name=name)  # onnxruntime finds its type
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = onnxruntime.InferenceSession(
-            copy.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        self._names = list(names)
-
-    def __call__(self, batch: Mapping[str, Array]) -> list[Array]:
-        answers: list[Array] = self._session.run(self._names, dict(batch))
-        return answers
 
 
 def _time_shares(

@@ -6,10 +6,11 @@ from functools import cached_property
 
 import onnx
 
-from edgeport_converter.quantization.calibration.ranges import Batches, Ranges, collect_ranges
+from edgeport_converter.quantization.calibration.ranges import Ranges, collect_ranges
 from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.weights.gptq import Rounder
 from edgeport_converter.quantization.weights.moments import measure_moments
+from edgeport_converter.verification.runners import Batches
 
 _BATCH = 16
 

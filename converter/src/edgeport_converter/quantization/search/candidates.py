@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import onnx
 
 from edgeport import ModelCard
-from edgeport.artifact.golden import Array
 from edgeport_converter import optimizing
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator, Measured
 from edgeport_converter.quantization.qdq import quantize
@@ -25,9 +23,7 @@ from edgeport_converter.quantization.search.calibrated_graph import Calibrated
 from edgeport_converter.quantization.weights import equalization
 from edgeport_converter.targets import Target
 from edgeport_converter.verification import runners
-from edgeport_converter.verification.runners import fixed_batch, open_graph, run_in_parts
-
-Batches = Callable[[int], Iterable[Mapping[str, Array]]]
+from edgeport_converter.verification.runners import Batches, Runner
 
 _EVENING_BATCH = 16
 _RANKING_SAMPLES = 32
@@ -77,13 +73,7 @@ class Workshop:
         """Return the measured candidate of one recipe."""
         quantized = self._quantize(recipe)
         compact = replace(quantized, graph=optimizing.compact(quantized.graph))
-        with open_graph(compact.graph, self._card) as predictor:
-            run = runners.as_run(predictor)
-            if recipe.kind != "none" and self._target.judged_as_defined:
-                batch = fixed_batch(self._card.inputs)
-                run = run_in_parts(runners.run_as_defined(compact.graph), batch)
-            if recipe.kind == "dynamic":  # with ranges measured at a run, neighbours change answers
-                run = run_in_parts(run, 1)
+        with Runner(self._card, recipe.kind, self._target).open(compact.graph) as run:
             measured = self._evaluator.measure(run)
         return Candidate(recipe, compact, measured, self.source_of(recipe).graph)
 

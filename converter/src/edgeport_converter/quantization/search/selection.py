@@ -19,11 +19,11 @@ from edgeport_converter.quantization.evaluation.evaluator import Evaluator
 from edgeport_converter.quantization.evaluation.node_profile import node_times_us
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.search import objectives
-from edgeport_converter.quantization.search.candidates import Batches, Candidate, Workshop
+from edgeport_converter.quantization.search.candidates import Candidate, Workshop
 from edgeport_converter.quantization.search.objectives import Contender
 from edgeport_converter.quantization.search.search import Attempt, Search
 from edgeport_converter.targets import Target
-from edgeport_converter.verification.runners import fill_batch, fixed_batch
+from edgeport_converter.verification.runners import Batches
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,8 @@ class Quantizer:
             return []
         source = self._workshop.source_of(recipe).graph
         sample = next(iter(self._calibration(1)))
-        filled = fill_batch(sample, fixed_batch(self._card.inputs) or 1)
         int8_graph = attempt.built.quantized.graph
-        float_us, int8_us = (node_times_us(graph, filled) for graph in (source, int8_graph))
+        float_us, int8_us = (node_times_us(graph, sample) for graph in (source, int8_graph))
         recipes = [
             replace(recipe, float_nodes=recipe.float_nodes | layers)
             for layers in float_fallback.proposals(source, float_us, int8_us)

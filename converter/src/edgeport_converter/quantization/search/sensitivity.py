@@ -8,8 +8,7 @@ import onnx
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.quantization.evaluation.agreement import noise_to_signal
-
-Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+from edgeport_converter.verification.runners import Run
 
 
 def rank_layers(
