@@ -173,16 +173,18 @@ def convert(
         from edgeport_converter import exporting
         from edgeport_converter.data import user_data
         from edgeport_converter.quantization.evaluation import evidence
+        from edgeport_converter.verification import scales
 
         data = user_data.read_user_data(
-            exported,
             calibration,
             evaluation,
+            exported.inputs,
+            exported.outputs,
             needs_classes=metric is None,
             image_range=image_range,
             class_names=names,
         )
-        notes = loaded.notes + user_data.check_scale(
+        notes = loaded.notes + scales.check_scale(
             trained,
             in_fixed_batches(exporting.reference_of(trained), exported.inputs),
             data,
@@ -190,7 +192,7 @@ def convert(
             by_class=metric is None,
         )
         if options.quantizes:
-            notes += user_data.check_evidence(data)
+            notes += evidence.check_data(data)
     with stages("optimize"):
         from edgeport_converter import optimizing
         from edgeport_converter.verification import parity as parity_of

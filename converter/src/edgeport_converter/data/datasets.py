@@ -14,8 +14,7 @@ import numpy as np
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.inputs.feeds import prepare
-from edgeport_converter.data.chunks import Chunks
-from edgeport_converter.data.naming import Keys, pick_keys
+from edgeport_converter.data.chunks import Chunks, Keys, pick_keys
 from edgeport_converter.data.sources import open_source
 
 

@@ -79,8 +79,6 @@ def check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpec
     """
     if labels is None:
         return
-    from edgeport_converter.data.labels import is_classifier
-
     if not all(isinstance(label, str) and label.strip() for label in labels):
         raise OptionError(
             f"the labels are {list(labels)}, expected a text for each class: name them all"

@@ -1,13 +1,14 @@
-"""Whether the user's metric and answers tell anything, and the metric of Keras and float."""
+"""Whether the user's data, metric and answers tell anything, and the metric of Keras and float."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgeport import Accuracy
+from edgeport import Accuracy, OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.labels import are_classes, is_classifier
+from edgeport_converter.data.user_data import UserData
 from edgeport_converter.errors import AgreementError
 
 if TYPE_CHECKING:
@@ -15,11 +16,39 @@ if TYPE_CHECKING:
     from edgeport_converter.loading.model import LoadedModel
     from edgeport_converter.quantization.evaluation.agreement import Agreement
     from edgeport_converter.quantization.evaluation.evaluator import Evaluator
-from edgeport_converter.data.user_data import _MIN_CALIBRATION, UserData
 
 # Between Keras and the float graph, by the user's metric on all of the evaluation data: a sample
 # or two may stand on the border of two classes, more would be another model.
 _MAX_METRIC_GAP = 0.002
+
+_MIN_CALIBRATION = 10
+_THIN_EVIDENCE = 100
+
+
+def check_data(data: UserData) -> tuple[str, ...]:
+    """Return notes where few samples, or the wrong ones, stand for what quantization loses.
+
+    Raises:
+        OptionError: the calibration data is too little to take ranges from.
+    """
+    if data.calibration is not None and len(data.calibration) < _MIN_CALIBRATION:
+        raise OptionError(
+            f"the calibration data holds {len(data.calibration)} samples, expected at least "
+            f"{_MIN_CALIBRATION}, since the ranges of so few say nothing of the device's: pass "
+            "some hundred"
+        )
+    notes = []
+    if data.measured is not None and len(data.measured) < _THIN_EVIDENCE:
+        notes.append(
+            f"what quantization loses was measured on {len(data.measured)} samples: a few hundred "
+            "would tell half a per cent"
+        )
+    if data.calibration is not None and data.measured is data.calibration:
+        notes.append(
+            "what quantization loses was measured on the calibration data itself, which flatters "
+            "it: pass evaluation data of its own"
+        )
+    return tuple(notes)
 
 
 def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:

@@ -7,18 +7,18 @@ far better after the usual rescaling.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
+from edgeport_converter.data.user_data import UserData
+from edgeport_converter.loading.model import LoadedModel
+from edgeport_converter.options import PixelOptions
+from edgeport_converter.verification.runners import Run
 
-Run = Callable[[Mapping[str, Array]], dict[str, Array]]
-
-SAMPLES = 512
-"""How many samples are enough to tell."""
-
+_SAMPLES = 512  # enough to tell
 _CLEARLY_BETTER = 0.1  # of all samples, and less than half of the errors
 
 _Scaling = tuple[str, Callable[[Array], Array]]
@@ -36,12 +36,45 @@ _FROM_SIGNED_UNITS: tuple[_Scaling, ...] = (
 )
 
 
-def looks_like_pixels(low: float, high: float) -> bool:
+def check_scale(
+    loaded: LoadedModel, run: Run, data: UserData, pixels: PixelOptions, *, by_class: bool
+) -> tuple[str, ...]:
+    """Return a note on data that may be scaled in another way than in training.
+
+    Args:
+        loaded: the model as it was trained.
+        run: computes it.
+        data: of pixels, where ``pixels`` says so.
+        pixels: how these are scaled.
+        by_class: whether the labels are classes.
+
+    Raises:
+        OptionError: the labels tell that the scale is another one.
+    """
+    spec = loaded.inputs[0]
+    if data.measured is None or len(loaded.inputs) > 1 or not spec.dtype.startswith("float"):
+        return ()
+    value_range = data.measured.value_ranges[spec.name]
+    if data.labels is not None and by_class:
+        samples = data.measured.first(_SAMPLES)[spec.name]
+        if pixels.input_uint8:
+            mean = 0.0 if pixels.mean is None else np.asarray(pixels.mean)
+            factor = 1.0 if pixels.scale is None else np.asarray(pixels.scale)
+            samples = ((samples - mean) * factor).astype(np.float32)
+            value_range = float(samples.min()), float(samples.max())
+        if _require_trained_scale(run, spec.name, samples, data.labels, value_range):
+            return ()
+    if pixels.input_uint8 or loaded.preprocessing or not _looks_like_pixels(*value_range):
+        return ()
+    return (_note(spec.name, value_range, has_labels=data.labels is not None),)
+
+
+def _looks_like_pixels(low: float, high: float) -> bool:
     """Whether a range is that of bytes that nobody has scaled."""
     return low >= 0 and 2 < high <= 255
 
 
-def note(name: str, value_range: tuple[float, float], *, has_labels: bool) -> str:
+def _note(name: str, value_range: tuple[float, float], *, has_labels: bool) -> str:
     """Return what to say of such data where no labels tell whether it is right."""
     low, high = value_range
     tells = (
@@ -55,7 +88,7 @@ def note(name: str, value_range: tuple[float, float], *, has_labels: bool) -> st
     )
 
 
-def require_trained_scale(
+def _require_trained_scale(
     run: Run, name: str, samples: Array, labels: Array, value_range: tuple[float, float]
 ) -> bool:
     """Refuse data that a classifier answers far better on another usual scale.
@@ -65,17 +98,17 @@ def require_trained_scale(
     Args:
         run: the Keras model.
         name: its only input, of floats.
-        samples: the evaluation data (N, ...).
-        labels: class indices (N,).
+        samples: the first of the evaluation data (N, ...).
+        labels: class indices, of all samples.
         value_range: of all the data.
 
     Raises:
         OptionError: another scale is clearly better; the sentence says which.
     """
     low, high = value_range
-    samples, labels = samples[:SAMPLES], labels[:SAMPLES]
+    labels = labels[: len(samples)]
     scalings: tuple[_Scaling, ...] = ()
-    if looks_like_pixels(low, high):
+    if _looks_like_pixels(low, high):
         scalings = _FROM_PIXELS
     elif low >= 0 and high <= 1:
         scalings = _FROM_UNITS

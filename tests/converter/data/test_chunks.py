@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edgeport import OptionError, TensorSpec
-from edgeport_converter.data.naming import Keys, pick_keys
+from edgeport_converter.data.chunks import Keys, pick_keys
 
 ONE = (TensorSpec("image", np.dtype(np.float32), ("N", 2), ("N", "F")),)
 TWO = (*ONE, TensorSpec("y", np.dtype(np.float32), ("N", 1), ("N", "F")))
