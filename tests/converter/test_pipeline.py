@@ -47,6 +47,18 @@ def test_the_card_carries_names_evidence_and_provenance(two_layer_model, samples
     assert len(card.golden_samples) == 2
 
 
+def test_the_accuracy_of_an_int8_artifact_is_its_own(two_layer_model, samples, tmp_path):
+    y = as_numpy(two_layer_model, samples).argmax(axis=1)
+    report = convert(
+        two_layer_model, tmp_path / "m.onnx", calibration=samples, evaluation=(samples, y),
+        quantize="static", ranges="entropy", max_drop=0.1,
+    )  # fmt: skip
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        measured = float(np.mean(predictor.predict(samples).argmax(axis=1) == y))
+    assert report.card.accuracy.artifact == measured < 1
+    assert report.card.accuracy.float32 == 1
+
+
 def test_several_inputs_and_outputs_keep_their_declared_order(regression_model, tmp_path):
     generator = np.random.default_rng(0)
     zeta, alpha = generator.random((300, 3)), generator.random((300, 2))

@@ -43,6 +43,13 @@ from edgeport_converter.errors import (
     TrainingError,
     UnsupportedModelError,
 )
+from edgeport_converter.options import (
+    BudgetOptions,
+    DeviceOptions,
+    LoadingOptions,
+    PixelOptions,
+    QuantizationOptions,
+)
 from edgeport_converter.pipeline import convert
 from edgeport_converter.report import ConversionReport
 from edgeport_converter.training.results.report import TrainingReport
@@ -52,8 +59,13 @@ __version__ = _version("edgeport-converter")
 
 __all__ = [
     "AgreementError",
+    "BudgetOptions",
     "ConversionReport",
+    "DeviceOptions",
+    "LoadingOptions",
+    "PixelOptions",
     "QuantizationError",
+    "QuantizationOptions",
     "TrainingError",
     "TrainingReport",
     "UnsupportedModelError",

@@ -18,7 +18,7 @@ def test_an_infinite_output_leaves_the_self_test_strict(unusual: float) -> None:
     card = ModelCard("log", (), (spec,))
     tried = {"x": np.zeros((1, 3), "f4")}
     unused: Any = None
-    described = Described(card, engine=unused, samples=None, tried=tried, layers=unused)
+    described = Described(card, device=unused, samples=None, tried=tried, layers=unused)
 
     def run(_: Any) -> dict[str, Any]:
         return {"y": np.array([[-2.0, 1.0, unusual]], "f4")}
@@ -32,7 +32,7 @@ def test_a_generated_sample_that_is_answered_loudly_counts() -> None:
     unused: Any = None
     samples = {"x": np.zeros((4, 3), "f4")}
     described = Described(
-        ModelCard("loud", (), (spec,)), engine=unused, samples=samples, tried=samples, layers=unused
+        ModelCard("loud", (), (spec,)), device=unused, samples=samples, tried=samples, layers=unused
     )
     ramp = {"inputs": {"x": {"dtype": "float32", "shape": [1, 3], "ramp": [0.0, 255.0, 0.0]}}}
 

@@ -18,10 +18,11 @@ from edgeport.artifact.golden import Array
 from edgeport_converter.artifact import stamping
 from edgeport_converter.artifact.macs import count_multiply_accumulates
 from edgeport_converter.data.datasets import Dataset
+from edgeport_converter.options import DeviceOptions
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.quantization.qdq.pixel_inputs import find_pixel_inputs
 from edgeport_converter.quantization.search.candidates import Candidate
-from edgeport_converter.targets import Engine, Target, require_readable
+from edgeport_converter.targets import require_readable
 from edgeport_converter.verification.runners import Run, Runner
 
 # An int8 kernel of another CPU may round a tie the other way, which this share of an output's range
@@ -41,14 +42,14 @@ class Described:
 
     Attributes:
         card: without quantization, accuracy and self-test.
-        engine: the oldest onnxruntime that the artifacts have to open in.
+        device: what the artifacts are for.
         samples: real samples by input name for the self-test, None for generated ones.
         tried: inputs that the model takes, for a model with free axes and no real samples.
         layers: the Keras layers behind the nodes.
     """
 
     card: ModelCard
-    engine: Engine
+    device: DeviceOptions
     samples: Mapping[str, Array] | None
     tried: Mapping[str, Array]
     layers: KerasLayers
@@ -58,7 +59,6 @@ class Described:
         graph: onnx.ModelProto,
         candidate: Candidate | None,
         accuracy: Accuracy | None,
-        target: Target,
         output: Path,
     ) -> tuple[ModelCard, int]:
         """Stamp a graph and write it; return the card as a device reads it, and the size.
@@ -66,8 +66,7 @@ class Described:
         Args:
             graph: the finished graph.
             candidate: how it was quantized, None for the float graph.
-            accuracy: what was measured with it.
-            target: what it was quantized for.
+            accuracy: with Keras and the float graph; the artifact's own is the candidate's.
             output: where to write.
         """
         quantization = None
@@ -77,11 +76,14 @@ class Described:
                 candidate.recipe.kind,
                 made.weights,
                 made.activations,
-                target.name,
+                self.device.target,
                 self._float_layers(made.float_layers),
             )
+        own = candidate.measured.metric if candidate else None
+        if accuracy is not None and own is not None:
+            accuracy = accuracy._replace(artifact=own)
         card = self.card._replace(quantization=quantization, accuracy=accuracy)
-        runner = Runner(self.card, quantization.recipe if quantization else "none", target)
+        runner = Runner(self.card, quantization.recipe if quantization else "none", self.device.cpu)
         with runner.open(graph) as run:
             # Loading the file runs its self-test, so this host's kernels are held to the graph's
             # definition, too.
@@ -115,8 +117,8 @@ class Described:
 
     def _requires(self, graph: onnx.ModelProto) -> Requirements:
         opsets = {entry.domain: entry.version for entry in graph.opset_import}
-        require_readable(self.engine, opsets, graph.ir_version)
-        return Requirements(graph.ir_version, opsets[""], self.engine.version)
+        require_readable(self.device.engine, opsets, graph.ir_version)
+        return Requirements(graph.ir_version, opsets[""], self.device.engine.version)
 
     def _tolerance(
         self,

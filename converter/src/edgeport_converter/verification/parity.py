@@ -23,8 +23,6 @@ from edgeport_converter.verification.trial_inputs import BATCH_SIZES, looked_up,
 if TYPE_CHECKING:
     import onnx
 
-    from edgeport_converter.exporting import ExportedModel
-
 
 # Both sides compute in float32 (relative step 1.2e-7) but add in another order. An error of a
 # thousand steps is more than reordering explains in networks of some hundred layers, and far
@@ -124,7 +122,7 @@ _MISSING_KERNEL = re.compile(
 
 
 def check_parity(
-    graph: onnx.ModelProto, card: ModelCard, exported: ExportedModel, data: Dataset | None
+    graph: onnx.ModelProto, card: ModelCard, reference: Run, data: Dataset | None
 ) -> tuple[Parity, dict[str, Array]]:
     """Return the parity, and the last inputs that it was measured on.
 
@@ -145,10 +143,10 @@ def check_parity(
                 batches.append(batch)
             start += size
     known = looked_up(graph)
-    batches = parity_inputs(exported.inputs, batches, exported.reference, known)
+    batches = parity_inputs(card.inputs, batches, reference, known)
     try:
         with Runner(card).open(graph) as run:
-            return compare_answers(run, exported.reference, batches), batches[-1]
+            return compare_answers(run, reference, batches), batches[-1]
     except ArtifactError as cause:
         missing = _MISSING_KERNEL.search(str(cause))
         if missing is None:

@@ -7,7 +7,6 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,24 +54,6 @@ class Verdict:
         """Whether the budget is kept."""
         # A share such as 5 of 1,000 has no exact float; it must not miss a budget of 0.005.
         return self.loss <= self.allowed + _ROUNDING
-
-
-def check_expected_metric(expected: float | None, *, has_evaluation: bool) -> None:
-    """Refuse a figure that nothing would be held to.
-
-    Raises:
-        OptionError: it is no finite number, or there is no data with labels to measure it on.
-    """
-    if expected is None:
-        return
-    if isinstance(expected, bool) or not isinstance(expected, Real):
-        expected = math.nan
-    if not math.isfinite(expected) or not has_evaluation:
-        found = "without evaluation data" if math.isfinite(expected) else "as no finite number"
-        raise OptionError(
-            f"expected_metric was given {found}, expected the number that Keras reaches on the "
-            "evaluation data: pass both, or leave it out"
-        )
 
 
 def require_expected_metric(

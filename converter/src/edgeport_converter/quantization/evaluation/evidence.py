@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgeport import Accuracy, OptionError
+from edgeport import Accuracy, ModelCard, OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.labels import are_classes, is_classifier
 from edgeport_converter.data.user_data import UserData
 from edgeport_converter.errors import AgreementError
 
 if TYPE_CHECKING:
-    from edgeport_converter.exporting import ExportedModel
     from edgeport_converter.loading.model import LoadedModel
     from edgeport_converter.quantization.evaluation.agreement import Agreement
     from edgeport_converter.quantization.evaluation.evaluator import Evaluator
@@ -72,26 +70,21 @@ def check_answers(agreement: Agreement | None) -> tuple[str, ...]:
     )
 
 
-def answers_with_a_class(
-    loaded: LoadedModel,
-    exported: ExportedModel,
-    names: Sequence[str] | None,
-    labels: Array | None,
-) -> bool:
+def answers_with_a_class(loaded: LoadedModel, card: ModelCard, labels: Array | None) -> bool:
     """Whether the best class is what matters.
 
     Scores (N, C) alone may as well be a regression, or, with a sigmoid each, several answers; a
     softmax, class names or labels tell.
     """
-    return is_classifier(exported.outputs) and (
+    return is_classifier(card.outputs) and (
         loaded.outputs[0].activation == "softmax"
-        or names is not None
-        or (labels is not None and are_classes(labels, exported.outputs))
+        or card.labels is not None
+        or (labels is not None and are_classes(labels, card.outputs))
     )
 
 
 def compare_metrics(
-    name: str, keras: float | None, evaluator: Evaluator, data: UserData
+    name: str, keras: float | None, evaluator: Evaluator, samples: int
 ) -> Accuracy | None:
     """Return the metric with Keras and with the float graph, None without labels.
 
@@ -99,13 +92,13 @@ def compare_metrics(
         AgreementError: they differ.
     """
     float32 = evaluator.reached
-    if keras is None or float32 is None or data.measured is None:
+    if keras is None or float32 is None:
         return None
-    if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / len(data.measured)):
+    if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / samples):
         raise AgreementError(
             f"{name} is {keras:.4f} with Keras and {float32:.4f} with the float graph, expected "
             "the same: report this model, its conversion would be wrong",
             measured=abs(keras - float32),
             allowed=_MAX_METRIC_GAP,
         )
-    return Accuracy(name, len(data.measured), keras, float32, float32)
+    return Accuracy(name, samples, keras, float32, float32)
