@@ -112,10 +112,29 @@ def test_a_truncated_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("größe,b,c\n1,2,3\n".encode("latin-1"), "can't decode byte"),
+        ("a,b,c\n1,2,3\n".encode("utf-16"), "can't decode byte"),
+        (b'a,b,c\n1,"2,3\n', "unexpected end of data"),
+    ],
+)
+def test_a_table_in_another_form_is_named(content, reason, tmp_path):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(OptionError, match=rf"t.csv' cannot be read as .csv \(.*{reason}"):
+        read_dataset(tmp_path / "t.csv", SPEC, "calibration")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbflabel,a,b,c\n1,2,3,4\n0,3,4,5\n")
+    assert read_dataset(tmp_path / "t.csv", SPEC, "evaluation").labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a,b,c\n1,2,hello\n", r"has 'hello' in line 2, column 'c', expected a number"),
-        ("a,b,c\n1,2\n", r"has 2 values in line 2, expected 3 as in the header"),
+        ("a,b,c\n1,2\n", r"has 2 cells in line 2, expected 3 as in the header"),
         ("", r"is empty, expected a header and rows"),
         ("1.5,2,3\n4,5,6\n", r"begins with numbers \(1.5, 2, 3\), expected a header"),
         ("a;b\n1;2\n", r"has one column, whose name holds ';', expected commas"),
