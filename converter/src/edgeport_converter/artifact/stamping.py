@@ -25,7 +25,6 @@ _STORED_INPUT_CHARACTERS = 2048
 _BLOCKS = 1024  # codes of 8 bits; together they are no longer than the above
 # Of each golden output; a kernel that saturates is wrong in far more than one place.
 _OUTPUT_VALUES = 128
-_FREE_AXIS_SIZE = 8
 _DEFAULT_RANGE = (0.0, 1.0)
 
 
@@ -37,9 +36,9 @@ def make_golden_samples(
     Args:
         run: the graph that is about to be stamped, computed as ONNX defines it.
         inputs: the model's inputs; ``value_range`` spans the generated ones.
-        samples: real data by input name, axis 0 counts samples. The two with the largest sum of
+        samples: data by input name, axis 0 counts samples. The two with the largest sum of
             absolute values are taken, since large activations are where integer kernels saturate.
-            None for generated samples.
+            None for ramps, for a model without free axes but the batch.
     """
     if samples is None:
         chosen: list[dict[str, Array] | None] = [None, None]
@@ -157,8 +156,7 @@ def _encode_input(spec: TensorSpec, sample: Array | None, number: int) -> dict[s
         low, high = spec.value_range or _range_of(sample)
         return golden.encode_blocks(sample, low, high, _BLOCKS)
     low, high = spec.value_range or _DEFAULT_RANGE
-    sizes = [size if isinstance(size, int) else _FREE_AXIS_SIZE for size in spec.shape]
-    shape = (1, *sizes[1:]) if spec.shape[:1] == ("N",) else tuple(sizes)
+    shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)  # N alone is free
     return golden.encode_ramp(shape, spec.dtype, low, high, start=number / 2)
 
 
