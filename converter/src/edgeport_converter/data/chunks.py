@@ -1,7 +1,7 @@
-"""The one form that all samples come in: chunks of arrays by key, and which key is which input.
+"""The form that all samples come in, chunks of arrays by key; and which key is which input.
 
-Arrays are taken by name and in pairs that belong together, never by luck: a file that could be
-read in two ways is refused.
+Arrays are chosen by name, or in pairs that belong together. A file that could be read in two ways
+is refused.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SINGLE_KEY = "x"
 LABEL_KEY = "y"
 CHUNK_BYTES = 4 * 2**20
 
-# Customary names of a single input, each with its labels, in the order they are looked for.
+# Usual names of a single input, each with those of its labels, in the order of the search.
 _PAIRS = {
     "x": ("y", "labels", "label"),
     "images": ("labels", "label", "y"),
     "data": ("labels", "label", "target", "y"),
 }
-# A file with several sets gives each purpose its own.
+# In a file with a training and a test set, each purpose has its own.
 _PURPOSE_PAIRS = {
     "calibration": {"x_train": ("y_train",)},
     "evaluation": {"x_test": ("y_test",)},
@@ -39,7 +39,7 @@ _LABEL_NAMES = (*_PLAIN_LABELS, "y_train", "y_test")
 
 @dataclass(frozen=True)
 class Keys:
-    """Key by input name, and the key of the labels."""
+    """The key of each input by its name, and the key of the labels."""
 
     inputs: Mapping[str, str]
     labels: str | None
@@ -53,16 +53,16 @@ def pick_keys(keys: Sequence[str], specs: Sequence[TensorSpec], purpose: str) ->
     """Return the keys to read.
 
     Args:
-        keys: of the arrays at hand.
+        keys: of the arrays that there are.
         specs: the model's inputs.
         purpose: "calibration" or "evaluation".
 
     Raises:
-        OptionError: the inputs' arrays cannot be told.
+        OptionError: it is not clear which array is which input.
     """
     names = [spec.name for spec in specs]
     if set(names) <= set(keys):
-        return Keys({name: name for name in names}, _first(_PLAIN_LABELS, keys, besides=names))
+        return Keys({name: name for name in names}, _first(_PLAIN_LABELS, keys, other_than=names))
     if len(names) == 1:
         for pairs in (_PAIRS, _PURPOSE_PAIRS[purpose]):
             for key, labels in pairs.items():
@@ -78,5 +78,7 @@ def pick_keys(keys: Sequence[str], specs: Sequence[TensorSpec], purpose: str) ->
     )
 
 
-def _first(wanted: Sequence[str], keys: Sequence[str], besides: Sequence[str] = ()) -> str | None:
-    return next((key for key in wanted if key in keys and key not in besides), None)
+def _first(
+    wanted: Sequence[str], keys: Sequence[str], other_than: Sequence[str] = ()
+) -> str | None:
+    return next((key for key in wanted if key in keys and key not in other_than), None)
