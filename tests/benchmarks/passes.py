@@ -90,7 +90,7 @@ def measure(name, source):
     engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)
     exported = exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
     card = ModelCard(loaded.name, exported.inputs, exported.outputs)
-    sample = trial_inputs.parity_inputs(exported.inputs, [], exported.reference)[0]
+    sample = trial_inputs.make_trial_inputs(exported.inputs, exported.reference)[0]
     if pixels is not None:
         sample = {exported.inputs[0].name: pixels}
     one = {name: array[:1] for name, array in sample.items()}

@@ -153,9 +153,16 @@ def convert(
         After any error the output is as it was before. Files of ``also`` that were written before
         the output failed stay.
     """
-    records = {"budget": budget, "quantization": quantization, "pixels": pixels,
-               "device": device, "loading": loading}  # fmt: skip
-    options = gather_options(records, keywords)
+    options = gather_options(
+        {
+            "budget": budget,
+            "quantization": quantization,
+            "pixels": pixels,
+            "device": device,
+            "loading": loading,
+        },
+        keywords,
+    )
     require_data(options, calibration, evaluation)
     metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
@@ -183,8 +190,9 @@ def convert(
     with stages("report layers"):
         layers = _report_layers(float_model, quantized, source, data, parity)
     with stages("stamp"):
-        stamped = _stamp(float_model, quantized, source, data, parity, baseline, options,
-                         destination)  # fmt: skip
+        stamped = _stamp(
+            float_model, quantized, source, data, parity, baseline, options, destination
+        )
     return ConversionReport(
         output=destination,
         file_bytes=stamped.file_bytes,
@@ -197,7 +205,7 @@ def convert(
         latency_us=quantized.choice.latency_us if quantized.choice else None,
         float_latency_us=quantized.choice.float_latency_us if quantized.choice else None,
         steps=quantized.steps,
-        siblings=stamped.siblings,
+        variants=stamped.variants,
         layers=layers,
         stages=tuple(stages.names),
         notes=source.model.notes + data.notes + baseline.notes + quantized.notes,
@@ -401,7 +409,7 @@ class _Quantized:
     """What the search found, and its variants by recipe. Empty where nothing was quantized."""
 
     choice: Choice | None = None
-    siblings: dict[str, Candidate] | None = None
+    variants: dict[str, Candidate] | None = None
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -441,8 +449,8 @@ def _quantize(
     if wanted.quantize != "none":
         choice = quantizer.choose(wanted.quantize, wanted.ranges, wanted.objective, nodes)
         notes = evidence.check_answers(choice.candidate.measured.agreement)
-    siblings = quantizer.siblings(wanted.also, wanted.ranges, nodes)
-    return _Quantized(choice, siblings, quantizer.steps, notes)
+    variants = quantizer.siblings(wanted.also, wanted.ranges, nodes)
+    return _Quantized(choice, variants, quantizer.steps, notes)
 
 
 def _report_layers(
@@ -462,11 +470,11 @@ def _report_layers(
 
 @dataclass(frozen=True, eq=False)
 class _Stamped:
-    """What was written: the card as a device reads it, the size, further artifacts by recipe."""
+    """What was written: the card as a device reads it, the size, the variants by recipe."""
 
     card: ModelCard
     file_bytes: int
-    siblings: dict[str, Path]
+    variants: dict[str, Path]
 
 
 def _stamp(
@@ -493,8 +501,8 @@ def _stamp(
         graph = candidate.quantized.graph if candidate else float_model.compact
         return described.write(graph, candidate, baseline.accuracy, path)
 
-    siblings = {}
-    for kind, candidate in (quantized.siblings or {}).items():
-        siblings[kind] = destination.with_suffix(f".{kind}{destination.suffix}")
-        write(candidate, siblings[kind])
-    return _Stamped(*write(quantized.candidate, destination), siblings)
+    variants = {}
+    for kind, candidate in (quantized.variants or {}).items():
+        variants[kind] = destination.with_suffix(f".{kind}{destination.suffix}")
+        write(candidate, variants[kind])
+    return _Stamped(*write(quantized.candidate, destination), variants)

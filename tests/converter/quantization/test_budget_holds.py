@@ -100,14 +100,14 @@ def test_nothing_is_called_int8_where_every_layer_stays_in_float(kind, tmp_path)
     with pytest.raises(QuantizationError, match="no layer that the recipe"):
         convert(two_layers(), tmp_path / "m.onnx", quantize=kind, **options)
     report = convert(two_layers(), tmp_path / "m.onnx", quantize="auto", also=[kind], **options)
-    assert (report.recipe, report.card.quantization, report.siblings) == ("none", None, {})
+    assert (report.recipe, report.card.quantization, report.variants) == ("none", None, {})
 
 
 def test_a_sibling_that_misses_the_budget_is_reported(tmp_path):
     report = convert(
         drowned(None), tmp_path / "m.onnx", calibration=UNLIKE, quantize="none", also=["static"]
     )
-    assert report.siblings == {}
+    assert report.variants == {}
     assert [(step.recipe.split(",")[0], step.holds) for step in report.steps] == [("static", False)]
 
 

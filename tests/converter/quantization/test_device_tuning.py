@@ -25,7 +25,7 @@ def files(tmp_path_factory):
     report = convert(
         model, output, calibration=X, quantize="static", also=["none", "dynamic"], max_drop=0.5
     )
-    return output, report.siblings, model
+    return output, report.variants, model
 
 
 def test_siblings_of_one_conversion_are_measured_side_by_side(files, capsys):

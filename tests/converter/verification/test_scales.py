@@ -111,4 +111,4 @@ def test_labels_that_tell_nothing_of_the_scale_are_no_excuse(tmp_path):
     data = (FITTING["pixels"], LABELS)
     report = convert(model, tmp_path / "m.onnx", evaluation=data, quantize="none")
     (note,) = report.notes
-    assert "answers the labels as well on another scale" in note
+    assert "accuracy is as good on another scale" in note

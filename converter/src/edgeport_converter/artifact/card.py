@@ -1,4 +1,4 @@
-"""From what the stages found to the card, and from graph and card to the file."""
+"""The card of an artifact: what the stages found; and from graph and card to the file."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from edgeport_converter.quantization.search.candidates import Candidate
 from edgeport_converter.targets import require_readable
 from edgeport_converter.verification.runners import Run, Runner
 
-# An int8 kernel of another CPU may round a tie the other way, which this share of an output's range
-# is meant to let pass; a saturating kernel moved outputs by far more. Chosen, not measured.
+# An int8 kernel of another CPU may round a tie the other way: that stays within this share of an
+# output's range. A kernel that saturates moves outputs by far more. Chosen, not measured.
 _INT8_TOLERANCE = 0.02
 _WIDEST_INT8_TOLERANCE = 0.1
 _TYPICAL_DIFFERENCES = 3.0
@@ -43,9 +43,10 @@ class Described:
     Attributes:
         card: without quantization, accuracy and self-test.
         device: what the artifacts are for.
-        samples: real samples by input name for the self-test, None for generated ones.
-        tried: inputs that the model takes, for a model with free axes and no real samples.
-        layers: the Keras layers behind the nodes.
+        samples: the user's samples by input name, for golden samples; None without data.
+        tried: trial inputs that the model took: golden samples of a model with free axes, if there
+            is no data.
+        layers: the Keras layers by the names of a graph's nodes.
     """
 
     card: ModelCard
@@ -101,7 +102,7 @@ class Described:
         return stamping.read_card(output), len(artifact)
 
     def _float_layers(self, nodes: Mapping[str, str]) -> dict[str, str]:
-        """Return the reasons by Keras layer; a node of no layer is the graph's own business."""
+        """Return the reasons by Keras layer; a node that belongs to no layer is left out."""
         reasons: dict[str, str] = {}
         for node, reason in nodes.items():
             for layer in self.layers.path(node)[-1:]:
@@ -110,9 +111,9 @@ class Described:
 
     def _golden_samples(self, defined: Run, card: ModelCard) -> list[dict[str, Any]]:
         if any(spec.dtype.kind == "O" for spec in (*card.inputs, *card.outputs)):
-            return []  # the card's form of an array is numbers; text has no self-test yet
+            return []  # a card stores arrays as numbers, so a model with text has no self-test
         has_free_axes = any(isinstance(n, str) for s in card.inputs for n in s.shape[1:])
-        generated = self.tried if has_free_axes else None  # the model may not take every size
+        generated = self.tried if has_free_axes else None  # a model may refuse some sizes
         return stamping.make_golden_samples(defined, card.inputs, self.samples or generated)
 
     def _requires(self, graph: onnx.ModelProto) -> Requirements:
@@ -127,13 +128,13 @@ class Described:
         candidate: Candidate | None,
         golden_samples: list[dict[str, Any]],
     ) -> dict[str, float]:
-        """Return what a golden output may be off by: a share of the output's size.
+        """Return what a golden output may be off by, a share of the output's largest value.
 
-        Of a large input a golden sample is coarse or generated, and the model may answer it far
-        more loudly than real data, so that its answers count as well.
-
-        Where quantizing itself moves an output by more than that, so may a tie that is rounded the
-        other way; but a saturating kernel must not hide behind it.
+        1. The largest value is taken over the samples and over the golden samples themselves. The
+           golden sample of a large input is coarse or a ramp, and its answers may be far larger.
+        2. Where quantizing moves an output by more than that share, a tie that is rounded the other
+           way may do so, too: three times the typical error is allowed.
+        3. Ten per cent is the most, so that a kernel that saturates is still found.
         """
         given = [
             {name: golden.decode_array(array) for name, array in sample["inputs"].items()}

@@ -20,10 +20,10 @@ from edgeport.artifact.golden import Array, GoldenOutput
 from edgeport.artifact.seal import check_seal, read, seal
 from edgeport_converter.verification.runners import Run, Runner
 
-# A golden input may cost this many characters as it is; of a larger one, blocks are kept.
+# A golden input is stored as it is up to this many characters; a larger one in blocks.
 _STORED_INPUT_CHARACTERS = 2048
-_BLOCKS = 1024  # codes of 8 bits; together they are no longer than the above
-# Of each golden output; a kernel that saturates is wrong in far more than one place.
+_BLOCKS = 1024  # codes of 8 bits, together no longer than the above
+# Kept of each golden output; a kernel that saturates is wrong in far more than one place.
 _OUTPUT_VALUES = 128
 _DEFAULT_RANGE = (0.0, 1.0)
 

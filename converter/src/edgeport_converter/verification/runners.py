@@ -6,8 +6,8 @@ Every stage that runs a graph follows three rules, and takes them from here:
    with its last sample, and the answers to what fills it are cut off.
 2. The int8 kernels of this machine may compute wrong what the target's compute right. A graph that
    is quantized for such a target is computed node by node as ONNX defines it.
-3. The recipe ``dynamic`` finds its ranges in the batch at hand, so that samples change each
-   other's answers. Such a graph gets one sample at a time, as ``Predictor`` runs it on a device.
+3. The recipe ``dynamic`` finds its ranges in each batch, so that samples change each other's
+   answers. Such a graph gets one sample at a time, as ``Predictor`` runs it on a device.
 
 What is compared, measured or written is decided elsewhere.
 """

@@ -1,8 +1,8 @@
-"""Data on another scale than the model was trained on: the commonest way to a worthless artifact.
+"""Whether the data is scaled as in training: the most common cause of a worthless artifact.
 
-Nothing fails when pixels come as 0 to 255 where 0 to 1 was trained. Ranges are calibrated, the
-int8 graph follows the float graph, and both answer nonsense. Labels tell: the model answers them
-far better after the usual rescaling.
+Nothing fails when pixels from 0 to 255 go into a model that was trained on 0 to 1. Activation
+ranges are found, the int8 graph follows the float graph, and both give wrong answers. Labels reveal
+it: after the usual rescaling the model's accuracy is far better.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgeport_converter.loading.model import LoadedModel
 from edgeport_converter.options import PixelOptions
 from edgeport_converter.verification.runners import Run
 
-_SAMPLES = 512  # enough to tell
+_SAMPLES = 512  # enough for a difference of 0.1
 _CLEARLY_BETTER = 0.1  # of all samples, and less than half of the errors
 
 _Scaling = tuple[str, Callable[[Array], Array]]
@@ -39,17 +39,17 @@ _FROM_SIGNED_UNITS: tuple[_Scaling, ...] = (
 def check_scale(
     loaded: LoadedModel, run: Run, data: UserData, pixels: PixelOptions, *, by_class: bool
 ) -> tuple[str, ...]:
-    """Return a note on data that may be scaled in another way than in training.
+    """Return a note if the data may be scaled in another way than in training.
 
     Args:
         loaded: the model as it was trained.
         run: computes it.
-        data: of pixels, where ``pixels`` says so.
-        pixels: how these are scaled.
+        data: the user's, of pixels if ``pixels`` says so.
+        pixels: how the artifact scales pixels.
         by_class: whether the labels are classes.
 
     Raises:
-        OptionError: the labels tell that the scale is another one.
+        OptionError: by the labels, the model was trained on another scale.
     """
     spec = loaded.inputs[0]
     if data.measured is None or len(loaded.inputs) > 1 or not spec.dtype.startswith("float"):
@@ -75,16 +75,16 @@ def _looks_like_pixels(low: float, high: float) -> bool:
 
 
 def _note(name: str, value_range: tuple[float, float], *, has_labels: bool) -> str:
-    """Return what to say of such data where no labels tell whether it is right."""
+    """Return the note on data that looks like pixels, where labels do not decide."""
     low, high = value_range
-    tells = (
-        ", since it answers the labels as well on another scale"
+    reason = (
+        ", since its accuracy is as good on another scale"
         if has_labels
-        else ", or pass labels, which tell"
+        else ", or pass labels, by which it is checked"
     )
     return (
         f"the data of '{name}' goes from {low:g} to {high:g} and the model has no layer that "
-        f"scales: check that it was trained on such values{tells}"
+        f"scales: check that it was trained on such values{reason}"
     )
 
 
@@ -93,7 +93,7 @@ def _require_trained_scale(
 ) -> bool:
     """Refuse data that a classifier answers far better on another usual scale.
 
-    Return whether the labels tell that this one is right: it answers them better than on any other.
+    Return whether the labels decide for this scale: the accuracy is higher than on any other.
 
     Args:
         run: the Keras model.

@@ -1,4 +1,4 @@
-"""Whether the user's data, metric and answers tell anything, and the metric of Keras and float."""
+"""Whether data, metric and answers are evidence enough, and whether Keras and float agree on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _THIN_EVIDENCE = 100
 
 
 def check_data(data: UserData) -> tuple[str, ...]:
-    """Return notes where few samples, or the wrong ones, stand for what quantization loses.
+    """Return notes where the loss is measured on few samples, or on those of the calibration.
 
     Raises:
         OptionError: the calibration data is too little to take ranges from.
@@ -39,7 +39,7 @@ def check_data(data: UserData) -> tuple[str, ...]:
     if data.measured is not None and len(data.measured) < _THIN_EVIDENCE:
         notes.append(
             f"what quantization loses was measured on {len(data.measured)} samples: a few hundred "
-            "would tell half a per cent"
+            "are needed to see half a per cent"
         )
     if data.calibration is not None and data.measured is data.calibration:
         notes.append(
@@ -50,13 +50,13 @@ def check_data(data: UserData) -> tuple[str, ...]:
 
 
 def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:
-    """Return a note where the metric cannot tell a good artifact from a bad one."""
+    """Return a note where a bad artifact would reach the same metric as a good one."""
     if evaluator.reached is None or evaluator.float_metric is not None:
         return ()
     return (
         f"{name} is {evaluator.reached:.4f} and loses no more than max_drop when the answers are "
-        "shuffled among the samples, so that it tells nothing of the artifact, which was held to "
-        "agree with the float model instead: check the labels, or pass a smaller max_drop",
+        "shuffled among the samples, so that it says nothing about the artifact, which was held to "
+        "agreement with the float model instead: check the labels, or pass a smaller max_drop",
     )
 
 
@@ -73,8 +73,8 @@ def check_answers(agreement: Agreement | None) -> tuple[str, ...]:
 def answers_with_a_class(loaded: LoadedModel, card: ModelCard, labels: Array | None) -> bool:
     """Whether the best class is what matters.
 
-    Scores (N, C) alone may as well be a regression, or, with a sigmoid each, several answers; a
-    softmax, class names or labels tell.
+    Outputs (N, C) may be class scores, a regression, or several yes-or-no answers. They are class
+    scores if a softmax makes them, or if there are class names or class labels.
     """
     return is_classifier(card.outputs) and (
         loaded.outputs[0].activation == "softmax"
