@@ -56,21 +56,33 @@ def test_what_is_not_given_on_the_command_line_is_the_records_default():
 
 def test_a_record_and_its_keywords_write_the_same_file(two_layer_model, samples, tmp_path):
     convert(
-        two_layer_model, tmp_path / "a.onnx", calibration=samples, quantize="static",
-        ranges="entropy", max_drop=0.1, target="arm64",
-    )  # fmt: skip
+        two_layer_model,
+        tmp_path / "a.onnx",
+        calibration=samples,
+        quantize="static",
+        ranges="entropy",
+        max_drop=0.1,
+        target="arm64",
+    )
     convert(
-        two_layer_model, tmp_path / "b.onnx", calibration=samples,
+        two_layer_model,
+        tmp_path / "b.onnx",
+        calibration=samples,
         quantization=QuantizationOptions(quantize="static", ranges="entropy"),
-        budget=BudgetOptions(max_drop=0.1), device=DeviceOptions(target="arm64"),
-    )  # fmt: skip
+        budget=BudgetOptions(max_drop=0.1),
+        device=DeviceOptions(target="arm64"),
+    )
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
 def test_a_record_beside_its_own_keyword_is_refused(two_layer_model, tmp_path):
     with pytest.raises(OptionError, match="quantization and its option quantize were both given"):
-        convert(two_layer_model, tmp_path / "m.onnx", quantize="none",
-                quantization=QuantizationOptions())  # fmt: skip
+        convert(
+            two_layer_model,
+            tmp_path / "m.onnx",
+            quantize="none",
+            quantization=QuantizationOptions(),
+        )
     both = gather_options(NOTHING | {"pixels": PixelOptions(image_range=(0, 1))}, {"max_drop": 0.1})
     assert (both.pixels.image_range, both.budget.max_drop) == ((0.0, 1.0), 0.1)
 

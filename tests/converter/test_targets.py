@@ -73,14 +73,20 @@ def saturating_layer():
     ]
     model = helper.make_model(
         helper.make_graph(
-            nodes, "g", [value("x", TensorProto.FLOAT, ["N", 64])],
+            nodes,
+            "g",
+            [value("x", TensorProto.FLOAT, ["N", 64])],
             [value("y", TensorProto.FLOAT, ["N", 8])],
-            [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.eye(8, dtype="f4"),
-             "v"), numpy_helper.from_array(np.zeros(8, np.float32), "b")],
+            [
+                numpy_helper.from_array(weights, "w"),
+                numpy_helper.from_array(np.eye(8, dtype="f4"), "v"),
+                numpy_helper.from_array(np.zeros(8, np.float32), "b"),
+            ],
             value_info=[value("z", TensorProto.FLOAT, ["N", 8])],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
     return model, x, x @ weights
 
 

@@ -31,9 +31,19 @@ def folder(trained, digits, test_digits, tmp_path_factory):
 def test_convert_info_verify_and_predict(folder, trained, test_digits):
     x, y = test_digits
     done = edgeport(
-        "convert", "model.keras", "-o", "m.onnx", "--calibration", "train.npz",
-        "--evaluation", "test.npz", "--labels", "labels.txt", "--json", cwd=folder,
-    )  # fmt: skip
+        "convert",
+        "model.keras",
+        "-o",
+        "m.onnx",
+        "--calibration",
+        "train.npz",
+        "--evaluation",
+        "test.npz",
+        "--labels",
+        "labels.txt",
+        "--json",
+        cwd=folder,
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["file_bytes"] == (folder / "m.onnx").stat().st_size
@@ -60,25 +70,29 @@ def test_convert_info_verify_and_predict(folder, trained, test_digits):
     ("arguments", "code", "sentence"),
     [
         (
-            ["convert", "missing.keras", "-o", "m2.onnx", "--quantize", "none"], 10,
+            ["convert", "missing.keras", "-o", "m2.onnx", "--quantize", "none"],
+            10,
             "edgeport: there is no model file 'missing.keras', expected a .keras, .h5 or",
         ),
         (
-            ["convert", "labels.txt", "-o", "m2.onnx", "--quantize", "none"], 10,
+            ["convert", "labels.txt", "-o", "m2.onnx", "--quantize", "none"],
+            10,
             "edgeport: 'labels.txt' is a text file that starts with 'digit 0",
         ),
         (
-            ["convert", "model.keras", "-o", "m2.onnx"], 2,
+            ["convert", "model.keras", "-o", "m2.onnx"],
+            2,
             "edgeport: quantization needs calibration data and none was given",
         ),
         (
-            ["convert", "model.keras", "-o", "m2.onnx", "--calibration", "no.npz"], 2,
+            ["convert", "model.keras", "-o", "m2.onnx", "--calibration", "no.npz"],
+            2,
             "edgeport: there is no calibration file 'no.npz': pass a .npy, .npz or .csv file",
         ),
         (["info", "missing.onnx"], 3, "edgeport: there is no file 'missing.onnx'"),
         (["verify", "train.npz"], 3, "edgeport: 'train.npz' is a ZIP archive"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_sentence_and_the_exit_code_of_its_class(
     folder, arguments, code, sentence
 ):

@@ -22,12 +22,15 @@ def make_graph(scale=SCALE):
     value = helper.make_tensor_value_info
     return helper.make_model(
         helper.make_graph(
-            [helper.make_node("Mul", ["x", "w"], ["y"])], "g",
-            [value("x", TensorProto.FLOAT, ["N", 4])], [value("y", TensorProto.FLOAT, ["N", 4])],
+            [helper.make_node("Mul", ["x", "w"], ["y"])],
+            "g",
+            [value("x", TensorProto.FLOAT, ["N", 4])],
+            [value("y", TensorProto.FLOAT, ["N", 4])],
             [numpy_helper.from_array(scale, "w")],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 
 
 @pytest.fixture

@@ -82,10 +82,22 @@ def test_random_values_cover_bytes_ranges_and_text():
 
 
 def test_keys_of_lookup_tables_are_among_the_inputs():
-    words = helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml",
-                             keys_strings=["Zürich", "Oslo"], values_int64s=[1, 2])  # fmt: skip
-    numbers = helper.make_node("LabelEncoder", ["i"], ["j"], domain="ai.onnx.ml",
-                               keys_int64s=[70_000, -5], values_int64s=[1, 2])  # fmt: skip
+    words = helper.make_node(
+        "LabelEncoder",
+        ["x"],
+        ["y"],
+        domain="ai.onnx.ml",
+        keys_strings=["Zürich", "Oslo"],
+        values_int64s=[1, 2],
+    )
+    numbers = helper.make_node(
+        "LabelEncoder",
+        ["i"],
+        ["j"],
+        domain="ai.onnx.ml",
+        keys_int64s=[70_000, -5],
+        values_int64s=[1, 2],
+    )
     model = helper.make_model(helper.make_graph([words, numbers], "g", [], []))
     known = find_lookup_keys(model)
     assert known == LookupKeys(("Zürich", "Oslo"), (70_000, -5))

@@ -29,8 +29,9 @@ def doubling_graph(samples):
             [value("z", TensorProto.FLOAT, [samples, 2])],
             [numpy_helper.from_array(np.float32([2]), "two")],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 
 
 def card_of(spec):
@@ -102,10 +103,16 @@ def test_dynamic_int8_does_not_mix_samples():
         helper.make_node("Mul", ["wide", "scale"], ["z"]),
     ]
     graph = helper.make_model(
-        helper.make_graph(nodes, "g", [value("x", TensorProto.FLOAT, ["N", 2])],
-                          [value("z", TensorProto.FLOAT, ["N", 2])], [weights]),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        helper.make_graph(
+            nodes,
+            "g",
+            [value("x", TensorProto.FLOAT, ["N", 2])],
+            [value("z", TensorProto.FLOAT, ["N", 2])],
+            [weights],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
     x = np.float32([[0.01, 0.02], [100, 200]])
     runner = Runner(card_of(FREE), "dynamic", find_target("any"))
     assert run_as_defined(graph)({"x": x})["z"][0, 1] == 0

@@ -61,9 +61,14 @@ def test_data_on_another_scale_is_refused_with_the_right_one(trained, given, wor
 
 @pytest.mark.parametrize(
     ("trained", "scale", "refused"),
-    [("units", 1 / 255, False), ("units", None, True), ("pixels", 1 / 255, True),
-     ("pixels", None, False), ("signed", 1 / 255, True)],
-)  # fmt: skip
+    [
+        ("units", 1 / 255, False),
+        ("units", None, True),
+        ("pixels", 1 / 255, True),
+        ("pixels", None, False),
+        ("signed", 1 / 255, True),
+    ],
+)
 def test_the_scale_of_uint8_pixels_is_checked_too(trained, scale, refused, tmp_path):
     options = {"input_uint8": True, "scale": scale, "quantize": "none"}
     options["evaluation"] = ((UNITS * 255).astype(np.uint8), LABELS)
