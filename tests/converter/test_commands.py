@@ -1,9 +1,14 @@
 """The command line of `edgeport convert`: texts become the values of options."""
 
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
 from edgeport import Predictor
 from edgeport.cli.main import main
+from edgeport_converter.commands import _as_on_the_command_line, _default_output
 
 
 @pytest.mark.parametrize(
@@ -14,10 +19,15 @@ from edgeport.cli.main import main
         (["--image-range", "1"], "--image-range is '1', expected two numbers such as 0,1"),
         (["--max-drop", "much"], "--max-drop is 'much', expected a number"),
         (["--also", "auto,none"], "also is 'auto', expected one of static"),
-        (["--max-drop", "5"], "max_drop is 5.0, expected a share from 0"),
+        (["--max-drop", "5"], "--max-drop is 5.0, expected a share from 0"),
+        (["--scale", "2"], "scale was given without --input-uint8, expected it for uint8"),
     ],
 )
-def test_an_unreadable_value_is_one_sentence_before_any_work(arguments, sentence, capsys):
+def test_an_unreadable_value_is_one_sentence_before_any_work(
+    arguments, sentence, capsys, tmp_path, monkeypatch
+):
+    (tmp_path / "m.keras").touch()
+    monkeypatch.chdir(tmp_path)
     assert main(["convert", "m.keras", "-o", "m.onnx", "--quantize", "none", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"edgeport: {sentence}")
@@ -32,3 +42,65 @@ def test_values_of_the_command_line_reach_the_artifact(two_layer_model, tmp_path
     with Predictor.load("m.onnx") as predictor:
         (words,) = predictor.card.preprocessing
     assert words == "'x': uint8 pixels, (pixel - (1, 2, 3, 4, 5, 6)) * 0.00392157"
+
+
+def test_a_model_alone_becomes_a_float_artifact_beside_it(
+    two_layer_model, samples, tmp_path, capsys
+):
+    two_layer_model.save(tmp_path / "m.keras")
+    assert main(["convert", str(tmp_path / "m.keras")]) == 0
+    assert "note       the artifact is a float one, since there is no" in capsys.readouterr().out
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        expected = two_layer_model(samples)
+        np.testing.assert_allclose(predictor.predict(samples), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("recipe", ["static", "weights"])
+def test_a_named_recipe_needs_calibration_data(recipe, two_layer_model, tmp_path, capsys):
+    two_layer_model.save(tmp_path / "m.keras")
+    assert main(["convert", str(tmp_path / "m.keras"), "--quantize", recipe]) == 2
+    error = capsys.readouterr().err
+    assert "pass --calibration, or --quantize none for a float artifact" in error
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("option", ["--calibration", "--evaluation", "--weights", None])
+def test_a_missing_file_is_refused_before_tensorflow_starts(option, tmp_path):
+    (tmp_path / "m.json").touch()
+    arguments = ["m.json", option, "gone.npz"] if option else ["gone.npz"]
+    code = "import sys\nfrom edgeport.cli.main import main\ncode = main(sys.argv[1:])\n"
+    code += "assert 'tensorflow' not in sys.modules\nsys.exit(code)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "convert", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    purpose = option.removeprefix("--") if option else "model"
+    assert done.stderr == f"edgeport: there is no {purpose} file 'gone.npz': check the path\n"
+    assert done.returncode == 3
+
+
+def test_the_output_is_named_after_the_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved.v2").mkdir()
+    given = ["a/m.keras", "m.weights.h5", "saved.v2", "package.module:build", "code.py:build"]
+    names = ["a/m.onnx", "m.weights.onnx", "saved.v2.onnx", "build.onnx", "build.onnx"]
+    assert [_default_output(model).as_posix() for model in given] == names
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("pass calibration=, or quantize='none'", "pass --calibration, or --quantize none"),
+        ("pass evaluation=(x, y), or leave it out", "pass --evaluation, or leave it out"),
+        ("pass allow_code=True, or --allow-code", "pass --allow-code"),
+        ("pass a smaller max_drop", "pass a smaller --max-drop"),
+        ("the labels=[...] and pass weights=", "the --labels and pass --weights"),
+        ("a layer with return_state=True", "a layer with return_state=True"),
+        ("layers 'my_quantize_1', 'scale'", "layers 'my_quantize_1', 'scale'"),
+    ],
+)
+def test_ways_out_are_options_on_the_command_line(sentence, shown):
+    assert _as_on_the_command_line(sentence) == shown

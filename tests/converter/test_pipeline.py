@@ -167,7 +167,9 @@ def test_a_missed_budget_is_refused_with_its_figures_and_writes_nothing(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"quantization needs calibration data and none was given"),
+        ({"quantize": "static"}, r"quantization needs calibration data and none was given"),
+        ({"also": "int16"}, r"quantization needs calibration data and none was given"),
+        ({"evaluation": "gone.npz"}, r"there is no evaluation file 'gone.npz': pass a .npy"),
         (
             {"quantize": "int4"},
             r"quantize is 'int4', expected one of auto, static, dynamic",

@@ -1,6 +1,7 @@
-"""`edgeport convert`, registered with the runtime's command by entry point.
+"""The command `edgeport convert`, which the runtime's command finds by its entry point.
 
-Progress goes to stderr, a line a stage; the result goes to stdout, as text or with ``--json``.
+Its options are the fields of the records in ``options``. Progress goes to stderr, a line a stage;
+the result goes to stdout, as text or with ``--json``.
 """
 
 from __future__ import annotations
@@ -8,14 +9,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from edgeport import OptionError
+from edgeport import ArtifactError, EdgeportError, OptionError
 from edgeport_converter.options import RECORDS, CommandLine
 from edgeport_converter.pipeline import convert
 
@@ -41,8 +44,7 @@ def add_convert(commands: Any) -> None:
         "-o",
         "--output",
         metavar="OUT.onnx",
-        required=True,
-        help="the artifact; replaced only when every stage held",
+        help="the artifact; replaced only when every stage held (default: MODEL.onnx)",
     )
     add("--calibration", metavar="DATA", help=f"data like the device's: {_DATA_FORMS}")
     add(
@@ -68,11 +70,12 @@ def _run(options: argparse.Namespace) -> None:
     def say(stage: str) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {stage}", file=sys.stderr, flush=True)
 
+    _require_files(options)
     # What the user's own layers print must not get into the result on stdout.
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), _ways_out_in_options():
         report = convert(
             options.model,
-            options.output,
+            options.output or _default_output(options.model),
             calibration=options.calibration,
             evaluation=options.evaluation,
             labels=None if options.labels is None else _read_labels(options.labels),
@@ -84,6 +87,68 @@ def _run(options: argparse.Namespace) -> None:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print(report.to_text())
+
+
+def _default_output(model: str) -> Path:
+    """Return the model's name with ``.onnx``, beside it; a function's name, in this folder."""
+    path = Path(model)
+    if _is_function(model):
+        return Path(f"{path.name.rpartition(':')[2]}.onnx")
+    return path.with_name(f"{path.name}.onnx") if path.is_dir() else path.with_suffix(".onnx")
+
+
+def _is_function(model: str) -> bool:
+    return ":" in Path(model).name and not Path(model).exists()
+
+
+def _require_files(options: argparse.Namespace) -> None:
+    """Refuse missing files at once, since TensorFlow takes seconds to start.
+
+    Raises:
+        ArtifactError: there is nothing under a path.
+    """
+    paths = {
+        "model": None if _is_function(options.model) else options.model,
+        "calibration": options.calibration,
+        "evaluation": options.evaluation,
+        "weights": getattr(options, "weights", None),
+    }
+    for purpose, path in paths.items():
+        if path is not None and not Path(path).exists():
+            raise ArtifactError(f"there is no {purpose} file '{path}': check the path", path=path)
+
+
+@contextlib.contextmanager
+def _ways_out_in_options() -> Iterator[None]:
+    """Write the options that an error's sentence names as on the command line."""
+    try:
+        yield
+    except EdgeportError as error:
+        error.args = (_as_on_the_command_line(str(error)), *error.args[1:])
+        raise
+
+
+def _as_on_the_command_line(sentence: str) -> str:
+    """Return the sentence with ``name=value`` as ``--name value``, and ``two_words`` as options."""
+    for record in RECORDS.values():
+        for option in fields(record):
+            sentence = _say_option(sentence, option.name)
+    for name in ("calibration", "evaluation", "labels"):
+        sentence = _say_option(sentence, name, only_assigned=True)
+    return sentence
+
+
+def _say_option(sentence: str, name: str, *, only_assigned: bool = False) -> str:
+    flag = "--" + name.replace("_", "-")
+    value = r"=(?:'(?P<word>[^']*)'|\([^)]*\)|\[[^\]]*\]|True)?"
+    sentence = re.sub(
+        rf"(?<![\w-]){name}{value}",
+        lambda found: f"{flag} {found['word']}" if found["word"] else flag,
+        sentence,
+    )
+    if "_" in name and not only_assigned:
+        sentence = re.sub(rf"(?<![\w-]){name}(?!\w)", flag, sentence)
+    return sentence.replace(f"{flag}, or {flag}", flag)  # a sentence that named both
 
 
 def _add_option(group: Any, option: Field[Any]) -> None:

@@ -14,7 +14,7 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from numbers import Real
 from pathlib import Path
@@ -347,13 +347,14 @@ class OptionKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ConversionOptions:
-    """All options of one conversion."""
+    """All options of one conversion, and notes on those that could not be met as they were."""
 
     budget: BudgetOptions
     quantization: QuantizationOptions
     pixels: PixelOptions
     device: DeviceOptions
     loading: LoadingOptions
+    notes: tuple[str, ...] = ()
 
 
 RECORDS: dict[str, type[Any]] = {
@@ -402,23 +403,48 @@ def gather_options(records: Mapping[str, Any], keywords: Mapping[str, Any]) -> C
     return ConversionOptions(**found)
 
 
-def require_data(options: ConversionOptions, calibration: Any, evaluation: Any) -> None:
-    """Refuse options that need data which was not given.
+def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -> ConversionOptions:
+    """Return the options that hold for the data: ``auto`` without calibration data means float.
 
     Raises:
-        OptionError: no calibration data to quantize with, or no evaluation data to measure on.
+        OptionError: a named recipe has no calibration data, the expected metric no evaluation data,
+            or a file is missing.
     """
-    if options.quantization.quantizes and calibration is None:
+    for purpose, data in (("calibration", calibration), ("evaluation", evaluation)):
+        if isinstance(data, (str, os.PathLike)):
+            require_data_file(Path(data), purpose)
+    if options.budget.expected_metric is not None and evaluation is None:
+        raise OptionError(
+            "expected_metric was given without evaluation data, expected the number that Keras "
+            "reaches on the evaluation data: pass both, or leave it out"
+        )
+    wanted = options.quantization
+    if calibration is not None or not wanted.quantizes:
+        return options
+    if wanted.quantize != "auto" or set(wanted.also) - {"none"}:
         raise OptionError(
             "quantization needs calibration data and none was given, expected a few hundred "
             "samples like the device's, since ranges and losses on made-up data would say "
             "nothing of real answers: pass calibration=, or quantize='none' for a float "
             "artifact"
         )
-    if options.budget.expected_metric is not None and evaluation is None:
+    note = (
+        "the artifact is a float one, since there is no calibration data: with a few hundred "
+        "samples like the device's it can be quantized, which makes most files a quarter as large"
+    )
+    return replace(options, quantization=replace(wanted, quantize="none"), notes=(note,))
+
+
+def require_data_file(path: Path, purpose: str) -> None:
+    """Refuse a path that does not exist.
+
+    Raises:
+        OptionError: there is nothing.
+    """
+    if not path.exists():
         raise OptionError(
-            "expected_metric was given without evaluation data, expected the number that Keras "
-            "reaches on the evaluation data: pass both, or leave it out"
+            f"there is no {purpose} file '{path}': pass a .npy, .npz or .csv file, or a folder of "
+            "images"
         )
 
 

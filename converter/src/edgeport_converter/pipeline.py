@@ -26,9 +26,9 @@ from edgeport_converter.options import (
     PixelOptions,
     QuantizationOptions,
     find_destination,
+    fit_to_data,
     gather_options,
     list_class_names,
-    require_data,
 )
 from edgeport_converter.quantization.evaluation.budget import (
     Metric,
@@ -83,8 +83,8 @@ def convert(
         model: a Keras model in memory; the path of a ``.keras``, ``.h5`` or ``.json`` file or of a
             SavedModel folder; or ``package.module:function`` that returns a model.
         output: where to write; replaced in one step, and only when every stage held.
-        calibration: data that the activations' ranges are taken from, needed to quantize: the path
-            of a ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
+        calibration: data that activation ranges are taken from, needed to quantize: the path of a
+            ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
             arrays by input name; a pair (x, y); or an iterable of these, such as a generator or a
             ``tf.data.Dataset``. At least 10 samples, better a few hundred, like the device's.
         evaluation: data that the loss is measured on, in the same forms; by default the
@@ -114,7 +114,8 @@ def convert(
             - ``quantize``: "static" for int8 weights and activations; "int16" for int8 weights and
               16-bit activations; "dynamic" for int8 with ranges measured at each run, in Dense and
               LSTM layers; "weights" for int8 weights and float arithmetic; "none" for float;
-              "auto", the default, tries them and chooses by measurement.
+              "auto", the default, tries them and chooses by measurement; without calibration data
+              it means "none", and a note says so.
             - ``ranges``: where the search for activation ranges begins: "minmax", the default,
               which clips nothing and takes one pass; "percentile", "mse" or "entropy".
             - ``keep_float``: names or patterns of Keras layers that stay in float.
@@ -163,7 +164,7 @@ def convert(
         },
         keywords,
     )
-    require_data(options, calibration, evaluation)
+    options = fit_to_data(options, calibration, evaluation)
     metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
     destination = find_destination(output, (model, calibration, evaluation))
@@ -208,7 +209,7 @@ def convert(
         variants=stamped.variants,
         layers=layers,
         stages=tuple(stages.names),
-        notes=source.model.notes + data.notes + baseline.notes + quantized.notes,
+        notes=options.notes + source.model.notes + data.notes + baseline.notes + quantized.notes,
     )
 
 

@@ -21,6 +21,7 @@ from edgeport_converter.data.array_files import read_npy, read_npz
 from edgeport_converter.data.chunks import CHUNK_BYTES, LABEL_KEY, SINGLE_KEY, Chunk, Chunks, Pick
 from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.data.tables import read_csv
+from edgeport_converter.options import require_data_file
 
 # An iterator that can be read only once counts as endless after this.
 _MOST_BYTES = 4 * 2**30
@@ -68,11 +69,7 @@ def open_source(
 
 
 def _open_file(path: Path, purpose: str, pick: Pick) -> Chunks:
-    if not path.exists():
-        raise OptionError(
-            f"there is no {purpose} file '{path}': pass a .npy, .npz or .csv file, or a folder of "
-            "images"
-        )
+    require_data_file(path, purpose)
     try:
         with path.open("rb") as file:
             start = file.read(6)
