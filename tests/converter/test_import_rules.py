@@ -99,7 +99,7 @@ def test_the_extra_s_packages_are_imported_where_they_belong(package):
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_door_lists_the_rooms_behind_it_and_no_others(folder):
+def test_a_door_lists_its_rooms_and_no_others(folder):
     """The docstring of a package names its modules, each at the beginning of a line."""
     door = str(
         ast.get_docstring(

@@ -236,7 +236,7 @@ def test_a_device_is_no_output(two_layer_model):
         (["a", "b", " "], r"expected a text for each class"),
     ],
 )
-def test_class_names_that_tell_nothing_are_refused(two_layer_model, tmp_path, labels, message):
+def test_unusable_class_names_are_refused(two_layer_model, tmp_path, labels, message):
     with pytest.raises(OptionError, match=message):
         convert(two_layer_model, tmp_path / "m.onnx", quantize="none", labels=labels)
 
@@ -292,7 +292,9 @@ def broken_metric(outputs, labels):
         ({"also": "auto"}, r"also is 'auto'"),
     ],
 )
-def test_what_gives_no_evidence_is_refused(options, sentence, two_layer_model, samples, tmp_path):
+def test_unusable_data_and_options_are_refused(
+    options, sentence, two_layer_model, samples, tmp_path
+):
     options = dict(options)
     y = as_numpy(two_layer_model, samples).argmax(axis=1)
     if options.pop("labels_as", None) == "soft":

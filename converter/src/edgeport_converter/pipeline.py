@@ -488,9 +488,9 @@ def _stamp(
     options: ConversionOptions,
     destination: Path,
 ) -> _Stamped:
-    from edgeport_converter.artifact.card import Described, describe
+    from edgeport_converter.artifact.card import ArtifactWriter, describe
 
-    described = Described(
+    writer = ArtifactWriter(
         describe(float_model.card, source.model.source, float_model.graph, data.user.calibration),
         options.device,
         data.golden_candidates,
@@ -500,7 +500,7 @@ def _stamp(
 
     def write(candidate: Candidate | None, path: Path) -> tuple[ModelCard, int]:
         graph = candidate.quantized.graph if candidate else float_model.compact
-        return described.write(graph, candidate, baseline.accuracy, path)
+        return writer.write(graph, candidate, baseline.accuracy, path)
 
     variants = {}
     for kind, candidate in (quantized.variants or {}).items():

@@ -173,7 +173,7 @@ class _Breaking:
 
 
 @pytest.mark.parametrize("source", [_Breaking(), iter(_Breaking())])
-def test_an_error_of_the_users_own_iterable_is_said_as_such(source):
+def test_an_exception_of_the_users_iterable_becomes_an_option_error(source):
     spec = TensorSpec("image", np.dtype(np.float32), ("N", 2), ("N", "F"))
     with pytest.raises(OptionError, match=r"raised OSError \(the disk is gone\) after 2 items"):
         read_dataset(source, (spec,), "calibration")
@@ -205,7 +205,7 @@ def test_labels_in_text_are_the_class_names():
         lambda: [(X[:13], Y[:13], np.ones(13)), (X[13:], Y[13:], np.ones(12))],
     ],
 )
-def test_weights_of_samples_are_passed_over(make):
+def test_weights_of_samples_are_ignored(make):
     data = read_dataset(make(), SPEC, "evaluation")
     np.testing.assert_array_equal(data.first(99)["x"], X)
     np.testing.assert_array_equal(data.labels, Y)
@@ -235,7 +235,7 @@ def test_samples_of_different_lengths_are_refused():
         read_dataset(batches, free, "calibration").first(4)
 
 
-def test_no_file_is_left_by_data_that_breaks_off(tmp_path, monkeypatch):
+def test_data_that_raises_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(OptionError):
         read_dataset(iter(_Breaking()), (TensorSpec("x", np.dtype("f4"), ("N", 2)),), "calibration")

@@ -37,7 +37,7 @@ def test_random_batches_have_every_size_at_two_lengths():
     assert len({length for _, length in shapes}) == 2
 
 
-def test_lengths_that_keras_does_not_take_are_passed_over():
+def test_lengths_that_keras_does_not_take_are_skipped():
     def multiples_of_32(batch):
         if batch["x"].shape[1] % 32:
             raise ValueError("shapes do not fit")
@@ -150,7 +150,7 @@ def test_another_shape_or_dtype_is_refused():
         compare_answers(constant([1], np.int32), constant([1]), [{"x": np.zeros((1, 4))}])
 
 
-def test_an_answer_of_nan_throughout_proves_nothing():
+def test_an_answer_of_only_nan_is_refused():
     nan = constant([np.nan, np.nan])
     with pytest.raises(AgreementError, match="has only NaN"):
         compare_answers(nan, nan, [{"x": np.zeros((2, 4))}])

@@ -87,7 +87,7 @@ def test_without_labels_raw_pixels_are_noted(tmp_path):
 
 
 @pytest.mark.parametrize(("expected", "refused"), [(0.99, False), (0.5, True)])
-def test_the_users_own_figure_is_held_to(expected, refused, tmp_path):
+def test_an_expected_metric_is_compared_with_keras(expected, refused, tmp_path):
     data = (FITTING["units"], LABELS)
     options = {"evaluation": data, "quantize": "none", "expected_metric": expected}
     if refused:
@@ -105,12 +105,12 @@ def test_the_users_own_figure_is_held_to(expected, refused, tmp_path):
         ({"expected_metric": 0.9, "evaluation": UNITS}, "has no labels"),
     ],
 )
-def test_a_figure_that_nothing_measures_is_refused(options, sentence, tmp_path):
+def test_an_expected_metric_without_data_is_refused(options, sentence, tmp_path):
     with pytest.raises(OptionError, match=sentence):
         convert(model_for("units"), tmp_path / "m.onnx", quantize="none", **options)
 
 
-def test_labels_that_tell_nothing_of_the_scale_are_no_excuse(tmp_path):
+def test_labels_that_fit_any_scale_leave_the_note(tmp_path):
     model = keras.Sequential([keras.Input((3,), name="x"), layers.Dense(3, use_bias=False)])
     model.set_weights([np.eye(3, dtype=np.float32)])  # as good on any scale
     data = (FITTING["pixels"], LABELS)

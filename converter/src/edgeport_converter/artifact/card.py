@@ -37,8 +37,8 @@ _PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "on
 
 
 @dataclass(frozen=True, eq=False)
-class Described:
-    """What all artifacts of one conversion have in common.
+class ArtifactWriter:
+    """Writes the artifacts of one conversion, which share all of this.
 
     Attributes:
         card: without quantization, accuracy and self-test.
@@ -70,27 +70,18 @@ class Described:
             accuracy: with Keras and the float graph; the artifact's own is the candidate's.
             output: where to write.
         """
-        quantization = None
-        if candidate is not None and candidate.recipe.kind != "none":
-            made = candidate.quantized
-            quantization = Quantization(
-                candidate.recipe.kind,
-                made.weights,
-                made.activations,
-                self.device.target,
-                self._float_layers(made.float_layers),
-            )
-        own = candidate.measured.metric if candidate else None
-        if accuracy is not None and own is not None:
-            accuracy = accuracy._replace(artifact=own)
-        card = self.card._replace(quantization=quantization, accuracy=accuracy)
-        runner = Runner(self.card, quantization.recipe if quantization else "none", self.device.cpu)
+        card = self.card._replace(
+            quantization=self._quantization(candidate), accuracy=_own(accuracy, candidate)
+        )
+        kind = candidate.recipe.kind if candidate else "none"
+        runner = Runner(self.card, kind, self.device.cpu)
         with runner.open(graph) as run:
-            # Loading the file runs its self-test, so this host's kernels are held to the graph's
-            # definition, too.
-            defined = run if runner.judges_as_defined else runner.as_defined(graph)
-            golden_samples = self._golden_samples(defined, card)
-            del defined  # it holds all weights once more
+            # Golden outputs are as ONNX defines them. Loading the file runs the self-test, so that
+            # this machine's kernels are held to the definition, too. Once they are made, the
+            # session, which holds all weights once more, is gone.
+            golden_samples = self._golden_samples(
+                run if runner.judges_as_defined else runner.as_defined(graph), card
+            )
             card = card._replace(
                 requires=self._requires(graph),
                 tolerance=self._tolerance(run, card, candidate, golden_samples),
@@ -100,6 +91,19 @@ class Described:
             samples = ModelCard.from_json(text).golden_samples
             stamping.write(artifact, output, run, samples, runner)
         return stamping.read_card(output), len(artifact)
+
+    def _quantization(self, candidate: Candidate | None) -> Quantization | None:
+        """Return the card's part on quantization, None for a float graph."""
+        if candidate is None or candidate.recipe.kind == "none":
+            return None
+        made = candidate.quantized
+        return Quantization(
+            candidate.recipe.kind,
+            made.weights,
+            made.activations,
+            self.device.target,
+            self._float_layers(made.float_layers),
+        )
 
     def _float_layers(self, nodes: Mapping[str, str]) -> dict[str, str]:
         """Return the reasons by Keras layer; a node that belongs to no layer is left out."""
@@ -155,6 +159,13 @@ class Described:
                 else 0.0
             )
         return allowed
+
+
+def _own(accuracy: Accuracy | None, candidate: Candidate | None) -> Accuracy | None:
+    """Return the accuracy with the candidate's own metric as the artifact's."""
+    if accuracy is None or candidate is None or candidate.measured.metric is None:
+        return accuracy
+    return accuracy._replace(artifact=candidate.measured.metric)
 
 
 def describe(
