@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 # or two may stand on the border of two classes, more would be another model.
 _MAX_METRIC_GAP = 0.002
 
-_MIN_CALIBRATION = 10
-_THIN_EVIDENCE = 100
+_MIN_CALIBRATION = 10  # samples; the range of fewer is chance
+_THIN_EVIDENCE = 100  # samples, of which one is a whole per cent
 
 
 def check_data(data: UserData) -> tuple[str, ...]:
@@ -60,9 +60,9 @@ def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:
     )
 
 
-def check_answers(agreement: Agreement | None) -> tuple[str, ...]:
+def check_answers(agreement: Agreement) -> tuple[str, ...]:
     """Return a note where the model answers all of the data with the same class."""
-    if agreement is None or agreement.classes != 1 or agreement.samples < _MIN_CALIBRATION:
+    if agreement.classes != 1 or agreement.samples < _MIN_CALIBRATION:
         return ()
     return (
         f"the float model gives all {agreement.samples} samples the same class: check that the "
