@@ -6,9 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from edgeport import Predictor
+from edgeport import ArtifactError, OptionError, Predictor
 from edgeport.cli.main import main
-from edgeport_converter.commands import _as_on_the_command_line, _default_output
+from edgeport_converter.commands import (
+    _as_on_the_command_line,
+    _default_output,
+    _read_labels,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +84,22 @@ def test_a_missing_file_is_refused_before_tensorflow_starts(option, tmp_path):
     purpose = option.removeprefix("--") if option else "model"
     assert done.stderr == f"edgeport: there is no {purpose} file 'gone.npz': check the path\n"
     assert done.returncode == 3
+
+
+def test_labels_are_a_list_of_any_length_or_a_file(tmp_path):
+    names = [f"class {number}" for number in range(200)]
+    assert _read_labels(", ".join(names)) == names
+    (tmp_path / "names.txt").write_bytes("\ufeffZürich\n\n Oslo \n".encode())
+    assert _read_labels(str(tmp_path / "names.txt")) == ["Zürich", "Oslo"]
+    (tmp_path / "old.txt").write_bytes("Zürich".encode("latin-1"))
+    with pytest.raises(OptionError, match="is no UTF-8 text"):
+        _read_labels(str(tmp_path / "old.txt"))
+
+
+@pytest.mark.parametrize("text", ["lables.txt", "data/names"])
+def test_a_mistyped_labels_file_is_no_class_name(text):
+    with pytest.raises(ArtifactError, match=f"there is no labels file '{text}'"):
+        _read_labels(text)
 
 
 def test_the_output_is_named_after_the_model(tmp_path, monkeypatch):

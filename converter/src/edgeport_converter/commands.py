@@ -186,13 +186,25 @@ def _in_words(default: Any) -> str:
 
 
 def _read_labels(text: str) -> list[str]:
+    """Return class names from a comma-separated list, or from a file with one a line.
+
+    Raises:
+        ArtifactError: one name that looks like that of a file, and no such file.
+        OptionError: the file is not in UTF-8.
+    """
     path = Path(text)
-    if path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError:  # a list may be longer than any file name
+        is_file = False
+    if is_file:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError:
             raise OptionError(
                 f"the labels file '{path}' is no UTF-8 text: save it as UTF-8, one name a line"
             ) from None
         return [line.strip() for line in lines if line.strip()]
+    if "," not in text and (path.suffix or path.name != text):
+        raise ArtifactError(f"there is no labels file '{text}': check the path", path=text)
     return [name.strip() for name in text.split(",")]
