@@ -54,9 +54,9 @@ def _write_artifact(data: Digits, path: Path) -> None:
     with quiet_stderr():
         import article_network
 
-        from edgeport_converter import loading
+        from edgeport_converter.loading.load import start_tensorflow
 
-        loading.start_tensorflow()
+        start_tensorflow()
     model = article_network.train_article_network(data.x_train, data.y_train, seed=SEED)
     # From memory: a .keras file holds the time of saving, and its digest would be in the card.
     report = convert(

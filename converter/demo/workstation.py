@@ -34,9 +34,9 @@ def main() -> None:
     with quiet_stderr():
         import article_network
 
-        from edgeport_converter import loading
+        from edgeport_converter.loading.load import start_tensorflow
 
-        loading.start_tensorflow()
+        start_tensorflow()
     print(f"== Training on {len(data.x_train):,} digits", flush=True)
     model = article_network.train_article_network(data.x_train, data.y_train, seed=SEED)
     x_test = article_network.scale_pixels(data.x_test)

@@ -127,7 +127,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--demo-only", action="store_true", help="the demo artifact again, alone")
     keep = parser.add_mutually_exclusive_group()
     keep.add_argument("--reuse", action="store_true", help="take former files, however made")
-    keep.add_argument("--fresh", action="store_true", help="convert everything anew")
+    keep.add_argument("--fresh", action="store_true", help="convert everything again")
     return parser.parse_args()
 
 
@@ -150,13 +150,22 @@ def convert(model: BenchModel, options: argparse.Namespace, folder: Path) -> dic
             facts.unlink(missing_ok=True)
             log = work / f"{part}.log"
             with log.open("w", encoding="utf-8") as file:
-                command = [sys.executable, HERE / "bench_files.py", options.shared, model.name,
-                           folder, part]  # fmt: skip
+                command = [
+                    sys.executable,
+                    HERE / "bench_files.py",
+                    options.shared,
+                    model.name,
+                    folder,
+                    part,
+                ]
                 status = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
             if status or not facts.exists():
                 say(f"{model.title}: {part} failed with {status}, see {log}")
-                columns = [name for name, (engine, _) in ENGINES.items()
-                           if (engine == "edgeport") == (part == "edgeport")]  # fmt: skip
+                columns = [
+                    name
+                    for name, (engine, _) in ENGINES.items()
+                    if (engine == "edgeport") == (part == "edgeport")
+                ]
                 error = {"error": f"the conversion ended with {status}: {last_line(log)}"}
                 made["columns"] |= dict.fromkeys(columns, error)
                 continue
@@ -191,8 +200,14 @@ def time_keras(
         say(f"Keras: timing, {threads} thread(s)")
         target, log = (folder / f"keras_{threads}.{kind}" for kind in ("json", "log"))
         target.unlink(missing_ok=True)
-        command = [sys.executable, HERE / "bench_keras.py", str(threads), str(options.rounds),
-                   target, json.dumps(jobs)]  # fmt: skip
+        command = [
+            sys.executable,
+            HERE / "bench_keras.py",
+            str(threads),
+            str(options.rounds),
+            target,
+            json.dumps(jobs),
+        ]
         with log.open("w", encoding="utf-8") as file:
             subprocess.run(command, stdout=file, stderr=file, check=False)
         if not target.exists():
@@ -210,14 +225,18 @@ def time_model(
     options: argparse.Namespace,
     folder: Path,
 ) -> dict[str, Any]:
-    """Return what the processes in the peers' environment say of one model."""
+    """Return the timings of one model, from processes in the peers' environment."""
     work = folder / model.name
     files = [
-        {"column": column, "engine": engine, "path": str(work / made["columns"][source]["file"]),
-         "in_batches": column in FEW}
+        {
+            "column": column,
+            "engine": engine,
+            "path": str(work / made["columns"][source]["file"]),
+            "in_batches": column in FEW,
+        }
         for column, (engine, source) in ENGINES.items()
         if "file" in made["columns"].get(source, {})
-    ]  # fmt: skip
+    ]
     floor = made.get("floor")
     job = {
         "samples": str(work / "samples.npz"),

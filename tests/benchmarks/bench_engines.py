@@ -1,4 +1,4 @@
-"""The engines of the table behind one face: a file, open, with a call from sample to answer.
+"""The engines of the table under one interface: an open file, with a call from sample to answer.
 
 Runs in the environment of the peers. Each engine is opened as its documentation tells a user to,
 with the number of threads said outright and everything else as it comes, spinning threads above
@@ -68,7 +68,7 @@ def open_openvino(path: str, threads: int | None, shape: tuple[int, ...]) -> Cal
 
 
 def openvino_precision(path: str, shape: tuple[int, ...]) -> str:
-    """Return in what OpenVINO computes what the file says in float; some CPUs make it choose."""
+    """Return the number format that OpenVINO computes float files in; on some CPUs it chooses."""
     precision = _compile(path, 1, shape).get_property("INFERENCE_PRECISION_HINT")
     return str(precision.get_type_name())
 

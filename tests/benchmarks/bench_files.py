@@ -55,13 +55,13 @@ def key(part: str) -> str:
 def main(shared: Path, name: str, folder: Path, part: str) -> None:
     from bench_models import MODELS
 
-    from edgeport_converter import loading
+    from edgeport_converter.loading.load import start_tensorflow
 
     (model,) = (each for each in MODELS if each.name == name)
     work = folder / name
     work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    loading.start_tensorflow()
+    start_tensorflow()
     source = model.keras_path(shared, work, again=part == PARTS[0])
     calibration = model.calibration(shared)
     evaluation = model.evaluation(shared)
@@ -80,9 +80,10 @@ def main(shared: Path, name: str, folder: Path, part: str) -> None:
 def make_peers(source: Path, work: Path, calibration: np.ndarray, evaluation: Any) -> Facts:
     from quantization import quantize_naively
 
-    from edgeport_converter import exporting, loading
+    from edgeport_converter import exporting
+    from edgeport_converter.loading.load import load_model
 
-    loaded = loading.load(source)
+    loaded = load_model(source)
     (info,) = loaded.inputs
     x = evaluation[0] if isinstance(evaluation, tuple) else evaluation
     x = x[:REFERENCE_SAMPLES]
@@ -166,8 +167,15 @@ def from_saved_model(loaded: Any, path: Path) -> None:
         raise ValueError("it reads no SavedModel that was saved with its optimizer")
     with tempfile.TemporaryDirectory() as folder:
         loaded.model.export(folder, format="tf_saved_model", verbose=False)
-        command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", folder,
-                   "--output", path]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "tf2onnx.convert",
+            "--saved-model",
+            folder,
+            "--output",
+            path,
+        ]
         subprocess.run(command, check=True)
 
 

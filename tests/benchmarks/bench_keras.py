@@ -27,7 +27,7 @@ def main(threads: str, rounds: str, result: str, jobs: str) -> None:
     import tensorflow as tf
     from bench_worker import by_turns
 
-    from edgeport_converter import loading
+    from edgeport_converter.loading.load import load_model
 
     tf.config.threading.set_intra_op_parallelism_threads(int(threads))
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -35,7 +35,7 @@ def main(threads: str, rounds: str, result: str, jobs: str) -> None:
     for name, (source, samples) in json.loads(jobs).items():
         with np.load(samples) as data:
             x = data["x"][:1]
-        call = keras_call(loading.load(source))
+        call = keras_call(load_model(source))
         found[name] = by_turns({"keras": call}, x, int(rounds))["keras"]
     Path(result).write_text(json.dumps(found), encoding="utf-8")
 

@@ -15,9 +15,13 @@ from typing import Any
 
 # Instructions that the engines have kernels of their own for, by their names in /proc/cpuinfo.
 INSTRUCTIONS = {
-    "AVX2": "avx2", "AVX-512": "avx512f", "AVX-512 VNNI": "avx512_vnni", "AVX-VNNI": "avx_vnni",
-    "AVX-512 BF16": "avx512_bf16", "AMX int8": "amx_int8",
-}  # fmt: skip
+    "AVX2": "avx2",
+    "AVX-512": "avx512f",
+    "AVX-512 VNNI": "avx512_vnni",
+    "AVX-VNNI": "avx_vnni",
+    "AVX-512 BF16": "avx512_bf16",
+    "AMX int8": "amx_int8",
+}
 PEER_PACKAGES = ("edgeport", "onnxruntime", "ai-edge-litert", "openvino", "numpy")
 VERSIONS = """
 import json, sys

@@ -43,7 +43,7 @@ class BenchModel:
     max_drop: float = MAX_DROP_WITHOUT_LABELS
 
     def keras_path(self, shared: Path, folder: Path, *, again: bool) -> Path:
-        """Return the model's file; one that is made is kept in the folder, and made again if so."""
+        """Return the model's file; a made model is written to the folder once, or again if so."""
         if self.source not in MADE:
             return shared / "models" / self.source
         path = folder / "model.keras"
@@ -63,9 +63,13 @@ class BenchModel:
 
 def _application(name: str, title: str) -> BenchModel:
     return BenchModel(
-        name, title, name, calibration_samples=32, evaluation_samples=32,
+        name,
+        title,
+        name,
+        calibration_samples=32,
+        evaluation_samples=32,
         max_drop=MAX_DROP_OF_RANDOM_WEIGHTS,
-    )  # fmt: skip
+    )
 
 
 MODELS = (

@@ -1,4 +1,4 @@
-"""One model's row of the table: what its files are, and what the rounds say of them."""
+"""One model's row of the table: its files, and the statistics of their rounds."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def make_row(
         columns["keras"] = {"error": "TensorFlow's process ended before its time"}
     for column in ("openvino_float", "openvino_qdq"):
         source = columns.get("raw" if column == "openvino_float" else "naive", {})
-        columns.setdefault(column, {name: source[name] for name in ("file", "error")
-                                    if name in source})  # fmt: skip
+        columns.setdefault(
+            column, {name: source[name] for name in ("file", "error") if name in source}
+        )
     for column, error in timed.get("errors", {}).items():
         columns[column] |= {"error": error}
     for column, decibel in timed.get("decibels", {}).items():

@@ -1,4 +1,4 @@
-"""What rounds of measurements say: medians, quartiles, ratios of rounds, geometric means."""
+"""Statistics of measured rounds: medians, quartiles, ratios of rounds, geometric means."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def render_short(result: Result) -> str:
-    """Return what stands in the README: the targets, and one sample on one and two threads."""
+    """Return the README's part: the targets, and one sample on one and two threads."""
     parts = [targets_table(result), *(latency_table(result, threads) for threads in ("1", "2"))]
     parts += [exceptions(result), machine_line(result)]
     return "\n\n".join(filter(None, parts))
@@ -57,12 +57,21 @@ def render(result: Result) -> str:
         title = f"Batches of {result['settings']['batch']}, {_threads(threads)}, samples a second"
         parts.append(_by_column(result, title, FEW, lambda cell, n=threads: _throughput(cell, n)))
     parts += [
-        _by_column(result, "Load on one thread, ms", FEW,
-                   lambda cell: _number(cell.get("load_ms"))),
-        _by_column(result, "Cold start: fresh process to first answer, ms", FEW,
-                   lambda cell: _number(cell.get("cold_start_ms"))),
-        _by_column(result, "Most memory of that process, MiB", FEW,
-                   lambda cell: _number(cell.get("peak_bytes"), 2**20)),
+        _by_column(
+            result, "Load on one thread, ms", FEW, lambda cell: _number(cell.get("load_ms"))
+        ),
+        _by_column(
+            result,
+            "Cold start: fresh process to first answer, ms",
+            FEW,
+            lambda cell: _number(cell.get("cold_start_ms")),
+        ),
+        _by_column(
+            result,
+            "Most memory of that process, MiB",
+            FEW,
+            lambda cell: _number(cell.get("peak_bytes"), 2**20),
+        ),
         _by_column(result, "File, bytes", FILES, lambda cell: _whole(cell.get("bytes"))),
         decibel_table(result),
         overhead_table(result),
@@ -70,7 +79,7 @@ def render(result: Result) -> str:
         exceptions(result),
         recipes(result),
         machine_line(result),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(filter(None, parts))
 
 
@@ -122,8 +131,9 @@ def ratio_table(result: Result, threads: str) -> str:
         rows.append((row["title"], *cells))
     return _table(
         f"One sample, {_threads(threads)}: time / edgeport auto's, median of the rounds' ratios "
-        "and their quartiles", rows
-    )  # fmt: skip
+        "and their quartiles",
+        rows,
+    )
 
 
 def default_threads_table(result: Result) -> str:
@@ -146,8 +156,9 @@ def decibel_table(result: Result) -> str:
         rows.append((row["title"], *(_number(value) if says else MISSING for value in values)))
     return _table(
         f"Answers beside Keras' on {result['settings']['batch']} samples, signal-to-noise ratio "
-        f"in dB ({MISSING} where random weights make one answer of everything)", rows
-    )  # fmt: skip
+        f"in dB ({MISSING} where random weights make one answer of everything)",
+        rows,
+    )
 
 
 def overhead_table(result: Result) -> str:
@@ -158,15 +169,31 @@ def overhead_table(result: Result) -> str:
     (batch,) = (seen[name] for name in seen if re.fullmatch(r"batch_of_\d+_us", name))
     rows = [
         ("", "bare onnxruntime", "edgeport", "edgeport / bare"),
-        ("one sample, µs", _number(calls["session_run"]), _number(calls["predict_one_sample"]),
-         f"{seen['per_call_ratio']:.2f}"),
-        ("the same with its batch axis, µs", _number(calls["session_run"]),
-         _number(calls["predict_batch_of_one"]), f"{seen['per_call_batch_of_one_ratio']:.2f}"),
-        ("10,000 samples in one call, µs", _number(batch["session_run"]),
-         _number(batch["predict"]), f"{1 / seen['batch_throughput_ratio']:.2f}"),
-        ("cold start, ms", _number(starts["bare"]), _number(starts["edgeport"]),
-         f"{seen['cold_start_ratio']:.2f}"),
-    ]  # fmt: skip
+        (
+            "one sample, µs",
+            _number(calls["session_run"]),
+            _number(calls["predict_one_sample"]),
+            f"{seen['per_call_ratio']:.2f}",
+        ),
+        (
+            "the same with its batch axis, µs",
+            _number(calls["session_run"]),
+            _number(calls["predict_batch_of_one"]),
+            f"{seen['per_call_batch_of_one_ratio']:.2f}",
+        ),
+        (
+            "10,000 samples in one call, µs",
+            _number(batch["session_run"]),
+            _number(batch["predict"]),
+            f"{1 / seen['batch_throughput_ratio']:.2f}",
+        ),
+        (
+            "cold start, ms",
+            _number(starts["bare"]),
+            _number(starts["edgeport"]),
+            f"{seen['cold_start_ratio']:.2f}",
+        ),
+    ]
     return _table("The demo artifact: the same file, one thread", rows)
 
 
@@ -175,8 +202,11 @@ def kept_graph_table(result: Result) -> str:
     if not seen:
         return ""
     rows = [("", "without", "with", "without / with")]
-    for what, title in (("load", "load, ms"), ("first_answer", "load and first answer, ms"),
-                        ("engine", "the engine's start alone, ms")):  # fmt: skip
+    for what, title in (
+        ("load", "load, ms"),
+        ("first_answer", "load and first answer, ms"),
+        ("engine", "the engine's start alone, ms"),
+    ):
         times = [seen[what][way]["median_ms"] for way in ("without", "kept")]
         ratio = seen[f"{what}_ratio"]["median_ms"]
         rows.append((title, *map(_number, times), f"{ratio:.2f}"))
@@ -184,7 +214,7 @@ def kept_graph_table(result: Result) -> str:
 
 
 def exceptions(result: Result) -> str:
-    """Return where a column is not what its title says: another route, or an error."""
+    """Return the cells that are not what their column's title says: another route, or an error."""
     lines = []
     for row in result["models"]:
         for column, title in COLUMNS.items():

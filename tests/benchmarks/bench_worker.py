@@ -6,7 +6,7 @@ The job lists the files with their engines and thread counts, and names the samp
 through all of them, forwards and backwards by turns, so that what else the machine does hits each
 alike and figures of one round may be divided by each other. Between two files the threads of the
 last one get time to go to sleep, and the next one's caches are warmed by a call that does not
-count. After a few rounds all files are opened anew: where the memory of one happens to lie makes a
+count. After a few rounds all files are opened again: where the memory of one happens to lie makes a
 small network up to a third faster or slower, for as long as it stays open.
 """
 
@@ -58,12 +58,14 @@ def main(job_path: str, result_path: str) -> None:
         "batch": len(x),
         "batch_us": {
             str(threads): time_files(
-                [file for file in files if file["in_batches"]], threads, x,
+                [file for file in files if file["in_batches"]],
+                threads,
+                x,
                 max(FEWEST_ROUNDS, job["rounds"] // 3),
             )
             for threads in job["threads"]
         },
-    }  # fmt: skip
+    }
     Path(result_path).write_text(json.dumps(result), encoding="utf-8")
 
 
@@ -71,8 +73,11 @@ def beside(files: Sequence[File], floor: str | None, threads: int) -> list[File]
     """Return what is timed beside the columns: the floor, and edgeport with its own threads."""
     extra = [{"column": FLOOR, "engine": "floor", "path": floor}] if floor else []
     if threads == 1:
-        extra += [{**file, "column": "edgeport_default", "threads": None}
-                  for file in files if file["column"] == "edgeport_auto"]  # fmt: skip
+        extra += [
+            {**file, "column": "edgeport_default", "threads": None}
+            for file in files
+            if file["column"] == "edgeport_auto"
+        ]
     return extra
 
 

@@ -22,8 +22,16 @@ import numpy as np
 
 FEW, MANY = 200, 2000
 ALLOWED = 1.10
-CASES = ("start", "minmax", "percentile", "mse", "entropy", "moments", "convert static",
-         "convert auto")  # fmt: skip
+CASES = (
+    "start",
+    "minmax",
+    "percentile",
+    "mse",
+    "entropy",
+    "moments",
+    "convert static",
+    "convert auto",
+)
 
 
 def main() -> int:
@@ -40,8 +48,11 @@ def main() -> int:
     for case in CASES:
         peaks = [peak_mib(case, count) for count in (FEW, MANY)]
         rows.append({"case": case, "peak_mib": peaks, "ratio": peaks[1] / peaks[0]})
-        print(f"{case:15} {FEW:,} samples {peaks[0]:7.1f} MiB, {MANY:,} samples {peaks[1]:7.1f} "
-              f"MiB, ratio {peaks[1] / peaks[0]:.3f}", flush=True)  # fmt: skip
+        print(
+            f"{case:15} {FEW:,} samples {peaks[0]:7.1f} MiB, {MANY:,} samples {peaks[1]:7.1f} "
+            f"MiB, ratio {peaks[1] / peaks[0]:.3f}",
+            flush=True,
+        )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return int(any(row["ratio"] > ALLOWED for row in rows))
@@ -50,9 +61,11 @@ def main() -> int:
 def peak_mib(case: str, samples: int) -> float:
     done = subprocess.run(
         [sys.executable, __file__, "--child", case, str(samples)],
-        check=True, stdout=subprocess.PIPE, text=True,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
-    )  # fmt: skip
+    )
     return json.loads(done.stdout.splitlines()[-1])["peak_mib"]
 
 
@@ -90,23 +103,30 @@ def convolutions():
     for place, channels in enumerate((3, 16, 16)):
         weights = generator.normal(size=(16, channels, 3, 3)).astype(np.float32) / 8
         constants.append(numpy_helper.from_array(weights, f"w{place}"))
-        nodes.append(helper.make_node("Conv", [name, f"w{place}"], [f"z{place}"], f"conv{place}",
-                                      pads=[1, 1, 1, 1]))  # fmt: skip
+        nodes.append(
+            helper.make_node(
+                "Conv", [name, f"w{place}"], [f"z{place}"], f"conv{place}", pads=[1, 1, 1, 1]
+            )
+        )
         nodes.append(helper.make_node("Relu", [f"z{place}"], [f"y{place}"], f"relu{place}"))
         name = f"y{place}"
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes, "g", [value("x", TensorProto.FLOAT, ["N", 3, 64, 64])],
-        [value(name, TensorProto.FLOAT, ["N", 16, 64, 64])], constants,
-    )  # fmt: skip
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, ["N", 3, 64, 64])],
+        [value(name, TensorProto.FLOAT, ["N", 16, 64, 64])],
+        constants,
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return onnx.shape_inference.infer_shapes(model)
 
 
 def convert_model(recipe: str, samples: int) -> None:
-    from edgeport_converter import convert, loading
+    from edgeport_converter import convert
+    from edgeport_converter.loading.load import start_tensorflow
 
-    loading.start_tensorflow()
+    start_tensorflow()
     import keras
 
     keras.utils.set_random_seed(0)
@@ -122,8 +142,7 @@ def convert_model(recipe: str, samples: int) -> None:
             return (images(start, 20).transpose(0, 2, 3, 1) for start in range(0, samples, 20))
 
     with tempfile.TemporaryDirectory() as folder:
-        convert(model, Path(folder) / "m.onnx", calibration=Images(), quantize=recipe,
-                max_drop=0.5)  # fmt: skip
+        convert(model, Path(folder) / "m.onnx", calibration=Images(), quantize=recipe, max_drop=0.5)
 
 
 if __name__ == "__main__":

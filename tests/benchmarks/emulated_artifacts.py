@@ -73,8 +73,14 @@ def main() -> int:
     rows += answer("Haswell", emulated, {"PYTHONPATH": str(source)}, pairs)
     for chip, (part, midr) in ARM.items():
         describe_chip(root, part, midr)
-        emulated = ["qemu-aarch64-static", "-L", str(root), "-cpu", chip,
-                    str(root / "usr/bin/python3.11")]  # fmt: skip
+        emulated = [
+            "qemu-aarch64-static",
+            "-L",
+            str(root),
+            "-cpu",
+            chip,
+            str(root / "usr/bin/python3.11"),
+        ]
         paths = {"PYTHONPATH": f"{source}:{root / 'site'}", "PYTHONHOME": str(root / "usr")}
         rows += answer(chip, emulated, paths, pairs)
     (work / "rows.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -82,8 +88,10 @@ def main() -> int:
     for row in rows:
         is_own = row["target"] in TARGETS_OF[row["device"]]
         bad += is_own and row["off"] > 1
-        print(f"{row['device']:11} {row['model']:10} {row['target']:10} {row['off']:8.3f} of the "
-              f"tolerance{', ' + row['remark'] if row['remark'] else ''}")  # fmt: skip
+        print(
+            f"{row['device']:11} {row['model']:10} {row['target']:10} {row['off']:8.3f} of the "
+            f"tolerance{', ' + row['remark'] if row['remark'] else ''}"
+        )
     return 1 if bad else 0
 
 
@@ -106,8 +114,15 @@ def make_artifacts(shared: Path, work: Path, models: list[str]) -> list[tuple[Pa
         model = place if place.exists() else MADE[case.model](shared)
         for target in TARGETS:
             path = work / f"{case.name}.{target}.onnx"
-            convert(model, path, calibration=calibration, evaluation=x, quantize="static",
-                    max_drop=MAX_DROP, target=target)  # fmt: skip
+            convert(
+                model,
+                path,
+                calibration=calibration,
+                evaluation=x,
+                quantize="static",
+                max_drop=MAX_DROP,
+                target=target,
+            )
             graph = onnx.load(path)
             feed = {graph.graph.input[0].name: x[:SAMPLES]}
             answers = path.with_suffix(".npz")
@@ -123,8 +138,10 @@ def answer(
     done = subprocess.run(
         [*command, "-c", DEVICE_SCRIPT, *arguments],
         env={**os.environ, **variables, "PYTHONDONTWRITEBYTECODE": "1"},
-        check=True, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     rows = []
     for path, off, remark in json.loads(done.stdout.splitlines()[-1]):
         model, _, target = Path(path).stem.partition(".")

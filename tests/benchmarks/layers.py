@@ -87,10 +87,15 @@ def judge_all(cases):
                 yield left[done], layer_cases.Verdict(**json.loads(line))
                 started, done = time.monotonic(), done + 1
         if child.returncode and done < len(left):
-            yield left[done], layer_cases.Verdict(
-                left[done].name, "crashed", f"its process ended with code {child.returncode}",
-                seconds=time.monotonic() - started,
-            )  # fmt: skip
+            yield (
+                left[done],
+                layer_cases.Verdict(
+                    left[done].name,
+                    "crashed",
+                    f"its process ended with code {child.returncode}",
+                    seconds=time.monotonic() - started,
+                ),
+            )
             done += 1
         left = left[done:]
 

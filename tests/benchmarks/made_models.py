@@ -19,9 +19,9 @@ def article_network(shared: Path) -> Any:
     import numpy as np
     from article_network import train_article_network
 
-    from edgeport_converter import loading
+    from edgeport_converter.loading.load import start_tensorflow
 
-    loading.start_tensorflow()
+    start_tensorflow()
     with np.load(shared / "data" / "mnist" / "mnist_full.npz") as data:
         return train_article_network(data["x_train"], data["y_train"], seed=7, verbose=0)
 
@@ -51,7 +51,7 @@ def random_application(name: str, samples: Any) -> Any:
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     usual = [layer.momentum for layer in layers]
     for layer in layers:
-        layer.momentum = 0.0  # what one batch says stays
+        layer.momentum = 0.0  # keep the statistics of one batch
     model(samples, training=True)
     for layer, momentum in zip(layers, usual, strict=True):
         layer.momentum = momentum

@@ -81,12 +81,13 @@ def made(name):
 def measure(name, source):
     """Yield a row for each rule that changes this model's graph."""
     from edgeport import ModelCard
-    from edgeport_converter import exporting, loading, optimizing, targets
+    from edgeport_converter import exporting, optimizing, targets
+    from edgeport_converter.loading.load import load_model, start_tensorflow
     from edgeport_converter.verification import trial_inputs
 
-    loading.start_tensorflow()
+    start_tensorflow()
     model, pixels = source() if callable(source) else (source, None)
-    loaded = loading.load(model)
+    loaded = load_model(model)
     engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)
     exported = exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
     card = ModelCard(loaded.name, exported.inputs, exported.outputs)
@@ -97,22 +98,26 @@ def measure(name, source):
     applied = set()
     with watch_rules(applied):
         optimized = optimizing.optimize(exported.graph)
-    pairs = [(optimizing.compact(optimized), rules_left_out(optimizing, applied),
-              lambda: optimizing.optimize(exported.graph))]  # fmt: skip
-    pairs.append((optimizing.compact(as_int8(optimized, sample)), int8_left_out(),
-                  lambda: as_int8(optimized, sample)))  # fmt: skip
-    for whole, rules, make in pairs:
+    int8 = as_int8(optimized, sample)
+    for graph, rules, make in (
+        (optimized, rules_left_out(applied), lambda: optimizing.optimize(exported.graph)),
+        (int8, int8_left_out(), lambda: as_int8(optimized, sample)),
+    ):
+        whole = optimizing.compact(graph)
         for rule, without in rules:
             with without:
                 graph = optimizing.compact(make())
             if graph == whole:
                 continue
             yield {
-                "model": name, "rule": rule,
-                "bytes": whole.ByteSize(), "bytes_without": graph.ByteSize(),
-                "nodes": len(whole.graph.node), "nodes_without": len(graph.graph.node),
+                "model": name,
+                "rule": rule,
+                "bytes": whole.ByteSize(),
+                "bytes_without": graph.ByteSize(),
+                "nodes": len(whole.graph.node),
+                "nodes_without": len(graph.graph.node),
                 "latency_without_over_with": round(ratio(graph, whole, card, one), 3),
-            }  # fmt: skip
+            }
 
 
 def as_int8(graph, sample):
@@ -158,16 +163,17 @@ def watch_rules(applied):
     return patch.object(RewriteRule, "try_rewrite", watched)
 
 
-def rules_left_out(optimizing, applied):
+def rules_left_out(applied):
     """Yield the name of each applied rule or group of equal ones, and a patch without it."""
-    names = list(dict.fromkeys(rule.name for rule in optimizing._RULES if rule.name in applied))
-    for name in names:
-        kept = tuple(rule for rule in optimizing._RULES if rule.name != name)
-        yield name or "MulByOne", patch.object(optimizing, "_RULES", kept)
-    yield "folding of constants", patch.object(optimizing, "_FOLD_ELEMENTS", 0)
-    unscaled = patch.object(optimizing, "simplify_input_scaling", lambda graph: False)
+    from edgeport_converter.optimizing import passes
+
+    for name in dict.fromkeys(rule.name for rule in passes.RULES if rule.name in applied):
+        kept = tuple(rule for rule in passes.RULES if rule.name != name)
+        yield name or "MulByOne", patch.object(passes, "RULES", kept)
+    yield "folding of constants", patch.object(passes, "_FOLD_ELEMENTS", 0)
+    unscaled = patch.object(passes, "simplify_input_scaling", lambda graph: False)
     yield "scaling of inputs", unscaled
-    yield "all rules", patch.object(optimizing, "_MAX_ROUNDS", 0)
+    yield "all rules", patch.object(passes, "_MAX_ROUNDS", 0)
 
 
 def ratio(first, second, card, sample):

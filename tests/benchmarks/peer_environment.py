@@ -14,7 +14,7 @@ from pathlib import Path
 def make_environment(
     folder: Path, packages: Sequence[str], wheels: Sequence[Path] = (), constraints: str = ""
 ) -> Path:
-    """Return the Python of an environment with these packages, made anew where they changed.
+    """Return the Python of an environment with these packages, made again where they changed.
 
     Args:
         folder: where it is, or is to be.
@@ -33,8 +33,19 @@ def make_environment(
     limits = folder / "constraints.txt"
     limits.write_text(constraints, encoding="utf-8")
     subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-         "-c", limits, *packages, *wheels], check=True,
-    )  # fmt: skip
+        [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-c",
+            limits,
+            *packages,
+            *wheels,
+        ],
+        check=True,
+    )
     mark.write_text(wanted.hexdigest(), encoding="utf-8")
     return python

@@ -94,9 +94,10 @@ def main() -> None:
     folder = options.output.resolve().parent / "quantization"
     folder.mkdir(parents=True, exist_ok=True)
     cases = [
-        case for case in CASES
+        case
+        for case in CASES
         if re.search(options.only, case.name) and (options.large or not case.is_large)
-    ]  # fmt: skip
+    ]
     rows = []
     for case in cases:
         started = time.monotonic()
@@ -142,8 +143,9 @@ def measure(case: Case, shared: Path, folder: Path) -> dict:
     plain_path, naive_path = (folder / f"{case.name}.{kind}.onnx" for kind in ("plain", "naive"))
     onnx.save(load_graph(float_path), plain_path)
     quantize_naively(plain_path, naive_path, x0)
-    graphs = [load_graph(path) for path in
-              (float_path, reports["auto"].output, report.output, naive_path)]  # fmt: skip
+    graphs = [
+        load_graph(path) for path in (float_path, reports["auto"].output, report.output, naive_path)
+    ]
     is_classifier = report.agreement.top_1 is not None
     row = {
         "model": case.name,

@@ -82,9 +82,11 @@ def keyword_features(shared: Path, count: int, seed: int) -> np.ndarray:
         if word == len(KEYWORDS):
             sounds.append(_noise(generator, (20, 7000)) * generator.uniform(0.1, 1))
         else:
-            phones = KEYWORDS[word] if word < len(KEYWORDS) else "".join(
-                generator.choice([*VOICED, *HISSES], size=4)
-            )  # fmt: skip
+            phones = (
+                KEYWORDS[word]
+                if word < len(KEYWORDS)
+                else "".join(generator.choice([*VOICED, *HISSES], size=4))
+            )
             sounds.append(_say(generator, phones))
     frames = np.stack([_frames(sound / sound.max(), 480, 320) for sound in sounds])
     spectrum = np.abs(np.fft.rfft(frames * _hann(480), n=512))

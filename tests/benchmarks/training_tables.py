@@ -22,8 +22,11 @@ def render(run: dict[str, Any]) -> str:
         table(
             ("Recipe", "Keras", "int8 artifact"),
             [
-                (f"`{name}`: {_EXAMPLES[name]}", _percent(row["test_accuracy"], 2),
-                 f"{_percent(row['int8_accuracy'], 2)}, {row['int8_bytes']:,} bytes")
+                (
+                    f"`{name}`: {_EXAMPLES[name]}",
+                    _percent(row["test_accuracy"], 2),
+                    f"{_percent(row['int8_accuracy'], 2)}, {row['int8_bytes']:,} bytes",
+                )
                 for name, row in run["examples"].items()
             ],
         ),
@@ -33,9 +36,13 @@ def render(run: dict[str, Any]) -> str:
         table(
             ("", "accuracy, mean ± spread", "seeds", "calibration error", "epochs"),
             [
-                (name, f"{_percent(row['mean'])} ± {row['spread'] * 100:.1f}",
-                 f"{min(row['test_accuracy']) * 100:.1f} to {_percent(max(row['test_accuracy']))}",
-                 _percent(row["calibration_error"]), f"{statistics.fmean(row['epochs']):.0f}")
+                (
+                    name,
+                    f"{_percent(row['mean'])} ± {row['spread'] * 100:.1f}",
+                    _between(row["test_accuracy"]),
+                    _percent(row["calibration_error"]),
+                    f"{statistics.fmean(row['epochs']):.0f}",
+                )
                 for name, row in run["small_set"].items()
             ],
         ),
@@ -48,14 +55,22 @@ def render(run: dict[str, Any]) -> str:
         table(
             ("search", "best rate", "validation", "validation at 0.001", "test"),
             [
-                (name + (f", {row['pruned']} trials pruned" if row["pruned"] else ""),
-                 f"{row['best_rate']:.4f}", _percent(row["best_validation"]),
-                 _percent(row["default_validation"]), _percent(row["test_accuracy"]))
+                (
+                    name + (f", {row['pruned']} trials pruned" if row["pruned"] else ""),
+                    f"{row['best_rate']:.4f}",
+                    _percent(row["best_validation"]),
+                    _percent(row["default_validation"]),
+                    _percent(row["test_accuracy"]),
+                )
                 for name, row in run["search"].items()
             ],
         ),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(parts)
+
+
+def _between(shares: list[float]) -> str:
+    return f"{min(shares) * 100:.1f} to {_percent(max(shares))}"
 
 
 def _percent(share: float, digits: int = 1) -> str:

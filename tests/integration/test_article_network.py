@@ -81,8 +81,11 @@ def test_the_device_has_no_tensorflow_and_answers_the_same(int8_artifact, test_d
     environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
     done = subprocess.run(
         [DEVICE_PYTHON, "-c", DEVICE_SCRIPT, path, tmp_path / "x.npz"],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stderr == ""
     assert done.returncode == 0
     facts = json.loads(done.stdout)

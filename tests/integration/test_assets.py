@@ -17,8 +17,9 @@ DEVICE_PYTHON = ROOT / ".venv-device" / "bin" / "python"
 def test_the_table_states_size_and_digest_of_every_file():
     rows = re.findall(
         r"^\| `(\S+)` \|.*\| ([\d,]+) \| `([0-9a-f]{64})` \|$",
-        (ASSETS / "README.md").read_text(), re.MULTILINE,
-    )  # fmt: skip
+        (ASSETS / "README.md").read_text(),
+        re.MULTILINE,
+    )
     stated = {name: (int(size.replace(",", "")), digest) for name, size, digest in rows}
     found = {
         path.name: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())

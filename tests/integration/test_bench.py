@@ -33,10 +33,16 @@ OVERHEAD = {
 KEPT = {
     what: {"without": {"median_ms": 50.0}, "kept": {"median_ms": with_it}}
     for what, with_it in (("load", 20.0), ("first_answer", 40.0), ("engine", 25.0))
-} | {f"{what}_ratio": {"median_ms": ratio}
-     for what, ratio in (("load", 2.5), ("first_answer", 1.25), ("engine", 2.0))}  # fmt: skip
-MACHINE = {"cpu": "a CPU", "cpus": 2, "instructions": {"AVX2": True, "AVX-512 VNNI": False},
-           "load_average_before": 0.25}  # fmt: skip
+} | {
+    f"{what}_ratio": {"median_ms": ratio}
+    for what, ratio in (("load", 2.5), ("first_answer", 1.25), ("engine", 2.0))
+}
+MACHINE = {
+    "cpu": "a CPU",
+    "cpus": 2,
+    "instructions": {"AVX2": True, "AVX-512 VNNI": False},
+    "load_average_before": 0.25,
+}
 
 
 def test_quartiles_lie_between_the_sorted_values():
@@ -73,8 +79,9 @@ def test_rounds_go_forwards_and_backwards():
     order = []
     calls = {name: lambda x, name=name: order.append(name) for name in "abc"}
     times = by_turns(calls, np.zeros(1), 2)
-    turns = "".join(name for name, before in zip(order, [None, *order], strict=False)
-                    if name != before)  # fmt: skip
+    turns = "".join(
+        name for name, before in zip(order, [None, *order], strict=False) if name != before
+    )
     assert turns == "abcbabc"  # a, b, c are tried first; then c, b, a; then a, b, c
     assert {name: len(rounds) for name, rounds in times.items()} == {"a": 2, "b": 2, "c": 2}
     assert min(map(min, times.values())) > 0
@@ -96,8 +103,10 @@ def test_the_floor_keeps_its_nodes(tmp_path):
 
 def test_a_file_that_no_engine_opens_leaves_the_others_to_be_measured(tmp_path):
     write_floor(tmp_path / "floor.onnx", 1)
-    files = [{"column": name, "engine": "onnxruntime", "path": str(tmp_path / f"{name}.onnx")}
-             for name in ("missing", "floor")]  # fmt: skip
+    files = [
+        {"column": name, "engine": "onnxruntime", "path": str(tmp_path / f"{name}.onnx")}
+        for name in ("missing", "floor")
+    ]
     x = np.array([[2.0]], np.float32)
     found, errors = decibels(files, x, x)
     assert found == {"floor": 300}
@@ -106,9 +115,14 @@ def test_a_file_that_no_engine_opens_leaves_the_others_to_be_measured(tmp_path):
 
 def made_row(model, auto_us, raw_us, litert_us, default_us=None, threads=1):
     """A row of three rounds, with the columns that decide targets."""
-    made = {"columns": {name: {"file": "f", "bytes": 1000, "route": "r"} for name in
-                        ("raw", "litert_int8", "edgeport_auto")},
-            "shape": [4], "floor": {"nodes": 6}}  # fmt: skip
+    made = {
+        "columns": {
+            name: {"file": "f", "bytes": 1000, "route": "r"}
+            for name in ("raw", "litert_int8", "edgeport_auto")
+        },
+        "shape": [4],
+        "floor": {"nodes": 6},
+    }
     one = {
         "raw": [raw_us] * 3,
         "litert_int8": [litert_us] * 3,
@@ -128,8 +142,12 @@ def made_row(model, auto_us, raw_us, litert_us, default_us=None, threads=1):
 
 
 def made_result(rows, **more):
-    return {"models": rows, "settings": SETTINGS, "machine": MACHINE,
-            "versions": {"edgeport": "1"}} | more  # fmt: skip
+    return {
+        "models": rows,
+        "settings": SETTINGS,
+        "machine": MACHINE,
+        "versions": {"edgeport": "1"},
+    } | more
 
 
 def test_a_row_holds_medians_ratios_and_throughput():
@@ -147,8 +165,10 @@ def test_every_target_is_judged_by_its_own_arithmetic():
     # One net at 2.5 of its best peer, which 40 µs are for; and two threads that cost a fifth more.
     rows[1] = made_row(MODELS[1], 100.0, 400.0, 40.0)
     rows[9] = made_row(MODELS[9], 10.0, 40.0, 8.0, default_us=12.0, threads=2)
-    found = [(round(each["found"], 4), each["met"])
-             for each in judge(made_result(rows, overhead=OVERHEAD, kept_graph=KEPT))]  # fmt: skip
+    found = [
+        (round(each["found"], 4), each["met"])
+        for each in judge(made_result(rows, overhead=OVERHEAD, kept_graph=KEPT))
+    ]
     assert found == [
         (round(math.exp((7 * math.log(1.25) + math.log(2.5)) / 8), 4), False),
         (2.5, False),

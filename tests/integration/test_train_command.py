@@ -48,8 +48,11 @@ def edgeport(*arguments, cwd):
 def start(*arguments, cwd):
     return subprocess.Popen(
         [EDGEPORT, *arguments],
-        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def stop_after_epoch(process, epoch, number):
@@ -120,8 +123,10 @@ def test_a_terminal_sees_a_live_line(folder):
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [EDGEPORT, "train", "r.toml", "-o", "m.keras"],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=follower,
-    )  # fmt: skip
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+    )
     os.close(follower)
     seen = b""
     while True:

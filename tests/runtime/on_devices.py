@@ -68,18 +68,38 @@ def make_arm_root(root: Path) -> None:
     for folder in (lists / "partial", root / "archives" / "partial", root / "site"):
         folder.mkdir(parents=True, exist_ok=True)
     options = [
-        "-o", "APT::Architecture=arm64", "-o", "APT::Architectures=arm64",
-        "-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache::Archives={root / 'archives'}",
-        "-o", "APT::Sandbox::User=root",
-    ]  # fmt: skip
+        "-o",
+        "APT::Architecture=arm64",
+        "-o",
+        "APT::Architectures=arm64",
+        "-o",
+        f"Dir::State::Lists={lists}",
+        "-o",
+        f"Dir::Cache::Archives={root / 'archives'}",
+        "-o",
+        "APT::Sandbox::User=root",
+    ]
     run("apt-get", *options, "update", "-qq")
     run("apt-get", *options, "download", *DEBIAN, cwd=root / "archives")
     for package in sorted((root / "archives").glob("*.deb")):
         run("dpkg", "-x", package, root)
     platforms = [part for name in PLATFORMS for part in ("--platform", name)]
-    run(sys.executable, "-m", "pip", "install", "--quiet", "--target", root / "site",
-        "--only-binary=:all:", "--python-version", "3.11", *platforms, "-c", "constraints.txt",
-        *WHEELS)  # fmt: skip
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--target",
+        root / "site",
+        "--only-binary=:all:",
+        "--python-version",
+        "3.11",
+        *platforms,
+        "-c",
+        "constraints.txt",
+        *WHEELS,
+    )
     (root / "complete").touch()
 
 

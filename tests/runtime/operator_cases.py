@@ -24,9 +24,19 @@ import numpy as np
 
 DEFAULT = Path("/usr/share/libonnx-testdata/data")
 DTYPES = {
-    1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8",
-    9: "?", 10: "f2", 11: "f8", 12: "u4", 13: "u8",
-}  # fmt: skip
+    1: "f4",
+    2: "u1",
+    3: "i1",
+    4: "u2",
+    5: "i2",
+    6: "i4",
+    7: "i8",
+    9: "?",
+    10: "f2",
+    11: "f8",
+    12: "u4",
+    13: "u8",
+}
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:

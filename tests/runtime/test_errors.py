@@ -11,9 +11,10 @@ import edgeport
 from edgeport import errors
 
 CLASSES = [
-    value for value in vars(errors).values()
+    value
+    for value in vars(errors).values()
     if inspect.isclass(value) and issubclass(value, errors.EdgeportError)
-]  # fmt: skip
+]
 
 
 def test_every_error_can_be_imported_from_the_door() -> None:

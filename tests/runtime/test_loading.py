@@ -45,7 +45,7 @@ def test_a_card_that_needs_a_newer_engine_is_refused() -> None:
         ({"outputs": (spec("y", "float32", ("N", 4)),)}, r"output 'y' is .* \(N, 4\) in the"),
         ({"outputs": (spec("q", "float32", ("N", 3)),)}, "output 'q' is .* and missing in"),
     ],
-)  # fmt: skip
+)
 def test_a_card_for_another_graph_is_refused(changes: dict[str, Any], words: str) -> None:
     card = mlp().card._replace(tolerance={}, **changes)
     with pytest.raises(ArtifactError, match=f"has a card for another graph: .*{words}"):

@@ -158,9 +158,11 @@ def test_classes_without_labels_are_numbered_and_ties_keep_their_order() -> None
     example = identity("float32", ("N", 4))
     with Predictor.load(example.artifact()) as predictor:
         assert predictor.classify([0.1, 0.4, 0.4, 0.1], top_k=4) == [
-            Label("1", pytest.approx(0.4)), Label("2", pytest.approx(0.4)),
-            Label("0", pytest.approx(0.1)), Label("3", pytest.approx(0.1)),
-        ]  # fmt: skip
+            Label("1", pytest.approx(0.4)),
+            Label("2", pytest.approx(0.4)),
+            Label("0", pytest.approx(0.1)),
+            Label("3", pytest.approx(0.1)),
+        ]
 
 
 def test_one_probability_counts_as_two_classes() -> None:

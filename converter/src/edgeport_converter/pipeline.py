@@ -237,19 +237,19 @@ def _load(model: Any, options: LoadingOptions, pixels: PixelOptions) -> _Source:
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_stderr():
-        from edgeport_converter import loading
+        from edgeport_converter.loading.load import load_model, start_tensorflow
 
-        loading.start_tensorflow()
+        start_tensorflow()
     from edgeport_converter.loading.pixel_input import take_pixels
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 
-    trained = loading.load(
+    trained = load_model(
         model,
         custom_objects=options.custom_objects,
         allow_code=options.allow_code,
         weights=options.weights,
     )
-    layers = KerasLayers(loading.layer_names(trained))
+    layers = KerasLayers(trained.layer_names)
     if not pixels.input_uint8:
         return _Source(trained, trained, layers)
     scale = 1.0 if pixels.scale is None else pixels.scale

@@ -7,15 +7,16 @@ import pytest
 import tensorflow as tf
 
 from edgeport import Predictor
-from edgeport_converter import UnsupportedModelError, convert, exporting, loading
+from edgeport_converter import UnsupportedModelError, convert, exporting
 from edgeport_converter.exporting import freezing, tracing
+from edgeport_converter.loading.load import load_model
 from edgeport_converter.loading.model import refuse_large
 
 layers = keras.layers
 
 
 def export(model):
-    return exporting.export(loading.load(model), opset=17, ir_version=8)
+    return exporting.export(load_model(model), opset=17, ir_version=8)
 
 
 def shapes(values):
@@ -195,7 +196,7 @@ def test_large_weights_arrive_whole_wherever_they_are_used():
     x = layers.Dense(100, name="back")(layers.Conv1D(200, 3, name="steps")(x))
     score = keras.ops.matmul(x, keras.ops.transpose(table.embeddings))
     model = keras.Model(ids, [score, shared(x), layers.LSTM(90, name="memory")(x)])
-    loaded = loading.load(model)
+    loaded = load_model(model)
     aside = tracing.trace(loaded).weights
     # The table, the table turned by Keras, and two matrices; the kernel of the sequence gets an
     # axis first, and the LSTM's gates another order.
@@ -224,7 +225,7 @@ def test_keras_runs_a_loop_over_time_as_one_function(recurrent):
 
     shape = (30, 3) if isinstance(recurrent, layers.Bidirectional) else (30, 5, 3)
     model = keras.Sequential([keras.Input(shape, name="x"), Watched(), recurrent])
-    exported = exporting.export(loading.load(model), opset=17, ir_version=8)
+    exported = exporting.export(load_model(model), opset=17, ir_version=8)
     x = np.random.default_rng(0).normal(size=(20, *shape)).astype(np.float32)
     calls.clear()
     answers = [next(iter(exported.reference({"x": x[:n]}).values())) for n in range(1, 21)]

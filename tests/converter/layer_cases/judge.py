@@ -17,7 +17,8 @@ import tensorflow as tf
 from onnx import helper
 
 from edgeport import Predictor
-from edgeport_converter import UnsupportedModelError, exporting, loading, optimizing, targets
+from edgeport_converter import UnsupportedModelError, exporting, optimizing, targets
+from edgeport_converter.loading.load import load_model
 from layer_cases.case import Case, make_values, randomize
 
 _ABSOLUTE = 1e-6
@@ -68,7 +69,7 @@ def _run(case: Case) -> Verdict:
     except Exception as error:
         return found("crashed", f"Keras cannot build it: {_reason(error)}")
     try:
-        loaded = loading.load(model)
+        loaded = load_model(model)
         engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)
         exported = exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
         reference, graph = exported.reference, exported.graph

@@ -14,8 +14,9 @@ import tensorflow as tf
 from onnx import TensorProto, helper
 
 from edgeport import ConversionError, OptionError
-from edgeport_converter import convert, loading
+from edgeport_converter import convert
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loading.load import load_model
 
 
 def small_model():
@@ -80,19 +81,19 @@ def test_files_that_are_no_models_are_named(name, suffix, tmp_path):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(make(tmp_path))
     with pytest.raises(ConversionError) as caught:
-        loading.load(path)
+        load_model(path)
     message = str(caught.value)
     assert expected in message
     assert str(path) in message
     assert "\n" not in message
-    assert ": " in message  # the way out stands behind the colon
+    assert ": " in message  # the way out comes after the colon
 
 
 def test_a_pytorch_file_is_named(tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(zipped(**{"archive/data.pkl": "x"}))
     with pytest.raises(ConversionError, match="is a PyTorch file"):
-        loading.load(path)
+        load_model(path)
 
 
 def test_a_changed_byte_in_an_archive_is_seen(tmp_path):
@@ -102,26 +103,26 @@ def test_a_changed_byte_in_an_archive_is_seen(tmp_path):
     data[offset] ^= 1
     (tmp_path / "model.keras").write_bytes(data)
     with pytest.raises(ConversionError, match=r"damaged in 'model.weights.h5'"):
-        loading.load(tmp_path / "model.keras")
+        load_model(tmp_path / "model.keras")
 
 
 def test_a_file_with_weights_alone_is_refused(tmp_path):
     path = tmp_path / "model.weights.h5"
     small_model().save_weights(path)
     with pytest.raises(ConversionError, match="holds weights without a model"):
-        loading.load(path)
+        load_model(path)
 
 
 def test_hdf5_of_anything_else_is_refused(tmp_path):
     with h5py.File(tmp_path / "model.h5", "w") as file:
         file["measurements"] = np.zeros(3)
     with pytest.raises(ConversionError, match="HDF5 file without a Keras model"):
-        loading.load(tmp_path / "model.h5")
+        load_model(tmp_path / "model.h5")
 
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ConversionError, match="there is no model file"):
-        loading.load(tmp_path / "model.keras")
+        load_model(tmp_path / "model.keras")
 
 
 FOLDERS = {
@@ -141,30 +142,30 @@ def test_folders_without_a_model_are_named(name, tmp_path):
     for file in files:
         (folder / file).write_text("x")
     with pytest.raises(ConversionError, match=f"the folder .*{expected}"):
-        loading.load(folder)
+        load_model(folder)
 
 
 def test_json_needs_its_weights(tmp_path):
     path = tmp_path / "model.json"
     path.write_text(small_model().to_json())
     with pytest.raises(OptionError, match="without weights"):
-        loading.load(path)
+        load_model(path)
     with pytest.raises(OptionError, match="no weights file"):
-        loading.load(path, weights=tmp_path / "missing.h5")
+        load_model(path, weights=tmp_path / "missing.h5")
 
 
 def test_weights_go_with_json_only(tmp_path):
     path = tmp_path / "model.keras"
     small_model().save(path)
     with pytest.raises(OptionError, match=r"expected them with a \.json model only"):
-        loading.load(path, weights=path)
+        load_model(path, weights=path)
 
 
 def test_json_that_is_no_model_is_refused(tmp_path):
     path = tmp_path / "model.json"
     path.write_text(json.dumps({"a": 1}))
     with pytest.raises(ConversionError, match="has no Keras model in its config"):
-        loading.load(path, weights=path)
+        load_model(path, weights=path)
 
 
 def test_weights_that_do_not_belong_are_refused(tmp_path):
@@ -174,7 +175,7 @@ def test_weights_that_do_not_belong_are_refused(tmp_path):
     smaller.save_weights(tmp_path / "smaller.weights.h5")
     for name in ("text.h5", "smaller.weights.h5"):
         with pytest.raises(ConversionError):
-            loading.load(tmp_path / "model.json", weights=tmp_path / name)
+            load_model(tmp_path / "model.json", weights=tmp_path / name)
 
 
 @keras.saving.register_keras_serializable("test")
@@ -216,7 +217,7 @@ def test_a_weight_that_the_file_does_not_hold_is_refused(tmp_path):
     if found:
         pytest.fail("this Keras saves the hidden layer, choose another way to hide it")
     with pytest.raises(ConversionError, match="no value for 2 of 2 weights"):
-        loading.load(path)
+        load_model(path)
 
 
 def test_an_unknown_layer_of_keras_3_asks_for_its_code(tmp_path):
@@ -227,13 +228,13 @@ def test_an_unknown_layer_of_keras_3_asks_for_its_code(tmp_path):
     path = tmp_path / "model.keras"
     keras.Sequential([keras.Input((3,)), Mystery()]).save(path)
     with pytest.raises(UnsupportedModelError, match=r"'Mystery'.*--custom-objects$") as caught:
-        loading.load(path)
+        load_model(path)
     assert "tf_keras" not in str(caught.value)  # Keras 2 would not know it either
 
 
 def test_an_object_of_another_kind_is_refused():
     with pytest.raises(ConversionError, match=r"the model is a dict, expected a keras\.Model"):
-        loading.load({"layers": []})
+        load_model({"layers": []})
 
 
 def test_a_refusal_leaves_the_target_as_it_was(tmp_path):
@@ -256,7 +257,7 @@ def test_weights_of_another_size_are_named_with_their_layer(tmp_path):
     members["config.json"] = json.dumps(config).encode()
     (tmp_path / "other.keras").write_bytes(zipped(**members))
     with pytest.raises(ConversionError, match=r"the weights of Dense '\w+': .*shape.*must match"):
-        loading.load(tmp_path / "other.keras")
+        load_model(tmp_path / "other.keras")
 
 
 def test_two_models_in_one_archive_and_links_in_a_circle(tmp_path):
@@ -266,8 +267,8 @@ def test_two_models_in_one_archive_and_links_in_a_circle(tmp_path):
     both = {f"{folder}/{name}": data for folder in "ab" for name, data in members.items()}
     (tmp_path / "both.keras").write_bytes(zipped(**both))
     with pytest.raises(ConversionError, match=r"an archive with a model inside.*unpack it"):
-        loading.load(tmp_path / "both.keras")
+        load_model(tmp_path / "both.keras")
     (tmp_path / "one.keras").symlink_to(tmp_path / "two.keras")
     (tmp_path / "two.keras").symlink_to(tmp_path / "one.keras")
     with pytest.raises(ConversionError, match=r"there is no model file '.*one.keras'"):
-        loading.load(tmp_path / "one.keras")
+        load_model(tmp_path / "one.keras")

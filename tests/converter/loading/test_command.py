@@ -86,9 +86,21 @@ def test_json_with_weights_from_the_command_line(folder):
 
 def test_another_backend_is_refused_before_keras_starts(folder):
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from edgeport.cli.main import main; sys.exit(main())",
-         "convert", "model.keras", "-o", "out.onnx", "--quantize", "none"],
-        env=os.environ | {"KERAS_BACKEND": "jax"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import sys; from edgeport.cli.main import main; sys.exit(main())",
+            "convert",
+            "model.keras",
+            "-o",
+            "out.onnx",
+            "--quantize",
+            "none",
+        ],
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 10
     assert "KERAS_BACKEND is 'jax', expected 'tensorflow'" in done.stderr

@@ -11,8 +11,9 @@ import tensorflow as tf
 import tf_keras as keras2
 
 from edgeport import ConversionError
-from edgeport_converter import loading
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loading import load
+from edgeport_converter.loading.load import load_model
 
 layers = keras2.layers
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
@@ -213,7 +214,7 @@ def test_a_keras_2_file_answers_as_keras_2_does(name, suffix, tmp_path):
     model = randomize(MODELS[name]())
     path = tmp_path / f"model{suffix}"
     model.save(path)
-    loaded = loading.load(path)
+    loaded = load_model(path)
     assert not [note for note in loaded.notes if "opened with tf_keras" in note]
     assert largest_difference(model, loaded) < 2e-6
 
@@ -221,14 +222,14 @@ def test_a_keras_2_file_answers_as_keras_2_does(name, suffix, tmp_path):
 def test_repairs_are_reported(tmp_path):
     model = on_image(lambda x: layers.DepthwiseConv2D(3)(layers.DepthwiseConv2D(3)(x)))
     model.save(tmp_path / "model.h5")
-    assert loading.load(tmp_path / "model.h5").notes == (
+    assert load_model(tmp_path / "model.h5").notes == (
         "Keras 2 file: dropped groups=1, which changes nothing, from DepthwiseConv2D (2 times)",
     )
 
 
 def test_the_hard_sigmoid_of_keras_2_is_its_formula(tmp_path):
     on_image(lambda x: layers.Activation("hard_sigmoid")(x)).save(tmp_path / "model.h5")
-    loaded = loading.load(tmp_path / "model.h5")
+    loaded = load_model(tmp_path / "model.h5")
     values = np.linspace(-4, 4, 192, dtype=np.float32).reshape(1, 8, 8, 3)
     (answer,) = loaded.call({"image": tf.constant(values)}).values()
     np.testing.assert_allclose(answer, np.clip(0.2 * values + 0.5, 0, 1), atol=1e-7)
@@ -244,7 +245,7 @@ def test_a_gru_without_reset_after_keeps_the_old_default(tmp_path):
             layer["config"].pop("reset_after", None)
 
     edit_config(path, forget)
-    assert largest_difference(model, loading.load(path)) < 2e-6
+    assert largest_difference(model, load_model(path)) < 2e-6
 
 
 def test_a_sequential_config_of_keras_2_2_2_is_a_bare_list(tmp_path):
@@ -258,7 +259,7 @@ def test_a_sequential_config_of_keras_2_2_2_is_a_bare_list(tmp_path):
         return {"class_name": "Sequential", "config": dense}
 
     edit_config(path, strip)
-    loaded = loading.load(path)
+    loaded = load_model(path)
     assert loaded.inputs[0].shape == (None, 4)
     assert largest_difference(model, loaded) < 2e-6
 
@@ -276,8 +277,15 @@ def test_recurrent_layers_of_the_gpu(cell, gates, wrap, tmp_path):
         if isinstance(part, dict):
             if part.get("class_name") == cell.__name__:
                 part["class_name"] = f"CuDNN{cell.__name__}"
-                for key in ("activation", "recurrent_activation", "reset_after", "use_bias",
-                            "implementation", "unroll", "time_major"):  # fmt: skip
+                for key in (
+                    "activation",
+                    "recurrent_activation",
+                    "reset_after",
+                    "use_bias",
+                    "implementation",
+                    "unroll",
+                    "time_major",
+                ):
                     part["config"].pop(key, None)
             for value in part.values():
                 use_gpu(value)
@@ -297,7 +305,7 @@ def test_recurrent_layers_of_the_gpu(cell, gates, wrap, tmp_path):
             del file["model_weights"][name]
             file["model_weights"][name] = generator.normal(0, 0.5, shape).astype(np.float32)
     model.load_weights(path)
-    loaded = loading.load(path)
+    loaded = load_model(path)
     assert any("CuDNN" in note for note in loaded.notes)
     assert largest_difference(model, loaded) < 2e-6
 
@@ -311,7 +319,7 @@ def test_layer_names_of_tensorflow_1_are_known(tmp_path):
         config["config"]["layers"][1]["class_name"] = "BatchNormalizationV1"
 
     edit_config(path, rename)
-    assert largest_difference(model, loading.load(path)) < 2e-6
+    assert largest_difference(model, load_model(path)) < 2e-6
 
 
 def test_weights_are_paired_by_name_not_by_order(tmp_path):
@@ -324,7 +332,7 @@ def test_weights_are_paired_by_name_not_by_order(tmp_path):
     model.save(path)
     with h5py.File(path, "r+") as file:
         file["model_weights"].attrs["layer_names"] = [b"two", b"one"]
-    assert largest_difference(model, loading.load(path)) < 2e-6
+    assert largest_difference(model, load_model(path)) < 2e-6
 
 
 def test_a_weight_of_another_shape_is_refused_by_name(tmp_path, without_tf_keras):
@@ -335,7 +343,7 @@ def test_a_weight_of_another_shape_is_refused_by_name(tmp_path, without_tf_keras
         del file["model_weights/one/one/bias:0"]
         file["model_weights/one/one/bias:0"] = np.zeros(5, np.float32)
     with pytest.raises(ConversionError, match=r"'one/bias' of layer 'one' has shape \(5,\)"):
-        loading.load(path)
+        load_model(path)
 
 
 def test_a_missing_layer_is_refused_by_name(tmp_path, without_tf_keras):
@@ -347,14 +355,35 @@ def test_a_missing_layer_is_refused_by_name(tmp_path, without_tf_keras):
     with h5py.File(path, "r+") as file:
         file["model_weights"].attrs["layer_names"] = [b"one"]
     with pytest.raises(ConversionError, match=r"1 layers and the model has 2 .*'two'"):
-        loading.load(path)
+        load_model(path)
+
+
+def own_squash(x):
+    return x / (1.0 + abs(x))
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_the_user_s_own_activation_is_found_by_its_name(suffix, tmp_path):
+    def build(x):
+        return layers.LSTM(3, recurrent_activation=own_squash)(
+            layers.Dense(4, activation=own_squash)(x)
+        )
+
+    model = randomize(on_sequence(build))
+    path = tmp_path / f"model{suffix}"
+    model.save(path)
+    with pytest.raises(UnsupportedModelError, match=r"uses 'own_squash'.*--custom-objects"):
+        load_model(path)
+    loaded = load_model(path, custom_objects={"own_squash": own_squash})
+    assert not [note for note in loaded.notes if "opened with tf_keras" in note]
+    assert largest_difference(model, loaded) < 2e-6
 
 
 def test_what_keras_3_cannot_say_is_opened_with_tf_keras(tmp_path):
     model = randomize(on_image(lambda x: tf.nn.relu(layers.Conv2D(2, 3)(x)) * 2.0))
     path = tmp_path / "model.h5"
     model.save(path)
-    loaded = loading.load(path)
+    loaded = load_model(path)
     assert any("opened with tf_keras" in note and "TFOpLambda" in note for note in loaded.notes)
     assert largest_difference(model, loaded) == 0
 
@@ -362,19 +391,19 @@ def test_what_keras_3_cannot_say_is_opened_with_tf_keras(tmp_path):
 @pytest.fixture
 def without_tf_keras(monkeypatch):
     """An environment where the extra is not installed."""
-    monkeypatch.setattr(loading, "_has_tf_keras", lambda: False)
+    monkeypatch.setattr(load, "_has_tf_keras", lambda: False)
 
 
 def test_without_tf_keras_the_refusal_names_the_extra(tmp_path, without_tf_keras):
     on_image(lambda x: tf.nn.relu(x)).save(tmp_path / "model.h5")
     with pytest.raises(UnsupportedModelError, match=r"'TFOpLambda'.*edgeport-converter\[legacy\]"):
-        loading.load(tmp_path / "model.h5")
+        load_model(tmp_path / "model.h5")
 
 
 def test_dropout_that_keras_2_keeps_awake_is_left_out_and_said(tmp_path):
     model = on_image(lambda x: layers.Dropout(0.9, name="awake")(x, training=True))
     model.save(tmp_path / "model.h5")
-    loaded = loading.load(tmp_path / "model.h5")
+    loaded = load_model(tmp_path / "model.h5")
     assert any("'awake' was called with training=True" in note for note in loaded.notes)
     ones = tf.ones((1, 8, 8, 3))
     np.testing.assert_array_equal(loaded.call({"image": ones})["awake"], ones)
@@ -383,13 +412,13 @@ def test_dropout_that_keras_2_keeps_awake_is_left_out_and_said(tmp_path):
 def test_random_answers_of_a_tf_keras_model_are_refused():
     model = on_image(lambda x: layers.Dropout(0.9)(x, training=True))
     with pytest.raises(UnsupportedModelError, match="draws random numbers"):
-        loading.load(model)
+        load_model(model)
 
 
 def test_mixed_precision_in_a_keras_2_file_is_read_as_float32(tmp_path):
     model = randomize(on_sequence(lambda x: layers.Dense(3, dtype="mixed_float16")(x)))
     model.save(tmp_path / "model.h5")
-    loaded = loading.load(tmp_path / "model.h5")
+    loaded = load_model(tmp_path / "model.h5")
     x = np.random.default_rng(0).normal(size=(2, 7, 4)).astype(np.float32)
     kernel, bias = model.get_weights()
     (answer,) = loaded.call({"steps": tf.constant(x)}).values()
@@ -404,7 +433,7 @@ def test_mirrored_kernels_of_theano_are_refused(tmp_path):
     with h5py.File(path, "r+") as file:
         file.attrs["backend"] = b"theano"
     with pytest.raises(ConversionError, match="'theano' backend"):
-        loading.load(path)
+        load_model(path)
 
 
 def test_hdf5_under_a_keras_name_and_the_reverse(tmp_path: Path):
@@ -414,7 +443,7 @@ def test_hdf5_under_a_keras_name_and_the_reverse(tmp_path: Path):
     model.save(tmp_path / "model.keras")
     shutil.move(tmp_path / "model.keras", tmp_path / "really_zip.h5")
     for name in ("really_hdf5.keras", "really_zip.h5"):
-        assert largest_difference(model, loading.load(tmp_path / name)) < 2e-6
+        assert largest_difference(model, load_model(tmp_path / name)) < 2e-6
 
 
 @pytest.mark.parametrize("name", ["plain.h5", "new.weights.h5", "whole.keras"])
@@ -427,7 +456,7 @@ def test_json_and_weights_of_keras_2(build, name, tmp_path):
         model.save(tmp_path / name)
     else:
         model.save_weights(tmp_path / name)
-    loaded = loading.load(tmp_path / "model.json", weights=tmp_path / name)
+    loaded = load_model(tmp_path / "model.json", weights=tmp_path / name)
     assert largest_difference(model, loaded) < 2e-6
     assert set(loaded.source) == {"source", "source_sha256", "weights", "weights_sha256"}
 
@@ -444,8 +473,8 @@ def test_bytecode_of_keras_2_is_named_and_runs_only_where_allowed(tmp_path):
     path = tmp_path / "model.h5"
     model = lambda_file(path)
     with pytest.raises(UnsupportedModelError, match=r"layer 'size': .* that uses tf, abs"):
-        loading.load(path)
-    loaded = loading.load(path, allow_code=True)
+        load_model(path)
+    loaded = load_model(path, allow_code=True)
     assert largest_difference(model, loaded) < 2e-6
     assert loaded.notes[0].startswith("ran code from the file, layer 'size'")
 
@@ -466,9 +495,9 @@ def test_bytecode_that_this_python_cannot_read_is_said_to_be_so(tmp_path):
 
     edit_config(path, age)
     with pytest.raises(UnsupportedModelError, match="'size': Python bytecode of another Python"):
-        loading.load(path)
+        load_model(path)
     with pytest.raises(ConversionError, match="cannot load"):
-        loading.load(path, allow_code=True)
+        load_model(path, allow_code=True)
 
 
 @pytest.mark.parametrize(
@@ -486,4 +515,4 @@ def test_files_of_too_old_and_too_new_a_keras_say_so(version, expected, tmp_path
     with h5py.File(path, "r+") as file:
         file.attrs["keras_version"] = version
     with pytest.raises(ConversionError, match=expected):
-        loading.load(path)
+        load_model(path)

@@ -10,8 +10,8 @@ import tensorflow as tf
 import tf_keras as keras2
 
 from edgeport import ConversionError
-from edgeport_converter import loading
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loading.load import load_model
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ X = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
 
 def test_a_folder_of_keras_2_with_optimizer_slots(trained_folder):
     folder, expected = trained_folder
-    loaded = loading.load(folder)
+    loaded = load_model(folder)
     assert [(i.name, i.shape, i.dtype) for i in loaded.inputs] == [
         ("conv_input", (None, 8, 8, 1), "float32")
     ]
@@ -57,11 +57,12 @@ import numpy as np
 sys.modules["tf_keras"] = None  # as where it is not installed: TensorFlow asks it for optimizers
 import onnxruntime
 import tensorflow as tf
-from edgeport_converter import exporting, loading
+from edgeport_converter import exporting
+from edgeport_converter.loading.load import load_model
 
 folder, samples, answers = sys.argv[1:]
 for _ in range(2):  # a second load must not stumble over the functions of the first
-    loaded = loading.load(folder)
+    loaded = load_model(folder)
 x = tf.constant(np.load(samples))
 traced = tf.function(lambda x: loaded.call({"conv_input": x}))
 graph = exporting.export(loaded, opset=17, ir_version=8).graph.SerializeToString()
@@ -78,8 +79,10 @@ def test_optimizer_slots_without_tf_keras(trained_folder, tmp_path):
     np.save(tmp_path / "x.npy", X)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TF_KERAS, folder, tmp_path / "x.npy", tmp_path / "y.npz"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "read without its Python objects" in done.stdout
     with np.load(tmp_path / "y.npz") as answers:
@@ -91,10 +94,11 @@ def test_a_folder_that_keras_3_exported(tmp_path):
     first, second = keras.Input((3,), name="zebra"), keras.Input((2,), name="ant")
     model = keras.Model([first, second], keras.layers.Dense(2)(first) - second)
     model.export(tmp_path / "exported", verbose=False)
-    loaded = loading.load(tmp_path / "exported")
+    loaded = load_model(tmp_path / "exported")
     assert [(info.name, info.shape) for info in loaded.inputs] == [
-        ("zebra", (None, 3)), ("ant", (None, 2)),
-    ]  # fmt: skip
+        ("zebra", (None, 3)),
+        ("ant", (None, 2)),
+    ]
     x, y = np.ones((2, 3), np.float32), np.full((2, 2), 5.0, np.float32)
     (found,) = loaded.call({"zebra": tf.constant(x), "ant": tf.constant(y)}).values()
     np.testing.assert_allclose(found, model([x, y]), rtol=1e-6)
@@ -107,7 +111,7 @@ def test_inputs_of_a_folder_of_keras_2_keep_their_order_and_many_outputs_count_u
     total = keras2.layers.Add()(inputs)
     outputs = [keras2.layers.Rescaling(n + 1.0, name=f"out_{n}")(total) for n in range(11)]
     keras2.Model(inputs, outputs).save(tmp_path / "saved", save_format="tf")
-    loaded = loading.load(tmp_path / "saved")
+    loaded = load_model(tmp_path / "saved")
     assert [info.name for info in loaded.inputs] == names
     assert [info.name for info in loaded.outputs] == [f"out_{n}" for n in range(11)]
     found = loaded.call({name: tf.ones((1, 2)) for name in names})
@@ -127,7 +131,7 @@ def test_a_function_of_ones_own_keeps_the_order_of_its_arguments(tmp_path):
         zebra=tf.TensorSpec((None, 2), name="zebra"), ant=spec
     )
     tf.saved_model.save(module, str(tmp_path / "saved"), signatures=served)
-    loaded = loading.load(tmp_path / "saved")
+    loaded = load_model(tmp_path / "saved")
     assert [info.name for info in loaded.inputs] == ["zebra", "ant"]
     assert not any("sorted by name" in note for note in loaded.notes)
     (gap,) = loaded.call({"zebra": tf.fill((1, 2), 5.0), "ant": tf.ones((1, 2))}).values()
@@ -160,7 +164,7 @@ class Plain(tf.Module):
 def test_any_signature_will_do_where_there_is_one(tmp_path):
     module = Plain()
     tf.saved_model.save(module, tmp_path / "plain", {"scale": module.scale})
-    loaded = loading.load(tmp_path / "plain")
+    loaded = load_model(tmp_path / "plain")
     found = loaded.call({"x": tf.constant([[1.0, 2.0]])})
     np.testing.assert_array_equal(found["y"], [[3.0, 6.0]])
 
@@ -170,13 +174,13 @@ def test_several_signatures_without_a_default_are_listed(tmp_path):
     signatures = {"scale": module.scale, "again": module.scale}
     tf.saved_model.save(module, tmp_path / "plain", signatures)
     with pytest.raises(UnsupportedModelError, match="the signatures again, scale, expected 's"):
-        loading.load(tmp_path / "plain")
+        load_model(tmp_path / "plain")
 
 
 def test_no_signature_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), tmp_path / "plain")
     with pytest.raises(UnsupportedModelError, match="has no signature"):
-        loading.load(tmp_path / "plain")
+        load_model(tmp_path / "plain")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_signatures_that_no_file_can_hold_are_refused(method, expected, tmp_path
     module = Plain()
     tf.saved_model.save(module, tmp_path / "plain", getattr(module, method))
     with pytest.raises(UnsupportedModelError, match=expected):
-        loading.load(tmp_path / "plain")
+        load_model(tmp_path / "plain")
 
 
 def test_another_tag_is_refused(tmp_path):
@@ -202,24 +206,24 @@ def test_another_tag_is_refused(tmp_path):
         builder.add_meta_graph_and_variables(session, ["tpu"], {"serving_default": signature})
         builder.save()
     with pytest.raises(ConversionError, match="has the tags tpu, expected one tagged 'serve'"):
-        loading.load(tmp_path / "tpu")
+        load_model(tmp_path / "tpu")
 
 
 @pytest.mark.parametrize("content", [b"", b"<xml>not a protobuf</xml>"])
 def test_a_saved_model_of_another_kind_is_refused(content, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(content)
     with pytest.raises(ConversionError, match="TensorFlow"):
-        loading.load(tmp_path)
+        load_model(tmp_path)
 
 
 def test_a_file_of_the_folder_leads_to_the_folder(trained_folder):
     folder, _ = trained_folder
     with pytest.raises(ConversionError, match=r"one file of a SavedModel.*pass its folder"):
-        loading.load(folder / "saved_model.pb")
+        load_model(folder / "saved_model.pb")
 
 
 def test_missing_variables_are_refused(trained_folder, tmp_path):
     folder, _ = trained_folder
     (tmp_path / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes())
     with pytest.raises(ConversionError, match="expected a whole folder with its variables"):
-        loading.load(tmp_path)
+        load_model(tmp_path)

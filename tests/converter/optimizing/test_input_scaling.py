@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter import convert
 from edgeport_converter.exporting import export
-from edgeport_converter.loading import load
+from edgeport_converter.loading.load import load_model
 from edgeport_converter.optimizing import optimize
 from edgeport_converter.quantization.calibration.ranges import collect_ranges
 from edgeport_converter.quantization.qdq.quantize import quantize
@@ -30,7 +30,7 @@ def conv(**options):
     return layers.Conv2D(6, 3, **RANDOM, **options)
 
 
-# name -> shape, layers, operators that are left in front of the first layer's
+# name -> shape, layers, operators that are left before the first layer's
 CASES = {
     "one scale, a table of pixels": (
         (9, 9), lambda: [layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(5, **RANDOM)],
@@ -93,7 +93,7 @@ def exported(name):
     shape, make, _ = CASES[name]
     keras.utils.set_random_seed(5)
     model = keras.Sequential([keras.Input(shape, name="given"), *make()])
-    return model, optimize(export(load(model), opset=17, ir_version=8).graph)
+    return model, optimize(export(load_model(model), opset=17, ir_version=8).graph)
 
 
 def operators_before_the_first_layer(graph):
@@ -139,7 +139,7 @@ def test_weights_that_two_inputs_share_are_stored_once(tmp_path):
     left, right = (keras.Input((16, 16), name=name) for name in ("left", "right"))
     model = keras.Model([left, right], layers.Subtract()([shared(left), shared(right)]))
     report = convert(model, tmp_path / "m.onnx", quantize="none")
-    graph = optimize(export(load(model), opset=17, ir_version=8).graph)
+    graph = optimize(export(load_model(model), opset=17, ir_version=8).graph)
     large = [t for t in graph.graph.initializer if numpy_helper.to_array(t).size == 16 * 16 * 64]
     assert len(large) == 1
     assert report.file_bytes < 1.2 * 4 * 16 * 16 * 64
@@ -156,9 +156,12 @@ def node(operator, inputs, output, **attributes):
 def graph_of(nodes, shape, kind=TensorProto.FLOAT, **constants):
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes, "g", [value("x", kind, shape)], [value("y", TensorProto.FLOAT, None)],
+        nodes,
+        "g",
+        [value("x", kind, shape)],
+        [value("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
-    )  # fmt: skip
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -175,26 +178,41 @@ def by_channel():
 
 
 SCALED = [node("Mul", ["x", "s"], "m"), node("Add", ["m", "o"], "a")]
-BYTES = [node("Cast", ["x"], "c", to=TensorProto.FLOAT), node("Mul", ["c", "s"], "m"),
-         node("Add", ["m", "o"], "a")]  # fmt: skip
+BYTES = [
+    node("Cast", ["x"], "c", to=TensorProto.FLOAT),
+    node("Mul", ["c", "s"], "m"),
+    node("Add", ["m", "o"], "a"),
+]
 
 
 def loop(body):
     """What a loop adds up in three turns; its body reads from the graph around it."""
     value = helper.make_tensor_value_info
     turn = helper.make_graph(
-        [*body, node("MatMul", ["a", "w"], "turn"), node("Add", ["turn", "sum"], "next"),
-         node("Identity", ["again"], "more")],
+        [
+            *body,
+            node("MatMul", ["a", "w"], "turn"),
+            node("Add", ["turn", "sum"], "next"),
+            node("Identity", ["again"], "more"),
+        ],
         "body",
-        [value("i", TensorProto.INT64, []), value("again", TensorProto.BOOL, []),
-         value("sum", TensorProto.FLOAT, [2, 4])],
+        [
+            value("i", TensorProto.INT64, []),
+            value("again", TensorProto.BOOL, []),
+            value("sum", TensorProto.FLOAT, [2, 4]),
+        ],
         [value("more", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [2, 4])],
-    )  # fmt: skip
+    )
     return [node("Loop", ["turns", "", "start"], "total", body=turn), node("Relu", ["total"], "y")]
 
 
-TURNS = {"turns": np.array(3), "start": np.zeros((2, 4), np.float32), "w": normal(3, 4),
-         "s": np.float32(0.1), "o": np.float32(1)}  # fmt: skip
+TURNS = {
+    "turns": np.array(3),
+    "start": np.zeros((2, 4), np.float32),
+    "w": normal(3, 4),
+    "s": np.float32(0.1),
+    "o": np.float32(1),
+}
 # nodes, shape, constants, input
 LEFT_ALONE = {
     "one channel of grey becomes three": (

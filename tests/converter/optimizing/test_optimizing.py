@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeport_converter import exporting, loading
+from edgeport_converter import exporting
+from edgeport_converter.loading.load import load_model
 from edgeport_converter.optimizing import compact, optimize
 
 RNG = np.random.default_rng(0)
@@ -22,10 +23,12 @@ def weights(*shape):
 def make_graph(nodes, constants, shape, outputs=("y",)):
     values = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
     graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
         initializer=values,
-    )  # fmt: skip
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -55,38 +58,54 @@ def check(nodes, constants, x, expected, outputs=("y",)):
 N = helper.make_node
 
 
-@pytest.mark.parametrize("name", ["model MNIST network", "model CNN", "model residual",
-                                  "model autoencoder", "Conv1D same", "LSTM free"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model MNIST network",
+        "model CNN",
+        "model residual",
+        "model autoencoder",
+        "Conv1D same",
+        "LSTM free",
+    ],
+)
 def test_no_ordinary_model_grows(name):
     case = next(case for case in layer_cases.SMALL if case.name == name)
-    exported = exporting.export(loading.load(case.build()), opset=17, ir_version=8).graph
+    exported = exporting.export(load_model(case.build()), opset=17, ir_version=8).graph
     optimized = optimize(exported)
     assert compact(optimized).ByteSize() <= compact(exported).ByteSize()
     assert len(optimized.graph.node) <= len(exported.graph.node)
 
 
 @pytest.mark.parametrize("groups", [1, 4], ids=["convolution", "depthwise"])
-def test_batch_normalization_behind_a_convolution_moves_into_its_weights(groups):
+def test_batch_normalization_after_a_convolution_moves_into_its_weights(groups):
     nodes = [
         N("Conv", ["x", "w"], ["c"], group=groups, name="layer/conv"),
         N("Mul", ["c", "scale"], ["s"]),
         N("Add", ["s", "shift"], ["y"]),
     ]
-    constants = {"w": weights(4, 4 // groups, 3, 3), "scale": weights(1, 4, 1, 1),
-                 "shift": weights(1, 4, 1, 1)}  # fmt: skip
+    constants = {
+        "w": weights(4, 4 // groups, 3, 3),
+        "scale": weights(1, 4, 1, 1),
+        "shift": weights(1, 4, 1, 1),
+    }
     after = check(nodes, constants, weights(2, 4, 6, 5), ["Conv"])
     assert after.graph.node[0].name == "layer/conv"
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_batch_normalization_behind_a_transposed_convolution(groups):
+def test_batch_normalization_after_a_transposed_convolution(groups):
     nodes = [
         N("ConvTranspose", ["x", "w", "b"], ["c"], group=groups, strides=[2, 2]),
         N("Mul", ["c", "scale"], ["s"]),
         N("Add", ["shift", "s"], ["y"]),
     ]
-    constants = {"w": weights(4, 6 // groups, 3, 3), "b": weights(6),
-                 "scale": weights(6, 1, 1), "shift": weights(1, 6, 1, 1)}  # fmt: skip
+    constants = {
+        "w": weights(4, 6 // groups, 3, 3),
+        "b": weights(6),
+        "scale": weights(6, 1, 1),
+        "shift": weights(1, 6, 1, 1),
+    }
     check(nodes, constants, weights(2, 4, 5, 5), ["ConvTranspose"])
 
 
@@ -95,16 +114,23 @@ def test_onnx_batch_normalization_is_folded_too():
         N("Conv", ["x", "w"], ["c"]),
         N("BatchNormalization", ["c", "scale", "shift", "mean", "variance"], ["y"]),
     ]
-    constants = {"w": weights(5, 3, 1, 1), "scale": weights(5), "shift": weights(5),
-                 "mean": weights(5), "variance": np.abs(weights(5)) + 0.5}  # fmt: skip
+    constants = {
+        "w": weights(5, 3, 1, 1),
+        "scale": weights(5),
+        "shift": weights(5),
+        "mean": weights(5),
+        "variance": np.abs(weights(5)) + 0.5,
+    }
     check(nodes, constants, weights(2, 3, 4, 4), ["Conv"])
 
 
 def test_dense_with_batch_normalization_is_one_gemm():
     nodes = [
-        N("MatMul", ["x", "w"], ["m"]), N("Add", ["m", "b"], ["a"]),
-        N("Mul", ["a", "scale"], ["s"]), N("Add", ["s", "shift"], ["y"]),
-    ]  # fmt: skip
+        N("MatMul", ["x", "w"], ["m"]),
+        N("Add", ["m", "b"], ["a"]),
+        N("Mul", ["a", "scale"], ["s"]),
+        N("Add", ["s", "shift"], ["y"]),
+    ]
     constants = {"w": weights(6, 4), "b": weights(4), "scale": weights(4), "shift": weights(4)}
     check(nodes, constants, weights(3, 6), ["Gemm"])
 
@@ -122,8 +148,10 @@ def test_a_scale_per_place_is_not_taken_for_one_per_channel():
 
 def test_a_convolution_that_others_read_keeps_its_result():
     nodes = [
-        N("Conv", ["x", "w"], ["c"]), N("Mul", ["c", "scale"], ["y"]), N("Relu", ["c"], ["z"]),
-    ]  # fmt: skip
+        N("Conv", ["x", "w"], ["c"]),
+        N("Mul", ["c", "scale"], ["y"]),
+        N("Relu", ["c"], ["z"]),
+    ]
     constants = {"w": weights(4, 3, 1, 1), "scale": weights(1, 4, 1, 1)}
     check(nodes, constants, weights(2, 3, 4, 4), ["Conv", "Mul", "Relu"], outputs=("y", "z"))
 
@@ -134,7 +162,7 @@ def test_scaling_the_input_moves_into_a_padded_convolution():
     check(nodes, constants, weights(2, 3, 6, 6) * 255, ["Conv"])
 
 
-def test_the_scale_of_a_gate_moves_into_the_convolution_behind_it():
+def test_the_scale_of_a_gate_moves_into_the_convolution_after_it():
     nodes = [
         N("GlobalAveragePool", ["x"], ["g"]),
         N("Mul", ["g", "sixth"], ["s"]),
@@ -203,30 +231,45 @@ def test_shifting_the_input_of_a_padded_convolution_stays():
 
 def test_a_clipped_line_is_a_hard_sigmoid():
     nodes = [
-        N("Add", ["x", "three"], ["a"]), N("Clip", ["a", "zero", "six"], ["c"]),
-        N("Mul", ["c", "sixth"], ["h"]), N("Mul", ["x", "h"], ["y"]),
-    ]  # fmt: skip
-    constants = {"three": np.float32(3), "zero": np.float32(0), "six": np.float32(6),
-                 "sixth": np.float32(1 / 6)}  # fmt: skip
+        N("Add", ["x", "three"], ["a"]),
+        N("Clip", ["a", "zero", "six"], ["c"]),
+        N("Mul", ["c", "sixth"], ["h"]),
+        N("Mul", ["x", "h"], ["y"]),
+    ]
+    constants = {
+        "three": np.float32(3),
+        "zero": np.float32(0),
+        "six": np.float32(6),
+        "sixth": np.float32(1 / 6),
+    }
     check(nodes, constants, weights(4, 20) * 4, ["HardSigmoid", "Mul"])
 
 
 def test_a_clipped_line_of_another_height_stays():
     nodes = [
-        N("Add", ["x", "three"], ["a"]), N("Clip", ["a", "zero", "five"], ["c"]),
+        N("Add", ["x", "three"], ["a"]),
+        N("Clip", ["a", "zero", "five"], ["c"]),
         N("Mul", ["c", "sixth"], ["y"]),
-    ]  # fmt: skip
-    constants = {"three": np.float32(3), "zero": np.float32(0), "five": np.float32(5),
-                 "sixth": np.float32(1 / 6)}  # fmt: skip
+    ]
+    constants = {
+        "three": np.float32(3),
+        "zero": np.float32(0),
+        "five": np.float32(5),
+        "sixth": np.float32(1 / 6),
+    }
     check(nodes, constants, weights(4, 20) * 4, ["Add", "Clip", "Mul"])
 
 
 def gelu_nodes(factor):
     constants = {name: np.float32(v) for name, v in (("half", 0.5), ("one", 1.0), ("c", factor))}
     nodes = [
-        N("Mul", ["half", "x"], ["h"]), N("Neg", ["x"], ["n"]), N("Mul", ["n", "c"], ["s"]),
-        N("Erf", ["s"], ["e"]), N("Sub", ["one", "e"], ["u"]), N("Mul", ["h", "u"], ["y"]),
-    ]  # fmt: skip
+        N("Mul", ["half", "x"], ["h"]),
+        N("Neg", ["x"], ["n"]),
+        N("Mul", ["n", "c"], ["s"]),
+        N("Erf", ["s"], ["e"]),
+        N("Sub", ["one", "e"], ["u"]),
+        N("Mul", ["h", "u"], ["y"]),
+    ]
     return nodes, constants
 
 
@@ -246,13 +289,20 @@ def test_an_error_function_of_another_width_stays():
     check(*gelu_nodes(0.5), weights(4, 20), ["Mul", "Neg", "Mul", "Erf", "Sub", "Mul"])
 
 
-@pytest.mark.parametrize(("between", "expected"), [
-    (TensorProto.DOUBLE, []), (TensorProto.FLOAT16, ["Cast", "Cast"]),
-    (TensorProto.INT32, ["Cast", "Cast"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("between", "expected"),
+    [
+        (TensorProto.DOUBLE, []),
+        (TensorProto.FLOAT16, ["Cast", "Cast"]),
+        (TensorProto.INT32, ["Cast", "Cast"]),
+    ],
+)
 def test_a_cast_goes_only_where_it_loses_nothing(between, expected):
-    nodes = [N("Cast", ["x"], ["a"], to=between), N("Cast", ["a"], ["b"], to=TensorProto.FLOAT),
-             N("Add", ["b", "b"], ["y"])]  # fmt: skip
+    nodes = [
+        N("Cast", ["x"], ["a"], to=between),
+        N("Cast", ["a"], ["b"], to=TensorProto.FLOAT),
+        N("Add", ["b", "b"], ["y"]),
+    ]
     check(nodes, {}, weights(4, 6), [*expected, "Add"])
 
 
@@ -268,12 +318,18 @@ def test_the_mean_over_channels_stays():
 
 def test_sequences_with_a_height_of_one_lose_it():
     nodes = [
-        N("Unsqueeze", ["x", "one"], ["u"]), N("Transpose", ["u"], ["t"], perm=[0, 3, 1, 2]),
+        N("Unsqueeze", ["x", "one"], ["u"]),
+        N("Transpose", ["u"], ["t"], perm=[0, 3, 1, 2]),
         N("Conv", ["t", "w"], ["c"], pads=[0, 1, 0, 1], strides=[1, 2], dilations=[1, 1]),
-        N("Squeeze", ["c", "two"], ["s"]), N("Add", ["s", "b"], ["y"]),
-    ]  # fmt: skip
-    constants = {"one": np.array([1]), "two": np.array([2]), "w": weights(5, 3, 1, 3),
-                 "b": weights(1, 5, 1)}  # fmt: skip
+        N("Squeeze", ["c", "two"], ["s"]),
+        N("Add", ["s", "b"], ["y"]),
+    ]
+    constants = {
+        "one": np.array([1]),
+        "two": np.array([2]),
+        "w": weights(5, 3, 1, 3),
+        "b": weights(1, 5, 1),
+    }
     after = check(nodes, constants, weights(2, 9, 3), ["Transpose", "Conv"])
     kernel = next(tensor for tensor in after.graph.initializer if len(tensor.dims) == 3)
     assert list(kernel.dims) == [5, 3, 3]
@@ -282,8 +338,9 @@ def test_sequences_with_a_height_of_one_lose_it():
 def test_transpositions_that_undo_each_other_go():
     nodes = [
         N("Transpose", ["x"], ["a"], perm=[0, 2, 3, 1]),
-        N("Transpose", ["a"], ["b"], perm=[0, 3, 1, 2]), N("Relu", ["b"], ["y"]),
-    ]  # fmt: skip
+        N("Transpose", ["a"], ["b"], perm=[0, 3, 1, 2]),
+        N("Relu", ["b"], ["y"]),
+    ]
     check(nodes, {}, weights(2, 3, 4, 5), ["Relu"])
 
 
@@ -295,8 +352,10 @@ def test_padding_moves_into_the_convolution():
 
 def test_constants_are_computed_ahead_and_dead_code_goes():
     nodes = [
-        N("Add", ["a", "b"], ["c"]), N("Relu", ["x"], ["unused"]), N("Mul", ["x", "c"], ["y"]),
-    ]  # fmt: skip
+        N("Add", ["a", "b"], ["c"]),
+        N("Relu", ["x"], ["unused"]),
+        N("Mul", ["x", "c"], ["y"]),
+    ]
     constants = {"a": weights(3), "b": weights(3), "never": weights(50)}
     after = check(nodes, constants, weights(2, 3), ["Mul"])
     assert [list(tensor.dims) for tensor in after.graph.initializer] == [[3]]
@@ -305,8 +364,10 @@ def test_constants_are_computed_ahead_and_dead_code_goes():
 def test_equal_constants_and_equal_computations_are_kept_once():
     same = weights(3)
     nodes = [
-        N("Mul", ["x", "a"], ["p"]), N("Mul", ["x", "b"], ["q"]), N("Sub", ["p", "q"], ["y"]),
-    ]  # fmt: skip
+        N("Mul", ["x", "a"], ["p"]),
+        N("Mul", ["x", "b"], ["q"]),
+        N("Sub", ["p", "q"], ["y"]),
+    ]
     after = check(nodes, {"a": same, "b": same.copy()}, weights(2, 3), ["Mul", "Sub"])
     assert len(after.graph.initializer) == 1
 

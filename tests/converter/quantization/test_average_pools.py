@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from edgeport_converter import QuantizationError, convert
 from edgeport_converter.exporting import export
-from edgeport_converter.loading import load
+from edgeport_converter.loading.load import load_model
 from edgeport_converter.optimizing import optimize
 from edgeport_converter.quantization.calibration.ranges import collect_ranges
 from edgeport_converter.quantization.qdq.average_pools import convolve_pools
@@ -26,7 +26,7 @@ def exported(pool):
     model = keras.Sequential(
         [keras.Input((13, 11, 3), name="x"), layers.Conv2D(8, 3), pool, layers.Conv2D(6, 1)]
     )
-    return model, optimize(export(load(model), opset=17, ir_version=8).graph)
+    return model, optimize(export(load_model(model), opset=17, ir_version=8).graph)
 
 
 def pool_graph(**options):

@@ -8,7 +8,7 @@ from edgeport import OptionError, Predictor
 from edgeport.cli.main import main
 from edgeport_converter import convert
 from edgeport_converter.exporting import export
-from edgeport_converter.loading import load
+from edgeport_converter.loading.load import load_model
 from edgeport_converter.loading.pixel_input import take_pixels
 from edgeport_converter.optimizing import optimize
 from edgeport_converter.quantization.calibration.ranges import collect_ranges
@@ -86,7 +86,8 @@ def exported(name):
     shape, make, scale, mean, before = CASES[name]
     keras.utils.set_random_seed(5)
     model = keras.Sequential([keras.Input(shape, name="image"), *make()])
-    graph = optimize(export(take_pixels(load(model), scale, mean), opset=17, ir_version=8).graph)
+    loaded = take_pixels(load_model(model), scale, mean)
+    graph = optimize(export(loaded, opset=17, ir_version=8).graph)
     scaled = (pixels_of(shape).astype(np.float64) - np.asarray(mean)) * np.asarray(scale)
     return graph, np.asarray(model(scaled.astype(np.float32))), before
 

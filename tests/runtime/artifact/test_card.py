@@ -137,7 +137,7 @@ MEASURED = {"metric": "accuracy", "samples": 5, "keras": 1.0, "float32": 1.0, "a
         {"golden_samples": [{"inputs": {}}]},
         {"golden_samples": [{"inputs": {"x": {"dtype": "u1", "shape": [1], "zlib": "AA"}}}]},
     ],
-)  # fmt: skip
+)
 def test_a_broken_card_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(
         ArtifactError, match=r"has a card that cannot be read .*convert the model again"

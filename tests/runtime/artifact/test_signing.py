@@ -248,9 +248,13 @@ def test_the_command(
 
 @pytest.mark.parametrize("form", [str, Path])
 def test_the_key_is_the_same_file_from_another_folder(
-    form: Any, mlp_file: Path, key: Any, private: Path, tmp_path: Path,
+    form: Any,
+    mlp_file: Path,
+    key: Any,
+    private: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """A process that moves must not trust the key that lies where it goes."""
     sign(mlp_file, private, version=1)
     (tmp_path / "maker.pem").write_bytes(public_pem(key))

@@ -115,9 +115,7 @@ def test_predict_several_inputs_from_npz(tmp_path: Path, capsys: Capture) -> Non
     artifact, pair = tmp_path / "two.onnx", tmp_path / "pair.npz"
     artifact.write_bytes(two_inputs().artifact())
     np.savez(pair, right=np.ones((1, 2), "f4"), left=np.full((1, 2), 3, "f4"))
-    assert run(capsys, "predict", artifact, pair) == {
-        "total": [4.0, 4.0], "difference": [2.0, 2.0]
-    }  # fmt: skip
+    assert run(capsys, "predict", artifact, pair) == {"total": [4.0, 4.0], "difference": [2.0, 2.0]}
 
 
 @pytest.mark.parametrize("ending", ["npy", "npz", "csv", "jsonl"])
@@ -259,9 +257,14 @@ def test_predict_top_k(mlp_file: Path, data: Path, capsys: Capture) -> None:
     ],
 )
 def test_failures_are_one_sentence_and_a_code(
-    arguments: list[str], code: int, words: str, mlp_file: Path, data: Path, capsys: Capture,
+    arguments: list[str],
+    code: int,
+    words: str,
+    mlp_file: Path,
+    data: Path,
+    capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("edgeport.cli.main._installed_commands", list)
     filled = [text.format(model=mlp_file, data=data) for text in arguments]
     found, sentence = fails(capsys, *filled)

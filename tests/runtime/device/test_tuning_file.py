@@ -509,9 +509,12 @@ def test_tune_refuses_what_is_no_sibling(
 
 
 def test_tune_refuses_times_and_places_that_cannot_be(
-    artifact: Path, sibling: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    artifact: Path,
+    sibling: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     def measured(*arguments: object, **options: object) -> None:
         pytest.fail("measured first")
 

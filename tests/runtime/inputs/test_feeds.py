@@ -20,8 +20,20 @@ from edgeport import InferenceError, InputError, Predictor, TensorSpec
 from edgeport.inputs.casting import as_exact_array
 from edgeport.inputs.feeds import prepare
 
-NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-           "float16", "float32", "float64"]  # fmt: skip
+NUMBERS = [
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+]
 FLOATS = {"float16": 11, "float32": 24, "float64": 53}  # significant binary digits, IEEE 754
 
 

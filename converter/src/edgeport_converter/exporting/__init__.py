@@ -39,12 +39,9 @@ from edgeport_converter.exporting import interface, tracing, unsupported
 from edgeport_converter.exporting.tf2onnx_bridge import translate
 from edgeport_converter.exporting.tf_ops import signal
 from edgeport_converter.exporting.tracing import FrozenGraph
+from edgeport_converter.loading import purity
 from edgeport_converter.loading.model import Call, LoadedModel, TensorInfo
 
-# A graph that draws numbers is not its inputs' function.
-_IMPURE = ("Random", "StatelessRandom", "StatefulRandom", "StatefulUniform",
-           "StatefulStandardNormal", "StatelessTruncated", "Multinomial",
-           "StatelessMultinomial")  # fmt: skip
 # A loop over time, as TensorFlow writes it, or the marker of a recurrent layer.
 _LOOPS = ("LoopCond", "PyFunc", "StatelessWhile", "While")
 # Collecting garbage takes as long as exporting a small network.
@@ -164,11 +161,7 @@ def _as_array(tensor: Any) -> Array:
 
 def _require_pure(frozen: FrozenGraph, model: Any) -> None:
     """Refuse operations that draw numbers, and complex ones that have no conversion."""
-    impure = [(node.name, node.op) for node in frozen.graph_def.node
-              if node.op.startswith(_IMPURE)]  # fmt: skip
-    impure += [(function.signature.name, node.op)
-               for function in frozen.graph_def.library.function
-               for node in function.node_def if node.op.startswith(_IMPURE)]  # fmt: skip
+    impure = purity.RANDOM.find_in(frozen.graph_def)
     if impure:
         raise unsupported.operation_refusal(model, impure)
     strange = [

@@ -20,6 +20,7 @@ import tensorflow as tf
 from edgeport_converter.exporting import freezing, unsupported
 from edgeport_converter.exporting.keras_patches import layers, lookups, recurrent
 from edgeport_converter.exporting.keras_patches.placeholders import Markers
+from edgeport_converter.loading import purity
 from edgeport_converter.loading.model import LoadedModel, refuse_large
 
 _OUTPUT_PREFIX = "edgeport_output"
@@ -130,31 +131,6 @@ def _plain_scopes() -> Iterator[None]:
 
 def _refuse_writes(concrete: Any, model: Any) -> None:
     """Refuse a graph that changes a variable, which no constant can stand for."""
-    graph_def = concrete.graph.as_graph_def()
-    places = [(node.name, node.op) for node in graph_def.node]
-    places += [(f"{function.signature.name}/{node.name}", node.op)
-               for function in _called_functions(graph_def)
-               for node in function.node_def]  # fmt: skip
-    written = [place for place in places if place[1].startswith(("Assign", "ResourceScatter"))]
+    written = purity.WRITES.find_in(concrete.graph.as_graph_def())
     if written:
         raise unsupported.operation_refusal(model, written)
-
-
-def _called_functions(graph_def: Any) -> list[Any]:
-    """Return the library's functions that the graph can reach.
-
-    A SavedModel brings along those of its training, which its signature never calls.
-    """
-    unseen = {function.signature.name: function for function in graph_def.library.function}
-    called: list[Any] = []
-    nodes = list(graph_def.node)
-    while nodes:
-        node = nodes.pop()
-        names = [node.op]
-        for value in node.attr.values():
-            names += [value.func.name, *(function.name for function in value.list.func)]
-        for name in names:
-            if name in unseen:
-                called.append(unseen.pop(name))
-                nodes += called[-1].node_def
-    return called

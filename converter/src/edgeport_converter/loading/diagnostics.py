@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 LEGACY_HINT = "install tf_keras, pip install 'edgeport-converter[legacy]', to have Keras 2 read it"
 
-# How Keras 3 says that it does not know a name in a config.
+# Keras 3's messages about a name in a config that it does not know.
 _UNKNOWN = re.compile(r"(?:Could not locate (?:class|function)|Unknown [\w ]+:) '([^']+)'")
 
 
 def say_why(cause: Exception) -> str:
-    """Return what hindered Keras 3, for the end of a sentence."""
+    """Return why Keras 3 could not read a file, for the end of a sentence."""
     unknown = _UNKNOWN.search(str(cause))
     if unknown:
         return f"does not know '{unknown[1]}'"
@@ -35,9 +35,9 @@ def explain(
 
     Args:
         saved: the file.
-        cause: what Keras 3 said.
-        second: what tf_keras said, where it was tried.
-        may_help: whether tf_keras could be installed.
+        cause: what Keras 3 raised.
+        second: what tf_keras raised, where it was tried.
+        may_help: whether tf_keras is not installed and might read the file.
     """
     if isinstance(cause, EdgeportError) and second is None:
         return cause
@@ -52,6 +52,13 @@ def explain(
             f"'{saved.path}' was written by Keras {version}, newer than the installed "
             f"{keras.__version__}, and does not open ({shorten(cause)}), expected that version: "
             "upgrade Keras, pip install -U keras"
+        )
+    if "<lambda>" in str(cause):
+        return UnsupportedModelError(
+            f"'{saved.path}' names a function '<lambda>', a function without a name whose code the "
+            "file does not hold, expected its code: pass custom_objects={'<lambda>': "
+            "the_function}, or --custom-objects with a file that says globals()['<lambda>'] = "
+            "the_function"
         )
     hint = f", or {LEGACY_HINT}" if may_help and saved.is_old else ""
     unknown = _UNKNOWN.search(str(cause))
@@ -71,5 +78,5 @@ def explain(
 
 
 def _as_numbers(version: str) -> tuple[int, ...]:
-    """Return (3, 15, 1) for "3.15.1", as far as there are numbers."""
+    """Return (3, 15, 1) for "3.15.1", fewer where there are fewer numbers."""
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

@@ -1,6 +1,6 @@
-"""What a path holds, by its bytes and not by its name, and a refusal for all that is no model.
+"""What a path holds, by its bytes and not by its name; refusals of all other files.
 
-Nothing is loaded here. Half of the ``.keras`` files that strangers publish are HDF5 in truth.
+Nothing is loaded here. Many published ``.keras`` files are HDF5 inside.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _require_hdf5_model(path: Path) -> None:
 
 
 def _name_foreign(path: Path, start: bytes) -> tuple[str, str]:
-    """Return what a file is that is no Keras model, and what to do."""
+    """Return what a file that is no Keras model is instead, and what to do."""
     for magic, found, way_out in _FOREIGN:
         if start.startswith(magic):
             return found, way_out

@@ -1,7 +1,7 @@
 """Reading the files that Keras writes: config, version and weights, opened with Keras 3.
 
-``.keras`` archives are opened by Keras itself, as copies where their config needs repair; HDF5 and
-JSON models are built from their config here and their weights paired by name.
+Keras itself opens ``.keras`` archives, in a copy where the config needs repair. HDF5 and JSON
+models are built here from their config, and their weights are assigned by name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,10 @@ import keras
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loading import formats
+from edgeport_converter.loading import formats, stored_code
 from edgeport_converter.loading.keras_models import float32_note
 from edgeport_converter.loading.legacy import archive_weights, configs, hdf5_weights
 from edgeport_converter.loading.model import shorten
-from edgeport_converter.loading.user_code import find_code
 
 _BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino", "cntk", "plaidml")
 
@@ -37,9 +36,9 @@ class SavedFile:
 
     Attributes:
         path: the file.
-        kind: of ``model_files``.
+        kind: KERAS, HDF5 or JSON of ``formats``.
         config: ``{"class_name", "config", …}`` of the model.
-        keras_version: who wrote it, None where the file does not say.
+        keras_version: the Keras that wrote it, None where the file does not say.
         weights: the file with the weights.
     """
 
@@ -96,19 +95,24 @@ def read_json_model(path: Path, weights: Path) -> SavedFile:
     return SavedFile(path, formats.JSON, config, version, weights)
 
 
-def refuse_or_name_code(saved: SavedFile, allow_code: bool) -> tuple[str, ...]:
+def refuse_or_name_code(
+    saved: SavedFile, objects: Mapping[str, Any], *, allow_code: bool
+) -> tuple[str, ...]:
     """Return a note for each piece of Python code in the file.
 
     Raises:
-        UnsupportedModelError: there is some and it is not allowed to run.
+        UnsupportedModelError: there is some and it is not allowed to run, it uses names that
+            nothing defines, or the file names functions that no model needs.
     """
-    code = tuple(dict.fromkeys(find_code(saved.config)))
+    stored_code.refuse_commands(saved.path, saved.config)
+    code = tuple(dict.fromkeys(stored_code.find_code(saved.config)))
     if code and not allow_code:
         more = "" if len(code) == 1 else f" and {len(code) - 1} more"
         raise UnsupportedModelError(
             f"'{saved.path}' carries Python code that loading would run ({code[0]}{more}), "
             "expected layers only: if you trust who made it, pass allow_code=True, or --allow-code"
         )
+    stored_code.require_names(saved.path, code, objects)
     return tuple(f"ran code from the file, {piece}" for piece in code)
 
 
@@ -118,9 +122,9 @@ def open_with_keras_3(
     """Return the model with all its weights, and what was repaired.
 
     Raises:
-        Exception: whatever Keras raises; ``unreadable`` makes a sentence of it.
+        Exception: whatever Keras raises; ``diagnostics`` makes a sentence of it.
     """
-    config = saved.config
+    config = stored_code.in_readable_form(saved.config)
     notes: tuple[str, ...] = ()
     if saved.is_old:
         config, notes = configs.repair(config, objects)
@@ -130,12 +134,13 @@ def open_with_keras_3(
     if policy is not None:
         notes += (float32_note(policy),)
     objects = configs.OBJECTS | objects
-    if saved.kind == formats.KERAS:
-        return _open_archive(saved, config, objects, allow_code), notes
-    model = _build(config, objects, allow_code)
-    hdf5_weights.load_and_check(
-        model, lambda: _load_weights(model, saved.weights, config), saved.weights.name
-    )
+    with stored_code.with_usual_names(objects):
+        if saved.kind == formats.KERAS:
+            return _open_archive(saved, config, objects, allow_code), notes
+        model = _build(config, objects, allow_code)
+        hdf5_weights.load_and_check(
+            model, lambda: _load_weights(model, saved.weights, config), saved.weights.name
+        )
     return model, notes
 
 
@@ -147,12 +152,12 @@ def under_its_own_suffix(
 ) -> Iterator[Path]:
     """Yield the file under the suffix that Keras expects of its kind.
 
-    Keras decides by the name; many files bear the other kind's.
+    Keras decides by the suffix, and many files have the other kind's.
 
     Args:
         saved: the file.
-        config: to put in the place of an archive's own.
-        moves: groups of an archive's weights to rename.
+        config: what replaces an archive's own config, in a copy; None to leave it.
+        moves: groups of an archive's weights to rename in the copy.
     """
     suffix = ".keras" if saved.kind == formats.KERAS else ".h5"
     if config is None:
@@ -192,7 +197,7 @@ def _load_archive(
         model = keras.saving.load_model(
             path, custom_objects=objects, compile=False, safe_mode=not allow_code
         )
-        # Loading twice costs little, and a layer that Keras never visits shows only this way.
+        # Loading twice costs little, and only this finds a layer that Keras never visits.
         hdf5_weights.load_and_check(model, lambda: model.load_weights(path), saved.path.name)
     return model
 

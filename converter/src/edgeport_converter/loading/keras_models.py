@@ -1,7 +1,8 @@
 """From a Keras 3 model in memory to the function that the export traces.
 
-``loading`` calls this for models from files, too. A model without fixed inputs and outputs gets
-them from what its first call recorded; one of another precision is rebuilt in float32.
+Models from files come here too, once ``keras_files`` has opened them. A model without declared
+inputs and outputs gets them from the shapes that its first call recorded; a model in another
+precision is rebuilt in float32.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import keras
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loading import purity
 from edgeport_converter.loading.legacy import configs
-from edgeport_converter.loading.model import LoadedModel, shorten
+from edgeport_converter.loading.model import LoadedModel, all_layers, refuse_nan, shorten
 from edgeport_converter.loading.structures import make_call
 
-# Packages whose layers are known to have no side effects.
+# Packages whose layers compute from their inputs alone.
 _KERAS_PACKAGES = ("keras", "keras_cv", "keras_hub", "keras_nlp", "tf_keras")
 
-_PREPROCESSING = ("Rescaling", "Normalization", "Resizing", "CenterCrop", "StringLookup",
-                  "IntegerLookup", "Discretization", "CategoryEncoding", "HashedCrossing",
-                  "MelSpectrogram", "STFTSpectrogram")  # fmt: skip
+_PREPROCESSING = (
+    *("Rescaling", "Normalization", "Resizing", "CenterCrop"),
+    *("StringLookup", "IntegerLookup", "Discretization", "CategoryEncoding", "HashedCrossing"),
+    *("MelSpectrogram", "STFTSpectrogram"),
+)
 
 
 def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) -> LoadedModel:
@@ -31,8 +34,8 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
 
     Args:
         model: any Keras 3 model; neither it nor its weights are changed.
-        source: for the card.
-        notes: what has been done so far.
+        source: where it came from, for the card.
+        notes: what the report has to say so far.
 
     Raises:
         UnsupportedModelError: it has no fixed inputs and outputs, or its code makes its answers
@@ -49,6 +52,7 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
         graph, policy = _rebuild_in_float32(graph)
         notes += (float32_note(policy),)
     _refuse_stateful(graph)
+    refuse_nan(model.name, graph.weights)
     notes += tuple(_training_notes(graph))
     if isinstance(graph, keras.Sequential):  # keeps no structure
         structures = graph.inputs[0], graph.outputs[0] if len(graph.outputs) == 1 else graph.outputs
@@ -117,12 +121,12 @@ def _as_graph(model: Any) -> tuple[Any, tuple[str, ...]]:
     except Exception as cause:
         raise UnsupportedModelError(
             f"the call of the model '{model.name}' ({type(model).__name__}) does not work on "
-            f"symbolic inputs of the recorded shapes {_say(shapes)} ({shorten(cause)}), expected "
-            "Keras operations only: take conversions to numpy and Python numbers out of it"
+            f"symbolic inputs of the recorded shapes {_write_shapes(shapes)} ({shorten(cause)}), "
+            "expected Keras operations only: take conversions to numpy and Python numbers out of it"
         ) from cause
     notes = [
-        f"the inputs of '{model.name}' are those it was built for, {_say(shapes)} in {dtype}, "
-        "with any number of samples"
+        f"the inputs of '{model.name}' are those it was built for, {_write_shapes(shapes)} in "
+        f"{dtype}, with any number of samples"
     ]
     others = [a for a in arguments if a not in shapes and a not in ("training", "mask")]
     if others:
@@ -147,12 +151,13 @@ def _symbolic(name: str, shape: Any, dtype: str) -> Any:
     return [_symbolic(f"{name}_{n}", value, dtype) for n, value in enumerate(shape)]
 
 
-def _say(shapes: Any) -> str:
+def _write_shapes(shapes: Any) -> str:
+    """Return recorded shapes for a sentence, such as "(N, 28, 28, free)"."""
     if _is_shape(shapes):
         return "(" + ", ".join(["N", *(str(size or "free") for size in shapes[1:])]) + ")"
     if isinstance(shapes, Mapping):
-        return ", ".join(f"{name} {_say(value)}" for name, value in shapes.items())
-    return ", ".join(_say(value) for value in shapes)
+        return ", ".join(f"{name} {_write_shapes(value)}" for name, value in shapes.items())
+    return ", ".join(_write_shapes(value) for value in shapes)
 
 
 def _rebuild_in_float32(model: Any) -> tuple[Any, str]:
@@ -185,9 +190,9 @@ def _refuse_stateful(graph: Any) -> None:
 
 
 def _training_notes(graph: Any) -> Iterator[str]:
-    """Yield a note for each layer that was made to behave as in training.
+    """Yield a note for each layer that was called with ``training=True``.
 
-    Keras' own ``predict`` passes ``training=False`` down and so overrules these, as we do.
+    Keras' own ``predict`` passes ``training=False`` down and overrules these, and so do we.
     """
     for layer in all_layers(graph):
         for node in layer._inbound_nodes:  # the only place where call arguments are kept
@@ -205,7 +210,7 @@ def _training_notes(graph: Any) -> Iterator[str]:
 
 
 def _preprocessing(graph: Any) -> Iterator[str]:
-    """Yield what the layers do that people would otherwise do by hand before the model."""
+    """Yield, in words, the preprocessing that the model's own layers do."""
     for layer in all_layers(graph):
         kind = type(layer).__name__
         if kind not in _PREPROCESSING or type(layer).__module__.partition(".")[0] != "keras":
@@ -217,12 +222,6 @@ def _preprocessing(graph: Any) -> Iterator[str]:
             if isinstance(config.get(key), (int, float, str))
         ]
         yield f"{kind} '{layer.name}'" + (f": {', '.join(numbers)}" if numbers else "")
-
-
-def all_layers(model: Any) -> list[Any]:
-    """Return the model and every layer in it, those inside wrappers included."""
-    layers: list[Any] = model._flatten_layers()  # Keras has no public list of these
-    return layers
 
 
 def is_custom(layer: Any) -> bool:

@@ -1,19 +1,21 @@
 """What loading hands to exporting: a function over named tensors, and what goes in and out.
 
-Keras 3, tf_keras and a SavedModel's signature have three different interfaces; behind this one
-the export needs to know none of them. No TensorFlow is imported here.
+Keras 3, tf_keras and SavedModels have three interfaces; ``exporting`` and everything after it see
+this one only. No TensorFlow is imported here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edgeport_converter.errors import UnsupportedModelError
 
-# Keras' list of what it could not load: the reason stands below the first layer's name.
+# Keras' list of what it could not load; the line after a layer's name gives the reason.
 _NOT_LOADED = re.compile(r"A total of \d+ objects could not be loaded\. .*<(\w+) name=([^,>]+)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -56,8 +58,8 @@ class LoadedModel:
         notes: what was changed or has to be known, a sentence each, for the report.
         preprocessing: what the model does to its inputs before its first layer with weights, in
             words.
-        model: the Keras model behind ``call``, for naming its layers in messages; None for a
-            SavedModel, which has no layers any more.
+        model: the Keras model that ``call`` calls, to name its layers in messages; None for a
+            SavedModel, which has no layers.
     """
 
     name: str
@@ -69,9 +71,36 @@ class LoadedModel:
     model: Any = None
     preprocessing: tuple[str, ...] = ()
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The names of all Keras layers, those inside of layers too; none of a SavedModel."""
+        return tuple(dict.fromkeys(layer.name for layer in all_layers(self.model)))
+
+
+def all_layers(model: Any) -> list[Any]:
+    """Return the model and every layer in it, those inside wrappers included; of None, nothing."""
+    if model is None:
+        return []
+    return list(model._flatten_layers())  # Keras has no public list of these
+
+
+def layer_of(model: Any, operation: str) -> Any:
+    """Return the Keras layer that an operation of a traced graph belongs to, None if unknown.
+
+    Args:
+        model: a Keras model, or None.
+        operation: its name, a path of scopes; Keras numbers a scope that it opens again.
+    """
+    layers = {layer.name: layer for layer in all_layers(model) if layer is not model}
+    for scope in reversed(operation.split("/")[:-1]):
+        layer = layers.get(scope) or layers.get(re.sub(r"_\d+$", "", scope))
+        if layer is not None:
+            return layer
+    return None
+
 
 def unique_names(names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
-    """Return the names with a number behind each repetition, since a graph needs them distinct."""
+    """Return the names with a number added to each repetition, as a graph needs distinct names."""
     used = set(taken)
     result = []
     for name in names:
@@ -87,7 +116,7 @@ def unique_names(names: list[str], taken: tuple[str, ...] = ()) -> list[str]:
 def shorten(cause: BaseException, length: int = 200) -> str:
     """Return the line of an exception's text that says why, for the middle of a sentence.
 
-    Keras wraps the reason in the texts of all callers, each ending in "Exception encountered: ".
+    Keras puts the messages of all callers before the reason, each with "Exception encountered: ".
     """
     text = str(cause).rpartition("Exception encountered: ")[2]
     lines = [_COLOUR.sub("", line).strip() for line in text.splitlines()]
@@ -99,10 +128,37 @@ def shorten(cause: BaseException, length: int = 200) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
+def refuse_nan(name: str, weights: Sequence[Any]) -> None:
+    """Refuse a model with a weight that is not a number, since its answers would be none either.
+
+    Args:
+        name: of the model.
+        weights: Keras variables.
+
+    Raises:
+        UnsupportedModelError: there is one; the message names the first.
+    """
+    broken = []
+    for weight in weights:
+        array = np.asarray(weight)
+        # The least of numbers with a NaN among them is NaN, and needs no copy of a large weight.
+        if array.dtype.kind == "f" and array.size and np.isnan(array.min()):
+            broken.append((weight, array))
+    if broken:
+        weight, array = broken[0]
+        more = "" if len(broken) == 1 else f", and {len(broken) - 1} more weights have some"
+        raise UnsupportedModelError(
+            f"the weight '{getattr(weight, 'path', weight.name)}' of the model '{name}' has NaN in "
+            f"{int(np.isnan(array).sum())} of its {array.size} elements{more}, expected numbers, "
+            "as the training has diverged: convert an earlier checkpoint, or train again with a "
+            "smaller learning rate"
+        )
+
+
 def refuse_large(name: str, weight_bytes: int) -> None:
     """Refuse a model whose weights no ONNX file can hold, before they are copied anywhere.
 
-    An artifact is one file, so that it cannot be taken apart; hence no weights in files beside it.
+    An artifact is one file that cannot be taken apart, so no weights may stand in a second one.
 
     Raises:
         UnsupportedModelError: they are too large.

@@ -16,7 +16,7 @@ from edgeport_converter.loading.model import LoadedModel, TensorInfo
 def take_pixels(
     loaded: LoadedModel, scale: float | Sequence[float], mean: float | Sequence[float]
 ) -> LoadedModel:
-    """Return the model with its image as uint8, of which it sees ``(pixel - mean) * scale``.
+    """Return the model with uint8 pixels as its image, scaled by ``(pixel - mean) * scale`` first.
 
     Args:
         loaded: a model with one input, or with one image (N, H, W, C) among its inputs.

@@ -1,7 +1,7 @@
 """From a SavedModel folder to the function that the export traces, by its serving signature.
 
-No Keras takes part, so folders open whichever Keras wrote them, with optimizer slots and custom
-layers, too: the signature is the model at inference, as its author saved it.
+TensorFlow alone reads the folder. So it does not matter which Keras wrote it, or whether it holds
+optimizers and custom layers: the signature is the model at inference, as its author saved it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def load_saved_model(path: Path, source: dict[str, str]) -> LoadedModel:
     inputs = tuple(_info(path, name, signature.inputs[name]) for name in input_names)
     outputs = tuple(_info(path, name, signature.outputs[name]) for name in output_names)
     notes = [f"read by its signature '{key}', which is the model as it was saved for serving"]
-    unordered = [name for name, found in (("inputs", () if declared else inputs),
-                                          ("outputs", outputs)) if len(found) > 1]  # fmt: skip
+    unordered = ["inputs"] if len(inputs) > 1 and not declared else []
+    unordered += ["outputs"] if len(outputs) > 1 else []
     if unordered:
         notes.append(f"a signature keeps no order: {' and '.join(unordered)} are sorted by name")
     try:
@@ -107,8 +107,8 @@ def _choose_signature(path: Path, meta_graph: Any) -> str:
 def _declared_order(meta_graph: Any, names: set[str]) -> list[str] | None:
     """Return the inputs' names as the model's own function lists them, None where none does.
 
-    The signature is a dict. Behind it Keras saves the model's function, whose arguments are in the
-    model's order and bear the inputs' names.
+    The signature is a dict without an order. Keras also saves the model's function, whose arguments
+    have the inputs' names and the model's order.
     """
     for function in meta_graph.object_graph_def.concrete_functions.values():
         found = list(_positional_names(function.canonicalized_input_signature))

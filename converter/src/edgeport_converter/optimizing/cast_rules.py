@@ -1,4 +1,4 @@
-"""Number formats that come and go."""
+"""Casts that change no value."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from onnxscript.rewriter import MatchResult, RewriteRuleClassBase
 
 
 class CastByWay(RewriteRuleClassBase):
-    """A cast by way of a format that holds every value of the first one, as one cast.
+    """``Cast(Cast(x, between), last)`` becomes ``Cast(x, last)``.
 
-    Any other way changes values: 0.5 is false by way of an integer, and true without.
+    Only where the format between holds every value of x's: any other changes values, such as 0.5
+    to bool, which is false by way of an integer and true without. Saves a copy of the tensor.
     """
 
     def pattern(self, op: Any, x: Any) -> Any:
@@ -34,7 +35,7 @@ class CastByWay(RewriteRuleClassBase):
 
 
 def _numpy_dtype(dtype: ir.DataType | None) -> Any:
-    """Return numpy's name of a format, None for text and for what numpy does not know."""
+    """Return the numpy dtype of a format, None for text and for formats that numpy lacks."""
     if dtype is None or dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED):
         return None
     kind = dtype.numpy()

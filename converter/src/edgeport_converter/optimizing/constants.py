@@ -1,4 +1,4 @@
-"""Constants of a graph under the rewriter's hands: reading them, and making new ones."""
+"""Constants of a graph: reading them, and adding new ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ _counter = itertools.count()
 
 
 def array_of(value: Any) -> Array | None:
-    """Return a constant's value, None for anything that is computed or fed."""
+    """Return a constant's value, None for a computed tensor or an input."""
     if value is None or value.const_value is None or value.is_graph_input():
         return None
+    array: Array = value.const_value.numpy()
+    return array
+
+
+def known(value: Any) -> Array:
+    """Return the value of what ``array_of`` has shown to be a constant."""
     array: Array = value.const_value.numpy()
     return array
 
@@ -34,10 +40,10 @@ def list_of(value: Any) -> list[int] | None:
 
 
 def initializer(op: Any, like: Any, array: Array) -> Any:
-    """Return a new initializer; it keeps its number format whatever was multiplied."""
+    """Return a new initializer of the rewriter, in the number format of ``like``."""
     kind = like.const_value.numpy().dtype
-    return op.initializer(ir.tensor(np.ascontiguousarray(array.astype(kind))),
-                          name=name_like(like.name))  # fmt: skip
+    tensor = ir.tensor(np.ascontiguousarray(array.astype(kind)))
+    return op.initializer(tensor, name=name_like(like.name))
 
 
 def register(graph: ir.Graph, array: Array, name: str) -> ir.Value:
@@ -49,12 +55,12 @@ def register(graph: ir.Graph, array: Array, name: str) -> ir.Value:
         if (candidate := f"{name}~{number}") not in graph.initializers
     )
     tensor = ir.tensor(np.ascontiguousarray(array, kind), name=name)
-    value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype),
-                     shape=ir.Shape(array.shape))  # fmt: skip
+    kind_of = ir.TensorType(tensor.dtype)
+    value = ir.Value(name=name, const_value=tensor, type=kind_of, shape=ir.Shape(array.shape))
     graph.register_initializer(value)
     return value
 
 
 def name_like(base: str) -> str:
-    """Return a name for what is made from a tensor of that name; no two are equal."""
+    """Return a unique name for a tensor that is made from one of that name."""
     return f"{base.partition('~')[0]}~{next(_counter)}"

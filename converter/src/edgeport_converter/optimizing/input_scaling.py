@@ -1,13 +1,19 @@
-"""Scaling of inputs: moved behind the layout's changes, and into the first layer's weights.
+"""The scaling of inputs, moved into the weights of the first layers.
 
-Many models begin with Rescaling or Normalization. What is left of these here is
+Many models begin with Rescaling or Normalization, as Mul, Div, Add and Sub between changes of
+layout. These become
 
     input -> Transpose, Reshape -> Add of an offset -> first layer
 
-with a Cast before the Add where the input is uint8, as the converter was asked to or the model
-wants it. The offset is gone too unless padding stands in the way, and a scale is left only where
-the first operation has no weights to take it. So no time goes into a float copy of the image, and
-a quantized graph can read bytes as they are.
+with a Cast before the Add where the input is uint8. The offset is taken into the bias, too, unless
+the first layer pads its input; a Mul is left only where the first operator has no weights. So no
+float copy of the image is computed, and a quantized graph reads the bytes as they are:
+EfficientNetB0 takes 1.10 times as long without.
+
+1. ``_follow`` collects the chain of nodes from an input as ``x = scale * input + offset``.
+2. ``_first_layers`` finds the layers that read x, if all of them can take the scale.
+3. ``_hand_over`` changes their weights and biases (``layer_inputs``).
+4. ``_replace`` puts the shortest chain in the old one's place.
 """
 
 from __future__ import annotations
@@ -32,28 +38,28 @@ _KINDS = {"Mul": "Mul", "Div": "Mul", "Add": "Add", "Sub": "Add"}
 _LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
-# Of float inputs nobody knows the size. A table's features may differ by decades, and weights that
-# took in such scales could not share one scale of int8; and a mean far larger than the spread has
-# to be taken off before anything is multiplied, or float32 loses the digits that count.
+# The size of float inputs is unknown. The features of a table may differ by decades, and weights
+# with such scales could not share one scale of int8. And a mean far larger than the spread has to
+# be subtracted before anything is multiplied, or float32 loses the digits that matter.
 _LARGEST_SPREAD = 4.0
 _LARGEST_OFFSET = 16.0
 _SCALES = (1e-12, 1e12)
 
-# onnxruntime adds one number a channel in steps of as many numbers as there are channels where
-# these come last, and it moves a Transpose behind the Add: of three channels, 600 KB then take as
-# long as a convolution. With the constant spread over the columns, a step is a row.
+# onnxruntime moves a Transpose after the Add and then adds one number a channel in steps of as many
+# numbers as there are channels: with three channels, 600 KB take as long as a convolution. With the
+# constant expanded over the columns, a step is a row.
 _FEW_CHANNELS = 32
 _WIDEST_CONSTANT = 2**14
 
 
 @dataclass
 class _Chain:
-    """What stands between an input and the first layer: ``x = scale * input + offset``.
+    """The nodes between an input and the first layer: ``x = scale * input + offset``.
 
     Attributes:
-        layout: nodes that move values about, in running order.
+        layout: the nodes that change the layout, in running order.
         scale, offset: with the rank of ``value``, one number or one a channel.
-        value: what the first layer reads.
+        value: x, which the first layer reads.
         length: how many nodes there are.
     """
 
@@ -100,7 +106,7 @@ def _simplify(graph: ir.Graph, given: ir.Value) -> bool:
 def _hand_over(
     graph: ir.Graph, chain: _Chain, layers: Sequence[ir.Node], is_float: bool
 ) -> tuple[Array, Array]:
-    """Give the layers what they can take of the scaling; return the scale and offset that stay."""
+    """Put scale and offset into the layers' weights; return what is left of them."""
     scale, offset = chain.scale, chain.offset
     if not layers:
         return scale, offset
@@ -118,13 +124,13 @@ def _hand_over(
 def _replace(
     graph: ir.Graph, given: ir.Value, chain: _Chain, arithmetic: Mapping[str, Array]
 ) -> None:
-    """Put the shortest chain in the old one's place: layout, Cast, arithmetic."""
+    """Replace the chain by the shortest one: changes of layout, Cast, arithmetic."""
     old_nodes = _nodes_between(given, chain.value)
     names = {_KINDS[old.op_type]: old.name for old in old_nodes if old.op_type in _KINDS}
     source, nodes = given, []
     for old in chain.layout:
-        nodes.append(ir.node(old.op_type, [source, *old.inputs[1:]], attributes=old.attributes,
-                             name=old.name))  # fmt: skip
+        inputs = [source, *old.inputs[1:]]
+        nodes.append(ir.node(old.op_type, inputs, attributes=old.attributes, name=old.name))
         source = nodes[-1].outputs[0]
     if given.dtype != ir.DataType.FLOAT:
         nodes.append(ir.node("Cast", [source], attributes={"to": ir.DataType.FLOAT}))
@@ -146,7 +152,7 @@ def _replace(
 
 
 def _columns(array: Array, value: ir.Value) -> list[int] | None:
-    """Return the shape of the constant spread over the last axis that is not the channels'."""
+    """Return the shape to expand the constant to, over the columns; None to leave it."""
     (channels,) = [axis for axis, size in enumerate(array.shape) if size > 1] or [-1]
     assert value.shape is not None  # noqa: S101 - the chain's rank is known
     places = [axis for axis in range(1, array.ndim) if axis != channels]
@@ -167,7 +173,7 @@ def _is_even(scale: Array) -> bool:
 
 
 def _follow(graph: ir.Graph, given: ir.Value) -> _Chain | None:
-    """Return the chain behind an input, None where it never becomes float32 or nothing is there."""
+    """Return the chain from an input, None where it is empty or never becomes float32."""
     shape = given.shape
     assert shape is not None  # noqa: S101 - the caller has seen it
     ones = (1,) * len(shape)
@@ -179,7 +185,7 @@ def _follow(graph: ir.Graph, given: ir.Value) -> _Chain | None:
             break
         node = uses[0].node
         after = node.outputs[0]
-        if after.is_graph_output() or node.graph is not graph:  # a loop's body may read it
+        if after.is_graph_output() or node.graph is not graph:  # a loop's subgraph reads it
             break
         if node.op_type == "Cast":
             if is_float or node.attributes["to"].as_int() != ir.DataType.FLOAT:
@@ -200,7 +206,7 @@ def _follow(graph: ir.Graph, given: ir.Value) -> _Chain | None:
 
 
 def _compute(chain: _Chain, node: ir.Node, place: int) -> bool:
-    """Take a step of arithmetic into the chain; return whether it can be."""
+    """Add a node of arithmetic to the chain; return whether that was possible."""
     other = array_of(node.inputs[1 - place])
     rank, shape = chain.scale.ndim, chain.value.shape
     if other is None or shape is None or other.ndim > rank or not np.isfinite(other).all():
@@ -209,7 +215,7 @@ def _compute(chain: _Chain, node: ir.Node, place: int) -> bool:
         return False
     other = other.astype(np.float64).reshape((1,) * (rank - other.ndim) + other.shape)
     if any(size not in (1, own) for size, own in zip(other.shape, shape, strict=True)):
-        return False  # it spreads what it reads, as one channel of grey over three
+        return False  # it broadcasts what it reads, as one channel of grey to three
     if sum(size > 1 for size in np.broadcast_shapes(other.shape, chain.scale.shape)) > 1:
         return False  # more than one number a channel
     if node.op_type in ("Mul", "Div"):
@@ -223,7 +229,7 @@ def _compute(chain: _Chain, node: ir.Node, place: int) -> bool:
 
 
 def _move(chain: _Chain, node: ir.Node) -> bool:
-    """Follow a change of layout; return whether it can be done to the bytes as well."""
+    """Add a change of layout to the chain; return whether the input itself can go through it."""
     if any(array_of(value) is None for value in node.inputs[1:] if value is not None):
         return False
     if node.op_type == "Transpose":
@@ -233,18 +239,18 @@ def _move(chain: _Chain, node: ir.Node) -> bool:
         return True
     shape = node.outputs[0].shape
     if shape is None or chain.scale.size > 1 or chain.offset.size > 1:
-        return False  # the channels would lie elsewhere
+        return False  # the channels would be on another axis
     ones = (1,) * len(shape)
     chain.scale, chain.offset = chain.scale.reshape(ones), chain.offset.reshape(ones)
     return True
 
 
 def _first_layers(graph: ir.Graph, chain: _Chain) -> list[ir.Node]:
-    """Return the layers that read the chain, if all of them have weights of their own to change."""
+    """Return the layers that read the chain, none unless all of them can take its scale."""
     if not np.all(chain.scale):
         return []
     if np.abs(chain.offset / chain.scale).max() > np.finfo(np.float32).max:
-        return []  # what would be left to add
+        return []  # the offset that would be left has no float32
     layers = [u.node for u in chain.value.uses() if u.idx == 0 and u.node.graph is graph]
     readers = len(list(chain.value.uses()))
     can = readers == len(layers) > 0 and all(

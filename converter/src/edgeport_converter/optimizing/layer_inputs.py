@@ -1,19 +1,21 @@
-"""A scale or an offset of what a layer reads, taken into the layer's weights and bias instead."""
+"""A factor or a term of what one layer reads, taken into the layer's weights and bias."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeport_converter.optimizing.constants import Array, array_of, register
+from edgeport_converter.optimizing.constants import Array, array_of, known, register
 
 
 def can_take(node: ir.Node, scale: Array, offset: Array) -> bool:
-    """Whether a layer could read ``x`` in place of ``scale * x + offset``.
+    """Whether a layer's weights and bias can compute ``scale * x + offset`` from ``x``.
 
     Args:
-        node: any.
-        scale: with the rank of what it reads, one number or one a channel.
+        node: of any operator.
+        scale: with the rank of what the node reads, one number or one a channel.
         offset: likewise.
     """
     if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.inputs) < 2:
@@ -37,42 +39,35 @@ def can_take(node: ir.Node, scale: Array, offset: Array) -> bool:
 
 
 def take_scale(graph: ir.Graph, node: ir.Node, scale: Array) -> None:
-    """Multiply the weights by what their inputs are not multiplied by any more."""
-    weights = array_of(node.inputs[1])
-    assert weights is not None  # noqa: S101 - can_take has seen it
-    node.replace_input_with(
-        1,
-        register(graph, weights * _by_channel(scale, node), f"{node.inputs[1].name}/scaled"),  # type: ignore[union-attr]
-    )
+    """Multiply a layer's weights by the scale, so that it can read ``x`` for ``scale * x``."""
+    weights: Any = node.inputs[1]
+    scaled = known(weights) * _by_channel(scale, node)
+    node.replace_input_with(1, register(graph, scaled, f"{weights.name}/scaled"))
 
 
 def take_offset(graph: ir.Graph, node: ir.Node, offset: Array) -> None:
-    """Add to the bias what a constant input of ``offset`` gives, the same for every place."""
-    weights = array_of(node.inputs[1])
-    assert weights is not None  # noqa: S101 - can_take has seen it
+    """Add the layer's answer to a constant input of ``offset`` to its bias."""
+    weights = known(node.inputs[1])
     contribution = weights.astype(np.float64) * _by_channel(offset, node)
     if node.op_type == "Conv":
         shift = contribution.sum(axis=tuple(range(1, weights.ndim)))
     else:
         shift = contribution.sum(axis=1 if node.attributes.get_int("transB", 0) else 0)
     if node.op_type == "MatMul":
-        _add_behind(graph, node, shift)
+        _add_after(graph, node, shift)
         return
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     summed = shift if bias is None else shift + array_of(bias)
-    constant = register(graph, summed, f"{node.name}/shifted")
-    if len(node.inputs) > 2:
-        node.replace_input_with(2, constant)
-    else:
+    if len(node.inputs) == 2:
         node.resize_inputs(3)
-        node.replace_input_with(2, constant)
+    node.replace_input_with(2, register(graph, summed, f"{node.name}/shifted"))
 
 
 def needs_offset(node: ir.Node) -> bool:
-    """Whether an offset cannot go into the bias of a layer that ``can_take`` it.
+    """Whether a layer that ``can_take`` a scale and an offset has to read the offset all the same.
 
-    Zeros may stand around the input, which it would have to be in, too. And what MatMul adds comes
-    behind it, where the graph's own output already has its name.
+    A convolution with padding: its zeros would have to be shifted, too. A MatMul whose result is an
+    output of the graph: an Add after it would have to take over the output's name.
     """
     if node.op_type != "Conv":
         return node.op_type == "MatMul" and node.outputs[0].is_graph_output()
@@ -81,9 +76,8 @@ def needs_offset(node: ir.Node) -> bool:
 
 
 def _by_channel(array: Array, node: ir.Node) -> Array:
-    """Return one number for each place of the weights' input channels, in the weights' shape."""
-    weights = array_of(node.inputs[1])
-    assert weights is not None  # noqa: S101 - can_take has seen it
+    """Return one number for each input channel, in a shape that fits the weights."""
+    weights = known(node.inputs[1])
     flat = array.reshape(-1)
     if node.op_type != "Conv":
         rows = 1 if node.attributes.get_int("transB", 0) else 0
@@ -96,7 +90,7 @@ def _by_channel(array: Array, node: ir.Node) -> Array:
     return by_output.reshape(*by_output.shape, *[1] * (weights.ndim - 2))
 
 
-def _add_behind(graph: ir.Graph, node: ir.Node, shift: Array) -> None:
+def _add_after(graph: ir.Graph, node: ir.Node, shift: Array) -> None:
     result = node.outputs[0]
     added = ir.node("Add", [result, register(graph, shift, f"{node.name}/shifted")])
     added.outputs[0].shape, added.outputs[0].dtype = result.shape, ir.DataType.FLOAT

@@ -1,4 +1,4 @@
-"""Axes of one that come and go, sizes that are known, and pooling in its own words."""
+"""Axes of length one, known sizes, and means as poolings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from edgeport_converter.optimizing import constants
 
 
 class UnsqueezeBeforeTranspose(RewriteRuleClassBase):
-    """Move the height of one that TensorFlow gives a sequence behind the transposition."""
+    """``Transpose(Unsqueeze(x, 1))`` becomes ``Unsqueeze(Transpose(x), 2)``.
+
+    TensorFlow gives a sequence a height of one before a convolution. Moved after the transposition,
+    the height meets the convolution, and ``OneDimensionalConv`` removes it.
+    """
 
     def pattern(self, op: Any, x: Any, axes: Any) -> Any:
         return op.Transpose(op.Unsqueeze(x, axes), perm=[0, 3, 1, 2])
@@ -29,7 +33,11 @@ class UnsqueezeBeforeTranspose(RewriteRuleClassBase):
 
 
 class OneDimensionalConv(RewriteRuleClassBase):
-    """A convolution over a height of one as a convolution of sequences."""
+    """``Conv(Unsqueeze(x, 2), w)`` becomes ``Unsqueeze(Conv(x, w), 2)``, a convolution in 1-D.
+
+    Where the kernel has a height of one. The Unsqueeze then meets the Squeeze that TensorFlow puts
+    after the convolution, and ``SqueezeOfUnsqueeze`` removes both.
+    """
 
     def pattern(self, op: Any, x: Any, w: Any, axes: Any) -> Any:
         return op.Conv(op.Unsqueeze(x, axes), w, _allow_other_inputs=True, _outputs=["conv"])
@@ -56,16 +64,14 @@ class OneDimensionalConv(RewriteRuleClassBase):
         if "pads" in attributes:
             pads = node.attributes.get_ints("pads")
             attributes["pads"] = ir.AttrInt64s("pads", [pads[1], pads[3]])
-        weights = constants.array_of(w)
-        assert weights is not None  # noqa: S101 - check() has seen it
-        kernel = constants.initializer(op, w, weights[:, :, 0, :])
+        kernel = constants.initializer(op, w, constants.known(w)[:, :, 0, :])
         result = op.Conv(x, kernel, *node.inputs[2:], **attributes)
         result.producer().name = node.name
         return op.Unsqueeze(result, axes)
 
 
 class SqueezeOfUnsqueeze(RewriteRuleClassBase):
-    """An axis of one that comes and goes."""
+    """``Squeeze(Unsqueeze(x, axes), axes)`` becomes ``x``: two nodes less."""
 
     def pattern(self, op: Any, x: Any, come: Any, go: Any) -> Any:
         return op.Squeeze(op.Unsqueeze(x, come), go)
@@ -84,7 +90,11 @@ class SqueezeOfUnsqueeze(RewriteRuleClassBase):
 
 
 class GlobalMean(RewriteRuleClassBase):
-    """The mean over all places of channels-first data as GlobalAveragePool."""
+    """``ReduceMean(x, axes=all but N and C)`` becomes ``GlobalAveragePool(x)``.
+
+    With a Squeeze where the mean drops its axes. onnxruntime computes the pooling in its blocked
+    layout, so that no change of layout is needed before it.
+    """
 
     def pattern(self, op: Any, x: Any) -> Any:
         return op.ReduceMean(x, _allow_other_attributes=True, _outputs=["mean"])
@@ -108,10 +118,10 @@ class GlobalMean(RewriteRuleClassBase):
 
 
 class ReshapeToKnownSizes(RewriteRuleClassBase):
-    """``Reshape(x, Concat(Shape(x)[0], ...))`` as ``Reshape(x, [-1, ...])``.
+    """``Reshape(x, Concat(Shape(x)[0], ...))`` becomes ``Reshape(x, [-1, ...])``.
 
-    Keras asks a tensor for its batch wherever it flattens; in a small network the six nodes that
-    answer take as long as a layer.
+    Keras reads the batch size from the tensor wherever it flattens; in a small network the six
+    nodes of that take as long as a layer.
     """
 
     def pattern(self, op: Any, x: Any, sizes: Any) -> Any:
@@ -139,10 +149,10 @@ class ReshapeToKnownSizes(RewriteRuleClassBase):
 
 
 class ReshapeToSameSizes(RewriteRuleClassBase):
-    """A Reshape to the sizes that are there already.
+    """``Reshape(x, sizes)`` becomes ``x`` where x has these sizes already.
 
-    What gates a convolution's channels gets one before and one behind each of its layers, and
-    onnxruntime changes the layout around every one of them.
+    Squeeze-and-excite blocks have one before and one after each of their layers, and onnxruntime
+    changes the layout around each: MobileNetV3Small takes 1.06 times as long without the rule.
     """
 
     def pattern(self, op: Any, x: Any, sizes: Any) -> Any:
@@ -154,8 +164,8 @@ class ReshapeToSameSizes(RewriteRuleClassBase):
         if wanted is None or x.shape is None or len(x.shape) != len(wanted):
             return result.fail("another rank, or not known")
         if reshaped.producer().attributes.get_int("allowzero", 0) or 0 in x.shape:
-            return result.fail("an axis of no length")
-        # Where all axes but one keep their length, so does that one.
+            return result.fail("an axis of length zero")
+        # Where all axes but one keep their length, the last one does as well.
         others = [
             (want, have)
             for want, have in zip(wanted, x.shape, strict=True)
@@ -170,7 +180,10 @@ class ReshapeToSameSizes(RewriteRuleClassBase):
 
 
 class ReshapeOfSqueeze(RewriteRuleClassBase):
-    """``Reshape(Squeeze(x), sizes)`` as ``Reshape(x, sizes)``: the values are the same in order."""
+    """``Reshape(Squeeze(x), sizes)`` becomes ``Reshape(x, sizes)``.
+
+    The values are the same in order. Saves a node, and ``ReshapeToSameSizes`` may remove the other.
+    """
 
     def pattern(self, op: Any, x: Any, sizes: Any) -> Any:
         return op.Reshape(op.Squeeze(x, _allow_other_inputs=True), sizes, _outputs=["reshaped"])
@@ -178,7 +191,7 @@ class ReshapeOfSqueeze(RewriteRuleClassBase):
     def check(self, context: Any, x: Any, sizes: Any, reshaped: Any) -> MatchResult:
         result = MatchResult()
         wanted = constants.list_of(sizes)
-        if wanted is None or 0 in wanted:  # a 0 stands for the length of what is squeezed
+        if wanted is None or 0 in wanted:  # 0 copies a size of the squeezed tensor
             return result.fail("a size that is not given")
         return result
 

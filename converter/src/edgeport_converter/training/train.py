@@ -213,9 +213,9 @@ def _start(watcher: Watcher) -> None:
         )
     watcher.stage("start TensorFlow")
     with quiet_stderr():
-        from edgeport_converter import loading
+        from edgeport_converter.loading.load import start_tensorflow
 
-        loading.start_tensorflow()
+        start_tensorflow()
 
 
 def _find_output(output: str | os.PathLike[str], recipe: Any) -> Path:

@@ -1,9 +1,10 @@
-"""Weights of a ``.keras`` archive, put where Keras will look for each layer's.
+"""Weights of a ``.keras`` archive, moved to where Keras 3 looks for them.
 
 An archive does not name layers: it numbers those of one class in the order of the saved model,
 ``layers/dense``, ``layers/dense_1``, and Keras numbers the loaded model's in its own order. Keras 2
 ordered branches differently, so two layers of one shape can silently change places (Keras 3.15
-with files of Keras 2.21). The saved order stands in the archive's config.
+with files of Keras 2.21). The saved order stands in the archive's config. Keras 3 can reorder its
+own archives too, so ``keras_files`` asks for every archive.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ _MODELS = ("Functional", "Sequential", "Model")
 
 
 def find_moves(config: dict[str, Any], model: Any) -> list[tuple[str, str]]:
-    """Return (stored path, path where Keras looks) for the layers where these differ.
+    """Return (stored path, path where Keras looks) of each layer where these differ.
 
     Args:
         config: of the saved model, with its layers in the saved order.
-        model: what Keras made of it.
+        model: the model that Keras 3 built from it.
     """
     return [move for move in _pairs(config, model, "") if move[0] != move[1]]
 
 
 def copy(source: Path, target: Path, config: str, moves: list[tuple[str, str]]) -> None:
-    """Copy an archive with another config, and with its weights where Keras will look.
+    """Copy an archive with another config, and with its weights where Keras looks for them.
 
     Args:
         source: the archive; it is not changed.
-        target: the copy; the weights pass through a file beside it.
-        config: JSON.
-        moves: as ``find_moves`` gives them.
+        target: the copy; a temporary file for the weights stands beside it.
+        config: the new one, in JSON.
+        moves: from ``find_moves``.
     """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.infolist():
@@ -59,7 +60,7 @@ def copy(source: Path, target: Path, config: str, moves: list[tuple[str, str]]) 
 
 
 def copy_weights(source: Path, target: Path, moves: list[tuple[str, str]]) -> Path:
-    """Copy weights, from an archive or a file of their own, to where Keras will look; return it."""
+    """Copy the weights of an archive or of an HDF5 file with the moves done; return the copy."""
     if zipfile.is_zipfile(source):
         with (
             zipfile.ZipFile(source) as archive,
@@ -74,7 +75,7 @@ def copy_weights(source: Path, target: Path, moves: list[tuple[str, str]]) -> Pa
 
 
 def move(weights: Path, moves: list[tuple[str, str]]) -> None:
-    """Rename groups in an HDF5 file, outer ones first; new names may be other groups' old ones."""
+    """Rename groups in an HDF5 file, outer ones first; they may swap names."""
     by_depth: dict[int, list[tuple[str, str]]] = {}
     for pair in moves:
         by_depth.setdefault(pair[1].count("/"), []).append(pair)
@@ -90,7 +91,7 @@ def move(weights: Path, moves: list[tuple[str, str]]) -> None:
 
 
 def _pairs(config: dict[str, Any], model: Any, folder: str) -> Iterator[tuple[str, str]]:
-    """Yield pairs for all layers, those in nested models under their outer model's new place."""
+    """Yield pairs of all layers; those in nested models begin with the outer model's new path."""
     entries = config.get("config")
     saved = entries.get("layers") if isinstance(entries, dict) else None
     if not isinstance(saved, list):
@@ -114,7 +115,7 @@ def _name(entry: dict[str, Any]) -> Any:
 
 
 def _places(folder: str, layers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return each layer's path, given names and classes in order."""
+    """Return the path of each layer, from the names and classes of all in their order."""
     seen: Counter[str] = Counter()
     places = {}
     for name, class_name in layers:

@@ -1,7 +1,7 @@
-"""Exact repairs of configs that Keras 2 wrote and Keras 3 refuses or, worse, misreads.
+"""Exact repairs of configs that Keras 2 wrote and Keras 3 refuses or misreads.
 
-Each repair says the same model in Keras 3's words, so no answer changes, and each is reported.
-Where no exact words exist the config stays as it is, and Keras 3 refuses it by name.
+A repaired config describes the same model in Keras 3's form, so no answer changes, and each repair
+is reported. Where no exact form exists the config stays as it is, and Keras 3 refuses it by name.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import Any
 
 import keras
@@ -20,9 +21,8 @@ from edgeport_converter.loading.legacy.graphs import MODULES, Config, repair_gra
 OLD_HARD_SIGMOID = "keras_2_hard_sigmoid"
 """The name under which ``OBJECTS`` holds the hard sigmoid of Keras 2."""
 
-# Keys that Keras 3 does not know, with the values at which they change no answer: what Keras 2
-# wrote by default, and choices between equal ways to compute. Anything else is left for Keras 3
-# to refuse.
+# Options that Keras 3 does not know, with the values that change no answer: Keras 2's defaults, and
+# choices between equal ways to compute. Keras 3 refuses any other value.
 _ANY = object()
 _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "adjustment": (None,),
@@ -50,9 +50,12 @@ _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "virtual_batch_size": (None,),
 }
 
-# Names that TensorFlow 1.13 to 2.0 wrote for layers that are in Keras 3 under the plain name.
+_ACTIVATIONS = ("activation", "recurrent_activation")
+
+# Endings of options that only training reads.
 _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
 
+# Classes that Keras 3 has under a plain name; most were written by TensorFlow 1.13 to 2.0.
 _RENAMED = {
     "BatchNormalizationV1": "BatchNormalization",
     "BatchNormalizationV2": "BatchNormalization",
@@ -72,20 +75,20 @@ _RENAMED_OPTIONS = {
 MIXED_POLICIES = ("mixed_float16", "mixed_bfloat16")
 HALF_DTYPES = ("float16", "bfloat16")
 OTHER_POLICIES = (*MIXED_POLICIES, *HALF_DTYPES, "float64")
-"""What onnxruntime's CPU kernels compute in float32 anyway, or have no kernels for."""
+"""Policies that onnxruntime's CPU provider computes in float32 anyway, or has no kernels for."""
 
 
 def keras_2_hard_sigmoid(x: Any) -> Any:
     """Return max(0, min(1, 0.2 x + 0.5)).
 
-    Keras 3 gives the name ``hard_sigmoid`` to another function, relu6(x + 3) / 6, and loads old
-    files without a word.
+    In Keras 3 the name ``hard_sigmoid`` means another function, relu6(x + 3) / 6, and old files
+    load without a warning.
     """
     return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
 OBJECTS = {OLD_HARD_SIGMOID: keras_2_hard_sigmoid}
-"""What a repaired config refers to; pass it as custom objects."""
+"""Functions that a repaired config refers to; pass them as custom objects."""
 
 
 def is_old(keras_version: str | None, config: Config) -> bool:
@@ -96,11 +99,11 @@ def is_old(keras_version: str | None, config: Config) -> bool:
 
 
 def repair(config: Config, own_names: Collection[str] = ()) -> tuple[Config, tuple[str, ...]]:
-    """Return a config of Keras 2 in the words of Keras 3, and what was changed.
+    """Return a config of Keras 2 in the form of Keras 3, and what was changed.
 
     Args:
         config: ``{"class_name": …, "config": …}`` of the whole model; it is not changed.
-        own_names: of the user's classes and functions, which go before Keras' own.
+        own_names: names of the user's classes and functions, which hide Keras' own.
     """
     config = copy.deepcopy(config)
     changes: Counter[str] = Counter()
@@ -110,33 +113,36 @@ def repair(config: Config, own_names: Collection[str] = ()) -> tuple[Config, tup
         if part["class_name"] in MODULES:
             repair_graph(part, changes)
     for part in list(_objects(config)):
-        part["config"].pop("batch_input_shape", None)  # the InputLayers say it by now
+        part["config"].pop("batch_input_shape", None)  # now in the InputLayers
     config = in_new_form(config, own_names)
-    return config, tuple(_say(change, count) for change, count in changes.items())
+    return config, tuple(_as_note(change, count) for change, count in changes.items())
 
 
 def in_new_form(config: Config, own_names: Collection[str] = ()) -> Config:
-    """Return the config with the place of each layer's class, as Keras 3 writes its archives.
+    """Return the config with the module of each layer's class, as Keras 3 writes its archives.
 
-    Keras 3 writes HDF5 files in the old form and has another reader for it, which takes any text
-    that is also the name of a function for that function, such as the "dot" in Attention's
+    Keras 3 writes HDF5 files in the old form, without modules, and has another reader for it. That
+    reader replaces any text by the function of that name, such as the "dot" in Attention's
     score_mode.
 
     Args:
         config: of the whole model, in any form; it is not changed.
-        own_names: of the user's classes and functions, which go before Keras' own.
+        own_names: names of the user's classes and functions, which hide Keras' own.
     """
     config = copy.deepcopy(config)
     for part in list(_layers(config)):
         _put_in_new_form(part, own_names)
+        for key in _ACTIVATIONS:
+            if isinstance(name := part["config"].get(key), str) and name in own_names:
+                part["config"][key] = _reference(name)
     return config
 
 
 def in_float32(config: Config) -> tuple[Config, str | None]:
     """Return the config with float32 for every other policy, and that policy's name.
 
-    Variables are float32 or of half the width under these policies, so the weights stay the same
-    to the bit, and only the rounding of what is computed between them goes; those of float64 are
+    Under the half and mixed policies the weights are float16, bfloat16 or float32, so they stay the
+    same to the bit, and only the rounding of intermediate values changes. Weights in float64 are
     rounded.
     """
     found: set[str] = set()
@@ -187,7 +193,7 @@ def _objects(part: Any) -> Iterator[Config]:
 def _layers(part: Any) -> Iterator[Config]:
     """Yield the model and every layer in it, not the other objects in their configs.
 
-    An initializer may bear a layer's name, such as Identity.
+    An initializer may have the name of a layer's class, such as Identity.
     """
     if isinstance(part, list):
         for value in part:
@@ -202,9 +208,12 @@ def _put_in_new_form(part: Config, own_names: Collection[str]) -> None:
     name = part["class_name"]
     if name not in own_names and hasattr(keras.layers, name):
         part.pop("build_config", None)  # the call on the InputLayer's tensors builds it
-    if name in own_names or name == "Lambda" or "module" in part:  # only that reader knows Lambda
+    if name in own_names or name == "Lambda" or "module" in part:  # the old reader knows Lambda
         return
-    if name in MODULES or inspect.isclass(getattr(keras.layers, name, None)):
+    operation = _operations().get(name)
+    if operation is not None and "trainable" not in part["config"] and name != "InputLayer":
+        part |= {"module": operation, "registered_name": name}
+    elif name in MODULES or inspect.isclass(getattr(keras.layers, name, None)):
         name = "Functional" if name == "Model" else name
         part |= {
             "module": MODULES.get(name, "keras.layers"),
@@ -213,18 +222,27 @@ def _put_in_new_form(part: Config, own_names: Collection[str]) -> None:
         }
 
 
+@cache
+def _operations() -> dict[str, str]:
+    """Return the modules of Keras' operations, such as Relu, by the names of their classes.
+
+    Some have the name of a layer, such as Reshape; a layer's config says whether it is trainable.
+    """
+    operation = keras.src.ops.operation.Operation
+    return {
+        name: kind.__module__
+        for module in vars(keras.src.ops).values()
+        if inspect.ismodule(module)
+        for name, kind in vars(module).items()
+        if inspect.isclass(kind)
+        and issubclass(kind, operation)
+        and kind.__module__.startswith("keras.src.ops.")
+    }
+
+
 def _repair_object(part: Config, changes: Counter[str]) -> None:
-    renamed = _RENAMED.get(part["class_name"])
-    if renamed is not None:
-        changes[f"read {part['class_name']} as {renamed}, its name today,"] += 1
-        if part["class_name"] == "CuDNNGRU":
-            part["config"]["reset_after"] = True
-        part["class_name"] = renamed
+    _rename_class(part, changes)
     name, config = part["class_name"], part["config"]
-    module = part.get("module")
-    if isinstance(module, str):
-        # Where Keras 2 kept the same classes; a model's was a private path.
-        part["module"] = MODULES.get(name) or re.sub(r"^tf_keras\b", "keras", module)
     policy = config.get("dtype")
     if isinstance(policy, dict) and policy.get("class_name") in ("Policy", "PolicyV1"):
         config["dtype"] = policy["config"]["name"]
@@ -235,7 +253,24 @@ def _repair_object(part: Config, changes: Counter[str]) -> None:
         config["axis"] = axis[0]
     if name == "InputLayer" and "batch_input_shape" in config:
         config["batch_shape"] = config.pop("batch_input_shape")
-    known = _known_options(layer)
+    _repair_options(name, config, _known_options(layer), changes)
+    _keep_old_functions(name, config, changes)
+
+
+def _rename_class(part: Config, changes: Counter[str]) -> None:
+    old = part["class_name"]
+    if (renamed := _RENAMED.get(old)) is not None:
+        changes[f"read {old} as {renamed}, its name today,"] += 1
+        if old == "CuDNNGRU":
+            part["config"]["reset_after"] = True
+        part["class_name"] = renamed
+    if isinstance(module := part.get("module"), str):
+        # Keras 2 had the same classes in tf_keras, and the classes of models in a private module.
+        part["module"] = MODULES.get(part["class_name"]) or re.sub(r"^tf_keras\b", "keras", module)
+
+
+def _repair_options(name: str, config: Config, known: set[str], changes: Counter[str]) -> None:
+    """Rename the options of a layer, and drop those that change nothing at inference."""
     for key in list(config):
         new_key = _RENAMED_OPTIONS.get((name, key))
         if new_key is not None:
@@ -247,14 +282,13 @@ def _repair_object(part: Config, changes: Counter[str]) -> None:
             del config[key]
         elif key in _WITHOUT_EFFECT and _fits(config[key], _WITHOUT_EFFECT[key]):
             changes[f"dropped {key}={config.pop(key)!r}, which changes nothing, from {name}"] += 1
-    for key in ("activation", "recurrent_activation"):
+
+
+def _keep_old_functions(name: str, config: Config, changes: Counter[str]) -> None:
+    """Write down the functions and defaults that have another meaning in Keras 3."""
+    for key in _ACTIVATIONS:
         if _function_name(config.get(key)) == "hard_sigmoid":
-            config[key] = {
-                "module": None,
-                "class_name": "function",
-                "config": OLD_HARD_SIGMOID,
-                "registered_name": OLD_HARD_SIGMOID,
-            }
+            config[key] = _reference(OLD_HARD_SIGMOID)
             changes[f"kept the hard_sigmoid of Keras 2, 0.2 x + 0.5, in {name}"] += 1
     if name in ("GRU", "GRUCell") and "reset_after" not in config:
         config["reset_after"] = False
@@ -277,12 +311,22 @@ def _known_options(layer: type[Any]) -> set[str]:
     return known
 
 
+def _reference(name: str) -> Config:
+    """Return how Keras 3 refers to a custom object that is a function."""
+    return {
+        "module": None,
+        "class_name": "function",
+        "config": name,
+        "registered_name": name,
+    }
+
+
 def _function_name(value: Any) -> str | None:
     if isinstance(value, dict):
         value = value.get("config")
     return value if isinstance(value, str) else None
 
 
-def _say(change: str, count: int) -> str:
+def _as_note(change: str, count: int) -> str:
     times = "" if count == 1 else f" ({count} times)"
     return f"Keras 2 file: {change.rstrip(',')}{times}"

@@ -1,6 +1,6 @@
-"""Exact repairs of how Keras 2 wrote down a model's graph: inputs, calls, names of layers.
+"""Exact repairs of how a config of Keras 2 lists a model's layers, inputs and calls.
 
-Called by ``repairing`` for each model and each model inside it.
+``configs`` calls this for each model and for each model inside it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ MODULES = {
     "Model": "keras.src.models.functional",
     "Sequential": "keras",
 }
-"""Where Keras 3 says in its own files that the classes of models are."""
+"""The modules of the classes of models, as Keras 3 writes them into its own files."""
 
-# Layers that Keras 2 gives their first state as further inputs in a list.
-_RECURRENT = ("Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "LSTM", "RNN",
-              "SimpleRNN")  # fmt: skip
+# Layers whose first state is, in Keras 2, further inputs in a list.
+_RECURRENT = (
+    *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+    *("Bidirectional", "GRU", "LSTM", "RNN", "SimpleRNN"),
+)
 
 
 def repair_graph(part: Config, changes: Counter[str]) -> None:
@@ -39,8 +41,8 @@ def repair_graph(part: Config, changes: Counter[str]) -> None:
     else:
         _count_calls_from_zero(part["config"], layers, changes)
         for key in ("input_layers", "output_layers"):
-            # Keras 2 gave a lone tensor for a list of one; Keras 3 hands the list on to the next
-            # layer. Only nested models show it, so it is not worth a note.
+            # Keras 2 passed on a single tensor where the list holds one; Keras 3 passes the list
+            # to the next layer. Only nested models show it, so no note is made.
             listed = part["config"].get(key)
             if isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], list):
                 part["config"][key] = listed[0]
@@ -49,7 +51,7 @@ def repair_graph(part: Config, changes: Counter[str]) -> None:
 
 
 def _rename_layers(config: Config, layers: list[Config], changes: Counter[str]) -> None:
-    """Replace the slashes in layer names, which Keras 3 keeps for paths."""
+    """Replace the slashes in layer names, which Keras 3 reserves for paths."""
     names = {layer["config"].get("name", "") for layer in layers}
     new_names = {name: name.replace("/", "_") for name in names if "/" in name}
     if len(names - new_names.keys() | set(new_names.values())) != len(names):
@@ -67,7 +69,7 @@ def _rename_layers(config: Config, layers: list[Config], changes: Counter[str]) 
 
 
 def _declare_input(model: Config, layers: list[Config], changes: Counter[str]) -> None:
-    """Insert the InputLayer; Keras 3 would take the batch axis in the shape for a second one."""
+    """Insert the InputLayer; without it Keras 3 would add a second batch axis to the shape."""
     first = layers[0]
     if first["class_name"] == "InputLayer":
         return
@@ -90,7 +92,7 @@ def _declare_input(model: Config, layers: list[Config], changes: Counter[str]) -
 
 
 def _input_shape(part: Config) -> list[int | None] | None:
-    """Return the shape, with the batch axis, that a layer or model says it was built for."""
+    """Return the shape, with the batch axis, that a layer's or model's config declares."""
     config = part["config"]
     for key in ("batch_input_shape", "batch_shape"):
         if isinstance(config.get(key), list):
@@ -107,8 +109,9 @@ def _input_shape(part: Config) -> list[int | None] | None:
 def _count_calls_from_zero(config: Config, layers: list[Config], changes: Counter[str]) -> None:
     """Renumber the calls of nested models.
 
-    Keras 2 counted a nested model's own graph as its call 0, so the calls in the outer graph begin
-    at 1; Keras 3 begins at 0, but for the outputs' references to a nested functional model.
+    Keras 2 counted a nested model's own graph as its call 0, so that the calls in the outer graph
+    begin at 1. In Keras 3 they begin at 0, except where the outer model's outputs refer to a nested
+    functional model.
     """
     nested = {
         layer.get("name", layer["config"].get("name")): layer["class_name"]
@@ -160,10 +163,10 @@ def _is_reference(part: Any, names: Any) -> bool:
 
 
 def _link_tensors(layer: Config, names: set[Any], changes: Counter[str]) -> None:
-    """Say calls with more than plain inputs in Keras 3's form.
+    """Write calls with keyword arguments or first states in Keras 3's form.
 
-    Keras 3 hands a tensor in a keyword argument, as attention has, to the layer as the list
-    ``["layer", call, tensor]``, and takes the first state of a recurrent layer for inputs.
+    From the old form, Keras 3 would pass a tensor in a keyword argument, as attention has it, as
+    the list ``["layer", call, tensor]``, and the first state of a recurrent layer as an input.
     """
     nodes = layer.get("inbound_nodes")
     if not isinstance(nodes, list):

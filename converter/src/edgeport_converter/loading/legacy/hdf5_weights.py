@@ -1,8 +1,8 @@
-"""Weights from a file into a model, each known to have arrived.
+"""Weights from a file into a model, each one checked to have arrived.
 
-Keras pairs the weights of old HDF5 files with layers by their order, which frozen layers and
-branches can change; here they are paired by name. Keras' own archives are loaded by Keras. In both
-cases every variable first holds a value that no file has, and is looked at afterwards.
+Keras assigns the weights of old HDF5 files to layers by their order, which frozen layers and
+branches can change; here they are assigned by name. Keras loads its own archives. In both cases
+every variable is first filled with a value that no file has, and checked afterwards.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def load_and_check(model: Any, load: Callable[[], None], source: str) -> None:
 
 
 def _mark(weight: Any) -> float | int | None:
-    """Return a value that no trained weight has, None where there is none to tell by."""
+    """Return a value that no trained weight has; None for an empty weight or another dtype."""
     if 0 in weight.shape:
         return None
     dtype = weight.numpy().dtype
@@ -66,11 +66,11 @@ def assign_by_name(model: Any, file: h5py.Group) -> None:
         file: the group with one group a layer.
 
     Raises:
-        ConversionError: the file's weights and the model's do not pair off.
+        ConversionError: the file and the model have other layers, or weights of other shapes.
     """
     layers = {layer.name.replace("/", "_"): layer for layer in model.layers if layer.weights}
     stored = {
-        name.replace("/", "_"): weights  # as repairing does
+        name.replace("/", "_"): weights  # ``graphs`` renames the layers so
         for name in _read_names(file, "layer_names")
         if (weights := list(_read_weights(file[name])))
     }
@@ -93,7 +93,7 @@ def assign_by_name(model: Any, file: h5py.Group) -> None:
 
 
 def _read_names(group: h5py.Group, attribute: str) -> list[str]:
-    """Return a list of names; Keras splits those beyond HDF5's limit for one attribute."""
+    """Return a list of names; Keras splits a list above HDF5's limit for one attribute."""
     values = list(group.attrs.get(attribute, ()))
     number = 0
     while f"{attribute}{number}" in group.attrs:
@@ -172,9 +172,9 @@ def _share_out(names: list[str], stored: list[StoredWeight]) -> list[list[Stored
 
 
 def _owner(parts: tuple[str, ...], names: Collection[str]) -> str | None:
-    """Return the only layer that a path names; the longest name of several at one place.
+    """Return the layer that a path names, the longest name first; None where two fit.
 
-    A name with a slash spans several parts; ``repairing`` put underscores there.
+    A name with a slash spans several parts; ``graphs`` has put underscores there.
     """
     for length in range(len(parts), 0, -1):
         spans = {"_".join(parts[i : i + length]) for i in range(len(parts) - length + 1)}
@@ -188,7 +188,7 @@ def _in_order_of(
     layer: Any, variables: list[Any], stored: list[StoredWeight]
 ) -> list[StoredWeight]:
     """Return one layer's stored weights in the order of its variables."""
-    wanted = [KERNEL_NAMES.get(variable.name, variable.name) for variable in variables]
+    wanted = [_KERNEL_NAMES.get(variable.name, variable.name) for variable in variables]
     found = [weight.kind for weight in stored]
     if wanted == found:
         return stored
@@ -200,11 +200,11 @@ def _in_order_of(
             f"not tell whose they are (first '{'/'.join(stored[0].parts)}'), expected the names "
             "of its layers: save the model with Keras 3, model.save('model.keras')"
         )
-    return stored  # one layer with names of another kind, where order and shapes have to do
+    return stored  # a plain layer with unknown names: order and shapes have to serve
 
 
-KERNEL_NAMES = {"depthwise_kernel": "kernel", "kernel": "kernel"}
-"""Keras 3 calls these kernel; older files use the layers' own words."""
+# Keras 3 calls this kernel; older files use the layer's own word.
+_KERNEL_NAMES = {"depthwise_kernel": "kernel"}
 
 
 @dataclass(frozen=True)
@@ -221,8 +221,8 @@ class StoredWeight:
 
     @property
     def kind(self) -> str:
-        """What the layer uses it for, "kernel" or "bias", in Keras 3's words."""
-        return KERNEL_NAMES.get(self.parts[-1], self.parts[-1])
+        """Keras 3's name for what the layer uses it for, such as "kernel" or "bias"."""
+        return _KERNEL_NAMES.get(self.parts[-1], self.parts[-1])
 
 
 def from_cudnn(
@@ -230,8 +230,8 @@ def from_cudnn(
 ) -> list[StoredWeight]:
     """Return the weights of CuDNNLSTM and CuDNNGRU as LSTM and GRU have them, others as they are.
 
-    The GPU library adds two biases, which LSTM has as one sum and GRU as two rows, and has its
-    matrices transposed, gate by gate.
+    The GPU library has two biases, where LSTM has one sum and GRU two rows, and its matrices are
+    transposed, gate by gate.
 
     Args:
         stored: in the order of the layer's variables.

@@ -1,6 +1,6 @@
-"""Old files through tf_keras, the Keras 2 that still goes with today's TensorFlow.
+"""Files that Keras 3 cannot read, through tf_keras, the Keras 2 that runs on today's TensorFlow.
 
-The extra ``legacy`` installs it. ``loading`` imports this module only where it is there.
+The extra ``legacy`` installs it. ``load`` imports this module only where it is installed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tf_keras
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loading.model import LoadedModel, shorten
+from edgeport_converter.loading.model import LoadedModel, refuse_nan, shorten
 from edgeport_converter.loading.purity import require_pure
 from edgeport_converter.loading.structures import make_call
 
@@ -30,7 +30,8 @@ def describe_tf_keras(
     """Return a tf_keras model as a function over named tensors.
 
     Raises:
-        UnsupportedModelError: it has no fixed inputs and outputs, or no fixed answers.
+        UnsupportedModelError: it has no fixed inputs and outputs, or its answers depend on more
+            than its inputs.
     """
     if not (getattr(model, "inputs", None) and getattr(model, "outputs", None)):
         raise UnsupportedModelError(
@@ -38,6 +39,7 @@ def describe_tf_keras(
             "yet, expected a built Sequential or functional model: call it on a sample, or give "
             "it an Input"
         )
+    refuse_nan(model.name, model.weights)
     try:
         inputs, outputs, call = make_call(model, model.input, model.output)
     except (AttributeError, TypeError, ValueError) as cause:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
+from edgeport_converter.loading.user_code import import_function
 
 if TYPE_CHECKING:
     from edgeport_converter.quantization.evaluation.agreement import Agreement
@@ -179,20 +177,4 @@ def find_metric(metric: Any) -> tuple[str, Metric]:
         )
     if callable(metric):
         return getattr(metric, "__name__", "metric"), metric
-    place, _, name = str(metric).rpartition(":")
-    if not place:
-        raise OptionError(
-            f"the metric is {metric!r}, expected module:function: name the module before a colon"
-        )
-    try:
-        path = Path(place)
-        if path.suffix == ".py":
-            sys.path.insert(0, str(path.parent))
-            place = path.stem
-        function = getattr(importlib.import_module(place), name)
-    except Exception as cause:  # the user's own module
-        raise OptionError(
-            f"the metric {metric!r} cannot be imported ({cause}), expected module:function: "
-            "check both names and the Python path"
-        ) from cause
-    return name, function
+    return str(metric).rpartition(":")[2], import_function(str(metric), "the metric")

@@ -1,0 +1,122 @@
+"""``optimize`` and ``compact``: which passes run over a graph, and in which order."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+from onnxscript import optimizer
+from onnxscript.rewriter import RewriteRuleSet
+
+from edgeport import ConversionError
+from edgeport_converter.optimizing import names
+from edgeport_converter.optimizing.input_scaling import simplify_input_scaling
+from edgeport_converter.optimizing.rewrite_rules import RULES
+
+# A rule can make room for another: BatchNormalization needs two, and the Gemm that they end in.
+_MAX_ROUNDS = 8
+
+# Constants of at most so many elements are computed ahead, so that folding makes no file grow.
+_FOLD_ELEMENTS = 256
+
+
+def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph with the same answers and fewer operators.
+
+    1. Constants become initializers, and small ones that follow from others are computed ahead.
+    2. The rules of ``rewrite_rules`` run in rounds until none applies.
+    3. The scaling of inputs moves into the first layers (``input_scaling``).
+    4. Equal constants and equal computations are kept once, and what nothing reads is removed.
+    5. Nodes get the names of the nodes that they replace.
+
+    Args:
+        model: a float graph; it is not changed.
+    """
+    graph = ir.from_proto(model)
+    outputs = [value.name for value in model.graph.output]
+    graph = _run(
+        graph,
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.ShapeInferencePass(),  # the rules look at ranks, which the export leaves out
+        *_identity_elimination(graph),
+    )
+    optimizer.fold_constants(
+        graph, input_size_limit=_FOLD_ELEMENTS, output_size_limit=_FOLD_ELEMENTS
+    )
+    graph = _run(
+        graph, common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
+    )
+    names.remember(graph)
+    for _ in range(_MAX_ROUNDS):
+        if not RewriteRuleSet(list(RULES)).apply_to_model(graph):
+            break
+        graph = _run(
+            graph,
+            common.ShapeInferencePass(),
+            common.RemoveUnusedNodesPass(),
+            *_identity_elimination(graph),
+        )
+    simplify_input_scaling(graph)
+    graph = _run(
+        graph,
+        common.DeduplicateHashedInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.ShapeInferencePass(),
+    )
+    names.name_after_layers(graph)
+    proto = ir.to_proto(graph)
+    if [value.name for value in proto.graph.output] != outputs:
+        raise ConversionError(
+            f"optimizing turned the outputs {outputs} into "
+            f"{[value.name for value in proto.graph.output]}: report this model"
+        )
+    return proto
+
+
+def compact(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the same graph in fewer bytes.
+
+    Inputs, outputs and the names of computing nodes stay, so that a profile still leads back to
+    the Keras layer. All other names become short, equal constants are stored once, and shapes of
+    inner tensors and doc strings go. Nothing is folded: folding would undo the quantization, since
+    the DequantizeLinear of weights has constant inputs.
+
+    Args:
+        model: a float or quantized graph; it is not changed.
+    """
+    graph = ir.from_proto(model)
+    passes = (
+        common.DeduplicateHashedInitializersPass(),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.ClearMetadataAndDocStringPass(),
+    )
+    proto: onnx.ModelProto = ir.to_proto(ir.passes.Sequential(*passes)(graph).model)
+    del proto.graph.value_info[:]
+    del proto.metadata_props[:]
+    proto.producer_name, proto.producer_version = "edgeport-converter", ""
+    if not any(_has_subgraph(node) for node in proto.graph.node):
+        names.shorten(proto.graph)
+    return proto
+
+
+def _run(graph: ir.Model, *passes: ir.passes.PassBase) -> ir.Model:
+    return ir.passes.Sequential(*passes)(graph).model
+
+
+def _identity_elimination(model: ir.Model) -> tuple[ir.passes.PassBase, ...]:
+    """Return the pass, or none for a graph that returns one tensor under two names.
+
+    onnx-ir would rename one of the two outputs and lose the other.
+    """
+    outputs = set(model.graph.outputs)
+    for node in model.graph:
+        if node.op_type == "Identity" and node.inputs[0] in outputs and node.outputs[0] in outputs:
+            return ()
+    return (common.IdentityEliminationPass(),)
+
+
+def _has_subgraph(node: onnx.NodeProto) -> bool:
+    return any(a.HasField("g") or a.graphs for a in node.attribute)

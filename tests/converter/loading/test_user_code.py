@@ -1,0 +1,74 @@
+"""The user's own modules are imported without a trace in ``sys.path`` and ``sys.modules``."""
+
+import code
+import sys
+
+import pytest
+
+from edgeport import OptionError
+from edgeport_converter.loading import user_code
+from edgeport_converter.quantization.evaluation.budget import find_metric
+
+# A name that Python's own library has, a neighbour, and an import that runs late.
+METRICS = """
+from dataclasses import dataclass
+import neighbour_of_metrics
+
+@dataclass
+class Share:
+    value: "float"
+
+def share(outputs, labels):
+    import late_neighbour_of_metrics
+    return Share(neighbour_of_metrics.NUMBER + late_neighbour_of_metrics.NUMBER).value
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "code.py").write_text(METRICS)
+    (tmp_path / "neighbour_of_metrics.py").write_text("NUMBER = 0.25")
+    (tmp_path / "late_neighbour_of_metrics.py").write_text("NUMBER = 0.5")
+    yield tmp_path
+    for name in ("neighbour_of_metrics", "late_neighbour_of_metrics"):
+        sys.modules.pop(name, None)
+
+
+def test_a_metric_comes_from_its_file_whatever_else_has_its_name(folder):
+    paths, modules = list(sys.path), dict(sys.modules)
+    name, function = find_metric(f"{folder}/code.py:share")
+    assert (name, function.__name__, function(None, None)) == ("share", "share", 0.75)
+    assert sys.path == paths
+    assert sys.modules["code"] is code
+    added = sys.modules.keys() - modules.keys()
+    assert added == {"neighbour_of_metrics", "late_neighbour_of_metrics"}
+
+
+def test_a_module_in_the_working_folder_is_found_by_name(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "own_metrics.py").write_text("def one(outputs, labels):\n    return 1.0\n")
+    assert find_metric("own_metrics:one")[1](None, None) == 1.0
+    del sys.modules["own_metrics"]  # stays, as after any import
+
+
+def test_a_file_that_fails_leaves_nothing_behind(tmp_path):
+    (tmp_path / "own_code.py").write_text("import sys\nsys.path.append('x')\nraise KeyError('no')")
+    paths = list(sys.path)
+    with pytest.raises(OptionError, match=r"own_code.py' cannot be imported \(KeyError: 'no'\)"):
+        user_code.import_module(str(tmp_path / "own_code.py"))
+    assert sys.path == paths
+    assert "own_code" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("accuracy", r"the metric is 'accuracy', expected module:function or file\.py:function"),
+        ("os:nothing", "the metric 'os:nothing' cannot be imported, as 'os' has no function"),
+        ("os:sep", "'os' has no function 'sep'"),
+        ("missing.py:metric", r"there is no Python file 'missing\.py': check"),
+    ],
+)
+def test_a_function_that_is_not_there_is_refused(text, match):
+    with pytest.raises(OptionError, match=match):
+        user_code.import_function(text, "the metric")
