@@ -209,9 +209,28 @@ def test_the_source_is_never_overwritten(two_layer_model, tmp_path):
     two_layer_model.save(source)
     before = source.read_bytes()
     for output in (source, tmp_path / "." / "m.keras"):
-        with pytest.raises(OptionError, match=r"is also what is read, expected another file"):
+        with pytest.raises(OptionError, match=r"would be overwritten, but .* is read by the"):
             convert(source, output, quantize="none")
     assert source.read_bytes() == before
+
+
+def test_no_part_of_what_is_read_is_written(tmp_path):
+    """Each is refused before anything is loaded, so that none of them has to be whole."""
+    saved, photos = tmp_path / "saved", tmp_path / "photos"
+    (saved / "variables").mkdir(parents=True)
+    (photos / "cat").mkdir(parents=True)
+    parts = [saved / "saved_model.pb", saved / "variables" / "variables.index",
+             photos / "cat" / "1.png", tmp_path / "test.npz"]  # fmt: skip
+    for part in parts:
+        part.write_bytes(b"precious")
+    (tmp_path / "hard.onnx").hardlink_to(tmp_path / "test.npz")
+    (tmp_path / "soft.onnx").symlink_to(photos / "cat" / "1.png")
+    for output in (*parts, tmp_path / "hard.onnx", tmp_path / "soft.onnx"):
+        with pytest.raises(OptionError, match=r"would be overwritten, but .* is read by the same"):
+            convert(
+                saved, output, calibration=photos, evaluation=tmp_path / "test.npz", quantize="auto"
+            )
+    assert [part.read_bytes() for part in parts] == [b"precious"] * len(parts)
 
 
 def test_a_link_is_followed_and_stays_a_link(two_layer_model, tmp_path):

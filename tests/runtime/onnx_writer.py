@@ -24,6 +24,8 @@ ELEMENT_TYPES = {
     "float64": 11,
     "uint32": 12,
     "uint64": 13,
+    "bfloat16": 16,
+    "float8e4m3fn": 17,
 }
 
 Shape = Sequence["int | str | None"]
@@ -105,18 +107,19 @@ def port(name: str, dtype: str, shape: Shape) -> bytes:
 def graph(
     nodes: Iterable[bytes],
     inputs: Iterable[tuple[str, str, Shape]],
-    outputs: Iterable[tuple[str, str, Shape]],
+    outputs: Iterable[tuple[str, str, Shape] | bytes],
     weights: Mapping[str, Any] | None = None,
     *,
     name: str = "network",
     raw_weights: Iterable[bytes] = (),
 ) -> bytes:
-    """GraphProto: node 1, name 2, initializer 5, input 11, output 12."""
+    """GraphProto: node 1, name 2, initializer 5, input 11, output 12; bytes are a whole port."""
     body = b"".join(block(1, one) for one in nodes) + block(2, name)
     body += b"".join(block(5, tensor(key, array)) for key, array in (weights or {}).items())
     body += b"".join(block(5, one) for one in raw_weights)
     body += b"".join(block(11, port(*one)) for one in inputs)
-    return body + b"".join(block(12, port(*one)) for one in outputs)
+    ports = (one if isinstance(one, bytes) else port(*one) for one in outputs)
+    return body + b"".join(block(12, one) for one in ports)
 
 
 def model(

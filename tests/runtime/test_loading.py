@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from edgeport.engine.providers import refuse_fallback
 
 
 def test_a_card_that_needs_a_newer_engine_is_refused() -> None:
-    card = mlp().card._replace(requires=Requirements(8, 17, "99.1"))
+    card = replace(mlp().card, requires=Requirements(8, 17, "99.1"))
     with pytest.raises(UnsupportedFormatError) as caught:
         Predictor.load(sealed(mlp().onnx, card))
     assert str(caught.value) == (
@@ -31,7 +32,7 @@ def test_a_card_that_needs_a_newer_engine_is_refused() -> None:
         "update onnxruntime, or convert for this version"
     )
     for enough in ("1.19", onnxruntime.__version__):
-        fine = mlp().card._replace(requires=Requirements(8, 17, enough))
+        fine = replace(mlp().card, requires=Requirements(8, 17, enough))
         Predictor.load(sealed(mlp().onnx, fine)).close()
 
 
@@ -47,7 +48,7 @@ def test_a_card_that_needs_a_newer_engine_is_refused() -> None:
     ],
 )
 def test_a_card_for_another_graph_is_refused(changes: dict[str, Any], words: str) -> None:
-    card = mlp().card._replace(tolerance={}, **changes)
+    card = replace(mlp().card, tolerance={}, **changes)
     with pytest.raises(ArtifactError, match=f"has a card for another graph: .*{words}"):
         Predictor.load(sealed(mlp().onnx, card))
 
@@ -55,7 +56,7 @@ def test_a_card_for_another_graph_is_refused(changes: dict[str, Any], words: str
 def test_a_card_may_fix_what_the_graph_leaves_free() -> None:
     onnx = identity("float32", ("N", "T", 2)).onnx
     ports = [spec(name, "float32", ("N", 5, 2)) for name in ("x", "y")]
-    card = mlp().card._replace(inputs=(ports[0],), outputs=(ports[1],), labels=None, tolerance={})
+    card = replace(mlp().card, inputs=(ports[0],), outputs=(ports[1],), labels=None, tolerance={})
     with Predictor.load(sealed(onnx, card)) as predictor:
         assert predictor.predict(np.zeros((3, 5, 2))).shape == (3, 5, 2)
 

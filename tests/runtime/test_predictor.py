@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -314,8 +315,8 @@ def test_a_foreign_graphs_axes_get_names() -> None:
 def test_one_score_beside_another_output_is_no_classifier() -> None:
     onnx = two_inputs().onnx
     ports = two_inputs().card.outputs
-    first = ports[0]._replace(shape=("N", 1), value_range=(0.0, 1.0))
-    card = two_inputs().card._replace(outputs=(first, ports[1]))
+    first = replace(ports[0], shape=("N", 1), value_range=(0.0, 1.0))
+    card = replace(two_inputs().card, outputs=(first, ports[1]))
     with (
         Predictor.load(sealed(onnx, card)) as predictor,
         pytest.raises(OptionError, match=r"the model gives total float32 \(N, 1\), difference"),

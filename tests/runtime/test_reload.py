@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_a_bad_file_leaves_the_old_one_serving(new: bytes, words: str, tmp_path:
 
 
 def test_new_labels_come_with_the_new_file() -> None:
-    card = mlp().card._replace(labels=("a", "b", "c"))
+    card = replace(mlp().card, labels=("a", "b", "c"))
     x = np.ones(6)
     with Predictor.load(mlp_artifact()) as predictor:
         (old,) = predictor.classify(x)
@@ -194,7 +195,7 @@ def test_a_reload_to_a_file_that_nobody_vouches_for_is_refused() -> None:
 
 def test_labels_that_change_places_are_refused() -> None:
     def labelled(*labels: str) -> bytes:
-        return sealed(mlp().onnx, mlp().card._replace(labels=labels))
+        return sealed(mlp().onnx, replace(mlp().card, labels=labels))
 
     with Predictor.load(labelled("cat", "dog", "owl")) as predictor:
         with pytest.raises(ArtifactError, match="has the label 'dog' in place 0"):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from edgeport import OptionError
+from edgeport.atomic_files import check_target
 from edgeport_converter.targets import (
     ONNXRUNTIME_FLOOR,
     TARGETS,
@@ -453,11 +454,12 @@ def find_destination(output: Any, sources: Sequence[Any]) -> Path:
 
     Args:
         output: as the user gave it.
-        sources: the model and the data, as the user gave them; none of them may be overwritten.
+        sources: the model and the data, as the user gave them; none of them may be overwritten, nor
+            any file in a folder among them.
 
     Raises:
         OptionError: the output is no path, a folder, no regular file, lies in no folder, or is one
-            of the sources.
+            of the sources, also under another name or inside a folder.
     """
     if not isinstance(output, (str, os.PathLike)):
         raise OptionError(
@@ -474,12 +476,7 @@ def find_destination(output: Any, sources: Sequence[Any]) -> Path:
         raise OptionError(
             f"the output '{output}' is a device or a pipe, expected a regular file: choose another"
         )
-    for source in sources:
-        if isinstance(source, (str, os.PathLike)) and Path(source).resolve() == path:
-            raise OptionError(
-                f"the output '{output}' is also what is read, expected another file: "
-                "choose a name of its own"
-            )
+    check_target(path, reads=[one for one in sources if isinstance(one, (str, os.PathLike))])
     return path
 
 

@@ -73,7 +73,7 @@ class ConversionReport:
             "recipe": self.recipe,
             "parity": asdict(self.parity),
             "agreement": None if self.agreement is None else asdict(self.agreement),
-            "accuracy": None if self.accuracy is None else self.accuracy._asdict(),
+            "accuracy": None if self.accuracy is None else asdict(self.accuracy),
             "latency_us": self.latency_us,
             "float_latency_us": self.float_latency_us,
             "steps": [asdict(step) for step in self.steps],

@@ -27,8 +27,38 @@ Its rooms:
     inputs/       from a caller's value to arrays that the engine cannot misread. Knows no engine
 
 The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
-them, inputs are converted exactly or not at all, and the artifact proves itself on the device
-with its golden samples when it is loaded.
+them, inputs are converted exactly or not at all, and the golden samples in the artifact are run on
+the device when it is loaded.
+
+Words, as the code, the messages and the documentation use them:
+
+    artifact: a finished ``.onnx`` file, with card, golden samples and seal
+    batch axis: axis 0 where it counts samples, written N
+    calibrated range: the values that an int8 model's input was calibrated for
+    card: the JSON inside the artifact that says what it takes, answers, and is known to reach
+    chunk: the part of a large batch that one run takes
+    cold start: from a fresh process to its first answer
+    digest: the SHA-256 of a file, as hexadecimal digits
+    dynamic int8: activation ranges are found at each run, from the batch at hand
+    engine: onnxruntime; its session is one loaded graph
+    execution provider: the engine's way to one kind of processor
+    fast path: one sample of one input to one output, through buffers that are used again
+    feed: the arrays of one call by input name, ready for the engine
+    free axis: an axis whose size is known only at a run, such as N or the time T
+    golden sample: an input with its answer, inside the artifact, for the self-test
+    graph cache: a folder that keeps graphs as the engine optimized them
+    multiply-accumulate: one product added to a sum; their number is the work of a network
+    non-finite: NaN or an infinity
+    opset, IR version: which edition of ONNX a file is written in
+    plain file: an ONNX file without a card, for which nothing vouches
+    provenance: where a model came from: file, digest, training data, versions
+    saturation: a value outside its range takes the nearest code of int8
+    seal: the digest over the artifact, in the artifact
+    self-test: running the golden samples when an artifact is loaded
+    signature: who made an artifact, and as which version, by an Ed25519 key
+    subgraph: the graph inside a Loop, Scan or If node
+    trial input: an input made up where there is no data
+    tuning: measuring on the device which threads and graph optimization answer soonest
 """
 
 from edgeport.artifact.card import (

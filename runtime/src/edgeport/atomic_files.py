@@ -1,43 +1,261 @@
-"""Files that are written whole or not at all."""
+"""The one place that writes files: whole or not at all, and never over what is read.
+
+Every writer of both packages comes here, whatever the format. What the target is decides how:
+
+- a regular file, or none yet: a temporary file beside it takes its place in one step. A symbolic
+  link stays one; a file that is replaced hands its permissions on;
+- a named pipe or a character device (``/dev/null``, ``/dev/stdout``): stays what it is, and gets
+  the bytes when all of them are there;
+- a folder, a socket or a disk: is refused.
+
+A process that is killed leaves its temporary file; the next write to the same target removes it.
+It cannot remove that of a living process, not even of one in another container: each writer holds a
+lock on its own file until the end, and only a file that can be locked is removed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from edgeport.errors import OptionError
 
+try:
+    import fcntl
+except ImportError:  # Windows, where no open file can be removed anyway
+    fcntl = None  # type: ignore[assignment]
+
+AnyPath = str | os.PathLike[str]
+
 
 @contextlib.contextmanager
-def replacing(path: str) -> Iterator[IO[bytes]]:
-    """Write a file beside the target that takes its place at the end, in one step.
+def replacing(path: AnyPath, *, reads: Iterable[AnyPath] = ()) -> Iterator[IO[bytes]]:
+    """Open a file that becomes ``path`` at the end of the block, in one step.
 
     After an error or Ctrl-C within the block, the target is as it was and nothing else is left.
-    A link stays one, and a file that is replaced hands its permissions on.
+
+    Args:
+        path: where to write.
+        reads: what is read in the same call, see :func:`check_target`.
+
+    Yields:
+        A seekable binary file; what was flushed can be read again under its ``name``.
 
     Raises:
-        OptionError: the file or its folder cannot be written.
+        OptionError: as :func:`check_target`, or writing fails; the target is as it was.
     """
-    target = Path(os.path.realpath(path))
-    # Cut, since the target's own name may be as long as a name can be.
-    temporary = target.with_name(f".{target.name[:40]}.{os.urandom(4).hex()}.tmp")
+    check_target(path, reads=reads)
+    with _naming(path):
+        stream = _open_stream(path)
+        with _beside(path) if stream is None else _through(stream) as file:
+            yield file
+
+
+def check_target(path: AnyPath, *, reads: Iterable[AnyPath] = ()) -> None:
+    """Refuse what ``replacing`` could not write, before anything is computed.
+
+    Args:
+        path: where something is to be written later.
+        reads: files that are read in the same call, and folders, which stand for every file in
+            them. Files are compared by identity (device and inode), so that another name, a
+            link, or ``/dev/stdin`` hides none. A path that does not exist is ignored.
+
+    Raises:
+        OptionError: the target is a folder, a socket or a disk, is read, or its folder is missing
+            or may not be written; nothing was touched.
+    """
+    name = os.fspath(path)
+    with _naming(path):
+        found = _status(name)
+        if name.endswith(("/", os.sep)) or (found and stat.S_ISDIR(found.st_mode)):
+            raise OptionError(f"'{name}' is a folder, expected a file: choose a name inside it")
+        is_own = _own_descriptor(name) is not None
+        if found and not (is_own or _is_replaced(found) or _is_stream(found)):
+            raise OptionError(
+                f"'{name}' is a socket or a disk, expected a file, a pipe or a character device: "
+                "choose another place"
+            )
+        # Writing to a character device, such as a terminal, destroys nothing.
+        if found and not stat.S_ISCHR(found.st_mode):
+            for given in reads:
+                if _holds(given, found):
+                    raise OptionError(
+                        f"'{name}' would be overwritten, but '{os.fspath(given)}' is read by the "
+                        "same call and is or holds this file: choose another place"
+                    )
+        if not is_own and (found is None or _is_replaced(found)):
+            folder = _resolved(name).parent
+            if not folder.is_dir():
+                raise FileNotFoundError(None, f"there is no folder '{folder}'")
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(None, f"nothing may be written in '{folder}'")
+
+
+@contextlib.contextmanager
+def _naming(path: AnyPath) -> Iterator[None]:
+    """Name the target in whatever the system says about it."""
     try:
-        try:
-            with temporary.open("xb") as file:
-                if target.exists():
-                    temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        yield
     except OSError as cause:
         raise OptionError(
-            f"'{path}' cannot be written ({cause.strerror or cause}): choose another place, or "
-            "check the disk"
+            f"'{os.fspath(path)}' cannot be written ({cause.strerror or cause}): choose another "
+            "place, or check the disk"
         ) from cause
+
+
+def _status(name: str) -> os.stat_result | None:
+    """Return what is at the end of all links, None for nothing."""
+    try:
+        return Path(name).stat()
+    except FileNotFoundError:
+        return None
+    except ValueError as cause:  # a NUL within
+        raise OSError(None, str(cause)) from cause
+
+
+def _resolved(path: AnyPath) -> Path:
+    """Return the path with all links followed; unlike pathlib's own way, of a missing file too."""
+    return Path(os.path.realpath(path))
+
+
+def _is_replaced(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode)
+
+
+def _is_stream(found: os.stat_result) -> bool:
+    return stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode)
+
+
+def _holds(given: AnyPath, wanted: os.stat_result) -> bool:
+    """Whether a path is this file, or a folder with it somewhere inside; links are followed."""
+    seen = set()
+    waiting = [Path(given)]
+    while waiting:
+        place = waiting.pop()
+        try:
+            found = place.stat()
+            if os.path.samestat(found, wanted):
+                return True
+            if stat.S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) not in seen:
+                seen.add((found.st_dev, found.st_ino))  # links may lead in a circle
+                waiting += place.iterdir()
+        except (OSError, ValueError):  # what cannot be seen is not read either
+            continue
+    return False
+
+
+def _own_descriptor(path: AnyPath) -> int | None:
+    """Return the number in a name such as ``/dev/stdout`` or ``/dev/fd/3``; None for all others.
+
+    A file that the shell opened for this process (``> out.json``, then ``-o /dev/stdout``) must
+    stay the one that it holds, so links are followed no further than to the descriptor.
+    """
+    name = Path(path).absolute()
+    for _ in range(40):  # as many links as Linux follows
+        if name.name.isdecimal() and _resolved(name.parent) == _resolved("/dev/fd"):
+            return int(name.name)
+        if not name.is_symlink():
+            break
+        name = name.parent / name.readlink()
+    return None
+
+
+def _open_stream(path: AnyPath) -> int | None:
+    """Return a descriptor of a pipe, a device or an open file of this process; else None."""
+    own = _own_descriptor(path)
+    if own is not None:
+        return os.dup(own)
+    found = _status(os.fspath(path))
+    # Without O_CREAT: Linux would refuse it for pipes of other users in a folder such as /tmp.
+    return os.open(path, os.O_WRONLY) if found and _is_stream(found) else None
+
+
+@contextlib.contextmanager
+def _through(stream: int) -> Iterator[IO[bytes]]:
+    """Collect what is written in a temporary file, and copy it to the stream at the end."""
+    import shutil
+    import tempfile
+
+    with open(stream, "wb", buffering=0) as target, tempfile.NamedTemporaryFile() as file:
+        yield file
+        file.seek(0)
+        shutil.copyfileobj(file, target)
+
+
+@contextlib.contextmanager
+def _beside(path: AnyPath) -> Iterator[IO[bytes]]:
+    """Write a temporary file beside the target, and rename it to the target at the end."""
+    target = _resolved(path)
+    _remove_leftovers(target)
+    temporary, file = _create(target)
+    try:
+        with file:
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl is None:
+                file.close()  # Windows renames no open file
+            temporary.replace(target)  # still locked; else it could be taken for a leftover
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def _create(target: Path) -> tuple[Path, IO[bytes]]:
+    """Create a temporary file beside the target, and lock it."""
+    while True:
+        temporary = target.with_name(f"{_prefix(target)}{os.urandom(4).hex()}.tmp")
+        file = temporary.open("x+b")
+        try:
+            _lock(file, is_patient=True)
+            if temporary.exists():
+                return temporary, file
+        except BaseException:
+            file.close()
+            temporary.unlink(missing_ok=True)
+            raise
+        file.close()  # before the lock was there, another process took it for a leftover
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove the temporary files of this target whose writer is gone."""
+    ours = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{8}\.tmp")
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError), Path(entry.path).open("r+b") as file:
+                    if _lock(file, is_patient=False):
+                        Path(entry.path).unlink(missing_ok=True)
+
+
+def _prefix(target: Path) -> str:
+    # Cut, since the target's own name may be as long as a name can be.
+    return f".{target.name[:40]}.edgeport-"
+
+
+def _lock(file: IO[bytes], *, is_patient: bool) -> bool:
+    """Lock a file for this process' life; False where another has it, or no locks exist."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if is_patient else fcntl.LOCK_NB))
+    except OSError:  # held by its writer, or a file system without locks, whose leftovers stay
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

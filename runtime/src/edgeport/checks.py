@@ -1,4 +1,4 @@
-"""Checks of plain values that callers pass: whole numbers and paths."""
+"""Checks of plain values that callers pass: whole numbers, yes or no, and paths."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ def absolute(path: str | bytes | os.PathLike[str], name: str) -> str:
         raise OptionError(
             f"{name} is {path!r}, expected a path: pass one, or leave it out"
         ) from cause
+
+
+def truth(value: object, name: str) -> bool:
+    """Return the answer to a yes-or-no option; raises OptionError where it is another value.
+
+    Python takes any text for yes, ``"no"`` included.
+    """
+    if value is True or value is False:
+        return value
+    raise OptionError(f"{name} is {value!r:.60}, expected True or False: pass one of them")
 
 
 def whole_number(

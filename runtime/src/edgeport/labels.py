@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from edgeport.artifact.card import ModelCard, format_specs
 from edgeport.artifact.golden import Array
+from edgeport.artifact.records import Record
 from edgeport.errors import InferenceError, OptionError
 
 
-class Label(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Label(Record):
     """One class and the model's score for it."""
 
     name: str

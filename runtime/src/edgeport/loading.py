@@ -7,6 +7,7 @@ kept graph the golden samples wait for the first answer (``caching`` says why).
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ import numpy as np
 from edgeport.artifact import seal
 from edgeport.artifact.card import ANY_SHAPE, BATCH_AXIS, ModelCard, TensorSpec, format_shape
 from edgeport.artifact.protobuf import outline
-from edgeport.artifact.seal import sha256
 from edgeport.device import cpus
 from edgeport.engine.session import Port, Session, engine_version
 from edgeport.errors import (
@@ -82,7 +82,7 @@ def _load(source: Source, path: str | None, options: Options, choice: Choice | N
         )
 
         version = signature.check(data, options.public_key, options.minimum_version)
-    digest = card.sha256 if card and card.sha256 else sha256(len(data))(data).hexdigest()
+    digest = card.sha256 if card and card.sha256 else hashlib.sha256(data).hexdigest()
     file = None if choice else _tuning_file(path, options)
     if file is not None:
         from edgeport.device import tuning_file

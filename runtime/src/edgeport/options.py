@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from edgeport.checks import absolute, whole_number
+from edgeport.checks import absolute, truth, whole_number
 from edgeport.errors import OptionError
 
 Provider = str | tuple[str, dict[str, Any]]
@@ -38,6 +38,7 @@ class Options(NamedTuple):
         Raises:
             OptionError: a number is none, a path is none, or nothing vouches for a version.
         """
+        truth(self.finite, "finite")
         whole_number(self.chunk_bytes, "chunk_bytes", remedy="leave it out")
         if self.minimum_version is not None:
             whole_number(self.minimum_version, "minimum_version", lowest=0)

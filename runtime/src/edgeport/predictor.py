@@ -13,12 +13,12 @@ from typing import Any
 
 from edgeport.artifact.card import ModelCard, TensorSpec, format_specs
 from edgeport.artifact.golden import Array
-from edgeport.checks import whole_number
+from edgeport.checks import truth, whole_number
 from edgeport.engine.watchdog import Deadline, deadline_after
 from edgeport.errors import ArtifactError, InferenceError
 from edgeport.inputs.batching import CHUNK_BYTES
 from edgeport.inputs.feeds import Feed, prepare
-from edgeport.inputs.ranges import refuse_unfinite_inputs, refuse_unfinite_outputs
+from edgeport.inputs.ranges import refuse_non_finite_inputs, refuse_non_finite_outputs
 from edgeport.labels import Label, best_labels, class_names
 from edgeport.loading import Source, load_model
 from edgeport.model import Model
@@ -129,6 +129,7 @@ class Predictor:
 
         Raises:
             InputError: an input disagrees with the card.
+            OptionError: ``finite`` is neither None, True nor False.
             InferenceError: the engine failed, the time is up, or the predictor is closed; after
                 the first two the predictor stays usable.
             ArtifactError: as of :meth:`load`, where the model has to be loaded again: in a forked
@@ -140,7 +141,7 @@ class Predictor:
             and model.short_way is not None
             and len(inputs) == 1
             and timeout is None
-            and not finite
+            and (finite is None or finite is False)
         ):
             answer = model.short_way.predict(inputs[0])
             if answer is not None:
@@ -275,6 +276,8 @@ class Predictor:
     def _predict(
         self, model: Model, inputs: tuple[Any, ...], timeout: float | None, finite: bool | None
     ) -> Any:
+        if finite is not None:
+            truth(finite, "finite")
         feed = prepare(model.card.inputs, inputs)
         return self._answer(model, feed, deadline_after(timeout), finite)
 
@@ -285,7 +288,7 @@ class Predictor:
             finite = model.options.finite
         given = _as_given(model.card.inputs, feed.arrays, feed.is_single)
         if finite:
-            refuse_unfinite_inputs(given)
+            refuse_non_finite_inputs(given)
         is_counted = False
 
         def look(arrays: Mapping[str, Array]) -> None:
@@ -301,7 +304,7 @@ class Predictor:
         named = dict(zip(model.output_names, answers, strict=True))
         outputs = _as_given(model.card.outputs, named, feed.is_single)
         if finite:
-            refuse_unfinite_outputs(outputs)
+            refuse_non_finite_outputs(outputs)
         return outputs if len(outputs) > 1 else outputs[model.output_names[0]]
 
 

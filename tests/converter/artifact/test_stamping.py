@@ -148,8 +148,16 @@ def test_write_leaves_the_target_when_the_file_does_not_hold(stamped, tmp_path, 
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_the_mode_of_a_file_that_is_replaced_is_kept(stamped, tmp_path):
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    stamping.write(stamped[0], target, stamped[1], stamped[2], RUNNER)
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
 def test_a_missing_folder_is_one_sentence(stamped, tmp_path):
-    with pytest.raises(ConversionError, match=r"cannot be written .*choose a folder that exists"):
+    with pytest.raises(ConversionError, match=r"cannot be written .there is no folder"):
         stamping.write(stamped[0], tmp_path / "no" / "m.onnx", stamped[1], stamped[2], RUNNER)
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import binascii
+import copy
 import json
+import pickle
 import re
+import tracemalloc
+import zlib
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +23,8 @@ from edgeport import (
     Accuracy,
     ArtifactError,
     Calibration,
+    GoldenSample,
+    Label,
     ModelCard,
     Predictor,
     Quantization,
@@ -88,7 +96,7 @@ def test_golden_samples_come_back_with_their_bits() -> None:
 
 
 def test_unknown_keys_of_a_newer_converter_are_ignored() -> None:
-    card = mlp().card._replace(accuracy=Accuracy("accuracy", 10, 0.9, 0.9, 0.8))
+    card = replace(mlp().card, accuracy=Accuracy("accuracy", 10, 0.9, 0.9, 0.8))
     data = card.to_dict()
     data["novelty"] = {"deep": [1]}
     data["accuracy"]["novelty"] = 1
@@ -145,6 +153,69 @@ def test_a_broken_card_is_refused(changes: dict[str, Any]) -> None:
         Predictor.load(mlp().artifact(**changes))
 
 
+def ramps(*shapes: list[int], kind: str = "<f4") -> dict[str, Any]:
+    """A card's golden samples that ask for so many values with a few bytes."""
+    arrays = [{"dtype": kind, "shape": shape, "ramp": [0.0, 1.0, 0.0]} for shape in shapes]
+    return {"golden_samples": [{"inputs": {"x": array}, "outputs": {}} for array in arrays]}
+
+
+def bomb(shape: list[int], kind: str) -> dict[str, Any]:
+    """A golden sample of which a few bytes inflate to as many as the shape and dtype allow."""
+    packed = binascii.b2a_base64(zlib.compress(bytes(10**7))).decode()
+    array = {"dtype": kind, "shape": shape, "zlib": packed}
+    return {"golden_samples": [{"inputs": {"x": array}, "outputs": {}}]}
+
+
+def coarse(shape: list[int], blocks: list[int]) -> dict[str, Any]:
+    array = {"dtype": "<f4", "shape": shape, "blocks": {"shape": blocks, "range": [0, 1]}}
+    return {"golden_samples": [{"inputs": {"x": array}, "outputs": {}}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        (ramps([10**8]), "golden samples of 100,000,000 values, expected at most 67,108,864"),
+        (ramps([10**15]), "golden samples of 1,000,000,000,000,000 values"),
+        (ramps([1, 10**4, 10**4]), "golden samples of 100,000,000 values"),
+        (ramps(*[[1, 10**7]] * 7), "golden samples of 70,000,000 values"),
+        (ramps([2**62, 2**62]), "golden samples of"),
+        (ramps([-5]), r"a golden array of shape \[-5\]"),
+        (coarse([10**9], [1]), "golden samples of 1,000,000,001 values"),
+        (coarse([1], [10**9]), "golden samples of 1,000,000,001 values"),
+        (bomb([-1], "u1"), r"a golden array of shape \[-1\]"),
+        (bomb([1], "S1000000000"), "and dtype S1000000000"),
+        (bomb([10**9], "u1"), "golden samples of 1,000,000,000 values"),
+    ],
+)
+def test_golden_samples_that_would_fill_the_memory_are_refused_at_once(
+    changes: dict[str, Any], found: str
+) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArtifactError, match=found):
+            Predictor.load(mlp().artifact(**changes))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_golden_samples_of_two_large_photos_are_read() -> None:
+    card = ModelCard.from_json(
+        json.dumps(mlp().card.to_dict() | ramps([1, 2160, 4096, 3], kind="|u1"))
+    )
+    x = card.golden_samples[0].inputs["x"]
+    # Element i of the ramp is floor(0 + 1 * frac(...)), so all are 0.
+    assert (x.shape, x.dtype, x.any()) == ((1, 2160, 4096, 3), np.uint8, False)
+
+
+def test_a_card_larger_than_any_real_one_is_refused_at_once() -> None:
+    text = "[" * 2**25 + "["
+    with pytest.raises(
+        ArtifactError, match=r"has a card of 33,554,433 bytes, expected at most 33,554,432"
+    ):
+        ModelCard.from_json(text)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "3", "null", "{", '{"format_version": 1}', "\ud800"])
 def test_text_that_is_no_card_is_refused(text: str) -> None:
     with pytest.raises(ArtifactError, match="card that cannot be read"):
@@ -167,3 +238,73 @@ def test_the_axis_letter_decides_what_counts_samples() -> None:
 
 def test_the_version_is_one_that_pip_understands() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.?(dev|a|b|rc)\d+)?", edgeport.__version__)
+
+
+# Records: two are equal if and only if all that they say is, and none changes.
+
+
+def sample(x: Any, y: Any) -> GoldenSample:
+    return golden(np.array(x, "f4"), np.array(y, "f4"))
+
+
+@pytest.mark.parametrize(
+    ("other", "equal"),
+    [
+        (sample([[1, np.nan]], [[np.inf]]), True),
+        (sample([[1, 0]], [[np.inf]]), False),
+        (sample([[1, np.nan]], [[-np.inf]]), False),
+        (sample([[1, np.nan, 0]], [[np.inf]]), False),
+        (golden(np.array([[1, np.nan]], "f8"), np.array([[np.inf]], "f4")), False),
+        (GoldenSample({"x": np.array([[1, np.nan]], "f4")}, {}), False),
+        (GoldenSample({}, sample([], [[np.inf]]).outputs), False),
+        ("no sample", False),
+    ],
+)
+def test_golden_samples_are_compared_by_their_values(other: object, equal: bool) -> None:
+    one = sample([[1, np.nan]], [[np.inf]])
+    assert (one == other) is equal
+    assert (one != other) is not equal
+    if isinstance(other, GoldenSample):
+        first, second = (replace(mlp().card, golden_samples=(each,)) for each in (one, other))
+        assert (first == second) is equal
+        assert (first != second) is not equal
+
+
+def test_cards_are_equal_as_long_as_every_field_is() -> None:
+    card = mlp().card
+    assert card == replace(card)
+    changed = {
+        "name": "other",
+        "labels": None,
+        "tolerance": {"y": 0.5},
+        "provenance": {"tool": "1"},
+        "sha256": "0" * 64,
+        "accuracy": Accuracy("accuracy", 10, 0.9, 0.9, 0.8),
+    }
+    for field, value in changed.items():
+        other = replace(card, **{field: value})
+        assert card != other, field
+        assert not card == other, field  # noqa: SIM201 - both were true at once
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        mlp().card,
+        mlp().card.inputs[0],
+        sample([0], [0]),
+        Quantization("int8", "int8", "int8", "any"),
+        Accuracy("accuracy", 10, 0.9, 0.9, 0.8),
+        Calibration(5, "0" * 64),
+        Requirements(8, 17, "1.19"),
+        Label("cat", 0.5),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_record_is_frozen_has_no_other_attributes_and_pickles(record: Any) -> None:
+    name = fields(record)[0].name
+    with pytest.raises(FrozenInstanceError, match=name):
+        setattr(record, name, 1)
+    assert not hasattr(record, "__dict__")
+    there = pickle.dumps(record)
+    assert pickle.loads(there) == copy.deepcopy(record) == record  # noqa: S301 - made just above

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_a_listed_file_is_used(tmp_path: Path) -> None:
 
 
 def test_a_file_that_no_card_lists_is_refused(tmp_path: Path) -> None:
-    for card in (None, CARD._replace(external_data={}), CARD._replace(external_data={"v": DIGEST})):
+    for card in (None, replace(CARD, external_data={}), replace(CARD, external_data={"v": DIGEST})):
         with pytest.raises(ArtifactError, match=r"keeps the tensor 'w' in another file, 'w\.bin'"):
             Predictor.load(place(tmp_path, card))
 
@@ -85,7 +86,7 @@ def test_bytes_alone_have_no_folder(tmp_path: Path) -> None:
 def test_a_file_elsewhere_is_refused_even_if_listed(location: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "w.bin").write_bytes(STORED)
-    card = CARD._replace(external_data={location: DIGEST, "w.bin": DIGEST})
+    card = replace(CARD, external_data={location: DIGEST, "w.bin": DIGEST})
     with pytest.raises(ArtifactError, match=r"beside it|in another file"):
         Predictor.load(place(tmp_path / "in", card, location))
 

@@ -57,6 +57,12 @@ def test_a_ramp_is_the_formula_that_it_states() -> None:
     )
 
 
+def test_a_long_ramp_is_the_same_formula() -> None:
+    place = 0.5 + np.arange(200_003, dtype=np.float64) * ((5**0.5 - 1) / 2)
+    expected = (-1 + 3 * (place - np.floor(place))).astype("f4")
+    assert ramp((200_003,), np.dtype("f4"), -1.0, 2.0, 0.5).tobytes() == expected.tobytes()
+
+
 def test_a_ramp_is_the_same_where_numpy_is_to_raise() -> None:
     arguments = (100,), np.dtype("f2"), 0.0, 1e-6, 0.0
     with np.errstate(all="raise"):

@@ -119,7 +119,7 @@ def test_a_sealed_file_without_a_card_is_refused() -> None:
         mlp().onnx[:2] + onnx_writer.text_map(14, {"edgeport.sha256": "0" * 64}) + mlp().onnx[2:]
     )
     digest = hashlib.sha256(blank).hexdigest()
-    with pytest.raises(ArtifactError, match="sealed but bears no card"):
+    with pytest.raises(ArtifactError, match="sealed but has no card"):
         Predictor.load(blank.replace(b"0" * 64, digest.encode(), 1))
 
 

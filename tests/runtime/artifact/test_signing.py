@@ -87,7 +87,7 @@ def test_the_signature_is_the_one_that_the_format_describes(
 
 def test_an_unsigned_artifact_is_refused(key: Any) -> None:
     for data in (mlp_artifact(), mlp().onnx):
-        with pytest.raises(IntegrityError, match="bears no signature, expected one by the key"):
+        with pytest.raises(IntegrityError, match="has no signature, expected one by the key"):
             Predictor.load(data, public_key=public_pem(key))
 
 
@@ -166,7 +166,7 @@ def test_a_signature_without_a_version_is_none(version: str, key: Any) -> None:
     value = f'{{"version": {version}, "ed25519": ""}}'.encode()
     before, after = map(bytes, split_at_digest(mlp_artifact()))
     forged = seal_again(before, after + metadata_entry(b"edgeport.signature", value))
-    with pytest.raises(IntegrityError, match="bears no signature"):
+    with pytest.raises(IntegrityError, match="has no signature"):
         Predictor.load(forged, public_key=public_pem(key))
 
 
@@ -185,7 +185,7 @@ def test_every_change_of_a_signed_file_is_refused(mlp_file: Path, private: Path)
 def test_only_an_artifact_can_be_signed(tmp_path: Path, private: Path) -> None:
     path = tmp_path / "plain.onnx"
     path.write_bytes(mlp().onnx)
-    with pytest.raises(ArtifactError, match="bears no card, expected an artifact"):
+    with pytest.raises(ArtifactError, match="has no card, expected an artifact"):
         sign(path, private, version=1)
     assert path.read_bytes() == mlp().onnx
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_bench(mlp_file: Path, capsys: Capture) -> None:
 def test_bench_counts_only_the_samples_that_ran(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "whole.onnx"
     port = spec("x", "float32", (3, 4), axes=("T", "F"))
-    card = ModelCard("whole", (port,), (port._replace(name="y"),))
+    card = ModelCard("whole", (port,), (replace(port, name="y"),))
     path.write_bytes(sealed(identity("float32", (3, 4)).onnx, card))
     figures = run(capsys, "bench", path, "--seconds", "0.02")
     assert list(figures["samples_per_second"]) == ["1"]
@@ -80,7 +81,7 @@ def test_a_cold_start_that_fails_is_one_sentence(
 def test_a_batch_that_memory_cannot_hold_is_one_sentence(child: Child, mlp_file: Path) -> None:
     code = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_AS, (2**35, 2**35))
+resource.setrlimit(resource.RLIMIT_AS, (2**34, 2**34))
 from edgeport.cli.main import main
 sys.exit(main(["bench", sys.argv[1], "--seconds", "0.02", "--batch-sizes", "1000000000"]))
 """

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -422,7 +423,7 @@ def test_a_terminal_without_these_letters_crashes_nothing(
 ) -> None:
     path = tmp_path / "m.onnx"
     words = ("größe", "µm", "日本", "…")
-    labels = mlp().card._replace(name="Modèle – 7", labels=words[:3])
+    labels = replace(mlp().card, name="Modèle – 7", labels=words[:3])
     path.write_bytes(sealed(mlp().onnx, labels))
     np.save(tmp_path / "x.npy", X)
     for arguments in (["info", path], ["predict", path, tmp_path / "x.npy", "--top-k", "3"]):
@@ -485,7 +486,8 @@ def test_what_is_read_is_never_written(mlp_file: Path, data: Path, capsys: Captu
         code, sentence = fails(capsys, "predict", mlp_file, data, "-o", out)
         assert code == edgeport.OptionError.exit_code
         assert sentence == (
-            f"the output '{out}' is one of the files that are read, expected another: rename it"
+            f"'{out}' would be overwritten, but '{data}' is read by the same call and is or holds "
+            "this file: choose another place"
         )
     np.testing.assert_array_equal(np.load(data), X)
 
@@ -498,12 +500,11 @@ def test_a_missing_input_is_named_though_the_output_exists(
     assert "there is no file 'missing.npy'" in sentence
 
 
-UNWRITABLE = {">&-": "Bad file descriptor", ">/dev/full": "No space left on device"}
 NO_STDOUT = "edgeport: the results cannot be printed ({}): give stdout a place to go\n"
 
 
 def shell(redirection: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command with a stream closed, or on a device that is always full."""
+    """Run the command with streams closed or redirected."""
     return subprocess.run(
         ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, "-m", "edgeport"]
         + [str(argument) for argument in arguments],
@@ -514,31 +515,75 @@ def shell(redirection: str, *arguments: object) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this device")
-@pytest.mark.parametrize("redirection", UNWRITABLE)
+# A disk is full for a process that may write no byte; no test needs the device /dev/full for it.
+FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+sys.path[:] = sys.argv.pop().split("|")
+from edgeport.cli.main import main
+sys.exit(main())
+"""
+
+
+def on_a_full_disk(stream: str, file: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command with one stream to a file that takes no byte."""
+    others = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with file.open("w") as full:
+        return subprocess.run(
+            [sys.executable, "-c", FULL_DISK, *map(str, arguments), "|".join(sys.path)],
+            **(others | {stream: full}),
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sh, and a limit of file sizes")
+@pytest.mark.parametrize("way", ["closed", "full"])
 def test_results_that_cannot_be_printed_are_an_error(
-    redirection: str, mlp_file: Path, data: Path
+    way: str, mlp_file: Path, data: Path, tmp_path: Path
 ) -> None:
-    sentence = NO_STDOUT.format(UNWRITABLE[redirection])
+    def result_of(*arguments: object) -> subprocess.CompletedProcess[str]:
+        if way == "closed":
+            return shell(">&-", *arguments)
+        return on_a_full_disk("stdout", tmp_path / "shown", *arguments)
+
+    reason = "Bad file descriptor" if way == "closed" else "File too large"
     for arguments in (["info", mlp_file], ["predict", mlp_file, data]):  # argparse shows --help
-        result = shell(redirection, *arguments)
-        assert (result.returncode, result.stderr) == (edgeport.OptionError.exit_code, sentence)
-    out = mlp_file.with_name("y.npy")  # here nothing is printed
-    result = shell(redirection, "predict", mlp_file, data, "-o", out)
-    assert (result.returncode, result.stderr) == (0, "")
-    np.testing.assert_allclose(np.load(out), mlp().formula(X), rtol=1e-5)
-    result = shell(redirection, "info", "missing.onnx")
+        result = result_of(*arguments)
+        assert (result.returncode, result.stderr) == (
+            edgeport.OptionError.exit_code,
+            NO_STDOUT.format(reason),
+        )
+    result = result_of("info", "missing.onnx")
     assert result.returncode == edgeport.ArtifactError.exit_code
     assert result.stderr.startswith("edgeport: there is no file")
+    out = mlp_file.with_name("y.npy")  # here nothing is printed
+    result = result_of("predict", mlp_file, data, "-o", out)
+    if way == "closed":
+        assert (result.returncode, result.stderr) == (0, "")
+        np.testing.assert_allclose(np.load(out), mlp().formula(X), rtol=1e-5)
+    else:
+        assert result.returncode == edgeport.OptionError.exit_code
+        assert f"'{out}' cannot be written (File too large)" in result.stderr
+        assert not out.exists()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this device")
-@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
-def test_an_error_that_nobody_can_read_keeps_its_code(redirection: str, mlp_file: Path) -> None:
-    result = shell(redirection, "verify", "missing.onnx", "--json")
+@pytest.mark.skipif(os.name != "posix", reason="sh, and a limit of file sizes")
+@pytest.mark.parametrize("redirection", ["2>&-", "full", "<&- >&- 2>&-"])
+def test_an_error_that_nobody_can_read_keeps_its_code(
+    redirection: str, mlp_file: Path, tmp_path: Path
+) -> None:
+    def result_of(*arguments: object) -> subprocess.CompletedProcess[str]:
+        if redirection == "full":
+            return on_a_full_disk("stderr", tmp_path / "shown", *arguments)
+        return shell(redirection, *arguments)
+
+    result = result_of("verify", "missing.onnx", "--json")
     assert (result.returncode, result.stdout) == (edgeport.ArtifactError.exit_code, "")
     if ">&- 2" not in redirection:
-        result = shell(redirection, "verify", mlp_file, "--json")
+        result = result_of("verify", mlp_file, "--json")
         assert result.returncode == 0
         assert json.loads(result.stdout)["seal"] == "matches"
 

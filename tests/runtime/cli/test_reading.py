@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from examples import identity, sealed, spec, two_inputs
 from PIL import Image
 
 import edgeport
-from edgeport import ModelCard
+from edgeport import InputError, ModelCard
 from edgeport.cli import reading
 from edgeport.cli.main import main
 
@@ -75,7 +77,8 @@ def test_a_table_is_read(
         ("a,b\nc,d\n1,2\n", "line 2: 'c' is no number: repair the line"),
         ("1_0,4\n", "line 1: '1_0' is no number: repair the line"),
         ("4,1e999\n", "line 1: '1e999' is beyond every float: repair the line"),
-        ("1 2\n", "has a header and no numbers: check that commas part its columns"),
+        ("1 2\n", "line 1: '1 2' is no number: repair the line, or check that commas part"),
+        ("a b\n", "has a header and no numbers: check that commas part its columns"),
         ("9007199254740993,1.0\n", "a list of floats with the integer 9007199254740993"),
         ('1,"2\n', "cannot be read as .csv"),
         ("1,2\n3\n", "sample 1 of the stream cannot be used: input 'x' has shape (1,)"),
@@ -100,7 +103,7 @@ def test_json_lines_may_start_with_a_byte_order_mark(
 def test_a_name_given_twice_is_refused(pairs: Path, tmp_path: Path, capsys: Capture) -> None:
     lines, archive = tmp_path / "x.jsonl", tmp_path / "x.npz"
     lines.write_text('{"x": [1, 2], "x": [3, 4]}\n', encoding="utf-8")
-    assert "line 1 is no JSON (a name stands there twice)" in refusal(capsys, pairs, lines)
+    assert "line 1 is no JSON (a name occurs twice)" in refusal(capsys, pairs, lines)
     with zipfile.ZipFile(archive, "w") as file:
         for name in ("x", "x.npy"):  # both of which numpy calls "x"
             file.writestr(name, _npy([1, 2]))
@@ -174,10 +177,90 @@ def test_a_batch_and_a_single_sample_in_one_file_are_refused(
         assert words in refusal(capsys, artifact, pair)
 
 
+HEADERS = [
+    "a,b",
+    "x1,x2",
+    "NA,potassium",  # one name is enough
+    ",b",
+    "Größe,面積",
+    "_0,_1",
+    "(0),(1)",
+    '"y[0]","y[1]"',
+    '"0[0]","0[1]"',  # as the command line itself writes an output that is named 0
+    "# time,value",
+    "mean,std",
+]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_line_of_names_is_skipped(header: str, tmp_path: Path, capsys: Capture) -> None:
+    table = tmp_path / "x.csv"
+    table.write_text(f"{header}\n1,2\n3,4\n", encoding="utf-8")
+    card = identity("int64", ("N", 2)).card
+    samples = list(reading.read_samples([str(table)], card).items)
+    assert samples == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("line", "cell"),
+    [
+        ("NA,", "NA"),
+        ("NA,nan", "NA"),
+        (",", ""),
+        (" , ", " "),
+        ('"",""', ""),
+        ("n/a,NULL", "n/a"),
+        ("None,<NA>", "None"),
+        ("#N/A,-1.#IND", "#N/A"),
+        ("?,-", "?"),
+        ("--,...", "--"),
+        ("NaN,NaT", "NaT"),
+        ("1.5.2,2.5.1", "1.5.2"),
+        ("12%,15%", "12%"),
+        ("$5,€6", "$5"),
+        ("0x1F,0x2A", "0x1F"),
+        ("1_000,2_000", "1_000"),
+        ("2024-01-01,12:30", "2024-01-01"),
+        ("1;2,3;4", "1;2"),
+        ("<5,>9", "<5"),
+        ("1e,2e", "1e"),
+        ("a,2", "a"),
+    ],
+)
+def test_a_first_line_that_lost_its_values_is_no_header(
+    line: str, cell: str, tmp_path: Path
+) -> None:
+    """Skipped as a header, it would move every answer up by one sample."""
+    table = tmp_path / "x.csv"
+    table.write_text(f"{line}\n1,2\n3,4\n", encoding="utf-8")
+    card = identity("float32", ("N", 2)).card
+    with pytest.raises(
+        InputError, match=re.escape(f"line 1: '{cell}' is no number: repair the line")
+    ):
+        list(reading.read_samples([str(table)], card).items)
+
+
+def test_a_missing_value_in_a_later_line_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "x.csv"
+    table.write_text("a,b\n1,2\nNA,4\n")
+    samples = reading.read_samples([str(table)], identity("float32", ("N", 2)).card).items
+    assert next(samples) == [1, 2]
+    with pytest.raises(InputError, match="line 3: 'NA' is no number: repair the line"):
+        next(samples)
+
+
+def test_two_headers_are_one_too_many(tmp_path: Path) -> None:
+    table = tmp_path / "x.csv"
+    table.write_text("a,b\nm,s\n1,2\n")
+    samples = reading.read_samples([str(table)], identity("float32", ("N", 2)).card).items
+    with pytest.raises(InputError, match="line 2: 'm' is no number"):
+        next(samples)
+
+
 def _image_model(folder: Path, *sizes: int, axes: str = "HWC") -> Path:
     port = spec("x", "uint8", ("N", *sizes), axes=("N", *axes))
     path = folder / f"{'x'.join(map(str, sizes))}.onnx"
-    card = ModelCard("image", (port,), (port._replace(name="y"),))
+    card = ModelCard("image", (port,), (replace(port, name="y"),))
     path.write_bytes(sealed(identity("uint8", ("N", *sizes)).onnx, card))
     return path
 

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -521,7 +522,7 @@ def test_warm_says_why_nothing_is_kept(
 def test_a_graph_sealed_for_a_newer_card_is_no_way_around_it(folder: Path) -> None:
     """The card is the artifact's own, whatever was kept."""
     example = mlp()
-    changed = example.card._replace(inputs=(spec("x", "float32", ("N", 7)),))
+    changed = replace(example.card, inputs=(spec("x", "float32", ("N", 7)),))
     Predictor.load(example.artifact(), cache_dir=folder)
     with pytest.raises(ArtifactError, match="has a card for another graph"):
         Predictor.load(sealed(example.onnx, changed), cache_dir=folder)

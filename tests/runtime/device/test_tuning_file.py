@@ -7,6 +7,7 @@ import os
 import pickle
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -583,10 +584,10 @@ print("edgeport.device.tuning_file" in sys.modules, "edgeport.device.identity" i
 
 
 def test_the_card_decides_who_is_a_sibling() -> None:
-    one: ModelCard = doubler().card._replace(sha256="1")
+    one: ModelCard = replace(doubler().card, sha256="1")
     assert (
-        tuning_file.difference(one, one._replace(sha256="2", accuracy=None, tolerance={"y": 1}))
+        tuning_file.difference(one, replace(one, sha256="2", accuracy=None, tolerance={"y": 1}))
         is None
     )
-    assert tuning_file.difference(one, one._replace(sha256=None)) == "no card"
-    assert tuning_file.difference(one, one._replace(outputs=())) == "the outputs "
+    assert tuning_file.difference(one, replace(one, sha256=None)) == "no card"
+    assert tuning_file.difference(one, replace(one, outputs=())) == "the outputs "

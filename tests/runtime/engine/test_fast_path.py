@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -214,7 +215,7 @@ def test_another_predictor_on_the_same_engine_counts_for_itself() -> None:
 
 def test_buffers_of_the_old_model_go_with_a_reload() -> None:
     x = np.ones(6, "f4")
-    other = mlp().card._replace(labels=("a", "b", "c"))
+    other = replace(mlp().card, labels=("a", "b", "c"))
     with Predictor.load(mlp_artifact()) as predictor:
         assert becomes_bound(predictor, x)
         predictor.reload(sealed(mlp().onnx, other))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgeport import InferenceError, InputError, ModelCard, Predictor, Quantization
+from edgeport import InferenceError, InputError, ModelCard, OptionError, Predictor, Quantization
 from edgeport.inputs.ranges import RangeCounter
 
 anything = st.floats(width=32)
@@ -191,3 +192,17 @@ def test_one_sample_is_named_by_its_own_axes() -> None:
         pytest.raises(InputError, match=r"is nan at \[4\], which an int8 model"),
     ):
         predictor.predict(x.tolist())
+
+
+@pytest.mark.parametrize("value", ["no", "", "false", 0, 1, 2.0, [], None])
+def test_a_value_that_is_neither_true_nor_false_is_refused(value: object) -> None:
+    expected = re.escape(f"finite is {value!r}, expected True or False")
+    with pytest.raises(OptionError, match=expected):
+        Predictor.load(mlp_artifact(), finite=value)  # type: ignore[arg-type]
+    if value is not None:  # in a call, None means what load was told
+        with Predictor.load(mlp_artifact()) as predictor:
+            x = np.full(6, np.nan, "f4")
+            for _ in range(3):  # the later ones may take another way
+                with pytest.raises(OptionError, match=expected):
+                    predictor.predict(x, finite=value)  # type: ignore[arg-type]
+                assert np.isnan(predictor.predict(x)).all()

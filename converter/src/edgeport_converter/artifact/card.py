@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,10 @@ class ArtifactWriter:
             accuracy: with Keras and the float graph; the artifact's own is the candidate's.
             output: where to write.
         """
-        card = self.card._replace(
-            quantization=self._quantization(candidate), accuracy=_own(accuracy, candidate)
+        card = replace(
+            self.card,
+            quantization=self._quantization(candidate),
+            accuracy=_own(accuracy, candidate),
         )
         kind = candidate.recipe.kind if candidate else "none"
         runner = Runner(self.card, kind, self.device.cpu)
@@ -82,7 +84,8 @@ class ArtifactWriter:
             golden_samples = self._golden_samples(
                 run if runner.judges_as_defined else runner.as_defined(graph), card
             )
-            card = card._replace(
+            card = replace(
+                card,
                 requires=self._requires(graph),
                 tolerance=self._tolerance(run, card, candidate, golden_samples),
             )
@@ -165,7 +168,7 @@ def _own(accuracy: Accuracy | None, candidate: Candidate | None) -> Accuracy | N
     """Return the accuracy with the candidate's own metric as the artifact's."""
     if accuracy is None or candidate is None or candidate.measured.metric is None:
         return accuracy
-    return accuracy._replace(artifact=candidate.measured.metric)
+    return replace(accuracy, artifact=candidate.measured.metric)
 
 
 def describe(
@@ -187,7 +190,8 @@ def describe(
         # Scaled pixels have a code for each of their values, whatever the data holds.
         whole = {found.source for found in find_pixel_inputs(float_graph.graph)}
         inputs = tuple(
-            spec._replace(
+            replace(
+                spec,
                 value_range=(0.0, 255.0)
                 if spec.name in whole
                 else calibration.value_ranges.get(spec.name),
@@ -196,7 +200,8 @@ def describe(
         )
         digest = Calibration(len(calibration), calibration.sha256)
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return base._replace(
+    return replace(
+        base,
         inputs=inputs,
         calibration=digest,
         multiply_accumulates=count_multiply_accumulates(float_graph),

@@ -1,12 +1,10 @@
-"""The last stage: card, golden samples and seal into the file, then an atomic replace.
+"""The last stage: put card, golden samples and seal into the file, then replace the target.
 
 Nothing may touch the bytes afterwards; metadata is lost by most tools that rewrite a graph.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgeport import ConversionError, GoldenSample, ModelCard, TensorSpec
+from edgeport import ConversionError, GoldenSample, ModelCard, OptionError, TensorSpec
 from edgeport.artifact import golden
 from edgeport.artifact.golden import Array, GoldenOutput
 from edgeport.artifact.seal import check_seal, read, seal
+from edgeport.atomic_files import replacing
 from edgeport_converter.verification.runners import Run, Runner
 
 # A golden input is stored as it is up to this many characters; a larger one in blocks.
@@ -101,33 +100,16 @@ def write(
         runner: says how ``run`` computes; the file is run in the same way.
 
     Raises:
-        ConversionError: the folder cannot be written, or the file answers differently.
+        ConversionError: the target cannot be written, or the file answers differently.
     """
-    folder = output.parent
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".tmp", dir=folder)
-    except OSError as cause:
-        raise ConversionError(
-            f"'{output}' cannot be written ({cause.strerror}): choose a folder that exists "
-            "and may be written"
-        ) from cause
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with replacing(output) as file:
             file.write(artifact)
             file.flush()
-            os.fsync(file.fileno())
-        with runner.open_file(temporary) as written:
-            _require_same_answers(written, run, samples)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's 0600 would shut other users out
-        temporary.replace(output)
-    except OSError as cause:
-        raise ConversionError(
-            f"'{output}' cannot be written ({cause.strerror}): check the disk and the folder"
-        ) from cause
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(folder)
+            with runner.open_file(Path(file.name)) as written:
+                _require_same_answers(written, run, samples)
+    except OptionError as cause:
+        raise ConversionError(str(cause)) from cause
 
 
 def read_card(path: Path) -> ModelCard:
@@ -164,20 +146,3 @@ def _range_of(sample: Array) -> tuple[float, float]:
     """Return the smallest and the largest number of a sample."""
     values = sample[np.isfinite(sample)].astype(np.float64)
     return (float(values.min()), float(values.max())) if values.size else _DEFAULT_RANGE
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

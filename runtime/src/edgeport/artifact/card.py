@@ -9,41 +9,44 @@ Axis letters used in every card, message and docstring:
     C channels, or classes on an output    F features
 
 A shape mixes ints and axis names: ``("N", 28, 28, 1)`` is any number of 28 x 28 images with
-one channel. A name that occurs twice among the inputs stands for the same size.
-
-The records are named tuples: each dataclass would cost every cold start a millisecond. So would
-annotations kept as text, which named tuples compile one by one; here they are evaluated.
+one channel. A name that occurs twice among the inputs is the same size in both.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from edgeport.artifact.golden import GoldenSample, decode_array, decode_output
+from edgeport.artifact.golden import GoldenSample, check_size, decode_array, decode_output
+from edgeport.artifact.records import Record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
 
 FORMAT_VERSION = 1
 """Raised when an older runtime could misread a newer card; additions alone do not raise it."""
+
+MOST_BYTES = 2**25
+"""The largest card, as JSON text. A million long labels fit; more would fill a device's memory."""
 
 BATCH_AXIS = "N"
 
 Shape = tuple["int | str", ...]
 
 ANY_SHAPE: Shape = ("...",)
-"""Of any rank: all that some graphs without a card say of a tensor."""
+"""Any rank and any sizes: some graphs without a card say no more about a tensor."""
 
 
-class TensorSpec(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TensorSpec(Record):
     """One input or output.
 
     Attributes:
         name: the tensor's name in the graph, which is the Keras name.
         dtype: numpy dtype of its elements.
         shape: an int for a fixed axis, the axis' name for a free one.
-        axes: one letter an axis, see the module's docstring; empty where nobody knows.
+        axes: one letter an axis, see the module's docstring; empty where unknown.
         value_range: (lowest, highest) value that the model was calibrated for, or that an
             output's activation can give; None where unknown.
     """
@@ -71,17 +74,19 @@ class TensorSpec(NamedTuple):
         return (BATCH_AXIS, *self.shape[1:]) if self.has_batch_axis else self.shape
 
 
-class Quantization(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Quantization(Record):
     """How the weights and activations are stored, and what was left in float and why."""
 
     recipe: str
     weights: str
     activations: str
     target: str
-    float_layers: Mapping[str, str] = {}
+    float_layers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Accuracy(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Accuracy(Record):
     """The user's metric, measured on the evaluation data with each form of the model."""
 
     metric: str
@@ -91,14 +96,16 @@ class Accuracy(NamedTuple):
     artifact: float
 
 
-class Calibration(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Calibration(Record):
     """The data that the ranges of the activations were taken from."""
 
     samples: int
     sha256: str
 
 
-class Requirements(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Requirements(Record):
     """What the engine has to offer: ONNX IR version, opset, oldest onnxruntime that fits."""
 
     ir_version: int
@@ -106,7 +113,8 @@ class Requirements(NamedTuple):
     onnxruntime: str
 
 
-class ModelCard(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ModelCard(Record):
     """The contract between a model and its users.
 
     Attributes:
@@ -115,14 +123,14 @@ class ModelCard(NamedTuple):
         labels: class names in the order of the scores, or None.
         preprocessing: what the graph itself does to its inputs, in order, in words.
         quantization, accuracy, calibration: None where that stage did not run.
-        requires: None where the file bears no card.
+        requires: None where the file has no card.
         multiply_accumulates: per sample, or None where unknown.
         tolerance: largest absolute difference from a golden output, by output name.
         external_data: digests of files beside the artifact that hold weights, by file name.
         provenance: versions of the tools that made the file, and the source's digest.
-        golden_samples: what the self-test runs; two cards may be equal but for these.
+        golden_samples: what the self-test runs.
         sha256: the sealed digest of the file; None means that **nothing vouches for it**:
-            the file bears no card, and all of the above comes from its graph.
+            the file has no card, and all of the above comes from its graph.
     """
 
     name: str
@@ -135,16 +143,11 @@ class ModelCard(NamedTuple):
     calibration: Calibration | None = None
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
-    tolerance: Mapping[str, float] = {}
-    external_data: Mapping[str, str] = {}
-    provenance: Mapping[str, str] = {}
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    external_data: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
     golden_samples: tuple[GoldenSample, ...] = ()
     sha256: str | None = None
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ModelCard):
-            return NotImplemented
-        return self.sha256 == other.sha256 and self.to_dict() == other.to_dict()
 
     @property
     def is_vouched_for(self) -> bool:
@@ -157,7 +160,7 @@ class ModelCard(NamedTuple):
         The golden samples are written by the converter, which picks their compact form; the
         digest lies outside the card, since the card is among the bytes that it covers.
         """
-        plain: dict[str, Any] = _plain(self._replace(golden_samples=()))
+        plain: dict[str, Any] = _plain(replace(self, golden_samples=()))
         del plain["golden_samples"], plain["sha256"]
         return {"format_version": FORMAT_VERSION, **plain}
 
@@ -167,8 +170,13 @@ class ModelCard(NamedTuple):
 
         Raises:
             UnsupportedFormatError: the card's format is newer than this runtime.
-            ArtifactError: the text is no card.
+            ArtifactError: the text is no card, or larger than any real one.
         """
+        if len(text) > MOST_BYTES:
+            raise ArtifactError(
+                f"the artifact has a card of {len(text):,} bytes, expected at most "
+                f"{MOST_BYTES:,}: convert the model again with a released edgeport-converter"
+            )
         try:
             data = json.loads(text)
             version = data["format_version"]
@@ -205,8 +213,8 @@ def _plain(value: Any) -> Any:
     """Return records, tuples and mappings as dicts and lists, and a dtype by its name."""
     if isinstance(value, np.dtype):
         return "str" if value.kind in "OU" else value.name
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
@@ -220,6 +228,8 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
     if isinstance(labels, str):
         raise ValueError("labels in one text")
     macs = data.get("multiply_accumulates")
+    samples = data.get("golden_samples", ())
+    check_size(samples)
     return ModelCard(
         name=str(data["name"]),
         inputs=inputs,
@@ -234,7 +244,7 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
         external_data=_texts(data.get("external_data", {})),
         provenance=_texts(data.get("provenance", {})),
-        golden_samples=tuple(map(_sample_from_dict, data.get("golden_samples", ()))),
+        golden_samples=tuple(map(_sample_from_dict, samples)),
         sha256=sha256,
     )
 
@@ -263,7 +273,7 @@ def _size(value: Any) -> int:
 
 
 def _finite(value: Any) -> float:
-    """Return the number; a limit that is none would hold everything, or nothing."""
+    """Return the number; NaN or infinity as a limit would allow everything, or nothing."""
     if not math.isfinite(value):
         raise ValueError(f"a limit of {value}")
     return float(value)
@@ -291,6 +301,6 @@ def _sample_from_dict(data: Mapping[str, Any]) -> GoldenSample:
 
 
 def card_json(card: ModelCard, golden_samples: Sequence[Mapping[str, Any]]) -> str:
-    """Return the card as it stands in the file; the same card gives the same text."""
+    """Return the card's JSON text as the file holds it; the same card gives the same text."""
     data = card.to_dict() | {"golden_samples": list(golden_samples)}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

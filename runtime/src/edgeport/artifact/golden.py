@@ -1,14 +1,14 @@
 """Golden samples: known inputs with known outputs that travel inside the artifact.
 
-Here live the samples, read from their compact JSON form; ``golden_encoding`` writes it. Running
-them against an engine is the business of ``loading``; choosing them is the converter's.
+Here live the samples, and the compact JSON form that they are read from and written to. ``loading``
+runs them on an engine; the converter chooses them.
 
 An array is written in one of three ways:
 
 - ``zlib``: its little-endian bytes, deflated, in base64;
-- ``blocks``: every so many elements of a large one as a code of 8 bits, which stands for its whole
-  block, so that a photo of 224 x 224 pixels costs the file a kilobyte and is still like a photo;
-- ``ramp``: not at all. Where there is no data, both sides generate it from the same formula.
+- ``blocks``: a large array is cut into blocks, and each is kept as one code of 8 bits, so that a
+  photo of 224 x 224 pixels costs the file a kilobyte and is still like a photo;
+- ``ramp``: no values at all. Where there is no data, both sides generate it by the same formula.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from __future__ import annotations
 import binascii
 import math
 import zlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from edgeport.artifact.records import Record
 
 Array = np.ndarray[Any, np.dtype[Any]]
 """What numpy.typing calls NDArray[Any]; that module's import costs a cold start 1 ms."""
@@ -29,7 +32,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _STEP = (math.sqrt(5.0) - 1.0) / 2.0
 
 
-class GoldenOutput(NamedTuple):
+MOST_VALUES = 2**26
+"""How many values all golden samples of a card may have: two colour images of 4,096 x 2,160 fit.
+A few bytes of JSON can ask for any number of values, and each costs time and memory at load."""
+
+_MOST_ITEM_BYTES = 16
+_PART = 2**16  # values of a ramp that are made at once, so that they stay in the CPU's cache
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class GoldenOutput(Record):
     """What one output was: every ``step``-th element in row-major order.
 
     A large output is thinned out, so that it costs the file a few kilobytes at most.
@@ -61,7 +73,8 @@ class GoldenOutput(NamedTuple):
         return float(np.max(np.where(np.isnan(gap), math.inf, gap), initial=0.0))
 
 
-class GoldenSample(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class GoldenSample(Record):
     """One sample: inputs with the batch axis (N = 1) and what came out, by name."""
 
     inputs: Mapping[str, Array]
@@ -79,19 +92,49 @@ def ramp(
         dtype: a boolean, integer or floating dtype; integers are rounded down.
         low: the smallest value, inclusive.
         high: the upper end; exclusive but for rounding to ``dtype``.
-        start: an offset in [0, 1) that tells one ramp from another.
+        start: an offset in [0, 1) that makes one ramp differ from another.
 
     Source:
         Element i is ``low + (high - low) * frac(start + i * (sqrt(5) - 1) / 2)`` in float64.
         IEEE 754 fixes the result of each of these operations, so it is exact everywhere.
     """
-    index = np.arange(math.prod(shape), dtype=np.float64)
-    place = start + index * _STEP
-    fraction = place - np.floor(place)  # exact, and a tenth of the time of np.mod
-    values = low + (high - low) * fraction
-    if dtype.kind in "biu":
-        values = np.floor(values)
-    return _cast(values, dtype).reshape(shape)
+    array = np.empty(math.prod(shape), dtype)
+    for begin in range(0, array.size, _PART):
+        index = np.arange(begin, min(begin + _PART, array.size), dtype=np.float64)
+        place = start + index * _STEP
+        fraction = place - np.floor(place)  # exact, and a tenth of the time of np.mod
+        values = low + (high - low) * fraction
+        if dtype.kind in "biu":
+            values = np.floor(values)
+        array[begin : begin + _PART] = _cast(values, dtype)
+    return array.reshape(shape)
+
+
+def check_size(samples: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse samples in their JSON form that would fill the memory, before any array is made.
+
+    Raises:
+        ValueError: they hold more than ``MOST_VALUES``, or a size or dtype that no array has.
+        KeyError: a part is missing.
+    """
+    total = 0
+    for sample in samples:
+        arrays = [output["values"] for output in sample["outputs"].values()]
+        for encoded in [*sample["inputs"].values(), *arrays]:
+            total += _count(encoded["shape"], encoded["dtype"])
+            if "blocks" in encoded:
+                total += _count(encoded["blocks"]["shape"], "uint8")
+    if total > MOST_VALUES:
+        raise ValueError(f"golden samples of {total:,} values, expected at most {MOST_VALUES:,}")
+
+
+def _count(shape: Sequence[Any], dtype: str) -> int:
+    sizes = [int(size) for size in shape]
+    # A negative size would have a crafted stream inflated without a bound, as would a dtype such
+    # as "S1000000000".
+    if any(size < 0 for size in sizes) or np.dtype(dtype).itemsize > _MOST_ITEM_BYTES:
+        raise ValueError(f"a golden array of shape {sizes} and dtype {dtype}")
+    return math.prod(sizes)
 
 
 def decode_output(encoded: Mapping[str, Any]) -> GoldenOutput:
@@ -158,7 +201,7 @@ def _cast(values: Array, dtype: np.dtype[Any]) -> Array:
     return values.astype(dtype)
 
 
-_SMALLEST_WIDTH = 1e-30  # of a range; without one, every code stands for the same value
+_SMALLEST_WIDTH = 1e-30  # of a range; in an empty one, every code is the same value
 
 
 def encode_array(array: Array) -> dict[str, Any]:
@@ -180,9 +223,9 @@ def encode_blocks(array: Array, low: float, high: float, max_values: int) -> dic
 
     Args:
         array: a sample. The longest axes are cut into fewer and fewer blocks until these are few
-            enough; the element in the middle of each stands for it.
+            enough; the element in the middle of each is kept.
         low: the value of code 0.
-        high: the value of code 255. What lies beyond either is written as the nearest.
+        high: the value of code 255. A value beyond either limit is written as the limit.
         max_values: how many elements are kept at most.
     """
     counts = list(array.shape)

@@ -1,10 +1,10 @@
-"""What stands between a file and the engine: no damaged byte reaches a parser.
+"""The seal: a digest over the whole file, checked before any parser sees a byte.
 
-Here live reading an artifact's bytes, naming what a bad file really is, and the seal. What the
-engine thinks of the bytes is ``_session``'s business; what the card says is ``card``'s.
+Here lives how an artifact's bytes are read, how a file of another kind is named, and how the seal
+is made and checked. ``card`` reads what the card says; ``engine.session`` loads the graph.
 
-The seal. An artifact is a plain ONNX file (a protobuf message, whose fields may stand in any
-order) that starts with a fixed head::
+An artifact is a plain ONNX file (a protobuf message, whose fields may come in any order) that
+starts with a fixed head::
 
     08 vv                                   ir_version, as in any ONNX file
     72 57 0a 0f "edgeport.sha256" 12 40     metadata entry: key, length of the value
@@ -12,19 +12,19 @@ order) that starts with a fixed head::
     72 .. 0a 0d "edgeport.card" 12 ..       metadata entry: the card's JSON
     ...                                     the rest of the model
 
-Since both entries stand in fixed places, the digest is checked and the card is read without a
+Since both entries are in fixed places, the digest is checked and the card is read without a
 protobuf parser, and a file cut short still shows that it was sealed. Damage to the head itself is
 noticed because the other entry's key is still there.
 """
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import os
 import stat
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from edgeport.artifact.card import ModelCard
 from edgeport.errors import ArtifactError, IntegrityError
 
 _SHA256_KEY = b"edgeport.sha256"
@@ -105,12 +105,28 @@ def check_seal(data: bytes) -> Sealed | None:
     )
 
 
+def read_card(path: str | os.PathLike[str]) -> ModelCard | None:
+    """Return what a file says of itself, without starting an engine; None for a file never sealed.
+
+    Raises:
+        ArtifactError: the file cannot be read or was changed, or its card cannot be read.
+    """
+    try:
+        sealed = check_seal(read(path))
+        if sealed is None:
+            return None
+        return ModelCard.from_json(sealed.card_json, sha256=sealed.sha256)
+    except ArtifactError as error:
+        error.path = os.fspath(path)
+        raise
+
+
 def seal(model: bytes, card_json: str) -> bytes:
     """Return the artifact: head with digest and card, then the model.
 
     Args:
         model: a serialized ONNX ModelProto that starts with ir_version below 128, as every
-            serializer writes it, and bears neither seal nor card yet.
+            serializer writes it, and has neither seal nor card yet.
         card_json: the card's JSON text.
     """
     starts_well = model[:1] == _IR_VERSION_TAG and b"\x00" <= model[1:2] < b"\x80"
@@ -121,18 +137,18 @@ def seal(model: bytes, card_json: str) -> bytes:
 
 
 def split_at_digest(data: bytes) -> tuple[memoryview, memoryview]:
-    """Return what stands before and after the digest of a sealed file."""
+    """Return the bytes before and after the digest of a sealed file."""
     start = 2 + len(_SEAL_HEAD)
     view = memoryview(data)
     return view[:start], view[start + _DIGEST_SIZE :]
 
 
 def digest_of(before: bytes | memoryview, *after: bytes | memoryview) -> str:
-    """Return the SHA-256 of a sealed file: of these parts with zeros behind the first."""
-    digest = sha256(sum(map(len, after)))(before)
+    """Return the SHA-256 of a sealed file: of these parts with zeros after the first."""
+    digest = hashlib.sha256(before)
     for part in (_NO_DIGEST, *after):
         digest.update(part)
-    return str(digest.hexdigest())
+    return digest.hexdigest()
 
 
 def seal_again(before: bytes, *after: bytes | memoryview) -> bytes:
@@ -159,7 +175,7 @@ def _other_kind(data: bytes) -> str | None:
 
 _OTHER_FILES = (
     (4, b"TFL3", "a LiteRT (.tflite) model"),
-    # An old engine takes a damaged one for good, and ends the process.
+    # An old engine accepts a damaged one, and ends the process.
     (4, b"ORTM", "a model in onnxruntime's own format (.ort)"),
     (0, b"\x89PNG", "a PNG image"),
     (0, b"\xff\xd8\xff", "a JPEG image"),
@@ -202,7 +218,7 @@ def _varint(number: int) -> bytes:
 
 
 def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
-    """Return protobuf's number at ``at`` and the position behind it.
+    """Return protobuf's number at ``at`` and the position after it.
 
     Raises:
         IndexError: the bytes end within the number.
@@ -225,35 +241,11 @@ def _read_card(data: bytes, start: int) -> bytes:
         if data.startswith(_METADATA_TAG, start) and data.startswith(key, at):
             size, at = read_varint(data, at + len(key))
             return data[at : at + size]
-    except (IndexError, ValueError):  # sealed by somebody, but not as above
+    except (IndexError, ValueError):  # sealed by another program
         pass
     raise ArtifactError(
-        "the artifact is sealed but bears no card: convert it again with edgeport-converter"
+        "the artifact is sealed but has no card: convert it again with edgeport-converter"
     )
 
 
 _SEAL_HEAD = metadata_entry(_SHA256_KEY, _NO_DIGEST)[:-_DIGEST_SIZE]
-
-
-_own: Callable[..., Any] | None = None  # stays so in another Python than CPython
-try:
-    from _sha2 import sha256 as _own  # type: ignore[import-not-found,no-redef] # from 3.12 on
-except ImportError:
-    with contextlib.suppress(ImportError):
-        from _sha256 import sha256 as _own  # type: ignore[import-not-found,no-redef]
-
-# Up to here the slower way is over before OpenSSL's library is loaded.
-_SMALL = 2**19
-
-
-def sha256(size: int) -> Callable[..., Any]:
-    """Return the function that begins a digest, as ``hashlib.sha256`` does.
-
-    Args:
-        size: about how many bytes are to come.
-    """
-    if _own is not None and size <= _SMALL:
-        return _own
-    import hashlib
-
-    return hashlib.sha256

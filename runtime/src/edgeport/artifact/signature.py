@@ -1,8 +1,8 @@
 """Signatures: who made an artifact, beyond the seal that says it is whole.
 
 Ed25519, offline, with one public key. The library for it, ``cryptography``, is the extra
-``edgeport[sign]`` and is imported only when a signature is made or checked. Here lives the check,
-which every device needs; ``signing`` makes signatures.
+``edgeport[sign]`` and is imported only when a signature is made or checked. Both the check,
+which every device needs, and the signing live here.
 
 The signature is one more metadata entry, the last thing in the file::
 
@@ -60,7 +60,7 @@ def check(data: bytes, public_key: PublicKey, minimum_version: int | None) -> in
     signature = read_signature(data)
     if signature is None:
         raise IntegrityError(
-            "the artifact bears no signature, expected one by the key that was given: "
+            "the artifact has no signature, expected one by the key that was given: "
             "sign it with 'edgeport sign'"
         )
     parts = split_at_digest(without_signature(data))
@@ -152,7 +152,7 @@ def import_library() -> tuple[Any, Any]:
 
 
 def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], version: int) -> str:
-    """Sign an artifact in place, or sign it anew; the file is replaced in one step.
+    """Sign an artifact in place, also one that was signed before; it is replaced in one step.
 
     Args:
         source: the artifact.
@@ -173,7 +173,7 @@ def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], ve
         data = read(path)
         if check_seal(data) is None:
             raise ArtifactError(
-                "the artifact bears no card, expected an artifact of edgeport: convert the model "
+                "the artifact has no card, expected an artifact of edgeport: convert the model "
                 "first"
             )
     except ArtifactError as error:

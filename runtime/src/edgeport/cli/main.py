@@ -11,22 +11,35 @@ exit code is the error class' own.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.metadata
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import edgeport
+from edgeport.artifact.card import ModelCard
+from edgeport.artifact.seal import read_card
 from edgeport.artifact.signature import sign
 from edgeport.checks import whole_number
 from edgeport.cli import reading, tune, writing
-from edgeport.cli.printing import print_answer, print_bench, print_card, print_labels, with_progress
-from edgeport.device import cpus
+from edgeport.cli.printing import (
+    escaped,
+    print_answer,
+    print_bench,
+    print_card,
+    print_checks,
+    print_labels,
+    print_line,
+    with_progress,
+)
+from edgeport.device import cpus, tuning_file
 from edgeport.engine.session import engine_version
-from edgeport.errors import EdgeportError, InferenceError, OptionError
+from edgeport.errors import EdgeportError, InferenceError, IntegrityError, OptionError
+from edgeport.options import TUNING_SUFFIX
 from edgeport.predictor import Predictor
 
 COMMAND_GROUP = "edgeport.commands"
@@ -78,7 +91,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _open_missing_streams() -> None:
-    """Occupy what the shell closed, lest the next file that is opened take the place of stdout.
+    """Occupy what the shell closed; else the next file that is opened takes the place of stdout.
 
     Results for a closed stdout fail, as on a full disk; errors for a closed stderr are lost.
     """
@@ -93,20 +106,25 @@ def _open_missing_streams() -> None:
 
 def _say(sentence: str) -> None:
     try:
-        print(f"edgeport: {sentence}", file=sys.stderr, flush=True)
+        print(f"edgeport: {escaped(sentence)}", file=sys.stderr, flush=True)
     except OSError:  # the exit code is all that is left to say it with
         _drop(sys.stderr)
 
 
 def _drop(stream: TextIO) -> None:
-    """Let what the stream still holds go nowhere, lest the interpreter fail on it at its end."""
+    """Let what the stream still holds go nowhere; else the interpreter fails on it at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints cannot steer the terminal: a shell's ``*`` gives any file name."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(escaped(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edgeport", description="Run converted Keras models on a device."
-    )
+    parser = _Parser(prog="edgeport", description="Run converted Keras models on a device.")
     parser.add_argument("--version", action="version", version=f"edgeport {edgeport.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_info, _add_verify, _add_predict, _add_bench, _add_sign):
@@ -169,14 +187,24 @@ def _add(
 
 
 def _add_info(commands: Any) -> None:
-    _add(commands, "info", "show what an artifact says of itself", _info)
+    parser = _add(commands, "info", "show what an artifact says of itself", _info)
+    checks = "run the checks of 'edgeport verify' too; without it, nothing is run"
+    parser.add_argument("--verify", action="store_true", help=checks)
+    _add_trust(parser)
 
 
 def _add_verify(commands: Any) -> None:
     purpose = "check an artifact on this device: bytes, seal, engine, golden samples"
-    add = _add(commands, "verify", purpose, _verify).add_argument
+    _add_trust(_add(commands, "verify", purpose, _verify))
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add what decides whether a file is trusted."""
+    add = parser.add_argument
     add("--public-key", metavar="KEY.pem", help="who must have signed it")
     add("--minimum-version", type=int, metavar="V", help="the lowest signed version to accept")
+    unsealed = "accept a file without seal and card, for which nothing vouches"
+    add("--allow-unsealed", action="store_true", help=unsealed)
 
 
 def _add_predict(commands: Any) -> None:
@@ -208,13 +236,24 @@ def _add_sign(commands: Any) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    with Predictor.load(options.artifact) as predictor:
-        card, threads, tuning = predictor.card, predictor.threads, predictor.tuning
-    if tuning is not None and tuning.variant is not None:  # then the card is the sibling's
-        card = Predictor.load(options.artifact, tuning=False).card
+    path = options.artifact
+    if not options.verify:
+        for name in ("public_key", "minimum_version", "allow_unsealed"):
+            if getattr(options, name) is not None and getattr(options, name) is not False:
+                raise OptionError(
+                    f"--{name.replace('_', '-')} belongs to the checks, and info runs none by "
+                    "itself: add --verify"
+                )
+    checks = _checks(options) if options.verify else None
+    card = read_card(path)
+    if card is None:  # then its graph is all there is, and the engine reads it
+        with Predictor.load(path, tuning=False) as predictor:
+            card = predictor.card
+    tuning = _tuning_of(path, card)
+    threads = cpus.choose_threads(None, card.multiply_accumulates, tuning and tuning.threads)
     facts = {
-        "file": options.artifact,
-        "file_bytes": Path(options.artifact).stat().st_size,
+        "file": path,
+        "file_bytes": Path(path).stat().st_size,
         "sha256": card.sha256,
         "vouched_for": card.is_vouched_for,
         **card.to_dict(),
@@ -225,21 +264,55 @@ def _info(options: argparse.Namespace) -> None:
             "tuning": tuning and tuning._asdict(),
         },
     }
+    if checks is not None:
+        facts["checks"] = checks
     if options.json:
         print(json.dumps(facts, indent=2))
-    else:
-        print_card(card, facts)
+        return
+    print_card(card, facts)
+    if checks is not None:
+        print_checks(checks)
+
+
+def _tuning_of(path: str, card: ModelCard) -> tuning_file.Choice | None:
+    """Return what ``Predictor.load`` would take from the tuning file beside an artifact."""
+    file = path + TUNING_SUFFIX
+    if not Path(file).exists():
+        return None
+    digest = card.sha256 or hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return tuning_file.read(file, digest)
 
 
 def _verify(options: argparse.Namespace) -> None:
+    checks = _checks(options)
+    if options.json:
+        print(json.dumps(checks, indent=2))
+    else:
+        print_checks(checks)
+
+
+def _checks(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what was found by every check that there is.
+
+    Raises:
+        IntegrityError: the file has no seal, and --allow-unsealed was not given.
+        ArtifactError: a check failed.
+    """
+    if not options.allow_unsealed and read_card(options.artifact) is None:
+        raise IntegrityError(
+            "the artifact has no seal and no card, so that nothing tells whether it is whole or "
+            "answers right: convert the model with edgeport-converter, or accept that with "
+            "--allow-unsealed",
+            path=options.artifact,
+        )
     with Predictor.load(
         options.artifact,
         public_key=options.public_key,
         minimum_version=options.minimum_version,
-        tuning=False,  # this file, no sibling
+        tuning=False,  # this very file, as the engine runs it by itself
     ) as predictor:
         card, version = predictor.card, predictor.version
-    checks = {
+    return {
         "file": options.artifact,
         "seal": "matches" if card.is_vouched_for else "absent: nothing vouches for this file",
         "sha256": card.sha256,
@@ -247,12 +320,6 @@ def _verify(options: argparse.Namespace) -> None:
         "engine": f"onnxruntime {engine_version()} loads it",
         "golden_samples": len(card.golden_samples),
     }
-    if options.json:
-        print(json.dumps(checks, indent=2))
-        return
-    for name in ("seal", "signature", "engine"):
-        print(f"{name:<15} {checks[name]}")
-    print(f"golden samples  {len(card.golden_samples)} within tolerance")
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -313,4 +380,4 @@ def _sign(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"file": options.artifact, "version": options.version, "sha256": digest}))
     else:
-        print(f"signed version {options.version}, sha256 {digest}")
+        print_line(f"signed version {options.version}, sha256 {digest}")

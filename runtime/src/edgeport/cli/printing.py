@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,44 +16,72 @@ from edgeport.artifact.golden import Array
 from edgeport.cli.writing import as_json as json_of
 from edgeport.labels import Label
 
+# Two marks within words of Persian and Hindi and within emojis, and the spaces of other scripts.
+_HARMLESS = frozenset("\u200c\u200d\u00a0\u202f\u3000")
+
+
+def escaped(text: str) -> str:
+    r"""Return the text as one line that shows what it holds and does nothing else.
+
+    Names, labels and reasons come from files. Control characters, line ends, marks that turn the
+    direction of writing and half characters become escapes such as ``\x1b``.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign in _HARMLESS else ascii(sign)[1:-1] for sign in text
+    )
+
+
+def print_line(text: str) -> None:
+    """Print one line; it stays one, whatever names it contains."""
+    print(escaped(text))
+
+
+def print_checks(checks: Mapping[str, Any]) -> None:
+    """Print what ``edgeport verify`` found, a line each."""
+    for name in ("seal", "signature", "engine"):
+        print_line(f"{name:<15} {checks[name]}")
+    print_line(f"golden samples  {checks['golden_samples']} within tolerance")
+
 
 def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
     """Print what an artifact says of itself, a line each."""
-    print(f"name         {card.name}")
-    print(f"file         {facts['file_bytes']:,} bytes")
-    print(f"sha256       {card.sha256 or 'no card: nothing vouches for this file'}")
+    print_line(f"name         {card.name}")
+    print_line(f"file         {facts['file_bytes']:,} bytes")
+    print_line(f"sha256       {card.sha256 or 'no card: nothing vouches for this file'}")
     for title, specs in (("input", card.inputs), ("output", card.outputs)):
         for spec in specs:
             values = spec.value_range
             limits = f", values {values[0]:g} to {values[1]:g}" if values else ""
-            print(f"{title:<12} {spec.name}: {spec.dtype} {format_shape(spec.shape)}{limits}")
+            print_line(f"{title:<12} {spec.name}: {spec.dtype} {format_shape(spec.shape)}{limits}")
     for step in card.preprocessing:
-        print(f"inside       {step}")
+        print_line(f"inside       {step}")
     if card.labels:
-        print(f"labels       {', '.join(card.labels)}")
+        print_line(f"labels       {', '.join(card.labels)}")
     if card.quantization:
         parts = card.quantization
-        print(
+        print_line(
             f"quantization {parts.recipe} for target {parts.target}: "
             f"weights {parts.weights}, activations {parts.activations}"
         )
         for layer, reason in parts.float_layers.items():
-            print(f"in float     {layer}: {reason}")
+            print_line(f"in float     {layer}: {reason}")
     if card.accuracy:
         seen = card.accuracy
-        print(
+        print_line(
             f"{seen.metric:<12} {seen.artifact:.4f} (Keras {seen.keras:.4f}, float ONNX "
             f"{seen.float32:.4f}) on {seen.samples:,} samples"
         )
     if card.requires:
-        print(
+        print_line(
             f"requires     onnxruntime {card.requires.onnxruntime} or newer "
             f"(opset {card.requires.opset}, IR {card.requires.ir_version})"
         )
     for key, value in card.provenance.items():
-        print(f"{key:<12} {value}")
+        print_line(f"{key:<12} {value}")
     device = facts["device"]
-    print(
+    print_line(
         f"device       onnxruntime {device['onnxruntime']}, {device['usable_cpus']} usable CPUs, "
         f"{device['threads']} thread(s) for this model"
     )
@@ -60,7 +89,7 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
         tuned = device["tuning"]
         spins = "on" if tuned["spinning"] else "off"
         other = f", {tuned['variant']} in place of this file" if tuned["variant"] else ""
-        print(
+        print_line(
             f"tuned        {tuned['threads']} thread(s), spinning {spins}, graph optimization "
             f"'{tuned['optimization']}'{other}"
         )
@@ -68,27 +97,29 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
 
 def print_bench(figures: dict[str, Any]) -> None:
     """Print what was measured, a line each."""
-    print(f"threads      {figures['threads']} of {figures['usable_cpus']} usable CPUs")
-    print(f"cold start   {figures['cold_start_ms']:.0f} ms, a fresh process to its first answer")
-    print(f"load         {figures['load_ms']:.1f} ms")
+    print_line(f"threads      {figures['threads']} of {figures['usable_cpus']} usable CPUs")
+    print_line(
+        f"cold start   {figures['cold_start_ms']:.0f} ms, a fresh process to its first answer"
+    )
+    print_line(f"load         {figures['load_ms']:.1f} ms")
     times = ", ".join(f"{p} {figures[f'{p}_ms'] * 1e3:.1f} us" for p in ("p50", "p95", "p99"))
-    print(f"one sample   {times}")
+    print_line(f"one sample   {times}")
     for size, rate in figures["samples_per_second"].items():
-        print(f"batch {size:<6} {rate:,.0f} samples a second")
+        print_line(f"batch {size:<6} {rate:,.0f} samples a second")
     if figures["memory_bytes"] is not None:
-        print(f"memory       {figures['memory_bytes'] / 2**20:.1f} MiB")
+        print_line(f"memory       {figures['memory_bytes'] / 2**20:.1f} MiB")
 
 
 def print_answer(answer: Mapping[str, Array], as_json: bool) -> None:
     """Print the outputs for one sample."""
     if as_json:
-        print(json_of(answer))
+        print_line(json_of(answer))
         return
     for name, array in answer.items():
         # Digits that count, not decimals: a small number must not look like zero.
         formats: Any = {"float_kind": "{:.6g}".format}
         values = np.array2string(array, threshold=200, formatter=formats)
-        print(f"{name} {' '.join(values.split())}")
+        print_line(f"{name} {' '.join(values.split())}")
 
 
 def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None:
@@ -96,9 +127,9 @@ def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None
     rows: list[Any] = [labels] if labels and isinstance(labels[0], Label) else list(labels)
     for row in rows:
         if as_json:
-            print(json.dumps([label._asdict() for label in row]))
+            print_line(json.dumps([asdict(label) for label in row]))
         else:
-            print("  ".join(f"{label.name} {label.score:.4g}" for label in row))
+            print_line("  ".join(f"{label.name} {label.score:.4g}" for label in row))
 
 
 def with_progress(items: Iterator[Any], total: int | None, *, is_printing: bool) -> Iterator[Any]:
@@ -106,7 +137,7 @@ def with_progress(items: Iterator[Any], total: int | None, *, is_printing: bool)
 
     Args:
         items: what is read.
-        total: how many they are, None where nobody knows.
+        total: how many they are, None where unknown.
         is_printing: answers go to stdout; on a terminal they show the progress themselves.
     """
     if not sys.stderr.isatty() or (is_printing and sys.stdout.isatty()):

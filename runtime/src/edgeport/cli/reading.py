@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import math
+import re
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -27,19 +28,19 @@ _FROM_PIPES = (".csv", ".jsonl")
 READABLE = (".npy", ".npz", *_FROM_PIPES, *IMAGES)
 
 
-class Samples(NamedTuple):
+class SampleStream(NamedTuple):
     """Samples without batch axis, in a form that ``Predictor.stream`` takes.
 
     Attributes:
         items: read as they are asked for.
-        total: how many there are, None where only the end will tell.
+        total: how many there are, None where it is not known before the end.
     """
 
     items: Iterator[Any]
     total: int | None
 
 
-def read_samples(paths: Sequence[str], card: ModelCard) -> Samples:
+def read_samples(paths: Sequence[str], card: ModelCard) -> SampleStream:
     """Return the samples of the files, one file after the other.
 
     Raises:
@@ -52,7 +53,7 @@ def read_samples(paths: Sequence[str], card: ModelCard) -> Samples:
     parts = [_read_file(path, card) for path in paths]
     totals = [part.total for part in parts]
     total = None if None in totals else sum(size for size in totals if size is not None)
-    return Samples((item for part in parts for item in part.items), total)
+    return SampleStream((item for part in parts for item in part.items), total)
 
 
 def _check_kind(path: str) -> None:
@@ -74,24 +75,24 @@ def _check_kind(path: str) -> None:
         )
 
 
-def _read_file(path: str, card: ModelCard) -> Samples:
+def _read_file(path: str, card: ModelCard) -> SampleStream:
     """Return the samples of one file; but for a look at an array's shape, it is read later."""
     ending = Path(path).suffix.lower()
     if ending == ".npy":
         with _naming(path):
             return _rows(np.lib.format.open_memmap(path, mode="r"), card, path)
     if ending == ".npz":
-        return Samples(_read_npz(path, card), None)
+        return SampleStream(_read_npz(path, card), None)
     if ending == ".csv":
-        return Samples(_read_csv(path, card), None)
+        return SampleStream(_read_csv(path, card), None)
     if ending == ".jsonl":
-        return Samples(_read_json_lines(path), None)
-    return Samples(_read_images(path, card), 1)
+        return SampleStream(_read_json_lines(path), None)
+    return SampleStream(_read_images(path, card), 1)
 
 
 @contextlib.contextmanager
 def _naming(path: str) -> Iterator[None]:
-    """Have whatever goes wrong with a file's content said of that file."""
+    """Name the file in whatever goes wrong with its content."""
     try:
         yield
     except (InputError, OptionError):
@@ -130,7 +131,7 @@ def _read_npz(path: str, card: ModelCard) -> Iterator[Any]:
         yield {name: array[i] if name in sizes else array for name, array in arrays.items()}
 
 
-def _rows(array: Array, card: ModelCard, path: str) -> Samples:
+def _rows(array: Array, card: ModelCard, path: str) -> SampleStream:
     if len(card.inputs) != 1:
         names = ", ".join(f"'{spec.name}'" for spec in card.inputs)
         raise InputError(
@@ -138,8 +139,8 @@ def _rows(array: Array, card: ModelCard, path: str) -> Samples:
             "numpy.savez under these names"
         )
     if _is_batch(array, card.inputs[0]):
-        return Samples(iter(array), len(array))
-    return Samples(iter([array]), 1)
+        return SampleStream(iter(array), len(array))
+    return SampleStream(iter([array]), 1)
 
 
 def _is_batch(array: Array, spec: TensorSpec) -> bool:
@@ -147,7 +148,11 @@ def _is_batch(array: Array, spec: TensorSpec) -> bool:
 
 
 def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
-    """Yield one sample a row: numbers, in the order of the sample's values; a header is skipped."""
+    """Yield one sample a row: numbers, in the order of the sample's values; a header is skipped.
+
+    Raises:
+        InputError: a cell is no number, one in a first line that is no header included.
+    """
     if len(card.inputs) != 1:
         raise InputError(
             f"'{path}' holds one input, the model takes {len(card.inputs)}: "
@@ -159,16 +164,17 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
     with _naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         for row in filter(None, reader):
-            if is_empty and not has_header and not any(map(_is_number, row)):
+            if is_empty and not has_header and _is_header(row):
                 has_header = True
                 continue
-            is_empty = False
             try:
                 values = np.array([_number(text) for text in row], object)
             except ValueError as cause:
+                more = ", or check that commas part its columns" if len(row) == 1 else ""
                 raise InputError(
-                    f"'{path}' line {reader.line_num}: {cause}: repair the line"
+                    f"'{path}' line {reader.line_num}: {cause}: repair the line{more}"
                 ) from cause
+            is_empty = False
             if len(fixed) == len(shape) and values.size == math.prod(fixed):
                 values = values.reshape(fixed)
             yield values.tolist()
@@ -191,6 +197,35 @@ def _number(text: str) -> int | float:
     if math.isinf(value) and "inf" not in text.lower():
         raise ValueError(f"'{text[:40]}' is beyond every float")
     return value
+
+
+# What tables write for a missing value: the words that pandas reads as one, and a few more.
+_MISSING = re.compile(
+    r"#?n/?a|<na>|-?nan|nat|null|none|nil|missing|unknown|-?1\.#(ind|qnan)", re.IGNORECASE
+)
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    """Whether a first line names columns, so that no sample is lost when it is skipped.
+
+    None of its cells is a number, and at least one is a name. A line of missing values, or of
+    values that somebody damaged (``1.5.2``, ``12%``), is no header: it is refused as a sample.
+    """
+    return not any(map(_is_number, row)) and any(map(_is_name, row))
+
+
+def _is_name(text: str) -> bool:
+    """Whether a cell can only be a column's name."""
+    text = text.strip()
+    if _MISSING.fullmatch(text) or not any(map(str.isalnum, text)):
+        return False
+    # "2nd" or "0x1F" may be a name or a value; "0[1]" is a column of an output that is named "0".
+    return not _starts_like_a_number(text) or text.endswith("]")
+
+
+def _starts_like_a_number(text: str) -> bool:
+    rest = text.lstrip("+-−.,$€£<>=~≈ '\"")
+    return rest[:1].isdigit()
 
 
 def _is_number(text: str) -> bool:
@@ -218,7 +253,7 @@ def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object; Python alone would keep the last of several values for one name."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name occurs twice")
     return values
 
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from edgeport.artifact.card import ModelCard
 from edgeport.checks import absolute
+from edgeport.cli.printing import print_line
 from edgeport.device import cpus, tuning_file
 from edgeport.device.tuning_file import Choice
 from edgeport.errors import EdgeportError, OptionError
@@ -301,7 +302,7 @@ def _warm(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(facts, indent=2))
     else:
-        print(f"kept         {kept}, {facts['kept_bytes']:,} bytes")
+        print_line(f"kept         {kept}, {facts['kept_bytes']:,} bytes")
         for what, kept_ms, ms in zip(("load", "answer"), with_kept, without, strict=True):
             print(f"{what:<12} {kept_ms:.1f} ms, without {ms:.1f} ms")
 
@@ -322,19 +323,14 @@ def _times(path: str, folder: str | None) -> tuple[float, float]:
 
 
 def _tune(options: argparse.Namespace) -> None:
-    from edgeport.atomic_files import replacing
+    from edgeport.atomic_files import check_target, replacing
     from edgeport.cli.tune import tune
 
     within(options.frame_gap, "--frame-gap", 0, 60_000)
     within(options.seconds, "--seconds", *SECONDS)
     output = options.output or options.artifact + TUNING_SUFFIX
-    for path in (options.artifact, *options.siblings):
-        if Path(path).resolve() == Path(output).resolve():
-            raise OptionError(f"--output is '{output}', which is also what is read: name another")
-    folder = Path(output).resolve().parent
     # Rather now than after the measurements.
-    if not os.access(folder, os.W_OK) or Path(output).is_dir():
-        raise OptionError(f"'{output}' cannot be written: choose another place with --output")
+    check_target(output, reads=(options.artifact, *options.siblings))
     content = tune(
         options.artifact,
         options.siblings,
@@ -362,8 +358,8 @@ def _print_table(content: dict[str, Any], output: str) -> None:
         start = f"{mark:1} {row['file']:<{width}} {row['threads']:>7} {spins:<5} "
         start += f"{row['optimization']:<9}"
         if "refused" in row:
-            print(f"{start} refused: {row['refused']}")
+            print_line(f"{start} refused: {row['refused']}")
         else:
             names = ("median_ms", "lowest_ms", "highest_ms", "cpu_ms")
-            print(start, *(f"{row[name]:9.4g}" for name in names))
-    print(f"chosen (*) and written to {output}")
+            print_line(" ".join([start, *(f"{row[name]:9.4g}" for name in names)]))
+    print_line(f"chosen (*) and written to {output}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeport.artifact.card import TensorSpec, format_shape
 from edgeport.artifact.golden import Array
-from edgeport.atomic_files import replacing
+from edgeport.atomic_files import check_target, replacing
 from edgeport.errors import OptionError
 
 WRITABLE = (".npy", ".npz", ".csv", ".jsonl")
@@ -24,8 +24,8 @@ def check_output(path: str, inputs: Sequence[str], outputs: Sequence[TensorSpec]
     """Refuse a name that ``write_outputs`` could not serve, before anything is computed.
 
     Raises:
-        OptionError: the ending is unknown, a format cannot hold several outputs, or the file is
-            one of those that are read.
+        OptionError: the ending is unknown, a format cannot hold several outputs, or the file
+            cannot be written or is one of those that are read.
     """
     ending = Path(path).suffix.lower()
     if ending not in WRITABLE:
@@ -37,14 +37,7 @@ def check_output(path: str, inputs: Sequence[str], outputs: Sequence[TensorSpec]
             f"'{path}' holds one array and the model has the outputs "
             f"{', '.join(spec.name for spec in outputs)}: choose a name that ends in .npz"
         )
-    try:
-        is_read = any(Path(path).samefile(given) for given in inputs)
-    except OSError:  # no such file so far, or a name that none can have, which writing will tell
-        is_read = False
-    if is_read:
-        raise OptionError(
-            f"the output '{path}' is one of the files that are read, expected another: rename it"
-        )
+    check_target(path, reads=inputs)
 
 
 def write_outputs(

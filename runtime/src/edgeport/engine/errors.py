@@ -12,6 +12,34 @@ _TOO_NEW = (
     ("opset", r"(?s)Opset (\d+) is under development.*till opset (\d+)"),
 )
 
+# How onnxruntime words what it cannot run though the file is whole, and what helps then.
+_REMEDIES = (
+    (
+        r"Fatal error: (\S+):(\w+)\(\S*\) is not a registered function/op",
+        "{1} of '{0}' is a custom operator, which onnxruntime does not have; export the model with "
+        "ONNX's own operators",
+    ),
+    (
+        r"No Op registered for (\w+) with domain_version",
+        "ONNX has no {0} in this opset; export the model for another opset, or without {0}",
+    ),
+    (
+        r"Could not find an implementation for (\w+)\(|Type Error: Type 'tensor\(\w*float\w*\)'",
+        "this device computes no such types; export the model in float32",
+    ),
+)
+
+
+def type_remedy(kind: str) -> str:
+    """Return what helps where an input or output has a type that is no array of numpy."""
+    if "map(" in kind:
+        return "it comes from a ZipMap; export without it, options={'zipmap': False} in skl2onnx"
+    if kind.startswith(("seq(", "optional(")):
+        return "export it as one tensor, ConcatFromSequence joins a sequence"
+    if "float" in kind:
+        return "numpy has no such numbers; export it as float32, a Cast beside it keeps the rest"
+    return "export it with another type"
+
 
 def load_error(cause: Exception, version: str) -> ArtifactError:
     """Return what to raise where onnxruntime of that version cannot load a file."""
@@ -31,9 +59,14 @@ def load_error(cause: Exception, version: str) -> ArtifactError:
             "the artifact is no ONNX file, or was cut short: "
             "copy the .onnx file again from where it was converted"
         )
+    remedy = "convert it again with edgeport-converter"
+    for pattern, found_remedy in _REMEDIES:
+        match = re.search(pattern, text)
+        if match:
+            remedy = found_remedy.format(*match.groups())
+            break
     return ArtifactError(
-        f"the artifact cannot be loaded by onnxruntime {version} "
-        f"({first_line(cause)}): convert it again with edgeport-converter"
+        f"the artifact cannot be loaded by onnxruntime {version} ({first_line(cause)}): {remedy}"
     )
 
 

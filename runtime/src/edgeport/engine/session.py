@@ -19,7 +19,7 @@ import numpy as np
 
 from edgeport.artifact.golden import Array
 from edgeport.engine import forks
-from edgeport.engine.errors import first_line, load_error
+from edgeport.engine.errors import first_line, load_error, type_remedy
 from edgeport.engine.watchdog import Deadline, is_main_thread, run_watched
 from edgeport.errors import InferenceError, UnsupportedFormatError
 from edgeport.options import Provider
@@ -280,7 +280,7 @@ def _port(name: str, kind: str, shape: Sequence[Any]) -> Port:
     if dtype is None:
         raise UnsupportedFormatError(
             f"the artifact has a tensor '{name}' of type {kind}, "
-            f"expected one of {', '.join(_DTYPES)}: export it with another type",
+            f"expected one of {', '.join(_DTYPES)}: {type_remedy(kind)}",
             found=kind,
             supported=", ".join(_DTYPES),
         )

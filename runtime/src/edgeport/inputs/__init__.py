@@ -1,11 +1,9 @@
 """From a caller's value to arrays that the engine cannot misread. Knows no engine.
 
-batching  from any number of samples to runs that the engine takes, with an answer that does
-not depend on how they were grouped
-casting   one value at a time: from anything numpy can see as numbers to an exact array
-examples  made-up inputs for a model of which nothing else is at hand: to measure it, or to
-compare
-feeds     what ``predict`` accepts, and the refusals of names, shapes and batches
-ranges    values that a model runs on without complaint, and answers nonsense: see, count,
-tell, refuse
+batching  from any number of samples to runs, with answers that do not depend on the grouping
+casting   one value: from anything that numpy reads as numbers to an exact array
+examples  trial inputs for a model without samples, to measure or to compare it
+feeds     what ``predict`` accepts: names, shapes, batches
+pictures  pictures of Pillow as inputs: the pixels as they are, upright, or a refusal
+ranges    non-finite values and values out of range: counted, told, or refused
 """

@@ -1,11 +1,13 @@
 """One value at a time: from anything numpy can see as numbers to an exact array.
 
 The rule is that no value changes on the way, but for the ordinary rounding of a float to a
-narrower float; what would change is refused. ``inputs`` puts names, shapes and batches around it.
+narrower float; what would change is refused. ``feeds`` adds names, shapes and batches,
+``pictures`` reads images.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 from edgeport.artifact.card import TensorSpec, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.errors import InputError
+from edgeport.inputs.pictures import pixels_in
 
 
 def as_exact_array(spec: TensorSpec, value: Any) -> Array:
@@ -28,28 +31,32 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     try:
         if _is_unknown_sequence(value):
             value = list(value)  # so that what is said of lists below holds for it, too
+        value = pixels_in(spec, value)
         _refuse_mask(spec, value)
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             given = np.from_dlpack(value)
         else:
-            # Of text in a list, numpy would cut a last NUL and turn numbers beside it into text.
+            # In a list of text, numpy would cut a last NUL and turn numbers beside it into text.
             is_plain_text = spec.dtype.kind == "O" and isinstance(value, (list, tuple, str))
             given = np.asanyarray(value, object if is_plain_text else None)
         _refuse_mask(spec, given)
     except (InputError, MemoryError):
         raise
     except Exception as cause:
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        remedy = "pass nested lists of equal lengths or an array"
+        if re.search("bfloat16|float8", str(getattr(value, "dtype", reason)), re.IGNORECASE):
+            remedy = "numpy has no such numbers, so convert them first, x.float() in PyTorch"
         raise _refusal(
             spec,
-            f"a {type(value).__name__} that numpy cannot turn into an array "
-            f"({str(cause).splitlines()[0] if str(cause) else type(cause).__name__})",
-            "pass nested lists of equal lengths or an array",
+            f"a {type(value).__name__} that numpy cannot turn into an array ({reason})",
+            remedy,
         ) from cause
     array = np.asarray(given)
     if spec.dtype.kind == "O":
         return _as_strings(spec, array)
     if array.dtype.kind not in "biuf":
-        found, remedy = _OTHER_KINDS.get(array.dtype.kind, ("values", "pass numbers"))
+        found, remedy = _other_kind(array.dtype)
         raise _refusal(spec, f"{found} (dtype {array.dtype})", remedy)
     if array.dtype.kind == "f" and isinstance(value, (list, tuple)):
         _refuse_rounded_list(spec, value, array)
@@ -70,6 +77,17 @@ _OTHER_KINDS = {
     "m": ("time differences", "pass numbers"),
     "V": ("records", "pass one numeric field of the records"),
 }
+
+
+def _other_kind(dtype: np.dtype[Any]) -> tuple[str, str]:
+    """Return what values of a dtype are that is no plain number, and the next step."""
+    # The package ml_dtypes adds bfloat16 and the like; its names are not those of records. Each of
+    # its floats and integers is a float32 too.
+    if dtype.kind == "V" and dtype.names is None and not dtype.name.startswith("void"):
+        return f"{dtype.name} numbers", "convert them, which changes none: x.astype(np.float32)"
+    return _OTHER_KINDS.get(dtype.kind, ("values", "pass numbers"))
+
+
 _ARRAY_PROTOCOLS = ("__array__", "__dlpack__", "__array_interface__", "__array_struct__")
 
 
@@ -90,7 +108,7 @@ def _refuse_mask(spec: TensorSpec, value: Any) -> None:
             if not isinstance(item, (int, float)):
                 _refuse_mask(spec, item)
     elif isinstance(value, np.ndarray) and type(value) is not np.ndarray:
-        masked = sys.modules.get("numpy.ma")  # where nobody imported it, nothing is masked
+        masked = sys.modules.get("numpy.ma")  # where no program imported it, nothing is masked
         if masked is not None and isinstance(value, masked.MaskedArray):
             count = int(masked.count_masked(value))
             raise _refusal(
@@ -101,7 +119,7 @@ def _refuse_mask(spec: TensorSpec, value: Any) -> None:
 
 
 def _refuse_rounded_list(spec: TensorSpec, values: Any, array: Array) -> None:
-    """Refuse an integer of a list that became a float, since floats stand beside it, and changed.
+    """Refuse an integer in a list of floats whose value changes as a float.
 
     Between floats rounding is what everybody means; an integer is a label or a count.
     """

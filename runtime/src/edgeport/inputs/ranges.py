@@ -1,4 +1,4 @@
-"""Values that a model runs on without complaint, and answers nonsense: see, count, tell, refuse.
+"""Values that a model answers with nonsense and without a complaint: counted, told, or refused.
 
 Two questions are asked of arrays that are already right in dtype and shape: is there a NaN or an
 infinity (on request, and always where int8 would hide it), and is a value outside the range that
@@ -19,8 +19,8 @@ from edgeport.artifact.card import TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.errors import InferenceError, InputError, warn
 
-# A value at the fringe of the calibrated range saturates as it should, so that only the classic
-# mistake is told: an input in other units, such as 0 to 255 where 0 to 1 was meant.
+# A value at the fringe of the calibrated range saturates as it should. A warning is given for the
+# classic mistake alone: an input in other units, such as 0 to 255 where 0 to 1 was meant.
 _TOO_MANY = 0.25  # of a call's values
 
 # From about here on max, which goes through memory faster, is faster than argmax.
@@ -89,7 +89,7 @@ class RangeCounter:
         self._has_warned = False
 
     def check_of(self, name: str, array: Array) -> Callable[[], bool] | None:
-        """Return what tells whether all values in this array are within; None without a range."""
+        """Return a call that says whether all values are within their range; None without one."""
         return next((one.check_of(array) for one in self.ranges if one.name == name), None)
 
     def all_hold(self, arrays: Mapping[str, Array]) -> bool:
@@ -107,7 +107,7 @@ class RangeCounter:
             array = arrays[name]
             if one.holds(array):
                 continue
-            _refuse_unfinite_input(name, array, _HIDDEN)
+            _refuse_non_finite_input(name, array, _HIDDEN)
             outside = array.size - int(np.count_nonzero((array >= low) & (array <= high)))
             lowest, highest = float(array.min()), float(array.max())
             key = name, _thread.get_ident()
@@ -130,24 +130,24 @@ class RangeCounter:
         return totals
 
 
-def refuse_unfinite_inputs(arrays: Mapping[str, Array]) -> None:
+def refuse_non_finite_inputs(arrays: Mapping[str, Array]) -> None:
     """Refuse the first NaN or infinity that would be fed.
 
     Raises:
         InputError: there is one; nothing was run.
     """
     for name, array in arrays.items():
-        _refuse_unfinite_input(name, array)
+        _refuse_non_finite_input(name, array)
 
 
-def refuse_unfinite_outputs(arrays: Mapping[str, Array]) -> None:
+def refuse_non_finite_outputs(arrays: Mapping[str, Array]) -> None:
     """Refuse the first NaN or infinity that would be returned.
 
     Raises:
         InferenceError: there is one.
     """
     for name, array in arrays.items():
-        found = _first_unfinite(array)
+        found = _first_non_finite(array)
         if found:
             raise InferenceError(
                 f"output '{name}' is {found}, expected finite numbers (finite=True): "
@@ -155,15 +155,15 @@ def refuse_unfinite_outputs(arrays: Mapping[str, Array]) -> None:
             )
 
 
-def _refuse_unfinite_input(name: str, array: Array, consequence: str = "") -> None:
-    found = _first_unfinite(array)
+def _refuse_non_finite_input(name: str, array: Array, consequence: str = "") -> None:
+    found = _first_non_finite(array)
     if found:
         expected = "finite numbers" if consequence else "finite numbers (finite=True)"
         remedy = "repair or drop the sample"
         raise InputError.of(f"input '{name}' is", found + consequence, expected, remedy)
 
 
-def _first_unfinite(array: Array) -> str | None:
+def _first_non_finite(array: Array) -> str | None:
     """Return the first such value with its place, None where there is none."""
     if array.dtype.kind != "f" or not array.size:
         return None
