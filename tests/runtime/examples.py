@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from onnx_writer import graph, model, node
 
 from edgeport import GoldenSample, ModelCard, Quantization, TensorSpec
@@ -20,6 +24,8 @@ from edgeport.artifact.seal import seal
 Array = npt.NDArray[Any]
 Child = Callable[..., "subprocess.CompletedProcess[str]"]
 """The fixture that runs code in a fresh interpreter with an empty home folder."""
+
+needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,3 +191,15 @@ def two_inputs() -> Example:
     ]
     card = ModelCard("two_inputs", tuple(specs[:2]), tuple(specs[2:]))
     return Example(model(content), card, lambda x: x)
+
+
+def kept_in(folder: Path) -> list[Path]:
+    """Return the files of kept graphs."""
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def forge(file: Path, graph: bytes) -> None:
+    """Put another graph into a kept graph's file, with head and digest as they have to be."""
+    head = file.read_bytes().split(b"\n", 1)[0]
+    digest = hashlib.sha256(graph).hexdigest().encode()
+    file.write_bytes(head + b"\n" + digest + b"\n" + graph)

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from examples import sealed, spec
 
-from edgeport import InferenceError, ModelCard, Predictor
+from edgeport import InferenceError, InputError, ModelCard, Predictor
 
 ROWS = np.random.default_rng(8).normal(size=(5, 4)).astype("f4")
 
@@ -75,7 +75,7 @@ def test_a_stream_groups_no_samples() -> None:
 )
 def test_answers_are_the_engines_own(onnx: bytes) -> None:
     with Predictor.load(onnx) as predictor:
-        for x in (ROWS, ROWS[:2], ROWS[:1], ROWS[:0]):
+        for x in (ROWS, ROWS[:2], ROWS[:1]):
             np.testing.assert_array_equal(predictor.predict(x), plain(onnx, x=x))
         alone = [plain(onnx, x=row[None]) for row in ROWS]
         for way in (map(predictor.predict, ROWS), predictor.stream(ROWS)):
@@ -126,3 +126,83 @@ def test_an_input_without_a_shape_takes_any(shape: tuple[int, ...]) -> None:
     onnx = ow.model(content + ow.block(11, anything("x")) + ow.block(12, anything("y")))
     with Predictor.load(onnx) as predictor:
         np.testing.assert_array_equal(predictor.predict(np.ones(shape)), -np.ones(shape))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ["?", 3, "?", "?"],
+        ["None", 3, "None", "None"],
+        [None, 3, None, None],
+        ["batch", 3, "dim", "dim"],
+        ["batch", 3, "batch", "batch"],
+        ["N", 3, "N", "H"],
+        ["-1", 3, "-1", "-1"],
+    ],
+)
+def test_axes_of_one_sloppy_name_need_not_be_equal(shape: list[str | int | None]) -> None:
+    """As text detectors and face detectors from elsewhere are exported."""
+    onnx = one_input([ow.node("GlobalAveragePool", ["x"], ["y"])], shape, ["N", 3, 1, 1])
+    x = np.random.default_rng(1).random((2, 3, 6, 10)).astype("f4")
+    with Predictor.load(onnx) as predictor:
+        np.testing.assert_array_equal(predictor.predict(x), plain(onnx, x=x))
+        alone = predictor.predict(x[0])  # in front of the answer stands another name, so it stays
+        np.testing.assert_array_equal(alone.reshape(-1), plain(onnx, x=x[:1]).reshape(-1))
+
+
+def two(first: ow.Shape, second: ow.Shape) -> bytes:
+    ports = [("a", "float32", first), ("b", "float32", second)]
+    content = ow.graph([ow.node("Add", ["a", "b"], ["y"])], ports, [("y", "float32", [None, None])])
+    return ow.model(content)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (["?", 4], ["?", 4]),
+        (["", 4], ["", 4]),
+        (["unk", "T"], ["unk", "T"]),
+        (["N", "T"], ["M", "T"]),
+        (["rows", 4], [1, 4]),
+    ],
+)
+def test_what_the_engine_makes_of_two_inputs_is_answered(first: ow.Shape, second: ow.Shape) -> None:
+    onnx = two(first, second)
+    a, b = np.ones((3, 4), "f4"), np.ones((1, 4), "f4")
+    with Predictor.load(onnx) as predictor:
+        np.testing.assert_array_equal(predictor.predict(a, b), plain(onnx, a=a, b=b))
+
+
+def test_a_real_name_in_front_of_all_inputs_counts_samples() -> None:
+    """Else a batch of 3 beside a batch of 1 would be answered by whatever the engine does."""
+    a, b = np.ones((3, 4), "f4"), np.ones((1, 4), "f4")
+    with Predictor.load(two(["batch", 4], ["batch", 4])) as predictor:
+        with pytest.raises(InputError, match="has 1 along axis N and input 'a' has 3"):
+            predictor.predict(a, b)
+        np.testing.assert_array_equal(predictor.predict(a[0], b[0]), 2 * a[0])
+
+
+@pytest.mark.parametrize("wrong", [np.ones((3, 2)), np.ones(1), [1.0], np.ones((1, 1))])
+def test_a_scalar_is_a_scalar(wrong: Any) -> None:
+    ports: list[tuple[str, str, ow.Shape]] = [("x", "float32", ["N", 2]), ("s", "float32", [])]
+    content = ow.graph([ow.node("Mul", ["x", "s"], ["y"])], ports, [("y", "float32", ["N", 2])])
+    x = np.ones((3, 2), "f4")
+    with Predictor.load(ow.model(content)) as predictor:
+        for right in (3, np.float32(3), np.array(3.0)):
+            np.testing.assert_array_equal(predictor.predict(x, right), 3 * x)
+        with pytest.raises(InputError, match=r"input 's' has shape .* expected \(\)"):
+            predictor.predict(x, wrong)
+
+
+@pytest.mark.parametrize("shape", [[1, 28, 28], [1, 4], [1], [1, 1, 1, 8]])
+def test_a_leading_one_is_no_batch(shape: list[int]) -> None:
+    """Three gray pictures are not one of three colours: the engine refuses them, and so do we."""
+    onnx = one_input([ow.node("Neg", ["x"], ["y"])], shape, shape)
+    x = np.ones((3, *shape[1:]), "f4")
+    with Predictor.load(onnx) as predictor:
+        np.testing.assert_array_equal(predictor.predict(x[:1]), -x[:1])
+        for wrong in (x, x[0]):
+            with pytest.raises(Exception, match=r"INVALID_ARGUMENT|Unable to handle"):
+                plain(onnx, x=wrong)
+            with pytest.raises(InputError, match="has shape"):
+                predictor.predict(wrong)

@@ -17,7 +17,7 @@ FILES = sorted(RUNTIME.rglob("*.py"))
 
 # A folder, or a module at the top, may import its own row and the rows above it.
 ORDER = (
-    ("errors", "checks", "options", "atomic_files"),
+    ("errors", "signals", "checks", "options", "atomic_files"),
     ("artifact",),
     ("inputs",),
     ("engine",),
@@ -129,7 +129,7 @@ print(*(name for name in sys.modules if name.startswith("edgeport.")))
     loaded = set(child(code, mlp_file).stdout.split())
     assert {"edgeport.predictor", "edgeport.engine.fast_path"} <= loaded
     assert not [name for name in loaded if name.startswith("edgeport.cli")]
-    unneeded = "artifact.signature artifact.external_data streaming engine.providers"
+    unneeded = "artifact.signature engine.providers"
     unneeded += " device.graph_cache device.tuning_file device.identity inputs.examples"
     assert not {f"edgeport.{name}" for name in unneeded.split()} & loaded
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx_writer as ow
 import pytest
 from examples import Child, identity, mlp_artifact
 
@@ -92,3 +94,38 @@ def test_a_huge_batch_leaves_no_memory_behind(tmp_path: Path, child: Child) -> N
     assert result.stderr == ""
     # The batch has 160 MB, its answer as many. The C library keeps up to 64 MiB for the next time.
     assert int(result.stdout) < 72 * 2**20
+
+
+LITTLE = """
+import resource, sys
+import edgeport
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    edgeport.Predictor.load(sys.argv[1])
+except edgeport.InferenceError as error:
+    print(error)
+"""
+
+
+@linux
+@pytest.mark.parametrize("extra_mib", [10, 40, 60])
+def test_a_load_that_memory_cannot_hold_says_so(
+    extra_mib: int, tmp_path: Path, child: Child
+) -> None:
+    """While the file is read, while it is parsed, and while the engine starts."""
+    path = tmp_path / "large.onnx"
+    weight = np.zeros((2000, 4000), "f4")  # 32 MB
+    content = ow.graph(
+        [ow.node("MatMul", ["x", "w"], ["y"])],
+        [("x", "float32", ["N", 2000])],
+        [("y", "float32", ["N", 4000])],
+        {"w": weight},
+    )
+    path.write_bytes(ow.model(content))
+    result = child(
+        "import warnings; warnings.simplefilter('ignore')" + LITTLE, path, extra_mib << 20
+    )
+    assert result.stderr == ""
+    assert result.stdout.startswith("there is not enough memory to load the artifact (")

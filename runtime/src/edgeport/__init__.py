@@ -17,8 +17,8 @@ Its rooms:
                   them
     options       what callers may ask for, and the refusal of what cannot be met
     predictor     Predictor: an artifact, loaded and checked, ready to answer
-    streaming     streams: one answer a sample, in order, in bounded memory, reading while the
-                  engine runs
+    signals       exceptions that a signal's handler raises: they pass unchanged
+    streaming     streams: one answer a sample, in order, in bounded memory
     artifact/     the file: what it says, whether it is whole, who made it. numpy only
     cli/          the `edgeport` command, also `python -m edgeport`
     device/       what fits a model to one device. Nothing here is needed for a first answer but

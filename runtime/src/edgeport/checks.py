@@ -6,6 +6,7 @@ import operator
 import os
 
 from edgeport.errors import OptionError
+from edgeport.signals import reraise_signal
 
 
 def absolute(path: str | bytes | os.PathLike[str], name: str) -> str:
@@ -46,7 +47,8 @@ def whole_number(
     """
     try:
         number = lowest - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
+    except TypeError as cause:
+        reraise_signal(cause)
         number = lowest - 1
     if number < lowest or (highest is not None and number > highest):
         bounds = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"

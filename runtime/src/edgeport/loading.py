@@ -1,22 +1,24 @@
 """From a file to a model that passed every check, in the order in which trust grows.
 
-Bytes, seal, signature, card, other files, engine, agreement of card and graph, golden samples:
-what fails raises, and nothing is left behind. ``predictor`` asks for models and swaps them. Of a
-kept graph the golden samples wait for the first answer (``caching`` says why).
+Bytes, seal, signature, card, tensors in other files, engine, agreement of card and graph, golden
+samples: what fails raises, and nothing is left. ``predictor`` asks for models and swaps them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from edgeport.artifact import seal
+from edgeport.artifact import protobuf, seal
 from edgeport.artifact.card import ANY_SHAPE, BATCH_AXIS, ModelCard, TensorSpec, format_shape
-from edgeport.artifact.protobuf import outline
+from edgeport.artifact.golden import Array
 from edgeport.device import cpus
+from edgeport.engine import forks
+from edgeport.engine.errors import no_memory
 from edgeport.engine.session import Port, Session, engine_version
 from edgeport.errors import (
     ArtifactError,
@@ -30,19 +32,22 @@ from edgeport.inputs.batching import Batching
 from edgeport.inputs.feeds import prepare
 from edgeport.model import Model
 from edgeport.options import TUNING_SUFFIX, Options
+from edgeport.signals import passing_signals, reraise_signal
 
 if TYPE_CHECKING:
-    from edgeport.device.tuning_file import Choice
+    from edgeport.device.tuning_file import Tuning
 
 Described = tuple["np.dtype[Any]", tuple["int | str | None", ...]]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
-# The key of the entry that names another file; whatever stands around it can be spelled otherwise.
-_LOCATION = b"location"
 
-
+@passing_signals
 def load_model(
-    source: Source, options: Options, digest: str | None = None, choice: Choice | None = None
+    source: Source,
+    options: Options,
+    digest: str | None = None,
+    tuning: Tuning | None = None,
+    trial: Mapping[str, Array] | None = None,
 ) -> Model:
     """Load a model after every check; raises as ``Predictor.load`` does.
 
@@ -50,14 +55,16 @@ def load_model(
         source: a path or bytes.
         options: what was asked for.
         digest: what the file's digest was before, where it must be the same.
-        choice: settings to measure, in place of those that a tuning file would bring.
+        tuning: settings to measure, in place of those that a tuning file would bring.
+        trial: an input on which a kept graph is compared where the card has no golden samples.
     """
     options = options.checked()
     path = None
     if not isinstance(source, (bytes, bytearray, memoryview)):
         path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
     try:
-        model = _load(source, path, options, choice)
+        with forks.making():
+            model = _load(source, path, options, tuning, trial)
         if digest not in (None, model.digest):
             raise IntegrityError(
                 "the artifact is another file than when this predictor was made in its first "
@@ -67,9 +74,18 @@ def load_model(
     except ArtifactError as error:
         error.path = path
         raise
+    except MemoryError as cause:
+        reraise_signal(cause)
+        raise no_memory(cause) from cause
 
 
-def _load(source: Source, path: str | None, options: Options, choice: Choice | None) -> Model:
+def _load(
+    source: Source,
+    path: str | None,
+    options: Options,
+    tuning: Tuning | None,
+    trial: Mapping[str, Array] | None,
+) -> Model:
     data = seal.read(source)
     sealed = seal.check_seal(data)
     card = version = None
@@ -83,24 +99,12 @@ def _load(source: Source, path: str | None, options: Options, choice: Choice | N
 
         version = signature.check(data, options.public_key, options.minimum_version)
     digest = card.sha256 if card and card.sha256 else hashlib.sha256(data).hexdigest()
-    file = None if choice else _tuning_file(path, options)
+    file = None if tuning else _tuning_file(path, options)
     if file is not None:
         from edgeport.device import tuning_file
 
-        choice = tuning_file.read(file, digest)
-        if choice is not None and choice.variant is not None:
-            alone = choice._replace(variant=None, variant_sha256=None)
-            model = tuning_file.load_variant(
-                choice,
-                path,
-                card,
-                # Proven now: at the first answer, this artifact could no more be taken instead.
-                lambda file: _load(file, file, options, alone).proven(),
-            )
-            if model is not None:
-                return model.in_place_of(path, digest, version, choice)
-            choice = None  # the other settings were measured with that file
-    return _start(data, digest, card, version, path, options, choice)
+        tuning = tuning_file.read(file, digest)
+    return _start(data, digest, card, version, path, options, tuning, trial)
 
 
 def _start(
@@ -110,48 +114,39 @@ def _start(
     version: int | None,
     path: str | None,
     options: Options,
-    choice: Choice | None,
+    tuning: Tuning | None,
+    trial: Mapping[str, Array] | None,
 ) -> Model:
     """Return the model of bytes that can be trusted, once the engine passed its checks."""
-    weights, searched = None, outline(data)
-    if _LOCATION in searched:
-        from edgeport.artifact import external_data
-
-        folder = None if path is None else os.path.dirname(os.path.abspath(path))
-        weights = external_data.load(data, card.external_data if card else {}, folder)
+    protobuf.refuse_external_tensors(data)
     arithmetic = card.multiply_accumulates if card else None
-    engine: dict[str, Any] = {
-        "providers": options.providers,
-        "weights": weights,
-        "searched": searched,
-    }
-    if choice is not None:
-        engine |= {"spinning": choice.spinning, "optimization": choice.optimization}
-    engine["threads"] = cpus.choose_threads(options.threads, arithmetic, choice and choice.threads)
+    engine: dict[str, Any] = {"providers": options.providers}
+    if tuning is not None:
+        engine |= {"spinning": tuning.spinning, "optimization": tuning.optimization}
+    measured = tuning.threads if tuning else None
+    engine["threads"] = cpus.choose_threads(options.threads, arithmetic, measured)
 
     def make(graph: bytes, **more: Any) -> Model:
         session = Session(graph, **{**engine, **more})
         if card is None:
-            from edgeport.loading import card_from_graph
-
-            described = card_from_graph(session)
+            described = card_from_graph(session, protobuf.without_shape(data))
         else:
             _check_agreement(card, session)
             described = card
-        batching = Batching.of(described, searched, options.chunk_bytes)
+        batching = Batching.of(described, options.chunk_bytes)
         source = data if path is None else os.path.abspath(path)
-        return Model(source, digest, described, session, batching, options, path, version, choice)
+        return Model(source, digest, described, session, batching, options, path, version, tuning)
 
-    if options.cache_dir is None or weights or options.providers is not None:
+    if options.cache_dir is None or options.providers is not None:
         model = make(data)
         _self_test(model)
     else:
         from edgeport.device import graph_cache
 
-        key = graph_cache.key(digest, choice.optimization if choice else "all")
-        model = graph_cache.load(os.fspath(options.cache_dir), key, data, make, _self_test)
+        key = graph_cache.key(digest, tuning.optimization if tuning else "all")
+        model = graph_cache.load(os.fspath(options.cache_dir), key, data, make, _self_test, trial)
     if card is None:
-        warn("%s bears no card: nothing vouches for its answers", path or "the model")
+        warn("%s has no card: nothing vouches for its answers", path or "the model")
     return model
 
 
@@ -246,44 +241,64 @@ def _self_test(model: Model) -> None:
                 )
 
 
-def card_from_graph(session: Session) -> ModelCard:
-    """Return what a graph without a card says about itself."""
+def card_from_graph(session: Session, without_shape: Set[str] = frozenset()) -> ModelCard:
+    """Return what a graph without a card says about itself, taken at its word and no further.
+
+    A free axis in front of every input that has one real name there counts samples. Exporters give
+    all other axes any name, so that two of one name need not be equal: the engine decides.
+
+    Args:
+        session: the engine.
+        without_shape: the tensors whose shape the graph leaves open. The engine says the same of
+            them as of scalars.
+    """
     batch = _batch_axis(session)
-    return ModelCard(
-        name=session.graph_name or "model",
-        inputs=tuple(_spec_from_port(port, batch) for port in session.inputs),
-        outputs=tuple(_spec_from_port(port, batch) for port in session.outputs),
+    free = [
+        size
+        for port in session.inputs
+        for size in port.shape[port.shape[:1] == (batch,) :]
+        if isinstance(size, str)
+    ]
+    shared = {name for name in free if free.count(name) > 1}
+    inputs, outputs = (
+        tuple(_spec_from_port(port, batch, shared, port.name in without_shape) for port in ports)
+        for ports in (session.inputs, session.outputs)
     )
+    return ModelCard(session.graph_name or "model", inputs, outputs)
+
+
+_PLACEHOLDERS = ("", "?", "*", "-1", "none", "unk", "unknown", "dynamic")
+"""What exporters write where they mean no name, in small letters."""
+
+
+def is_name(size: int | str | None) -> TypeGuard[str]:
+    """Whether a graph gave a free axis a name that says something."""
+    return isinstance(size, str) and size.strip().lower() not in _PLACEHOLDERS
 
 
 def _batch_axis(session: Session) -> int | str | None:
-    """Return what every input has in front and may be the batch: a name, None, 1; else -1.
+    """Return the free axis in front of every input: its name, or None without one; else -1.
 
-    Axes without a name are not known to be the same, so that only one input may have one. A graph
-    fixed to one sample has a 1 in front of everything; there it can only be the batch.
+    Axes without a real name are not known to be the same, so that only one input may have one.
     """
     first = {port.shape[:1] for port in session.inputs}
     axis = next(iter(first))[0] if len(first) == 1 and () not in first else -1
-    if axis is None:
-        return None if len(session.inputs) == 1 else -1
-    is_one = axis == 1 and {port.shape[:1] for port in session.outputs} == {(1,)}
-    return axis if is_one or isinstance(axis, str) else -1
+    return -1 if isinstance(axis, int) or (not is_name(axis) and len(session.inputs) > 1) else axis
 
 
-def _spec_from_port(port: Port, batch: int | str | None) -> TensorSpec:
-    """Name the free axes: the graph's own names, else one of the tensor's own."""
-    # The engine says the same of a scalar and of a shape that the graph leaves open.
-    names = (
-        tuple(
-            size if isinstance(size, int) else size or f"{port.name}_{axis}"
-            for axis, size in enumerate(port.shape)
-        )
-        or ANY_SHAPE
+def _spec_from_port(
+    port: Port, batch: int | str | None, shared: Set[str], is_open: bool
+) -> TensorSpec:
+    """Name the free axes: by the graph where its name says something, else by tensor and place."""
+    if is_open:
+        return TensorSpec(port.name, port.dtype, ANY_SHAPE, ("axis 0",))
+    shape: tuple[int | str, ...] = tuple(
+        size
+        if isinstance(size, int) or (is_name(size) and size not in {BATCH_AXIS, *shared})
+        else f"{port.name}_{axis}"
+        for axis, size in enumerate(port.shape)
     )
-    axes = tuple(f"axis {axis}" for axis in range(len(names)))
-    if batch == -1:
-        return TensorSpec(port.name, port.dtype, names, axes)
-    shape = tuple(f"{BATCH_AXIS}'" if name == BATCH_AXIS else name for name in names)
-    if port.shape[:1] == (batch,):
-        axes, shape = (BATCH_AXIS, *axes[1:]), (1 if batch == 1 else BATCH_AXIS, *shape[1:])
+    axes = tuple(f"axis {axis}" for axis in range(len(shape)))
+    if batch != -1 and port.shape[:1] == (batch,):
+        axes, shape = (BATCH_AXIS, *axes[1:]), (BATCH_AXIS, *shape[1:])
     return TensorSpec(port.name, port.dtype, shape, axes)

@@ -1,28 +1,28 @@
-"""A checked model and all that ``predict`` has to know of it; ``loading`` makes them."""
+"""A model that passed every check, with all that ``predict`` needs. ``loading`` makes it."""
 
 from __future__ import annotations
 
-import os
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
-from edgeport.engine.fast_path import ShortWay
+from edgeport.engine.fast_path import FastPath
 from edgeport.engine.session import Session
-from edgeport.engine.watchdog import Deadline
-from edgeport.errors import ArtifactError, InferenceError
+from edgeport.engine.watchdog import TimeLimit
+from edgeport.errors import InferenceError
 from edgeport.inputs.batching import Batching
 from edgeport.inputs.feeds import Feed
 from edgeport.inputs.ranges import RangeCounter
 from edgeport.options import Options
 
 if TYPE_CHECKING:
-    from edgeport.device.tuning_file import Choice
+    from edgeport.device.tuning_file import Tuning
 
 
 class Model:
-    """A checked model and all that ``predict`` has to know of it.
+    """A model that passed every check, with all that ``predict`` needs.
 
     Args:
         source: where to load it again: the absolute path, or the bytes.
@@ -33,16 +33,12 @@ class Model:
         options: what was asked for.
         path: the path as it was given, None where the bytes were.
         version: the signed version, None where no key was asked for.
-        choice: what was tuned for this device, None where nothing was.
+        tuning: what was tuned for this device, None where nothing was.
 
     Attributes:
-        counter: watches the inputs whose calibrated ranges matter, since activations are quantized.
-        short_way: for one sample of one input to one output; None where there is none.
-        unproven: None once the golden samples passed, as they have to before the first answer;
-            until then, a call for which ``proven`` is there.
+        counter: counts values outside of calibrated ranges, where activations are quantized.
+        fast_path: for one sample of one input to one output; None where there is none.
     """
-
-    unproven: Callable[[Model], Model] | None = None
 
     def __init__(
         self,
@@ -54,14 +50,14 @@ class Model:
         options: Options,
         path: str | None,
         version: int | None,
-        choice: Choice | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         self.card = card
         self.session = session
         self.options = options
         self.path = path
         self.version = version
-        self.choice = choice
+        self.tuning = tuning
         self.batching = batching
         self.source = source
         self.digest = digest
@@ -73,19 +69,17 @@ class Model:
     def _start_counting(self) -> None:
         card, options = self.card, self.options
         self.counter = RangeCounter(self._ranged_inputs)
-        self.short_way: ShortWay | None = None
+        self.fast_path: FastPath | None = None
         if (
             len(card.inputs) == len(card.outputs) == 1
             and self.batching.fixed in (None, 1)
             and options.providers is None
             and not options.finite
         ):
-            self.short_way = ShortWay(self.session, *card.inputs, *card.outputs, self.counter)
+            self.fast_path = FastPath(self.session, *card.inputs, *card.outputs, self.counter)
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""
-        import copy
-
         other = copy.copy(self)
         other._start_counting()
         return other
@@ -95,44 +89,23 @@ class Model:
         """Source, options and digest: all that it takes to load the same model again."""
         return self.source, self.options, self.digest
 
-    def proven(self) -> Model:
-        """Return this model once its golden samples passed, or one that stands in for it.
-
-        Raises:
-            ArtifactError: neither passes.
-        """
-        prove = self.unproven  # another thread may be done in between
-        try:
-            return self if prove is None else prove(self)
-        except ArtifactError as error:
-            error.path = self.path
-            raise
-
-    def in_place_of(
-        self, path: str | None, digest: str, version: int | None, choice: Choice
-    ) -> Model:
-        """Return this model as the form of another file that suits this device better."""
-        self.path, self.source = path, os.path.abspath(str(path))
-        self.digest, self.version, self.choice = digest, version, choice
-        return self
-
     def run(
         self,
         feed: Feed,
-        deadline: Deadline | None = None,
+        limit: TimeLimit | None = None,
         look: Callable[[Mapping[str, Array]], None] | None = None,
     ) -> list[Any]:
         """Return the outputs for a feed; raises as ``Batching.run`` and ``Session.run`` do.
 
         Args:
             feed: what ``prepare`` returned.
-            deadline: when the run is stopped.
-            look: is shown what was just run, part by part: of a large batch the engine has just
-                brought it into the CPU's cache.
+            limit: when the run is stopped.
+            look: called with the arrays of each run just after it, while they are still in the
+                CPU's cache.
         """
 
         def run(arrays: Mapping[str, Array]) -> list[Array]:
-            answers = self.session.run(arrays, self.output_names, deadline)
+            answers = self.session.run(arrays, self.output_names, limit)
             if look is not None:
                 look(arrays)
             return answers

@@ -1,20 +1,21 @@
 """Predictor: an artifact, loaded and checked, ready to answer.
 
-It puts the parts in order and holds no detail of them: ``loading`` makes a checked model of a
-file, ``inputs`` decides what may be fed, ``batching`` how it is grouped, ``_session`` runs it.
+It calls the parts in order: ``loading`` makes a checked model of a file, ``inputs/feeds`` decides
+what may be fed, ``inputs/batching`` how samples are grouped, ``engine/session`` runs them.
 """
 
 from __future__ import annotations
 
 import os
-from _thread import RLock  # threading itself costs a cold start 2 ms
+import time
+from _thread import RLock
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edgeport.artifact.card import ModelCard, TensorSpec, format_specs
 from edgeport.artifact.golden import Array
 from edgeport.checks import truth, whole_number
-from edgeport.engine.watchdog import Deadline, deadline_after
+from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import ArtifactError, InferenceError
 from edgeport.inputs.batching import CHUNK_BYTES
 from edgeport.inputs.feeds import Feed, prepare
@@ -23,8 +24,15 @@ from edgeport.labels import Label, best_labels, class_names
 from edgeport.loading import Source, load_model
 from edgeport.model import Model
 from edgeport.options import Options, Provider, PublicKey
+from edgeport.signals import passing_signals
+from edgeport.streaming import stream
 
-# Held while a predictor changes its model, and for a fork, so that no child inherits it held.
+# Binding buffers takes one more run, and saves some microseconds of each later one.
+_WORTH_BINDING_S = 0.005
+
+# Held while a predictor changes its model, and for a fork, so that no child inherits it held. One
+# of C alone: no signal's handler runs between taking it and the block that frees it, and gevent
+# and eventlet do not replace it.
 _SWAP = RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -70,8 +78,6 @@ class Predictor:
     ) -> Predictor:
         """Load an artifact after every check: bytes, seal, card, engine, golden samples.
 
-        With ``cache_dir``, the last check may wait for the first answer.
-
         Args:
             source: the path of an ``.onnx`` file, or its bytes. A file without a card loads as
                 well; then ``card.is_vouched_for`` is False and a warning is logged.
@@ -85,8 +91,7 @@ class Predictor:
             chunk_bytes: most bytes of inputs and outputs in one run; larger batches are run in
                 parts, so that they do not need more memory.
             cache_dir: a folder of this user's own that keeps the optimized graph for the next load
-                on this device, whose golden samples then wait for the first answer. What is wrong
-                with it is logged and does no harm.
+                on this device. What is wrong with it is logged and does no harm.
             tuning: what ``edgeport tune`` wrote; by default ``FILE.tune.json`` if it is there,
                 False for none. One that does not fit is left aside.
 
@@ -96,6 +101,7 @@ class Predictor:
                 signature is missing, by another key, or of too low a version.
             UnsupportedFormatError: the file needs a newer edgeport or onnxruntime.
             SelfTestError: a golden sample came out differently on this device.
+            InferenceError: the memory does not suffice to load it.
             OptionError: an option cannot be met.
         """
         options = Options(
@@ -120,8 +126,9 @@ class Predictor:
         Args:
             inputs: one array for each input in declared order, or one dict by input name. A
                 sample may come without its batch axis; then the answer comes without it too.
-            timeout: after so many seconds the run is stopped at the next operator. What the first
-                call has to do before it, such as the proof of a kept graph, does not count.
+            timeout: after so many seconds the run is stopped at the next operator, by a thread
+                that watches the time. Without it, the run is an ordinary call in this thread: a
+                signal, such as Ctrl-C, is heard when it has ended.
             finite: as for :meth:`load`, for this call alone.
 
         Returns:
@@ -132,18 +139,17 @@ class Predictor:
             OptionError: ``finite`` is neither None, True nor False.
             InferenceError: the engine failed, the time is up, or the predictor is closed; after
                 the first two the predictor stays usable.
-            ArtifactError: as of :meth:`load`, where the model has to be loaded again: in a forked
-                process, or since a kept graph (``cache_dir``) did not pass its golden samples.
+            ArtifactError: as for :meth:`load`, in a forked process that has to load it again.
         """
         model = self._model
         if (
             model is not None
-            and model.short_way is not None
+            and model.fast_path is not None
             and len(inputs) == 1
             and timeout is None
             and (finite is None or finite is False)
         ):
-            answer = model.short_way.predict(inputs[0])
+            answer = model.fast_path.predict(inputs[0])
             if answer is not None:
                 return answer
         return self._predict(self._usable(), inputs, timeout, finite)
@@ -173,12 +179,12 @@ class Predictor:
         return best_labels(self._predict(model, inputs, None, None), classes, top_k)
 
     def stream(self, samples: Iterable[Any], *, batch_size: int = 32) -> Iterator[Any]:
-        """Yield the answer to each sample in order, while the next ones are being read.
+        """Yield the answer to each sample in order; all is done in the caller's thread.
 
         Args:
             samples: an iterable of samples without batch axis, each in a form that ``predict``
                 takes: an array, a dict by input name, or a tuple in declared order. It is read
-                in the caller's thread, at most two batches ahead.
+                at most one batch ahead.
             batch_size: how many samples are run at once.
 
         Raises:
@@ -186,11 +192,9 @@ class Predictor:
             InferenceError, ArtifactError: as for :meth:`predict`.
             OptionError: ``batch_size`` is no positive whole number.
         """
-        from edgeport.streaming import stream  # its thread pool costs a cold start 5 ms
-
         whole_number(batch_size, "batch_size")
         self._usable()  # a closed predictor says so here, not at the first sample
-        return stream(self._usable, self._answer, samples, batch_size)
+        return stream(self._usable, self._answer_batch, samples, batch_size)
 
     def reload(self, source: Source | None = None) -> None:
         """Replace the model with that of another file, or of the same path read again.
@@ -209,7 +213,7 @@ class Predictor:
         with _SWAP:
             old = self._open()
             self._reloads = ticket = self._reloads + 1
-        new = load_model(old.source if source is None else source, old.options).proven()
+        new = load_model(old.source if source is None else source, old.options)
         with _SWAP:
             difference = _first_difference(self._open().card, new.card)
             if difference:
@@ -248,17 +252,16 @@ class Predictor:
         return f"<Predictor {self.card.name}: {ins} -> {outs}, {state}>"
 
     def _open(self) -> Model:
-        """Return the present model; its engine may have been left behind by a fork."""
+        """Return the present model; after a fork, its engine may not be usable."""
         model = self._model  # close() in another thread must not pull it away under the call
         if model is None:
             raise InferenceError("this predictor is closed: load the artifact again")
         return model
 
     def _usable(self) -> Model:
-        """Return the present model, proven, and loaded again where a fork left its engine."""
-        while (model := self._open()).session.is_lost or model.unproven is not None:
-            lost = model.session.is_lost
-            again = load_model(*model.origin) if lost else model.proven()
+        """Return the present model, loaded again where a fork made its engine unusable."""
+        while (model := self._open()).session.is_lost:
+            again = load_model(*model.origin)
             with _SWAP:
                 if self._model is model:
                     self._adopt(again)
@@ -269,20 +272,28 @@ class Predictor:
         self.path = model.path
         self.threads = model.session.threads
         self.version = model.version
-        self.tuning = model.choice
+        self.tuning = model.tuning
         self._counter = model.counter  # can be read when the predictor is closed
         self._model = model
 
+    @passing_signals
     def _predict(
         self, model: Model, inputs: tuple[Any, ...], timeout: float | None, finite: bool | None
     ) -> Any:
         if finite is not None:
             truth(finite, "finite")
         feed = prepare(model.card.inputs, inputs)
-        return self._answer(model, feed, deadline_after(timeout), finite)
+        if timeout is None:
+            return self._answer(model, feed, None, finite)
+        with TimeLimit.of(timeout) as limit:
+            return self._answer(model, feed, limit, finite)
+
+    @passing_signals
+    def _answer_batch(self, model: Model, feed: Feed) -> Any:
+        return self._answer(model, feed, None, None)
 
     def _answer(
-        self, model: Model, feed: Feed, deadline: Deadline | None, finite: bool | None = None
+        self, model: Model, feed: Feed, limit: TimeLimit | None, finite: bool | None
     ) -> Any:
         if finite is None:
             finite = model.options.finite
@@ -293,14 +304,19 @@ class Predictor:
 
         def look(arrays: Mapping[str, Array]) -> None:
             nonlocal is_counted
-            # Of a part that is suspicious nobody knows where it stood, so all is looked at, once.
+            # A part does not know its place in the whole batch, so the whole is counted, once.
             if not is_counted and not model.counter.all_hold(arrays):
                 is_counted = True
                 model.counter.watch(given)
 
-        answers = model.run(feed, deadline, look if model.counter.ranges else None)
-        if model.short_way is not None and feed.samples == 1:
-            model.short_way.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
+        started = time.perf_counter()
+        answers = model.run(feed, limit, look if model.counter.ranges else None)
+        if (
+            model.fast_path is not None
+            and feed.samples == 1
+            and time.perf_counter() - started < _WORTH_BINDING_S
+        ):
+            model.fast_path.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
         named = dict(zip(model.output_names, answers, strict=True))
         outputs = _as_given(model.card.outputs, named, feed.is_single)
         if finite:
@@ -313,7 +329,7 @@ def _as_given(
 ) -> dict[str, Array]:
     """Return the arrays without the batch axis where the caller gave one sample without it."""
     return {
-        # Of a file without a card nobody knows what its first axis really is.
+        # A file without a card may call an axis of another size its batch.
         spec.name: array[0, ...] if is_single and spec.has_batch_axis and len(array) == 1 else array
         for spec, array in zip(specs, (arrays[spec.name] for spec in specs), strict=True)
     }

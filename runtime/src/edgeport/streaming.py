@@ -1,28 +1,18 @@
-"""Streams: one answer a sample, in order, in bounded memory, reading while the engine runs.
-
-Samples are read and prepared in the caller's thread, since cameras and cursors often belong to
-the thread that opened them; one other thread runs the batches and ends with the stream.
-"""
+"""Streams: one answer a sample, in order, in bounded memory. All is done in the caller's thread."""
 
 from __future__ import annotations
 
-import math
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from edgeport.engine.watchdog import Deadline
 from edgeport.errors import InputError
 from edgeport.inputs.feeds import Feed, prepare
 from edgeport.model import Model
+from edgeport.signals import passing_signals, reraise_signal
 
-_BATCHES_AHEAD = 2  # one runs while one is being read
-
-Answer = Callable[[Model, Feed, Deadline], Any]
+Answer = Callable[[Model, Feed], Any]
 
 
 def stream(
@@ -33,31 +23,13 @@ def stream(
     Args:
         usable: returns the model to use now.
         answer: runs a feed on a model and returns what ``predict`` would.
-        samples: read in the caller's thread.
+        samples: read one batch ahead.
         batch_size: most samples of one run.
     """
-    pending: deque[tuple[Feed, Future[Any]]] = deque()
     failures: list[Exception] = []
-    home, deadline = os.getpid(), Deadline()
-
-    def oldest() -> Iterator[Any]:
-        feed, future = pending.popleft()
-        if os.getpid() != home:  # a fork leaves the thread behind
-            return _split(answer(usable(), feed, deadline), feed)
-        return _split(future.result(), feed)
-
-    executor = ThreadPoolExecutor(1, thread_name_prefix="edgeport-stream")
-    try:
-        for model, feed in _batches(usable, samples, batch_size, failures):
-            pending.append((feed, executor.submit(answer, model, feed, deadline)))
-            if len(pending) >= _BATCHES_AHEAD:
-                yield from oldest()
-        while pending:
-            yield from oldest()
-    finally:
-        # Whoever leaves early, as by Ctrl-C, waits for no answer that nobody will read.
-        deadline.at = -math.inf
-        executor.shutdown(cancel_futures=True)
+    for model, feed in _batches(usable, samples, batch_size, failures):
+        # A fork may have happened since the batch was begun.
+        yield from _split(answer(usable() if model.session.is_lost else model, feed), feed)
     if failures:
         raise failures[0]
 
@@ -83,11 +55,13 @@ def _batches(
                 yield model, _join(feeds)
                 feeds = []
     except Exception as error:
+        reraise_signal(error)
         failures.append(error)
     if feeds:
         yield model, _join(feeds)
 
 
+@passing_signals
 def _prepare(model: Model, sample: Any, number: int) -> Feed:
     """Return one sample in arrays of its own: a camera may refill its buffer for the next."""
     try:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from commands import Capture, fails, run
 from examples import identity, int8, mlp, mlp_artifact, sealed, spec, two_inputs
 
 import edgeport
@@ -34,26 +35,6 @@ def data(tmp_path: Path) -> Path:
     path = tmp_path / "x.npy"
     np.save(path, X)
     return path
-
-
-Capture = pytest.CaptureFixture[str]
-
-
-def run(capsys: Capture, *arguments: object) -> Any:
-    """Run a command that must succeed silently; return its JSON."""
-    assert main([*map(str, arguments), "--json"]) == 0
-    shown = capsys.readouterr()
-    assert shown.err == ""
-    return json.loads(shown.out)
-
-
-def fails(capsys: Capture, *arguments: object) -> tuple[int, str]:
-    code = main([str(argument) for argument in arguments])
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("edgeport: ")
-    assert shown.err.count("\n") == 1
-    return code, shown.err[len("edgeport: ") : -1]
 
 
 def test_info(mlp_file: Path, capsys: Capture) -> None:

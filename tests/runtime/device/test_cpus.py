@@ -71,7 +71,53 @@ def test_the_quota_of_either_cgroup_version(
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    assert device_cpus._cgroup_quota(tmp_path) == quota
+    assert device_cpus._cgroup_quota(str(tmp_path), str(tmp_path / "none")) == quota
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "quota"),
+    [
+        ("0::/user.slice/me\n", {"user.slice/me/cpu.max": "150000 100000"}, 1.5),
+        ("0::/user.slice/me\n", {"user.slice/cpu.max": "50000 100000"}, 0.5),
+        (
+            "0::/a/b\n",
+            {"cpu.max": "400000 100000", "a/cpu.max": "max 100000", "a/b/cpu.max": "200000 100000"},
+            2.0,
+        ),
+        ("0::/\n", {"cpu.max": "max 100000", "other/cpu.max": "50000 100000"}, None),
+        ("0::/docker/1f\n", {"cpu.max": "300000 100000"}, 3.0),  # the mount shows its own group
+        ("0::/../sibling\n", {"sibling/cpu.max": "100000 100000"}, 1.0),
+        (
+            "3:cpu,cpuacct:/jobs/7\n2:memory:/else\n",
+            {
+                "cpu,cpuacct/jobs/7/cpu.cfs_quota_us": "50000",
+                "cpu,cpuacct/jobs/7/cpu.cfs_period_us": "100000",
+                "memory/else/cpu.max": "1 100000",
+            },
+            0.5,
+        ),
+        (
+            "3:cpu:/jobs\n",
+            {
+                "cpu/cpu.cfs_quota_us": "-1",
+                "cpu/cpu.cfs_period_us": "100000",
+                "cpu/jobs/cpu.cfs_quota_us": "250000",
+                "cpu/jobs/cpu.cfs_period_us": "100000",
+            },
+            2.5,
+        ),
+        ("garbage\n\n::\n", {"cpu.max": "100000 100000"}, 1.0),
+    ],
+)
+def test_the_quota_is_that_of_the_process_own_group(
+    membership: str, files: dict[str, str], quota: float | None, tmp_path: Path
+) -> None:
+    (tmp_path / "self").write_text(membership)
+    for name, text in files.items():
+        path = tmp_path / "fs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert device_cpus._cgroup_quota(str(tmp_path / "fs"), str(tmp_path / "self")) == quota
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ wrong with its folder."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -23,19 +22,27 @@ from examples import (
     Array,
     Child,
     doubler,
+    forge,
     golden,
     identity,
     int8,
+    kept_in,
     mlp,
     mlp_artifact,
     sealed,
     spec,
     two_inputs,
 )
-from test_external import CARD as EXTERNAL_CARD
-from test_external import place
 
-from edgeport import ArtifactError, IntegrityError, ModelCard, OptionError, Predictor, SelfTestError
+from edgeport import (
+    ArtifactError,
+    InferenceError,
+    IntegrityError,
+    ModelCard,
+    OptionError,
+    Predictor,
+    SelfTestError,
+)
 from edgeport.cli.main import main
 from edgeport.device import graph_cache
 from edgeport.device import identity as device_module
@@ -100,17 +107,6 @@ def inputs_for(card: ModelCard, samples: int) -> dict[str, Array]:
             low, high = one.value_range or (-3, 3)
             arrays[one.name] = rng.uniform(low, high, shape).astype(one.dtype)
     return arrays
-
-
-def kept_in(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.exists() else []
-
-
-def forge(file: Path, graph: bytes) -> None:
-    """Put another graph into the file, with head and digest as they have to be."""
-    head = file.read_bytes().split(b"\n", 1)[0]
-    digest = hashlib.sha256(graph).hexdigest().encode()
-    file.write_bytes(head + b"\n" + digest + b"\n" + graph)
 
 
 @pytest.mark.parametrize(
@@ -279,19 +275,6 @@ def test_a_file_that_others_may_write_is_made_anew(
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize(("owner", "user", "is_fine"), [(7, 7, True), (0, 7, True), (8, 7, False)])
-def test_only_this_user_and_root_are_trusted(
-    owner: int, user: int, is_fine: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: user)
-    about = os.stat_result((0o100600, 0, 0, 1, owner, owner, 0, 0, 0, 0))
-    if is_fine:
-        graph_cache._check_private(about, "the file")
-    else:
-        with pytest.raises(Exception, match="the file belongs to user 8, expected this one or"):
-            graph_cache._check_private(about, "the file")
-
-
 def test_a_folder_that_cannot_be_made_does_no_harm(
     mlp_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -383,8 +366,49 @@ def test_a_graph_that_answers_otherwise_is_not_kept(
     assert kept_in(folder) == []
 
 
-def test_weights_in_other_files_and_providers_leave_nothing(tmp_path: Path, folder: Path) -> None:
-    Predictor.load(place(tmp_path, EXTERNAL_CARD), cache_dir=folder)
+def endless(given: bool) -> bytes:
+    """A loop that ends when its input says so, or never."""
+    body = ow.graph(
+        [ow.node("Identity", ["go"], ["go_on"]), ow.node("Identity", ["inner"], ["outer"])],
+        [("turn", "int64", []), ("go", "bool", []), ("inner", "float32", [1])],
+        [("go_on", "bool", []), ("outer", "float32", [1])],
+        name="body",
+    )
+    nodes = [ow.node("Loop", ["", "go_first", "x"], ["y"], body=body)]
+    inputs: list[tuple[str, str, ow.Shape]] = [("x", "float32", [1])]
+    if given:
+        inputs.append(("turns", "int64", []))
+        nodes = [
+            ow.node("Add", ["turns", "many"], ["all"]),
+            ow.node("Loop", ["all", "go_first", "x"], ["y"], body=body),
+        ]
+    constants = {"go_first": np.array(True), "many": np.int64(2**40)}
+    return ow.model(ow.graph(nodes, inputs, [("y", "float32", [1])], constants))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_an_endless_loop_is_not_waited_for(
+    given: bool, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(graph_cache, "_LONGEST_RUNS_S", 0.05)
+    with Predictor.load(endless(given), cache_dir=folder) as predictor:
+        assert predictor.card.inputs[0].name == "x"
+    assert "the run was stopped after 0.05 s because its time was up" in caplog.text
+    assert kept_in(folder) == []
+
+
+def test_warm_gives_an_endless_loop_up(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("edgeport.cli.trial._LONGEST_RUN_S", 0.05)
+    path = tmp_path / "endless.onnx"
+    path.write_bytes(endless(given=False))
+    assert main(["warm", str(path), "--cache-dir", str(folder)]) == InferenceError.exit_code
+    assert "the run was stopped after 0.05 s" in capsys.readouterr().err
+
+
+def test_providers_leave_nothing(folder: Path) -> None:
     Predictor.load(mlp_artifact(), cache_dir=folder, providers=["CPUExecutionProvider"])
     assert kept_in(folder) == []
 
@@ -504,7 +528,6 @@ def test_warm_says_why_nothing_is_kept(
         (mlp_file, folder, "the folder may be written by others"),
         (mlp_file, mlp_file / "below", "Not a directory"),
         (mlp_file, tmp_path / ("long" * 100), "File name too long"),
-        (place(tmp_path), tmp_path / "fine", "models with weights in other files have none"),
     ):
         assert main(["warm", str(path), "--cache-dir", str(where)]) == OptionError.exit_code
         shown = capsys.readouterr()

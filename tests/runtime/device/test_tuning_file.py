@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import statistics
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,17 @@ import numpy as np
 import onnx_writer as ow
 import onnxruntime
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from commands import fails, run
 from examples import Child, doubler, golden, identity, mlp, mlp_artifact, sealed
 from hypothesis import given
 from hypothesis import strategies as st
-from test_commands import fails, run
 
-from edgeport import IntegrityError, ModelCard, OptionError, Predictor
-from edgeport.artifact.signature import sign
+from edgeport import ModelCard, OptionError, Predictor
 from edgeport.cli.main import main
-from edgeport.cli.tune import MARGIN, ROUNDS, Measured, choose
-from edgeport.device import cpus, tuning_file
+from edgeport.cli.tune import MARGIN, ROUNDS, Timing, choose, difference
+from edgeport.device import cpus, private, tuning_file
 from edgeport.device import identity as device_identity
-from edgeport.device.tuning_file import Choice
+from edgeport.device.tuning_file import Tuning
 
 X = np.array([[1, 2, 3]], "f4")
 ARTIFACT, SIBLING = 2.0, 2.5
@@ -77,19 +73,14 @@ def digest_of(path: Path) -> str:
 
 
 def content_for(path: Path, **changes: Any) -> dict[str, Any]:
-    choice = Choice(2, True, "extended")._asdict()
-    return {**tuning_file.circumstances(digest_of(path)), "choice": {**choice, **changes}}
+    settings = Tuning(2, True, "extended").to_dict()
+    return {**tuning_file.circumstances(digest_of(path)), "choice": {**settings, **changes}}
 
 
 def write(path: Path, content: Any) -> Path:
     file = Path(f"{path}.tune.json")
     file.write_text(json.dumps(content), encoding="utf-8")
     return file
-
-
-def choose_sibling(artifact: Path, sibling: Path, **changes: Any) -> Path:
-    variant = {"variant": sibling.name, "variant_sha256": digest_of(sibling), **changes}
-    return write(artifact, content_for(artifact, **variant))
 
 
 def factor_of(predictor: Predictor) -> float:
@@ -116,7 +107,7 @@ def test_a_tuning_that_fits_is_honoured(artifact: Path) -> None:
     write(artifact, content_for(artifact))
     with Predictor.load(artifact) as predictor:
         assert settings_of(predictor) == TUNED
-        assert predictor.tuning == Choice(2, True, "extended")
+        assert predictor.tuning == Tuning(2, True, "extended")
         assert (predictor.threads, factor_of(predictor)) == (2, ARTIFACT)
 
 
@@ -182,9 +173,6 @@ def test_a_tuning_of_something_else_is_left_aside(
         {"optimization": "fastest"},
         {"optimization": "none"},  # the engine knows it, and gives other answers
         {"optimization": ["all"]},
-        {"variant": "model.none.onnx"},
-        {"variant_sha256": "0" * 64},
-        {"variant": 5, "variant_sha256": 5},
     ],
 )
 def test_a_choice_that_is_none_is_left_aside(
@@ -236,159 +224,101 @@ def test_files_of_other_kinds_change_nothing(artifact: Path, tmp_path: Path) -> 
 
 
 def test_damage_of_any_byte_leaves_the_answers_right(
-    artifact: Path, sibling: Path, monkeypatch: pytest.MonkeyPatch
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_identity, "identity", lambda: {"cpu": "x", "onnxruntime": "1"})
-    file = choose_sibling(artifact, sibling, threads=1, spinning=False)
+    file = write(artifact, content_for(artifact))
     whole = file.read_bytes()
-    assert factor_of(Predictor.load(artifact)) == SIBLING
     for place in range(len(whole)):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
         file.write_bytes(damaged)
         with Predictor.load(artifact) as predictor:
-            assert factor_of(predictor) == (SIBLING if predictor.tuning else ARTIFACT)
+            assert factor_of(predictor) == ARTIFACT
 
 
-def test_a_sibling_takes_the_place_of_the_artifact(artifact: Path, sibling: Path) -> None:
-    choose_sibling(artifact, sibling)
+@pytest.mark.parametrize("variant", ["model.none.onnx", "../model.none.onnx", "", 5, ["a"]])
+def test_an_old_file_that_chooses_another_artifact_is_left_aside(
+    variant: Any, artifact: Path, sibling: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(artifact, content_for(artifact, variant=variant, variant_sha256=digest_of(sibling)))
     with Predictor.load(artifact) as predictor:
-        assert factor_of(predictor) == SIBLING
-        assert settings_of(predictor) == TUNED
-        assert predictor.path == str(artifact)
-        assert predictor.card.sha256 == digest_of(sibling)
-        with pickle.loads(pickle.dumps(predictor)) as other:  # noqa: S301 - our own
-            assert factor_of(other) == SIBLING
-        predictor.reload()
-        assert factor_of(predictor) == SIBLING
-        artifact.write_bytes(form(4.0))
-        predictor.reload()  # the new artifact was never tuned
-        assert factor_of(predictor) == 4.0
-        assert predictor.tuning is None
+        assert (factor_of(predictor), predictor.tuning) == (ARTIFACT, None)
+        assert settings_of(predictor) == DEFAULT
+    assert "it chooses another file, which loading never does: copy that file" in caplog.text
 
 
-def test_another_process_holds_on_to_the_artifact_not_to_the_sibling(
-    artifact: Path, sibling: Path
+def test_an_old_file_that_chooses_settings_alone_is_used(artifact: Path) -> None:
+    write(artifact, content_for(artifact, variant=None, variant_sha256=None))
+    with Predictor.load(artifact) as predictor:
+        assert (factor_of(predictor), settings_of(predictor)) == (ARTIFACT, TUNED)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has other rules")
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o646])
+def test_a_file_that_others_may_write_is_left_aside(
+    mode: int, artifact: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    choose_sibling(artifact, sibling)
-    pickled = pickle.dumps(Predictor.load(artifact))
-    sibling.unlink()
-    with pickle.loads(pickled) as predictor:  # noqa: S301 - our own
-        assert factor_of(predictor) == ARTIFACT
-    artifact.write_bytes(form(4.0))
-    with pytest.raises(IntegrityError, match="another file than when this predictor was made"):
-        pickle.loads(pickled)  # noqa: S301 - our own
+    write(artifact, content_for(artifact)).chmod(mode)
+    with Predictor.load(artifact) as predictor:
+        assert (settings_of(predictor), predictor.tuning) == (DEFAULT, None)
+    assert "the file may be written by others, expected by its owner alone" in caplog.text
 
 
-def test_a_relative_path_works_from_another_folder(
-    artifact: Path, sibling: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has other rules")
+@pytest.mark.parametrize(("owner", "user", "is_fine"), [(7, 7, True), (0, 7, True), (8, 7, False)])
+def test_only_this_user_and_root_are_trusted(
+    owner: int, user: int, is_fine: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choose_sibling(artifact, sibling)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    about = os.stat_result((0o100600, 0, 0, 1, owner, owner, 0, 0, 0, 0))
+    if is_fine:
+        private.check(about, "the file")
+    else:
+        with pytest.raises(ValueError, match="the file belongs to user 8, expected this one or"):
+            private.check(about, "the file")
+
+
+def test_a_link_to_a_file_counts_as_the_file(artifact: Path, tmp_path: Path) -> None:
+    file = write(artifact, content_for(artifact))
+    real = file.rename(tmp_path / "real.json")
+    file.symlink_to(real)
+    assert settings_of(Predictor.load(artifact)) == TUNED
+    real.chmod(0o666)
+    assert settings_of(Predictor.load(artifact)) == DEFAULT
+
+
+def test_another_process_and_a_reload_keep_the_settings(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(artifact, content_for(artifact))
     monkeypatch.chdir(artifact.parent)
     predictor = Predictor.load(artifact.name)
-    assert factor_of(predictor) == SIBLING
     monkeypatch.chdir("/")
+    with pickle.loads(pickle.dumps(predictor)) as other:  # noqa: S301 - our own
+        assert settings_of(other) == TUNED
     predictor.reload()
-    assert factor_of(predictor) == SIBLING
+    assert settings_of(predictor) == TUNED
+    artifact.write_bytes(form(4.0))
+    predictor.reload()  # the new artifact was never tuned
+    assert (factor_of(predictor), predictor.tuning) == (4.0, None)
 
 
-REFUSALS: dict[str, Callable[[Path], Any]] = {
-    "is missing": lambda path: path.unlink(),
-    "is damaged": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\1"),
-    "is another file": lambda path: path.write_bytes(form(SIBLING + 1)),
-    "has no card": lambda path: path.write_bytes(times(SIBLING)),
-}
-
-
-@pytest.mark.parametrize("spoil", REFUSALS.values(), ids=REFUSALS)
-def test_a_sibling_must_be_what_was_measured(
-    spoil: Callable[[Path], Any], artifact: Path, sibling: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    choose_sibling(artifact, sibling)
-    spoil(sibling)
-    with Predictor.load(artifact) as predictor:
-        assert (factor_of(predictor), settings_of(predictor)) == (ARTIFACT, DEFAULT)
-        assert predictor.tuning is None
-    assert f"'{sibling}' is not used, although 'edgeport tune' chose it" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("kind", "changes"),
-    [
-        ("labels", {"labels": ["a", "b", "c"]}),
-        ("name", {"name": "somebody else"}),
-        ("preprocessing", {"preprocessing": ["divided by 255"]}),
-        ("provenance", {"provenance": {"source": "another.keras"}}),
-        ("inputs", {"inputs": [{"name": "x", "dtype": "float32", "shape": ["T", 3]}]}),
-    ],
-)
-def test_a_sibling_must_be_the_same_model(
-    kind: str, changes: Any, artifact: Path, sibling: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Also where somebody wrote the right digest of the wrong model into the file."""
-    sibling.write_bytes(form(SIBLING, **changes))
-    choose_sibling(artifact, sibling)
-    with Predictor.load(artifact) as predictor:
-        assert factor_of(predictor) == ARTIFACT
-    assert kind in caplog.text.split("chose it", 1)[1]
-
-
-@pytest.mark.parametrize("name", ["../model.none.onnx", "a/b.onnx", "..", "c:x", "a\\b", "", "\0"])
-def test_a_sibling_lies_beside_the_artifact(name: str, artifact: Path, sibling: Path) -> None:
-    (artifact.parent / "inner").mkdir()
-    inner = artifact.rename(artifact.parent / "inner" / "model.onnx")
-    write(inner, content_for(inner, variant=name, variant_sha256=digest_of(sibling)))
-    with Predictor.load(inner) as predictor:
-        assert (factor_of(predictor), predictor.tuning) == (ARTIFACT, None)
-
-
-def test_with_a_key_the_sibling_must_be_signed_too(
-    artifact: Path, sibling: Path, tmp_path: Path
-) -> None:
-    key = ed25519.Ed25519PrivateKey.generate()
-    private, public = tmp_path / "private.pem", key.public_key().public_bytes_raw()
-    pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    private.write_bytes(key.private_bytes(*pem, serialization.NoEncryption()))
-    sign(artifact, private, version=7)
-    choose_sibling(artifact, sibling)
-    found = []
-    for version in (None, 3, 8):
-        if version is not None:
-            sign(sibling, private, version=version)
-            choose_sibling(artifact, sibling)
-        with Predictor.load(artifact, public_key=public, minimum_version=5) as predictor:
-            found.append(factor_of(predictor))
-            assert predictor.version == 7
-    assert found == [ARTIFACT, ARTIFACT, SIBLING]
-    data = bytearray(artifact.read_bytes())
-    data[-1] ^= 1
-    artifact.write_bytes(data)
-    with pytest.raises(IntegrityError):  # the sibling does not stand in for a damaged artifact
-        Predictor.load(artifact, public_key=public)
-
-
-def test_bytes_and_files_without_a_card_have_no_siblings(
-    artifact: Path, sibling: Path, tmp_path: Path
-) -> None:
-    file = choose_sibling(artifact, sibling)
-    assert factor_of(Predictor.load(artifact.read_bytes(), tuning=file)) == ARTIFACT
-
-
-def test_a_kept_graph_is_that_of_the_choice(artifact: Path, sibling: Path, tmp_path: Path) -> None:
+def test_a_kept_graph_is_that_of_the_settings(artifact: Path, tmp_path: Path) -> None:
     folder = tmp_path / "graphs"
     Predictor.load(artifact, cache_dir=folder)
-    choose_sibling(artifact, sibling)
+    write(artifact, content_for(artifact))
     for _ in range(2):
-        assert factor_of(Predictor.load(artifact, cache_dir=folder)) == SIBLING
+        assert factor_of(Predictor.load(artifact, cache_dir=folder)) == ARTIFACT
     assert len(list(folder.iterdir())) == 2
     assert main(["warm", str(artifact), "--cache-dir", str(folder)]) == 0
 
 
-def measured(*ratios: float, threads: int = 1, spinning: bool = False) -> Measured:
+def measured(*ratios: float, threads: int = 1, spinning: bool = False) -> Timing:
     """Return a candidate of 10 ms a call by ratio to the default in each round."""
     base = [10.0 + number for number in range(ROUNDS)]  # the device gets slower meanwhile
     shown = [time * ratio for time, ratio in zip(base, ratios, strict=True)]
-    return Measured(Choice(threads, spinning), "model.onnx", shown, shown)
+    return Timing(Tuning(threads, spinning), "model.onnx", shown, shown)
 
 
 def test_the_default_stays_within_noise() -> None:
@@ -411,15 +341,15 @@ def test_of_equals_the_one_that_costs_less_is_chosen() -> None:
     four, two = (measured(*[0.5] * ROUNDS, threads=count) for count in (4, 2))
     spinning = measured(*[0.49] * ROUNDS, threads=2, spinning=True)
     assert choose([default, spinning, four, two]) is two
-    assert choose([default, four, two._replace(refused="no")]) is four
+    assert choose([default, four, replace(two, refused="no")]) is four
 
 
 @given(
     st.lists(st.lists(st.floats(0.1, 10), min_size=ROUNDS, max_size=ROUNDS), min_size=1, max_size=5)
 )
 def test_what_is_chosen_is_ahead_of_the_default(rows: list[list[float]]) -> None:
-    default = Measured(Choice(1), "model.onnx", rows[0], [])
-    others = [Measured(Choice(2), "model.onnx", row, []) for row in rows[1:]]
+    default = Timing(Tuning(1), "model.onnx", rows[0])
+    others = [Timing(Tuning(2), "model.onnx", row) for row in rows[1:]]
     best = choose([default, *others])
     if best is not default:
         assert statistics.median(best.times_ms) < statistics.median(default.times_ms) or (
@@ -437,7 +367,7 @@ def test_tune(artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str])
     seen = [(row["file"], row["threads"], row["spinning"], row["optimization"]) for row in rows]
     settings = [(1, False), (2, False), (2, True)]
     assert sorted(seen) == sorted(
-        (path.name, threads, spinning, level)
+        (str(path), threads, spinning, level)
         for path in (artifact, sibling)
         for threads, spinning in settings
         for level in ("all", "extended")
@@ -445,12 +375,14 @@ def test_tune(artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str])
     assert all(0 < row["lowest_ms"] <= row["median_ms"] <= row["highest_ms"] for row in rows)
     (chosen,) = (row for row in rows if row["is_chosen"])
     choice = shown["choice"]
-    assert (choice["variant"] or artifact.name) == chosen["file"]
+    assert chosen["file"] == str(artifact)
+    assert shown["fastest_file"] in (str(artifact), str(sibling))
     assert [chosen[name] for name in ("threads", "spinning", "optimization")] == [
         choice[name] for name in ("threads", "spinning", "optimization")
     ]
     with Predictor.load(artifact) as predictor:
-        assert predictor.tuning == Choice(**choice)
+        assert predictor.tuning == Tuning(**choice)
+        assert factor_of(predictor) == ARTIFACT
 
 
 def test_tune_prints_a_table(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -467,13 +399,44 @@ def test_tune_prints_a_table(artifact: Path, capsys: pytest.CaptureFixture[str])
     assert not Path(f"{artifact}.tune.json").exists()
 
 
+def test_tune_tells_the_faster_file_and_loading_stays_with_the_artifact(
+    artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The clock is told by the file, so that the machine's load decides nothing."""
+
+    def one_round(model: Any, *_: object) -> tuple[float, float]:
+        return (1.0 if model.path == str(sibling) else 2.0), 0.0
+
+    monkeypatch.setattr("edgeport.cli.tune._one_round", one_round)
+    assert main(["tune", str(artifact), str(sibling)]) == 0
+    *_, written, told = capsys.readouterr().out.splitlines()
+    assert written == f"chosen (*) and written to {artifact}.tune.json"
+    assert told == f"fastest file {sibling}: copy it to where the other is loaded"
+    assert json.loads(Path(f"{artifact}.tune.json").read_text())["fastest_file"] == str(sibling)
+    with Predictor.load(artifact) as predictor:
+        assert (factor_of(predictor), predictor.tuning) == (ARTIFACT, Tuning(1))
+
+
 def test_tune_ignores_what_was_tuned_before(
-    artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str]
+    artifact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    choose_sibling(artifact, sibling)
+    write(artifact, content_for(artifact))
     shown = run(capsys, "tune", artifact, "--seconds", "0.02")
-    assert {row["file"] for row in shown["measured"]} == {artifact.name}
-    assert shown["choice"]["variant"] is None
+    assert {row["file"] for row in shown["measured"]} == {str(artifact)}
+
+
+def test_the_file_that_tune_writes_is_trusted_whatever_the_umask_is(
+    artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = os.umask(0)
+    try:
+        run(capsys, "tune", artifact, "--seconds", "0.02")
+    finally:
+        os.umask(before)
+    assert Path(f"{artifact}.tune.json").stat().st_mode & 0o777 == 0o644
+    with Predictor.load(artifact) as predictor:
+        assert predictor.tuning is not None
 
 
 def test_tune_works_without_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -493,14 +456,7 @@ def test_tune_refuses_what_is_no_sibling(
     stranger, plain = tmp_path / "stranger.onnx", tmp_path / "plain.onnx"
     stranger.write_bytes(mlp_artifact())
     plain.write_bytes(identity().onnx)
-    (tmp_path / "far").mkdir()
-    far = tmp_path / "far" / "model.none.onnx"
-    far.write_bytes(form(SIBLING))
-    for other, reason in (
-        (stranger, "is no sibling of"),
-        (plain, "it has no card"),
-        (far, "lies in another folder than"),
-    ):
+    for other, reason in ((stranger, "is no sibling of"), (plain, "it has no card")):
         code, sentence = fails(capsys, "tune", artifact, other)
         assert code == OptionError.exit_code
         assert reason in sentence
@@ -543,7 +499,7 @@ def test_tune_measures_each_file_once(
     """`edgeport tune model.onnx *.onnx` names the artifact twice."""
     shown = run(capsys, "tune", artifact, artifact, sibling, sibling, "--seconds", "0.02")
     names = [row["file"] for row in shown["measured"]]
-    assert (names.count(artifact.name), names.count(sibling.name)) == (4, 4)
+    assert (names.count(str(artifact)), names.count(str(sibling))) == (4, 4)
 
 
 def test_tune_chooses_nothing_that_loading_would_refuse(
@@ -554,20 +510,17 @@ def test_tune_chooses_nothing_that_loading_would_refuse(
     assert {row["threads"] for row in shown["measured"]} == {1, 2}
 
 
-def test_info_shows_the_tuning_and_verify_the_file_itself(
-    artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_info_shows_the_tuning(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "info", artifact)["device"]["tuning"] is None
-    choose_sibling(artifact, sibling)
+    write(artifact, content_for(artifact))
     facts = run(capsys, "info", artifact)
-    assert facts["device"]["tuning"]["variant"] == sibling.name
+    assert facts["device"]["tuning"] == {
+        "threads": 2, "spinning": True, "optimization": "extended"
+    }  # fmt: skip
     assert facts["device"]["threads"] == 2
-    assert facts["sha256"] == digest_of(artifact)
-    assert run(capsys, "verify", artifact)["sha256"] == digest_of(artifact)
     assert main(["info", str(artifact)]) == 0
     assert (
-        "tuned        2 thread(s), spinning on, graph optimization 'extended', model.none.onnx in "
-        "place of this file"
+        "tuned        2 thread(s), spinning on, graph optimization 'extended'"
     ) in capsys.readouterr().out.splitlines()
 
 
@@ -583,11 +536,19 @@ print("edgeport.device.tuning_file" in sys.modules, "edgeport.device.identity" i
     assert child(code, artifact).stdout.split() == ["True", "True"]
 
 
-def test_the_card_decides_who_is_a_sibling() -> None:
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("no card", {"sha256": None}),
+        ("the outputs", {"outputs": ()}),
+        ("another labels", {"labels": ("a", "b", "c")}),
+        ("another name", {"name": "somebody else"}),
+        ("another preprocessing", {"preprocessing": ("divided by 255",)}),
+        ("another provenance", {"provenance": {"source": "another.keras"}}),
+    ],
+)
+def test_the_card_decides_who_is_a_sibling(kind: str, changes: dict[str, Any]) -> None:
     one: ModelCard = replace(doubler().card, sha256="1")
-    assert (
-        tuning_file.difference(one, replace(one, sha256="2", accuracy=None, tolerance={"y": 1}))
-        is None
-    )
-    assert tuning_file.difference(one, replace(one, sha256=None)) == "no card"
-    assert tuning_file.difference(one, replace(one, outputs=())) == "the outputs "
+    alike = replace(one, sha256="2", accuracy=None, tolerance={"y": 1})
+    assert difference(one, alike) is None
+    assert str(difference(one, replace(one, **changes))).startswith(kind)

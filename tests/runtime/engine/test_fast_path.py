@@ -1,4 +1,4 @@
-"""The short way of one sample: the general way's answers to the bit, and nobody else's buffers."""
+"""The fast path of one sample: the general way's answers to the bit, and nobody else's buffers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bound(predictor: Predictor, x: Any) -> bool:
     """Whether the next call with such an array finds buffers at rest."""
     model = predictor._model
     assert model is not None
-    return model.short_way is not None and bool(model.short_way._idle.get(x.shape))
+    return model.fast_path is not None and bool(model.fast_path._idle.get(x.shape))
 
 
 def becomes_bound(predictor: Predictor, x: Any) -> bool:
@@ -87,7 +87,7 @@ def test_what_the_engine_would_misread_takes_the_general_way() -> None:
             predictor.predict(np.zeros(7, "f4"))
 
 
-def test_the_calibrated_range_is_watched_on_the_short_way() -> None:
+def test_the_calibrated_range_is_watched_on_the_fast_path() -> None:
     x = np.full(6, 0.5, "f4")
     with Predictor.load(int8().artifact()) as predictor:
         assert becomes_bound(predictor, x)
@@ -131,8 +131,8 @@ def test_threads_never_share_buffers() -> None:
             thread.join()
         model = predictor._model
         assert model is not None
-        assert model.short_way is not None
-        assert 1 <= len(model.short_way._idle[(64,)]) <= 8
+        assert model.fast_path is not None
+        assert 1 <= len(model.fast_path._idle[(64,)]) <= 8
     assert wrong == []
 
 

@@ -6,7 +6,6 @@ import copy
 import json
 import multiprocessing
 import pickle
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slow
-from examples import Child, int8, mlp, mlp_artifact
+from examples import Child, int8, mlp, mlp_artifact, needs_fork
 
 from edgeport import ArtifactError, InferenceError, IntegrityError, Predictor
 
 X = np.random.default_rng(5).random((3, 6)).astype("f4")
-needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
 
 def test_a_pickled_predictor_is_the_same_predictor(mlp_file: Path) -> None:

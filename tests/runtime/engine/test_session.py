@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 
 import numpy as np
 import onnx_writer as ow
 import onnxruntime
 import pytest
-from examples import identity, mlp
+from examples import mlp
 from onnxruntime.capi import onnxruntime_pybind11_state as engine
 
 from edgeport import ArtifactError, EdgeportError, InferenceError, UnsupportedFormatError
@@ -49,11 +48,12 @@ def test_an_error_while_running_is_an_inference_error(kind: type[Exception]) -> 
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_an_error_while_loading_is_an_artifact_error(
+def test_an_error_while_loading_is_one_of_edgeports(
     kind: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeport.engine.session._Engine", Failing(kind("the reason")))
-    with pytest.raises(ArtifactError, match="the reason") as caught:
+    wanted = InferenceError if kind is MemoryError else ArtifactError
+    with pytest.raises(wanted, match="the reason") as caught:
         Session(mlp().onnx)
     assert isinstance(caught.value.__cause__, kind)
 
@@ -61,7 +61,6 @@ def test_an_error_while_loading_is_an_artifact_error(
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 def test_an_interruption_is_no_error_of_the_engine(kind: type[BaseException]) -> None:
     session = Session(mlp().onnx)
-    session._quick_size = 6
     session._run = Failing(kind())
     with pytest.raises(kind):
         session.run({"x": np.zeros((1, 6), "f4")})
@@ -105,41 +104,3 @@ def test_ports_are_what_the_graph_declares() -> None:
 
 def test_the_version_is_the_installed_ones() -> None:
     assert engine_version() == onnxruntime.__version__
-
-
-def test_a_run_is_known_to_be_short_by_its_shapes_not_by_its_size() -> None:
-    session = Session(identity("float32", ("N", "T")).onnx)
-    session.run({"x": np.zeros((4, 3000), "f4")})
-    assert session.is_quick(((4, 3000),))
-    assert session.is_quick(((3, 20),))
-    assert not session.is_quick(((3000, 4),))
-    assert not session.is_quick(((12000,),))
-
-
-def test_a_run_that_took_long_is_not_known_to_be_short_any_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    session = Session(identity().onnx)
-    x = {"x": np.zeros((1, 3), "f4")}
-    session.run(x)
-    assert session.is_quick(((1, 3),))
-    run = session._run
-    monkeypatch.setattr(session, "_run", lambda *given: [time.sleep(0.06), run(*given)][1])
-    session.run(x)
-    assert not session.is_quick(((1, 3),))
-    monkeypatch.undo()
-    session.run(x)
-    assert session.is_quick(((1, 3),))
-
-
-def test_a_run_whose_length_is_a_value_is_never_known_to_be_short() -> None:
-    onnx = ow.model(
-        ow.graph(
-            [ow.node("ConstantOfShape", ["x"], ["y"])],
-            [("x", "int64", ["n"])],
-            [("y", "float32", ["a", "b"])],
-        )
-    )
-    session = Session(onnx)
-    session.run({"x": np.array([3, 3])})
-    assert not session.is_quick(((2,),))

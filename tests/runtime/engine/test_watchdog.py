@@ -1,113 +1,154 @@
-"""Calls in a thread of their own: their results, their errors, and a signal at any moment."""
+"""Time limits: a timer's thread that nothing replaces, and what happens where there is none."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
+from typing import Any
 
 import pytest
+import slow
 from examples import Child
 
-from edgeport import InferenceError
-from edgeport.engine.watchdog import Deadline, run_watched
+from edgeport import OptionError, Predictor
+from edgeport.engine.watchdog import TimeLimit
+
+FOREVER = 10**9  # turns
 
 
-class Endless:
-    """A call that runs until it is stopped."""
-
-    def __init__(self) -> None:
-        self.stopped = threading.Lock()
-        self.stopped.acquire()
-        self.has_ended = False
-
-    def __call__(self) -> None:
-        self.stopped.acquire()
-        self.has_ended = True
-        raise RuntimeError("stopped")
+def _happens(condition: Any) -> bool:
+    end = time.monotonic() + 60
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    return bool(condition())
 
 
-def test_the_result_and_the_error_are_the_calls() -> None:
-    assert run_watched(lambda: 7, lambda: None, Deadline()) == 7
-
-    def fail() -> None:
-        raise KeyError("own")
-
-    with pytest.raises(KeyError, match="own"):
-        run_watched(fail, lambda: None, Deadline())
+def test_a_run_that_begins_before_the_end_is_stopped_at_the_end() -> None:
+    stopped = threading.Event()
+    with TimeLimit(0.01) as limit:
+        limit.stop_by(stopped.set)
+        assert stopped.wait(60)
+        assert limit.is_over
 
 
-def test_a_foreign_thread_is_not_taken_for_the_main_one(child: Child) -> None:
-    """As of a program that embeds Python: threading takes the thread that imports it for main."""
-    code = """
-import _thread
-from edgeport.engine.watchdog import Deadline, is_main_thread, run_watched
-ended = _thread.allocate_lock()
-ended.acquire()
-def work():
-    is_main_thread()
-    run_watched(lambda: None, lambda: None, Deadline())
-    ended.release()
-_thread.start_new_thread(work, ())
-ended.acquire()
-print(is_main_thread())
-import threading
-print(is_main_thread(), threading.current_thread() is threading.main_thread())
-other = threading.Thread(target=lambda: print(is_main_thread()))
-other.start()
-other.join()
-"""
-    assert child(code).stdout.split() == ["True", "True", "True", "False"]
+def test_a_run_that_begins_after_the_end_is_stopped_at_once() -> None:
+    stopped = threading.Event()
+    with TimeLimit(1e-6) as limit:
+        assert _happens(lambda: limit.is_over)
+        limit.stop_by(stopped.set)
+        assert stopped.is_set()
 
 
-def test_a_deadline_stops_the_call() -> None:
-    call = Endless()
-    with pytest.raises(InferenceError, match="its time was up"):
-        run_watched(call, call.stopped.release, Deadline(time.monotonic() + 0.05))
-    assert call.has_ended
+def test_nothing_is_stopped_in_time() -> None:
+    for seconds in (60, 1e300, float("inf")):
+        with TimeLimit(seconds) as limit:
+            limit.stop_by(lambda: pytest.fail("stopped"))
+        assert not limit.is_over
 
 
-STRIKES = """
-import random, signal, threading
-from edgeport.engine.watchdog import Deadline, run_watched
-
-class Struck(Exception):
-    pass
-
-def strike(number, frame):
-    raise Struck
-
-def run_with_alarm(seconds):
-    stopped = threading.Lock()
-    stopped.acquire()
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    run_watched(stopped.acquire, stopped.release, Deadline())
-
-signal.signal(signal.SIGALRM, strike)
-moments = random.Random(1)
-struck = 0
-for _ in range(200):
-    try:
-        run_with_alarm(1e-6 + moments.random() * 2e-4)
-    except Struck:
-        struck += 1
-print(struck)
-"""
+@pytest.mark.parametrize("timeout", [0, -1, True, "1", b"1", float("nan"), None, [1], 10**400])
+def test_a_limit_is_a_number_above_zero(timeout: Any) -> None:
+    if timeout == 10**400:
+        assert TimeLimit.of(timeout).seconds == float("inf")
+        return
+    with pytest.raises(OptionError, match="expected seconds above 0"):
+        TimeLimit.of(timeout)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer that sends a signal")
-def test_a_signal_at_any_moment_stops_the_call_and_hangs_nothing(child: Child) -> None:
-    """Also while the thread is being started, where Python's own Thread.start() breaks."""
-    result = child(STRIKES)
-    assert (result.stdout, result.stderr) == ("200\n", "")
-
-
-def test_a_system_without_threads_left_is_an_inference_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(*arguments: object) -> None:
+def test_a_system_without_threads_left_refuses_the_limit_alone(child: Child, tmp_path: Any) -> None:
+    """As under RLIMIT_NPROC, which root is not held to."""
+    path = tmp_path / "slow.onnx"
+    path.write_bytes(slow.looping())
+    code = f"""
+import _thread, sys
+import numpy as np
+import edgeport
+from edgeport.engine import watchdog
+class Thread:
+    allocate_lock, TIMEOUT_MAX = staticmethod(_thread.allocate_lock), _thread.TIMEOUT_MAX
+    @staticmethod
+    def start_new_thread(*_):
         raise RuntimeError("can't start new thread")
+watchdog._native = lambda: Thread
+x = np.ones(({slow.SIDE}, {slow.SIDE}), "f4")
+with edgeport.Predictor.load(sys.argv[1]) as predictor:
+    try:
+        predictor.predict(x, 3, timeout=60)
+    except edgeport.InferenceError as error:
+        print(error)
+    print((predictor.predict(x, 3) == 1).all())
+"""
+    result = child(code, path)
+    assert result.stderr == ""
+    refusal, answered = result.stdout.splitlines()
+    assert refusal.startswith("no thread can be started to watch the time (can't start new")
+    assert answered == "True"
 
-    monkeypatch.setattr("_thread.start_new_thread", refuse)
-    with pytest.raises(InferenceError, match="no thread can be started to watch the run"):
-        run_watched(lambda: 7, lambda: None, Deadline())
+
+REPLACED = {
+    "nothing": "",
+    "gevent": "from gevent import monkey; monkey.patch_all()",
+    "gevent, later": "import edgeport; from gevent import monkey; monkey.patch_all()",
+    "eventlet": """
+import warnings
+warnings.simplefilter("ignore")  # that it is no longer developed
+import eventlet; eventlet.monkey_patch()""",
+    "eventlet, later": """
+import warnings
+warnings.simplefilter("ignore")
+import edgeport, eventlet; eventlet.monkey_patch()""",
+    "others": """
+import _thread
+def start_new_thread(function, arguments, keywords={}):
+    raise AssertionError("the replaced one was called")
+_thread.start_new_thread = start_new_thread""",
+}
+
+
+@pytest.mark.parametrize("replace", REPLACED.values(), ids=REPLACED)
+def test_the_time_is_up_also_where_an_event_loop_replaces_threads(
+    replace: str, child: Child, tmp_path: Any
+) -> None:
+    path = tmp_path / "slow.onnx"
+    path.write_bytes(slow.looping())
+    code = f"""{replace}
+import sys, time
+import numpy as np, edgeport
+x = np.ones(({slow.SIDE}, {slow.SIDE}), "f4")
+with edgeport.Predictor.load(sys.argv[1]) as predictor:
+    for _ in range(3):
+        started = time.monotonic()
+        try:
+            predictor.predict(x, {FOREVER}, timeout=0.05)
+        except edgeport.InferenceError as error:
+            print(str(error)[:40], time.monotonic() - started < 30)
+        print((predictor.predict(x, 2, timeout=60) == 1).all())
+        print(len(list(predictor.stream([(x[0], 2)] * 3))))
+"""
+    result = child(code, path)
+    wanted = "the run was stopped after 0.05 s because True\nTrue\n3\n"
+    assert (result.stdout, result.stderr, result.returncode) == (wanted * 3, "", 0)
+
+
+def test_a_small_stack_does_no_harm(child: Child, tmp_path: Any) -> None:
+    """The engine runs in the caller's thread; the timer's own needs next to nothing."""
+    path = tmp_path / "slow.onnx"
+    path.write_bytes(slow.looping())
+    code = f"""
+import sys, threading
+threading.stack_size(64 * 1024)
+import numpy as np, edgeport
+x = np.ones(({slow.SIDE}, {slow.SIDE}), "f4")
+with edgeport.Predictor.load(sys.argv[1]) as predictor:
+    print((predictor.predict(x, 2) == 1).all(), (predictor.predict(x, 2, timeout=60) == 1).all())
+    print(len(list(predictor.stream([(x[0], 2)] * 3))))
+"""
+    result = child(code, path)
+    assert (result.stdout, result.stderr, result.returncode) == ("True True\n3\n", "", 0)
+
+
+def test_the_timers_thread_ends_with_the_call() -> None:
+    with Predictor.load(slow.looping()) as predictor:
+        for _ in range(50):
+            predictor.predict(slow.x(1), 1, timeout=3600)
+    assert threading.active_count() == 1

@@ -1,69 +1,165 @@
-"""A model's bytes without the values of its large weights: all that a search has to read.
+"""The one reader of protobuf messages: numbers, fields, and tensors whose values are elsewhere.
 
-What a graph consists of is told by a few kilobytes of it. Searching the megabytes between them
-takes as long as their digest, and may find there by chance what is searched for.
+``seal`` reads the head of an artifact with it, ``loading`` asks it about every file before the
+engine sees one. Only messages in which a tensor can stand are opened; all others are stepped over.
 """
 
 from __future__ import annotations
 
-from edgeport.artifact.seal import read_varint
+from collections.abc import Iterator, Mapping
 
-# Below this, searching everything is over before the first field is read.
-_SMALL_MODEL = 2**14
-_LARGE = 2**10
+from edgeport.errors import ArtifactError
+from edgeport.signals import reraise_signal
 
-# From the model to a weight: ModelProto.graph, GraphProto.initializer. Source: onnx.proto.
-_WAY = (7, 5)
-# TensorProto's float_data, int32_data, string_data, int64_data, raw_data, double_data, uint64_data.
-_VALUES = frozenset((4, 5, 6, 7, 9, 10, 11))
+# Which fields of which message lead to tensors. Source: onnx.proto.
+_MESSAGES: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 25: "function"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_DEEPEST = 64  # subgraphs in subgraphs; real models stay below ten
 
-
-def outline(model: bytes) -> bytes:
-    """Return every byte of a serialized ModelProto but the values of large weights.
-
-    Weights inside of subgraphs and attributes stay. Of bytes that are no protobuf message, all do.
-    """
-    if len(model) <= _SMALL_MODEL:
-        return model
-    kept: list[memoryview] = []
-    try:
-        _walk(model, 0, len(model), 0, kept)
-    except (IndexError, ValueError):
-        return model
-    return b"".join(kept)
+# TensorProto.name, .external_data and .data_location, of which 1 is EXTERNAL. Source: onnx.proto.
+_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
+_EXTERNAL = 1
+# The key of the entry that names the file: the engine refuses a tensor without it.
+_LOCATION = b"location"
 
 
-def _walk(model: bytes, at: int, end: int, depth: int, kept: list[memoryview]) -> None:
-    """Add the parts of the message from ``at`` to ``end`` to ``kept``.
+def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
+    """Return protobuf's number at ``at`` and the position after it.
 
     Raises:
-        IndexError: it ends within a field.
-        ValueError: it holds what is no field.
+        IndexError: the bytes end within the number.
+        ValueError: the number has more than 64 bits.
     """
-    begin = at
+    number = 0
+    for place in range(10):
+        byte = data[at + place]
+        number |= (byte & 127) << 7 * place
+        if byte < 128:
+            return number & (2**64 - 1), at + place + 1
+    raise ValueError("a number of more than 64 bits")
+
+
+def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int | None, int, int]]:
+    """Yield each field of the message from ``at`` to ``end``.
+
+    Returns:
+        Its number; its value where it is a number of variable length, else None; and where its
+        content begins and ends.
+
+    Raises:
+        ValueError, IndexError: the bytes are no protobuf message.
+    """
     while at < end:
-        tag, at = model[at], at + 1
-        if tag > 127:
-            tag, at = read_varint(model, at - 1)
-        kind = tag & 7
+        tag, at = data[at], at + 1
+        if tag > 127:  # most are not, and a call takes longer than all the rest
+            tag, at = read_varint(data, at - 1)
+            if tag >= 2**32:  # the engine would drop the bits above, and see another field
+                raise ValueError("a field of too high a number")
+        kind, start, value = tag & 7, at, None
         if kind == 2:
-            size, at = model[at], at + 1
-            if size > 127:  # most are not, and a call takes longer than all the rest
-                size, at = read_varint(model, at - 1)
-            if size > _LARGE and at + size <= end:
-                is_on_the_way = depth < len(_WAY) and tag >> 3 == _WAY[depth]
-                if is_on_the_way or (depth == len(_WAY) and tag >> 3 in _VALUES):
-                    kept.append(memoryview(model)[begin:at])
-                    begin = at + size
-                if is_on_the_way:
-                    _walk(model, at, begin, depth + 1, kept)
-            at += size
+            size, start = data[at], at + 1
+            if size > 127:
+                size, start = read_varint(data, at)
+            at = start + size
         elif kind == 0:
-            _, at = read_varint(model, at)
+            value, at = read_varint(data, at)
         elif kind in (1, 5):
             at += 8 if kind == 1 else 4
         else:
-            raise ValueError(f"a field of kind {kind}")
-    if at != end:
-        raise IndexError("the message ends within a field")
-    kept.append(memoryview(model)[begin:end])
+            raise ValueError("a field of an unknown kind")
+        if at > end:
+            raise ValueError("a field longer than its message")
+        yield tag >> 3, value, start, at
+
+
+def refuse_external_tensors(model: bytes) -> None:
+    """Refuse a model that keeps values of tensors in other files ("external data" in ONNX).
+
+    The engine would read any file that the model names, also from within a subgraph or a function,
+    and map it, so that a file cut short later kills the process.
+
+    Args:
+        model: a serialized ModelProto.
+
+    Raises:
+        ArtifactError: it does, or the bytes are no protobuf message.
+    """
+    try:
+        name = _external(model, 0, len(model), "model", 0)
+    except (ValueError, IndexError) as cause:
+        reraise_signal(cause)
+        raise ArtifactError(
+            f"the artifact is no ONNX file, or was cut short ({cause}): "
+            "copy the .onnx file again from where it was converted"
+        ) from cause
+    if name is not None:
+        raise ArtifactError(
+            f"the artifact keeps the values of the tensor '{name}' in another file, expected all "
+            "in one: save the model with its weights inside (onnx.save after onnx.load does)"
+        )
+
+
+def _external(model: bytes, at: int, end: int, kind: str, depth: int) -> str | None:
+    """Return the name of the first tensor of a message whose values are elsewhere."""
+    if depth > _DEEPEST:
+        raise ValueError("messages nested too deeply")
+    inner = _MESSAGES[kind]
+    for number, value, start, stop in fields(model, at, end):
+        found = inner.get(number)
+        if found is None or value is not None:
+            continue
+        if found == "tensor":
+            name = _name_if_external(model, start, stop)
+        elif found in ("node", "attribute") and model.find(_LOCATION, start, stop) < 0:
+            continue  # nearly all, at a tenth of the time
+        else:
+            name = _external(model, start, stop, found, depth + 1)
+        if name is not None:
+            return name
+    return None
+
+
+def _name_if_external(model: bytes, at: int, end: int) -> str | None:
+    name, is_external = b"", False
+    for number, value, start, stop in fields(model, at, end):
+        if number == _NAME:
+            name = model[start:stop]
+        elif number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value == _EXTERNAL):
+            is_external = True
+    return name.decode("utf-8", "replace") if is_external else None
+
+
+# ModelProto.graph, GraphProto.input and .output; ValueInfoProto.name and .type,
+# TypeProto.tensor_type, TypeProto.Tensor.shape. Source: onnx.proto.
+_GRAPH, _PORTS = 7, (11, 12)
+_PORT_NAME, _WAY_TO_SHAPE = 1, (2, 1, 2)
+
+
+def without_shape(model: bytes) -> set[str]:
+    """Return the names of the inputs and outputs whose shape, even its rank, the graph leaves open.
+
+    Args:
+        model: a serialized ModelProto that the engine has loaded.
+    """
+    found = set()
+    for number, _, at, end in fields(model, 0, len(model)):
+        for inner, _, start, stop in fields(model, at, end) if number == _GRAPH else ():
+            if inner in _PORTS:
+                names = [model[a:b] for n, _, a, b in fields(model, start, stop) if n == _PORT_NAME]
+                if not _has(model, start, stop, _WAY_TO_SHAPE):
+                    found.add(b"".join(names[-1:]).decode("utf-8", "replace"))
+    return found
+
+
+def _has(model: bytes, at: int, end: int, way: tuple[int, ...]) -> bool:
+    """Whether the message holds the field at the end of this way of fields."""
+    return not way or any(
+        number == way[0] and value is None and _has(model, start, stop, way[1:])
+        for number, value, start, stop in fields(model, at, end)
+    )

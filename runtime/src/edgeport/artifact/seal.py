@@ -25,7 +25,9 @@ import stat
 from typing import NamedTuple
 
 from edgeport.artifact.card import ModelCard
+from edgeport.artifact.protobuf import read_varint
 from edgeport.errors import ArtifactError, IntegrityError
+from edgeport.signals import reraise_signal
 
 _SHA256_KEY = b"edgeport.sha256"
 _CARD_KEY = b"edgeport.card"
@@ -217,22 +219,6 @@ def _varint(number: int) -> bytes:
     return bytes(groups)
 
 
-def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
-    """Return protobuf's number at ``at`` and the position after it.
-
-    Raises:
-        IndexError: the bytes end within the number.
-        ValueError: the number has more than 64 bits.
-    """
-    number = 0
-    for place in range(10):
-        byte = data[at + place]
-        number |= (byte & 127) << 7 * place
-        if byte < 128:
-            return number & (2**64 - 1), at + place + 1
-    raise ValueError("a number of more than 64 bits")
-
-
 def _read_card(data: bytes, start: int) -> bytes:
     """Return the value of the metadata entry at ``start``, which must be the card's."""
     key = _KEY_TAG + _varint(len(_CARD_KEY)) + _CARD_KEY + _VALUE_TAG
@@ -241,8 +227,8 @@ def _read_card(data: bytes, start: int) -> bytes:
         if data.startswith(_METADATA_TAG, start) and data.startswith(key, at):
             size, at = read_varint(data, at + len(key))
             return data[at : at + size]
-    except (IndexError, ValueError):  # sealed by another program
-        pass
+    except (IndexError, ValueError) as cause:  # sealed by another program
+        reraise_signal(cause)
     raise ArtifactError(
         "the artifact is sealed but has no card: convert it again with edgeport-converter"
     )

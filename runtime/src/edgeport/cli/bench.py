@@ -8,36 +8,45 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeport.artifact.card import TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport.cli.trial import Trial, one_value
 from edgeport.device import cpus
 from edgeport.engine.session import engine_version
 from edgeport.errors import InferenceError, OptionError
-from edgeport.inputs.examples import example
+from edgeport.inputs.examples import free_axes
 from edgeport.predictor import Predictor
 
 _BATCH_SIZES = (1, 8, 64)
 _COLD_STARTS = 5
-_FEWEST_CALLS = 20
+_WARM_UP_CALLS = 3
 
 _COLD_START = """
 import sys
-_, file, threads, *sys.path = sys.argv
+_, file, threads, data, *sys.path = sys.argv
+import numpy
 from edgeport import Predictor
-from edgeport.inputs.examples import example
 with Predictor.load(file, threads=int(threads) or None) as predictor:
-    predictor.predict(example(predictor.card.inputs, 1))
+    with numpy.load(data) as arrays:
+        predictor.predict(dict(arrays))
 """
 
 
 def bench(
-    path: str, *, threads: int | None, batch_sizes: Sequence[int] | None, seconds: float
+    path: str,
+    *,
+    threads: int | None,
+    batch_sizes: Sequence[int] | None,
+    seconds: float,
+    trial: Trial,
 ) -> dict[str, Any]:
     """Return the figures; times in milliseconds, one call after the other.
 
@@ -45,22 +54,26 @@ def bench(
         path: the artifact.
         threads: as for ``Predictor.load``.
         batch_sizes: the sizes to measure throughput at, None for a few that fit the model.
-        seconds: how long to measure each size.
+        seconds: how long to measure each size; a call that was begun is ended.
+        trial: what to run the model on.
 
     Raises:
         OptionError: the model takes one sample a run and larger sizes were given.
-        InferenceError: a fresh process gives no answer.
+        InferenceError: the model does not run on it, or a fresh process gives no answer.
     """
     before = resident_bytes()
     started = time.perf_counter()
     predictor = Predictor.load(path, threads=threads)
     load_ms = (time.perf_counter() - started) * 1e3
     with predictor:
-        inputs = predictor.card.inputs
-        sizes = _sizes(inputs, batch_sizes)
-        single = _measure(predictor, example(inputs, 1), seconds)
+        card = predictor.card
+        sizes = _sizes(card.inputs, batch_sizes)
+        trial.check(predictor)
+        feed = trial.feed(card)
+        single = _measure(predictor, feed, seconds)
         throughput = {
-            str(size): size / (np.median(_measure(predictor, example(inputs, size), seconds)) / 1e3)
+            str(size): size
+            / (np.median(_measure(predictor, trial.feed(card, size), seconds)) / 1e3)
             for size in sizes
         }
         after = resident_bytes()
@@ -69,7 +82,9 @@ def bench(
             "onnxruntime": engine_version(),
             "threads": predictor.threads,
             "usable_cpus": cpus.usable_cpus(),
-            "cold_start_ms": _cold_start_ms(path, threads),
+            "inputs": {name: list(array.shape) for name, array in feed.items()},
+            "free_axes": free_axes(card.inputs),
+            "cold_start_ms": _cold_start_ms(path, threads, feed, seconds),
             "load_ms": load_ms,
             "calls": len(single),
             "p50_ms": float(np.percentile(single, 50)),
@@ -104,25 +119,38 @@ def resident_bytes() -> int | None:
 
 
 def _measure(predictor: Predictor, feed: dict[str, Array], seconds: float) -> list[float]:
-    """Return the milliseconds of each call, after a few to warm up."""
-    # One array is what most callers pass, and it has a shorter way than a dict.
-    value: Any = next(iter(feed.values())) if len(feed) == 1 else feed
-    for _ in range(3):
-        predictor.predict(value)
+    """Return the milliseconds of each call but the first few; of a slow model, of the last one."""
+    value = one_value(feed)
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(times) < _FEWEST_CALLS or time.perf_counter() < end:
+    while not times or time.perf_counter() < end:
         started = time.perf_counter()
         predictor.predict(value)
         times.append((time.perf_counter() - started) * 1e3)
-    return times
+    return times[min(_WARM_UP_CALLS, len(times) - 1) :]
 
 
-def _cold_start_ms(path: str, threads: int | None) -> float:
-    # With this path, lest another edgeport than this one is measured, or none is found.
-    command = [sys.executable, "-c", _COLD_START, path, str(threads or 0), *sys.path]
-    times = []
-    for _ in range(_COLD_STARTS):
+def _cold_start_ms(
+    path: str, threads: int | None, feed: Mapping[str, Array], seconds: float
+) -> float:
+    """Return the median of a few starts; further ones begin within the seconds only."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "feed.npz")
+        np.savez(data, **{name: _unicode(array) for name, array in feed.items()})  # type: ignore[arg-type]
+        return _median_start_ms(path, threads, str(data), seconds)
+
+
+def _unicode(array: Array) -> Array:
+    """Return text as numpy's own kind, which needs no pickling."""
+    return array.astype(str) if array.dtype.kind == "O" else array
+
+
+def _median_start_ms(path: str, threads: int | None, data: str, seconds: float) -> float:
+    # With this path, so that the child imports this edgeport and no other.
+    command = [sys.executable, "-c", _COLD_START, path, str(threads or 0), data, *sys.path]
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or (len(times) < _COLD_STARTS and time.perf_counter() < end):
         started = time.perf_counter()
         done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - as above
         times.append((time.perf_counter() - started) * 1e3)

@@ -25,7 +25,7 @@ from edgeport.artifact.card import ModelCard
 from edgeport.artifact.seal import read_card
 from edgeport.artifact.signature import sign
 from edgeport.checks import whole_number
-from edgeport.cli import reading, tune, writing
+from edgeport.cli import reading, trial, tune, writing
 from edgeport.cli.printing import (
     escaped,
     print_answer,
@@ -41,6 +41,7 @@ from edgeport.engine.session import engine_version
 from edgeport.errors import EdgeportError, InferenceError, IntegrityError, OptionError
 from edgeport.options import TUNING_SUFFIX
 from edgeport.predictor import Predictor
+from edgeport.signals import reraise_signal
 
 COMMAND_GROUP = "edgeport.commands"
 
@@ -64,9 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _run(arguments)
         finally:  # for --help, too, which leaves by SystemExit
             sys.stdout.flush()
-    except BrokenPipeError:  # `edgeport ... | head`: the reader left, which is no failure
+    except BrokenPipeError as cause:  # `edgeport ... | head`: the reader left, which is no failure
+        reraise_signal(cause)
         _drop(sys.stdout)
     except OSError as cause:  # files that fail are named where they are read and written
+        reraise_signal(cause)
         reason = cause.strerror or cause
         _say(f"the results cannot be printed ({reason}): give stdout a place to go")
         _drop(sys.stdout)
@@ -76,12 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        options = _parser().parse_args(arguments)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        options = _parser(arguments[0] if arguments else "").parse_args(arguments)
         options.run(options)
     except EdgeportError as error:
+        reraise_signal(error)
         _say(str(error))
         return error.exit_code
     except MemoryError as cause:  # of what a command makes or reads itself
+        reraise_signal(cause)
         _say(f"there is not enough memory ({cause}): free some, or ask for less at a time")
         return InferenceError.exit_code
     except KeyboardInterrupt:
@@ -123,7 +129,8 @@ class _Parser(argparse.ArgumentParser):
         super().error(escaped(message))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: str) -> argparse.ArgumentParser:
+    """Return the parser, with other packages' commands only where none of ours is wanted."""
     parser = _Parser(prog="edgeport", description="Run converted Keras models on a device.")
     parser.add_argument("--version", action="version", version=f"edgeport {edgeport.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -131,6 +138,10 @@ def _parser() -> argparse.ArgumentParser:
         add(commands)
     tune.add_warm(commands)
     tune.add_tune(commands)
+    # Looking for packages takes longer than a small run, and importlib.metadata loses what a
+    # signal's handler raises meanwhile.
+    if wanted in commands.choices:
+        return parser
     for add_installed in _installed_commands():
         add_installed(commands)
     for name, purpose in _CONVERTER_COMMANDS.items():
@@ -155,6 +166,7 @@ def _load_command(entry: importlib.metadata.EntryPoint) -> Callable[[Any], None]
     try:
         add: Callable[[Any], None] = entry.load()
     except Exception as cause:  # another package's mistake must not take `verify` along
+        reraise_signal(cause)
         reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
         sentence = (
             f"'edgeport {entry.name}' does not load ({reason}): install the package that brings "
@@ -225,6 +237,7 @@ def _add_bench(commands: Any) -> None:
     add("--threads", type=int, metavar="T", help="threads a run may use")
     add("--batch-sizes", type=int, nargs="+", metavar="N", help="1 8 64 where the model can")
     add("--seconds", type=float, default=1.0, metavar="S", help="how long for each size")
+    trial.add_options(add)
 
 
 def _add_sign(commands: Any) -> None:
@@ -250,7 +263,9 @@ def _info(options: argparse.Namespace) -> None:
         with Predictor.load(path, tuning=False) as predictor:
             card = predictor.card
     tuning = _tuning_of(path, card)
-    threads = cpus.choose_threads(None, card.multiply_accumulates, tuning and tuning.threads)
+    threads = cpus.choose_threads(
+        None, card.multiply_accumulates, tuning.threads if tuning else None
+    )
     facts = {
         "file": path,
         "file_bytes": Path(path).stat().st_size,
@@ -261,7 +276,7 @@ def _info(options: argparse.Namespace) -> None:
             "onnxruntime": engine_version(),
             "usable_cpus": cpus.usable_cpus(),
             "threads": threads,
-            "tuning": tuning and tuning._asdict(),
+            "tuning": tuning and tuning.to_dict(),
         },
     }
     if checks is not None:
@@ -274,7 +289,7 @@ def _info(options: argparse.Namespace) -> None:
         print_checks(checks)
 
 
-def _tuning_of(path: str, card: ModelCard) -> tuning_file.Choice | None:
+def _tuning_of(path: str, card: ModelCard) -> tuning_file.Tuning | None:
     """Return what ``Predictor.load`` would take from the tuning file beside an artifact."""
     file = path + TUNING_SUFFIX
     if not Path(file).exists():
@@ -309,7 +324,7 @@ def _checks(options: argparse.Namespace) -> dict[str, Any]:
         options.artifact,
         public_key=options.public_key,
         minimum_version=options.minimum_version,
-        tuning=False,  # this very file, as the engine runs it by itself
+        tuning=False,
     ) as predictor:
         card, version = predictor.card, predictor.version
     return {
@@ -368,6 +383,7 @@ def _bench(options: argparse.Namespace) -> None:
         threads=options.threads,
         batch_sizes=options.batch_sizes,
         seconds=options.seconds,
+        trial=trial.of(options),
     )
     if options.json:
         print(json.dumps(figures, indent=2))

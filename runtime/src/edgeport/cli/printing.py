@@ -88,10 +88,9 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
     if device["tuning"]:
         tuned = device["tuning"]
         spins = "on" if tuned["spinning"] else "off"
-        other = f", {tuned['variant']} in place of this file" if tuned["variant"] else ""
         print_line(
             f"tuned        {tuned['threads']} thread(s), spinning {spins}, graph optimization "
-            f"'{tuned['optimization']}'{other}"
+            f"'{tuned['optimization']}'"
         )
 
 
@@ -102,6 +101,9 @@ def print_bench(figures: dict[str, Any]) -> None:
         f"cold start   {figures['cold_start_ms']:.0f} ms, a fresh process to its first answer"
     )
     print_line(f"load         {figures['load_ms']:.1f} ms")
+    if figures["free_axes"]:  # whose sizes decide the time
+        shapes = ", ".join(f"{name} {tuple(shape)}" for name, shape in figures["inputs"].items())
+        print_line(f"measured on  {shapes}; --size or --data takes others")
     times = ", ".join(f"{p} {figures[f'{p}_ms'] * 1e3:.1f} us" for p in ("p50", "p95", "p99"))
     print_line(f"one sample   {times}")
     for size, rate in figures["samples_per_second"].items():

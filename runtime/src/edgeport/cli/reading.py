@@ -23,6 +23,7 @@ from edgeport.artifact.card import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.cli.images import IMAGES, read_image
 from edgeport.errors import InputError, OptionError
+from edgeport.signals import reraise_signal
 
 _FROM_PIPES = (".csv", ".jsonl")
 READABLE = (".npy", ".npz", *_FROM_PIPES, *IMAGES)
@@ -192,7 +193,8 @@ def _number(text: str) -> int | float:
         if text.strip().lstrip("+-").isdecimal():
             return int(text)
         value = float(text)
-    except ValueError:
+    except ValueError as cause:
+        reraise_signal(cause)
         raise ValueError(f"'{text[:40]}' is no number") from None
     if math.isinf(value) and "inf" not in text.lower():
         raise ValueError(f"'{text[:40]}' is beyond every float")
@@ -231,7 +233,8 @@ def _starts_like_a_number(text: str) -> bool:
 def _is_number(text: str) -> bool:
     try:
         _number(text)
-    except ValueError:
+    except ValueError as cause:
+        reraise_signal(cause)
         return False
     return True
 

@@ -1,37 +1,41 @@
-"""Measures on the device itself which settings answer soonest: `edgeport tune`.
+"""Measures on the device itself which settings and which file answer soonest: `edgeport tune`.
 
 Every candidate is loaded, with all its checks, and closed again in each round, so that no idle
 thread of another disturbs it and memory stays that of one. Rounds take the candidates by turns;
 one is faster than another only if it is so by a margin in nearly every round, and the one that
-costs the device less is asked first. ``tuning`` says what is done with the result.
+costs the device less is asked first. ``device/tuning_file`` says what is done with the settings;
+the fastest file is told, and whoever deploys copies it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import logging
 import os
+import stat
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from edgeport.artifact.card import ModelCard
+from edgeport.artifact.card import ModelCard, format_specs
+from edgeport.artifact.golden import Array
 from edgeport.checks import absolute
 from edgeport.cli.printing import print_line
+from edgeport.cli.trial import Trial, add_options, of, one_value
 from edgeport.device import cpus, tuning_file
-from edgeport.device.tuning_file import Choice
+from edgeport.device.tuning_file import Tuning
 from edgeport.errors import EdgeportError, OptionError
 from edgeport.inputs.batching import CHUNK_BYTES
-from edgeport.inputs.examples import example
 from edgeport.loading import load_model
 from edgeport.model import Model
 from edgeport.options import TUNING_SUFFIX, Options
 from edgeport.predictor import Predictor
+from edgeport.signals import reraise_signal
 
 ROUNDS = 7
 # By chance alone, one of two equals is ahead in six or seven of seven rounds once in 16 times, and
@@ -43,21 +47,22 @@ _WARM_UP_CALLS = 3
 _OPTIONS = Options(None, False, None, None, None, CHUNK_BYTES, tuning=False)
 
 
-class Measured(NamedTuple):
-    """One candidate.
+@dataclass(slots=True)
+class Timing:
+    """One candidate: a file with settings.
 
     Attributes:
-        choice: its settings.
-        path: the file that they were measured with.
+        tuning: its settings.
+        path: the file.
         times_ms: the median of a call, by round.
         cpu_ms: the CPU time of a call and the pause before it, by round.
         refused: why it is no candidate, None where it is one.
     """
 
-    choice: Choice
+    tuning: Tuning
     path: str
-    times_ms: list[float]
-    cpu_ms: list[float]
+    times_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
     refused: str | None = None
 
 
@@ -68,55 +73,55 @@ def tune(
     seconds: float,
     frame_gap_ms: float,
     allow_spinning: bool,
+    trial: Trial,
 ) -> dict[str, Any]:
     """Return the content of the tuning file.
 
     Args:
         path: the artifact.
-        siblings: further forms of it in the same folder.
+        siblings: further forms of the model, which are told to be faster but not chosen.
         seconds: how long to measure each candidate, its loading aside.
         frame_gap_ms: the pause before each call, as in the device's own work.
         allow_spinning: whether threads may wait busily, which takes CPU time in every pause.
+        trial: what to run the model on.
 
     Raises:
         EdgeportError: as ``Predictor.load`` and ``predict`` do of the artifact itself.
         OptionError: a sibling is none.
     """
     model = load_model(path, _OPTIONS)
+    trial.check(Predictor(model))
+    value = one_value(trial.feed(model.card))
     # EDGEPORT_THREADS may ask for more threads than CPUs; a tuning file may not.
-    default = Choice(min(model.session.threads, cpus.usable_cpus()))
-    files = {model.digest: (path, default)}
+    default = Tuning(min(model.session.threads, cpus.usable_cpus()))
+    files = {model.digest: path}
     for sibling in siblings:
-        digest = _digest_of_sibling(sibling, path, model.card)
-        choice = default._replace(variant=Path(sibling).name, variant_sha256=digest)
-        files.setdefault(digest, (sibling, choice))
-    candidates = [
-        Measured(choice, file, [], [])
-        for file, start in files.values()
-        for choice in _settings(start, allow_spinning)
-    ]
+        files.setdefault(_digest_of_sibling(sibling, path, model.card), sibling)
+    settings = _settings(default, allow_spinning)
+    candidates = [Timing(tuning, file) for file in files.values() for tuning in settings]
     digest = model.digest
     del model
     for number in range(ROUNDS):
-        for place in range(len(candidates))[:: 1 if number % 2 else -1]:
-            candidate = candidates[place]
+        for candidate in candidates[:: 1 if number % 2 else -1]:
             if candidate.refused is None:
-                candidates[place] = _measure(candidate, seconds / ROUNDS, frame_gap_ms / 1e3)
-    chosen = choose(candidates)
+                _measure(candidate, value, seconds / ROUNDS, frame_gap_ms / 1e3, path)
+    chosen = choose(candidates[: len(settings)])
+    fastest = choose([chosen, *candidates[len(settings) :]])
     return {
         **tuning_file.circumstances(digest),
-        "choice": chosen.choice._asdict(),
+        "choice": chosen.tuning.to_dict(),
+        "fastest_file": fastest.path,
         "frame_gap_ms": frame_gap_ms,
         "rounds": ROUNDS,
         "measured": [_as_row(candidate, candidate is chosen) for candidate in candidates],
     }
 
 
-def choose(candidates: Sequence[Measured]) -> Measured:
+def choose(candidates: Sequence[Timing]) -> Timing:
     """Return the fastest candidate beyond noise; of equals, the first of those that cost least."""
     best = candidates[0]
     usable = [candidate for candidate in candidates[1:] if candidate.refused is None]
-    for candidate in sorted(usable, key=lambda one: (one.choice.spinning, one.choice.threads)):
+    for candidate in sorted(usable, key=lambda one: (one.tuning.spinning, one.tuning.threads)):
         pairs = zip(candidate.times_ms, best.times_ms, strict=True)
         ratios = [time_ms / other_ms for time_ms, other_ms in pairs]
         ahead = sum(ratio < 1 for ratio in ratios)
@@ -125,59 +130,67 @@ def choose(candidates: Sequence[Measured]) -> Measured:
     return best
 
 
-def _settings(start: Choice, allow_spinning: bool) -> list[Choice]:
-    """Return the settings worth trying for one file, the given ones first."""
+def _settings(start: Tuning, allow_spinning: bool) -> list[Tuning]:
+    """Return the settings worth trying, the given ones first."""
     usable = cpus.usable_cpus()
     threads = {start.threads, usable, *(2**power for power in range(usable.bit_length()))}
     found = [start]
     for count in sorted(number for number in threads if number <= usable):
         for spinning in (False, True) if allow_spinning and count > 1 else (False,):
             for level in tuning_file.LEVELS:
-                choice = start._replace(threads=count, spinning=spinning, optimization=level)
-                if choice not in found:
-                    found.append(choice)
+                tuning = Tuning(count, spinning, level)
+                if tuning not in found:
+                    found.append(tuning)
     return found
 
 
 def _digest_of_sibling(sibling: str, path: str, card: ModelCard) -> str:
-    if Path(sibling).parent.resolve() != Path(path).parent.resolve():
-        raise OptionError(
-            f"'{sibling}' lies in another folder than '{path}', expected the same: put them side "
-            "by side, as on the device that loads them"
-        )
     other = load_model(sibling, _OPTIONS)
-    difference = tuning_file.difference(card, other.card)
-    if difference:
+    found = difference(card, other.card)
+    if found:
         raise OptionError(
-            f"'{sibling}' is no sibling of '{path}', it has {difference}: pass files that one "
+            f"'{sibling}' is no sibling of '{path}', it has {found}: pass files that one "
             "conversion wrote with --also"
         )
     return other.digest
 
 
-def _measure(candidate: Measured, seconds: float, gap_s: float) -> Measured:
-    """Return the candidate with one more round."""
-    settings = candidate.choice._replace(variant=None, variant_sha256=None)
-    options = _OPTIONS._replace(threads=settings.threads)
+def difference(one: ModelCard, other: ModelCard) -> str | None:
+    """Return in what two artifacts are not forms of one model; None for siblings.
+
+    They are by one conversion's `--also`: the same source and tools, and nothing that a caller
+    would notice but accuracy within the budget, and speed.
+    """
+    if not (one.is_vouched_for and other.is_vouched_for):
+        return "no card"
+    for kind in ("inputs", "outputs"):
+        was, now = getattr(one, kind), getattr(other, kind)
+        if format_specs(was) != format_specs(now) or [s.axes for s in was] != [s.axes for s in now]:
+            return f"the {kind} {format_specs(now)}"
+    for kind in ("name", "labels", "preprocessing", "provenance"):
+        if getattr(one, kind) != getattr(other, kind):
+            return f"another {kind}"
+    return None
+
+
+def _measure(candidate: Timing, value: Any, seconds: float, gap_s: float, artifact: str) -> None:
+    """Add one more round to the candidate, or why it is none."""
+    options = _OPTIONS._replace(threads=candidate.tuning.threads)
     try:
-        time_ms, cpu_ms = _one_round(
-            load_model(candidate.path, options, choice=settings), seconds, gap_s
-        )
+        model = load_model(candidate.path, options, tuning=candidate.tuning)
+        time_ms, cpu_ms = _one_round(model, value, seconds, gap_s)
     except EdgeportError as error:
-        if candidate.choice.variant is None and candidate.choice.optimization == "all":
+        reraise_signal(error)
+        if candidate.path == artifact and candidate.tuning.optimization == "all":
             raise
-        return candidate._replace(refused=str(error))
+        candidate.refused = str(error)
+        return
     candidate.times_ms.append(time_ms)
     candidate.cpu_ms.append(cpu_ms)
-    return candidate
 
 
-def _one_round(model: Model, seconds: float, gap_s: float) -> tuple[float, float]:
+def _one_round(model: Model, value: Any, seconds: float, gap_s: float) -> tuple[float, float]:
     """Return the median of a call in milliseconds, and the CPU time of a call with its pause."""
-    samples = [sample.inputs for sample in model.card.golden_samples]
-    feed = samples[0] if samples else example(model.card.inputs, 1)
-    # One array is what most callers pass, and it has a shorter way than a dict.
-    value: Any = next(iter(feed.values())) if len(feed) == 1 else feed
     times: list[float] = []
     with Predictor(model) as predictor:
         for _ in range(_WARM_UP_CALLS):
@@ -194,15 +207,9 @@ def _one_round(model: Model, seconds: float, gap_s: float) -> tuple[float, float
     return statistics.median(times), cpu * 1e3 / len(times)
 
 
-def _as_row(candidate: Measured, is_chosen: bool) -> dict[str, Any]:
-    choice, times = candidate.choice, candidate.times_ms
-    row = {
-        "file": Path(candidate.path).name,
-        "threads": choice.threads,
-        "spinning": choice.spinning,
-        "optimization": choice.optimization,
-        "is_chosen": is_chosen,
-    }
+def _as_row(candidate: Timing, is_chosen: bool) -> dict[str, Any]:
+    times = candidate.times_ms
+    row = {"file": candidate.path, **candidate.tuning.to_dict(), "is_chosen": is_chosen}
     if candidate.refused is not None:
         return {**row, "refused": candidate.refused}
     return {
@@ -229,12 +236,13 @@ def add_warm(commands: Any) -> None:
     add = _add(commands, "warm", "keep the optimized graph for faster loads", _warm)
     place = "the folder to keep it in, this user's own; Predictor.load(cache_dir=DIR) uses it"
     add("--cache-dir", required=True, metavar="DIR", help=place)
+    add_options(add)
 
 
 def add_tune(commands: Any) -> None:
     """Add the command that finds the fastest settings."""
-    add = _add(commands, "tune", "find the fastest settings on this device", _tune)
-    siblings = "further forms of it to try, as 'edgeport convert --also' writes them"
+    add = _add(commands, "tune", "find the fastest settings and file on this device", _tune)
+    siblings = "further forms of it to measure, as 'edgeport convert --also' writes them"
     add("siblings", metavar="SIBLING", nargs="*", help=siblings)
     add("-o", "--output", metavar="OUT", help=f"instead of FILE{TUNING_SUFFIX}")
     gap = "pause so long before each call, as the device's own work does"
@@ -242,6 +250,7 @@ def add_tune(commands: Any) -> None:
     spin = "let threads wait busily: sooner answers, at the cost of CPU time in every pause"
     add("--allow-spinning", action="store_true", help=spin)
     add("--seconds", type=float, default=1.0, metavar="S", help="how long for each setting")
+    add_options(add)
 
 
 def _add(commands: Any, name: str, purpose: str, run: Any) -> Any:
@@ -267,17 +276,22 @@ def _warm(options: argparse.Namespace) -> None:
     from edgeport.device import graph_cache
 
     path, folder = options.artifact, absolute(options.cache_dir, "--cache-dir")
+    trial = of(options)
+    with Predictor.load(path, tuning=False) as predictor:
+        trial.check(predictor)
+        feed = trial.feed(predictor.card)
     complaints, logger = _Complaints(), logging.getLogger("edgeport")
     logger.addHandler(complaints)
     try:
-        with Predictor.load(path, cache_dir=folder) as predictor:
-            choice, digest = predictor.tuning, predictor.card.sha256
-        level = choice.optimization if choice else "all"
+        wanted = _OPTIONS._replace(cache_dir=folder, tuning=True)
+        with Predictor(load_model(path, wanted, trial=feed)) as predictor:
+            tuning, digest = predictor.tuning, predictor.card.sha256
+        level = tuning.optimization if tuning else "all"
         digest = digest or hashlib.sha256(Path(path).read_bytes()).hexdigest()
         kept = graph_cache.path_of(folder, graph_cache.key(digest, level))
-        without = _times(path, None)
+        without = _times(path, None, feed)
         complaints.lines, earlier = [], complaints.lines
-        with_kept = _times(path, folder)
+        with_kept = _times(path, folder, feed)
     finally:
         logger.removeHandler(complaints)
     before, now = (
@@ -285,7 +299,7 @@ def _warm(options: argparse.Namespace) -> None:
         for lines in (earlier, complaints.lines)
     )
     if now or not os.path.isfile(kept):  # noqa: PTH113 - pathlib fails in what others own
-        reason = (before + now or ["models with weights in other files have none"])[-1]
+        reason = (before + now or ["nothing was written"])[-1]
         raise OptionError(
             f"nothing is kept for '{path}', since {reason}: load it without cache_dir, or choose "
             "another folder"
@@ -307,17 +321,14 @@ def _warm(options: argparse.Namespace) -> None:
             print(f"{what:<12} {kept_ms:.1f} ms, without {ms:.1f} ms")
 
 
-def _times(path: str, folder: str | None) -> tuple[float, float]:
+def _times(path: str, folder: str | None, feed: Mapping[str, Array]) -> tuple[float, float]:
     """Return the milliseconds until the model is loaded, and until its first answer."""
     loads, answers = [], []
     for _ in range(5):
         started = time.perf_counter()
         with Predictor.load(path, cache_dir=folder) as predictor:
             loads.append((time.perf_counter() - started) * 1e3)
-            card = predictor.card
-            known = [sample.inputs for sample in card.golden_samples]
-            with contextlib.suppress(EdgeportError):  # it need not take what is made up
-                predictor.predict((known or [example(card.inputs, 1)])[0])
+            predictor.predict(feed)
             answers.append((time.perf_counter() - started) * 1e3)
     return min(loads), min(answers)
 
@@ -337,10 +348,14 @@ def _tune(options: argparse.Namespace) -> None:
         seconds=options.seconds,
         frame_gap_ms=options.frame_gap,
         allow_spinning=options.allow_spinning,
+        trial=of(options),
     )
     text = json.dumps(content, indent=2)
     with replacing(output) as file:
         file.write(text.encode() + b"\n")
+        about = os.fstat(file.fileno())
+        if hasattr(os, "fchmod") and stat.S_ISREG(about.st_mode):  # whatever this user's umask is
+            os.fchmod(file.fileno(), stat.S_IMODE(about.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
     if options.json:
         print(text)
     else:
@@ -349,13 +364,13 @@ def _tune(options: argparse.Namespace) -> None:
 
 def _print_table(content: dict[str, Any], output: str) -> None:
     rows = content["measured"]
-    width = max(len(row["file"]) for row in rows)
+    width = max(len(Path(row["file"]).name) for row in rows)
     print(
         f"{'':1} {'file':<{width}} threads spins graph     median ms    lowest   highest   CPU ms"
     )
     for row in rows:
         mark, spins = "*" if row["is_chosen"] else "", "yes" if row["spinning"] else "no"
-        start = f"{mark:1} {row['file']:<{width}} {row['threads']:>7} {spins:<5} "
+        start = f"{mark:1} {Path(row['file']).name:<{width}} {row['threads']:>7} {spins:<5} "
         start += f"{row['optimization']:<9}"
         if "refused" in row:
             print_line(f"{start} refused: {row['refused']}")
@@ -363,3 +378,5 @@ def _print_table(content: dict[str, Any], output: str) -> None:
             names = ("median_ms", "lowest_ms", "highest_ms", "cpu_ms")
             print_line(" ".join([start, *(f"{row[name]:9.4g}" for name in names)]))
     print_line(f"chosen (*) and written to {output}")
+    if content["fastest_file"] != content["measured"][0]["file"]:
+        print_line(f"fastest file {content['fastest_file']}: copy it to where the other is loaded")

@@ -1,7 +1,4 @@
-"""What this device allows: the CPUs that the process may use, and how many threads pay.
-
-Nothing here touches the engine; ``loading`` asks once.
-"""
+"""The CPUs that the process may use, and how many threads pay. ``loading`` asks once a load."""
 
 from __future__ import annotations
 
@@ -9,11 +6,12 @@ import math
 import os
 
 from edgeport.checks import whole_number
+from edgeport.signals import reraise_signal
 
 THREADS_VARIABLE = "EDGEPORT_THREADS"
 
-# Below this, a second thread costs more to wake than it saves, and one thread leaves no pool
-# behind. Source: tests/benchmarks/bench.json: two threads are slower than one on MobileNetV3Small,
+# Below this, waking a second thread costs more than it saves, and one thread starts no pool.
+# Source: tests/benchmarks/bench.json: two threads are slower than one on MobileNetV3Small,
 # which lies below, and faster on MobileNetV2, the next larger network; what lies between them is
 # not measured.
 _MULTIPLY_ACCUMULATES_WORTH_THREADS = 50_000_000
@@ -64,24 +62,53 @@ def usable_cpus() -> int:
     return count if quota is None else max(1, min(count, math.ceil(quota)))
 
 
-def _cgroup_quota(root: str | os.PathLike[str] = "/sys/fs/cgroup") -> float | None:
-    """Return the CPU quota of this container in CPUs, None where there is none.
+def _cgroup_quota(
+    root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup"
+) -> float | None:
+    """Return the CPU quota of this process in CPUs, None where there is none.
 
-    Source: the kernel's admin guide; ``cpu.max`` of cgroup v2 holds "quota period", and v1
-    holds ``cpu.cfs_quota_us`` (-1 for none) and ``cpu.cfs_period_us``.
+    It is the lowest of its own control group and of all groups around it. A container may see its
+    group as the root of the tree, whatever path the kernel tells.
+
+    Source: the kernel's admin guide; a line of ``/proc/self/cgroup`` is
+    "hierarchy:controllers:path"; ``cpu.max`` of cgroup v2 holds "quota period", and v1 holds
+    ``cpu.cfs_quota_us`` (-1 for none) and ``cpu.cfs_period_us``.
     """
+    groups = [("", "/"), ("cpu", "/")]  # the roots of v2 and v1
+    for line in _read(membership).splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if not controllers:
+            groups += [("", path)]
+        elif "cpu" in controllers.split(","):
+            groups += [("cpu", path), (controllers, path)]
+    quotas = []
+    for hierarchy, path in groups:
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            quotas.append(_quota(os.path.join(root, hierarchy, *parts[:depth])))
+    return min((quota for quota in quotas if quota is not None), default=None)
 
-    def read(name: str) -> str:
-        with open(os.path.join(root, name), encoding="ascii") as file:
+
+def _quota(folder: str) -> float | None:
+    """Return the quota of one control group in CPUs, None where it has none."""
+    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    text = _read(os.path.join(folder, "cpu.max")) or " ".join(
+        _read(os.path.join(folder, name)) for name in names
+    )
+    try:
+        quota, period = map(float, text.split())
+        limit = quota / period
+    except (ValueError, ZeroDivisionError) as cause:  # "max 100000", or no such group
+        reraise_signal(cause)
+        return None
+    return limit if 0 < limit < math.inf else None
+
+
+def _read(path: str) -> str:
+    """Return the text of a kernel file, nothing where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
-
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            quota, period = " ".join(map(read, names)).split()
-            limit = float(quota) / float(period)
-        except OSError:  # the other version of cgroups, or none
-            continue
-        except (ValueError, ZeroDivisionError):  # "max 100000"
-            return None
-        return limit if limit > 0 else None
-    return None
+    except OSError as cause:
+        reraise_signal(cause)
+        return ""

@@ -1,13 +1,11 @@
 """The optimized graph of an artifact, kept on the device, so that the engine starts sooner.
 
-What the engine makes of a graph depends on the CPU and on onnxruntime's build, and takes most of
-the time of its start. So it is kept in a file of its own, and that file is **never trusted over
-the artifact**: the artifact is read, and its seal, signature and card are checked as ever; the
-kept graph must come from this very artifact, CPU, build and options, with a digest that matches,
-out of a file and a folder that nobody else can write; and the engine made of it must pass the
-same checks and golden samples. The samples run when the first answer is wanted, and not before:
-they passed on this device when the graph was kept, and take longer than the engine's start. At any
-doubt the artifact itself is loaded, and the log says why.
+Optimizing takes most of the time in which the engine starts, and its result depends on the CPU and
+on onnxruntime's build. So the result is kept in a file, which is **never trusted over the
+artifact**: the artifact is read, and its seal, signature and card are checked as without it; the
+kept graph must come from this artifact, CPU, build and options, with a digest that matches, from a
+file and a folder that only this user and root can write; and the engine made of it must pass the
+same checks and golden samples. At any doubt the artifact itself is loaded, and the log says why.
 
 A file is ::
 
@@ -21,21 +19,20 @@ of the artifact. Files of an older onnxruntime stay where they are; the folder m
 
 from __future__ import annotations
 
-import _thread
-import contextlib
 import hashlib
 import json
 import os
-import stat
-from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from edgeport.artifact.card import ModelCard
-from edgeport.device import identity
-from edgeport.engine import forks
+from edgeport.artifact.golden import Array
+from edgeport.device import identity, private
+from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import EdgeportError, warn
 from edgeport.inputs.examples import example
 from edgeport.inputs.feeds import Feed, prepare
+from edgeport.signals import reraise_signal
 
 _MAGIC = b"edgeport graph 1 "
 _DIGEST_SIZE = 64
@@ -43,12 +40,15 @@ _DIGEST_SIZE = 64
 # The engine writes no file of 2 GiB or more, and optimizing may repeat a weight.
 _LARGEST_BYTES = 2**30
 
+# How long the runs may take that compare a kept graph with the artifact, before none is kept.
+_LONGEST_RUNS_S = 10.0
+
 
 class _DoubtError(Exception):
     """Why a file is not used, or not written."""
 
 
-# Whatever goes wrong with a kept graph, the artifact itself is still there.
+# After any of these, the artifact itself is loaded.
 _HARMLESS = (_DoubtError, EdgeportError, OSError, ValueError, MemoryError)
 
 
@@ -58,6 +58,7 @@ def load(
     model: bytes,
     make: Callable[..., Made],
     test: Callable[[Made], None],
+    trial: Mapping[str, Array] | None = None,
 ) -> Made:
     """Return the model on the engine of the kept graph; keep the graph where there is none yet.
 
@@ -68,6 +69,8 @@ def load(
         make: gives the model of a graph's bytes after every check but the last; takes
             ``optimization`` and ``save_to`` as ``Session`` does.
         test: the last check, of the golden samples.
+        trial: an input to compare the answers on where there are no golden samples; made up if
+            None.
 
     Raises:
         EdgeportError: as ``make`` and ``test`` do of the artifact itself; nothing else, whatever
@@ -81,23 +84,15 @@ def load(
         test(made)
         return made
 
-    def instead() -> Made:
-        return _fill(folder, path, head, model, proven)
-
-    def tell(doubt: str) -> None:
-        warn("'%s' is not used (%s): the artifact itself is loaded", path, doubt)
-
-    made = None
     try:
         graph = _read(folder, path, head)
         if graph is not None:
-            made = make(graph, optimization="none")
+            return proven(graph, optimization="none")
     except _HARMLESS as cause:
-        tell(str(cause))
-    if made is None:
-        return instead()
-    made.unproven = Proof(test, instead, tell, _HARMLESS)
-    return made
+        reraise_signal(cause)
+        # A log record must not hold on to the error, whose traceback holds the engine.
+        warn("'%s' is not used (%s): the artifact itself is loaded", path, str(cause))
+    return _fill(folder, path, head, model, proven, trial)
 
 
 def key(sha256: str, optimization: str) -> dict[str, str]:
@@ -122,22 +117,15 @@ def _read(folder: str, path: str, head: bytes) -> bytes | None:
     """Return the graph, None where none is kept.
 
     Raises:
-        _DoubtError: the file is damaged, of something else, or open to others.
+        _DoubtError, ValueError: the file is damaged, of something else, or open to others.
         OSError: it cannot be read.
     """
     try:
-        # Should it be a pipe, opening it must not wait for the other side.
-        file = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
+        private.check(os.stat(folder), "the folder")
+        stream = private.open_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    with os.fdopen(file, "rb") as stream:
-        _check_private(os.stat(folder), "the folder")
-        about = os.fstat(file)
-        _check_private(about, "the file")
-        if not stat.S_ISREG(about.st_mode):
-            raise _DoubtError("it is no file")
+    with stream:
         start = stream.read(len(head) + _DIGEST_SIZE + 1)
         graph = stream.read()
     digest = hashlib.sha256(graph).hexdigest()
@@ -146,24 +134,18 @@ def _read(folder: str, path: str, head: bytes) -> bytes | None:
     return graph
 
 
-def _check_private(about: os.stat_result, what: str) -> None:
-    """Refuse what another user could have written; on Windows the folder's own rules hold.
-
-    Raises:
-        _DoubtError: it belongs to another user than this one or root, or others may write it.
-    """
-    if not hasattr(os, "geteuid"):
-        return
-    if about.st_uid not in (os.geteuid(), 0):
-        raise _DoubtError(f"{what} belongs to user {about.st_uid}, expected this one or root")
-    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _DoubtError(f"{what} may be written by others, expected by its owner alone")
-
-
-def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[..., Made]) -> Made:
+def _fill(
+    folder: str,
+    path: str,
+    head: bytes,
+    model: bytes,
+    make: Callable[..., Made],
+    trial: Mapping[str, Array] | None,
+) -> Made:
     """Return the model of the artifact itself, and keep what the engine made of its graph."""
     temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     made = None
+    is_there = False
     try:
         try:
             if len(model) > _LARGEST_BYTES:
@@ -172,22 +154,30 @@ def _fill(folder: str, path: str, head: bytes, model: bytes, make: Callable[...,
                 )
             folder.encode()  # the engine takes no other paths
             os.makedirs(folder, mode=0o700, exist_ok=True)
-            _check_private(os.stat(folder), "the folder")
+            private.check(os.stat(folder), "the folder")
             with open(temporary, "xb"):  # the system says why it cannot, the engine would not
-                pass
-            with contextlib.suppress(EdgeportError):  # raised again below if it is the artifact's
+                is_there = True
+            try:
                 made = make(model, save_to=temporary)
-            _keep(path, temporary, head, made, make)
+            except EdgeportError as cause:  # raised again below if it is the artifact's own
+                reraise_signal(cause)
+            _keep(path, temporary, head, made, make, trial)
         finally:
-            with contextlib.suppress(OSError, ValueError):  # it is not there, or never could be
+            if is_there and os.path.exists(temporary):
                 os.unlink(temporary)
     except _HARMLESS as cause:
-        warn("the optimized graph is not kept in '%s' (%s)", folder, cause)
+        reraise_signal(cause)
+        warn("the optimized graph is not kept in '%s' (%s)", folder, str(cause))
     return make(model) if made is None else made
 
 
 def _keep(
-    path: str, temporary: str, head: bytes, made: Made | None, make: Callable[..., Made]
+    path: str,
+    temporary: str,
+    head: bytes,
+    made: Made | None,
+    make: Callable[..., Made],
+    trial: Mapping[str, Array] | None,
 ) -> None:
     """Put the graph that the engine wrote into its place, once it is proven.
 
@@ -201,7 +191,7 @@ def _keep(
     if made is None or not graph:
         raise _DoubtError("the artifact does not load, or the disk is full")
     os.unlink(temporary)
-    if not _answer_alike(made, make(graph, optimization="none")):
+    if not _answer_alike(made, make(graph, optimization="none"), trial):
         raise _DoubtError("the engine made of it gives other answers")
     digest = hashlib.sha256(graph).hexdigest().encode()
     file = os.open(
@@ -213,13 +203,16 @@ def _keep(
     os.replace(temporary, path)  # of two processes at once, the later one's stays
 
 
-def _answer_alike(one: Runnable, other: Runnable) -> bool:
+def _answer_alike(one: Runnable, other: Runnable, trial: Mapping[str, Array] | None = None) -> bool:
     """Whether two engines give the same bits for the golden samples, or for made-up ones."""
     card = one.card
-    samples = [sample.inputs for sample in card.golden_samples] or [example(card.inputs, 1)]
+    samples = [sample.inputs for sample in card.golden_samples]
+    samples = samples or [trial if trial is not None else example(card.inputs, 1)]
     for sample in samples:
         feed = prepare(card.inputs, (sample,))
-        for first, second in zip(one.run(feed), other.run(feed), strict=True):
+        with TimeLimit(_LONGEST_RUNS_S) as limit:  # a made-up value may be the turns of a loop
+            answers = [model.run(feed, limit) for model in (one, other)]
+        for first, second in zip(*answers, strict=True):
             if (first.dtype, first.shape) != (second.dtype, second.shape):
                 return False
             is_text = first.dtype.kind == "O"  # whose bytes are addresses
@@ -229,70 +222,12 @@ def _answer_alike(one: Runnable, other: Runnable) -> bool:
 
 
 class Runnable(Protocol):
-    """What is known here of a loaded model.
-
-    Attributes:
-        unproven: None once its golden samples passed; before, takes this model, runs them, and
-            returns it, or the artifact's own in its place.
-    """
+    """What is known here of a loaded model."""
 
     card: ModelCard
-    unproven: Callable[[Any], Any] | None
 
-    def run(self, feed: Feed) -> list[Any]:
+    def run(self, feed: Feed, limit: TimeLimit | None = None) -> list[Any]:
         """Return the outputs."""
 
 
 Made = TypeVar("Made", bound=Runnable)
-
-
-class Proof(forks.Forked, Generic[Made]):
-    """Takes a model before its first answer and returns it, or another one in its place.
-
-    It must not know the model: closing a predictor has to free the engine at once, and not when
-    Python next looks for cycles.
-
-    Args:
-        test: raises where the model does not pass.
-        instead: gives the model to use in place of one that does not.
-        tell: is told why it does not, once its place is taken.
-        doubts: the errors by which a model does not pass; others go to whoever wants an answer.
-    """
-
-    def __init__(
-        self,
-        test: Callable[[Made], None],
-        instead: Callable[[], Made],
-        tell: Callable[[str], None],
-        doubts: tuple[type[Exception], ...],
-    ) -> None:
-        self._test, self._instead, self._tell, self._doubts = test, instead, tell, doubts
-        self._stand_in: Made | None = None
-        self.after_fork()
-        forks.watch(self)
-
-    def after_fork(self) -> None:
-        """Take a new lock: the old one may be held by a thread that stayed behind."""
-        # A signal's handler may ask for an answer in the middle of the proof.
-        self._lock = _thread.RLock()
-
-    def __call__(self, made: Made) -> Made:
-        """Return the model, proven, or the one in its place; other threads wait for the first."""
-        doubt = None
-        with self._lock:
-            if made.unproven is None:
-                return made
-            if self._stand_in is None:
-                try:
-                    self._test(made)
-                except self._doubts as cause:
-                    doubt = str(cause)  # the error itself would hold on to the engine
-                else:
-                    made.unproven = None
-                    return made
-            if self._stand_in is None:
-                self._stand_in = self._instead()
-            stand_in = self._stand_in
-        if doubt is not None:
-            self._tell(doubt)
-        return stand_in

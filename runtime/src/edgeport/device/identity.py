@@ -1,7 +1,7 @@
 """What makes two devices one and the same to the engine: CPU and build of onnxruntime.
 
-What was made or measured on one device is of no use on another; ``caching`` and ``tuning`` keep
-this beside it. Nothing else asks.
+What was made or measured on one device is of no use on another; ``graph_cache`` and
+``tuning_file`` keep this beside it. Nothing else asks.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from edgeport.engine.session import engine_build
+from edgeport.signals import reraise_signal
 
 _CPUINFO = "/proc/cpuinfo"
 
@@ -34,7 +35,8 @@ def cpu_identity() -> str:
     try:
         with open(_CPUINFO, encoding="utf-8", errors="replace") as file:
             text = file.read(_MOST_BYTES)
-    except OSError:
+    except OSError as cause:
+        reraise_signal(cause)
         text = ""
     lines = {" ".join(line.split()) for line in text.splitlines()[:-1] if _is_of_kind(line)}
     if not lines:

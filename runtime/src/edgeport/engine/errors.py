@@ -1,10 +1,11 @@
-"""The engine's errors in edgeport's words."""
+"""The engine's errors: which exceptions are its own, and what they are in edgeport's words."""
 
 from __future__ import annotations
 
 import re
 
-from edgeport.errors import ArtifactError, UnsupportedFormatError
+from edgeport.errors import ArtifactError, EdgeportError, InferenceError, UnsupportedFormatError
+from edgeport.signals import is_from_signal
 
 # How onnxruntime words a file that is newer than itself, by what is too new.
 _TOO_NEW = (
@@ -41,9 +42,31 @@ def type_remedy(kind: str) -> str:
     return "export it with another type"
 
 
-def load_error(cause: Exception, version: str) -> ArtifactError:
+# What pybind11, which wraps the engine, makes of C++ exceptions, and of arguments that do not fit.
+# Source: pybind11's documentation, "Exceptions".
+_OF_PYBIND = (
+    BufferError, ImportError, IndexError, KeyError, MemoryError, NotImplementedError, OverflowError,
+    RuntimeError, SystemError, TypeError, UnicodeDecodeError, UnicodeEncodeError, ValueError,
+)  # fmt: skip
+
+
+def is_of_the_engine(error: Exception) -> bool:
+    """Whether a call into the engine raised it; else a signal's handler did, or another thread."""
+    kind = type(error)
+    if kind.__module__.startswith("onnxruntime."):
+        return True
+    return kind in _OF_PYBIND and not is_from_signal(error)
+
+
+# How onnxruntime words that memory is short: C++'s own exception, and its allocator's.
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
+
+
+def load_error(cause: Exception, version: str) -> EdgeportError:
     """Return what to raise where onnxruntime of that version cannot load a file."""
     text = str(cause)
+    if isinstance(cause, MemoryError) or any(words in text for words in _NO_MEMORY):
+        return no_memory(cause)
     for what, pattern in _TOO_NEW:
         match = re.search(pattern, text)
         if match:
@@ -67,6 +90,14 @@ def load_error(cause: Exception, version: str) -> ArtifactError:
             break
     return ArtifactError(
         f"the artifact cannot be loaded by onnxruntime {version} ({first_line(cause)}): {remedy}"
+    )
+
+
+def no_memory(cause: Exception) -> InferenceError:
+    """Return what to raise where the memory does not suffice to load a file."""
+    return InferenceError(
+        f"there is not enough memory to load the artifact ({first_line(cause)}): free some, or "
+        "give the process more"
     )
 
 

@@ -1,8 +1,8 @@
-"""The short way: one sample of one input to one output, through buffers that stay bound.
+"""The fast path: one sample of one input to one output, through buffers that stay bound.
 
-Most calls in the field are these, and of a small network the engine's own call takes most of the
-time. So the buffers of a shape are bound once, and a call copies the sample in and the answer
-out. Whatever is not exactly as expected is left to the general way, which knows all the rest.
+Most calls on a device are of this kind, and with a small network the engine's own call takes most
+of their time. So the buffers of a shape are bound once, and a call copies the sample in and the
+answer out. ``predictor`` takes the general path for every other call.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from edgeport.artifact.golden import Array
 from edgeport.engine.session import Session
 from edgeport.errors import InferenceError
 from edgeport.inputs.ranges import RangeCounter
+from edgeport.signals import reraise_signal
 
 # From about here on, copying a sample costs more than binding saves.
 _LARGEST_BYTES = 2**18
@@ -40,12 +41,12 @@ class Bound(NamedTuple):
     holds: Callable[[], bool] | None
 
 
-class ShortWay:
-    """One model's bound buffers, by the caller's shape; safe to use from several threads.
+class FastPath:
+    """One model's bound buffers, by the caller's shape. Several threads may use it.
 
     Args:
         session: the engine, on the CPU.
-        given: the only input; of fixed size but for the batch, else nothing is ever bound.
+        given: the only input. Buffers are bound only where its size is fixed, the batch aside.
         answer: the only output, likewise.
         counter: watches the input's calibrated range.
     """
@@ -55,8 +56,8 @@ class ShortWay:
     ) -> None:
         self._session, self._given, self._answer = session, given, answer
         self._dtype, self._counter = given.dtype, counter
-        # Buffers at rest, none of shapes that have no short way. Taking the last one and putting it
-        # back are single steps of Python.
+        # Unused buffers by shape; a shape without an entry has no fast path. deque.pop and append
+        # are single steps of Python, so that no lock is needed.
         self._idle: dict[Any, deque[Bound]] = {}
         shape = given.sample_shape
         if (
@@ -69,7 +70,7 @@ class ShortWay:
             self._idle = {shape: deque(), (1, *shape): deque()}
 
     def predict(self, x: Any) -> Array | None:
-        """Return the answer to one sample, None where the general way has to be taken.
+        """Return the answer to one sample, None where the general path has to be taken.
 
         Raises:
             InputError: as ``RangeCounter.watch`` does.
@@ -81,44 +82,47 @@ class ShortWay:
             return None
         try:
             bound = idle.pop()
-        except IndexError:  # another thread was faster
+        except IndexError as error:  # another thread was faster
+            reraise_signal(error)
             return None
         bound.given[...] = x
         if bound.holds is not None and not bound.holds():
             self._counter.watch({self._given.name: bound.given})
         try:
             bound.run()
-        except InferenceError:
-            self._idle = {}  # the general way gives the answer, or tells why there is none
+        except InferenceError as error:
+            reraise_signal(error)
+            self._idle = {}  # the general path answers, or raises the reason
             return None
         answer = bound.answer.copy()
         idle.append(bound)
         return answer
 
     def learn(self, given: Array, answer: Array, *, is_single: bool) -> None:
-        """Bind buffers for more calls like this one, if none are at rest.
+        """Bind buffers for further calls like this one, unless some are unused.
 
         Args:
-            given: what the general way just ran, with the batch axis.
+            given: what the general path just ran, with the batch axis.
             answer: what it returned.
             is_single: whether callers of this kind leave the batch axis out.
         """
         idle = self._idle.get(given.shape[1:] if is_single else given.shape)
         expected = (1, *self._answer.sample_shape), self._answer.dtype
-        if idle is None or idle or not self._session.is_quick((given.shape,)):
+        if idle is None or idle:
             return
         if (answer.shape, answer.dtype) != expected:
             return
-        # Whatever the engine does not read from here or write to here is seen at once.
+        # Inverted bytes: an engine that reads or writes another place gives another answer.
         source, target = _inverted(given), _inverted(answer)
         try:
             run = self._session.bind(self._given.name, source, self._answer.name, target)
             source[...] = given
             run()
-        except Exception:
+        except InferenceError as error:
+            reraise_signal(error)
             self._idle = {}
             return
-        if target.tobytes() != answer.tobytes():  # as of a model that draws random numbers
+        if target.tobytes() != answer.tobytes():  # a model that draws random numbers
             self._idle = {}
             return
         # With an ellipsis, a sample without axes is still an array.

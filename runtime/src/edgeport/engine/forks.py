@@ -1,7 +1,9 @@
-"""What a fork leaves behind: locks that nobody will release, threads that are not there."""
+"""Forks: no child finds an engine half made, or one whose threads did not come along."""
 
 from __future__ import annotations
 
+import _thread
+import itertools
 import os
 import weakref
 
@@ -14,19 +16,41 @@ class Forked:
         raise NotImplementedError
 
 
-_watched: weakref.WeakSet[Forked] = weakref.WeakSet()
-_is_registered = False
+# No WeakSet: it runs Python code whenever a member goes, and an exception that a signal's handler
+# raised there would be lost.
+_watched: dict[int, weakref.ref[Forked]] = {}
+_numbers = itertools.count()
+
+# Held while an engine is made and tried, and all of them for a fork. The engine takes locks of its
+# own there, which nobody would release in the child. A thread always takes the same one, since a
+# signal's handler may load a model in the middle of a load.
+_MAKING = tuple(_thread.RLock() for _ in range(8))
+
+
+def making() -> _thread.RLock:
+    """Return a context in which an engine is made: forks of other threads wait for its end."""
+    # Threads differ in the page of their stack.
+    return _MAKING[_thread.get_ident() // 4096 % len(_MAKING)]
 
 
 def watch(thing: Forked) -> None:
     """Have ``after_fork`` called in each child, as long as the thing lives."""
-    global _is_registered
-    _watched.add(thing)
-    if not _is_registered and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_tell)
-        _is_registered = True
+    for number, one in list(_watched.items()):
+        if one() is None:
+            _watched.pop(number, None)
+    _watched[next(_numbers)] = weakref.ref(thing)
 
 
 def _tell() -> None:
-    for thing in list(_watched):
-        thing.after_fork()
+    for one in list(_watched.values()):
+        thing = one()
+        if thing is not None:
+            thing.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_tell)
+    for _lock in _MAKING:
+        os.register_at_fork(
+            before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+        )

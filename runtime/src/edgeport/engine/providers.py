@@ -1,6 +1,6 @@
 """Execution providers by name: which ones may be asked for, and which of them started.
 
-``_session`` asks only where somebody named one, so that the CPU alone never loads this.
+``session`` imports this only where the caller named a provider.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def check_providers(providers: Sequence[Provider], available: Sequence[str]) -> 
 
 
 def refuse_fallback(wanted: Sequence[Provider], started: Sequence[str]) -> None:
-    """Onnxruntime goes on with the CPU where a provider does not start.
+    """Refuse that onnxruntime goes on with the CPU because a provider did not start.
 
     Raises:
         OptionError: one did not.
@@ -48,6 +48,6 @@ def refuse_fallback(wanted: Sequence[Provider], started: Sequence[str]) -> None:
 
 
 def _name(provider: Provider) -> object:
-    """Return the name of what may have options; what is neither form stands for itself."""
+    """Return the name of a provider with or without options; any other value as it is."""
     has_options = isinstance(provider, tuple) and [*map(type, provider)] == [str, dict]
     return provider[0] if has_options else provider

@@ -1,17 +1,15 @@
-"""The border to the engine: the only module that imports onnxruntime.
+"""One loaded graph. The only module that imports onnxruntime.
 
-Here live the quiet import, the session with its options, the calls that run it, what a fork means
-for it, and the translation of the engine's errors into edgeport's. What the arrays mean is decided
-elsewhere.
+It holds the import without telemetry, the session with its options, its runs, what a fork does to
+it, and the place where the engine's errors are translated. What the arrays mean is decided
+elsewhere; ``loading`` makes sessions, ``model`` runs them.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import math
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,8 +17,8 @@ import numpy as np
 
 from edgeport.artifact.golden import Array
 from edgeport.engine import forks
-from edgeport.engine.errors import first_line, load_error, type_remedy
-from edgeport.engine.watchdog import Deadline, is_main_thread, run_watched
+from edgeport.engine.errors import first_line, is_of_the_engine, load_error, type_remedy
+from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import InferenceError, UnsupportedFormatError
 from edgeport.options import Provider
 
@@ -32,17 +30,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 _FATAL_ONLY = 4  # onnxruntime's severities run from 0, verbose, to 4, fatal
-
-
-# How long these run, or how much they give, is decided by values and not by sizes.
-_COUNTING = ("Loop", "If", "NonZero", "Compress", "Unique", "NonMaxSuppression")
-# And these where an integer input may be the size.
-_SIZED_BY_INTEGERS = ("ConstantOfShape", "Range", "Expand", "Tile", "Pad", "Resize", "OneHot")
-
-Shapes = tuple[tuple[int, ...], ...]
-_MOST_SHAPES = 8
-
-_SHORT_RUN_S = 0.05
 
 # Names of ONNX element types as onnxruntime prints them, with the numpy dtype of each.
 _DTYPES: Mapping[str, type[Any]] = {
@@ -72,10 +59,10 @@ class Port(NamedTuple):
 
 
 class _Engine(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
-    """onnxruntime's session without its second try.
+    """onnxruntime's session without its fallback.
 
-    Where a session does not start, it prints so and tries again on the CPU; 1.19 cannot be asked
-    not to, but its subclass can.
+    When a session does not start, onnxruntime prints a message and tries again on the CPU. Version
+    1.19 has no option against it, but a subclass can prevent it.
     """
 
     @property
@@ -94,13 +81,10 @@ class Session(forks.Forked):
         model: the bytes of an ONNX file.
         threads: how many threads one run may use; 1 starts none.
         providers: the engine's execution providers, best first; None for the CPU.
-        weights: arrays for the weights that the model keeps in other files, by name.
-        spinning: whether threads wait for the next run busily. A device waits for its next frame
-            most of the time; spinning threads would burn it.
+        spinning: whether threads spin while they wait for the next run. Most devices wait for
+            their next frame most of the time, and spinning takes a CPU meanwhile.
         optimization: how far the engine rewrites the graph, a key of ``OPTIMIZATIONS``.
-        save_to: where the engine writes what it made of the graph; nowhere if empty.
-        searched: what ``outline`` returns of the model, or of the one that it was made from; None
-            for the model itself.
+        save_to: the file to which the engine writes the optimized graph; empty for none.
 
     Attributes:
         is_lost: whether this process is a fork in which the engine cannot be used any more.
@@ -108,6 +92,7 @@ class Session(forks.Forked):
     Raises:
         UnsupportedFormatError: the file's IR or opset is newer than this onnxruntime.
         ArtifactError: onnxruntime cannot load the bytes.
+        InferenceError: the memory does not suffice.
         OptionError: a provider is not part of this onnxruntime, or did not start.
     """
 
@@ -117,11 +102,9 @@ class Session(forks.Forked):
         *,
         threads: int = 1,
         providers: Sequence[Provider] | None = None,
-        weights: Mapping[str, Array] | None = None,
         spinning: bool = False,
         optimization: str = "all",
         save_to: str = "",
-        searched: bytes | None = None,
     ) -> None:
         wanted: list[Provider] = ["CPUExecutionProvider"]
         if providers is not None:
@@ -138,12 +121,11 @@ class Session(forks.Forked):
         )
         options.optimized_model_filepath = save_to
         try:
-            if weights:
-                values = [onnxruntime.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
-                options.add_external_initializers(list(weights), values)
             self._engine = _Engine(model, options, providers=wanted)
             started = self._engine.get_providers()
         except Exception as cause:
+            if not is_of_the_engine(cause):
+                raise
             raise load_error(cause, engine_version()) from cause
         if providers is not None:
             from edgeport.engine.providers import refuse_fallback
@@ -161,78 +143,66 @@ class Session(forks.Forked):
         self._run_options = _run_options()
         self.threads = threads
         self._running: list[None] = []  # one entry a run; append and pop need no lock
-        # Inputs of these shapes, or smaller ones, are known to be answered at once.
-        self._quick: list[Shapes] = []
-        takes_integers = any(port.dtype.kind in "iu" for port in self.inputs)
-        unknown = _COUNTING + _SIZED_BY_INTEGERS * takes_integers
-        self._can_be_known = not _has_operator(model if searched is None else searched, unknown)
         forks.watch(self)
 
     def run(
         self,
         feeds: Mapping[str, Array],
         outputs: Sequence[str] | None = None,
-        deadline: Deadline | None = None,
+        limit: TimeLimit | None = None,
     ) -> list[Array]:
         """Return the outputs, by default all of them in the graph's order.
+
+        The engine runs in this thread, and Python hears no signal before its end.
 
         Args:
             feeds: a native, aligned array of the declared dtype and rank for every input.
             outputs: names of the outputs wanted, None for all.
-            deadline: when the run is stopped; None for never, even where Ctrl-C cannot be heard.
+            limit: when the run is stopped, at its next operator; None for never.
 
         Raises:
-            InferenceError: the engine failed, or the deadline passed; the session stays usable.
+            InferenceError: the engine failed, or the time was up; the session stays usable.
         """
-        shapes = tuple(array.shape for array in feeds.values())
-        started = time.monotonic()
         results: list[Array]
-        at = math.inf if deadline is None else deadline.at
-        if at == math.inf and (
-            self.is_quick(shapes) or (deadline is None and not is_main_thread())
-        ):
+        if limit is None:
             results = self._guarded(self._run, outputs, feeds, self._run_options)
-        else:
-            options = _run_options()
-            results = run_watched(
-                lambda: self._guarded(self._run, outputs, feeds, options),
-                functools.partial(setattr, options, "terminate", True),
-                deadline or Deadline(),
-            )
-        is_short = time.monotonic() - started < _SHORT_RUN_S
-        if not is_short:
-            self._quick = []  # what seemed to be known is not
-        elif self._can_be_known and not self.is_quick(shapes):
-            self._quick = [shapes, *self._quick[: _MOST_SHAPES - 1]]
+            return results
+        options = _run_options()
+        limit.stop_by(functools.partial(setattr, options, "terminate", True))
+        try:
+            results = self._guarded(self._run, outputs, feeds, options)
+        except InferenceError as error:
+            if limit.is_over:
+                raise limit.error() from error.__cause__
+            raise
         return results
-
-    def is_quick(self, shapes: Shapes) -> bool:
-        """Whether a run on such inputs is known to be over before anybody waits."""
-        return any(
-            all(
-                len(shape) == len(other) and all(a <= b for a, b in zip(shape, other, strict=True))
-                for shape, other in zip(shapes, known, strict=True)
-            )
-            for known in self._quick
-        )
 
     def bind(self, name: str, given: Array, output: str, answer: Array) -> Callable[[], None]:
         """Return a call that runs the engine from the one array into the other.
 
         The engine keeps both arrays, so that a call costs half of ``run`` on a small model.
+
+        Raises:
+            InferenceError: the engine refuses the arrays; as the returned call does, see ``run``.
         """
-        binding = self._engine.io_binding()
-        binding.bind_cpu_input(name, given)
-        binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
+
+        def make() -> Any:
+            binding = self._engine.io_binding()
+            binding.bind_cpu_input(name, given)
+            binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
+            return binding
+
         run = self._engine.run_with_iobinding
-        return functools.partial(self._guarded, run, binding, self._run_options)
+        return functools.partial(self._guarded, run, self._guarded(make), self._run_options)
 
     def _guarded(self, run: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what the engine does; a fork must know of it, and its errors become edgeport's."""
+        """Return the call's result; count it for forks, and translate the engine's errors."""
         self._running.append(None)
         try:
             return run(*arguments)
         except Exception as cause:
+            if not is_of_the_engine(cause):
+                raise
             raise InferenceError(
                 f"onnxruntime {onnxruntime.__version__} failed while running the model "
                 f"({first_line(cause)}): check the input's sizes, or run "
@@ -242,18 +212,13 @@ class Session(forks.Forked):
             self._running.pop()
 
     def after_fork(self) -> None:
-        """Give the engine up if it cannot be used here: without its threads, or with held locks."""
+        """Give up an engine whose threads are missing here, or whose locks another thread held."""
         if self.threads == 1 and not self._running:
             return
         # Freeing it would wait for threads that do not exist here, so it is never freed.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
         self.is_lost = True
         self._running.clear()
-
-
-def _has_operator(model: bytes, names: Sequence[str]) -> bool:
-    """Whether a node has one of these operators: NodeProto.op_type = 4."""
-    return any(b"\x22" + bytes([len(name)]) + name.encode("ascii") in model for name in names)
 
 
 def _run_options() -> Any:

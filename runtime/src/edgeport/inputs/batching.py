@@ -1,8 +1,6 @@
-"""From any number of samples to runs that the engine takes, with an answer that does not depend
-on how they were grouped.
+"""Splits, pads and chunks a batch, with an answer that does not depend on how it was grouped.
 
-Here lives when a batch is split, padded or run in chunks. The rule: only where every output has
-a batch axis of its own, and where a card says so, is the first axis taken apart.
+A batch is split only where a card says so, and every output has a batch axis. ``model`` calls this.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgeport.artifact.card import ModelCard, TensorSpec
+from edgeport.artifact.card import ANY_SHAPE, ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.errors import InferenceError, InputError
 from edgeport.inputs.feeds import Feed
@@ -22,9 +20,9 @@ from edgeport.inputs.feeds import Feed
 # whatever the batch, and is long past the size from which larger batches bring more speed.
 CHUNK_BYTES = 4 * 2**20
 
-# Operators that take the range of a tensor from its values: DynamicQuantizeLinear, and
-# onnxruntime's DynamicQuantizeMatMul and DynamicQuantizeLSTM.
-_DYNAMIC = b"DynamicQuantize"
+# The recipe whose operators take the range of a tensor from its values, so that a sample's answer
+# depends on its neighbours in the batch. Source: edgeport-converter, quantization/recipe.
+_DYNAMIC = "dynamic"
 
 Run = Callable[[Mapping[str, Array]], list[Array]]
 
@@ -34,7 +32,7 @@ class Batching(NamedTuple):
 
     Attributes:
         card: its inputs and outputs say which axes count samples.
-        fixed: the number of samples that the graph insists on, None where it takes any.
+        fixed: the only number of samples that the graph takes, None where it takes any.
         may_split: whether the answer to a batch is that to its parts, one after the other.
         one_by_one: whether neighbours would change a sample's answer.
         chunk_bytes: most bytes of inputs and outputs in one run of several samples.
@@ -47,21 +45,15 @@ class Batching(NamedTuple):
     chunk_bytes: int
 
     @classmethod
-    def of(cls, card: ModelCard, searched: bytes, chunk_bytes: int = CHUNK_BYTES) -> Batching:
-        """Return what the card and the graph ask for.
-
-        Args:
-            card: the model's card.
-            searched: its serialized graph, or the ``outline`` of it.
-            chunk_bytes: see above.
-        """
+    def of(cls, card: ModelCard, chunk_bytes: int = CHUNK_BYTES) -> Batching:
+        """Return what the card asks for; ``chunk_bytes`` as above."""
         sizes = [spec.shape[0] for spec in card.inputs if spec.has_batch_axis]
         fixed = next((size for size in sizes if isinstance(size, int)), None)
         batched = bool(sizes) and all(spec.has_batch_axis for spec in card.outputs)
-        # Nobody vouches for it that the first axis of a graph without a card counts samples; of
-        # one that is 1 in every input and output it may be taken, since else nothing can follow.
-        may_split = batched and (card.is_vouched_for or fixed == 1)
-        one_by_one = card.is_vouched_for and may_split and _DYNAMIC in searched
+        # Nobody vouches for it that the first axis of a graph without a card counts samples.
+        may_split = batched and card.is_vouched_for
+        recipe = card.quantization.recipe if card.quantization else None
+        one_by_one = may_split and recipe == _DYNAMIC
         return cls(card, fixed, may_split, one_by_one, chunk_bytes)
 
     def run(self, run: Run, feed: Feed) -> list[Array]:
@@ -74,9 +66,8 @@ class Batching(NamedTuple):
         samples = feed.samples
         if samples is None:
             return run(feed.arrays)
-        if samples == 0 and self.may_split:
-            # Some operators fail on an empty batch; one made-up sample gives shapes and dtypes.
-            return [out[:0] for out in run(self._take(feed, 0, 0, self.fixed or 1))]
+        if samples == 0:
+            return self._run_nothing(run, feed)
         if not self.may_split:
             if self.fixed is not None and self.fixed != samples:
                 raise self._wrong_number(samples)
@@ -97,6 +88,35 @@ class Batching(NamedTuple):
                 result[start : start + taken] = out[:taken]
         return results
 
+    def _run_nothing(self, run: Run, feed: Feed) -> list[Array]:
+        """Return the answer to an empty batch, on which operators of the engine end the process."""
+        sizes = self._sizes(feed)
+        shapes = [[sizes.get(axis, axis) for axis in spec.shape] for spec in self.card.outputs]
+        has_batch_axes = all(spec.has_batch_axis for spec in self.card.outputs)
+        if has_batch_axes and all(isinstance(size, int) for shape in shapes for size in shape[1:]):
+            return [
+                np.zeros((0, *shape[1:]), spec.dtype)
+                for spec, shape in zip(self.card.outputs, shapes, strict=True)
+            ]
+        if self.may_split:  # one made-up sample gives the shapes that the card does not
+            return [out[:0] for out in run(self._take(feed, 0, 0, self.fixed or 1))]
+        raise InputError.of(
+            "the model was given",
+            "an empty batch",
+            "at least 1 sample, since nothing tells the shape of an answer to none",
+            "pass no empty batch to it",
+        )
+
+    def _sizes(self, feed: Feed) -> dict[int | str, int]:
+        """Return the size of each axis that the inputs name."""
+        return {
+            axis: size
+            for spec in self.card.inputs
+            if spec.shape != ANY_SHAPE
+            for axis, size in zip(spec.shape, feed.arrays[spec.name].shape, strict=True)
+            if isinstance(axis, str)
+        }
+
     def _checked(self, outputs: list[Array], samples: int) -> list[Array]:
         """Return the outputs; what a card says of their first axes must hold."""
         for spec, out in zip(self.card.outputs, outputs, strict=True):
@@ -107,11 +127,7 @@ class Batching(NamedTuple):
     def _chunk(self, feed: Feed, samples: int) -> int:
         """Return how many samples stay within the memory bound, at least one."""
         given = sum(feed.arrays[s.name].nbytes for s in self.card.inputs if s.has_batch_axis)
-        sizes = {
-            axis: size
-            for spec in self.card.inputs
-            for axis, size in zip(spec.shape, feed.arrays[spec.name].shape, strict=True)
-        }
+        sizes = self._sizes(feed)
         answered = 0
         for spec in self.card.outputs:
             values = 1

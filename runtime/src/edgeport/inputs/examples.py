@@ -1,27 +1,77 @@
-"""Made-up inputs for a model of which nothing else is at hand: to measure it, or to compare."""
+"""Trial inputs, to measure or to compare models: made up, or repeated from a sample of the user's.
+
+Their free axes have the sizes that the user names, else one that most models take.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgeport.artifact.card import TensorSpec
+from edgeport.artifact.card import ANY_SHAPE, TensorSpec
 from edgeport.artifact.golden import Array, ramp
+from edgeport.errors import OptionError
 
 _FREE_AXIS_SIZE = 8
 
 
-def example(inputs: Sequence[TensorSpec], samples: int) -> dict[str, Array]:
-    """Return well-spread values for every input, within its range."""
+def example(
+    inputs: Sequence[TensorSpec], samples: int, sizes: Mapping[str, int] | None = None
+) -> dict[str, Array]:
+    """Return well-spread values for every input, within its range.
+
+    Args:
+        inputs: the card's inputs.
+        samples: how many samples, where there is a batch axis.
+        sizes: sizes of free axes by name.
+
+    Raises:
+        OptionError: no input has a free axis of this name.
+    """
+    wanted = dict(sizes or {})
+    free = free_axes(inputs)
+    for name in wanted:
+        if name not in free:
+            listed = ", ".join(free) or "none"
+            raise OptionError(
+                f"there is no free axis '{name}', the inputs have {listed}: name one of these"
+            )
     arrays = {}
     for number, spec in enumerate(inputs):
-        sizes = [size if isinstance(size, int) else _FREE_AXIS_SIZE for size in spec.shape]
+        shape = spec.shape if spec.shape != ANY_SHAPE else (f"{spec.name}_0",)
+        lengths = [
+            size if isinstance(size, int) else wanted.get(size, _FREE_AXIS_SIZE) for size in shape
+        ]
         if spec.has_batch_axis:
-            sizes[0] = samples
+            lengths[0] = samples
         if spec.dtype.kind == "O":
-            arrays[spec.name] = np.full(sizes, "text", object)
+            arrays[spec.name] = np.full(lengths, "text", object)
         else:
             low, high = spec.value_range or (0.0, 1.0)
-            arrays[spec.name] = ramp(tuple(sizes), spec.dtype, low, high, number / 7)
+            arrays[spec.name] = ramp(tuple(lengths), spec.dtype, low, high, number / 7)
     return arrays
+
+
+def free_axes(inputs: Sequence[TensorSpec]) -> list[str]:
+    """Return the names of the free axes, the batch aside."""
+    names = [
+        size
+        for spec in inputs
+        if spec.shape != ANY_SHAPE
+        for size in spec.sample_shape
+        if isinstance(size, str)
+    ]
+    return list(dict.fromkeys(names))
+
+
+def repeated(
+    inputs: Sequence[TensorSpec], sample: Mapping[str, Array], samples: int
+) -> dict[str, Array]:
+    """Return one sample, with its batch axis, as many times; raises MemoryError."""
+    return {
+        spec.name: np.repeat(sample[spec.name][:1], samples, axis=0)
+        if spec.has_batch_axis
+        else sample[spec.name]
+        for spec in inputs
+    }

@@ -1,11 +1,12 @@
 """What ``predict`` accepts, and the refusals of names, shapes and batches.
 
-Here lives the way from a caller's arguments to one array with its batch axis for each input;
-``casting`` looks at the values. Nothing here knows the engine.
+It turns a caller's arguments into one array with its batch axis for each input; ``casting`` checks
+the values. Nothing here knows the engine.
 """
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,8 @@ def prepare(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Feed:
             array = given[np.newaxis] if is_single else given
             (singles if is_single else batches).append(spec.name)
         _check_shape(spec, given, array)
+        if not array.size:
+            _refuse_empty(spec, array)
         arrays[spec.name] = array
     sizes = _check_shared_axes(specs, arrays)
     if singles and batches:
@@ -84,8 +87,6 @@ def _by_name(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Mapping[st
         named: Mapping[str, Any] = values[0]
         for name in named:
             if name not in names:
-                import difflib  # costs a cold start 2 ms
-
                 near = difflib.get_close_matches(str(name), names, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else "use the names of the card"
                 raise InputError(
@@ -119,6 +120,22 @@ def _check_shape(spec: TensorSpec, given: Array, array: Array) -> None:
         return
     subject, remedy = f"input '{spec.name}' has shape", _shape_remedy(spec, given)
     raise InputError.of(subject, str(given.shape), format_shape(shape), remedy)
+
+
+def _refuse_empty(spec: TensorSpec, array: Array) -> None:
+    """Refuse an axis without values, of which no card says that the model was proven with one.
+
+    Recurrent operators of the engine end the process there, and a mean over nothing is a number.
+    """
+    for axis, size in enumerate(array.shape):
+        if size == 0 and not (axis == 0 and spec.has_batch_axis):
+            name = spec.shape[axis] if axis < len(spec.shape) and spec.shape != ANY_SHAPE else axis
+            raise InputError.of(
+                f"input '{spec.name}' has",
+                f"nothing along axis {name}, shape {array.shape}",
+                "a size of at least 1",
+                "leave such a sample out",
+            )
 
 
 def _fits(shape: Shape, sizes: tuple[int, ...]) -> bool:
