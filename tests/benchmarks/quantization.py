@@ -117,7 +117,7 @@ def measure(case: Case, shared: Path, folder: Path) -> dict:
     from quantization_data import SAMPLES
 
     from edgeport_converter import convert
-    from edgeport_converter.quantization.evaluation.latency import median_latencies_us
+    from edgeport_converter.quantization.evaluation.timing import median_latencies_us
 
     count = LARGE_SAMPLES if case.is_large else EVALUATION_SAMPLES
     samples = SAMPLES[case.name]

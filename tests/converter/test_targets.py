@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -93,8 +94,9 @@ def saturating_layer():
 def artifact_for(target):
     """The layer quantized for the target, sealed, with golden outputs as ONNX defines them."""
     model, x, expected = saturating_layer()
-    ranges = collect_ranges(model, lambda size: [{"x": x * share} for share in (0, 1)])
-    graph = quantize(model, Recipe("static"), ranges, find_target(target)).graph
+    float_graph = ir.from_proto(model)
+    ranges = collect_ranges(float_graph, lambda size: [{"x": x * share} for share in (0, 1)])
+    graph = ir.to_proto(quantize(float_graph, Recipe("static"), ranges, find_target(target)).graph)
     card = ModelCard(
         "m",
         (TensorSpec("x", np.dtype("f4"), ("N", 64), ("N", "F")),),

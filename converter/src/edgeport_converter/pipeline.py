@@ -462,7 +462,7 @@ def _report_layers(
     chosen = quantized.candidate
     return report_layers(
         chosen.float_graph if chosen else float_model.graph,
-        chosen.quantized.graph if chosen else float_model.compact,
+        chosen.graph if chosen else float_model.compact,
         source.layers,
         data.golden_candidates or parity.tried,
         float_model.card.inputs,
@@ -499,7 +499,7 @@ def _stamp(
     )
 
     def write(candidate: Candidate | None, path: Path) -> tuple[ModelCard, int]:
-        graph = candidate.quantized.graph if candidate else float_model.compact
+        graph = candidate.graph if candidate else float_model.compact
         return writer.write(graph, candidate, baseline.accuracy, path)
 
     variants = {}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
 from edgeport import Accuracy, Calibration, ModelCard, Quantization, Requirements
 from edgeport.artifact import golden
@@ -99,7 +100,7 @@ class ArtifactWriter:
         """Return the card's part on quantization, None for a float graph."""
         if candidate is None or candidate.recipe.kind == "none":
             return None
-        made = candidate.quantized
+        made = candidate
         return Quantization(
             candidate.recipe.kind,
             made.weights,
@@ -188,7 +189,8 @@ def describe(
     inputs, digest = base.inputs, None
     if calibration is not None:
         # Scaled pixels have a code for each of their values, whatever the data holds.
-        whole = {found.source for found in find_pixel_inputs(float_graph.graph)}
+        graph = ir.from_proto(float_graph).graph
+        whole = {found.source.name for found in find_pixel_inputs(graph)}
         inputs = tuple(
             replace(
                 spec,

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from edgeport_converter.quantization.search.objectives import Contender, best_of, cost
+from edgeport_converter.quantization.search.selection import Contender, best_of, cost
 
 FLOAT = Contender("none", 1.0, 1.0)
 WEIGHTS = Contender("weights", 1.0, 0.26)
@@ -30,8 +32,8 @@ def test_among_equal_times_static_wins_and_then_the_smaller_file():
     slower = Contender("static", 1.08, 0.26)
     larger = Contender("static", 1.0, 0.27)
     assert best_of((FLOAT, WEIGHTS, larger, slower), "latency") == 3
-    assert best_of((FLOAT, WEIGHTS, slower._replace(time=1.2)), "latency") == 1
+    assert best_of((FLOAT, WEIGHTS, replace(slower, time=1.2)), "latency") == 1
 
 
 def test_int8_that_is_much_slower_than_float_weights_loses():
-    assert best_of((FLOAT, WEIGHTS, STATIC._replace(time=1.5)), "balanced") == 1
+    assert best_of((FLOAT, WEIGHTS, replace(STATIC, time=1.5)), "balanced") == 1

@@ -4,16 +4,15 @@ import itertools
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter import convert
-from edgeport_converter.quantization.evaluation import latency
+from edgeport_converter.quantization.evaluation import timing
 from edgeport_converter.quantization.evaluation.float_fallback import proposals
-from edgeport_converter.quantization.evaluation.node_profile import node_times_us
-from edgeport_converter.quantization.search import selection
 
 # What `proposals` states of a border: three nodes of 3.5 µs, and 0.5 ns a value for each.
 NODE_US, VALUE_US = 10.5, 0.0015
@@ -39,7 +38,8 @@ def chain(sizes, between=()):
         nodes, "g", shapes[:1], [last], [numpy_helper.from_array(weights, "w")],
         value_info=shapes[1:],
     )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return ir.from_proto(model).graph
 
 
 def cost(in_float, sizes, float_us, int8_us):
@@ -106,7 +106,7 @@ def test_every_layer_has_a_time_whatever_the_engine_makes_of_it(channels):
         [numpy_helper.from_array(first, "w"), numpy_helper.from_array(second, "v")],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    found = node_times_us(model, {"x": np.zeros((1, channels, 20, 20), np.float32)})
+    found = timing.node_times_us(model, {"x": np.zeros((1, channels, 20, 20), np.float32)})
     assert found["net/first/Conv"] + found["net/first/Relu"] > 0
     assert found["net/second/Conv"] > 0
 
@@ -176,8 +176,8 @@ def test_a_layer_that_int8_slows_down_stays_in_float(
             for graph in graphs
         ]
 
-    monkeypatch.setattr(selection, "node_times_us", node_times)
-    monkeypatch.setattr(latency, "median_latencies_us", latencies)
+    monkeypatch.setattr(timing, "node_times_us", node_times)
+    monkeypatch.setattr(timing, "median_latencies_us", latencies)
     x = np.random.default_rng(0).random((64, 16, 16, 3), dtype=np.float32)
     path = tmp_path / "m.onnx"
     report = convert(

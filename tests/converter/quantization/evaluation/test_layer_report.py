@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -46,9 +47,10 @@ def float_graph():
 
 
 def report(float_graph, kind, kept=()):
-    ranges = collect_ranges(float_graph, lambda size: [{"x": X}])
+    model = ir.from_proto(float_graph)
+    ranges = collect_ranges(model, lambda size: [{"x": X}])
     recipe = Recipe(kind, float_nodes=frozenset(kept))
-    artifact = compact(quantize(float_graph, recipe, ranges, find_target("any")).graph)
+    artifact = compact(ir.to_proto(quantize(model, recipe, ranges, find_target("any")).graph))
     return artifact, {
         line.name: line for line in report_layers(float_graph, artifact, LAYERS, {"x": X}, ())
     }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edgeport_converter.quantization.search.sensitivity import rank_layers
+from edgeport_converter.quantization.search.candidates import rank_by_error
 
 Y = np.random.default_rng(0).normal(size=(50, 2)) * [1.0, 1e5] + [0.0, 1e6]
 Y = Y.astype(np.float32)
@@ -14,7 +14,7 @@ def test_a_lost_channel_counts_beside_one_of_large_values():
     rounds_the_large[:, 1] *= 1.001
     answers = {"a": rounds_the_large, "b": wrecks_the_small}
 
-    def run(layer):
+    def run_with_one_in_int8(layer):
         return lambda samples: {"y": answers[layer]}
 
-    assert rank_layers(["a", "b"], lambda layer: layer, run, {"y": Y}, {}) == ["b", "a"]
+    assert rank_by_error(["a", "b"], run_with_one_in_int8, {"y": Y}, {}) == ["b", "a"]

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -36,8 +39,10 @@ def dense_softmax():
 
 @pytest.fixture(scope="module")
 def quantized(dense_softmax):
-    ranges = collect_ranges(dense_softmax, lambda size: [{"x": X}])
-    return quantize(dense_softmax, Recipe("static"), ranges, find_target("any"))
+    model = ir.from_proto(dense_softmax)
+    ranges = collect_ranges(model, lambda size: [{"x": X}])
+    made = quantize(model, Recipe("static"), ranges, find_target("any"))
+    return replace(made, graph=ir.to_proto(made.graph))
 
 
 def constants(graph):
@@ -46,11 +51,11 @@ def constants(graph):
 
 def test_the_quantized_graph_is_valid_onnx_and_computes_in_int8(quantized):
     onnx.checker.check_model(quantized.graph)
-    assert is_quantized(quantized.graph)
+    assert is_quantized(ir.from_proto(quantized.graph).graph)
 
 
 def test_a_float_graph_has_no_quantized_layers(dense_softmax):
-    assert not is_quantized(dense_softmax)
+    assert not is_quantized(ir.from_proto(dense_softmax).graph)
 
 
 def test_no_two_weights_of_a_channel_can_saturate_a_16_bit_sum(quantized):
@@ -111,16 +116,19 @@ def test_a_static_file_stores_the_weights_of_an_lstm_in_int8_too():
     )  # fmt: skip
     model = onnx.shape_inference.infer_shapes(model)
     x = GENERATOR.normal(size=(12, 64, 8)).astype(np.float32)
-    ranges = collect_ranges(model, lambda size: [{"x": x}])
-    plain, small = (
-        quantize(model, Recipe("static", stores_rest=rest), ranges, find_target("any")).graph
-        for rest in (False, True)
-    )
+    float_graph = ir.from_proto(model)
+    ranges = collect_ranges(float_graph, lambda size: [{"x": x}])
+
+    def quantized_as(**options):
+        recipe = Recipe("static", **options)
+        made = quantize(float_graph, recipe, ranges, find_target("any"))
+        return ir.to_proto(made.graph)
+
+    plain, small = (quantized_as(stores_rest=rest) for rest in (False, True))
     codes = {t.name for t in small.graph.initializer if t.data_type == TensorProto.INT8}
     assert {"w/codes", "r/codes"} <= codes
     assert plain.ByteSize() - small.ByteSize() > 0.6 * 4 * 4 * size * (8 + size)
     want, found = (run_as_defined(each)({"x": x})["y"] for each in (model, small))
     assert 10 * np.log10(np.var(want) / np.mean((want - found) ** 2)) > 25
-    kept = Recipe("static", float_nodes=frozenset(["lstm"]), stores_rest=True)
-    graph = quantize(model, kept, ranges, find_target("any")).graph
+    graph = quantized_as(float_nodes=frozenset(["lstm"]), stores_rest=True)
     assert {"w", "r"} <= {t.name for t in graph.graph.initializer}

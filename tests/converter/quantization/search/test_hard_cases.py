@@ -205,5 +205,5 @@ def static_predictor():
     card = ModelCard("m", (spec("image", ["N", 3, 12, 12]),), (spec(output, ["N", 10]),))
     x = net.samples["image"][:40].copy()
     x[::5] *= 50  # loud neighbours
-    with open_graph(candidate.quantized.graph, card, threads=1) as predictor:
+    with open_graph(candidate.graph, card, threads=1) as predictor:
         yield predictor, x

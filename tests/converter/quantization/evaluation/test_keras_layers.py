@@ -1,3 +1,4 @@
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
@@ -43,7 +44,7 @@ def test_a_layer_that_was_folded_away_is_refused_as_such():
         LAYERS.find_nodes(["batch_normalization"], NODES)
 
 
-def test_nameless_nodes_belong_to_the_layer_before_them_or_else_behind_them():
+def test_nameless_nodes_belong_to_the_layer_before_them_or_else_after_them():
     def node(name, source, target):
         return helper.make_node("Relu", [source], [target], name=name)
 
@@ -59,4 +60,4 @@ def test_nameless_nodes_belong_to_the_layer_before_them_or_else_behind_them():
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
     )
-    assert LAYERS.owners(graph) == ["dense", "dense", "dense", "dense", "relu"]
+    assert LAYERS.owners(ir.from_proto(graph)) == ["dense", "dense", "dense", "dense", "relu"]

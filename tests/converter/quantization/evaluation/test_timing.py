@@ -4,7 +4,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeport import ModelCard, TensorSpec
-from edgeport_converter.quantization.evaluation.latency import median_latencies_us
+from edgeport_converter.quantization.evaluation.timing import median_latencies_us
 
 SIZE = 600
 

@@ -1,4 +1,6 @@
 import numpy as np
+import onnx_ir as ir
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -58,14 +60,15 @@ def test_data_takes_out_the_mean_error_and_shrinks_the_rest(name, kind):
     model, shape = CASES[name]
     x = inputs(shape)
     batches = [{"x": part} for part in np.array_split(x, 5)]
-    ranges = collect_ranges(model, lambda size: batches)
-    moments = measure_moments(model, weighted_nodes(model), batches)
+    float_graph = ir.from_proto(model)
+    ranges = collect_ranges(float_graph, lambda size: batches)
+    moments = measure_moments(float_graph, weighted_nodes(float_graph.graph), batches)
     expected = run_as_defined(model)({"x": x})["y"]
     axes = (0, *range(2, expected.ndim))
 
     def errors(known):
-        graph = quantize(model, Recipe(kind), ranges, find_target("any"), Rounder(known)).graph
-        off = run_as_defined(graph)({"x": x})["y"].astype(np.float64) - expected
+        made = quantize(float_graph, Recipe(kind), ranges, find_target("any"), Rounder(known))
+        off = run_as_defined(ir.to_proto(made.graph))({"x": x})["y"].astype(np.float64) - expected
         return np.abs(off.mean(axis=axes)).max(), np.mean(off**2)
 
     (plain_mean, plain), (mean, squared) = errors(None), errors(moments)
@@ -75,21 +78,56 @@ def test_data_takes_out_the_mean_error_and_shrinks_the_rest(name, kind):
 
 def test_the_float_graph_is_left_as_it_was():
     model, shape = CASES["Gemm"]
-    before = model.SerializeToString()
+    float_graph = ir.from_proto(model)
     batches = [{"x": inputs(shape)}]
-    ranges = collect_ranges(model, lambda size: batches)
-    moments = measure_moments(model, weighted_nodes(model), batches)
-    for kind in ("static", "weights"):
-        quantize(model, Recipe(kind), ranges, find_target("any"), Rounder(moments))
-    assert model.SerializeToString() == before
+    ranges = collect_ranges(float_graph, lambda size: batches)
+    moments = measure_moments(float_graph, weighted_nodes(float_graph.graph), batches)
+    for kind in ("static", "weights", "int16"):
+        quantize(float_graph, Recipe(kind), ranges, find_target("any"), Rounder(moments))
+    assert ir.to_proto(float_graph) == ir.to_proto(ir.from_proto(model))
 
 
 def test_a_bias_beyond_int32_steps_makes_the_steps_larger():
     weights, bias = 1e-9 * normal(16, 4), np.array([1e3, -1e3, 5, 0], np.float32)
     model = make_model("Gemm", weights, bias, ["N", 16], ["N", 4])
     x = normal(50, 16)
-    ranges = collect_ranges(model, lambda size: [{"x": x}])
-    graph = quantize(model, Recipe("static"), ranges, find_target("any")).graph
-    found = run_as_defined(graph)({"x": x})["y"]
+    float_graph = ir.from_proto(model)
+    ranges = collect_ranges(float_graph, lambda size: [{"x": x}])
+    made = quantize(float_graph, Recipe("static"), ranges, find_target("any"))
+    found = run_as_defined(ir.to_proto(made.graph))({"x": x})["y"]
     step = (ranges["y"][1] - ranges["y"][0]) / 255
     np.testing.assert_allclose(found, x @ weights + bias, atol=step)
+
+
+@pytest.mark.parametrize("kind", ["static", "int16"])
+@pytest.mark.parametrize("group", [1, 2])
+def test_a_transposed_convolution_keeps_its_channels(group, kind):
+    weights = normal(8, 4, 3, 3) * np.geomspace(1e-2, 10, 4, dtype=np.float32).reshape(4, 1, 1)
+    bias = np.tile(np.geomspace(1e-2, 10, 4, dtype=np.float32), group)
+    model = make_model(
+        "ConvTranspose", weights, bias, ["N", 8, 6, 6], ["N", 4 * group, 8, 8], group=group
+    )
+    x = normal(60, 8, 6, 6)
+    float_graph = ir.from_proto(model)
+    ranges = collect_ranges(float_graph, lambda size: [{"x": x}])
+    made = quantize(float_graph, Recipe(kind), ranges, find_target("any"))
+    found, expected = (
+        run_as_defined(each)({"x": x})["y"] for each in (ir.to_proto(made.graph), model)
+    )
+    step = (ranges["y"][1] - ranges["y"][0]) / 255
+    np.testing.assert_allclose(found, expected, atol=3 * step)
+
+
+def test_a_gemm_that_multiplies_its_product_and_its_bias_does_so_in_int8():
+    weights, bias = normal(40, 8), normal(8)
+    model = make_model("Gemm", weights, bias, ["N", 40], ["N", 8], alpha=0.25, beta=4.0)
+    x = inputs((500, 40))
+    float_graph = ir.from_proto(model)
+    ranges = collect_ranges(float_graph, lambda size: [{"x": x}])
+    made = ir.to_proto(quantize(float_graph, Recipe("static"), ranges, find_target("any")).graph)
+    expected = 0.25 * x @ weights + 4 * bias
+    session = onnxruntime.InferenceSession(
+        made.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    for found in (run_as_defined(made)({"x": x})["y"], session.run(None, {"x": x})[0]):
+        assert 10 * np.log10(np.var(expected) / np.mean((found - expected) ** 2)) > 25
