@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
     from edgeport_converter.quantization.evaluation.layer_report import LayerReport
     from edgeport_converter.quantization.search.candidates import Candidate
-    from edgeport_converter.quantization.search.selection import Choice, Step
+    from edgeport_converter.quantization.search.selection import Selection, Step
     from edgeport_converter.verification.parity import Parity
     from edgeport_converter.verification.runners import Run
 
@@ -409,7 +409,7 @@ def _measure(
 class _Quantized:
     """What the search found, and its variants by recipe. Empty where nothing was quantized."""
 
-    choice: Choice | None = None
+    choice: Selection | None = None
     variants: dict[str, Candidate] | None = None
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
@@ -445,12 +445,12 @@ def _quantize(
         lambda step: tell(f"quantize: {step.describe()}"),
     )
     nodes = source.layers.find_nodes(wanted.keep_float, [node.name for node in graph.graph.node])
-    choice: Choice | None = None
+    choice: Selection | None = None
     notes: tuple[str, ...] = ()
     if wanted.quantize != "none":
         choice = quantizer.choose(wanted.quantize, wanted.ranges, wanted.objective, nodes)
         notes = evidence.check_answers(choice.candidate.measured.agreement)
-    variants = quantizer.siblings(wanted.also, wanted.ranges, nodes)
+    variants = quantizer.variants(wanted.also, wanted.ranges, nodes)
     return _Quantized(choice, variants, quantizer.steps, notes)
 
 

@@ -44,18 +44,18 @@ def make(nodes, shape, outputs=("y",), **constants):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def gated(scale, zero, alpha, beta):
-    """x in codes -> hard sigmoid -> codes, as onnxruntime's quantizer writes it."""
+def converted(scale, zero, alpha, beta):
+    """x in codes -> hard sigmoid -> codes, as insertion writes it."""
     return make(
         [
             node("QuantizeLinear", ["x", "scale", "zero"], "codes"),
             node("DequantizeLinear", ["codes", "scale", "zero"], "back"),
-            node("HardSigmoid", ["back"], "gate", alpha=alpha, beta=beta),
-            node("QuantizeLinear", ["gate", "gate_scale", "gate_zero"], "gate_codes"),
-            node("DequantizeLinear", ["gate_codes", "gate_scale", "gate_zero"], "y"),
+            node("HardSigmoid", ["back"], "hard", alpha=alpha, beta=beta),
+            node("QuantizeLinear", ["hard", "hard_scale", "hard_zero"], "hard_codes"),
+            node("DequantizeLinear", ["hard_codes", "hard_scale", "hard_zero"], "y"),
         ],
-        [64], scale=np.float32(scale), zero=np.uint8(zero), gate_scale=np.float32(1 / 255),
-        gate_zero=np.uint8(0),
+        [64], scale=np.float32(scale), zero=np.uint8(zero), hard_scale=np.float32(1 / 255),
+        hard_zero=np.uint8(0),
     )  # fmt: skip
 
 
@@ -65,11 +65,11 @@ def gated(scale, zero, alpha, beta):
 @given(
     low=st.floats(-20, 0), high=st.floats(0.1, 20), name=st.sampled_from(list(SLOPES)),
 )  # fmt: skip
-def test_the_bounded_codes_are_the_gate_of_the_codes(low, high, name):
+def test_the_bounded_codes_are_the_hard_sigmoid_of_the_codes(low, high, name):
     alpha, beta = SLOPES[name]
     scale = (high - low) / 255
     zero = round(-low / scale)
-    model = gated(scale, zero, alpha, beta)
+    model = converted(scale, zero, alpha, beta)
     model, done = bounded(model)
     kinds = [each.op_type for each in model.graph.node]
     x = np.linspace(low, high, 64, dtype=np.float32)[None]
@@ -77,7 +77,7 @@ def test_the_bounded_codes_are_the_gate_of_the_codes(low, high, name):
     if not done:
         assert "HardSigmoid" in kinds
         return
-    assert done == {"gate"}
+    assert done == {"hard"}
     assert "HardSigmoid" not in kinds
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     step = float(constants["scale"])
@@ -94,33 +94,38 @@ def test_the_bounded_codes_are_the_gate_of_the_codes(low, high, name):
 
 def test_usual_ranges_are_bounded():
     for name, (alpha, beta) in SLOPES.items():
-        assert bounded(gated(0.06, 120, alpha, beta))[1], name
+        assert bounded(converted(0.06, 120, alpha, beta))[1], name
 
 
 @pytest.mark.parametrize(
     ("scale", "zero"),
     [(1e-3, 128), (1e-12, 128), (0.01, 0), (8.0, 3)],
-    ids=["no code stands for -3", "nearly nothing", "positive and narrow", "steps beyond the gate"],
+    ids=[
+        "no code stands for -3",
+        "nearly nothing",
+        "positive and narrow",
+        "steps wider than the slope",
+    ],
 )
 def test_ranges_that_would_lose_digits_stay_as_they_are(scale, zero):
-    model = gated(scale, zero, 1 / 6, 0.5)
+    model = converted(scale, zero, 1 / 6, 0.5)
     changed, done = bounded(model)
     assert not done
     assert changed == ir.to_proto(ir.from_proto(model))
 
 
-def test_a_gate_that_goes_out_or_is_read_in_float_stays():
-    model = gated(0.06, 120, 1 / 6, 0.5)
-    model.graph.output.append(helper.make_tensor_value_info("gate", TensorProto.FLOAT, None))
+def test_a_hard_sigmoid_that_goes_out_or_is_read_in_float_stays():
+    model = converted(0.06, 120, 1 / 6, 0.5)
+    model.graph.output.append(helper.make_tensor_value_info("hard", TensorProto.FLOAT, None))
     assert not bounded(model)[1]
-    model = gated(0.06, 120, 1 / 6, 0.5)
-    model.graph.node.append(node("Exp", ["gate"], "e"))
+    model = converted(0.06, 120, 1 / 6, 0.5)
+    model.graph.node.append(node("Exp", ["hard"], "e"))
     model.graph.output.append(helper.make_tensor_value_info("e", TensorProto.FLOAT, None))
     assert not bounded(model)[1]
 
 
-def test_two_gates_of_one_tensor_agree_on_its_scale():
-    model = gated(0.06, 120, 1 / 6, 0.5)
+def test_two_hard_sigmoids_of_one_tensor_agree_on_its_scale():
+    model = converted(0.06, 120, 1 / 6, 0.5)
     model.graph.node.extend(
         [
             node("HardSigmoid", ["back"], "other", alpha=0.2, beta=0.5),
@@ -146,8 +151,8 @@ def test_a_hard_swish_between_convolutions_keeps_its_signal():
     model = make(
         [
             node("Conv", ["x", "w", "b"], "before"),
-            node("HardSigmoid", ["before"], "gate", alpha=1 / 6, beta=0.5),
-            node("Mul", ["before", "gate"], "swish"),
+            node("HardSigmoid", ["before"], "hard", alpha=1 / 6, beta=0.5),
+            node("Mul", ["before", "hard"], "swish"),
             node("Conv", ["swish", "v", "b"], "y"),
         ],
         [4, 8, 8], w=0.5 * normal(8, 4, 3, 3), v=0.5 * normal(8, 8, 3, 3), b=normal(8),
@@ -170,16 +175,16 @@ def signals(model, x, float_nodes=frozenset()):
 
 
 @pytest.mark.parametrize("pool", [[], [node("MaxPool", ["relu"], "pool", kernel_shape=[2, 2])]],
-                         ids=["directly", "behind a pool"])  # fmt: skip
-def test_a_relu_that_a_scale_stands_for_outlives_the_gate(pool):
+                         ids=["directly", "after a pool"])  # fmt: skip
+def test_a_relu_that_a_scale_replaces_is_kept_beside_a_hard_sigmoid(pool):
     last = pool[0].name if pool else "relu"
     model = make(
         [
             node("Conv", ["x", "w", "b"], "before"),
             node("Relu", ["before"], "relu"),
             *pool,
-            node("HardSigmoid", [last], "gate", alpha=1 / 6, beta=0.5),
-            node("Mul", [last, "gate"], "swish"),
+            node("HardSigmoid", [last], "hard", alpha=1 / 6, beta=0.5),
+            node("Mul", [last, "hard"], "swish"),
             node("Conv", ["swish", "v", "b"], "y"),
             node("Conv", ["relu", "v", "b"], "z"),
         ],
@@ -189,14 +194,14 @@ def test_a_relu_that_a_scale_stands_for_outlives_the_gate(pool):
     assert min(signal.values()) > 25, signal
 
 
-def test_the_bytes_of_an_image_are_no_codes_that_a_gate_could_choose():
+def test_the_scale_of_an_image_s_bytes_stays():
     model = make(
         [
             node("Cast", ["x"], "cast", to=TensorProto.FLOAT),
             node("Mul", ["cast", "step"], "image"),
             node("MaxPool", ["image"], "pool", kernel_shape=[2, 2]),
-            node("HardSigmoid", ["pool"], "gate", alpha=1 / 6, beta=0.5),
-            node("Conv", ["gate", "w", "b"], "y"),
+            node("HardSigmoid", ["pool"], "hard", alpha=1 / 6, beta=0.5),
+            node("Conv", ["hard", "w", "b"], "y"),
             node("Conv", ["pool", "w", "b"], "z"),
         ],
         [4, 8, 8], ("y", "z"), w=normal(8, 4, 3, 3), b=normal(8), step=np.float32(1 / 20),
@@ -207,16 +212,16 @@ def test_the_bytes_of_an_image_are_no_codes_that_a_gate_could_choose():
     assert min(signal.values()) > 25, signal
 
 
-def test_a_gate_that_is_to_stay_in_float_does():
+def test_a_hard_sigmoid_that_is_to_stay_in_float_does():
     model = make(
         [
             node("Conv", ["x", "w", "b"], "before"),
-            node("HardSigmoid", ["before"], "gate", alpha=1 / 6, beta=0.5),
-            node("Mul", ["before", "gate"], "swish"),
+            node("HardSigmoid", ["before"], "hard", alpha=1 / 6, beta=0.5),
+            node("Mul", ["before", "hard"], "swish"),
             node("Conv", ["swish", "v", "b"], "y"),
         ],
         [4, 8, 8], w=0.5 * normal(8, 4, 3, 3), v=0.5 * normal(8, 8, 3, 3), b=normal(8),
     )  # fmt: skip
-    operators, signal = signals(model, normal(60, 4, 8, 8), frozenset({"gate"}))
+    operators, signal = signals(model, normal(60, 4, 8, 8), frozenset({"hard"}))
     assert "HardSigmoid" in operators
     assert signal["y"] > 30

@@ -261,9 +261,9 @@ def test_features_of_unlike_sizes_are_normalized_in_float(tabular, kind):
 
 
 @pytest.mark.parametrize("kind", ["static", "int16"])
-@pytest.mark.parametrize("behind", ["Identity", "Sigmoid"])
+@pytest.mark.parametrize("after", ["Identity", "Sigmoid"])
 @pytest.mark.parametrize("limit", ["Relu", "Clip"])
-def test_a_limit_that_only_float_reads_is_kept(limit, behind, kind):
+def test_a_limit_that_only_float_reads_is_kept(limit, after, kind):
     constants = {"w": normal(192, 16), "b": normal(16), "shape": np.array([-1, 192]),
                  "low": np.float32(0), "high": np.float32(6)}  # fmt: skip
     inputs = ["gemm", "low", "high"] if limit == "Clip" else ["gemm"]
@@ -272,7 +272,7 @@ def test_a_limit_that_only_float_reads_is_kept(limit, behind, kind):
             node("Reshape", ["x", "shape"], "flat"),
             node("Gemm", ["flat", "w", "b"], "gemm"),
             node(limit, inputs, "limited"),
-            node(behind, ["limited"], "y"),
+            node(after, ["limited"], "y"),
         ],
         ["limited", "y"], **constants,
     )  # fmt: skip
@@ -375,7 +375,7 @@ def test_a_relu_in_front_of_a_gelu_is_kept(outputs, kind):
 
 
 @pytest.mark.parametrize("kind", ["static", "int16"])
-@pytest.mark.parametrize("read", ["gemm", "gate", "v", "x"])
+@pytest.mark.parametrize("read", ["gemm", "hard", "v", "x"])
 def test_what_a_branch_reads_is_there(read, kind):
     value = helper.make_tensor_value_info
     branches = {
@@ -390,9 +390,9 @@ def test_what_a_branch_reads_is_there(read, kind):
         [
             node("Reshape", ["x", "shape"], "flat"),
             node("Gemm", ["flat", "w", "b"], "gemm"),
-            node("HardSigmoid", ["gemm"], "gate", alpha=1 / 6, beta=0.5),
+            node("HardSigmoid", ["gemm"], "hard", alpha=1 / 6, beta=0.5),
             node("If", ["yes"], "branch", **branches),
-            node("Gemm", ["gate", "v", "c"], "z"),
+            node("Gemm", ["hard", "v", "c"], "z"),
             node("Add", ["z", "branch"], "y"),
         ],
         ["y"], w=normal(192, 16) / 8, b=normal(16), shape=np.array([-1, 192]), c=normal(8),

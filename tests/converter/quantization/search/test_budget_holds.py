@@ -103,7 +103,7 @@ def test_nothing_is_called_int8_where_every_layer_stays_in_float(kind, tmp_path)
     assert (report.recipe, report.card.quantization, report.variants) == ("none", None, {})
 
 
-def test_a_sibling_that_misses_the_budget_is_reported(tmp_path):
+def test_a_variant_that_misses_the_budget_is_reported(tmp_path):
     report = convert(
         drowned(None), tmp_path / "m.onnx", calibration=UNLIKE, quantize="none", also=["static"]
     )

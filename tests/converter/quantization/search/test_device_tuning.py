@@ -27,10 +27,10 @@ def files(tmp_path_factory):
     return output, report.variants, model
 
 
-def test_siblings_of_one_conversion_are_measured_side_by_side(files, capsys):
-    output, siblings, _ = files
-    assert set(siblings) == {"none", "dynamic"}
-    paths = [str(path) for path in siblings.values()]
+def test_variants_of_one_conversion_are_measured_side_by_side(files, capsys):
+    output, variants, _ = files
+    assert set(variants) == {"none", "dynamic"}
+    paths = [str(path) for path in variants.values()]
     assert main(["tune", str(output), *paths, "--seconds", "0.05", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert {row["file"] for row in shown["measured"]} == {
@@ -40,12 +40,12 @@ def test_siblings_of_one_conversion_are_measured_side_by_side(files, capsys):
 
 
 def test_loading_stays_with_the_artifact_whichever_file_is_faster(files):
-    output, siblings, model = files
-    assert main(["tune", str(output), str(siblings["none"]), "--seconds", "0.05"]) == 0
+    output, variants, model = files
+    assert main(["tune", str(output), str(variants["none"]), "--seconds", "0.05"]) == 0
     with Predictor.load(output) as predictor:
         assert predictor.tuning is not None
         assert predictor.card.quantization.recipe == "static"
-    output.write_bytes(siblings["none"].read_bytes())  # as whoever deploys copies it
+    output.write_bytes(variants["none"].read_bytes())  # as whoever deploys copies it
     with Predictor.load(output) as predictor:
         assert predictor.card.quantization is None
         np.testing.assert_allclose(predictor.predict(X), np.asarray(model(X)), atol=1e-5)

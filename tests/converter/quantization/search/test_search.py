@@ -4,14 +4,14 @@ import pytest
 
 from edgeport_converter.quantization.evaluation.budget import Verdict
 from edgeport_converter.quantization.recipe import Recipe
-from edgeport_converter.quantization.search.search import Search
+from edgeport_converter.quantization.search.search import RecipeSearch
 
 LAYERS = tuple(f"layer{number}" for number in range(10))
 
 
 def make_search(loss, allowed=0.5, ranked=LAYERS):
     """A search whose graphs are the recipes themselves and lose ``loss(recipe)``."""
-    return Search(lambda r: r, lambda r: Verdict(loss(r), allowed, ""), lambda: ranked)
+    return RecipeSearch(lambda r: r, lambda r: Verdict(loss(r), allowed, ""), lambda: ranked)
 
 
 def test_the_first_recipe_that_keeps_the_budget_ends_the_search():
@@ -52,7 +52,7 @@ def test_layers_kept_on_request_stay_kept():
 
 def test_the_same_recipe_is_built_once():
     built = []
-    search = Search(lambda r: built.append(r) or r, lambda r: Verdict(0, 1, ""), list)
+    search = RecipeSearch(lambda r: built.append(r) or r, lambda r: Verdict(0, 1, ""), list)
     search.attempt(Recipe("weights"))
     search.attempt(Recipe("weights"))
     assert built == [Recipe("weights")]

@@ -43,7 +43,7 @@ def chain(*middle, last="Conv"):
     return onnx.shape_inference.infer_shapes(model)
 
 
-def evened(model, batches):
+def equalized(model, batches):
     return ir.to_proto(equalize(ir.from_proto(model), batches))
 
 
@@ -67,26 +67,26 @@ CHAINS = {
 @pytest.mark.parametrize("name", CHAINS)
 def test_channels_come_to_like_ranges_and_no_answer_changes(name):
     model = CHAINS[name]
-    even = evened(model, [{"x": part} for part in np.array_split(X, 5)])
+    equal = equalized(model, [{"x": part} for part in np.array_split(X, 5)])
     tensor = model.graph.node[-1].input[0]
-    before, after = channels(model, tensor), channels(even, tensor)
+    before, after = channels(model, tensor), channels(equal, tensor)
     assert before.max() / before.min() > 1e3
     assert after.max() / after.min() < 30
     expected = run_as_defined(model)({"x": X})["y"]
     # Powers of two round nothing.
-    np.testing.assert_array_equal(run_as_defined(even)({"x": X})["y"], expected)
+    np.testing.assert_array_equal(run_as_defined(equal)({"x": X})["y"], expected)
 
 
 @pytest.mark.parametrize("between", [("Sigmoid",), ("Clip",), ("Relu", "Sigmoid")])
 def test_nothing_moves_across_what_is_not_linear(between):
     model = chain(*between)
-    assert evened(model, [{"x": X}]) == ir.to_proto(ir.from_proto(model))
+    assert equalized(model, [{"x": X}]) == ir.to_proto(ir.from_proto(model))
 
 
 def test_a_tensor_that_is_read_twice_stays():
     model = chain("Relu")
     model.graph.output.append(helper.make_tensor_value_info("t1", TensorProto.FLOAT, None))
-    assert evened(model, [{"x": X}]) == ir.to_proto(ir.from_proto(model))
+    assert equalized(model, [{"x": X}]) == ir.to_proto(ir.from_proto(model))
 
 
 def test_a_channel_that_is_always_zero_is_left_alone():
@@ -95,7 +95,7 @@ def test_a_channel_that_is_always_zero_is_left_alone():
     values = numpy_helper.to_array(bias).copy()
     values[3] = -1e6
     bias.CopyFrom(numpy_helper.from_array(values, "b0"))
-    even = evened(model, [{"x": X}])
+    equal = equalized(model, [{"x": X}])
     first = [numpy_helper.to_array(next(t for t in m.graph.initializer if t.name == "w0"))[3]
-             for m in (model, even)]  # fmt: skip
+             for m in (model, equal)]  # fmt: skip
     np.testing.assert_array_equal(*first)

@@ -55,7 +55,7 @@ class Agreement:
     classes: int | None = None
 
 
-class _Sums:
+class _ChannelSums:
     """Sums over samples for one output, one number a channel (its last axis)."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ def measure_agreement(
         classifier: whether the only output is a row of class scores.
     """
     samples = same = 0
-    sums: dict[str, _Sums] = {}
+    sums: dict[str, _ChannelSums] = {}
     counted: set[str] = set()
     classes: set[int] = set()
     first = ""
@@ -120,7 +120,7 @@ def measure_agreement(
             if wanted.dtype in _COUNTED:
                 counted.add(name)
             if wanted.dtype.kind in "fiub" and wanted.size:
-                sums.setdefault(name, _Sums()).add(wanted, actual[name])
+                sums.setdefault(name, _ChannelSums()).add(wanted, actual[name])
         if classifier:
             best = best_classes(expected[first])
             classes.update(best.tolist())
@@ -147,7 +147,7 @@ def measure_agreement(
 
 def noise_to_signal(found: Array, wanted: Array) -> float:
     """Return the mean over the channels of noise / signal, for one output."""
-    sums = _Sums()
+    sums = _ChannelSums()
     sums.add(wanted, found)
     return float(sums.noise_to_signal().mean())
 

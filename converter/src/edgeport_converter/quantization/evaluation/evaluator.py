@@ -25,7 +25,7 @@ _EQUAL = 1e-6  # of a metric; float32 sums in another order
 
 
 @dataclass(frozen=True)
-class Measured:
+class Evaluation:
     """One graph's figures; ``metric`` is None where there are no labels."""
 
     agreement: Agreement
@@ -45,8 +45,8 @@ class Evaluator:
 
     Attributes:
         reached: the metric of the float graph, None without labels.
-        float_metric: the same to hold candidates to, None also where it tells nothing: answers that
-            were shuffled among the samples would keep the budget, too.
+        float_metric: the same to hold candidates to, None also where it is no evidence: answers
+            that were shuffled among the samples would keep the budget, too.
 
     Raises:
         OptionError: the metric raised an error, gave no finite number, or compares each output
@@ -92,7 +92,7 @@ class Evaluator:
         except OptionError:
             return float("-inf")
 
-    def measure(self, run: Run) -> Measured:
+    def measure(self, run: Run) -> Evaluation:
         """Return the figures of one graph."""
         outputs: list[Array] = []
 
@@ -106,8 +106,8 @@ class Evaluator:
             run_and_keep, self._float_run, self._batches(_BATCH), classifier=self._classifier
         )
         if self._labels is None:
-            return Measured(agreement, None)
-        return Measured(agreement, self._of(np.concatenate(outputs), self._labels))
+            return Evaluation(agreement, None)
+        return Evaluation(agreement, self._of(np.concatenate(outputs), self._labels))
 
     def metric_of(self, run: Run) -> float | None:
         """Return the metric of a graph, or of Keras, None without labels.

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from edgeport_converter.quantization.qdq.placement import WEIGHTED_OPERATORS
 
 # What a border costs beyond the layers: QuantizeLinear or DequantizeLinear, and the change of
-# layout that comes with it on either side. Of onnxruntime 1.32 on AVX2; it only has to be near.
+# layout that comes with it on either side. Measured with onnxruntime 1.32 on AVX2; an estimate.
 _BORDER_NODES = 3
 _NODE_US = 3.5
 _VALUE_US = 0.0005

@@ -27,12 +27,12 @@ class KerasLayers:
         self._names = frozenset(names)
 
     def path(self, node: str) -> tuple[str, ...]:
-        """Return the layers that a node lies in, the innermost last; empty where it tells none."""
+        """Return the layers that a node lies in, the innermost last; empty if its name has none."""
         scopes = node.split("/")[:-1]
         return tuple(part for part in scopes if part in self._names or not self._names)
 
     def owners(self, graph: ir.Graph) -> list[str]:
-        """Return the innermost layer of each node, in order; "" where none can be told."""
+        """Return the innermost layer of each node, in order; "" where none is known."""
         owners = {node: (self.path(node.name or "") or ("",))[-1] for node in graph}
         for node in graph:
             sources = _sources(node, owners)
@@ -49,7 +49,7 @@ class KerasLayers:
 
         Args:
             patterns: Keras layer names, or shell patterns of them such as ``block_1*``; a layer
-                within another may be told from its namesakes as ``outer/inner``.
+                inside another may be told apart from others of its name as ``outer/inner``.
             nodes: the names of the graph's nodes.
 
         Raises:

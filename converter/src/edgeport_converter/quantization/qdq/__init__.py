@@ -1,7 +1,7 @@
 """QuantizeLinear and DequantizeLinear: where they stand in a graph, and with which scales.
 
 average_pools  small average pools as depthwise convolutions, which int8 computes faster
-hard_sigmoid   hard sigmoids without arithmetic, as bounds of the codes that they read
+hard_sigmoid   hard sigmoids as bounds of the codes that they read
 insertion      the conversions around the nodes that int8 computes
 pixel_inputs   uint8 inputs: the bytes of an image are the codes of the first activation
 placement      where int8 begins and ends: which nodes gain from it

@@ -15,7 +15,7 @@ _KEPT_ATTRIBUTES = ("kernel_shape", "pads", "strides")
 
 
 def find_small_pools(graph: ir.Graph, in_float: Collection[str] = ()) -> frozenset[str]:
-    """Return the names of the average pools that a convolution can stand for.
+    """Return the names of the average pools that can become a convolution.
 
     A pool that leaves padding out of its means, or rounds its size up, stays: it divides by
     another number at the border. So does one over all of a map: its int8 kernel is fast, and the

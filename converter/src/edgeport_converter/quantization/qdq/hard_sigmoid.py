@@ -1,4 +1,4 @@
-"""Hard sigmoids without arithmetic: the codes of what they read are the codes of what they give.
+"""Hard sigmoids as bounds of codes: what they give has the codes of what they read.
 
 ``clip(alpha * x + beta, 0, 1)`` is a straight line between two bounds, and so is what a code stands
 for. So the same codes, bounded, under another scale and zero point are the answer, and nothing is
@@ -48,8 +48,8 @@ def bound_codes(
     """
     settled: set[ir.Value] = set()  # scales that one hard sigmoid has chosen
     done = set()
-    for gate in [node for node in graph if node.op_type == "HardSigmoid"]:
-        pair = None if gate.name in float_nodes else _conversions_around(gate, limited)
+    for node in [each for each in graph if each.op_type == "HardSigmoid"]:
+        pair = None if node.name in float_nodes else _conversions_around(node, limited)
         if pair is None:
             continue
         reading, writing = pair
@@ -57,8 +57,8 @@ def bound_codes(
         scale, zero = writing.inputs[1], writing.inputs[2]
         if scale in settled or zero in settled:
             continue
-        slope = gate.attributes.get_float("alpha", 0.2)
-        offset = gate.attributes.get_float("beta", 0.5)
+        slope = node.attributes.get_float("alpha", 0.2)
+        offset = node.attributes.get_float("beta", 0.5)
         found = _fit(
             float(array_of(read_scale)),  # type: ignore[arg-type]  # _is_uint8 has seen it
             int(array_of(read_zero)),  # type: ignore[arg-type]
@@ -75,41 +75,41 @@ def bound_codes(
             assert value is not None  # noqa: S101 - _is_uint8 has seen it
             replace_constant(value, np.full(value.shape or (), number))
             settled.add(value)
-        _replace_by_clip(graph, gate, reading, writing, found)
-        done.add(gate.name or "")
+        _replace_by_clip(graph, node, reading, writing, found)
+        done.add(node.name or "")
     return frozenset(done)
 
 
 def _conversions_around(
-    gate: ir.Node, limited: Collection[ir.Value]
+    node: ir.Node, limited: Collection[ir.Value]
 ) -> tuple[ir.Node, ir.Node] | None:
     """Return the DequantizeLinear before and the QuantizeLinear after, if both may change."""
-    assert gate.inputs[0] is not None  # noqa: S101 - an operator with one input
-    reading, (writing, _) = gate.inputs[0].producer(), only_use(gate.outputs[0])
+    assert node.inputs[0] is not None  # noqa: S101 - an operator with one input
+    reading, (writing, _) = node.inputs[0].producer(), only_use(node.outputs[0])
     if reading is None or writing is None:
         return None
     if reading.op_type != "DequantizeLinear" or writing.op_type != "QuantizeLinear":
         return None
-    if not all(_is_uint8(node) and _can_change(node, limited) for node in (reading, writing)):
+    if not all(_is_uint8(each) and _can_change(each, limited) for each in (reading, writing)):
         return None
     return reading, writing
 
 
 def _replace_by_clip(
-    graph: ir.Graph, gate: ir.Node, reading: ir.Node, writing: ir.Node, found: _Fit
+    graph: ir.Graph, node: ir.Node, reading: ir.Node, writing: ir.Node, found: _Fit
 ) -> None:
     bounds = [
-        constant(graph, f"{gate.name}/{end}", np.array(code, np.uint8))
+        constant(graph, f"{node.name}/{end}", np.array(code, np.uint8))
         for end, code in (("lowest", found.lowest), ("highest", found.highest))
     ]
-    clip = ir.node("Clip", [reading.inputs[0], *bounds], name=gate.name)
+    clip = ir.node("Clip", [reading.inputs[0], *bounds], name=node.name)
     ir.convenience.replace_nodes_and_values(
-        graph, writing, [writing, gate], [clip], writing.outputs, clip.outputs
+        graph, writing, [writing, node], [clip], writing.outputs, clip.outputs
     )
 
 
 def _fit(scale: float, zero: int, slope: float, offset: float, *, widest: float) -> _Fit | None:
-    """Return the finest scale whose codes hold the present range, and zero and one of the gate.
+    """Return the finest scale whose codes hold the present range, and the answer's zero and one.
 
     Args:
         scale: of what the hard sigmoid reads.

@@ -51,7 +51,7 @@ class PixelInput:
 
     @property
     def zero_point(self) -> int | None:
-        """The pixel that stands for zero, None where there is none for all channels."""
+        """The pixel whose value is zero, None where there is none for all channels."""
         if self.offset.size != 1:
             return None
         nearest = round(-float(self.offset.reshape(())) / self.scale)

@@ -19,7 +19,7 @@ from edgeport.artifact.golden import Array
 from edgeport_converter import optimizing
 from edgeport_converter.quantization.calibration.ranges import Ranges, collect_ranges
 from edgeport_converter.quantization.evaluation.agreement import noise_to_signal
-from edgeport_converter.quantization.evaluation.evaluator import Evaluator, Measured
+from edgeport_converter.quantization.evaluation.evaluator import Evaluation, Evaluator
 from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.qdq.average_pools import convolve_pools, find_small_pools
 from edgeport_converter.quantization.qdq.placement import gains_nothing
@@ -54,7 +54,7 @@ class Candidate:
     weights: str
     activations: str
     float_layers: dict[str, str]
-    measured: Measured
+    measured: Evaluation
     source: ir.Model
 
     @property
@@ -63,7 +63,7 @@ class Candidate:
         return ir.to_proto(self.source)
 
 
-class Calibrated:
+class CalibratedGraph:
     """A float graph with what the calibration data says of it, each measured once, when asked.
 
     Args:
@@ -88,7 +88,7 @@ class Calibrated:
         return self._ranges[method]
 
 
-class Workshop:
+class CandidateFactory:
     """Makes candidates of one model.
 
     Args:
@@ -109,8 +109,8 @@ class Workshop:
     ) -> None:
         self._card, self._calibration = card, calibration
         self._evaluator, self._target = evaluator, target
-        self._plain = Calibrated(ir.from_proto(float_graph), calibration)
-        self._convolved: dict[tuple[Calibrated, frozenset[str]], Calibrated] = {}
+        self._plain = CalibratedGraph(ir.from_proto(float_graph), calibration)
+        self._convolved: dict[tuple[CalibratedGraph, frozenset[str]], CalibratedGraph] = {}
 
     @property
     def float_graph(self) -> ir.Model:
@@ -135,7 +135,7 @@ class Workshop:
         """
         return _finish(self._quantize(recipe, rounds=False).graph)
 
-    def source_of(self, recipe: Recipe) -> Calibrated:
+    def source_of(self, recipe: Recipe) -> CalibratedGraph:
         """Return the float graph that a recipe quantizes."""
         # Equalized activations make weights uneven, for which one scale would be too coarse.
         if recipe.kind in ("dynamic", "none"):
@@ -143,7 +143,7 @@ class Workshop:
         start = self._plain if recipe.one_scale else self._equalized
         return self._with_convolved_pools(start, recipe) if recipe.kind == "static" else start
 
-    def _with_convolved_pools(self, start: Calibrated, recipe: Recipe) -> Calibrated:
+    def _with_convolved_pools(self, start: CalibratedGraph, recipe: Recipe) -> CalibratedGraph:
         # A pool before the first int8 layers or after the last would only be rounded.
         graph = start.graph.graph
         in_float = recipe.float_nodes | gains_nothing(graph, recipe.float_nodes)
@@ -151,7 +151,7 @@ class Workshop:
         if not pools:
             return start
         if (start, pools) not in self._convolved:
-            convolved = Calibrated(convolve_pools(start.graph, pools), self._calibration)
+            convolved = CalibratedGraph(convolve_pools(start.graph, pools), self._calibration)
             self._convolved[start, pools] = convolved
         return self._convolved[start, pools]
 
@@ -187,9 +187,9 @@ class Workshop:
         return quantize.quantize(start.graph, recipe, ranges, self._target, rounder)
 
     @cached_property
-    def _equalized(self) -> Calibrated:
+    def _equalized(self) -> CalibratedGraph:
         graph = equalize(self.float_graph, self._calibration(_BATCH))
-        return Calibrated(graph, self._calibration)
+        return CalibratedGraph(graph, self._calibration)
 
 
 def rank_by_error(

@@ -19,8 +19,8 @@ from edgeport_converter.errors import QuantizationError
 from edgeport_converter.quantization.evaluation import budget, float_fallback, timing
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
 from edgeport_converter.quantization.recipe import Recipe
-from edgeport_converter.quantization.search.candidates import Candidate, Workshop
-from edgeport_converter.quantization.search.search import Attempt, Search
+from edgeport_converter.quantization.search.candidates import Candidate, CandidateFactory
+from edgeport_converter.quantization.search.search import Attempt, RecipeSearch
 from edgeport_converter.targets import Target
 from edgeport_converter.verification.runners import Batches
 
@@ -87,7 +87,7 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class Selection:
     """What was chosen, and its time beside the float graph's."""
 
     candidate: Candidate
@@ -99,9 +99,9 @@ class Quantizer:
     """All that a search over recipes needs of one model.
 
     Args:
-        float_graph, card, calibration, evaluator, target: as for ``Workshop``.
+        float_graph, card, calibration, evaluator, target: as for ``CandidateFactory``.
         max_drop: the budget.
-        on_step: is told each line of the report as it comes.
+        on_step: called with each line of the report as it comes.
     """
 
     def __init__(
@@ -116,13 +116,15 @@ class Quantizer:
     ) -> None:
         self._card, self._calibration, self._evaluator = card, calibration, evaluator
         self._max_drop, self._on_step = max_drop, on_step
-        self._workshop = Workshop(float_graph, card, calibration, evaluator, target)
+        self._factory = CandidateFactory(float_graph, card, calibration, evaluator, target)
         self._latencies: dict[Recipe, float] = {}
-        self._search: Search[Candidate] = Search(
-            self._workshop.make, self._judge, self._workshop.rank_layers, self._tell
+        self._search: RecipeSearch[Candidate] = RecipeSearch(
+            self._factory.make, self._judge, self._factory.rank_layers, self._tell
         )
 
-    def choose(self, kind: str, ranges: str, objective: str, float_nodes: frozenset[str]) -> Choice:
+    def choose(
+        self, kind: str, ranges: str, objective: str, float_nodes: frozenset[str]
+    ) -> Selection:
         """Return the best candidate of a kind that keeps the budget; of all kinds for ``auto``.
 
         Raises:
@@ -161,13 +163,13 @@ class Quantizer:
             ]
         return self._choose_by_measurement(holding, objective)
 
-    def siblings(
+    def variants(
         self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
     ) -> dict[str, Candidate]:
         """Return a candidate of each kind for comparison, of those that keep the budget."""
         found = {}
         for kind in kinds:
-            if kind != "none" and not self._workshop.stores_int8(kind, float_nodes):
+            if kind != "none" and not self._factory.stores_int8(kind, float_nodes):
                 continue
             attempt = self._search.attempt(Recipe.starting(kind, ranges, float_nodes))
             if attempt.verdict.holds:
@@ -176,7 +178,7 @@ class Quantizer:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """All attempts so far, in order, siblings included."""
+        """All attempts so far, in order, those of variants included."""
         return tuple(
             replace(_step(attempt), latency_us=self._latencies.get(attempt.recipe))
             for attempt in self._search.attempts
@@ -188,7 +190,7 @@ class Quantizer:
         found = [
             each
             for each in wanted
-            if each == "none" or self._workshop.stores_int8(each, float_nodes)
+            if each == "none" or self._factory.stores_int8(each, float_nodes)
         ]
         if not found and kind != "auto":
             raise QuantizationError(
@@ -199,9 +201,9 @@ class Quantizer:
         return [*found, "none"] if kind == "auto" else found
 
     def _with_fewer_bytes(self, attempt: Attempt[Candidate]) -> Attempt[Candidate]:
-        """Return the same recipe with what else saves bytes worth the rounding, as far as it holds.
+        """Return the same recipe with int8 for more weights, and with fewer scales, where it holds.
 
-        That is int8 for the weights of layers without an int8 kernel, and fewer scales.
+        Each is tried only where it saves a worthwhile share of the file.
         """
         if not attempt.recipe.is_static:
             return attempt
@@ -210,7 +212,7 @@ class Quantizer:
 
     def _smaller_of(self, attempt: Attempt[Candidate], recipe: Recipe) -> Attempt[Candidate]:
         worth = (1 - _WORTHWHILE) * attempt.built.graph.ByteSize()
-        if self._workshop.draft(recipe).ByteSize() > worth:
+        if self._factory.draft(recipe).ByteSize() > worth:
             return attempt
         smaller = self._search.attempt(recipe)
         return smaller if smaller.verdict.holds else attempt
@@ -222,7 +224,7 @@ class Quantizer:
         recipe = attempt.recipe
         if recipe.kind != "static":
             return []
-        source = self._workshop.source_of(recipe).graph
+        source = self._factory.source_of(recipe).graph
         sample = next(iter(self._calibration(1)))
         int8_graph = attempt.built.graph
         float_us, int8_us = (
@@ -232,7 +234,7 @@ class Quantizer:
             replace(recipe, float_nodes=recipe.float_nodes | layers)
             for layers in float_fallback.proposals(source.graph, float_us, int8_us)
         ]
-        graphs = [int8_graph, *map(self._workshop.draft, recipes)]
+        graphs = [int8_graph, *map(self._factory.draft, recipes)]
         times = timing.median_latencies_us(graphs, self._card, sample)
         costs = [
             cost(objective, us / times[0], graph.ByteSize() / int8_graph.ByteSize())
@@ -246,11 +248,11 @@ class Quantizer:
 
     def _choose_by_measurement(
         self, holding: Sequence[Attempt[Candidate]], objective: str
-    ) -> Choice:
+    ) -> Selection:
         """Time the candidates beside the float graph and weigh time and size."""
         sample = next(iter(self._calibration(1)))
         graphs = [attempt.built.graph for attempt in holding]
-        float_graph = optimizing.compact(ir.to_proto(self._workshop.float_graph))
+        float_graph = optimizing.compact(ir.to_proto(self._factory.float_graph))
         float_us, *times = timing.median_latencies_us([float_graph, *graphs], self._card, sample)
         best = best_of(
             [
@@ -262,7 +264,7 @@ class Quantizer:
             objective,
         )
         self._latencies |= {attempt.recipe: us for attempt, us in zip(holding, times, strict=True)}
-        return Choice(holding[best].built, times[best], float_us)
+        return Selection(holding[best].built, times[best], float_us)
 
     def _judge(self, candidate: Candidate) -> budget.Verdict:
         measured = candidate.measured

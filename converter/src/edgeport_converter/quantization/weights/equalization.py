@@ -1,8 +1,16 @@
-"""Channels of one tensor brought to like ranges, by moving factors between the layers around it.
+"""Cross-layer equalization: channels of one tensor brought to like ranges.
 
 An activation has one scale for all of its channels, so a channel that stays small keeps few codes.
-Multiplying channel i of one layer's weights and dividing it out of the next one's changes no answer
-where all that lies between is linear in each channel for positive factors: relu and pooling are.
+Multiplying channel i of one layer's weights and dividing it out of the next layer's changes no
+answer where all that is between them is linear in each channel for positive factors: relu and
+pooling are.
+
+Steps of ``equalize``:
+
+1. Find pairs of layers with nothing else between them.
+2. Measure the largest absolute value of each channel of what the second layer reads.
+3. Choose a factor for each channel, a power of two, so that nothing is rounded.
+4. Multiply the first layer's weights and biases by it, and divide the second layer's weights.
 
 Source: Nagel et al., "Data-Free Quantization through Weight Equalization and Bias Correction"
 (2019), section 4.1, for the move; Xiao et al., "SmoothQuant" (2022), equation 4 with alpha 0.5,
@@ -38,7 +46,7 @@ class _Pair:
 
     Attributes:
         first, second: Conv or Gemm.
-        tensor: what the factors even out: what the second layer reads.
+        tensor: what the second layer reads, whose channels are equalized.
     """
 
     first: ir.Node

@@ -33,7 +33,7 @@ class Moments:
     covariance: Array | None
 
 
-class _Sums:
+class _RowSums:
     """Sums of rows (G, N, K), centred on their first mean so that their digits stay."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ def measure_moments(
     inner = [value for value in dict.fromkeys(read.values()) if not value.is_graph_input()]
     session = open_session(model, inner) if inner else None
     names = [value.name for value in inner]
-    sums = {node: _Sums() for node in read}
+    sums = {node: _RowSums() for node in read}
     for batch in batches:
         found: dict[Any, Array] = dict(batch)
         if session is not None:  # no names would ask onnxruntime for all outputs
@@ -115,7 +115,7 @@ def _rows(node: ir.Node, x: Array) -> Array:
     grid = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, len(size))
     chosen = grid
     if len(grid) > _PLACES:
-        # Multiples of the golden ratio spread over rows and columns; even steps would visit some
+        # Multiples of the golden ratio spread over rows and columns; equal steps would visit some
         # columns only.
         shares = np.mod(np.arange(_PLACES) * _GOLDEN_RATIO, 1.0)
         chosen = grid[(shares * len(grid)).astype(np.int64)]

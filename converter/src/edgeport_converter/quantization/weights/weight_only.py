@@ -22,7 +22,7 @@ from edgeport_converter.quantization.weights.gptq import Rounder, choose_scales
 _SMALLEST_WEIGHT = 256
 
 # Channel axis of the weight by operator, by its input's place. Recurrent weights are
-# (directions, gates * hidden, inputs): one scale a gate row.
+# (directions, gates * hidden, inputs): one scale a row.
 _WEIGHT_AXES = {
     ("Conv", 1): 0,
     ("ConvTranspose", 1): 1,
