@@ -67,7 +67,7 @@ def test_the_accuracy_of_an_int8_artifact_is_its_own(two_layer_model, samples, t
         calibration=samples,
         evaluation=(samples, y),
         quantize="static",
-        ranges="entropy",
+        ranges="mse",
         max_drop=0.1,
     )
     with Predictor.load(tmp_path / "m.onnx") as predictor:

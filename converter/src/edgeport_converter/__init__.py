@@ -59,7 +59,7 @@ Words, as the code, the messages and the documentation use them:
     placeholder op: a node that stands for a recurrent layer until the graph is ONNX
     provenance: where a model came from: file, digest, training data, versions
     Q/DQ: QuantizeLinear and DequantizeLinear, the nodes around what is computed in int8
-    range method: how an activation range is chosen: minmax, percentile, mse, entropy
+    range method: how an activation range is chosen: minmax or mse
     recipe: how a graph is quantized; a training recipe says how a model is trained
     reference: the Keras model as a function of arrays
     saturation: a sum of int8 products beyond 16 bits, which some CPUs cut off

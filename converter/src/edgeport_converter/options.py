@@ -33,7 +33,7 @@ from edgeport_converter.targets import (
 
 RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
 OBJECTIVES = ("balanced", "latency", "size")
-RANGE_METHODS = ("minmax", "percentile", "mse", "entropy")
+RANGE_METHODS = ("minmax", "mse")
 """How activation ranges are chosen, in the order that the search tries them in."""
 
 DEFAULT_MAX_DROP = 0.005

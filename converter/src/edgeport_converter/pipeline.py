@@ -117,7 +117,7 @@ def convert(
               "auto", the default, tries them and chooses by measurement; without calibration data
               it means "none", and a note says so.
             - ``ranges``: where the search for activation ranges begins: "minmax", the default,
-              which clips nothing and takes one pass; "percentile", "mse" or "entropy".
+              which clips nothing and takes one pass, or "mse", which clips rare large values.
             - ``keep_float``: names or patterns of Keras layers that stay in float.
             - ``objective``: what to weigh the candidates by that keep the budget: "latency",
               "size", or "balanced", the default and the geometric mean of both.

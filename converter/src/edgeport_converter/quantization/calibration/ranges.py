@@ -1,8 +1,8 @@
 """The range of every activation over the calibration data, flat in memory.
 
 ``minmax`` takes one pass: the graph itself reduces each tensor to its minimum and maximum, so no
-activation leaves the engine. The other methods take a second pass over a few samples at a time,
-into one histogram a tensor, and ``histograms`` chooses a narrower range from it.
+activation leaves the engine. ``mse`` takes a second pass over a few samples at a time, into one
+histogram a tensor, and ``histograms`` chooses a narrower range from it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ def collect_ranges(model: ir.Model, batches: Batches, method: str = "minmax") ->
     Args:
         model: the float graph, with the types of its inner tensors.
         batches: the calibration data; it is read once for ``minmax``, else twice.
-        method: ``minmax`` keeps every value; ``percentile``, ``entropy`` and ``mse`` clip rare
-            large ones, see ``histograms``.
+        method: ``minmax`` keeps every value, ``mse`` clips rare large ones.
 
     Raises:
         OptionError: there is no such method.
@@ -47,7 +46,7 @@ def collect_ranges(model: ir.Model, batches: Batches, method: str = "minmax") ->
     if method == "minmax":
         return ranges
     histograms = _count(model, ranges, batches(_HISTOGRAM_BATCH))
-    return {name: choose_range(histogram, method) for name, histogram in histograms.items()}
+    return {name: choose_range(histogram) for name, histogram in histograms.items()}
 
 
 def _reduce(model: ir.Model, batches: Iterable[Mapping[str, Array]]) -> Ranges:
