@@ -85,10 +85,10 @@ def insert_conversions(
     domain = "com.microsoft" if wide else ""  # ONNX has 16-bit conversions from opset 21 on
     if wide:
         model.opset_imports[domain] = 1
-    conversions = _Conversions(model.graph, chosen, ranges, np.uint16 if wide else np.uint8, domain)
-    given = {found.value: found for found in pixels if found.is_exact and not wide}
+    exact = {found.value: found for found in pixels if found.is_exact and not wide}
+    conversions = _Conversions(model.graph, chosen, ranges, exact, domain)
     for value in chosen.scaled_as:
-        conversions.insert(value, given)
+        conversions.insert(value)
     layers = tuple(node for node in chosen.nodes if node.op_type in WEIGHTED_OPERATORS)
     return Inserted(layers, frozenset(chosen.limited), domain)
 
@@ -226,25 +226,31 @@ class _Conversions:
     """Inserts the conversions of a graph, with one scale and zero point for all that share them."""
 
     def __init__(
-        self, graph: ir.Graph, chosen: _Chosen, ranges: Ranges, code: Any, domain: str
+        self,
+        graph: ir.Graph,
+        chosen: _Chosen,
+        ranges: Ranges,
+        pixels: Mapping[ir.Value, PixelInput],
+        domain: str,
     ) -> None:
         self._graph, self._chosen, self._ranges = graph, chosen, ranges
-        self._code, self._domain = np.dtype(code), domain
+        self._pixels, self._domain = pixels, domain
+        self._code: Any = np.dtype(np.uint16 if chosen.wide else np.uint8)
         self._scales: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
         self._first = graph[0]
 
-    def insert(self, value: ir.Value, pixels: Mapping[ir.Value, PixelInput]) -> None:
-        """Let a tensor be read through codes, by all that have to."""
+    def insert(self, value: ir.Value) -> None:
+        """Insert the conversions of a tensor, between it and all that have to read it rounded."""
         is_made = self._chosen.makes(value)
         uses = [use for use in value.uses() if is_made or self._chosen.reads(*use)]
         goes_out = is_made and value.is_graph_output()
         if not uses and not goes_out:
             return
-        scale, zero = self._scale_of(self._chosen.scale_owner(value), pixels)
+        scale, zero = self._scale_of(self._chosen.scale_owner(value))
         nodes = []
         array = array_of(value)
-        if value in pixels:
-            codes = pixels[value].pixels
+        if value in self._pixels:
+            codes = self._pixels[value].pixels
         elif array is not None:
             codes = self._encoded(value, array, scale, zero)
         else:
@@ -268,13 +274,12 @@ class _Conversions:
     def _convert(self, operator: str, value: ir.Value, scale: ir.Value, zero: ir.Value) -> ir.Node:
         return ir.node(operator, [value, scale, zero], domain=self._domain, name="")
 
-    def _scale_of(
-        self, value: ir.Value, pixels: Mapping[ir.Value, PixelInput]
-    ) -> tuple[ir.Value, ir.Value]:
+    def _scale_of(self, value: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Return scale and zero point of a tensor that has its own."""
         if value not in self._scales:
-            array = array_of(value)
-            if value in pixels:
-                scale, zero = np.float32(pixels[value].scale), pixels[value].zero_point
+            array, pixels = array_of(value), self._pixels.get(value)
+            if pixels is not None:
+                scale, zero = np.float32(pixels.scale), pixels.zero_point or 0
             elif array is not None:
                 scale, zero = choose_scale(array.min(initial=0), array.max(initial=0), self._code)
             else:
@@ -286,6 +291,7 @@ class _Conversions:
         return self._scales[value]
 
     def _encoded(self, value: ir.Value, array: Array, scale: ir.Value, zero: ir.Value) -> ir.Value:
+        """Return the codes of a constant that is no layer's weights, as what an Add adds."""
         step, shift = array_of(scale), array_of(zero)
         assert step is not None and shift is not None  # noqa: S101, PT018 - made just now
         codes = np.rint(array / step) + shift

@@ -39,7 +39,6 @@ _SMALLEST_STEP = 1e-30  # of sums; far from what float32 cannot hold
 # Channels from which two bytes a channel are more than the node that widens them.
 _WIDE = 64
 
-
 _DENSE = ("Gemm", "MatMul")
 
 
@@ -81,15 +80,16 @@ def store_layers(
         domain: of DequantizeLinear.
     """
     # Layers that share weights share codes, where their operators store them alike.
-    sharing: dict[tuple[object, ...], list[_Layer]] = {}
+    sharing: dict[tuple[object, ...], list[ir.Node]] = {}
     for node in layers:
         if array_of(node.inputs[1]) is not None:
             form = (node.op_type in _DENSE or node.op_type, groups_of(node), is_transposed(node))
             alpha = node.attributes.get_float("alpha", 1.0)
-            sharing.setdefault((node.inputs[1], alpha, *form), []).append(_read(node))
-    for users in sharing.values():
-        is_dense = users[0].node.op_type in _DENSE
-        _store(graph, users, rounder, domain, pairs=pairs, one_scale=one_scale and is_dense)
+            sharing.setdefault((node.inputs[1], alpha, *form), []).append(node)
+    for nodes in sharing.values():
+        users = [_read(node) for node in nodes]
+        one = one_scale and nodes[0].op_type in _DENSE
+        _store(graph, users, rounder, domain, pairs=pairs, one_scale=one)
 
 
 def _read(node: ir.Node) -> _Layer:
