@@ -100,13 +100,12 @@ class ArtifactWriter:
         """Return the card's part on quantization, None for a float graph."""
         if candidate is None or candidate.recipe.kind == "none":
             return None
-        made = candidate
         return Quantization(
             candidate.recipe.kind,
-            made.weights,
-            made.activations,
+            candidate.weights,
+            candidate.activations,
             self.device.target,
-            self._float_layers(made.float_layers),
+            self._float_layers(candidate.float_layers),
         )
 
     def _float_layers(self, nodes: Mapping[str, str]) -> dict[str, str]:
