@@ -193,7 +193,10 @@ def _store_bias(graph: ir.Graph, node: ir.Node, bias: Array, steps: Array, domai
 def _dequantize(
     graph: ir.Graph, reader: ir.Node, codes: ir.Value, scale: Array, axis: int, domain: str
 ) -> ir.Value:
-    """Return codes by one scale, or one for each place of an axis, as floats before a node."""
+    """Return the floats of codes, by one scale or one for each place of an axis.
+
+    Each scale has a zero point, although it is zero: onnxruntime's QGemm refuses one for all.
+    """
     assert codes.dtype is not None  # noqa: S101 - of constants it is known
     zero = np.zeros(scale.shape, codes.dtype.numpy())
     inputs = [
