@@ -1,8 +1,8 @@
-"""What a quantized graph loses and costs: agreement, metric, budget, time, layer by layer.
+"""The loss and the cost of a quantized graph: agreement, metric, budget, time, layer by layer.
 
 agreement       how closely a quantized model follows the float one
 budget          what quantization may lose, and whether a candidate kept to it
-evaluator       what a quantized graph lost, by agreement and by the user's metric
+evaluator       the loss of a quantized graph: agreement, and the user's metric
 evidence        whether the user's metric and answers tell anything
 float_fallback  which layers to leave in float because int8 is slower there
 keras_layers    from the Keras layers that users name to the graph's nodes, and back

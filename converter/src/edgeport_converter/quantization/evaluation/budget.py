@@ -33,7 +33,7 @@ class Verdict:
     """A candidate against the budget.
 
     Attributes:
-        loss: what it lost, smaller is better: metric, share of changed answers, or minus dB.
+        loss: smaller is better: of the metric, share of changed answers, or minus dB.
         allowed: the budget, in the same unit.
         sentence: what was found and what was expected, for a refusal.
     """

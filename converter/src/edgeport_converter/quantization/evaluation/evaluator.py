@@ -1,4 +1,4 @@
-"""What a quantized graph lost: beside the float graph, and by the user's metric.
+"""The loss of a quantized graph: its agreement with the float graph, and the user's metric.
 
 The data is streamed, the float graph's answers with it, so memory holds one batch, and the outputs
 where a metric needs all of them.

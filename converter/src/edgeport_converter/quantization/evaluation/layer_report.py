@@ -1,8 +1,8 @@
 """What each Keras layer became: its number format, its error, its share of time and bytes.
 
-The error is taken where the layer's last operation answers, in the artifact beside the float
-graph, so it is what all layers up to there have lost. The time is the engine's own profile of the
-artifact: of fused operations, the first one's layer gets it.
+The error is that of the layer's last operation, between the artifact and the float graph on the
+same samples, so that it holds the errors of all layers before it. The time comes from the engine's
+profile of the artifact; the time of fused operations counts for the layer of the first of them.
 """
 
 from __future__ import annotations

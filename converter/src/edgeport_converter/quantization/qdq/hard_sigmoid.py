@@ -1,4 +1,4 @@
-"""Hard sigmoids as bounds of codes: what they give has the codes of what they read.
+"""Hard sigmoids as bounds of codes: their outputs have the codes of their inputs, clipped.
 
 ``clip(alpha * x + beta, 0, 1)`` is a straight line between two bounds, and so is what a code stands
 for. So the same codes, bounded, under another scale and zero point are the answer, and nothing is

@@ -2,14 +2,15 @@
 
 Steps of ``insert_conversions``:
 
-1. Choose the tensors: what each int8 node reads and gives. A node that only passes values on is
-   int8 where its input is, and its output has its input's scale. A relu or a clip goes where the
-   scale of its output does its work.
-2. Leave out what only float nodes read of a layer whose int8 kernel can answer in float.
+1. Choose the tensors: the inputs and outputs of each int8 node. A node that only moves values is
+   int8 if its input is, and its output has its input's scale. A relu or a clip is removed if the
+   ends of its output's range are its bounds, since codes end there.
+2. Leave out the outputs of Gemm and MatMul that only float nodes read: their int8 kernels can
+   answer in float.
 3. Give each tensor, or all that share a scale, scale and zero point from its range.
-4. Insert QuantizeLinear and DequantizeLinear. What an int8 node gives is read rounded by all, since
-   its kernel has no other answer. What a float node gives, or a caller, is read rounded by int8
-   nodes alone: a mask that is looked up by its value in float stays what it is.
+4. Insert QuantizeLinear and DequantizeLinear. The output of an int8 node is rounded for all that
+   read it, since its kernel has no other answer. The output of a float node, or an input of the
+   graph, is rounded for int8 nodes alone: float nodes read the exact values.
 
 Weights and biases are still in float afterwards; ``weights.int8_layers`` stores them, when the
 scales of what the layers read are final.
@@ -35,7 +36,7 @@ from edgeport_converter.quantization.qdq.placement import (
 )
 from edgeport_converter.quantization.tensors import constant, only_use
 
-# They give values that they read; codes are passed on as they are.
+# They only move values or choose among them, so that codes can be moved in their place.
 _PASSING = ("Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 # Modes in which Pad repeats what it reads.
@@ -173,7 +174,7 @@ def _has_int8_kernel(layer: ir.Node) -> bool:
 
 
 def _pads_with_own_values(node: ir.Node) -> bool:
-    """Whether it is a Pad that adds zeros, which each scale has a code for, or what it reads."""
+    """Whether it is a Pad that adds zeros, for which each scale has a code, or repeats values."""
     if node.op_type != "Pad":
         return False
     mode = node.attributes.get_string("mode", "constant")
@@ -197,7 +198,7 @@ def _does_no_more_than_a_scale(chosen: _Chosen, limit: ir.Node) -> bool:
 
 
 def _drop_limit(graph: ir.Graph, chosen: _Chosen, limit: ir.Node) -> None:
-    """Take a relu or a clip away; what it limited has its name and its range from now on."""
+    """Remove a relu or a clip; the tensor that it limited gets the name and range of its output."""
     given, answer = limit.inputs[0], limit.outputs[0]
     assert given is not None  # noqa: S101 - _does_no_more_than_a_scale has seen it
     name = answer.name

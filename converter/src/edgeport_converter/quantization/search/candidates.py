@@ -1,7 +1,7 @@
 """From a recipe to a finished graph that was measured; and the layers that lose most.
 
-``selection`` says which recipes, ``qdq.quantize`` makes the graph, ``evaluation.evaluator`` says
-what it lost. Here is the border of quantization: float graphs come in as ``ModelProto`` and
+``selection`` chooses the recipes, ``qdq.quantize`` makes the graph, ``evaluation.evaluator``
+measures it. Here is the border of quantization: float graphs come in as ``ModelProto`` and
 finished ones go out as such; between them a graph is an ``onnx_ir.Model``.
 """
 
@@ -45,7 +45,7 @@ class Candidate:
         graph: with short inner names, as it is stamped.
         weights, activations: number formats, for the card.
         float_layers: node name -> why it stayed in float.
-        measured: what it lost.
+        measured: its agreement with the float graph, and its metric.
         source: what it was made from, with the same answers as the model's own float graph.
     """
 
@@ -95,7 +95,7 @@ class CandidateFactory:
         float_graph: optimized, with the types of its inner tensors.
         card: the model's inputs and outputs.
         calibration: starts a pass over the calibration data.
-        evaluator: says what a candidate lost.
+        evaluator: measures agreement and metric of a candidate.
         target: decides how many bits of a weight are used.
     """
 

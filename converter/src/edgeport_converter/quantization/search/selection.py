@@ -64,7 +64,7 @@ class Step:
 
     Attributes:
         recipe: in words.
-        loss, allowed: in the budget's unit: metric lost, share of changed answers, or minus dB.
+        loss, allowed: in the unit of the budget: metric, share of changed answers, or minus dB.
         sentence: the same in words.
         holds: whether the budget was kept.
         file_bytes: of the graph without card.
@@ -101,7 +101,7 @@ class Quantizer:
     Args:
         float_graph, card, calibration, evaluator, target: as for ``CandidateFactory``.
         max_drop: the budget.
-        on_step: called with each line of the report as it comes.
+        on_step: called with each line of the report when it is known.
     """
 
     def __init__(

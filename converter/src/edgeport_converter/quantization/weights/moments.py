@@ -1,6 +1,7 @@
-"""Mean and covariance of what each layer's sums read, over the calibration data, flat in memory.
+"""Activation statistics: mean and covariance of each layer's inputs over the calibration data.
 
-One pass; of a feature map a few places a sample are looked at, spread evenly. ``gptq`` uses the
+One pass, in memory that does not grow with the data; of a feature map a few places a sample are
+read, spread over rows and columns. ``gptq`` uses the
 covariance, ``int8_layers`` the mean.
 """
 
