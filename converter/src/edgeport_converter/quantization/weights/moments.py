@@ -1,8 +1,7 @@
 """Activation statistics: mean and covariance of each layer's inputs over the calibration data.
 
 One pass, in memory that does not grow with the data; of a feature map a few places a sample are
-read, spread over rows and columns. ``gptq`` uses the
-covariance, ``int8_layers`` the mean.
+read, spread over rows and columns. ``gptq`` uses the covariance, ``int8_layers`` the mean.
 """
 
 from __future__ import annotations
