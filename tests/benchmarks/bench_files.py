@@ -229,7 +229,7 @@ def make_edgeport(
         also=("none",),
         max_drop=max_drop,
     )
-    float_path = report.siblings["none"]
+    float_path = report.variants["none"]
     nodes = count_optimized_nodes(report.output, work)
     write_floor(work / "floor.onnx", nodes)
     return {

@@ -91,7 +91,7 @@ def measure(name, source):
     engine = targets.find_engine(targets.ONNXRUNTIME_FLOOR)
     exported = exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
     card = ModelCard(loaded.name, exported.inputs, exported.outputs)
-    sample = trial_inputs.parity_inputs(exported.inputs, [], exported.reference)[0]
+    sample = trial_inputs.make_trial_inputs(exported.inputs, exported.reference)[0]
     if pixels is not None:
         sample = {exported.inputs[0].name: pixels}
     one = {name: array[:1] for name, array in sample.items()}
@@ -122,21 +122,23 @@ def measure(name, source):
 
 def as_int8(graph, sample):
     """Return the static graph; ranges of whatever the model was tried with do for its speed."""
+    import onnx_ir as ir
+
     from edgeport_converter.quantization.calibration.ranges import collect_ranges
+    from edgeport_converter.quantization.qdq import average_pools
     from edgeport_converter.quantization.qdq.quantize import quantize
     from edgeport_converter.quantization.recipe import Recipe
-    from edgeport_converter.quantization.search import candidates
     from edgeport_converter.targets import find_target
 
-    graph = candidates.convolve_pools(graph)
-    ranges = collect_ranges(graph, lambda size: [sample])
-    return quantize(graph, Recipe("static"), ranges, find_target("any")).graph
+    model = ir.from_proto(graph)
+    model = average_pools.convolve_pools(model, average_pools.find_small_pools(model.graph))
+    ranges = collect_ranges(model, lambda size: [sample])
+    return ir.to_proto(quantize(model, Recipe("static"), ranges, find_target("any")).graph)
 
 
 def int8_left_out():
     """Yield the name of each rewriting of int8 graphs, and a patch that leaves it out."""
-    from edgeport_converter.quantization.qdq import placement, quantize
-    from edgeport_converter.quantization.search import candidates
+    from edgeport_converter.quantization.qdq import average_pools, placement, quantize
 
     nothing = frozenset()
     yield (
@@ -144,8 +146,14 @@ def int8_left_out():
         patch.object(quantize, "bound_codes", lambda *_: nothing),
     )
     yield "int8: gelus in float", patch.object(placement, "_in_gelus", lambda *_: nothing)
-    yield "int8: inputs in float", patch.object(placement, "_in_front", lambda *_: nothing)
-    yield "int8: pools as convolutions", patch.object(candidates, "convolve_pools", lambda g, *_: g)
+    yield (
+        "int8: inputs in float",
+        patch.object(placement, "_before_the_first_layers", lambda *_: nothing),
+    )
+    yield (
+        "int8: pools as convolutions",
+        patch.object(average_pools, "find_small_pools", lambda *_: nothing),
+    )
 
 
 def watch_rules(applied):

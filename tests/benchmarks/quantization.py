@@ -117,7 +117,7 @@ def measure(case: Case, shared: Path, folder: Path) -> dict:
     from quantization_data import SAMPLES
 
     from edgeport_converter import convert
-    from edgeport_converter.quantization.evaluation.latency import median_latencies_us
+    from edgeport_converter.quantization.evaluation.timing import median_latencies_us
 
     count = LARGE_SAMPLES if case.is_large else EVALUATION_SAMPLES
     samples = SAMPLES[case.name]
@@ -139,7 +139,7 @@ def measure(case: Case, shared: Path, folder: Path) -> dict:
             max_drop=MAX_DROP if has_labels else MAX_DROP_WITHOUT_LABELS,
         )
     report = reports["static"]
-    float_path = report.siblings["none"]
+    float_path = report.variants["none"]
     plain_path, naive_path = (folder / f"{case.name}.{kind}.onnx" for kind in ("plain", "naive"))
     onnx.save(load_graph(float_path), plain_path)
     quantize_naively(plain_path, naive_path, x0)

@@ -21,16 +21,28 @@ def test_a_float_artifact_needs_no_data_and_gives_keras_answers(two_layer_model,
         np.testing.assert_allclose(
             predictor.predict(samples), as_numpy(two_layer_model, samples), atol=1e-6
         )
-    assert report.stages == ("load", "export", "read data", "optimize", "check parity",
-                             "report layers", "stamp")  # fmt: skip
+    assert report.stages == (
+        "load",
+        "export",
+        "read data",
+        "optimize",
+        "check parity",
+        "report layers",
+        "stamp",
+    )
 
 
 def test_the_card_carries_names_evidence_and_provenance(two_layer_model, samples, tmp_path):
     y = as_numpy(two_layer_model, samples).argmax(axis=1)
     report = convert(
-        two_layer_model, tmp_path / "m.onnx", calibration=samples, evaluation=(samples, y),
-        quantize="static", max_drop=0.05, labels=["red", "green", "blue"],
-    )  # fmt: skip
+        two_layer_model,
+        tmp_path / "m.onnx",
+        calibration=samples,
+        evaluation=(samples, y),
+        quantize="static",
+        max_drop=0.05,
+        labels=["red", "green", "blue"],
+    )
     card = report.card
     assert card.is_vouched_for
     assert (card.inputs[0].name, card.inputs[0].shape) == ("x", ("N", 6))
@@ -45,6 +57,23 @@ def test_the_card_carries_names_evidence_and_provenance(two_layer_model, samples
     assert card.multiply_accumulates == 6 * 8 + 8 * 3
     assert card.provenance["keras"] == keras.__version__
     assert len(card.golden_samples) == 2
+
+
+def test_the_accuracy_of_an_int8_artifact_is_its_own(two_layer_model, samples, tmp_path):
+    y = as_numpy(two_layer_model, samples).argmax(axis=1)
+    report = convert(
+        two_layer_model,
+        tmp_path / "m.onnx",
+        calibration=samples,
+        evaluation=(samples, y),
+        quantize="static",
+        ranges="mse",
+        max_drop=0.1,
+    )
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        measured = float(np.mean(predictor.predict(samples).argmax(axis=1) == y))
+    assert report.card.accuracy.artifact == measured < 1
+    assert report.card.accuracy.float32 == 1
 
 
 def test_several_inputs_and_outputs_keep_their_declared_order(regression_model, tmp_path):
@@ -122,9 +151,14 @@ def test_a_missed_budget_is_refused_with_its_figures_and_writes_nothing(
     coarse = samples * 100  # ranges a hundred times too wide leave int8 a handful of steps
     with pytest.raises(QuantizationError, match=r"loses .* expected at most 0.001") as caught:
         convert(
-            two_layer_model, target, quantize="static", ranges="minmax", calibration=coarse,
-            evaluation=(wide, y), max_drop=0.001,
-        )  # fmt: skip
+            two_layer_model,
+            target,
+            quantize="static",
+            ranges="minmax",
+            calibration=coarse,
+            evaluation=(wide, y),
+            max_drop=0.001,
+        )
     assert caught.value.measured > caught.value.allowed == 0.001
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
@@ -133,7 +167,9 @@ def test_a_missed_budget_is_refused_with_its_figures_and_writes_nothing(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"quantization needs calibration data and none was given"),
+        ({"quantize": "static"}, r"quantization needs calibration data and none was given"),
+        ({"also": "int16"}, r"quantization needs calibration data and none was given"),
+        ({"evaluation": "gone.npz"}, r"there is no evaluation file 'gone.npz': pass a .npy"),
         (
             {"quantize": "int4"},
             r"quantize is 'int4', expected one of auto, static, dynamic",
@@ -219,7 +255,7 @@ def test_a_device_is_no_output(two_layer_model):
         (["a", "b", " "], r"expected a text for each class"),
     ],
 )
-def test_class_names_that_tell_nothing_are_refused(two_layer_model, tmp_path, labels, message):
+def test_unusable_class_names_are_refused(two_layer_model, tmp_path, labels, message):
     with pytest.raises(OptionError, match=message):
         convert(two_layer_model, tmp_path / "m.onnx", quantize="none", labels=labels)
 
@@ -227,8 +263,9 @@ def test_class_names_that_tell_nothing_are_refused(two_layer_model, tmp_path, la
 def test_an_output_folder_that_is_missing_is_refused_before_any_work(two_layer_model, tmp_path):
     stages = []
     with pytest.raises(OptionError, match="there is no folder"):
-        convert(two_layer_model, tmp_path / "no" / "m.onnx", quantize="none",
-                on_stage=stages.append)  # fmt: skip
+        convert(
+            two_layer_model, tmp_path / "no" / "m.onnx", quantize="none", on_stage=stages.append
+        )
     assert stages == []
 
 
@@ -274,7 +311,9 @@ def broken_metric(outputs, labels):
         ({"also": "auto"}, r"also is 'auto'"),
     ],
 )
-def test_what_gives_no_evidence_is_refused(options, sentence, two_layer_model, samples, tmp_path):
+def test_unusable_data_and_options_are_refused(
+    options, sentence, two_layer_model, samples, tmp_path
+):
     options = dict(options)
     y = as_numpy(two_layer_model, samples).argmax(axis=1)
     if options.pop("labels_as", None) == "soft":

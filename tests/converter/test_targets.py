@@ -1,7 +1,9 @@
 """Which onnxruntime an artifact has to open in, and which CPUs it is right on."""
 
+import keras
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -72,22 +74,29 @@ def saturating_layer():
     ]
     model = helper.make_model(
         helper.make_graph(
-            nodes, "g", [value("x", TensorProto.FLOAT, ["N", 64])],
+            nodes,
+            "g",
+            [value("x", TensorProto.FLOAT, ["N", 64])],
             [value("y", TensorProto.FLOAT, ["N", 8])],
-            [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.eye(8, dtype="f4"),
-             "v"), numpy_helper.from_array(np.zeros(8, np.float32), "b")],
+            [
+                numpy_helper.from_array(weights, "w"),
+                numpy_helper.from_array(np.eye(8, dtype="f4"), "v"),
+                numpy_helper.from_array(np.zeros(8, np.float32), "b"),
+            ],
             value_info=[value("z", TensorProto.FLOAT, ["N", 8])],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
     return model, x, x @ weights
 
 
 def artifact_for(target):
     """The layer quantized for the target, sealed, with golden outputs as ONNX defines them."""
     model, x, expected = saturating_layer()
-    ranges = collect_ranges(model, lambda size: [{"x": x * share} for share in (0, 1)])
-    graph = quantize(model, Recipe("static"), ranges, find_target(target)).graph
+    float_graph = ir.from_proto(model)
+    ranges = collect_ranges(float_graph, lambda size: [{"x": x * share} for share in (0, 1)])
+    graph = ir.to_proto(quantize(float_graph, Recipe("static"), ranges, find_target(target)).graph)
     card = ModelCard(
         "m",
         (TensorSpec("x", np.dtype("f4"), ("N", 64), ("N", "F")),),
@@ -131,6 +140,20 @@ def test_a_conversion_for_another_kind_of_cpu_is_proven_as_defined(
     found = run_as_defined(onnx.load(path))({"x": samples})
     expected = two_layer_model.predict(samples, verbose=0)
     assert np.mean(next(iter(found.values())).argmax(1) == expected.argmax(1)) >= 0.99
+
+
+def test_a_fixed_batch_is_converted_for_another_kind_of_cpu(tmp_path):
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(4, 6), name="x"), layers.Dense(40, "relu"), layers.Dense(9)]
+    )
+    x = np.random.default_rng(1).random((48, 6)).astype(np.float32)
+    convert(model, tmp_path / "m.onnx", calibration=x, quantize="static", target="arm64")
+    run = run_as_defined(onnx.load(tmp_path / "m.onnx"))
+    found = np.concatenate([next(iter(run({"x": x[i : i + 4]}).values())) for i in range(0, 48, 4)])
+    expected = np.concatenate([model(x[i : i + 4]) for i in range(0, 48, 4)])
+    np.testing.assert_allclose(found, expected, atol=0.05)
 
 
 def test_an_unknown_target_is_refused():

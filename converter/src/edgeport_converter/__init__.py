@@ -7,32 +7,72 @@
 Its rooms; ``pipeline`` calls them in the order loading, exporting, data, optimizing, verification,
 quantization, artifact:
 
-    commands       `edgeport convert`, registered with the runtime's command by entry point
+    commands       the command `edgeport convert`
     errors         the converter's errors, leaves under the runtime's root
-    options        the options of a conversion, checked before any work is done
+    options        the options of a conversion: names, defaults, choices, help, checks
     pipeline       convert(): the stages in running order
-    provenance     the facts about a training that travel in its ``.keras`` file, and reach the
-                   artifact's card
-    quiet          keeping other libraries' messages off the user's screen, where they say nothing
-                   to the user
-    report         what a conversion found: plain records, as the caller and the command line see
-                   them
-    stages         which stage is running: told to the caller as it begins, and named in any error
-    targets        device profiles: the number formats that a CPU computes right, and the engine
-                   it has
-    artifact/      the last stage: the card, golden samples and seal, and an atomic replace
-    data/          the user's samples, from whatever they come in to the model's inputs
-    exporting/     from a loaded model to a float ONNX graph that bears the user's names
-    loading/       from any Keras file, or a model in memory, to a function that is ready for
-                   inference
-    optimizing/    rewriting the graph for speed and size, with onnxscript's rewriter and onnx-
-                   ir's passes
-    quantization/  from a float graph to the smallest and fastest graph that keeps the budget
+    provenance     facts about a training, inside its ``.keras`` file
+    quiet          keeping the messages of other libraries off the user's screen
+    report         what a conversion found, as data and as text
+    stages         which stage is running: for progress and for errors
+    targets        what devices compute right and read: CPU families, onnxruntime versions
+    artifact/      the last stage: card, golden samples and seal, written in one step
+    data/          the user's samples and labels, whatever they come in
+    exporting/     from a loaded model to a float ONNX graph with the user's names
+    loading/       from a Keras file, or a model in memory, to a function that can be traced
+    optimizing/    rewriting the float graph for speed and size
+    quantization/  from the float graph to the best quantized graph within the budget
     training/      from data and a recipe to a trained Keras model
-    verification/  whether a graph answers as Keras does, and the one place that says how a graph
-                   is run
+    verification/  how a graph is run, and whether it answers as Keras does
 
 Importing this package imports no TensorFlow; converting and training do.
+
+Words, as the code, the messages and the documentation use them:
+
+    accuracy: the share of samples whose best class is the label's; the default metric
+    activation range: the lowest and the highest value of a tensor, over which its codes are spread
+    activation statistics: second moments of what a layer reads; GPTQ rounds its weights by them
+    agreement: how closely a quantized graph answers like the float graph, without labels
+    artifact: the finished ``.onnx`` file, with card, golden samples and seal
+    as defined: computed node by node as the ONNX standard says, without the engine's fusions
+    bias correction: moving a layer's bias by the mean error that rounding its weights makes
+    budget: what quantization may lose, set by ``max_drop``
+    calibration: running the float graph on data to find activation ranges
+    candidate: a quantized graph that was made and measured
+    card: the JSON inside the artifact that says what it takes, answers, and is known to reach
+    code: the small integer that stands for a number: number = scale * (code - zero point)
+    cross-layer equalization: rescaling channels between two layers, so that their weights are even
+    dynamic int8: activation ranges are found at each run, from the batch at hand
+    engine: onnxruntime
+    fixed batch: a number of samples that the model insists on
+    free axis: an axis whose size is known only at a run, such as the batch N or the time T
+    golden sample: an input with its answer, inside the artifact, for the self-test
+    GPTQ: rounding weights one by one, each later one making up for the error of the earlier ones
+    hard-sigmoid: a sigmoid of three straight lines; hard-swish is the input times it
+    Keras patch: a function that stands in for one of Keras while a model is traced
+    metric: a number that a model reaches on labelled data, larger is better
+    multiply-accumulate: one product added to a sum; their number is the work of a network
+    non-finite: NaN or an infinity
+    objective: what candidates within the budget are weighed by: latency, size, or both
+    opset, IR version: which edition of ONNX a file is written in
+    parity check: the float graph's answers beside the Keras model's
+    placeholder op: a node that stands for a recurrent layer until the graph is ONNX
+    provenance: where a model came from: file, digest, training data, versions
+    Q/DQ: QuantizeLinear and DequantizeLinear, the nodes around what is computed in int8
+    range method: how an activation range is chosen: minmax or mse
+    recipe: how a graph is quantized; a training recipe says how a model is trained
+    reference: the Keras model as a function of arrays
+    saturation: a sum of int8 products beyond 16 bits, which some CPUs cut off
+    seal: the digest over the artifact, in the artifact
+    self-test: running the golden samples when an artifact is loaded
+    sensitivity: how much quantizing one layer alone changes the outputs
+    signal-to-noise ratio: variance of the float answers over the mean squared error, in dB
+    stage: one step of a conversion, named in its progress and its errors
+    subgraph: the graph inside a Loop, Scan or If node
+    target: the devices' CPU family
+    trial input: an input made up where there is no data
+    variant: an artifact of the same model by another recipe, written beside it
+    weight offloading: leaving large weights out of a graph while it is rewritten
 """
 
 from importlib.metadata import version as _version
@@ -43,6 +83,13 @@ from edgeport_converter.errors import (
     TrainingError,
     UnsupportedModelError,
 )
+from edgeport_converter.options import (
+    BudgetOptions,
+    DeviceOptions,
+    LoadingOptions,
+    PixelOptions,
+    QuantizationOptions,
+)
 from edgeport_converter.pipeline import convert
 from edgeport_converter.report import ConversionReport
 from edgeport_converter.training.results.report import TrainingReport
@@ -52,8 +99,13 @@ __version__ = _version("edgeport-converter")
 
 __all__ = [
     "AgreementError",
+    "BudgetOptions",
     "ConversionReport",
+    "DeviceOptions",
+    "LoadingOptions",
+    "PixelOptions",
     "QuantizationError",
+    "QuantizationOptions",
     "TrainingError",
     "TrainingReport",
     "UnsupportedModelError",

@@ -1,6 +1,7 @@
-"""`edgeport convert`, registered with the runtime's command by entry point.
+"""The command `edgeport convert`, which the runtime's command finds by its entry point.
 
-Progress goes to stderr, a line a stage; the result goes to stdout, as text or with ``--json``.
+Its options are the fields of the records in ``options``. Progress goes to stderr, a line a stage;
+the result goes to stdout, as text or with ``--json``.
 """
 
 from __future__ import annotations
@@ -8,21 +9,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import signal
 import sys
 import time
-from fractions import Fraction
+from collections.abc import Iterator
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from edgeport import OptionError
-from edgeport_converter.options import OBJECTIVES, RANGES, RECIPES
+from edgeport import ArtifactError, EdgeportError, OptionError
+from edgeport_converter.options import RECORDS, CommandLine
 from edgeport_converter.pipeline import convert
-from edgeport_converter.quantization.evaluation.budget import DEFAULT_MAX_DROP
-from edgeport_converter.targets import ONNXRUNTIME_FLOOR, TARGETS
 
 _DATA_FORMS = ".npz with one array for each input name (x for a single input), .npy, .csv, or a \
 folder of images"
+_UNTOLD = (None, False, ())  # defaults that say nothing, or that the help says itself
 
 
 def add_convert(commands: Any) -> None:
@@ -42,8 +44,7 @@ def add_convert(commands: Any) -> None:
         "-o",
         "--output",
         metavar="OUT.onnx",
-        required=True,
-        help="the artifact; replaced only when every stage held",
+        help="the artifact; replaced only when every stage held (default: MODEL.onnx)",
     )
     add("--calibration", metavar="DATA", help=f"data like the device's: {_DATA_FORMS}")
     add(
@@ -52,100 +53,11 @@ def add_convert(commands: Any) -> None:
         help="data that the loss is measured on, in the same forms; with labels y, or in a folder "
         "for each class, the metric is measured",
     )
-    add(
-        "--quantize",
-        choices=RECIPES,
-        default="auto",
-        help="static: int8; int16: 16-bit activations; dynamic: int8, ranges measured at each run; "
-        "weights: int8 weights, float arithmetic; none: float; auto tries them and chooses by "
-        "measurement (default)",
-    )
-    add(
-        "--max-drop",
-        type=float,
-        default=DEFAULT_MAX_DROP,
-        metavar="SHARE",
-        help="how much of the metric may be lost (default %(default)s); without labels, twice "
-        "that share of the best classes may change, or 20 dB signal-to-noise must remain",
-    )
-    add(
-        "--metric",
-        metavar="MODULE:FUNCTION",
-        help="of outputs and labels, larger is better (default: accuracy)",
-    )
-    add(
-        "--expected-metric",
-        type=float,
-        metavar="VALUE",
-        help="what Keras reached on the evaluation data; data that gives another is refused",
-    )
-    add(
-        "--objective",
-        choices=OBJECTIVES,
-        default="balanced",
-        help="what to weigh candidates by that keep the budget (default %(default)s)",
-    )
-    add(
-        "--ranges",
-        choices=RANGES,
-        default="minmax",
-        help="where the search for activation ranges begins (default %(default)s)",
-    )
-    add(
-        "--keep-float",
-        action="append",
-        default=[],
-        metavar="LAYER",
-        help="a Keras layer, or a pattern such as 'block_1*', that stays in float; repeatable",
-    )
-    add(
-        "--also",
-        metavar="RECIPES",
-        default="",
-        help="further recipes to write beside the output, comma-separated, as OUT.RECIPE.onnx",
-    )
-    add(
-        "--image-range",
-        metavar="LOW,HIGH",
-        default="0,255",
-        help="the values that black and white pixels of image files become (default %(default)s)",
-    )
-    add(
-        "--input-uint8",
-        action="store_true",
-        help="the artifact takes uint8 pixels; the data is of pixels then",
-    )
-    add(
-        "--scale",
-        metavar="NUMBERS",
-        help="with --input-uint8: the model sees (pixel - mean) * scale; one number, or one a "
-        "channel, fractions too: 1/255 (default 1: the model scales by itself)",
-    )
-    add("--mean", metavar="NUMBERS", help="see --scale (default 0)")
-    add(
-        "--target",
-        choices=tuple(TARGETS),
-        default="any",
-        help="the devices' CPU family (default any: right on all of them)",
-    )
-    add(
-        "--onnxruntime",
-        default=ONNXRUNTIME_FLOOR,
-        metavar="VERSION",
-        help="the oldest onnxruntime on the devices (default %(default)s)",
-    )
     add("--labels", metavar="NAMES", help="class names, comma-separated, or a file, one a line")
-    add(
-        "--custom-objects",
-        metavar="FILE_OR_MODULE",
-        help="Python code that defines the layers and functions that the model's file names",
-    )
-    add(
-        "--allow-code",
-        action="store_true",
-        help="run Python code stored in the model's file, as Lambda layers have it",
-    )
-    add("--weights", metavar="FILE", help="the weights of a .json model")
+    for name, record in RECORDS.items():
+        group = parser.add_argument_group(name)
+        for option in fields(record):
+            _add_option(group, option)
     add("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=_run)
 
@@ -158,32 +70,17 @@ def _run(options: argparse.Namespace) -> None:
     def say(stage: str) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {stage}", file=sys.stderr, flush=True)
 
+    _require_files(options)
     # What the user's own layers print must not get into the result on stdout.
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), _ways_out_in_options():
         report = convert(
             options.model,
-            options.output,
+            options.output or _default_output(options.model),
             calibration=options.calibration,
             evaluation=options.evaluation,
-            quantize=options.quantize,
-            max_drop=options.max_drop,
-            metric=options.metric,
-            expected_metric=options.expected_metric,
-            target=options.target,
-            ranges=options.ranges,
-            keep_float=options.keep_float,
-            objective=options.objective,
-            also=[name for name in options.also.split(",") if name],
-            image_range=_read_range(options.image_range),
-            input_uint8=options.input_uint8,
-            scale=_read_numbers("--scale", options.scale),
-            mean=_read_numbers("--mean", options.mean),
             labels=None if options.labels is None else _read_labels(options.labels),
-            onnxruntime=options.onnxruntime,
-            custom_objects=options.custom_objects,
-            allow_code=options.allow_code,
-            weights=options.weights,
             on_stage=say,
+            **_given(options),
         )
     say("done")
     if options.json:
@@ -192,37 +89,122 @@ def _run(options: argparse.Namespace) -> None:
         print(report.to_text())
 
 
-def _read_range(text: str) -> tuple[float, float]:
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise OptionError(
-            f"--image-range is {text!r}, expected two numbers such as 0,1: black, then white"
-        ) from None
-    return low, high
+def _default_output(model: str) -> Path:
+    """Return the model's name with ``.onnx``, beside it; a function's name, in this folder."""
+    path = Path(model)
+    if _is_function(model):
+        return Path(f"{path.name.rpartition(':')[2]}.onnx")
+    return path.with_name(f"{path.name}.onnx") if path.is_dir() else path.with_suffix(".onnx")
 
 
-def _read_numbers(option: str, text: str | None) -> float | list[float] | None:
-    if text is None:
-        return None
+def _is_function(model: str) -> bool:
+    return ":" in Path(model).name and not Path(model).exists()
+
+
+def _require_files(options: argparse.Namespace) -> None:
+    """Refuse missing files at once, since TensorFlow takes seconds to start.
+
+    Raises:
+        ArtifactError: there is nothing under a path.
+    """
+    paths = {
+        "model": None if _is_function(options.model) else options.model,
+        "calibration": options.calibration,
+        "evaluation": options.evaluation,
+        "weights": getattr(options, "weights", None),
+    }
+    for purpose, path in paths.items():
+        if path is not None and not Path(path).exists():
+            raise ArtifactError(f"there is no {purpose} file '{path}': check the path", path=path)
+
+
+@contextlib.contextmanager
+def _ways_out_in_options() -> Iterator[None]:
+    """Write the options that an error's sentence names as on the command line."""
     try:
-        numbers = [float(Fraction(part.strip())) for part in text.split(",")]
-    except (ValueError, ZeroDivisionError):
-        raise OptionError(
-            f"{option} is {text!r}, expected numbers such as 1/255 or 123.7,116.3,103.5: one, or "
-            "one for each channel"
-        ) from None
-    return numbers[0] if len(numbers) == 1 else numbers
+        yield
+    except EdgeportError as error:
+        error.args = (_as_on_the_command_line(str(error)), *error.args[1:])
+        raise
+
+
+def _as_on_the_command_line(sentence: str) -> str:
+    """Return the sentence with ``name=value`` as ``--name value``, and ``two_words`` as options."""
+    for record in RECORDS.values():
+        for option in fields(record):
+            sentence = _say_option(sentence, option.name)
+    for name in ("calibration", "evaluation", "labels"):
+        sentence = _say_option(sentence, name, only_assigned=True)
+    return sentence
+
+
+def _say_option(sentence: str, name: str, *, only_assigned: bool = False) -> str:
+    flag = "--" + name.replace("_", "-")
+    value = r"=(?:'(?P<word>[^']*)'|\([^)]*\)|\[[^\]]*\]|True)?"
+    sentence = re.sub(
+        rf"(?<![\w-]){name}{value}",
+        lambda found: f"{flag} {found['word']}" if found["word"] else flag,
+        sentence,
+    )
+    if "_" in name and not only_assigned:
+        sentence = re.sub(rf"(?<![\w-]){name}(?!\w)", flag, sentence)
+    return sentence.replace(f"{flag}, or {flag}", flag)  # a sentence that named both
+
+
+def _add_option(group: Any, option: Field[Any]) -> None:
+    """Add a field of an option record, as its ``CommandLine`` says; what is not given stays out."""
+    look: CommandLine = option.metadata["command_line"]
+    default = f" (default {_in_words(option.default)})" if option.default not in _UNTOLD else ""
+    shown: dict[str, Any] = {"help": look.purpose + default, "default": argparse.SUPPRESS}
+    if option.default is False:
+        shown["action"] = "store_true"
+    else:
+        shown |= {"metavar": look.metavar, "choices": look.choices or None}
+        shown["action"] = "append" if look.repeatable else "store"
+    group.add_argument(_flag(option), **shown)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that were given, by the names of the records' fields."""
+    values = {}
+    for option in (option for record in RECORDS.values() for option in fields(record)):
+        if hasattr(options, option.name):
+            value = getattr(options, option.name)
+            look: CommandLine = option.metadata["command_line"]
+            values[option.name] = (
+                look.read(_flag(option), value) if isinstance(value, str) else value
+            )
+    return values
+
+
+def _flag(option: Field[Any]) -> str:
+    return "--" + option.name.replace("_", "-")
+
+
+def _in_words(default: Any) -> str:
+    return ",".join(f"{value:g}" for value in default) if isinstance(default, tuple) else default
 
 
 def _read_labels(text: str) -> list[str]:
+    """Return class names from a comma-separated list, or from a file with one a line.
+
+    Raises:
+        ArtifactError: one name that looks like that of a file, and no such file.
+        OptionError: the file is not in UTF-8.
+    """
     path = Path(text)
-    if path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError:  # a list may be longer than any file name
+        is_file = False
+    if is_file:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError:
             raise OptionError(
                 f"the labels file '{path}' is no UTF-8 text: save it as UTF-8, one name a line"
             ) from None
         return [line.strip() for line in lines if line.strip()]
+    if "," not in text and (path.suffix or path.name != text):
+        raise ArtifactError(f"there is no labels file '{text}': check the path", path=text)
     return [name.strip() for name in text.split(",")]

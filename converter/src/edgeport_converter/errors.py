@@ -14,7 +14,7 @@ from edgeport import ConversionError, EdgeportError
 
 
 class UnsupportedModelError(ConversionError):
-    """The model has a part that cannot be exported; the message names it and the way out."""
+    """The model has a part that cannot be exported; the message names it and what to do."""
 
     exit_code = 11
 

@@ -1,116 +1,452 @@
-"""The options of a conversion, checked before any work is done."""
+"""The options of a conversion, each said once: name, default, choices, help, and its check.
+
+An option is a field of one of five records. It is a keyword of ``convert`` under the same name, and
+an option of `edgeport convert` with ``-`` for ``_``. A record checks itself when it is made; what
+depends on the data or the output is checked by the functions below, before any work is done.
+
+The records are named ``...Options`` since a card has a ``Quantization`` of its own, which says
+what was done, not what is wanted.
+"""
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from edgeport import OptionError
 from edgeport.atomic_files import check_target
-from edgeport_converter.quantization.evaluation.budget import DEFAULT_MAX_DROP
+from edgeport_converter.targets import (
+    ONNXRUNTIME_FLOOR,
+    TARGETS,
+    Engine,
+    Target,
+    find_engine,
+    find_target,
+)
 
 RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
 OBJECTIVES = ("balanced", "latency", "size")
-RANGES = ("minmax", "percentile", "entropy", "mse")
+RANGE_METHODS = ("minmax", "mse")
+"""How activation ranges are chosen, in the order that the search tries them in."""
+
+DEFAULT_MAX_DROP = 0.005
+"""Half a percentage point of accuracy: less than a test set of a thousand samples can tell."""
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """How an option looks on the command line.
+
+    Attributes:
+        purpose: what it does, for the help; the default is added.
+        metavar: what stands for its value.
+        choices: the words that it takes; () for any.
+        read: from the option's name and its text to its value.
+        repeatable: whether it may be given several times, each value one of a list.
+    """
+
+    purpose: str
+    metavar: str | None = None
+    choices: Sequence[str] = ()
+    read: Callable[[str, str], Any] = lambda option, text: text
+    repeatable: bool = False
+
+
+def _shown(purpose: str, **look: Any) -> dict[str, CommandLine]:
+    return {"command_line": CommandLine(purpose, **look)}
+
+
+def _read_number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(f"{option} is {text!r}, expected a number: write one") from None
+
+
+def _read_numbers(option: str, text: str) -> float | list[float]:
+    try:
+        numbers = [float(Fraction(part.strip())) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        raise OptionError(
+            f"{option} is {text!r}, expected numbers such as 1/255 or 123.7,116.3,103.5: one, or "
+            "one for each channel"
+        ) from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _read_range(option: str, text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(
+            f"{option} is {text!r}, expected two numbers such as 0,1: black, then white"
+        ) from None
+    return low, high
+
+
+def _read_names(option: str, text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+@dataclass(frozen=True)
+class BudgetOptions:
+    """What quantization may lose, and by which measure.
+
+    The meaning of each field stands in the docstring of ``convert``.
+
+    Raises:
+        OptionError: a number out of range.
+    """
+
+    max_drop: float = field(
+        default=DEFAULT_MAX_DROP,
+        metadata=_shown(
+            "how much of the metric may be lost; without labels, twice that share of the best "
+            "classes may change, or 20 dB signal-to-noise must remain",
+            metavar="SHARE",
+            read=_read_number,
+        ),
+    )
+    metric: Any = field(
+        default=None,
+        metadata=_shown(
+            "of outputs and labels, larger is better (default: accuracy)",
+            metavar="MODULE:FUNCTION",
+        ),
+    )
+    expected_metric: float | None = field(
+        default=None,
+        metadata=_shown(
+            "what Keras reached on the evaluation data; data that gives another is refused",
+            metavar="VALUE",
+            read=_read_number,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.max_drop) or not 0 <= self.max_drop < 1:
+            raise OptionError(
+                f"max_drop is {self.max_drop!r}, expected a share from 0 to below 1: "
+                "0.005 allows half a percentage point"
+            )
+        expected = self.expected_metric
+        if expected is not None and not (_is_number(expected) and math.isfinite(expected)):
+            raise OptionError(
+                "expected_metric was given as no finite number, expected the number that Keras "
+                "reaches on the evaluation data: pass it, or leave it out"
+            )
 
 
 @dataclass(frozen=True)
 class QuantizationOptions:
-    """How to quantize; the meaning of each stands in ``convert``'s docstring."""
+    """Which graph is wanted, and where the search for it begins.
 
-    quantize: str = "auto"
-    max_drop: float = DEFAULT_MAX_DROP
-    ranges: str = "minmax"
-    keep_float: Sequence[str] = ()
-    objective: str = "balanced"
-    also: Sequence[str] = ()
+    The meaning of each field stands in the docstring of ``convert``.
+
+    Raises:
+        OptionError: an unknown word.
+    """
+
+    quantize: str = field(
+        default="auto",
+        metadata=_shown(
+            "static: int8; int16: 16-bit activations; dynamic: int8, ranges measured at each run; "
+            "weights: int8 weights, float arithmetic; none: float; auto tries them and chooses by "
+            "measurement",
+            choices=RECIPES,
+        ),
+    )
+    ranges: str = field(
+        default="minmax",
+        metadata=_shown("where the search for activation ranges begins", choices=RANGE_METHODS),
+    )
+    keep_float: Sequence[str] = field(
+        default=(),
+        metadata=_shown(
+            "a Keras layer, or a pattern such as 'block_1*', that stays in float; repeatable",
+            metavar="LAYER",
+            repeatable=True,
+        ),
+    )
+    objective: str = field(
+        default="balanced",
+        metadata=_shown("what to weigh candidates by that keep the budget", choices=OBJECTIVES),
+    )
+    also: Sequence[str] = field(
+        default=(),
+        metadata=_shown(
+            "further recipes to write beside the output, comma-separated, as OUT.RECIPE.onnx",
+            metavar="RECIPES",
+            read=_read_names,
+        ),
+    )
 
     def __post_init__(self) -> None:
         for name in ("keep_float", "also"):  # one word is a list of one, not of its letters
             value = getattr(self, name)
-            if isinstance(value, str) or value is None:
-                object.__setattr__(self, name, (value,) if value else ())
-
-    @property
-    def quantizes(self) -> bool:
-        """Whether anything but the float graph is wanted."""
-        return self.quantize != "none" or bool(self.also)
-
-    def check(self, calibration: Any) -> None:
-        """Refuse what cannot be met.
-
-        Raises:
-            OptionError: an unknown word, a budget out of range, or no data where it is needed.
-        """
-        _one_of("quantize", self.quantize, RECIPES)
-        _one_of("objective", self.objective, OBJECTIVES)
-        _one_of("ranges", self.ranges, RANGES)
-        for name in self.also:
-            _one_of("also", name, tuple(name for name in RECIPES if name != "auto"))
+            words = (value,) if isinstance(value, str) and value else value or ()
+            object.__setattr__(self, name, tuple(words))
+        _require_one_of("quantize", self.quantize, RECIPES)
+        _require_one_of("objective", self.objective, OBJECTIVES)
+        _require_one_of("ranges", self.ranges, RANGE_METHODS)
+        for recipe in self.also:
+            _require_one_of("also", recipe, [name for name in RECIPES if name != "auto"])
         for layer in self.keep_float:
             if not isinstance(layer, str):
                 raise OptionError(
                     f"keep_float holds {layer!r}, expected names of layers or patterns: pass text"
                 )
-        is_number = isinstance(self.max_drop, Real) and not isinstance(self.max_drop, bool)
-        if not is_number or not 0 <= self.max_drop < 1:
-            raise OptionError(
-                f"max_drop is {self.max_drop!r}, expected a share from 0 to below 1: "
-                "0.005 allows half a percentage point"
-            )
-        wanted = {self.quantize, *self.also}
-        if wanted - {"none"} and calibration is None:
-            raise OptionError(
-                "quantization needs calibration data and none was given, expected a few hundred "
-                "samples like the device's, since ranges and losses on made-up data would say "
-                "nothing of real answers: pass calibration=, or quantize='none' for a float "
-                "artifact"
-            )
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether anything but the float graph is wanted."""
+        return bool({self.quantize, *self.also} - {"none"})
 
 
 @dataclass(frozen=True)
 class PixelOptions:
-    """Whether the model takes uint8 pixels; ``convert``'s docstring says what the numbers mean."""
+    """How the pixels of images become the model's numbers.
 
-    input_uint8: bool = False
-    scale: float | Sequence[float] | None = None
-    mean: float | Sequence[float] | None = None
+    The meaning of each field stands in the docstring of ``convert``.
 
-    def check(self) -> None:
-        """Refuse numbers that nothing would use.
+    Raises:
+        OptionError: a number that nothing would use, or no range.
+    """
 
-        Raises:
-            OptionError: ``scale`` or ``mean`` without ``input_uint8``.
-        """
-        for name, value in (("scale", self.scale), ("mean", self.mean)):
-            if value is not None and not self.input_uint8:
+    input_uint8: bool = field(
+        default=False,
+        metadata=_shown("the artifact takes uint8 pixels; the data is of pixels then"),
+    )
+    scale: float | Sequence[float] | None = field(
+        default=None,
+        metadata=_shown(
+            "with --input-uint8: the model sees (pixel - mean) * scale; one number, or one a "
+            "channel, fractions too: 1/255 (default 1: the model scales by itself)",
+            metavar="NUMBERS",
+            read=_read_numbers,
+        ),
+    )
+    mean: float | Sequence[float] | None = field(
+        default=None,
+        metadata=_shown("see --scale (default 0)", metavar="NUMBERS", read=_read_numbers),
+    )
+    image_range: tuple[float, float] = field(
+        default=(0.0, 255.0),
+        metadata=_shown(
+            "the values that black and white pixels of image files become",
+            metavar="LOW,HIGH",
+            read=_read_range,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "mean"):
+            if getattr(self, name) is not None and not self.input_uint8:
                 raise OptionError(
                     f"{name} was given without input_uint8, expected it for uint8 pixels only, "
                     "since floats come scaled: pass input_uint8 too, or leave it out"
                 )
+        try:
+            low, high = (float(value) for value in self.image_range)
+        except (TypeError, ValueError):
+            low = high = 0.0
+        if not (math.isfinite(low) and math.isfinite(high)) or low == high:
+            raise OptionError(
+                f"image_range is {self.image_range!r}, expected two different numbers, black and "
+                "white: pass (0, 1), for instance"
+            )
+        object.__setattr__(self, "image_range", (low, high))
 
 
-def check_image_range(image_range: Any) -> tuple[float, float]:
-    """Return the values of black and white.
+@dataclass(frozen=True)
+class DeviceOptions:
+    """What the artifact will run on.
+
+    The meaning of each field stands in the docstring of ``convert``.
 
     Raises:
-        OptionError: they are not two different finite numbers.
+        OptionError: an unknown target, or no version that the runtime supports.
     """
-    try:
-        low, high = (float(value) for value in image_range)
-    except (TypeError, ValueError):
-        low = high = 0.0
-    if not (math.isfinite(low) and math.isfinite(high)) or low == high:
+
+    target: str = field(
+        default="any",
+        metadata=_shown(
+            "the devices' CPU family; any is right on all of them", choices=tuple(TARGETS)
+        ),
+    )
+    onnxruntime: str = field(
+        default=ONNXRUNTIME_FLOOR,
+        metadata=_shown("the oldest onnxruntime on the devices", metavar="VERSION"),
+    )
+
+    def __post_init__(self) -> None:
+        find_target(self.target)
+        find_engine(self.onnxruntime)
+
+    @property
+    def cpu(self) -> Target:
+        """The profile of the target."""
+        return find_target(self.target)
+
+    @property
+    def engine(self) -> Engine:
+        """What that onnxruntime reads."""
+        return find_engine(self.onnxruntime)
+
+
+@dataclass(frozen=True)
+class LoadingOptions:
+    """What a model's file needs besides itself.
+
+    The meaning of each field stands in the docstring of ``convert``.
+    """
+
+    custom_objects: Any = field(
+        default=None,
+        metadata=_shown(
+            "Python code that defines the layers and functions that the model's file names",
+            metavar="FILE_OR_MODULE",
+        ),
+    )
+    allow_code: bool = field(
+        default=False,
+        metadata=_shown("run Python code stored in the model's file, as Lambda layers have it"),
+    )
+    weights: str | os.PathLike[str] | None = field(
+        default=None, metadata=_shown("the weights of a .json model", metavar="FILE")
+    )
+
+
+class OptionKeywords(TypedDict, total=False):
+    """All fields of the records, for those who check types: ``convert`` takes each by name."""
+
+    max_drop: float
+    metric: Any
+    expected_metric: float | None
+    quantize: str
+    ranges: str
+    keep_float: Sequence[str]
+    objective: str
+    also: Sequence[str]
+    input_uint8: bool
+    scale: float | Sequence[float] | None
+    mean: float | Sequence[float] | None
+    image_range: tuple[float, float]
+    target: str
+    onnxruntime: str
+    custom_objects: Any
+    allow_code: bool
+    weights: str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """All options of one conversion, and notes on those that could not be met as they were."""
+
+    budget: BudgetOptions
+    quantization: QuantizationOptions
+    pixels: PixelOptions
+    device: DeviceOptions
+    loading: LoadingOptions
+    notes: tuple[str, ...] = ()
+
+
+RECORDS: dict[str, type[Any]] = {
+    "budget": BudgetOptions,
+    "quantization": QuantizationOptions,
+    "pixels": PixelOptions,
+    "device": DeviceOptions,
+    "loading": LoadingOptions,
+}
+"""The records by their keyword of ``convert``."""
+
+
+def gather_options(records: Mapping[str, Any], keywords: Mapping[str, Any]) -> ConversionOptions:
+    """Return the options of a conversion from records, and from keywords for what has no record.
+
+    Args:
+        records: by the names of ``RECORDS``, None where the caller gave none.
+        keywords: values by the names of the records' fields.
+
+    Raises:
+        OptionError: a record of another kind, a record beside one of its own keywords, or what the
+            record itself refuses.
+        TypeError: a keyword of another name.
+    """
+    left = dict(keywords)
+    found: dict[str, Any] = {}
+    for name, kind in RECORDS.items():
+        own = {each.name: left.pop(each.name) for each in fields(kind) if each.name in left}
+        record = records[name]
+        if record is not None and own:
+            raise OptionError(
+                f"{name} and its option {next(iter(own))} were both given, expected one of them: "
+                f"set {next(iter(own))} in {kind.__name__}, or leave the record out"
+            )
+        if record is not None and not isinstance(record, kind):
+            raise OptionError(
+                f"{name} is a {type(record).__name__}, expected {kind.__name__}: pass one, or its "
+                "options as keywords"
+            )
+        found[name] = kind(**own) if record is None else record
+    if left:
+        known = [each.name for kind in RECORDS.values() for each in fields(kind)]
+        near = difflib.get_close_matches(next(iter(left)), known, n=1)
+        hint = f": did you mean '{near[0]}'?" if near else ""
+        raise TypeError(f"convert() got an unexpected keyword argument '{next(iter(left))}'{hint}")
+    return ConversionOptions(**found)
+
+
+def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -> ConversionOptions:
+    """Return the options that hold for the data: ``auto`` without calibration data means float.
+
+    Raises:
+        OptionError: a named recipe has no calibration data, the expected metric no evaluation data,
+            or a file is missing.
+    """
+    for purpose, data in (("calibration", calibration), ("evaluation", evaluation)):
+        if isinstance(data, (str, os.PathLike)):
+            require_data_file(Path(data), purpose)
+    if options.budget.expected_metric is not None and evaluation is None:
         raise OptionError(
-            f"image_range is {image_range!r}, expected two different numbers, black and white: "
-            "pass (0, 1), for instance"
+            "expected_metric was given without evaluation data, expected the number that Keras "
+            "reaches on the evaluation data: pass both, or leave it out"
         )
-    return low, high
+    wanted = options.quantization
+    if calibration is not None or not wanted.quantizes:
+        return options
+    if wanted.quantize != "auto" or set(wanted.also) - {"none"}:
+        raise OptionError(
+            "quantization needs calibration data and none was given, expected a few hundred "
+            "samples like the device's, since ranges and losses on made-up data would say "
+            "nothing of real answers: pass calibration=, or quantize='none' for a float "
+            "artifact"
+        )
+    note = (
+        "the artifact is a float one, since there is no calibration data: with a few hundred "
+        "samples like the device's it can be quantized, which makes most files a quarter as large"
+    )
+    return replace(options, quantization=replace(wanted, quantize="none"), notes=(note,))
+
+
+def require_data_file(path: Path, purpose: str) -> None:
+    """Refuse a path that does not exist.
+
+    Raises:
+        OptionError: there is nothing.
+    """
+    if not path.exists():
+        raise OptionError(
+            f"there is no {purpose} file '{path}': pass a .npy, .npz or .csv file, or a folder of "
+            "images"
+        )
 
 
 def find_destination(output: Any, sources: Sequence[Any]) -> Path:
@@ -144,8 +480,8 @@ def find_destination(output: Any, sources: Sequence[Any]) -> Path:
     return path
 
 
-def list_class_names(labels: Iterable[str] | None) -> list[str] | None:
-    """Return the class names as a list.
+def list_class_names(labels: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return the class names in order.
 
     Raises:
         OptionError: they are one text, which would be taken letter by letter.
@@ -154,10 +490,14 @@ def list_class_names(labels: Iterable[str] | None) -> list[str] | None:
         raise OptionError(
             f"labels are the text {labels!r}, expected a list of names: put it into a list"
         )
-    return None if labels is None else list(labels)
+    return None if labels is None else tuple(labels)
 
 
-def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _require_one_of(name: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
         raise OptionError(
             f"{name} is {value!r}, expected one of {', '.join(choices)}: choose one of these"

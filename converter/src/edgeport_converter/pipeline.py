@@ -1,54 +1,61 @@
 """convert(): the stages in running order.
 
 The stages do not know each other. They exchange graphs, arrays and cards, and all decisions that
-need more than one stage's knowledge are made here. TensorFlow is imported late, inside, so that
-``import edgeport_converter`` stays fast.
+need more than one stage's knowledge are made here, in one function a stage. TensorFlow is imported
+late, in these functions, so that ``import edgeport_converter`` stays fast.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
-from edgeport import (
-    Accuracy,
-    ConversionError,
-    ModelCard,
-)
+from edgeport import Accuracy, ConversionError, ModelCard
 from edgeport_converter.data.labels import check_class_names
 from edgeport_converter.options import (
+    BudgetOptions,
+    ConversionOptions,
+    DeviceOptions,
+    LoadingOptions,
+    OptionKeywords,
     PixelOptions,
     QuantizationOptions,
-    check_image_range,
     find_destination,
+    fit_to_data,
+    gather_options,
     list_class_names,
 )
-from edgeport_converter.quantization.evaluation import budget
+from edgeport_converter.quantization.evaluation.budget import (
+    Metric,
+    find_metric,
+    require_expected_metric,
+)
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.report import ConversionReport
 from edgeport_converter.stages import Stages
-from edgeport_converter.targets import (
-    ONNXRUNTIME_FLOOR,
-    Engine,
-    Target,
-    find_engine,
-    find_target,
-)
+from edgeport_converter.targets import Engine
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgeport_converter.exporting import ExportedModel
+    from edgeport.artifact.golden import Array
+    from edgeport_converter.data.datasets import Dataset
+    from edgeport_converter.data.user_data import UserData
     from edgeport_converter.loading.model import LoadedModel
     from edgeport_converter.quantization.evaluation.evaluator import Evaluator
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
+    from edgeport_converter.quantization.evaluation.layer_report import LayerReport
     from edgeport_converter.quantization.search.candidates import Candidate
-    from edgeport_converter.quantization.search.selection import Choice, Step
-    from edgeport_converter.verification.runners import Batches
+    from edgeport_converter.quantization.search.selection import Selection, Step
+    from edgeport_converter.verification.parity import Parity
+    from edgeport_converter.verification.runners import Run
 
-_GOLDEN_CANDIDATES = 256
+_GOLDEN_CANDIDATES = 256  # samples that golden samples are chosen from
 
 
 def convert(
@@ -57,245 +64,171 @@ def convert(
     *,
     calibration: Any = None,
     evaluation: Any = None,
-    quantize: str = "auto",
-    max_drop: float = budget.DEFAULT_MAX_DROP,
-    metric: Any = None,
-    expected_metric: float | None = None,
-    target: str = "any",
-    ranges: str = "minmax",
-    keep_float: Sequence[str] = (),
-    objective: str = "balanced",
-    also: Sequence[str] = (),
-    onnxruntime: str = ONNXRUNTIME_FLOOR,
-    image_range: tuple[float, float] = (0.0, 255.0),
-    input_uint8: bool = False,
-    scale: float | Sequence[float] | None = None,
-    mean: float | Sequence[float] | None = None,
     labels: Sequence[str] | None = None,
-    custom_objects: Any = None,
-    allow_code: bool = False,
-    weights: str | os.PathLike[str] | None = None,
+    budget: BudgetOptions | None = None,
+    quantization: QuantizationOptions | None = None,
+    pixels: PixelOptions | None = None,
+    device: DeviceOptions | None = None,
+    loading: LoadingOptions | None = None,
     on_stage: Callable[[str], None] | None = None,
+    **keywords: Unpack[OptionKeywords],
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
+
+    The options after ``labels`` are fields of five records. Each is passed by its own name,
+    ``convert(..., quantize="static")``, or in its record,
+    ``convert(..., quantization=QuantizationOptions(quantize="static"))``; not in both.
 
     Args:
         model: a Keras model in memory; the path of a ``.keras``, ``.h5`` or ``.json`` file or of a
             SavedModel folder; or ``package.module:function`` that returns a model.
         output: where to write; replaced in one step, and only when every stage held.
-        calibration: data that the activations' ranges are taken from, needed to quantize: the path
-            of a ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
+        calibration: data that activation ranges are taken from, needed to quantize: the path of a
+            ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
             arrays by input name; a pair (x, y); or an iterable of these, such as a generator or a
-            ``tf.data.Dataset``. A few hundred samples that look like the device's will do.
-        evaluation: data that the loss is measured on, in the same forms; without it the
-            calibration data serves. With labels the metric is measured.
-        quantize: "static" for int8 weights and activations; "int16" for int8 weights and 16-bit
-            activations; "dynamic" for int8 with ranges measured at each run, in Dense and LSTM
-            layers; "weights" for int8 weights and float arithmetic; "none" for float; "auto" tries
-            them and chooses by measurement.
-        max_drop: the budget, from 0 to below 1: how much of the metric may be lost against the
-            float graph. Without labels, the best class may change for twice that share of the
-            samples, or the signal-to-noise ratio must reach 20 dB if the model is no classifier;
-            of an output in int32, int64 or bool as many answers may change as best classes. The
-            same holds where the metric tells nothing, since answers shuffled among the samples
-            would keep the budget, too; a note says so.
-        metric: None for accuracy; or a function of outputs (N, ...) and labels to a number, larger
-            is better; or its name, ``module:function`` or ``file.py:function``. It sees the labels
-            in the shape that they were given in.
-        expected_metric: what you measured with Keras on the evaluation data; data on which Keras
-            gives another is refused, since it is scaled or labelled in another way than yours.
-        target: "any", or the devices' CPU family; see ``edgeport_converter.targets``.
-        ranges: where the search for activation ranges begins: "minmax", "percentile", "entropy"
-            or "mse".
-        keep_float: names or patterns of Keras layers that stay in float.
-        objective: what to weigh the candidates by that keep the budget: "latency", "size", or
-            "balanced", the geometric mean of both.
-        also: further recipes to write beside the output for comparison, as NAME.RECIPE.onnx;
-            one that misses the budget is reported and not written.
-        onnxruntime: the oldest version that the artifact has to open in; fixes opset and IR.
-        image_range: the values that black and white pixels of image files become.
-        input_uint8: whether the artifact takes uint8 pixels; the data is then of pixels, too. In
-            an int8 artifact the first layer reads the bytes as they are.
-        scale: with ``input_uint8``: the model sees ``(pixel - mean) * scale``; one number, or one
-            a channel. None for 1, where the model scales by itself.
-        mean: the same, in the unit of pixels; None for 0.
-        labels: class names in the order of the scores.
-        custom_objects: classes and functions that the model's file names: a dict, or the Python
-            file or module that defines them.
-        allow_code: whether Python code stored in the model's file may run; it is refused, and
-            named, by default.
-        weights: for a ``.json`` model, the file with its weights.
+            ``tf.data.Dataset``. At least 10 samples, better a few hundred, like the device's.
+        evaluation: data that the loss is measured on, in the same forms; by default the
+            calibration data, which flatters the artifact. With labels y the metric is measured.
+        labels: class names in the order of the scores; they also number text labels and folders.
+        budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
+        quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
+        pixels: ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
+        device: ``target``, ``onnxruntime``, as below.
+        loading: ``custom_objects``, ``allow_code``, ``weights``, as below.
         on_stage: is told the name of each stage as it begins, and each recipe tried.
+        **keywords: the options one by one.
+
+            - ``max_drop``: the budget, a share from 0 to below 1: how much of the metric may be
+              lost against the float graph. Default 0.005, less than a thousand samples can tell.
+              Without labels, the best class may change for twice that share of the samples (about
+              half of the samples near a border were wrong before), or the signal-to-noise ratio
+              must reach 20 dB if the model is no classifier; of an output in int32, int64 or bool
+              as many answers may change as best classes. The same holds where the metric tells
+              nothing, since answers shuffled among the samples keep the budget, too; a note says
+              so.
+            - ``metric``: None for accuracy; a function of outputs (N, ...) and labels to a number,
+              larger is better; or its name, ``module:function`` or ``file.py:function``. It sees
+              the labels in the shape that they were given in.
+            - ``expected_metric``: what you measured with Keras on the evaluation data. Data on
+              which Keras gives another value is refused: it is scaled or labelled in another way.
+            - ``quantize``: "static" for int8 weights and activations; "int16" for int8 weights and
+              16-bit activations; "dynamic" for int8 with ranges measured at each run, in Dense and
+              LSTM layers; "weights" for int8 weights and float arithmetic; "none" for float;
+              "auto", the default, tries them and chooses by measurement; without calibration data
+              it means "none", and a note says so.
+            - ``ranges``: where the search for activation ranges begins: "minmax", the default,
+              which clips nothing and takes one pass, or "mse", which clips rare large values.
+            - ``keep_float``: names or patterns of Keras layers that stay in float.
+            - ``objective``: what to weigh the candidates by that keep the budget: "latency",
+              "size", or "balanced", the default and the geometric mean of both.
+            - ``also``: further recipes to write beside the output for comparison, as
+              NAME.RECIPE.onnx. One that misses the budget is reported and not written.
+            - ``input_uint8``: whether the artifact takes uint8 pixels, 0 to 255; the data is then
+              of pixels, too. In an int8 artifact the first layer reads the bytes as they are.
+            - ``scale``: with ``input_uint8``, above 0: the model sees ``(pixel - mean) * scale``;
+              one number, or one a channel. Default 1: the model scales by itself.
+            - ``mean``: the same, in the unit of pixels, 0 to 255; default 0.
+            - ``image_range``: the values that black and white pixels of image files become;
+              default (0, 255), the pixels themselves.
+            - ``target``: the devices' CPU family. "any", the default, is right on all of them;
+              "x86-64-v3" (AVX2), "x86-64-v4" (VNNI), "arm64".
+            - ``onnxruntime``: the oldest version on the devices; fixes opset and IR version.
+              Default: the oldest that the runtime package supports.
+            - ``custom_objects``: classes and functions that the model's file names: a dict, or the
+              Python file or module that defines them.
+            - ``allow_code``: whether Python code stored in the model's file may run; by default it
+              is refused, and named.
+            - ``weights``: for a ``.json`` model, the file with its weights.
 
     Returns:
-        Every figure, and the card that the file bears.
+        Every figure, and the card that the file holds.
 
     Raises:
-        OptionError: an option or the data cannot be used.
+        OptionError: an option or the data cannot be used, or a record was given beside one of its
+            own options.
         InputError: the data disagrees with the model's inputs.
         ConversionError: a stage failed; ``.stage`` names it. Its leaves: UnsupportedModelError,
-            AgreementError, QuantizationError. The target is as it was before.
+            AgreementError, QuantizationError.
+        TypeError: there is no option of that name.
+
+        After any error the output is as it was before. Files of ``also`` that were written before
+        the output failed stay.
     """
-    options = QuantizationOptions(quantize, max_drop, ranges, keep_float, objective, also)
-    options.check(calibration)
-    pixels = PixelOptions(input_uint8, scale, mean)
-    pixels.check()
-    image_range = check_image_range(image_range)
-    budget.check_expected_metric(expected_metric, has_evaluation=evaluation is not None)
-    metric_name, metric_function = budget.find_metric(metric)
-    profile = find_target(target)
-    engine = find_engine(onnxruntime)
+    options = gather_options(
+        {
+            "budget": budget,
+            "quantization": quantization,
+            "pixels": pixels,
+            "device": device,
+            "loading": loading,
+        },
+        keywords,
+    )
+    options = fit_to_data(options, calibration, evaluation)
+    metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
     destination = find_destination(output, (model, calibration, evaluation))
     stages = Stages(on_stage)
 
     with stages("load"):
-        loaded = _load(model, custom_objects=custom_objects, allow_code=allow_code, weights=weights)
-        trained, loaded = loaded, _take_pixels(loaded, pixels)
-        layers = _layers(loaded)
+        source = _load(model, options.loading, options.pixels)
     with stages("export"):
-        from edgeport_converter.verification.runners import (
-            batches_in_parts,
-            fixed_batch,
-            run_in_parts,
-        )
-
-        exported = _export(loaded, engine)
-        batch = fixed_batch(exported.inputs)
-        exported = replace(exported, reference=run_in_parts(exported.reference, batch))
-    check_class_names(names, exported.outputs)
-    card = ModelCard(
-        loaded.name,
-        exported.inputs,
-        exported.outputs,
-        labels=None if names is None else tuple(names),
-        preprocessing=loaded.preprocessing,
-    )
+        float_model = _export(source.model, names, options.device.engine)
     with stages("read data"):
-        from edgeport_converter import exporting
-        from edgeport_converter.data import user_data
-        from edgeport_converter.quantization.evaluation import evidence
-
-        data = user_data.read_user_data(
-            exported,
-            calibration,
-            evaluation,
-            needs_classes=metric is None,
-            image_range=image_range,
-            class_names=names,
-        )
-        notes = loaded.notes + user_data.check_scale(
-            trained,
-            run_in_parts(exporting.reference_of(trained), batch),
-            data,
-            pixels,
-            by_class=metric is None,
-        )
-        if options.quantizes:
-            notes += user_data.check_evidence(data)
+        data = _read_data(calibration, evaluation, source, float_model, names, options)
     with stages("optimize"):
-        from edgeport_converter import optimizing
-        from edgeport_converter.verification import parity as parity_of
-        from edgeport_converter.verification.runners import as_run, open_graph
-
-        float_graph = optimizing.optimize(exported.graph)
-        exported = replace(exported, graph=float_graph)  # a large one is not kept twice
-        compact_float = optimizing.compact(float_graph)
+        float_model = _optimize(float_model)
     with stages("check parity"):
-        parity, tried = parity_of.check_parity(compact_float, card, exported, data.measured)
-    with open_graph(compact_float, card) as float_predictor:
-        evaluator = None
-        accuracy = None
-        if data.measured is not None:
+        parity = _check_parity(float_model, data.user.measured)
+    baseline, quantized = _Baseline(), _Quantized()
+    with float_model.open() as run:
+        if data.user.measured is not None:
             with stages("measure"):
-                from edgeport_converter.quantization.evaluation.evaluator import Evaluator
-
-                evaluator = Evaluator(
-                    as_run(float_predictor),
-                    data.measured.batches,
-                    data.labels,
-                    metric_function,
-                    classifier=evidence.answers_with_a_class(loaded, exported, names, data.labels),
-                    max_drop=max_drop,
-                )
-                if options.quantizes:
-                    notes += evidence.check_metric(metric_name, evaluator)
-                keras_metric = evaluator.metric_of(exported.reference)
-                budget.require_expected_metric(
-                    metric_name, keras_metric, expected_metric, len(data.measured)
-                )
-                accuracy = evidence.compare_metrics(metric_name, keras_metric, evaluator, data)
-        choice: Choice | None = None
-        siblings: dict[str, Candidate] = {}
-        steps: tuple[Step, ...] = ()
-        if data.calibration is not None and evaluator is not None and options.quantizes:
+                baseline = _measure(run, float_model, source, data, metric, options)
+        if options.quantization.quantizes and baseline.evaluator is not None:
             with stages("quantize"):
-                choice, siblings, steps = _quantize(
-                    float_graph,
-                    card,
-                    batches_in_parts(data.calibration.batches, batch),
-                    evaluator,
-                    profile,
-                    options,
-                    layers,
-                    stages.tell,
-                )
-    chosen = choice.candidate if choice else None
-    graph = chosen.quantized.graph if chosen else compact_float
-    samples = None if data.measured is None else data.measured.first(_GOLDEN_CANDIDATES)
+                quantized = _quantize(float_model, source, data, baseline, options, stages.tell)
     with stages("report layers"):
-        from edgeport_converter.quantization.evaluation.layer_report import report_layers
-
-        layer_reports = report_layers(
-            chosen.float_graph if chosen else float_graph, graph, layers, samples or tried, batch
-        )
+        layers = _report_layers(float_model, quantized, source, data, parity)
     with stages("stamp"):
-        from edgeport_converter.artifact import card as described_card
-
-        described = described_card.Described(
-            described_card.describe(card, loaded.source, float_graph, data.calibration),
-            engine,
-            samples,
-            tried,
-            layers,
-        )
-        written = {}
-        for kind, candidate in siblings.items():
-            written[kind] = destination.with_suffix(f".{kind}{destination.suffix}")
-            described.write(
-                candidate.quantized.graph,
-                candidate,
-                _of_candidate(accuracy, candidate),
-                profile.name,
-                written[kind],
-            )
-        card, size = described.write(
-            graph,
-            chosen,
-            _of_candidate(accuracy, chosen),
-            profile.name,
-            destination,
+        stamped = _stamp(
+            float_model, quantized, source, data, parity, baseline, options, destination
         )
     return ConversionReport(
         output=destination,
-        file_bytes=size,
-        float_bytes=compact_float.ByteSize(),
-        recipe=str(chosen.recipe) if chosen else "none",
-        card=card,
-        parity=parity,
-        agreement=chosen.measured.agreement if chosen else None,
-        accuracy=card.accuracy,
-        latency_us=choice.latency_us if choice else None,
-        float_latency_us=choice.float_latency_us if choice else None,
-        steps=steps,
-        siblings=written,
-        layers=layer_reports,
+        file_bytes=stamped.file_bytes,
+        float_bytes=float_model.compact.ByteSize(),
+        recipe=str(quantized.candidate.recipe) if quantized.candidate else "none",
+        card=stamped.card,
+        parity=parity.figures,
+        agreement=quantized.candidate.measured.agreement if quantized.candidate else None,
+        accuracy=stamped.card.accuracy,
+        latency_us=quantized.choice.latency_us if quantized.choice else None,
+        float_latency_us=quantized.choice.float_latency_us if quantized.choice else None,
+        steps=quantized.steps,
+        variants=stamped.variants,
+        layers=layers,
         stages=tuple(stages.names),
-        notes=notes + evidence.check_answers(chosen.measured.agreement if chosen else None),
+        notes=options.notes + source.model.notes + data.notes + baseline.notes + quantized.notes,
     )
 
 
-def _load(model: Any, **options: Any) -> LoadedModel:
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """What was loaded.
+
+    Attributes:
+        trained: the model as its file has it.
+        model: the same, or one that takes uint8 pixels, if asked for.
+        layers: the Keras layers by the names of a graph's nodes.
+    """
+
+    trained: LoadedModel
+    model: LoadedModel
+    layers: KerasLayers
+
+
+def _load(model: Any, options: LoadingOptions, pixels: PixelOptions) -> _Source:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":  # said before the import, which fails where it is not installed
         raise ConversionError(
@@ -307,61 +240,270 @@ def _load(model: Any, **options: Any) -> LoadedModel:
         from edgeport_converter.loading.load import load_model, start_tensorflow
 
         start_tensorflow()
-    return load_model(model, **options)
-
-
-def _take_pixels(loaded: LoadedModel, options: PixelOptions) -> LoadedModel:
-    if not options.input_uint8:
-        return loaded
     from edgeport_converter.loading.pixel_input import take_pixels
-
-    scale, mean = options.scale, options.mean
-    return take_pixels(loaded, 1.0 if scale is None else scale, 0.0 if mean is None else mean)
-
-
-def _layers(loaded: LoadedModel) -> KerasLayers:
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 
-    return KerasLayers(loaded.layer_names)
+    trained = load_model(
+        model,
+        custom_objects=options.custom_objects,
+        allow_code=options.allow_code,
+        weights=options.weights,
+    )
+    layers = KerasLayers(trained.layer_names)
+    if not pixels.input_uint8:
+        return _Source(trained, trained, layers)
+    scale = 1.0 if pixels.scale is None else pixels.scale
+    mean = 0.0 if pixels.mean is None else pixels.mean
+    return _Source(trained, take_pixels(trained, scale, mean), layers)
 
 
-def _export(loaded: LoadedModel, engine: Engine) -> ExportedModel:
+@dataclass(frozen=True, eq=False)
+class _FloatModel:
+    """The float graph and what it is held to.
+
+    Attributes:
+        graph: with the types of its inner tensors, which quantizing needs.
+        compact: the same as it is written to a file.
+        card: names, inputs, outputs, labels and preprocessing.
+        reference: the Keras model as a function of any number of samples.
+    """
+
+    graph: onnx.ModelProto
+    compact: onnx.ModelProto
+    card: ModelCard
+    reference: Run
+
+    def open(self) -> AbstractContextManager[Run]:
+        """Open the graph as it is judged."""
+        from edgeport_converter.verification.runners import Runner
+
+        return Runner(self.card).open(self.compact)
+
+
+def _export(model: LoadedModel, names: tuple[str, ...] | None, engine: Engine) -> _FloatModel:
     with quiet_stderr():
         from edgeport_converter import exporting
 
-        return exporting.export(loaded, opset=engine.opset, ir_version=engine.ir_version)
+        exported = exporting.export(model, opset=engine.opset, ir_version=engine.ir_version)
+    from edgeport_converter.verification.runners import in_fixed_batches
+
+    check_class_names(names, exported.outputs)
+    card = ModelCard(
+        model.name,
+        exported.inputs,
+        exported.outputs,
+        labels=names,
+        preprocessing=model.preprocessing,
+    )
+    reference = in_fixed_batches(exported.reference, card.inputs)
+    return _FloatModel(exported.graph, exported.graph, card, reference)
 
 
-def _of_candidate(accuracy: Accuracy | None, candidate: Candidate | None) -> Accuracy | None:
-    if accuracy is None or candidate is None or candidate.measured.metric is None:
-        return accuracy
-    return replace(accuracy, artifact=candidate.measured.metric)
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """The user's data, and what has to be said of it."""
+
+    user: UserData
+    notes: tuple[str, ...]
+
+    @cached_property
+    def golden_candidates(self) -> dict[str, Array] | None:
+        """The first samples that were measured, None without data."""
+        measured = self.user.measured
+        return None if measured is None else measured.first(_GOLDEN_CANDIDATES)
+
+
+def _read_data(
+    calibration: Any,
+    evaluation: Any,
+    source: _Source,
+    float_model: _FloatModel,
+    names: Sequence[str] | None,
+    options: ConversionOptions,
+) -> _Data:
+    from edgeport_converter import exporting
+    from edgeport_converter.data.user_data import read_user_data
+    from edgeport_converter.quantization.evaluation import evidence
+    from edgeport_converter.verification.runners import in_fixed_batches
+    from edgeport_converter.verification.scales import check_scale
+
+    card, by_class = float_model.card, options.budget.metric is None
+    user = read_user_data(
+        calibration,
+        evaluation,
+        card.inputs,
+        card.outputs,
+        needs_classes=by_class,
+        image_range=options.pixels.image_range,
+        class_names=names,
+    )
+    run = in_fixed_batches(exporting.reference_of(source.trained), card.inputs)
+    notes = check_scale(source.trained, run, user, options.pixels, by_class=by_class)
+    if options.quantization.quantizes:
+        notes += evidence.check_data(user)
+    return _Data(user, notes)
+
+
+def _optimize(float_model: _FloatModel) -> _FloatModel:
+    from edgeport_converter import optimizing
+
+    graph = optimizing.optimize(float_model.graph)
+    return replace(float_model, graph=graph, compact=optimizing.compact(graph))
+
+
+@dataclass(frozen=True, eq=False)
+class _Parity:
+    """The worst difference from Keras, and the last inputs that it was looked for on."""
+
+    figures: Parity
+    tried: dict[str, Array]
+
+
+def _check_parity(float_model: _FloatModel, data: Dataset | None) -> _Parity:
+    from edgeport_converter.verification.parity import check_parity
+
+    return _Parity(
+        *check_parity(float_model.compact, float_model.card, float_model.reference, data)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Baseline:
+    """What the float graph reaches on the data: what candidates are held to. Empty without data."""
+
+    evaluator: Evaluator | None = None
+    accuracy: Accuracy | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _measure(
+    run: Run,
+    float_model: _FloatModel,
+    source: _Source,
+    data: _Data,
+    metric: tuple[str, Metric],
+    options: ConversionOptions,
+) -> _Baseline:
+    from edgeport_converter.quantization.evaluation import evidence
+    from edgeport_converter.quantization.evaluation.evaluator import Evaluator
+
+    name, function = metric
+    measured = data.user.measured
+    assert measured is not None  # noqa: S101 - the caller asked
+    evaluator = Evaluator(
+        run,
+        measured.batches,
+        data.user.labels,
+        function,
+        classifier=evidence.answers_with_a_class(source.model, float_model.card, data.user.labels),
+        max_drop=options.budget.max_drop,
+    )
+    notes = evidence.check_metric(name, evaluator) if options.quantization.quantizes else ()
+    keras = evaluator.metric_of(float_model.reference)
+    require_expected_metric(name, keras, options.budget.expected_metric, len(measured))
+    accuracy = evidence.compare_metrics(name, keras, evaluator, len(measured))
+    return _Baseline(evaluator, accuracy, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Quantized:
+    """What the search found, and its variants by recipe. Empty where nothing was quantized."""
+
+    choice: Selection | None = None
+    variants: dict[str, Candidate] | None = None
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The graph to write, None for the float graph."""
+        return self.choice.candidate if self.choice else None
 
 
 def _quantize(
-    graph: onnx.ModelProto,
-    card: ModelCard,
-    calibration: Batches,
-    evaluator: Evaluator,
-    target: Target,
-    options: QuantizationOptions,
-    layers: KerasLayers,
+    float_model: _FloatModel,
+    source: _Source,
+    data: _Data,
+    baseline: _Baseline,
+    options: ConversionOptions,
     tell: Callable[[str], None],
-) -> tuple[Choice | None, dict[str, Candidate], tuple[Step, ...]]:
-    from edgeport_converter.quantization.search import selection
+) -> _Quantized:
+    from edgeport_converter.quantization.evaluation import evidence
+    from edgeport_converter.quantization.search.selection import Quantizer
+    from edgeport_converter.verification.runners import batches_for
 
-    quantizer = selection.Quantizer(
+    assert data.user.calibration is not None  # noqa: S101 - the caller asked
+    assert baseline.evaluator is not None  # noqa: S101 - the same
+    wanted, graph = options.quantization, float_model.graph
+    quantizer = Quantizer(
         graph,
-        card,
-        calibration,
-        evaluator,
-        target,
-        options.max_drop,
+        float_model.card,
+        batches_for(data.user.calibration.batches, float_model.card.inputs),
+        baseline.evaluator,
+        options.device.cpu,
+        options.budget.max_drop,
         lambda step: tell(f"quantize: {step.describe()}"),
     )
-    float_nodes = layers.find_nodes(options.keep_float, [node.name for node in graph.graph.node])
-    choice = None
-    if options.quantize != "none":
-        choice = quantizer.choose(options.quantize, options.ranges, options.objective, float_nodes)
-    siblings = quantizer.siblings(options.also, options.ranges, float_nodes)
-    return choice, siblings, quantizer.steps
+    nodes = source.layers.find_nodes(wanted.keep_float, [node.name for node in graph.graph.node])
+    choice: Selection | None = None
+    notes: tuple[str, ...] = ()
+    if wanted.quantize != "none":
+        choice = quantizer.choose(wanted.quantize, wanted.ranges, wanted.objective, nodes)
+        notes = evidence.check_answers(choice.candidate.measured.agreement)
+    variants = quantizer.variants(wanted.also, wanted.ranges, nodes)
+    return _Quantized(choice, variants, quantizer.steps, notes)
+
+
+def _report_layers(
+    float_model: _FloatModel, quantized: _Quantized, source: _Source, data: _Data, parity: _Parity
+) -> tuple[LayerReport, ...]:
+    from edgeport_converter.quantization.evaluation.layer_report import report_layers
+
+    chosen = quantized.candidate
+    return report_layers(
+        chosen.float_graph if chosen else float_model.graph,
+        chosen.graph if chosen else float_model.compact,
+        source.layers,
+        data.golden_candidates or parity.tried,
+        float_model.card.inputs,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Stamped:
+    """What was written: the card as a device reads it, the size, the variants by recipe."""
+
+    card: ModelCard
+    file_bytes: int
+    variants: dict[str, Path]
+
+
+def _stamp(
+    float_model: _FloatModel,
+    quantized: _Quantized,
+    source: _Source,
+    data: _Data,
+    parity: _Parity,
+    baseline: _Baseline,
+    options: ConversionOptions,
+    destination: Path,
+) -> _Stamped:
+    from edgeport_converter.artifact.card import ArtifactWriter, describe
+
+    writer = ArtifactWriter(
+        describe(float_model.card, source.model.source, float_model.graph, data.user.calibration),
+        options.device,
+        data.golden_candidates,
+        parity.tried,
+        source.layers,
+    )
+
+    def write(candidate: Candidate | None, path: Path) -> tuple[ModelCard, int]:
+        graph = candidate.graph if candidate else float_model.compact
+        return writer.write(graph, candidate, baseline.accuracy, path)
+
+    variants = {}
+    for kind, candidate in (quantized.variants or {}).items():
+        variants[kind] = destination.with_suffix(f".{kind}{destination.suffix}")
+        write(candidate, variants[kind])
+    return _Stamped(*write(quantized.candidate, destination), variants)

@@ -1,8 +1,8 @@
-"""The facts about a training that travel in its ``.keras`` file, and reach the artifact's card.
+"""Provenance: facts about a training, inside its ``.keras`` file and in the artifact's card.
 
-A ``.keras`` file is a ZIP archive; Keras reads the members it knows and leaves others alone. The
-member ``edgeport.json`` is one object of texts. ``loading`` hands them on to the card's
-provenance, so a device's operator can tell which data and recipe an artifact goes back to.
+A ``.keras`` file is a ZIP archive; Keras reads the members it knows and ignores others. The member
+``edgeport.json`` is one object of texts. ``training`` writes it, ``loading`` reads it for the card,
+where a device's operator finds the data and the recipe that an artifact was made from.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _BEGINNING_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 def stamp(source: Path, target: Path, facts: Mapping[str, str]) -> None:
     """Write ``source`` to ``target`` with the facts inside, without times and addresses.
 
-    Keras notes when it saved and where shared objects lay in memory; without that, the same recipe
-    and data give the same bytes.
+    Keras stores when it saved and the memory addresses of shared objects. Without these, the same
+    recipe and data give the same bytes.
     """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         members = {name: old.read(name) for name in old.namelist()}
@@ -38,7 +38,7 @@ def stamp(source: Path, target: Path, facts: Mapping[str, str]) -> None:
 
 
 def _number_shared_objects(config: Any, numbers: dict[int, int]) -> Any:
-    """Return the config with addresses numbered as they occur; equal ones stay equal."""
+    """Return the config with addresses replaced by numbers; equal ones stay equal."""
     if isinstance(config, list):
         return [_number_shared_objects(item, numbers) for item in config]
     if not isinstance(config, dict):

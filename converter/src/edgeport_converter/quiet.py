@@ -1,7 +1,7 @@
-"""Keeping other libraries' messages off the user's screen, where they say nothing to the user.
+"""Keeping messages of other libraries off the user's screen, where they do not help the user.
 
-TensorFlow writes at start-up from C++ code, before any logging level applies, so the file
-descriptor itself has to be turned away. onnxruntime's quantizer calls ``logging.warning``, which
+TensorFlow writes at start-up from C++ code, before any logging level applies, so that the file
+descriptor itself has to be redirected. onnxruntime's quantizer calls ``logging.warning``, which
 installs a handler on the root logger for the rest of the process.
 """
 
@@ -17,15 +17,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Turn away what the block writes to stderr, Python's and C++'s; show it if it raises."""
+    """Hide what the block writes to stderr, from Python and from C++; show it if it raises."""
     try:
         sys.stderr.flush()
         saved = os.dup(2)
     except (OSError, AttributeError, ValueError):  # no stderr, as under pythonw
         yield
         return
-    with tempfile.TemporaryFile() as turned_away:
-        os.dup2(turned_away.fileno(), 2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
         failed = True
         try:
             yield
@@ -35,8 +35,8 @@ def quiet_stderr() -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(saved)
             if failed:
-                turned_away.seek(0)
-                sys.stderr.write(turned_away.read().decode(errors="replace"))
+                hidden.seek(0)
+                sys.stderr.write(hidden.read().decode(errors="replace"))
 
 
 @contextmanager

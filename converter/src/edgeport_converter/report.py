@@ -1,4 +1,4 @@
-"""What a conversion found: plain records, as the caller and the command line see them."""
+"""What a conversion found: one record, as data for programs and as text for a screen."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class ConversionReport:
         latency_us: median time of one sample on one thread here, None where it was not measured.
         float_latency_us: the same of the float graph, interleaved with it.
         steps: the recipes tried, in order.
-        siblings: further artifacts by recipe.
+        variants: further artifacts by recipe.
         layers: what each Keras layer became, in running order.
         stages: the names of the stages that ran, in order.
-        notes: what loading changed or has to say, a sentence each.
+        notes: what the user should know, a sentence each.
     """
 
     output: Path
@@ -52,15 +52,15 @@ class ConversionReport:
     latency_us: float | None
     float_latency_us: float | None
     steps: tuple[Step, ...]
-    siblings: dict[str, Path]
+    variants: dict[str, Path]
     layers: tuple[LayerReport, ...]
     stages: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON-ready data.
+        """Return the report as data for JSON.
 
-        JSON has no infinity, which a ratio without any noise is: such a figure is None there.
+        A ratio without any noise is infinite, which JSON has no number for: it is None there.
         """
         found: dict[str, Any] = _finite(self._fields())
         return found
@@ -77,7 +77,7 @@ class ConversionReport:
             "latency_us": self.latency_us,
             "float_latency_us": self.float_latency_us,
             "steps": [asdict(step) for step in self.steps],
-            "siblings": {name: str(path) for name, path in self.siblings.items()},
+            "variants": {name: str(path) for name, path in self.variants.items()},
             "layers": [asdict(layer) for layer in self.layers],
             "stages": list(self.stages),
             "notes": list(self.notes),
@@ -116,7 +116,7 @@ class ConversionReport:
                 f"latency    {self.latency_us:.1f} µs a sample, {ratio:.2f} of float{remark}"
             )
         lines += [f"tried      {step.describe()}" for step in self.steps]
-        lines += [f"sibling    {name}: {path}" for name, path in self.siblings.items()]
+        lines += [f"variant    {name}: {path}" for name, path in self.variants.items()]
         lines += _layer_table(self.layers)
         return "\n".join(lines)
 

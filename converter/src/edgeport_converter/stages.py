@@ -1,4 +1,4 @@
-"""Which stage is running: told to the caller as it begins, and named in any error."""
+"""Which stage is running: the caller hears it as it begins, and every error names it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from edgeport import ArtifactError, ConversionError, EdgeportError, InferenceErr
 
 
 class Stages:
-    """Names the stage that is running, to the caller and in any error."""
+    """Names the stage that is running.
+
+    Args:
+        on_stage: is called with the name of each stage, and with lines about what happens in it.
+
+    Attributes:
+        names: of the stages that ran, in order.
+    """
 
     def __init__(self, on_stage: Callable[[str], None] | None) -> None:
         self._on_stage = on_stage
@@ -31,8 +38,8 @@ class Stages:
             error.stage = error.stage or name
             raise
         except (ArtifactError, InferenceError) as cause:
-            # The user gave a model, not an artifact: what the runtime says of a graph that is
-            # still being made is this stage's failure.
+            # The user gave a model, not an artifact. If the runtime refuses a graph that is still
+            # being made, this stage has failed.
             raise ConversionError(
                 f"the stage '{name}' made a graph that does not run ({cause}): "
                 "report this model, its conversion would be wrong",

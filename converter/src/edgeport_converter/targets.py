@@ -1,6 +1,6 @@
-"""Device profiles: the number formats that a CPU computes right, and the engine it has.
+"""What devices compute right, by their CPU family, and what their onnxruntime reads.
 
-Plain data, read by ``exporting`` and ``quantizing`` through ``pipeline``.
+``options`` offers the names; ``pipeline`` passes the records to the stages that need them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from edgeport import OptionError
 from edgeport_converter.errors import UnsupportedModelError
 
 ONNXRUNTIME_FLOOR = "1.19"
-"""The oldest onnxruntime that the runtime package supports; artifacts open there by default."""
+"""The oldest onnxruntime that the runtime package supports; by default, artifacts open in it."""
 
 _OPSET = 17
-"""The newest that tf2onnx exports with every one of its handlers, and all that our graphs need:
-LayerNormalization and DFT came with it, per-channel QuantizeLinear needs 13."""
+"""The newest opset for which tf2onnx has all of its handlers. It is all that our graphs need: it
+brought LayerNormalization and DFT; QuantizeLinear per channel needs 13."""
 
 _IR_VERSION = 8
-"""The IR version of ONNX 1.12, which introduced opset 17; newer stamps shut old devices out."""
+"""The IR version of ONNX 1.12, which introduced opset 17; old devices refuse a newer one."""
 
 # onnxruntime -> the newest opset and IR version that it reads. Measured; an engine between two
 # entries reads what the older one does.
@@ -109,10 +109,10 @@ class Target:
 
     @property
     def judged_as_defined(self) -> bool:
-        """Whether graphs for it are run node by node as ONNX defines them, also for the proof.
+        """Whether graphs for it are judged as ONNX defines them, not by this machine's kernels.
 
-        This machine's int8 kernels may compute wrong what the target's compute right. It does not
-        depend on this machine's CPU: one that has the target's kernels finds the same numbers.
+        This machine's int8 kernels may compute wrong what the target's compute right. The answer
+        does not depend on this machine's CPU, so every workstation writes the same artifact.
         """
         return not self.saturates
 

@@ -9,12 +9,14 @@ def make_model(op, x_shape, w_shape, y_shape, **attributes):
     value = helper.make_tensor_value_info
     return helper.make_model(
         helper.make_graph(
-            [helper.make_node(op, ["x", "w"], ["y"], **attributes)], "g",
-            [value("x", TensorProto.FLOAT, x_shape)], [value("y", TensorProto.FLOAT, y_shape)],
+            [helper.make_node(op, ["x", "w"], ["y"], **attributes)],
+            "g",
+            [value("x", TensorProto.FLOAT, x_shape)],
+            [value("y", TensorProto.FLOAT, y_shape)],
             [numpy_helper.from_array(np.zeros(w_shape, dtype=np.float32), "w")],
         ),
         opset_imports=[helper.make_opsetid("", 17)],
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -26,13 +28,17 @@ def make_model(op, x_shape, w_shape, y_shape, **attributes):
         # 8 x 8 pixels out, 16 channels, each a sum over 3 x 3 pixels of 4 channels
         (make_model("Conv", ["N", 4, 10, 10], (16, 4, 3, 3), ["N", 16, 8, 8]), 8 * 8 * 16 * 36),
         # depthwise: each output channel sees one input channel
-        (make_model("Conv", ["N", 4, 10, 10], (4, 1, 3, 3), ["N", 4, 8, 8], group=4),
-         8 * 8 * 4 * 9),
-        (make_model("ConvTranspose", ["N", 4, 5, 5], (4, 2, 3, 3), ["N", 2, 7, 7]),
-         5 * 5 * 4 * 2 * 9),
+        (
+            make_model("Conv", ["N", 4, 10, 10], (4, 1, 3, 3), ["N", 4, 8, 8], group=4),
+            8 * 8 * 4 * 9,
+        ),
+        (
+            make_model("ConvTranspose", ["N", 4, 5, 5], (4, 2, 3, 3), ["N", 2, 7, 7]),
+            5 * 5 * 4 * 2 * 9,
+        ),
         (make_model("MatMul", ["N", "T", 5], (5, 2), ["N", "T", 2]), None),
         (make_model("Add", ["N", 4], (4,), ["N", 4]), 0),
     ],
-)  # fmt: skip
+)
 def test_counts_are_those_of_the_textbook(model, expected):
     assert count_multiply_accumulates(model) == expected

@@ -10,10 +10,11 @@ from edgeport import ConversionError, IntegrityError, ModelCard, Predictor, Tens
 from edgeport.artifact import golden
 from edgeport.artifact.card import card_json
 from edgeport_converter.artifact import stamping
-from edgeport_converter.verification.runners import run_as_defined
+from edgeport_converter.verification.runners import Runner, run_as_defined
 
 SPEC = TensorSpec("x", np.dtype(np.float32), ("N", 4), ("N", "F"), (-1.0, 1.0))
 OUT = TensorSpec("y", np.dtype(np.float32), ("N", 4), ("N", "C"))
+RUNNER = Runner(ModelCard("times", (SPEC,), (OUT,)))
 SCALE = np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32)
 
 
@@ -21,12 +22,15 @@ def make_graph(scale=SCALE):
     value = helper.make_tensor_value_info
     return helper.make_model(
         helper.make_graph(
-            [helper.make_node("Mul", ["x", "w"], ["y"])], "g",
-            [value("x", TensorProto.FLOAT, ["N", 4])], [value("y", TensorProto.FLOAT, ["N", 4])],
+            [helper.make_node("Mul", ["x", "w"], ["y"])],
+            "g",
+            [value("x", TensorProto.FLOAT, ["N", 4])],
+            [value("y", TensorProto.FLOAT, ["N", 4])],
             [numpy_helper.from_array(scale, "w")],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 
 
 @pytest.fixture
@@ -121,7 +125,7 @@ def test_a_large_input_costs_the_file_next_to_nothing():
 def test_write_replaces_the_target_and_leaves_nothing_else(stamped, tmp_path):
     target = tmp_path / "model.onnx"
     target.write_bytes(b"old")
-    stamping.write(stamped[0], target, stamped[1], stamped[2])
+    stamping.write(stamped[0], target, stamped[1], stamped[2], RUNNER)
     assert target.read_bytes() == stamped[0]
     assert list(tmp_path.iterdir()) == [target]
     x = np.array([1, 1, 1, 1], dtype=np.float32)
@@ -139,7 +143,7 @@ def test_write_leaves_the_target_when_the_file_does_not_hold(stamped, tmp_path, 
     else:
         run = run_as_defined(make_graph(SCALE + 1))
     with pytest.raises((ConversionError, IntegrityError)):
-        stamping.write(artifact, target, run, samples)
+        stamping.write(artifact, target, run, samples, RUNNER)
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -148,13 +152,13 @@ def test_the_mode_of_a_file_that_is_replaced_is_kept(stamped, tmp_path):
     target = tmp_path / "model.onnx"
     target.write_bytes(b"old")
     target.chmod(0o640)
-    stamping.write(stamped[0], target, stamped[1], stamped[2])
+    stamping.write(stamped[0], target, stamped[1], stamped[2], RUNNER)
     assert target.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_missing_folder_is_one_sentence(stamped, tmp_path):
     with pytest.raises(ConversionError, match=r"cannot be written .there is no folder"):
-        stamping.write(stamped[0], tmp_path / "no" / "m.onnx", stamped[1], stamped[2])
+        stamping.write(stamped[0], tmp_path / "no" / "m.onnx", stamped[1], stamped[2], RUNNER)
 
 
 def test_a_graph_that_breaks_onnx_rules_is_not_stamped():

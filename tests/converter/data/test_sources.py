@@ -112,10 +112,29 @@ def test_a_truncated_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("größe,b,c\n1,2,3\n".encode("latin-1"), "can't decode byte"),
+        ("a,b,c\n1,2,3\n".encode("utf-16"), "can't decode byte"),
+        (b'a,b,c\n1,"2,3\n', "unexpected end of data"),
+    ],
+)
+def test_a_table_in_another_form_is_named(content, reason, tmp_path):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(OptionError, match=rf"t.csv' cannot be read as .csv \(.*{reason}"):
+        read_dataset(tmp_path / "t.csv", SPEC, "calibration")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbflabel,a,b,c\n1,2,3,4\n0,3,4,5\n")
+    assert read_dataset(tmp_path / "t.csv", SPEC, "evaluation").labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a,b,c\n1,2,hello\n", r"has 'hello' in line 2, column 'c', expected a number"),
-        ("a,b,c\n1,2\n", r"has 2 values in line 2, expected 3 as in the header"),
+        ("a,b,c\n1,2\n", r"has 2 cells in line 2, expected 3 as in the header"),
         ("", r"is empty, expected a header and rows"),
         ("1.5,2,3\n4,5,6\n", r"begins with numbers \(1.5, 2, 3\), expected a header"),
         ("a;b\n1;2\n", r"has one column, whose name holds ';', expected commas"),
@@ -154,7 +173,7 @@ class _Breaking:
 
 
 @pytest.mark.parametrize("source", [_Breaking(), iter(_Breaking())])
-def test_an_error_of_the_users_own_iterable_is_said_as_such(source):
+def test_an_exception_of_the_users_iterable_becomes_an_option_error(source):
     spec = TensorSpec("image", np.dtype(np.float32), ("N", 2), ("N", "F"))
     with pytest.raises(OptionError, match=r"raised OSError \(the disk is gone\) after 2 items"):
         read_dataset(source, (spec,), "calibration")
@@ -186,7 +205,7 @@ def test_labels_in_text_are_the_class_names():
         lambda: [(X[:13], Y[:13], np.ones(13)), (X[13:], Y[13:], np.ones(12))],
     ],
 )
-def test_weights_of_samples_are_passed_over(make):
+def test_weights_of_samples_are_ignored(make):
     data = read_dataset(make(), SPEC, "evaluation")
     np.testing.assert_array_equal(data.first(99)["x"], X)
     np.testing.assert_array_equal(data.labels, Y)
@@ -216,7 +235,7 @@ def test_samples_of_different_lengths_are_refused():
         read_dataset(batches, free, "calibration").first(4)
 
 
-def test_no_file_is_left_by_data_that_breaks_off(tmp_path, monkeypatch):
+def test_data_that_raises_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(OptionError):
         read_dataset(iter(_Breaking()), (TensorSpec("x", np.dtype("f4"), ("N", 2)),), "calibration")

@@ -1,6 +1,6 @@
-"""The last stage: the card, golden samples and seal, and an atomic replace.
+"""The last stage: card, golden samples and seal into the file, which is written in one step.
 
-card      from what the stages found to the card, and from graph and card to the file
-macs      how much a graph computes: its multiply-accumulates for one sample
-stamping  the last stage: card, golden samples and seal into the file, then an atomic replace
+card      what the stages found, as a card; graph and card as a file
+macs      the multiply-accumulates of a graph for one sample
+stamping  golden samples, the seal, and writing the file
 """

@@ -1,4 +1,4 @@
-"""From what the stages found to the card, and from graph and card to the file."""
+"""The card of an artifact: what the stages found; and from graph and card to the file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
 from edgeport import Accuracy, Calibration, ModelCard, Quantization, Requirements
 from edgeport.artifact import golden
@@ -18,15 +19,15 @@ from edgeport.artifact.golden import Array
 from edgeport_converter.artifact import stamping
 from edgeport_converter.artifact.macs import count_multiply_accumulates
 from edgeport_converter.data.datasets import Dataset
+from edgeport_converter.options import DeviceOptions
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.quantization.qdq.pixel_inputs import find_pixel_inputs
 from edgeport_converter.quantization.search.candidates import Candidate
-from edgeport_converter.targets import Engine, find_target, require_readable
-from edgeport_converter.verification import runners
-from edgeport_converter.verification.runners import fixed_batch, open_graph, run_in_parts
+from edgeport_converter.targets import require_readable
+from edgeport_converter.verification.runners import Run, Runner
 
-# An int8 kernel of another CPU may round a tie the other way, which this share of an output's range
-# is meant to let pass; a saturating kernel moved outputs by far more. Chosen, not measured.
+# An int8 kernel of another CPU may round a tie the other way: that stays within this share of an
+# output's range. A kernel that saturates moves outputs by far more. Chosen, not measured.
 _INT8_TOLERANCE = 0.02
 _WIDEST_INT8_TOLERANCE = 0.1
 _TYPICAL_DIFFERENCES = 3.0
@@ -37,19 +38,20 @@ _PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "on
 
 
 @dataclass(frozen=True, eq=False)
-class Described:
-    """What all artifacts of one conversion have in common.
+class ArtifactWriter:
+    """Writes the artifacts of one conversion, which share all of this.
 
     Attributes:
         card: without quantization, accuracy and self-test.
-        engine: the oldest onnxruntime that the artifacts have to open in.
-        samples: real samples by input name for the self-test, None for generated ones.
-        tried: inputs that the model takes, for a model with free axes and no real samples.
-        layers: the Keras layers behind the nodes.
+        device: what the artifacts are for.
+        samples: the user's samples by input name, for golden samples; None without data.
+        tried: trial inputs that the model took: golden samples of a model with free axes, if there
+            is no data.
+        layers: the Keras layers by the names of a graph's nodes.
     """
 
     card: ModelCard
-    engine: Engine
+    device: DeviceOptions
     samples: Mapping[str, Array] | None
     tried: Mapping[str, Array]
     layers: KerasLayers
@@ -59,7 +61,6 @@ class Described:
         graph: onnx.ModelProto,
         candidate: Candidate | None,
         accuracy: Accuracy | None,
-        target: str,
         output: Path,
     ) -> tuple[ModelCard, int]:
         """Stamp a graph and write it; return the card as a device reads it, and the size.
@@ -67,78 +68,80 @@ class Described:
         Args:
             graph: the finished graph.
             candidate: how it was quantized, None for the float graph.
-            accuracy: what was measured with it.
-            target: the target's name.
+            accuracy: with Keras and the float graph; the artifact's own is the candidate's.
             output: where to write.
         """
-        quantization = None
-        if candidate is not None and candidate.recipe.kind != "none":
-            made = candidate.quantized
-            quantization = Quantization(
-                candidate.recipe.kind,
-                made.weights,
-                made.activations,
-                target,
-                self._float_layers(made.float_layers),
+        card = replace(
+            self.card,
+            quantization=self._quantization(candidate),
+            accuracy=_own(accuracy, candidate),
+        )
+        kind = candidate.recipe.kind if candidate else "none"
+        runner = Runner(self.card, kind, self.device.cpu)
+        with runner.open(graph) as run:
+            # Golden outputs are as ONNX defines them. Loading the file runs the self-test, so that
+            # this machine's kernels are held to the definition, too. Once they are made, the
+            # session, which holds all weights once more, is gone.
+            golden_samples = self._golden_samples(
+                run if runner.judges_as_defined else runner.as_defined(graph), card
             )
-        card = replace(self.card, quantization=quantization, accuracy=accuracy)
-        with open_graph(graph, self.card) as predictor:
-            run = runners.as_run(predictor)
-            defined = run_in_parts(runners.run_as_defined(graph), fixed_batch(self.card.inputs))
-            other = quantization is not None and find_target(target).judged_as_defined
-            if other:
-                run = defined
-            if quantization is not None and quantization.recipe == "dynamic":
-                run, defined = run_in_parts(run, 1), run_in_parts(defined, 1)
-            # Loading the file runs its self-test, so this host's kernels are held to the graph's
-            # definition, too.
-            golden_samples = self._golden_samples(defined, card)
             card = replace(
                 card,
                 requires=self._requires(graph),
                 tolerance=self._tolerance(run, card, candidate, golden_samples),
             )
-            del defined  # it holds all weights once more
             text = card_json(card, golden_samples)
             artifact = stamping.stamp(graph, text)
             samples = ModelCard.from_json(text).golden_samples
-            stamping.write(artifact, output, run, samples, for_other_cpus=other)
+            stamping.write(artifact, output, run, samples, runner)
         return stamping.read_card(output), len(artifact)
 
+    def _quantization(self, candidate: Candidate | None) -> Quantization | None:
+        """Return the card's part on quantization, None for a float graph."""
+        if candidate is None or candidate.recipe.kind == "none":
+            return None
+        return Quantization(
+            candidate.recipe.kind,
+            candidate.weights,
+            candidate.activations,
+            self.device.target,
+            self._float_layers(candidate.float_layers),
+        )
+
     def _float_layers(self, nodes: Mapping[str, str]) -> dict[str, str]:
-        """Return the reasons by Keras layer; a node of no layer is the graph's own business."""
+        """Return the reasons by Keras layer; a node that belongs to no layer is left out."""
         reasons: dict[str, str] = {}
         for node, reason in nodes.items():
             for layer in self.layers.path(node)[-1:]:
                 reasons.setdefault(layer, reason)
         return reasons
 
-    def _golden_samples(self, defined: runners.Run, card: ModelCard) -> list[dict[str, Any]]:
+    def _golden_samples(self, defined: Run, card: ModelCard) -> list[dict[str, Any]]:
         if any(spec.dtype.kind == "O" for spec in (*card.inputs, *card.outputs)):
-            return []  # the card's form of an array is numbers; text has no self-test yet
+            return []  # a card stores arrays as numbers, so a model with text has no self-test
         has_free_axes = any(isinstance(n, str) for s in card.inputs for n in s.shape[1:])
-        generated = self.tried if has_free_axes else None  # the model may not take every size
+        generated = self.tried if has_free_axes else None  # a model may refuse some sizes
         return stamping.make_golden_samples(defined, card.inputs, self.samples or generated)
 
     def _requires(self, graph: onnx.ModelProto) -> Requirements:
         opsets = {entry.domain: entry.version for entry in graph.opset_import}
-        require_readable(self.engine, opsets, graph.ir_version)
-        return Requirements(graph.ir_version, opsets[""], self.engine.version)
+        require_readable(self.device.engine, opsets, graph.ir_version)
+        return Requirements(graph.ir_version, opsets[""], self.device.engine.version)
 
     def _tolerance(
         self,
-        run: runners.Run,
+        run: Run,
         card: ModelCard,
         candidate: Candidate | None,
         golden_samples: list[dict[str, Any]],
     ) -> dict[str, float]:
-        """Return what a golden output may be off by: a share of the output's size.
+        """Return what a golden output may be off by, a share of the output's largest value.
 
-        Of a large input a golden sample is coarse or generated, and the model may answer it far
-        more loudly than real data, so that its answers count as well.
-
-        Where quantizing itself moves an output by more than that, so may a tie that is rounded the
-        other way; but a saturating kernel must not hide behind it.
+        1. The largest value is taken over the samples and over the golden samples themselves. The
+           golden sample of a large input is coarse or a ramp, and its answers may be far larger.
+        2. Where quantizing moves an output by more than that share, a tie that is rounded the other
+           way may do so, too: three times the typical error is allowed.
+        3. Ten per cent is the most, so that a kernel that saturates is still found.
         """
         given = [
             {name: golden.decode_array(array) for name, array in sample["inputs"].items()}
@@ -161,6 +164,13 @@ class Described:
         return allowed
 
 
+def _own(accuracy: Accuracy | None, candidate: Candidate | None) -> Accuracy | None:
+    """Return the accuracy with the candidate's own metric as the artifact's."""
+    if accuracy is None or candidate is None or candidate.measured.metric is None:
+        return accuracy
+    return replace(accuracy, artifact=candidate.measured.metric)
+
+
 def describe(
     base: ModelCard,
     source: Mapping[str, str],
@@ -178,7 +188,8 @@ def describe(
     inputs, digest = base.inputs, None
     if calibration is not None:
         # Scaled pixels have a code for each of their values, whatever the data holds.
-        whole = {found.source for found in find_pixel_inputs(float_graph.graph)}
+        graph = ir.from_proto(float_graph).graph
+        whole = {found.source.name for found in find_pixel_inputs(graph)}
         inputs = tuple(
             replace(
                 spec,

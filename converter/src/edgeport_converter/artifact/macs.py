@@ -1,6 +1,6 @@
 """How much a graph computes: its multiply-accumulates for one sample.
 
-The card carries the figure, and the runtime chooses its number of threads by it.
+The card holds the figure, and the runtime chooses its number of threads by it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def count_multiply_accumulates(model: onnx.ModelProto) -> int | None:
 
     Source:
         MatMul and Gemm: outputs times the length of the sums. Conv: outputs times kernel size
-        times input channels a group. ConvTranspose: inputs times the weights that each one meets.
+        times input channels a group. ConvTranspose: inputs times the weights that each is
+        multiplied with.
         Recurrent operators are loops of such products; they are not counted.
     """
     single = onnx.ModelProto()

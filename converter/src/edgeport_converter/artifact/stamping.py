@@ -12,26 +12,18 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgeport import (
-    ConversionError,
-    GoldenSample,
-    ModelCard,
-    OptionError,
-    Predictor,
-    TensorSpec,
-)
+from edgeport import ConversionError, GoldenSample, ModelCard, OptionError, TensorSpec
 from edgeport.artifact import golden
 from edgeport.artifact.golden import Array, GoldenOutput
 from edgeport.artifact.seal import check_seal, read, seal
 from edgeport.atomic_files import replacing
-from edgeport_converter.verification.runners import Run, as_run, run_as_defined
+from edgeport_converter.verification.runners import Run, Runner
 
-# A golden input may cost this many characters as it is; of a larger one, blocks are kept.
+# A golden input is stored as it is up to this many characters; a larger one in blocks.
 _STORED_INPUT_CHARACTERS = 2048
-_BLOCKS = 1024  # codes of 8 bits; together they are no longer than the above
-# Of each golden output; a kernel that saturates is wrong in far more than one place.
+_BLOCKS = 1024  # codes of 8 bits, together no longer than the above
+# Kept of each golden output; a kernel that saturates is wrong in far more than one place.
 _OUTPUT_VALUES = 128
-_FREE_AXIS_SIZE = 8
 _DEFAULT_RANGE = (0.0, 1.0)
 
 
@@ -43,9 +35,9 @@ def make_golden_samples(
     Args:
         run: the graph that is about to be stamped, computed as ONNX defines it.
         inputs: the model's inputs; ``value_range`` spans the generated ones.
-        samples: real data by input name, axis 0 counts samples. The two with the largest sum of
+        samples: data by input name, axis 0 counts samples. The two with the largest sum of
             absolute values are taken, since large activations are where integer kernels saturate.
-            None for generated samples.
+            None for ramps, for a model without free axes but the batch.
     """
     if samples is None:
         chosen: list[dict[str, Array] | None] = [None, None]
@@ -96,8 +88,7 @@ def write(
     output: Path,
     run: Run,
     samples: Sequence[GoldenSample],
-    *,
-    for_other_cpus: bool = False,
+    runner: Runner,
 ) -> None:
     """Write the file beside the target, load it as a device would, then move it into place.
 
@@ -106,8 +97,7 @@ def write(
         output: the target; it is replaced in one step, or left as it was.
         run: the graph before stamping, whose answers the file must give to the bit.
         samples: what to compare on.
-        for_other_cpus: whether this machine's int8 kernels may compute the graph wrong; then the
-            file is run as ONNX defines it, as ``run`` must do, too.
+        runner: says how ``run`` computes; the file is run in the same way.
 
     Raises:
         ConversionError: the target cannot be written, or the file answers differently.
@@ -116,11 +106,8 @@ def write(
         with replacing(output) as file:
             file.write(artifact)
             file.flush()
-            if for_other_cpus:
-                _require_same_answers(run_as_defined(onnx.load(file.name)), run, samples)
-            else:
-                with Predictor.load(file.name) as predictor:
-                    _require_same_answers(as_run(predictor), run, samples)
+            with runner.open_file(Path(file.name)) as written:
+                _require_same_answers(written, run, samples)
     except OptionError as cause:
         raise ConversionError(str(cause)) from cause
 
@@ -151,8 +138,7 @@ def _encode_input(spec: TensorSpec, sample: Array | None, number: int) -> dict[s
         low, high = spec.value_range or _range_of(sample)
         return golden.encode_blocks(sample, low, high, _BLOCKS)
     low, high = spec.value_range or _DEFAULT_RANGE
-    sizes = [size if isinstance(size, int) else _FREE_AXIS_SIZE for size in spec.shape]
-    shape = (1, *sizes[1:]) if spec.shape[:1] == ("N",) else tuple(sizes)
+    shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)  # N alone is free
     return golden.encode_ramp(shape, spec.dtype, low, high, start=number / 2)
 
 

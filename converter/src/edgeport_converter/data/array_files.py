@@ -1,4 +1,4 @@
-"""numpy's files, a few megabytes at a time, so that memory does not grow with the samples."""
+"""Reading numpy's files a few megabytes at a time, so that memory does not grow with the data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_npy(path: Path, purpose: str) -> Chunks:
 
 
 def read_npz(path: Path, purpose: str, pick: Pick) -> Chunks:
-    """Read the wanted members side by side, the same number of samples of each at a time."""
+    """Read the arrays that are picked, the same number of samples of each at a time."""
 
     def chunks() -> Iterator[Chunk]:
         try:
@@ -86,7 +86,7 @@ class _ArrayStream:
         self.length: int = shape[0]
         self._sample_bytes = dtype.itemsize * int(np.prod(self._shape, dtype=np.int64))
         self.samples_a_chunk = max(1, CHUNK_BYTES // max(1, self._sample_bytes))
-        # Column-major files cannot be cut along axis 0 as they lie; they are read whole.
+        # The samples of a column-major file are not stored one after another: it is read whole.
         self._whole = self._read_whole(shape) if fortran and len(shape) > 1 else None
         self._at = 0
 

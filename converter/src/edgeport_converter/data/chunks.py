@@ -1,11 +1,16 @@
-"""The one form that all samples come in: chunks of arrays, pass after pass."""
+"""The form that all samples come in, chunks of arrays by key; and which key is which input.
+
+Arrays are chosen by name, or in pairs that belong together. A file that could be read in two ways
+is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from edgeport import OptionError, TensorSpec
 from edgeport.artifact.golden import Array
-from edgeport_converter.data.naming import Keys
 
 Chunk = dict[str, Array]
 """Arrays by key, sample along axis 0."""
@@ -13,9 +18,67 @@ Chunk = dict[str, Array]
 Chunks = Callable[[], Iterator[Chunk]]
 """Starts a new pass over all samples, in the same order each time."""
 
-Pick = Callable[[Sequence[str]], Keys]
-"""Says which of many keys are read."""
-
 SINGLE_KEY = "x"
 LABEL_KEY = "y"
 CHUNK_BYTES = 4 * 2**20
+
+# Usual names of a single input, each with those of its labels, in the order of the search.
+_PAIRS = {
+    "x": ("y", "labels", "label"),
+    "images": ("labels", "label", "y"),
+    "data": ("labels", "label", "target", "y"),
+}
+# In a file with a training and a test set, each purpose has its own.
+_PURPOSE_PAIRS = {
+    "calibration": {"x_train": ("y_train",)},
+    "evaluation": {"x_test": ("y_test",)},
+}
+_PLAIN_LABELS = ("y", "labels", "label", "target")
+_LABEL_NAMES = (*_PLAIN_LABELS, "y_train", "y_test")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The key of each input by its name, and the key of the labels."""
+
+    inputs: Mapping[str, str]
+    labels: str | None
+
+
+Pick = Callable[[Sequence[str]], Keys]
+"""Says which of many keys are read."""
+
+
+def pick_keys(keys: Sequence[str], specs: Sequence[TensorSpec], purpose: str) -> Keys:
+    """Return the keys to read.
+
+    Args:
+        keys: of the arrays that there are.
+        specs: the model's inputs.
+        purpose: "calibration" or "evaluation".
+
+    Raises:
+        OptionError: it is not clear which array is which input.
+    """
+    names = [spec.name for spec in specs]
+    if set(names) <= set(keys):
+        return Keys({name: name for name in names}, _first(_PLAIN_LABELS, keys, other_than=names))
+    if len(names) == 1:
+        for pairs in (_PAIRS, _PURPOSE_PAIRS[purpose]):
+            for key, labels in pairs.items():
+                if key in keys:
+                    return Keys({names[0]: key}, _first(labels, keys))
+        others = [key for key in keys if key not in _LABEL_NAMES]
+        if len(others) == 1:
+            return Keys({names[0]: others[0]}, _first(_LABEL_NAMES, keys))
+    hint = f" (or '{next(iter(_PURPOSE_PAIRS[purpose]))}')" if len(names) == 1 else ""
+    raise OptionError(
+        f"the {purpose} data has the arrays {', '.join(map(repr, keys)) or 'none'}, expected "
+        f"{', '.join(map(repr, names))}{hint}: name each array after the model's input"
+    )
+
+
+def _first(
+    wanted: Sequence[str], keys: Sequence[str], other_than: Sequence[str] = ()
+) -> str | None:
+    return next((key for key in wanted if key in keys and key not in other_than), None)

@@ -1,6 +1,6 @@
-"""The user's data as the model's inputs: matched by name, checked, surveyed, in batches.
+"""The user's data as the model's inputs: matched by name, checked, measured, in batches.
 
-Where samples come from is ``sources``' business, what they are used for the stages'.
+``sources`` opens what the user gave; the stages say what the samples are used for.
 """
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ import numpy as np
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.inputs.feeds import prepare
-from edgeport_converter.data.chunks import Chunks
-from edgeport_converter.data.naming import Keys, pick_keys
+from edgeport_converter.data.chunks import Chunks, Keys, pick_keys
 from edgeport_converter.data.sources import open_source
 
 
 class Dataset:
-    """Samples that can be read from the start as often as needed, flat in memory.
+    """Samples that can be read from the start as often as needed, without being held in memory.
 
-    The whole data is surveyed once when it is made: every value is checked then, and the figures
-    below are taken on the way.
+    Making it reads all of the data once: every value is checked, and the attributes are measured.
 
     Attributes:
         labels: one label a sample, or None.
         value_ranges: (lowest, highest) value by input name; text has none.
-        sha256: over names, dtypes, shapes and values; any split into batches gives the same.
+        sha256: over names, dtypes, shapes and values. It does not depend on how the samples were
+            split into chunks.
+
+    Raises:
+        OptionError: there is no sample, all are the same, a value is NaN or infinite, or the labels
+            are not one a sample.
+        InputError: the samples do not fit the model's inputs.
     """
 
     def __init__(self, chunks: Chunks, specs: Sequence[TensorSpec], purpose: str) -> None:
@@ -72,7 +76,7 @@ class Dataset:
         return self._length
 
     def batches(self, size: int) -> Iterator[dict[str, Array]]:
-        """Yield all samples in order, ``size`` at a time, the last batch shorter."""
+        """Yield all samples in order, ``size`` at a time; the last batch may be shorter."""
         waiting: list[dict[str, Array]] = []
         count = 0
         for arrays, _ in self._checked():
@@ -119,7 +123,7 @@ class Dataset:
             yield arrays, labels
 
     def _as_labels(self, given: Any) -> Array:
-        # A list may as well hold a row for each sample.
+        # A list is not refused: it may hold one row for each sample.
         if isinstance(given, Mapping) or (isinstance(given, tuple) and any(map(np.ndim, given))):
             raise OptionError(
                 f"the labels of the {self._purpose} data are a {type(given).__name__} of "

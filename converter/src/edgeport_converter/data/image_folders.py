@@ -1,4 +1,4 @@
-"""A folder of images, in the model's own size, one at a time."""
+"""Folders of images: each image resized to the model's input, one at a time."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def read_image_folder(
     folders = sorted({path.relative_to(folder).parts[0] for path in files})
     has_classes = all(len(path.relative_to(folder).parts) > 1 for path in files)
     classes = folders if class_names is None else list(class_names)
-    strangers = [name for name in folders if name not in classes] if has_classes else []
-    if strangers:
+    unknown = [name for name in folders if name not in classes] if has_classes else []
+    if unknown:
         raise OptionError(
-            f"the {purpose} folder '{folder}' has the class '{strangers[0]}', expected the labels "
+            f"the {purpose} folder '{folder}' has the class '{unknown[0]}', expected the labels "
             f"{', '.join(map(repr, classes))}: name the folders as the labels"
         )
 
@@ -85,7 +85,7 @@ def _read_image(
             resized = image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
     except (OSError, UnidentifiedImageError) as cause:
         raise OptionError(
-            f"the {purpose} image '{path}' cannot be read ({cause}): mend or remove it"
+            f"the {purpose} image '{path}' cannot be read ({cause}): repair or remove it"
         ) from cause
     low, high = image_range
     pixels = np.asarray(resized, dtype=np.float32).reshape(height, width, -1)

@@ -1,4 +1,4 @@
-"""Labels and class names: whether an output is one of classes, and whether the two fit."""
+"""Whether a model is a classifier, and whether labels and class names fit its classes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _remedy(labels: Array, classes: int) -> str:
 
 
 def are_classes(labels: Array, outputs: Sequence[TensorSpec]) -> bool:
-    """Whether ``check_labels`` takes them."""
+    """Whether ``check_labels`` accepts them."""
     try:
         check_labels(labels, outputs)
     except OptionError:
@@ -79,8 +79,6 @@ def check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpec
     """
     if labels is None:
         return
-    from edgeport_converter.data.labels import is_classifier
-
     if not all(isinstance(label, str) and label.strip() for label in labels):
         raise OptionError(
             f"the labels are {list(labels)}, expected a text for each class: name them all"
@@ -89,7 +87,7 @@ def check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpec
     if repeated:
         raise OptionError(
             f"the label '{repeated[0]}' occurs more than once, expected a name for each class: "
-            "tell the classes apart"
+            "give each its own name"
         )
     if not is_classifier(outputs):
         raise OptionError(

@@ -1,8 +1,8 @@
-"""Where the user's samples come from: files, folders, arrays, generators.
+"""From what the user gave to chunks: files, folders, arrays, generators.
 
-Every kind becomes the same thing, a function that starts a new pass over the samples and yields
+Each kind becomes the same thing, a function that starts a new pass over the samples and yields
 chunks of them: arrays by key, sample along axis 0. Files are read a few megabytes at a time, so
-memory does not grow with the number of samples. What the keys mean is ``datasets``' business.
+memory does not grow with the number of samples. ``datasets`` finds out what the keys mean.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from edgeport_converter.data.array_files import read_npy, read_npz
 from edgeport_converter.data.chunks import CHUNK_BYTES, LABEL_KEY, SINGLE_KEY, Chunk, Chunks, Pick
 from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.data.tables import read_csv
+from edgeport_converter.options import require_data_file
 
-# What is read from an iterator that can be read only once, before it counts as endless.
+# An iterator that can be read only once counts as endless after this.
 _MOST_BYTES = 4 * 2**30
 
 
@@ -41,7 +42,7 @@ def open_source(
         source: the path of a ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an
             array; a dict of arrays; a pair ``(x, y)``; or an iterable of samples or batches in
             these forms, such as a generator or a ``tf.data.Dataset``.
-        specs: the model's inputs; they give images their size, and tell a sample from a batch.
+        specs: the model's inputs; images take their size; one sample has an axis less than a batch.
         purpose: "calibration" or "evaluation", for messages.
         pick: says which keys of a file with many arrays are read.
         image_range: the values that black and white pixels of image files become.
@@ -68,11 +69,7 @@ def open_source(
 
 
 def _open_file(path: Path, purpose: str, pick: Pick) -> Chunks:
-    if not path.exists():
-        raise OptionError(
-            f"there is no {purpose} file '{path}': pass a .npy, .npz or .csv file, or a folder of "
-            "images"
-        )
+    require_data_file(path, purpose)
     try:
         with path.open("rb") as file:
             start = file.read(6)
@@ -97,7 +94,7 @@ def _in_memory(source: Any) -> Chunks:
     whole = _as_chunk(source)
     arrays = [value for value in whole.values() if isinstance(value, np.ndarray) and value.ndim]
     if len(arrays) < len(whole) or len({len(array) for array in arrays}) != 1:
-        return lambda: iter([whole])  # refused or converted as one, wherever it is checked
+        return lambda: iter([whole])  # checked and converted as a whole by the dataset
     length = len(arrays[0])
     size = max(1, CHUNK_BYTES * length // max(1, sum(array.nbytes for array in arrays)))
 
@@ -109,7 +106,7 @@ def _in_memory(source: Any) -> Chunks:
 
 
 def _as_chunk(item: Any) -> Chunk:
-    """Return one item in the form of arrays by key; what is no array is left as it is."""
+    """Return one item as arrays by key; what is no array is left as it is."""
     if isinstance(item, Mapping):
         return dict(item)
     if _is_pair(item):
@@ -120,12 +117,12 @@ def _as_chunk(item: Any) -> Chunk:
 
 
 def _is_pair(item: Any) -> bool:
-    """Whether it is (x, y), or Keras' (x, y, weights), whose weights nothing here asks for."""
+    """Whether it is (x, y), or Keras' (x, y, weights), whose weights are not used."""
     return isinstance(item, tuple) and len(item) in (2, 3)
 
 
 def _as_array(value: Any, purpose: str) -> Any:
-    """Return a numpy array without Python objects, of which text alone is understood."""
+    """Return a numpy array of numbers or of text; no other Python objects are accepted."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -146,7 +143,7 @@ def _is_batch_like(item: Any) -> bool:
 
 
 def _guarded(items: Iterator[Any], purpose: str) -> Iterator[Any]:
-    """Yield the items; what the user's own code raises on the way is the data's failure."""
+    """Yield the items; an exception from the user's own code becomes an OptionError."""
     number = 0
     while True:
         try:
@@ -156,14 +153,14 @@ def _guarded(items: Iterator[Any], purpose: str) -> Iterator[Any]:
         except Exception as cause:
             raise OptionError(
                 f"the {purpose} data raised {type(cause).__name__} ({cause}) after {number} items, "
-                "expected samples to the end: mend the code that makes them"
+                "expected samples to the end: correct the code that makes them"
             ) from cause
         number += 1
         yield item
 
 
 def _from_iterable(source: Iterable[Any], specs: Sequence[TensorSpec], purpose: str) -> Chunks:
-    """Read items as they come; what can be read only once is written to a temporary file."""
+    """Read items as they come; what can be read only once is kept in a temporary file."""
     ranks = {spec.name: len(spec.shape) for spec in specs}
     rank = next(iter(ranks.values())) if len(ranks) == 1 else None
 
@@ -176,8 +173,13 @@ def _from_iterable(source: Iterable[Any], specs: Sequence[TensorSpec], purpose: 
         return chunk
 
     iterator = iter(source)
-    if iterator is not source:
-        return lambda: map(as_batch, _guarded(iter(source), purpose))
+    if iterator is source:
+        return _keep_in_file(map(as_batch, _guarded(iterator, purpose)), purpose)
+    return lambda: map(as_batch, _guarded(iter(source), purpose))
+
+
+def _keep_in_file(batches: Iterator[Chunk], purpose: str) -> Chunks:
+    """Write the batches to a temporary file, which is removed with the last use of the result."""
     layout: list[tuple[str, ...]] = []
     handle, name = tempfile.mkstemp(prefix="edgeport-")
 
@@ -188,16 +190,15 @@ def _from_iterable(source: Iterable[Any], specs: Sequence[TensorSpec], purpose: 
 
     weakref.finalize(chunks, os.unlink, name)
     with os.fdopen(handle, "wb") as file:
-        for item in _guarded(iterator, purpose):
-            chunk = as_batch(item)
-            layout.append(tuple(chunk))
-            for array in chunk.values():
+        for batch in batches:
+            layout.append(tuple(batch))
+            for array in batch.values():
                 np.save(file, array, allow_pickle=False)
             if file.tell() > _MOST_BYTES:
                 raise OptionError(
                     f"the {purpose} data is still going on after {len(layout)} items and "
-                    f"{_MOST_BYTES >> 30} GiB, expected an end, as of some hundred samples: cut "
-                    "the iterable short, with itertools.islice or take()"
+                    f"{_MOST_BYTES >> 30} GiB, expected some hundred samples and an end: cut the "
+                    "iterable short, with itertools.islice or take()"
                 )
     if not layout:
         raise OptionError(

@@ -1,4 +1,4 @@
-"""How to quantize, as a value: what the search varies and the report names."""
+"""The recipe: how to quantize, as a value that the search varies and the report names."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""Whether a graph answers as Keras does, and the one place that says how a graph is run.
+"""How a graph is run, and whether it answers as Keras does.
 
-parity        proof: the graph's answers beside the Keras model's, through ``Predictor``
-itself
-runners       models that insist on a number of samples: any number of them, in parts of that
-size
-trial_inputs  inputs to try a model with: the user's samples, or random ones that the model
-takes
+parity        the parity check: the float graph's answers beside the Keras model's
+runners       how a graph is run and judged: fixed batches, int8 for other CPUs, dynamic int8
+scales        whether the data is scaled as in training
+trial_inputs  inputs to try a model with, made up where there is no data
 """

@@ -1,13 +1,13 @@
-"""Proof: the graph's answers beside the Keras model's, through ``Predictor`` itself.
+"""The parity check: the float graph's answers beside the Keras model's.
 
-``compare_answers`` holds the float graph to the Keras model. What quantization loses is
-``agreement``'s business.
+The graph is run by the runtime's own ``Predictor``, as on a device. What quantization loses is
+measured elsewhere, by ``quantization.evaluation``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,19 +17,22 @@ from edgeport import ArtifactError, ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.errors import AgreementError, UnsupportedModelError
-from edgeport_converter.verification.runners import Run, as_run, open_graph
-from edgeport_converter.verification.trial_inputs import BATCH_SIZES, looked_up, parity_inputs
+from edgeport_converter.verification.runners import Run, Runner
+from edgeport_converter.verification.trial_inputs import (
+    BATCH_SIZES,
+    find_lookup_keys,
+    make_trial_inputs,
+    with_cut_axes,
+)
 
 if TYPE_CHECKING:
     import onnx
 
-    from edgeport_converter.exporting import ExportedModel
 
-
-# Both sides compute in float32 (relative step 1.2e-7) but add in another order. An error of a
-# thousand steps is more than reordering explains in networks of some hundred layers, and far
-# less than any real mistake makes; relative to the output's largest value, since the sums that
-# lead to a small output were not small themselves.
+# Both sides compute in float32 (relative step 1.2e-7) but add in another order. In networks of some
+# hundred layers that explains less than a thousand steps; a real mistake makes far more. The bound
+# is relative to the output's largest value, since a small output may be the difference of large
+# sums.
 _RELATIVE_TOLERANCE = 1e-4
 _ABSOLUTE_TOLERANCE = 1e-5
 
@@ -41,8 +44,10 @@ class Parity:
     Attributes:
         samples: how many were compared.
         largest_difference: absolute, over all outputs.
-        output, index: where it was.
-        keras, onnx: both values there.
+        output: where it was.
+        index: the element of that output.
+        keras: Keras' value there.
+        onnx: the graph's.
     """
 
     samples: int
@@ -56,6 +61,11 @@ class Parity:
 def compare_answers(run: Run, reference: Run, batches: Sequence[Mapping[str, Array]]) -> Parity:
     """Compare the graph with Keras on every batch.
 
+    Args:
+        run: the float graph.
+        reference: the Keras model.
+        batches: arrays by input name, each with the batch axis N.
+
     Raises:
         AgreementError: a shape or dtype differs, an integer output is not equal, or a float is
             off by more than 1e-5 + 1e-4 of the output's largest absolute value.
@@ -68,7 +78,7 @@ def compare_answers(run: Run, reference: Run, batches: Sequence[Mapping[str, Arr
         for name, wanted in expected.items():
             if wanted.dtype.kind == "f" and wanted.size and np.isnan(wanted).all():
                 raise AgreementError(
-                    f"output '{name}' of the Keras model is NaN throughout, expected numbers to "
+                    f"output '{name}' of the Keras model has only NaN, expected numbers to "
                     "compare with: pass data like the device's"
                 )
             found = _compare_output(name, wanted, actual[name], samples)
@@ -110,44 +120,41 @@ def _compare_output(name: str, wanted: Array, got: Array, samples: int) -> Parit
             measured=largest / allowed if allowed else float("inf"),
             allowed=1.0,
         )
-    is_number = wanted.dtype.kind in "fiub"
-    return Parity(samples, largest, name, index,
-                  float(wanted[index]) if is_number else 0.0,
-                  float(got[index]) if is_number else 0.0)  # fmt: skip
+    values = (wanted[index], got[index]) if wanted.dtype.kind in "fiub" else (0.0, 0.0)
+    return Parity(samples, largest, name, index, *map(float, values))
 
 
 _PARITY_SAMPLES = 512
-_PARITY_BATCH = 64
+# One even and one odd small size, since batches of one often take another way through a kernel.
+_PARITY_BATCHES = (*BATCH_SIZES, *[64] * (_PARITY_SAMPLES // 64))
 _MISSING_KERNEL = re.compile(
     r"Could not find an implementation for (\w+)\(\d+\) node with name '(.*?)'"
 )
 
 
 def check_parity(
-    graph: onnx.ModelProto, card: ModelCard, exported: ExportedModel, data: Dataset | None
+    graph: onnx.ModelProto, card: ModelCard, reference: Run, data: Dataset | None
 ) -> tuple[Parity, dict[str, Array]]:
     """Return the parity, and the last inputs that it was measured on.
+
+    Args:
+        graph: the float graph, finished.
+        card: its inputs and outputs.
+        reference: the Keras model.
+        data: the user's samples; the first 512 are compared. None for trial inputs.
 
     Raises:
         AgreementError: the graph does not answer as Keras does.
         UnsupportedModelError: the engine has no kernel for an operator in the format it is used in.
+        Exception: what the Keras model raised, where it took none of the trial inputs.
     """
-    batches = []
-    if data is not None:
-        samples = data.first(_PARITY_SAMPLES)
-        start = 0
-        for size in (
-            *BATCH_SIZES,
-            *[_PARITY_BATCH] * (_PARITY_SAMPLES // _PARITY_BATCH),
-        ):
-            batch = {name: array[start : start + size] for name, array in samples.items()}
-            if all(len(array) for array in batch.values()):
-                batches.append(batch)
-            start += size
-    known = looked_up(graph)
-    batches = parity_inputs(exported.inputs, batches, exported.reference, known)
+    if data is None:
+        batches = make_trial_inputs(card.inputs, reference, find_lookup_keys(graph))
+    else:
+        batches = with_cut_axes(card.inputs, _cut(data.first(_PARITY_SAMPLES)), reference)
     try:
-        opened = open_graph(graph, card)
+        with Runner(card).open(graph) as run:
+            return compare_answers(run, reference, batches), batches[-1]
     except ArtifactError as cause:
         missing = _MISSING_KERNEL.search(str(cause))
         if missing is None:
@@ -158,6 +165,13 @@ def check_parity(
             "kernel for, expected float32 or what its documentation lists for this operator: cast "
             "its inputs to float32 in the model"
         ) from cause
-    with opened as predictor:
-        run = as_run(predictor)
-        return compare_answers(run, exported.reference, batches), batches[-1]
+
+
+def _cut(samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """Yield the samples in batches of several sizes."""
+    start = 0
+    for size in _PARITY_BATCHES:
+        batch = {name: array[start : start + size] for name, array in samples.items()}
+        if all(len(array) for array in batch.values()):
+            yield batch
+        start += size

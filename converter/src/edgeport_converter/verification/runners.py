@@ -1,8 +1,23 @@
-"""Models that insist on a number of samples: any number of them, in parts of that size."""
+"""How a graph is run and judged: the one place that says so.
+
+Every stage that runs a graph follows three rules, and takes them from here:
+
+1. A model may insist on a number of samples. It gets batches of that size, the last one filled up
+   with its last sample, and the answers to what fills it are cut off.
+2. The int8 kernels of this machine may compute wrong what the target's compute right. A graph that
+   is quantized for such a target is computed node by node as ONNX defines it.
+3. The recipe ``dynamic`` finds its ranges in each batch, so that samples change each other's
+   answers. Such a graph gets one sample at a time, as ``Predictor`` runs it on a device.
+
+What is compared, measured or written is decided elsewhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,53 +27,66 @@ from edgeport import ModelCard, Predictor, TensorSpec
 from edgeport.artifact.card import card_json
 from edgeport.artifact.golden import Array
 from edgeport.artifact.seal import seal
+from edgeport_converter.targets import Target
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 """Arrays by input name, each with the batch axis N, to arrays by output name."""
+
 Batches = Callable[[int], Iterable[Mapping[str, Array]]]
+"""Starts a pass over samples, in batches of the given size, the last one shorter."""
 
 
-def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
-    """Return the number of samples that the model insists on, None where it takes any."""
-    sizes = [spec.shape[0] for spec in inputs if spec.has_batch_axis]
-    return next((size for size in sizes if isinstance(size, int)), None)
+@dataclass(frozen=True)
+class Runner:
+    """Runs the graphs of one model, recipe and target.
 
+    Attributes:
+        card: the model's inputs and outputs, with their axes.
+        kind: the recipe's, "none" for a float graph.
+        target: what the graph is quantized for; None for a float graph.
+    """
 
-def fill_batch(arrays: Mapping[str, Array], size: int) -> dict[str, Array]:
-    """Return the samples with the last one repeated until there are ``size``."""
-    return {
-        name: np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
-        if len(array) < size
-        else array
-        for name, array in arrays.items()
-    }
+    card: ModelCard
+    kind: str = "none"
+    target: Target | None = None
 
+    @property
+    def judges_as_defined(self) -> bool:
+        """Whether a graph is judged as ONNX defines it, not as this machine computes it."""
+        return self.kind != "none" and self.target is not None and self.target.judged_as_defined
 
-def run_in_parts(run: Run, size: int | None) -> Run:
-    """Return ``run`` for any number of samples; what fills the last part is cut off again."""
-    if size is None:
-        return run
+    @contextmanager
+    def open(self, graph: onnx.ModelProto) -> Iterator[Run]:
+        """Open a finished graph and run it as it is judged.
 
-    def in_parts(arrays: Mapping[str, Array]) -> dict[str, Array]:
-        count = len(next(iter(arrays.values())))
-        parts = [
-            run(fill_batch({k: a[start : start + size] for k, a in arrays.items()}, size))
-            for start in range(0, count, size)
-        ]
-        return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+        Raises:
+            ArtifactError: the runtime cannot open the graph.
+        """
+        with open_graph(graph, self.card) as predictor:
+            if self.judges_as_defined:
+                yield self.as_defined(graph)
+            else:
+                yield self._one_by_one(as_run(predictor))
 
-    return in_parts
+    @contextmanager
+    def open_file(self, path: Path) -> Iterator[Run]:
+        """Open an artifact and run it as its graph is judged.
 
+        Raises:
+            ArtifactError: the runtime cannot open the file, or its self-test fails.
+        """
+        if self.judges_as_defined:  # this machine's kernels may fail the self-test
+            yield self.as_defined(onnx.load(path))
+        else:
+            with Predictor.load(path) as predictor:
+                yield self._one_by_one(as_run(predictor))
 
-def batches_in_parts(batches: Batches, size: int | None) -> Batches:
-    """Return the same samples in batches of the fixed size, whatever size is asked for."""
-    if size is None:
-        return batches
+    def as_defined(self, graph: onnx.ModelProto) -> Run:
+        """Return the graph as a function of any number of samples, as ONNX defines it."""
+        return self._one_by_one(in_fixed_batches(run_as_defined(graph), self.card.inputs))
 
-    def in_parts(_: int) -> Iterator[dict[str, Array]]:
-        return (fill_batch(batch, size) for batch in batches(size))
-
-    return in_parts
+    def _one_by_one(self, run: Run) -> Run:
+        return _in_parts(run, 1) if self.kind == "dynamic" else run
 
 
 def open_graph(graph: onnx.ModelProto, card: ModelCard, *, threads: int | None = None) -> Predictor:
@@ -83,21 +111,101 @@ def as_run(predictor: Predictor) -> Run:
     return run
 
 
-def run_as_defined(graph: onnx.ModelProto) -> Run:
+def run_as_defined(graph: onnx.ModelProto, names: Sequence[str] = ()) -> Run:
     """Return the graph as a function, computed node by node as ONNX defines it.
 
     Without fusions a quantized layer is DequantizeLinear, a float operator and QuantizeLinear,
-    which is exact on every CPU; an int8 kernel may saturate. So this is what golden outputs are
-    taken from.
+    which is exact on every CPU; an int8 kernel may saturate. Golden outputs are taken from this.
+
+    Args:
+        graph: a finished graph.
+        names: inner tensors to answer with, instead of the outputs.
     """
+    if names:
+        graph = _with_outputs(graph, names)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    names = [node.name for node in session.get_outputs()]
+    names = list(names) or [node.name for node in session.get_outputs()]
 
     def run(arrays: Mapping[str, Array]) -> dict[str, Array]:
         return dict(zip(names, session.run(names, dict(arrays)), strict=True))
 
     return run
+
+
+def _with_outputs(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    present = {value.name for value in copy.graph.output}
+    for name in dict.fromkeys(names):
+        if name not in present:
+            copy.graph.output.add(name=name)  # onnxruntime finds its type
+    return copy
+
+
+def in_fixed_batches(run: Run, inputs: Sequence[TensorSpec]) -> Run:
+    """Return ``run`` for any number of samples, also where the model insists on one."""
+    size = _fixed_batch(inputs)
+    return run if size is None else _in_parts(run, size)
+
+
+def cut_into_batches(
+    samples: Mapping[str, Array], size: int, inputs: Sequence[TensorSpec]
+) -> Iterator[dict[str, Array]]:
+    """Yield samples in full batches, of the size that the model insists on where it does.
+
+    Args:
+        samples: by input name; the last one is repeated until the last batch is full.
+        size: of a batch, where the model takes any.
+        inputs: the model's.
+    """
+    size = _fixed_batch(inputs) or size
+    for start in range(0, len(next(iter(samples.values()))), size):
+        yield _fill_batch(
+            {name: array[start : start + size] for name, array in samples.items()}, size
+        )
+
+
+def batches_for(batches: Batches, inputs: Sequence[TensorSpec]) -> Batches:
+    """Return the same samples in batches that the model takes, whatever size is asked for."""
+    size = _fixed_batch(inputs)
+    if size is None:
+        return batches
+
+    def of_fixed_size(_: int) -> Iterator[dict[str, Array]]:
+        return (_fill_batch(batch, size) for batch in batches(size))
+
+    return of_fixed_size
+
+
+def _fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
+    """Return the number of samples that the model insists on, None where it takes any."""
+    sizes = [spec.shape[0] for spec in inputs if spec.has_batch_axis]
+    return next((size for size in sizes if isinstance(size, int)), None)
+
+
+def _fill_batch(arrays: Mapping[str, Array], size: int) -> dict[str, Array]:
+    """Return the samples with the last one repeated until there are ``size``."""
+    return {
+        name: np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
+        if len(array) < size
+        else array
+        for name, array in arrays.items()
+    }
+
+
+def _in_parts(run: Run, size: int) -> Run:
+    """Return ``run`` in batches of one size; the answers to what fills the last are cut off."""
+
+    def in_parts(arrays: Mapping[str, Array]) -> dict[str, Array]:
+        count = len(next(iter(arrays.values())))
+        parts = [
+            run(_fill_batch({k: a[start : start + size] for k, a in arrays.items()}, size))
+            for start in range(0, count, size)
+        ]
+        return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+
+    return in_parts

@@ -1,8 +1,8 @@
-"""Inputs to try a model with: the user's samples, or random ones that the model takes."""
+"""Trial inputs: random ones that the model takes, or the user's at a second size of free axes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,28 +13,31 @@ from edgeport import TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.verification.runners import Run
 
-# The first two that the model takes: one even and one odd where it takes any, else the multiples
-# of a power of two that networks with skip connections want, up to a second of sound.
+# The first two that the model takes are used: one even and one odd where it takes any. Networks
+# with skip connections take multiples of a power of two only; 16,000 is a second of sound.
 _FREE_AXIS_SIZES = (8, 13, 16, 32, 48, 64, 96, 128, 192, 224, 256, 512, 1024, 2048, 4096, 16000)
 
-# Integers may be indices into a table of unknown length; the first that the model takes.
+# Integers may be indices into a table of unknown length; the first that the model takes is used.
 _LARGEST_INTEGERS = (99, 9, 1)
-_SPREAD = 3.0
+BATCH_SIZES = (1, 2, 5)
+"""Numbers of samples in the batches that a model is tried with."""
+
+_SPREAD = 3.0  # the width of a second distribution, beyond the range of the first
 _WORDS = ("", "a", "b", "the", "yes", "no")
 
 
 @dataclass(frozen=True)
-class Known:
-    """Keys of a graph's lookup tables: random text would meet none of them."""
+class LookupKeys:
+    """Keys of a graph's lookup tables; random text would be none of them."""
 
     words: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
 
 
-NOTHING = Known()
+NO_KEYS = LookupKeys()
 
 
-def looked_up(graph: onnx.ModelProto) -> Known:
+def find_lookup_keys(graph: onnx.ModelProto) -> LookupKeys:
     """Return the keys of the graph's LabelEncoder nodes."""
     words: list[str] = []
     numbers: list[int] = []
@@ -45,7 +48,7 @@ def looked_up(graph: onnx.ModelProto) -> Known:
                     words += [key.decode("utf-8") for key in attribute.strings]
                 elif attribute.name == "keys_int64s":
                     numbers += attribute.ints
-    return Known(tuple(words), tuple(numbers))
+    return LookupKeys(tuple(words), tuple(numbers))
 
 
 def random_inputs(
@@ -56,31 +59,30 @@ def random_inputs(
     *,
     largest: int = 1,
     spread: float | None = None,
-    known: Known = NOTHING,
+    keys: LookupKeys = NO_KEYS,
 ) -> dict[str, Array]:
     """Return random arrays that the inputs accept.
 
     Args:
-        inputs: floats come from their value range, else from [0, 1); bytes from all of theirs;
-            text from a few short words, and from those that are looked up.
+        inputs: floats are drawn from their value range, or else from [0, 1); uint8 from 0 to 255;
+            text from a few short words.
         samples: N.
         free_size: of every other free axis.
         seed: of the generator.
         largest: the largest of the other integers, which may be indices.
         spread: floats without a range come from a normal distribution of that width instead.
-        known: what the graph looks up, for every other element of text and of integers.
+        keys: what the graph looks up; about every other element of text and integers is one.
     """
     generator = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
     for spec in inputs:
-        sizes = [
-            samples if axis == "N" and isinstance(size, str)
-            else size if isinstance(size, int) else free_size
-            for axis, size in zip(spec.axes, spec.shape, strict=True)
-        ]  # fmt: skip
+        sizes = [size if isinstance(size, int) else free_size for size in spec.shape]
+        for place, (axis, size) in enumerate(zip(spec.axes, spec.shape, strict=True)):
+            if axis == "N" and isinstance(size, str):
+                sizes[place] = samples
         if spec.dtype.kind == "O":
             array = generator.choice(np.array(_WORDS, dtype=object), sizes)
-            arrays[spec.name] = _mix(array, known.words, generator)
+            arrays[spec.name] = _mix(array, keys.words, generator)
         elif spec.dtype.kind == "f":
             low, high = spec.value_range or (0.0, 1.0)
             values = low + (high - low) * generator.random(sizes)
@@ -91,7 +93,7 @@ def random_inputs(
             top = 255 if spec.dtype == np.uint8 else 1 if spec.dtype.kind == "b" else largest
             top = min(top, 1 if spec.dtype.kind == "b" else int(np.iinfo(spec.dtype).max))
             array = generator.integers(0, top, sizes, endpoint=True).astype(spec.dtype)
-            arrays[spec.name] = _mix(array, known.numbers, generator)
+            arrays[spec.name] = _mix(array, keys.numbers, generator)
     return arrays
 
 
@@ -106,49 +108,40 @@ def _mix(array: Array, keys: Sequence[Any], generator: np.random.Generator) -> A
     return np.where(generator.random(array.shape) < 0.5, chosen, array)
 
 
-def parity_inputs(
-    inputs: Sequence[TensorSpec],
-    data: Sequence[Mapping[str, Array]],
-    reference: Run,
-    known: Known = NOTHING,
+def make_trial_inputs(
+    inputs: Sequence[TensorSpec], reference: Run, keys: LookupKeys = NO_KEYS
 ) -> list[dict[str, Array]]:
-    """Return the batches for ``check_parity``: the user's data, or random ones.
+    """Return random batches that the Keras model takes.
 
-    Sizes of free axes and ranges of integers are tried until the Keras model takes them. The
-    user's data is also cut short along its free axes, so that a second size is seen.
+    1. Integers may be indices into a table of unknown length: large ones are tried first, with the
+       keys of lookup tables among them, then smaller ones.
+    2. For each of these, sizes of the free axes are tried until the model has taken two.
+    3. With what it took, batches of each of ``BATCH_SIZES`` are made, at both sizes.
 
     Args:
         inputs: the model's.
-        data: the user's batches, or none.
         reference: the Keras model.
-        known: what the graph looks up, as ``looked_up`` finds it.
+        keys: what the graph looks up.
 
     Raises:
         Exception: what the Keras model raised, where it took none of the inputs.
     """
     free = any(isinstance(size, str) for spec in inputs for size in spec.shape[1:])
-    if data:
-        batches = [dict(batch) for batch in data]
-        cut = [_cut_short(inputs, batch) for batch in batches] if free else []
-        return batches + [batch for batch in cut if _answer(reference, batch) is None]
-    integers = any(spec.dtype.kind in "iu" for spec in inputs)
+    wanted = 2 if free else 1
     problem: Exception | None = None
-    tries = [(largest, replace(known, numbers=())) for largest in _LARGEST_INTEGERS]
-    if known.numbers:
-        tries.insert(0, (_LARGEST_INTEGERS[0], known))
-    for largest, keys in tries if integers else [(_LARGEST_INTEGERS[-1], known)]:
+    for largest, known in _integers_to_try(inputs, keys):
         sizes: list[int] = []
         for size in _FREE_AXIS_SIZES if free else _FREE_AXIS_SIZES[:1]:
-            batch = random_inputs(inputs, 1, size, seed=0, largest=largest, known=keys)
-            problem = _answer(reference, batch)
+            batch = random_inputs(inputs, 1, size, seed=0, largest=largest, keys=known)
+            problem = _refusal(reference, batch)
             if problem is None:
                 sizes.append(size)
-            if len(sizes) == (2 if free else 1):
+            if len(sizes) == wanted:
                 break
         if sizes:
             return [
                 random_inputs(
-                    inputs, samples, size, samples, largest=largest, spread=spread, known=keys
+                    inputs, samples, size, samples, largest=largest, spread=spread, keys=known
                 )
                 for samples, spread in zip(BATCH_SIZES, (None, None, _SPREAD), strict=True)
                 for size in sizes
@@ -157,8 +150,32 @@ def parity_inputs(
     raise problem
 
 
-def _answer(reference: Run, batch: Mapping[str, Array]) -> Exception | None:
-    """Return what the Keras model says against a batch, None if it takes it."""
+def _integers_to_try(
+    inputs: Sequence[TensorSpec], keys: LookupKeys
+) -> list[tuple[int, LookupKeys]]:
+    """Return the largest integer and the keys of each try; one try without integer inputs."""
+    if not any(spec.dtype.kind in "iu" for spec in inputs):
+        return [(_LARGEST_INTEGERS[-1], keys)]
+    tries = [(largest, replace(keys, numbers=())) for largest in _LARGEST_INTEGERS]
+    return [(_LARGEST_INTEGERS[0], keys), *tries] if keys.numbers else tries
+
+
+def with_cut_axes(
+    inputs: Sequence[TensorSpec], data: Iterable[Mapping[str, Array]], reference: Run
+) -> list[dict[str, Array]]:
+    """Return the user's batches, and each cut short along its free axes, if the model takes that.
+
+    So a second size of every free axis is compared.
+    """
+    batches = [dict(batch) for batch in data]
+    if not any(isinstance(size, str) for spec in inputs for size in spec.shape[1:]):
+        return batches
+    cut = [_cut_short(inputs, batch) for batch in batches]
+    return batches + [batch for batch in cut if _refusal(reference, batch) is None]
+
+
+def _refusal(reference: Run, batch: Mapping[str, Array]) -> Exception | None:
+    """Return what the Keras model raises for a batch, None if it takes it."""
     try:
         reference(batch)
     except Exception as problem:  # whatever a layer raises about sizes and indices
@@ -175,6 +192,3 @@ def _cut_short(inputs: Sequence[TensorSpec], batch: Mapping[str, Array]) -> dict
             places.append(slice(max(1, have * 2 // 3)) if isinstance(size, str) else slice(None))
         result[spec.name] = batch[spec.name][tuple(places)]
     return result
-
-
-BATCH_SIZES = (1, 2, 5)

@@ -1,6 +1,5 @@
 """The ranges of activations, streamed from the calibration data.
 
-histograms  choosing a narrower range from a histogram: what large values cost, what small
-ones gain
+histograms  a narrower range from a histogram, by the least mean squared error
 ranges      the range of every activation over the calibration data, flat in memory
 """

@@ -1,6 +1,8 @@
-"""Choosing a narrower range from a histogram: what large values cost, what small ones gain.
+"""A narrower range from a histogram, by the least mean squared error of the quantized values.
 
-Plain arithmetic on counts. Zero is always inside a range, since padding and relu need it exactly.
+What a range costs is what it clips, the distance squared, and what it rounds: step^2 / 12, the mean
+square of an error that is spread evenly over a step. Zero is always inside a range, since padding
+and relu need it exactly.
 """
 
 from __future__ import annotations
@@ -9,17 +11,11 @@ import numpy as np
 
 from edgeport.artifact.golden import Array
 
-METHODS = ("percentile", "entropy", "mse")
-
 _BINS = 2048
 _CODES = 256  # of uint8
-_PERCENTILE = 99.99
 # Shares of each side of the full range that are tried, apart by about one eighth of an octave.
 _SHARES = np.geomspace(1.0, 1 / 16, 33)
-# What clips more than this is no rare value. The divergence alone would go further where the counts
-# have spikes, such as the one answer of a convolution to its padding, since fewer of them then
-# share a code: it clipped most of MobileNetV1 0.25.
-_MOST_OUTSIDE = 0.01
+_MOST_OUTSIDE = 0.01  # what is more frequent is no rare value that may be clipped
 
 
 class Histogram:
@@ -43,7 +39,7 @@ class Histogram:
         """Count the values; what rounding puts past an end counts in the last bin.
 
         Zeros are left out: every range has a code for exactly zero, so they say nothing of the
-        ends, and behind a relu they would outweigh all that does.
+        ends, and after a relu they would outweigh all that does.
         """
         if self.high == self.low:
             return
@@ -53,82 +49,34 @@ class Histogram:
         self.counts += np.bincount(places, minlength=_BINS)
 
 
-def choose_range(histogram: Histogram, method: str) -> tuple[float, float]:
-    """Return (low, high) within the histogram's ends.
+def choose_range(histogram: Histogram) -> tuple[float, float]:
+    """Return (low, high) within the histogram's ends, with the least error of those tried.
 
-    Args:
-        histogram: of one activation.
-        method: ``percentile`` leaves 0.01 % of the values outside, half on each side;
-            ``mse`` makes the mean squared error of the quantized values smallest;
-            ``entropy`` makes the Kullback-Leibler divergence from the quantized distribution
-            smallest.
-
-    Source:
-        The divergence compares the counts with those after each group of bins that share a code
-        is levelled, as in Migacz, "8-bit inference with TensorRT" (2017), here for both ends.
+    One side after the other is narrowed: a tail on the left says nothing about one on the right.
     """
-    if histogram.high == histogram.low or not histogram.counts.any():
-        return histogram.low, histogram.high
-    if method == "percentile":
-        return _percentile(histogram)
-    cost = _squared_error if method == "mse" else _divergence
     best = (histogram.low, histogram.high)
-    smallest = cost(histogram, *best)
-    # One side after the other: a tail on the left says nothing about one on the right.
+    if histogram.high == histogram.low or not histogram.counts.any():
+        return best
+    smallest, _ = _squared_error(histogram, *best)
     for side in (0, 1):
         full = best[side]
         for share in _SHARES[1:]:
             low, high = (full * share, best[1]) if side == 0 else (best[0], full * share)
-            if low == high or full == 0 or _outside(histogram, low, high) > _MOST_OUTSIDE:
+            if low == high or full == 0:
                 break
-            found = cost(histogram, low, high)
+            found, outside = _squared_error(histogram, low, high)
+            if outside > _MOST_OUTSIDE:
+                break
             if found < smallest:
                 smallest, best = found, (low, high)
     return best
 
 
-def _outside(histogram: Histogram, low: float, high: float) -> float:
-    """Return the share of the values that such a range clips."""
-    clipped = (histogram.centers < low) | (histogram.centers > high)
-    return float(histogram.counts[clipped].sum() / histogram.counts.sum())
-
-
-def _percentile(histogram: Histogram) -> tuple[float, float]:
-    share = np.cumsum(histogram.counts) / histogram.counts.sum()
-    outside = (100 - _PERCENTILE) / 200
-    first = int(np.searchsorted(share, outside))
-    last = int(np.searchsorted(share, 1 - outside))
-    low = histogram.low + first * histogram.width
-    high = histogram.low + (last + 1) * histogram.width
-    return min(low, 0.0), max(high, 0.0)
-
-
-def _squared_error(histogram: Histogram, low: float, high: float) -> float:
-    """Return the mean squared error: step^2 / 12 inside, the distance squared outside."""
+def _squared_error(histogram: Histogram, low: float, high: float) -> tuple[float, float]:
+    """Return the mean squared error of a range, and the share of the values that it clips."""
     centers = histogram.centers
     step = (high - low) / (_CODES - 1)
     distance = np.maximum(low - centers, 0) + np.maximum(centers - high, 0)
     error = np.where(distance > 0, distance**2, step**2 / 12)
-    return float(np.average(error, weights=histogram.counts))
-
-
-def _divergence(histogram: Histogram, low: float, high: float) -> float:
-    """Return sum p log(p / q), q being p with every code's bins levelled and the tails moved in."""
-    centers = histogram.centers
-    inside = (centers >= low) & (centers <= high)
-    codes = np.clip(np.rint((centers - low) / (high - low) * (_CODES - 1)), 0, _CODES - 1)
-    codes = codes.astype(np.int64)
-    total = histogram.counts.sum()
-    p = histogram.counts / total
-    filled = inside & (histogram.counts > 0)
-    mass = np.bincount(codes[filled], weights=p[filled], minlength=_CODES)
-    bins = np.bincount(codes[filled], minlength=_CODES)
-    q = np.where(filled, mass[codes] / np.maximum(bins[codes], 1), 0.0)
-    # Values outside become the end codes: they add to p there, but q cannot know of them.
-    moved = np.where(inside, p, 0.0)
-    places = np.flatnonzero(inside)
-    moved[places[0]] += p[: places[0]].sum()
-    moved[places[-1]] += p[places[-1] + 1 :].sum()
-    q = np.maximum(q / max(q.sum(), 1e-12), 1e-9)
-    used = moved > 0
-    return float(np.sum(moved[used] * np.log(moved[used] / q[used])))
+    mean = np.average(error, weights=histogram.counts)
+    return float(mean), float(np.average(distance > 0, weights=histogram.counts))

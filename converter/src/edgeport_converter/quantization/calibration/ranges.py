@@ -1,91 +1,67 @@
 """The range of every activation over the calibration data, flat in memory.
 
 ``minmax`` takes one pass: the graph itself reduces each tensor to its minimum and maximum, so no
-activation leaves the engine. The other methods take a second pass over a few samples at a time,
-into one histogram a tensor, and ``clipping`` chooses a narrower range from it.
+activation leaves the engine. ``mse`` takes a second pass over a few samples at a time, into one
+histogram a tensor, and ``histograms`` chooses a narrower range from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
-import onnx
-import onnxruntime
-from onnx import helper
+import onnx_ir as ir
 
 from edgeport import ConversionError, OptionError
 from edgeport.artifact.golden import Array
-from edgeport_converter.quantization.calibration.histograms import METHODS, Histogram, choose_range
+from edgeport_converter.options import RANGE_METHODS
+from edgeport_converter.quantization.calibration.histograms import Histogram, choose_range
+from edgeport_converter.quantization.tensors import float_values, open_session
+from edgeport_converter.verification.runners import Batches
 
 Ranges = dict[str, tuple[float, float]]
-Batches = Callable[[int], Iterable[Mapping[str, Array]]]
-"""Starts a pass over the data in batches of the given size."""
 
 _REDUCING_BATCH = 16
 _HISTOGRAM_BATCH = 4
 
-_FLOAT_TYPES = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 
-
-def collect_ranges(model: onnx.ModelProto, batches: Batches, method: str = "minmax") -> Ranges:
+def collect_ranges(model: ir.Model, batches: Batches, method: str = "minmax") -> Ranges:
     """Return (lowest, highest) by name for every float input and activation of the graph.
 
     Args:
         model: the float graph, with the types of its inner tensors.
         batches: the calibration data; it is read once for ``minmax``, else twice.
-        method: ``minmax`` keeps every value; ``percentile``, ``entropy`` and ``mse`` clip rare
-            large ones, see ``clipping``.
+        method: ``minmax`` keeps every value, ``mse`` clips rare large ones.
 
     Raises:
         OptionError: there is no such method.
         ConversionError: an activation became NaN or infinite.
     """
-    if method != "minmax" and method not in METHODS:
+    if method not in RANGE_METHODS:
         raise OptionError(
-            f"the range method is {method!r}, expected minmax, {', '.join(METHODS)}: "
+            f"the range method is {method!r}, expected one of {', '.join(RANGE_METHODS)}: "
             "minmax keeps every value"
         )
-    watched = float_tensors(model)
-    ranges = _reduce(model, watched, batches(_REDUCING_BATCH))
+    ranges = _reduce(model, batches(_REDUCING_BATCH))
     if method == "minmax":
         return ranges
     histograms = _count(model, ranges, batches(_HISTOGRAM_BATCH))
-    return {name: choose_range(histogram, method) for name, histogram in histograms.items()}
+    return {name: choose_range(histogram) for name, histogram in histograms.items()}
 
 
-def float_tensors(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the graph's float inputs and activations, in running order."""
-    graph = model.graph
-    types = {
-        value.name: value.type.tensor_type.elem_type
-        for value in (*graph.input, *graph.value_info, *graph.output)
-    }
-    produced = [name for node in graph.node for name in node.output if name]
-    names = [value.name for value in graph.input] + produced
-    return [name for name in dict.fromkeys(names) if types.get(name) in _FLOAT_TYPES]
-
-
-def open_with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> Any:
-    """Return an onnxruntime session of the graph that can answer with these inner tensors."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    present = {value.name for value in result.graph.output}
-    types = {value.name: value for value in (*model.graph.input, *model.graph.value_info)}
-    result.graph.output.extend(types[name] for name in names if name not in present)
-    return onnxruntime.InferenceSession(
-        result.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-
-
-def _reduce(
-    model: onnx.ModelProto, watched: list[str], batches: Iterable[Mapping[str, Array]]
-) -> Ranges:
-    session = onnxruntime.InferenceSession(
-        _with_reductions(model, watched).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    names = [f"{kind}/{name}" for name in watched for kind in ("low", "high")]
+def _reduce(model: ir.Model, batches: Iterable[Mapping[str, Array]]) -> Ranges:
+    """Return the ranges by a graph that answers with each tensor's minimum and maximum."""
+    watching = model.clone()
+    watched = [value.name or "" for value in float_values(watching.graph)]
+    ends = []
+    for value in float_values(watching.graph):
+        for operator in ("ReduceMin", "ReduceMax"):
+            node = ir.node(operator, [value], {"keepdims": 0})
+            watching.graph.append(node)
+            ends.append(node.outputs[0])
+            ends[-1].type, ends[-1].shape = value.type, ir.Shape([])
+    session = open_session(watching, ends)
+    names = [value.name for value in ends]
     low = np.full(len(watched), np.inf)
     high = np.full(len(watched), -np.inf)
     for batch in batches:
@@ -100,30 +76,18 @@ def _reduce(
     return {name: (float(a), float(b)) for name, a, b in zip(watched, low, high, strict=True)}
 
 
-def _with_reductions(model: onnx.ModelProto, watched: list[str]) -> onnx.ModelProto:
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.output[:]
-    for name in watched:
-        for kind, operator in (("low", "ReduceMin"), ("high", "ReduceMax")):
-            reduced = f"{kind}/{name}"
-            result.graph.node.append(helper.make_node(operator, [name], [reduced], keepdims=0))
-            result.graph.output.append(
-                helper.make_tensor_value_info(reduced, onnx.TensorProto.FLOAT, [])
-            )
-    return result
-
-
 def _count(
-    model: onnx.ModelProto, ranges: Ranges, batches: Iterable[Mapping[str, Array]]
+    model: ir.Model, ranges: Ranges, batches: Iterable[Mapping[str, Array]]
 ) -> dict[str, Histogram]:
+    """Return the values' counts by tensor, between the ends of its range."""
     histograms = {name: Histogram(low, high) for name, (low, high) in ranges.items()}
-    inputs = {value.name for value in model.graph.input}
-    inner = [name for name in ranges if name not in inputs]
-    session = open_with_outputs(model, inner)
+    inner = [value for value in float_values(model.graph) if not value.is_graph_input()]
+    inputs = [value.name or "" for value in model.graph.inputs if value.name in histograms]
+    names = [value.name or "" for value in inner]
+    session = open_session(model, inner)
     for batch in batches:
-        for name in inputs & ranges.keys():
+        for name in inputs:
             histograms[name].add(batch[name])
-        for name, values in zip(inner, session.run(inner, dict(batch)), strict=True):
+        for name, values in zip(names, session.run(names, dict(batch)), strict=True):
             histograms[name].add(values)
     return histograms

@@ -7,14 +7,13 @@ counted, such as the index of the best class, are equal or not: the next index i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgeport.artifact.golden import Array
-
-Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+from edgeport_converter.verification.runners import Run
 
 # Noise below this share of a channel's largest value is no loss, even where the channel hardly
 # varies on the data at hand.
@@ -56,7 +55,7 @@ class Agreement:
     classes: int | None = None
 
 
-class _Sums:
+class _ChannelSums:
     """Sums over samples for one output, one number a channel (its last axis)."""
 
     def __init__(self) -> None:
@@ -109,7 +108,7 @@ def measure_agreement(
         classifier: whether the only output is a row of class scores.
     """
     samples = same = 0
-    sums: dict[str, _Sums] = {}
+    sums: dict[str, _ChannelSums] = {}
     counted: set[str] = set()
     classes: set[int] = set()
     first = ""
@@ -121,7 +120,7 @@ def measure_agreement(
             if wanted.dtype in _COUNTED:
                 counted.add(name)
             if wanted.dtype.kind in "fiub" and wanted.size:
-                sums.setdefault(name, _Sums()).add(wanted, actual[name])
+                sums.setdefault(name, _ChannelSums()).add(wanted, actual[name])
         if classifier:
             best = best_classes(expected[first])
             classes.update(best.tolist())
@@ -148,7 +147,7 @@ def measure_agreement(
 
 def noise_to_signal(found: Array, wanted: Array) -> float:
     """Return the mean over the channels of noise / signal, for one output."""
-    sums = _Sums()
+    sums = _ChannelSums()
     sums.add(wanted, found)
     return float(sums.noise_to_signal().mean())
 

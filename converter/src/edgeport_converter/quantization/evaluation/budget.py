@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from edgeport import OptionError
@@ -14,8 +13,6 @@ from edgeport_converter.loading.user_code import import_function
 
 if TYPE_CHECKING:
     from edgeport_converter.quantization.evaluation.agreement import Agreement
-
-DEFAULT_MAX_DROP = 0.005
 
 # Bounds where there are no labels to measure a metric on. A sample whose best class changes was
 # wrong before as often as not in the region where that happens, so accuracy moves by about half.
@@ -36,7 +33,7 @@ class Verdict:
     """A candidate against the budget.
 
     Attributes:
-        loss: what it lost, smaller is better: metric, share of changed answers, or minus dB.
+        loss: smaller is better: of the metric, share of changed answers, or minus dB.
         allowed: the budget, in the same unit.
         sentence: what was found and what was expected, for a refusal.
     """
@@ -55,24 +52,6 @@ class Verdict:
         """Whether the budget is kept."""
         # A share such as 5 of 1,000 has no exact float; it must not miss a budget of 0.005.
         return self.loss <= self.allowed + _ROUNDING
-
-
-def check_expected_metric(expected: float | None, *, has_evaluation: bool) -> None:
-    """Refuse a figure that nothing would be held to.
-
-    Raises:
-        OptionError: it is no finite number, or there is no data with labels to measure it on.
-    """
-    if expected is None:
-        return
-    if isinstance(expected, bool) or not isinstance(expected, Real):
-        expected = math.nan
-    if not math.isfinite(expected) or not has_evaluation:
-        found = "without evaluation data" if math.isfinite(expected) else "as no finite number"
-        raise OptionError(
-            f"expected_metric was given {found}, expected the number that Keras reaches on the "
-            "evaluation data: pass both, or leave it out"
-        )
 
 
 def require_expected_metric(

@@ -1,4 +1,4 @@
-"""What a quantized graph lost: beside the float graph, and by the user's metric.
+"""The loss of a quantized graph: its agreement with the float graph, and the user's metric.
 
 The data is streamed, the float graph's answers with it, so memory holds one batch, and the outputs
 where a metric needs all of them.
@@ -6,15 +6,17 @@ where a metric needs all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
+from edgeport_converter.options import DEFAULT_MAX_DROP
 from edgeport_converter.quantization.evaluation import budget
-from edgeport_converter.quantization.evaluation.agreement import Agreement, Run, measure_agreement
+from edgeport_converter.quantization.evaluation.agreement import Agreement, measure_agreement
+from edgeport_converter.verification.runners import Batches, Run
 
 _BATCH = 64
 
@@ -23,7 +25,7 @@ _EQUAL = 1e-6  # of a metric; float32 sums in another order
 
 
 @dataclass(frozen=True)
-class Measured:
+class Evaluation:
     """One graph's figures; ``metric`` is None where there are no labels."""
 
     agreement: Agreement
@@ -43,8 +45,8 @@ class Evaluator:
 
     Attributes:
         reached: the metric of the float graph, None without labels.
-        float_metric: the same to hold candidates to, None also where it tells nothing: answers that
-            were shuffled among the samples would keep the budget, too.
+        float_metric: the same to hold candidates to, None also where it is no evidence: answers
+            that were shuffled among the samples would keep the budget, too.
 
     Raises:
         OptionError: the metric raised an error, gave no finite number, or compares each output
@@ -54,12 +56,12 @@ class Evaluator:
     def __init__(
         self,
         float_run: Run,
-        batches: Callable[[int], Iterable[Mapping[str, Array]]],
+        batches: Batches,
         labels: Array | None,
         metric: budget.Metric,
         *,
         classifier: bool,
-        max_drop: float = budget.DEFAULT_MAX_DROP,
+        max_drop: float = DEFAULT_MAX_DROP,
     ) -> None:
         self._float_run, self._batches = float_run, batches
         self._metric, self._classifier = metric, classifier
@@ -90,7 +92,7 @@ class Evaluator:
         except OptionError:
             return float("-inf")
 
-    def measure(self, run: Run) -> Measured:
+    def measure(self, run: Run) -> Evaluation:
         """Return the figures of one graph."""
         outputs: list[Array] = []
 
@@ -104,8 +106,8 @@ class Evaluator:
             run_and_keep, self._float_run, self._batches(_BATCH), classifier=self._classifier
         )
         if self._labels is None:
-            return Measured(agreement, None)
-        return Measured(agreement, self._of(np.concatenate(outputs), self._labels))
+            return Evaluation(agreement, None)
+        return Evaluation(agreement, self._of(np.concatenate(outputs), self._labels))
 
     def metric_of(self, run: Run) -> float | None:
         """Return the metric of a graph, or of Keras, None without labels.

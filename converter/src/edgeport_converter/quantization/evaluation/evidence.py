@@ -1,41 +1,68 @@
-"""Whether the user's metric and answers tell anything, and the metric of Keras and float."""
+"""Whether data, metric and answers are evidence enough, and whether Keras and float agree on it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgeport import Accuracy
+from edgeport import Accuracy, ModelCard, OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.labels import are_classes, is_classifier
+from edgeport_converter.data.user_data import UserData
 from edgeport_converter.errors import AgreementError
 
 if TYPE_CHECKING:
-    from edgeport_converter.exporting import ExportedModel
     from edgeport_converter.loading.model import LoadedModel
     from edgeport_converter.quantization.evaluation.agreement import Agreement
     from edgeport_converter.quantization.evaluation.evaluator import Evaluator
-from edgeport_converter.data.user_data import _MIN_CALIBRATION, UserData
 
 # Between Keras and the float graph, by the user's metric on all of the evaluation data: a sample
 # or two may stand on the border of two classes, more would be another model.
 _MAX_METRIC_GAP = 0.002
 
+_MIN_CALIBRATION = 10  # samples; the range of fewer is chance
+_THIN_EVIDENCE = 100  # samples, of which one is a whole per cent
+
+
+def check_data(data: UserData) -> tuple[str, ...]:
+    """Return notes where the loss is measured on few samples, or on those of the calibration.
+
+    Raises:
+        OptionError: the calibration data is too little to take ranges from.
+    """
+    if data.calibration is not None and len(data.calibration) < _MIN_CALIBRATION:
+        raise OptionError(
+            f"the calibration data holds {len(data.calibration)} samples, expected at least "
+            f"{_MIN_CALIBRATION}, since the ranges of so few say nothing of the device's: pass "
+            "some hundred"
+        )
+    notes = []
+    if data.measured is not None and len(data.measured) < _THIN_EVIDENCE:
+        notes.append(
+            f"what quantization loses was measured on {len(data.measured)} samples: a few hundred "
+            "are needed to see half a per cent"
+        )
+    if data.calibration is not None and data.measured is data.calibration:
+        notes.append(
+            "what quantization loses was measured on the calibration data itself, which flatters "
+            "it: pass evaluation data of its own"
+        )
+    return tuple(notes)
+
 
 def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:
-    """Return a note where the metric cannot tell a good artifact from a bad one."""
+    """Return a note where a bad artifact would reach the same metric as a good one."""
     if evaluator.reached is None or evaluator.float_metric is not None:
         return ()
     return (
         f"{name} is {evaluator.reached:.4f} and loses no more than max_drop when the answers are "
-        "shuffled among the samples, so that it tells nothing of the artifact, which was held to "
-        "agree with the float model instead: check the labels, or pass a smaller max_drop",
+        "shuffled among the samples, so that it says nothing about the artifact, which was held to "
+        "agreement with the float model instead: check the labels, or pass a smaller max_drop",
     )
 
 
-def check_answers(agreement: Agreement | None) -> tuple[str, ...]:
+def check_answers(agreement: Agreement) -> tuple[str, ...]:
     """Return a note where the model answers all of the data with the same class."""
-    if agreement is None or agreement.classes != 1 or agreement.samples < _MIN_CALIBRATION:
+    if agreement.classes != 1 or agreement.samples < _MIN_CALIBRATION:
         return ()
     return (
         f"the float model gives all {agreement.samples} samples the same class: check that the "
@@ -43,26 +70,21 @@ def check_answers(agreement: Agreement | None) -> tuple[str, ...]:
     )
 
 
-def answers_with_a_class(
-    loaded: LoadedModel,
-    exported: ExportedModel,
-    names: Sequence[str] | None,
-    labels: Array | None,
-) -> bool:
+def answers_with_a_class(loaded: LoadedModel, card: ModelCard, labels: Array | None) -> bool:
     """Whether the best class is what matters.
 
-    Scores (N, C) alone may as well be a regression, or, with a sigmoid each, several answers; a
-    softmax, class names or labels tell.
+    Outputs (N, C) may be class scores, a regression, or several yes-or-no answers. They are class
+    scores if a softmax makes them, or if there are class names or class labels.
     """
-    return is_classifier(exported.outputs) and (
+    return is_classifier(card.outputs) and (
         loaded.outputs[0].activation == "softmax"
-        or names is not None
-        or (labels is not None and are_classes(labels, exported.outputs))
+        or card.labels is not None
+        or (labels is not None and are_classes(labels, card.outputs))
     )
 
 
 def compare_metrics(
-    name: str, keras: float | None, evaluator: Evaluator, data: UserData
+    name: str, keras: float | None, evaluator: Evaluator, samples: int
 ) -> Accuracy | None:
     """Return the metric with Keras and with the float graph, None without labels.
 
@@ -70,13 +92,13 @@ def compare_metrics(
         AgreementError: they differ.
     """
     float32 = evaluator.reached
-    if keras is None or float32 is None or data.measured is None:
+    if keras is None or float32 is None:
         return None
-    if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / len(data.measured)):
+    if abs(keras - float32) > max(_MAX_METRIC_GAP, 2 / samples):
         raise AgreementError(
             f"{name} is {keras:.4f} with Keras and {float32:.4f} with the float graph, expected "
             "the same: report this model, its conversion would be wrong",
             measured=abs(keras - float32),
             allowed=_MAX_METRIC_GAP,
         )
-    return Accuracy(name, len(data.measured), keras, float32, float32)
+    return Accuracy(name, samples, keras, float32, float32)

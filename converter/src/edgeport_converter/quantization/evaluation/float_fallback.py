@@ -12,12 +12,12 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-import onnx
+import onnx_ir as ir
 
 from edgeport_converter.quantization.qdq.placement import WEIGHTED_OPERATORS
 
 # What a border costs beyond the layers: QuantizeLinear or DequantizeLinear, and the change of
-# layout that comes with it on either side. Of onnxruntime 1.32 on AVX2; it only has to be near.
+# layout that comes with it on either side. Measured with onnxruntime 1.32 on AVX2; an estimate.
 _BORDER_NODES = 3
 _NODE_US = 3.5
 _VALUE_US = 0.0005
@@ -28,7 +28,7 @@ _SHARES = (0.0, 0.15, 0.3, 0.5)
 
 
 def proposals(
-    graph: onnx.ModelProto, float_us: Mapping[str, float], int8_us: Mapping[str, float]
+    graph: ir.Graph, float_us: Mapping[str, float], int8_us: Mapping[str, float]
 ) -> list[frozenset[str]]:
     """Return sets of layers that may be faster in float, the largest first.
 
@@ -37,42 +37,43 @@ def proposals(
         float_us: the time of each of its nodes.
         int8_us: the time of each node with all layers in int8.
     """
-    layers = [node for node in graph.graph.node if node.op_type in WEIGHTED_OPERATORS]
+    layers = [node for node in graph if node.op_type in WEIGHTED_OPERATORS]
     if len(layers) < 2:
         return []
-    borders = [_border_us(graph, node) for node in layers]
+    borders = [_border_us(node) for node in layers]
     in_float, in_int8 = (_by_layer(graph, times) for times in (float_us, int8_us))
     found = []
     for share in _SHARES:
         gains = {
-            node.name: in_int8[node.name] * (1 - share) - in_float[node.name] for node in layers
+            name: in_int8[name] * (1 - share) - in_float[name]
+            for name in (node.name or "" for node in layers)
         }
         found.append(frozenset(_best_runs(layers, gains, borders)))
     return [names for names in dict.fromkeys(found) if 0 < len(names) < len(layers)]
 
 
-def _by_layer(graph: onnx.ModelProto, times: Mapping[str, float]) -> dict[str, float]:
+def _by_layer(graph: ir.Graph, times: Mapping[str, float]) -> dict[str, float]:
     """Return the time by layer; a node without weights belongs to the layer before it."""
     totals: dict[str, float] = defaultdict(float)
     layer = ""
-    for node in graph.graph.node:
+    for node in graph:
         if node.op_type in WEIGHTED_OPERATORS:
-            layer = node.name
-        totals[layer] += times.get(node.name, 0.0)
+            layer = node.name or ""
+        totals[layer] += times.get(node.name or "", 0.0)
     return totals
 
 
-def _border_us(graph: onnx.ModelProto, layer: onnx.NodeProto) -> float:
-    """Return what a border in front of the layer costs."""
-    for value in (*graph.graph.value_info, *graph.graph.input):
-        if value.name == layer.input[0]:
-            sizes = [dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim]
-            return _BORDER_NODES * (_NODE_US + _VALUE_US * math.prod(sizes))
-    return _BORDER_NODES * _NODE_US
+def _border_us(layer: ir.Node) -> float:
+    """Return what a border before the layer costs."""
+    value = layer.inputs[0]
+    if value is None or value.shape is None:
+        return _BORDER_NODES * _NODE_US
+    sizes = [size if isinstance(size, int) else 1 for size in value.shape]
+    return _BORDER_NODES * (_NODE_US + _VALUE_US * math.prod(sizes))
 
 
 def _best_runs(
-    layers: Sequence[onnx.NodeProto], gains: Mapping[str, float], borders: Sequence[float]
+    layers: Sequence[ir.Node], gains: Mapping[str, float], borders: Sequence[float]
 ) -> list[str]:
     """Return the layers to leave in float at the least total time, by dynamic programming.
 
@@ -86,5 +87,5 @@ def _best_runs(
         gain, names = max(stay, enter, key=lambda state: state[0])
         leave = (in_float[0] - border, in_float[1])
         in_int8 = max(in_int8, leave, key=lambda state: state[0])
-        in_float = (gain + gains[layer.name], [*names, layer.name])
+        in_float = (gain + gains[layer.name or ""], [*names, layer.name or ""])
     return max(in_float, in_int8, key=lambda state: state[0])[1]

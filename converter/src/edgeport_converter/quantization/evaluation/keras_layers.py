@@ -1,7 +1,7 @@
 """From the Keras layers that users name to the graph's nodes, and back.
 
 The export names a node after the scopes it was traced in, ``model/layer/operation``. Nodes that
-the export adds bear no such name; they belong to the layer that their input comes from.
+the export adds have no such name; they belong to the layer that their input comes from.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import difflib
 import fnmatch
 from collections.abc import Collection, Iterable, Sequence
 
-import onnx
+import onnx_ir as ir
 
 from edgeport import OptionError
 
 
 class KerasLayers:
-    """The Keras layers behind a graph's nodes.
+    """The Keras layers that a graph's nodes come from.
 
     Args:
         names: of all layers of the model, those inside of layers too; none where the model has no
@@ -27,32 +27,29 @@ class KerasLayers:
         self._names = frozenset(names)
 
     def path(self, node: str) -> tuple[str, ...]:
-        """Return the layers that a node lies in, the innermost last; empty where it tells none."""
+        """Return the layers that a node lies in, the innermost last; empty if its name has none."""
         scopes = node.split("/")[:-1]
         return tuple(part for part in scopes if part in self._names or not self._names)
 
-    def owners(self, graph: onnx.GraphProto) -> list[str]:
-        """Return the innermost layer of each node, in order; "" where none can be told."""
-        owners = [(self.path(node.name) or ("",))[-1] for node in graph.node]
-        producers = {name: place for place, node in enumerate(graph.node) for name in node.output}
-        for place, node in enumerate(graph.node):
-            if not owners[place]:
-                sources = [producers[name] for name in node.input if name in producers]
-                owners[place] = next((owners[source] for source in sources if owners[source]), "")
-        # What stands before all named nodes belongs to the layer that it leads to.
-        for place in reversed(range(len(graph.node))):
-            for name in graph.node[place].input:
-                source = producers.get(name)
-                if source is not None and not owners[source]:
-                    owners[source] = owners[place]
-        return owners
+    def owners(self, graph: ir.Graph) -> list[str]:
+        """Return the innermost layer of each node, in order; "" where none is known."""
+        owners = {node: (self.path(node.name or "") or ("",))[-1] for node in graph}
+        for node in graph:
+            sources = _sources(node, owners)
+            if not owners[node]:
+                owners[node] = next((owners[each] for each in sources if owners[each]), "")
+        # What comes before all named nodes belongs to the layer that it leads to.
+        for node in reversed(graph):
+            for source in _sources(node, owners):
+                owners[source] = owners[source] or owners[node]
+        return list(owners.values())
 
     def find_nodes(self, patterns: Iterable[str], nodes: Sequence[str]) -> frozenset[str]:
         """Return the nodes of the layers that the patterns name.
 
         Args:
             patterns: Keras layer names, or shell patterns of them such as ``block_1*``; a layer
-                within another may be told from its namesakes as ``outer/inner``.
+                inside another may be told apart from others of its name as ``outer/inner``.
             nodes: the names of the graph's nodes.
 
         Raises:
@@ -85,3 +82,9 @@ class KerasLayers:
             f"no layer to keep in float is called '{pattern}', expected the name of a Keras "
             f"layer or a pattern: {hint}"
         )
+
+
+def _sources(node: ir.Node, known: Collection[ir.Node]) -> list[ir.Node]:
+    """Return the nodes of the same graph that a node reads."""
+    made = [None if value is None else value.producer() for value in node.inputs]
+    return [source for source in made if source is not None and source in known]

@@ -1,26 +1,27 @@
 """What each Keras layer became: its number format, its error, its share of time and bytes.
 
-The error is taken where the layer's last operation answers, in the artifact beside the float
-graph, so it is what all layers up to there have lost. The time is the engine's own profile of the
-artifact: of fused operations, the first one's layer gets it.
+The error is that of the layer's last operation, between the artifact and the float graph on the
+same samples, so that it holds the errors of all layers before it. The time comes from the engine's
+profile of the artifact; the time of fused operations counts for the layer of the first of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
-from onnx import TensorProto
+import onnx_ir as ir
 
+from edgeport import TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
-from edgeport_converter.quantization.evaluation.node_profile import node_times_us
+from edgeport_converter.quantization.evaluation.timing import node_times_us
 from edgeport_converter.quantization.qdq.placement import WEIGHTED_OPERATORS
-from edgeport_converter.verification.runners import fill_batch
+from edgeport_converter.quantization.tensors import open_session
+from edgeport_converter.verification.runners import cut_into_batches
 
 BETWEEN_LAYERS = "(between layers)"
 """The line for what belongs to no layer: changes of format and layout that the engine adds."""
@@ -28,11 +29,11 @@ BETWEEN_LAYERS = "(between layers)"
 _ERROR_SAMPLES = 16  # enough to tell 20 dB from 30, and seconds for a network of a hundred layers
 _ERROR_BATCH = 4
 
-_FORMATS = {
-    TensorProto.INT8: "int8",
-    TensorProto.UINT8: "int8",
-    TensorProto.INT16: "int16",
-    TensorProto.UINT16: "int16",
+_FORMATS: dict[ir.DataType | None, str] = {
+    ir.DataType.INT8: "int8",
+    ir.DataType.UINT8: "int8",
+    ir.DataType.INT16: "int16",
+    ir.DataType.UINT16: "int16",
 }
 _WEIGHTED = (*WEIGHTED_OPERATORS, "LSTM", "GRU", "RNN")
 _DYNAMIC = ("MatMulInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "ConvInteger")
@@ -66,36 +67,36 @@ def report_layers(
     artifact: onnx.ModelProto,
     layers: KerasLayers,
     samples: Mapping[str, Array],
-    batch: int | None = None,
+    inputs: Sequence[TensorSpec],
 ) -> tuple[LayerReport, ...]:
     """Return a line for each layer in running order, and one for what lies between them.
 
     Args:
         float_graph: what the artifact was made of.
-        artifact: the finished graph; its computing nodes bear the float graph's names.
+        artifact: the finished graph; its computing nodes have the float graph's names.
         layers: the model's layers.
         samples: by input name; the first few are enough.
-        batch: the number of samples that the graph insists on, None where it takes any.
+        inputs: the model's.
     """
-    graph = artifact.graph
-    owners = layers.owners(graph)
-    nodes: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node, owner in zip(graph.node, owners, strict=True):
+    exact, made = ir.from_proto(float_graph), ir.from_proto(artifact)
+    owners = dict(zip(made.graph, layers.owners(made.graph), strict=True))
+    nodes: dict[str, list[ir.Node]] = defaultdict(list)
+    for node, owner in owners.items():
         if node.op_type not in _CHANGES:
             nodes[owner or BETWEEN_LAYERS].append(node)
-    formats = _Formats(graph)
-    sizes = _weight_bytes(graph, owners)
-    errors = _errors(float_graph, artifact, nodes, list(_parts(samples, batch or _ERROR_BATCH)))
-    owner_of = dict(zip([node.name for node in graph.node], owners, strict=True))
-    times = _time_shares(artifact, owner_of, next(_parts(samples, batch or 1)))
-    running_order = [*layers.owners(float_graph.graph), *nodes]
+    sizes = _weight_bytes(owners)
+    few = {name: array[:_ERROR_SAMPLES] for name, array in samples.items()}
+    errors = _errors(exact, made, nodes, cut_into_batches(few, _ERROR_BATCH, inputs))
+    owner_of = {node.name or "": owner for node, owner in owners.items()}
+    times = _time_shares(artifact, owner_of, next(cut_into_batches(few, 1, inputs)))
+    running_order = [*layers.owners(exact.graph), *nodes]
     names = [*(n for n in dict.fromkeys(running_order) if n in nodes and n != BETWEEN_LAYERS),
              BETWEEN_LAYERS]  # fmt: skip
     return tuple(
         LayerReport(
             name,
             tuple(dict.fromkeys(node.op_type for node in nodes[name])),
-            formats.describe(nodes[name]),
+            _format_of(nodes[name]),
             errors.get(name),
             times[name],
             sizes[name],
@@ -105,84 +106,84 @@ def report_layers(
     )
 
 
-class _Formats:
-    """What numbers the nodes of a graph compute with."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self._producers = {name: node for node in graph.node for name in node.output}
-        self._types = {tensor.name: tensor.data_type for tensor in graph.initializer}
-        self._types |= {value.name: value.type.tensor_type.elem_type for value in graph.input}
-
-    def describe(self, nodes: Sequence[onnx.NodeProto]) -> str:
-        """Return the formats of the nodes that do the work: those with weights, else all."""
-        weighted = [node for node in nodes if node.op_type in (*_WEIGHTED, *_DYNAMIC)]
-        return " and ".join(dict.fromkeys(map(self._of, weighted or nodes)))
-
-    def _of(self, node: onnx.NodeProto) -> str:
-        if node.op_type in _DYNAMIC:
-            return "int8, ranges at each run"
-        stored = [self._stored(name) for name in node.input]
-        if node.op_type in _WEIGHTED and node.input[1] in self._types:
-            return "float32"  # whatever it reads, it computes with the weights as they are
-        if node.op_type not in _WEIGHTED or (stored and stored[0]):
-            return next(filter(None, stored), "float32")
-        weights = next(filter(None, stored), None)
-        return f"{weights} weights, float32 arithmetic" if weights else "float32"
-
-    def _stored(self, name: str) -> str | None:
-        """Return the format that a tensor is dequantized from, None where it is not."""
-        node = self._producers.get(name)
-        # The recipe for weights alone scales with Cast and Mul, which is all that LSTM can fuse.
-        while node is not None and node.op_type in ("Mul", "Cast"):
-            if node.op_type == "Cast":
-                return _FORMATS.get(self._types.get(node.input[0], 0))
-            node = self._producers.get(node.input[0])
-        if node is None or node.op_type != "DequantizeLinear":
-            return None
-        # A zero point has the type of what it is the zero point of.
-        zero = node.input[2] if len(node.input) > 2 else node.input[0]
-        return _FORMATS.get(self._types.get(zero, 0))
+def _format_of(nodes: Sequence[ir.Node]) -> str:
+    """Return what numbers the nodes that do the work compute with: those with weights, else all."""
+    weighted = [node for node in nodes if node.op_type in (*_WEIGHTED, *_DYNAMIC)]
+    return " and ".join(dict.fromkeys(map(_node_format, weighted or nodes)))
 
 
-def _weight_bytes(graph: onnx.GraphProto, owners: Sequence[str]) -> Counter[str]:
+def _node_format(node: ir.Node) -> str:
+    if node.op_type in _DYNAMIC:
+        return "int8, ranges at each run"
+    stored = [_stored(value) for value in node.inputs]
+    if node.op_type in _WEIGHTED and _is_given(node.inputs[1]):
+        return "float32"  # whatever it reads, it computes with the weights as they are
+    if node.op_type not in _WEIGHTED or (stored and stored[0]):
+        return next(filter(None, stored), "float32")
+    weights = next(filter(None, stored), None)
+    return f"{weights} weights, float32 arithmetic" if weights else "float32"
+
+
+def _is_given(value: ir.Value | None) -> bool:
+    return value is not None and value.producer() is None
+
+
+def _stored(value: ir.Value | None) -> str | None:
+    """Return the format that a tensor is dequantized from, None where it is not."""
+    node = None if value is None else value.producer()
+    # The recipe for weights alone scales with Cast and Mul, which is all that LSTM can fuse.
+    while node is not None and node.op_type in ("Mul", "Cast"):
+        source = node.inputs[0]
+        if node.op_type == "Cast":
+            return _FORMATS.get(source.dtype) if source is not None and _is_given(source) else None
+        node = None if source is None else source.producer()
+    if node is None or node.op_type != "DequantizeLinear":
+        return None
+    # A zero point has the type of what it is the zero point of.
+    zero = node.inputs[2] if len(node.inputs) > 2 else node.inputs[0]
+    return None if zero is None else _FORMATS.get(zero.dtype)
+
+
+def _weight_bytes(owners: Mapping[ir.Node, str]) -> Counter[str]:
     """Return the bytes of constants by layer; one that several use counts where it is met first."""
-    sizes = {tensor.name: tensor.ByteSize() for tensor in graph.initializer}
+    counted: set[ir.Value] = set()
     result: Counter[str] = Counter()
-    for node, owner in zip(graph.node, owners, strict=True):
-        for name in node.input:
-            result[owner or BETWEEN_LAYERS] += sizes.pop(name, 0)
+    for node, owner in owners.items():
+        for value in node.inputs:
+            if value is not None and value.const_value is not None and value not in counted:
+                counted.add(value)
+                result[owner or BETWEEN_LAYERS] += value.const_value.nbytes
     return result
 
 
 def _errors(
-    float_graph: onnx.ModelProto,
-    artifact: onnx.ModelProto,
-    nodes: Mapping[str, Sequence[onnx.NodeProto]],
-    batches: Sequence[Mapping[str, Array]],
+    float_graph: ir.Model,
+    artifact: ir.Model,
+    nodes: Mapping[str, Sequence[ir.Node]],
+    batches: Iterable[Mapping[str, Array]],
 ) -> dict[str, float]:
     """Return the signal-to-noise ratio in dB at each layer's last float output that both have."""
-    types = {
-        value.name: value.type.tensor_type.elem_type
-        for value in (*float_graph.graph.value_info, *float_graph.graph.output)
-    }
     exact = {
-        node.name: node.output[0]
-        for node in float_graph.graph.node
-        if node.name and types.get(node.output[0]) == TensorProto.FLOAT
+        node.name: node.outputs[0]
+        for node in float_graph.graph
+        if node.name and node.outputs[0].dtype == ir.DataType.FLOAT
     }
-    places = {
-        layer: next(((exact[n.name], n.output[0]) for n in reversed(own) if n.name in exact), None)
-        for layer, own in nodes.items()
-    }
-    pairs = {layer: pair for layer, pair in places.items() if pair is not None}
+    pairs: dict[str, tuple[ir.Value, ir.Value]] = {}
+    for layer, own in nodes.items():
+        last = next((node for node in reversed(own) if node.name in exact), None)
+        if last is not None:
+            pairs[layer] = exact[last.name or ""], last.outputs[0]
     if not pairs:
         return {}
-    expected = _Probe(float_graph, [pair[0] for pair in pairs.values()])
-    actual = _Probe(artifact, [pair[1] for pair in pairs.values()])
-    signal = np.zeros(len(pairs))
-    noise = np.zeros(len(pairs))
+    signal, noise = np.zeros(len(pairs)), np.zeros(len(pairs))
+    answers = [
+        _answers(model, values)
+        for model, values in zip(
+            (float_graph, artifact), zip(*pairs.values(), strict=True), strict=True
+        )
+    ]
     for batch in batches:
-        for place, (y, q) in enumerate(zip(expected(batch), actual(batch), strict=True)):
+        for place, (y, q) in enumerate(zip(*(answer(batch) for answer in answers), strict=True)):
             wide = y.astype(np.float64)
             signal[place] += np.sum(wide**2)
             noise[place] += np.sum((wide - q) ** 2)
@@ -193,33 +194,13 @@ def _errors(
     }
 
 
-def _parts(samples: Mapping[str, Array], size: int) -> Iterator[dict[str, Array]]:
-    count = min(len(next(iter(samples.values()))), _ERROR_SAMPLES)
-    for start in range(0, count, size):
-        part = {name: array[:count][start : start + size] for name, array in samples.items()}
-        yield fill_batch(part, size)
-
-
-class _Probe:
-    """A graph that answers with inner tensors, computed as ONNX defines it."""
-
-    def __init__(self, model: onnx.ModelProto, names: Sequence[str]) -> None:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        present = {value.name for value in copy.graph.output}
-        for name in dict.fromkeys(names):
-            if name not in present:
-                copy.graph.output.add(name=name)  # onnxruntime finds its type
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = onnxruntime.InferenceSession(
-            copy.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        self._names = list(names)
-
-    def __call__(self, batch: Mapping[str, Array]) -> list[Array]:
-        answers: list[Array] = self._session.run(self._names, dict(batch))
-        return answers
+def _answers(
+    model: ir.Model, values: Sequence[ir.Value]
+) -> Callable[[Mapping[str, Array]], list[Array]]:
+    """Return a function that answers with inner tensors, computed as ONNX defines the graph."""
+    session = open_session(model, values, optimized=False)
+    names = [value.name for value in values]
+    return lambda batch: list(session.run(names, dict(batch)))
 
 
 def _time_shares(

@@ -1,19 +1,21 @@
-"""Hard sigmoids without arithmetic: the codes of what they read are the codes of what they give.
+"""Hard sigmoids as bounds of codes: their outputs have the codes of their inputs, clipped.
 
 ``clip(alpha * x + beta, 0, 1)`` is a straight line between two bounds, and so is what a code stands
 for. So the same codes, bounded, under another scale and zero point are the answer, and nothing is
-rounded twice. In a hard-swish one Clip of bytes then stands for DequantizeLinear, HardSigmoid and
-QuantizeLinear; ``tests/benchmarks/passes.py`` says what that is worth.
+rounded twice. In a hard-swish one Clip of bytes then replaces DequantizeLinear, HardSigmoid and
+QuantizeLinear; ``tests/benchmarks/passes.py`` measures what that is worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+import onnx_ir as ir
+
+from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.quantization.tensors import constant, only_use, replace_constant
 
 _CODES = 255
 # By how much the steps of what is read may grow so that zero and one fall on codes. Chosen.
@@ -21,7 +23,8 @@ _WIDEST = 1.5
 _EXACT = 1e-4  # of a code
 
 
-class _Fit(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Fit:
     """Scale and zero point of what a hard sigmoid reads, and the codes where it is zero and one."""
 
     scale: float
@@ -31,83 +34,94 @@ class _Fit(NamedTuple):
 
 
 def bound_codes(
-    graph: onnx.GraphProto, float_nodes: Collection[str] = (), limited: Collection[str] = ()
+    graph: ir.Graph,
+    float_nodes: Collection[str] = (),
+    limited: Collection[ir.Value] = (),
 ) -> frozenset[str]:
-    """Let hard sigmoids between int8 layers bound codes, in place; return their names.
+    """Replace hard sigmoids between int8 layers by bounds of their codes; return their names.
 
     Args:
-        graph: onnxruntime's QDQ graph with uint8 activations.
+        graph: a graph with QuantizeLinear and DequantizeLinear of uint8, changed in place.
         float_nodes: names of nodes that are to stay in float.
-        limited: tensors whose scale stands for a relu or a clip, which another scale would lose.
+        limited: tensors whose scale does the work of a relu or a clip, which another scale would
+            undo.
     """
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    producers = {name: node for node in graph.node for name in node.output}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    outputs = {value.name for value in graph.output}
-    settled: set[str] = set()  # constants that one hard sigmoid has chosen
+    settled: set[ir.Value] = set()  # scales that one hard sigmoid has chosen
     done = set()
-    for gate in [node for node in graph.node if node.op_type == "HardSigmoid"]:
-        if gate.name in float_nodes:
+    for node in [each for each in graph if each.op_type == "HardSigmoid"]:
+        pair = None if node.name in float_nodes else _conversions_around(node, limited)
+        if pair is None:
             continue
-        reading = producers.get(gate.input[0])
-        behind = readers.get(gate.output[0], [])
-        if (
-            reading is None
-            or reading.op_type != "DequantizeLinear"
-            or len(behind) != 1
-            or behind[0].op_type != "QuantizeLinear"
-            or gate.output[0] in outputs
-            or settled.intersection(behind[0].input[1:3])
-            or not all(
-                _is_uint8(node, constants)
-                and _can_change(readers[node.input[1]], producers, limited)
-                for node in (reading, behind[0])
-            )
-        ):
+        reading, writing = pair
+        read_scale, read_zero = reading.inputs[1], reading.inputs[2]
+        scale, zero = writing.inputs[1], writing.inputs[2]
+        if scale in settled or zero in settled:
             continue
-        scale, zero = (numpy_helper.to_array(constants[name]) for name in reading.input[1:3])
-        slope, offset = (_attribute(gate, name, usual) for name, usual in
-                         (("alpha", 0.2), ("beta", 0.5)))  # fmt: skip
-        widest = 1 + _EXACT if reading.input[1] in settled else _WIDEST
-        found = _fit(float(scale), int(zero), slope, offset, widest=widest)
+        slope = node.attributes.get_float("alpha", 0.2)
+        offset = node.attributes.get_float("beta", 0.5)
+        found = _fit(
+            float(array_of(read_scale)),  # type: ignore[arg-type]  # _is_uint8 has seen it
+            int(array_of(read_zero)),  # type: ignore[arg-type]
+            slope,
+            offset,
+            widest=1 + _EXACT if read_scale in settled else _WIDEST,
+        )
         if found is None:
             continue
-        scale_name, zero_name = reading.input[1:3]
-        settled.update(reading.input[1:3], behind[0].input[1:3])
-        _set(constants[scale_name], found.scale)
-        _set(constants[zero_name], found.zero)
-        _set(constants[behind[0].input[1]], found.scale * slope)
-        _set(constants[behind[0].input[2]], found.lowest)
-        bounds = [f"{gate.name}/{end}" for end in ("lowest", "highest")]
-        for name, code in zip(bounds, (found.lowest, found.highest), strict=True):
-            graph.initializer.append(numpy_helper.from_array(np.array(code, np.uint8), name))
-        clip = helper.make_node(
-            "Clip", [reading.input[0], *bounds], [behind[0].output[0]], name=gate.name
-        )
-        for node in (gate, behind[0]):
-            graph.node.remove(node)
-        graph.node.append(clip)
-        done.add(gate.name)
+        for value, number in (
+            (read_scale, found.scale), (read_zero, found.zero),
+            (scale, found.scale * slope), (zero, found.lowest),
+        ):  # fmt: skip
+            assert value is not None  # noqa: S101 - _is_uint8 has seen it
+            replace_constant(value, np.full(value.shape or (), number))
+            settled.add(value)
+        _replace_by_clip(graph, node, reading, writing, found)
+        done.add(node.name or "")
     return frozenset(done)
 
 
+def _conversions_around(
+    node: ir.Node, limited: Collection[ir.Value]
+) -> tuple[ir.Node, ir.Node] | None:
+    """Return the DequantizeLinear before and the QuantizeLinear after, if both may change."""
+    assert node.inputs[0] is not None  # noqa: S101 - an operator with one input
+    reading, (writing, _) = node.inputs[0].producer(), only_use(node.outputs[0])
+    if reading is None or writing is None:
+        return None
+    if reading.op_type != "DequantizeLinear" or writing.op_type != "QuantizeLinear":
+        return None
+    if not all(_is_uint8(each) and _can_change(each, limited) for each in (reading, writing)):
+        return None
+    return reading, writing
+
+
+def _replace_by_clip(
+    graph: ir.Graph, node: ir.Node, reading: ir.Node, writing: ir.Node, found: _Fit
+) -> None:
+    bounds = [
+        constant(graph, f"{node.name}/{end}", np.array(code, np.uint8))
+        for end, code in (("lowest", found.lowest), ("highest", found.highest))
+    ]
+    clip = ir.node("Clip", [reading.inputs[0], *bounds], name=node.name)
+    ir.convenience.replace_nodes_and_values(
+        graph, writing, [writing, node], [clip], writing.outputs, clip.outputs
+    )
+
+
 def _fit(scale: float, zero: int, slope: float, offset: float, *, widest: float) -> _Fit | None:
-    """Return the finest scale whose codes hold the present range, and zero and one of the gate.
+    """Return the finest scale whose codes hold the present range, and the answer's zero and one.
 
     Args:
-        scale: of what the gate reads.
+        scale: of what the hard sigmoid reads.
         zero: its zero point.
-        slope: the gate's alpha.
-        offset: the gate's beta.
+        slope: its alpha.
+        offset: its beta.
         widest: by what factor the scale may grow.
     """
     if scale <= 0 or slope <= 0 or not 0 < offset < 1:
         return None
     low, high = -zero * scale, (_CODES - zero) * scale
-    # From the zero of the gate to that of its input.
+    # From where the hard sigmoid is zero to where its input is.
     steps = int(min(offset / (slope * scale) + _EXACT, _CODES))
     while steps >= 1:
         wider = offset / (slope * steps)
@@ -122,47 +136,31 @@ def _fit(scale: float, zero: int, slope: float, offset: float, *, widest: float)
     return None
 
 
-def _is_uint8(node: onnx.NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """Whether a conversion has one scale, and a zero point of uint8."""
-    names = node.input[1:3]
-    return (
-        len(names) == 2
-        and all(name in constants for name in names)
-        and not constants[names[0]].dims
-        and constants[names[1]].data_type == TensorProto.UINT8
-    )
+def _is_uint8(conversion: ir.Node) -> bool:
+    """Whether it has one scale, and a zero point of uint8."""
+    if len(conversion.inputs) != 3:
+        return False
+    scale, zero = (array_of(value) for value in conversion.inputs[1:])
+    return scale is not None and scale.ndim == 0 and zero is not None and zero.dtype == np.uint8
 
 
-def _can_change(
-    conversions: Sequence[onnx.NodeProto],
-    producers: Mapping[str, onnx.NodeProto],
-    limited: Collection[str],
-) -> bool:
-    """Whether a scale is that of codes which are all made with it, and nothing but a scale.
+def _can_change(conversion: ir.Node, limited: Collection[ir.Value]) -> bool:
+    """Whether the scale is that of codes which are all made with it, and nothing but a scale.
 
-    Args:
-        conversions: all that read it: what hands codes on shares it with what it reads. Bytes of an
-            image are codes that nobody has made.
-        producers: of all tensors.
-        limited: as for ``bound_codes``.
+    What passes codes on shares the scale with what it reads. The bytes of an image are codes that
+    no QuantizeLinear has made.
     """
-    for node in conversions:
-        maker = producers.get(node.input[0])
+    scale = conversion.inputs[1]
+    assert scale is not None  # noqa: S101 - _is_uint8 has seen it
+    for node, _ in scale.uses():
+        given = node.inputs[0]
         if node.op_type == "QuantizeLinear":
-            if node.input[0] in limited:
+            if given in limited:
                 return False
-        elif node.op_type != "DequantizeLinear" or getattr(maker, "op_type", "") != (
-            "QuantizeLinear"
-        ):
+            continue
+        maker = None if given is None else given.producer()
+        if node.op_type != "DequantizeLinear" or maker is None:
+            return False
+        if maker.op_type != "QuantizeLinear":
             return False
     return True
-
-
-def _attribute(node: onnx.NodeProto, name: str, usual: float) -> float:
-    return next((a.f for a in node.attribute if a.name == name), usual)
-
-
-def _set(tensor: TensorProto, value: float) -> None:
-    kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    array = np.full(tuple(tensor.dims), value, kind)
-    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))

@@ -9,37 +9,38 @@ rounded, and what that changes is taken into the first layer's bias.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import onnx
-from onnx import TensorProto, numpy_helper
+import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
+from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.quantization.tensors import constant, only_use
+from edgeport_converter.quantization.weights.forms import is_transposed
 
 _LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 _EXACT = 1e-4  # of a pixel; what float32 loses when a scale such as 1/255 is computed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PixelInput:
     """What stands between uint8 pixels and the first layer: ``scale * pixel + offset``.
 
     Attributes:
         source: the graph's uint8 input.
         pixels: the same in the first layer's layout.
-        nodes: names of Cast, Mul and Add, as far as they are there.
+        nodes: Cast, Mul and Add, as far as they are there.
         value: what the first layer reads.
         scale: one number.
         offset: one number, or one for each channel.
     """
 
-    source: str
-    pixels: str
-    nodes: tuple[str, ...]
-    value: str
+    source: ir.Value
+    pixels: ir.Value
+    nodes: tuple[ir.Node, ...]
+    value: ir.Value
     scale: float
     offset: Array
 
@@ -50,7 +51,7 @@ class PixelInput:
 
     @property
     def zero_point(self) -> int | None:
-        """The pixel that stands for zero, None where there is none for all channels."""
+        """The pixel whose value is zero, None where there is none for all channels."""
         if self.offset.size != 1:
             return None
         nearest = round(-float(self.offset.reshape(())) / self.scale)
@@ -61,136 +62,97 @@ class PixelInput:
         """What the rounded zero point takes away from every value."""
         return float(self.offset.reshape(-1)[0]) + (self.zero_point or 0) * self.scale
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the pixels are codes of the value: one scale and a whole zero point."""
+        return self.zero_point is not None and abs(self.shift) <= _EXACT * self.scale
 
-def find_pixel_inputs(graph: onnx.GraphProto) -> list[PixelInput]:
+
+def find_pixel_inputs(graph: ir.Graph) -> list[PixelInput]:
     """Return the uint8 tensors that are cast to float32 and scaled by constants."""
-    sources = {
-        value.name: value.name
-        for value in graph.input
-        if value.type.tensor_type.elem_type == TensorProto.UINT8
-    }
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    readers = _readers(graph)
+    sources = {value: value for value in graph.inputs if value.dtype == ir.DataType.UINT8}
     found = []
-    for node in graph.node:
-        source = sources.get(node.input[0]) if node.input else None
-        if source is None:
+    for node in graph:
+        pixels = node.inputs[0] if node.inputs else None
+        if pixels is None or pixels not in sources:
             continue
         if node.op_type in _LAYOUT:
-            sources[node.output[0]] = source
-        elif node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT:
-            found.append(_follow(source, node, readers, constants))
+            sources[node.outputs[0]] = sources[pixels]
+        elif node.op_type == "Cast" and node.attributes["to"].as_int() == ir.DataType.FLOAT:
+            found.append(_follow(sources[pixels], pixels, node))
     return found
 
 
-def _follow(
-    source: str,
-    cast: onnx.NodeProto,
-    readers: Mapping[str, list[onnx.NodeProto]],
-    constants: Mapping[str, TensorProto],
-) -> PixelInput:
-    nodes, value = [cast.name], cast.output[0]
+def _follow(source: ir.Value, pixels: ir.Value, cast: ir.Node) -> PixelInput:
+    nodes, value = [cast], cast.outputs[0]
     scale, offset = 1.0, np.zeros(())
     for kind in ("Mul", "Add"):
-        behind = readers.get(value, [])
-        if len(behind) != 1 or behind[0].op_type != kind or behind[0].input[1] not in constants:
+        node, _ = only_use(value)
+        if node is None or node.op_type != kind:
             continue
-        array = numpy_helper.to_array(constants[behind[0].input[1]]).astype(np.float64)
+        array = array_of(node.inputs[1])
+        if array is None:
+            continue
+        array = array.astype(np.float64)
         if kind == "Mul":
             if array.size != 1 or array.reshape(-1)[0] <= 0:
                 break
             scale = float(array.reshape(-1)[0])
         else:
             offset = array
-        nodes.append(behind[0].name)
-        value = behind[0].output[0]
-    return PixelInput(source, cast.input[0], tuple(nodes), value, scale, offset)
+        nodes.append(node)
+        value = node.outputs[0]
+    return PixelInput(source, pixels, tuple(nodes), value, scale, offset)
 
 
-def prepare_pixel_inputs(graph: onnx.GraphProto) -> list[PixelInput]:
-    """Round the offsets that have to be, in place; return the inputs with their new offsets."""
+def round_offsets(graph: ir.Graph) -> list[PixelInput]:
+    """Round the offsets to whole pixels, in place, where the first layers' biases can make up.
+
+    Returns:
+        All pixel inputs with their new offsets.
+    """
     result = []
     for found in find_pixel_inputs(graph):
-        if found.zero_point is None or abs(found.shift) <= _EXACT * found.scale:
-            result.append(found)
-            continue
-        layers = [node for node in graph.node if found.value in node.input]
-        if all(_can_shift(graph, node, found.value) for node in layers):
-            for node in layers:
+        uses = list(found.value.uses())
+        if (
+            found.zero_point is not None
+            and not found.is_exact
+            and all(_can_shift(node, place) for node, place in uses)
+        ):
+            for node, _ in uses:
                 _shift_bias(graph, node, found.shift)
             offset = np.array(-found.zero_point * found.scale)
-            (add,) = (node for node in graph.node if node.name == found.nodes[-1])
-            _replace_constant(graph, add, 1, offset.reshape(found.offset.shape))
+            _own_constant(graph, found.nodes[-1], 1, offset.reshape(found.offset.shape))
             found = replace(found, offset=offset)
         result.append(found)
     return result
 
 
-def read_pixels_as_codes(graph: onnx.GraphProto, inputs: Iterable[PixelInput]) -> None:
-    """Let the quantized graph read the bytes as they are, in place, where that is exact."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for found in inputs:
-        if found.zero_point is None or abs(found.shift) > _EXACT * found.scale:
-            continue
-        for node in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
-            if node.input[0] != found.value:
-                continue
-            scale, zero = (constants[name] for name in node.input[1:3])
-            if zero.data_type != TensorProto.UINT8:
-                continue
-            exact = np.array(found.scale, np.float32).reshape(tuple(scale.dims))
-            scale.CopyFrom(numpy_helper.from_array(exact, scale.name))
-            byte = np.array(found.zero_point, np.uint8).reshape(tuple(zero.dims))
-            zero.CopyFrom(numpy_helper.from_array(byte, zero.name))
-            for reader in _readers(graph).get(node.output[0], []):
-                reader.input[:] = [
-                    found.pixels if name == node.output[0] else name for name in reader.input
-                ]
-            graph.node.remove(node)
-        for name in reversed(found.nodes):
-            (node,) = (node for node in graph.node if node.name == name)
-            if not _readers(graph).get(node.output[0]):
-                graph.node.remove(node)
-
-
-def _can_shift(graph: onnx.GraphProto, node: onnx.NodeProto, value: str) -> bool:
-    constants = {tensor.name for tensor in graph.initializer}
+def _can_shift(node: ir.Node, place: int) -> bool:
+    """Whether a layer that reads a tensor at this place can take an offset of it into its bias."""
     return (
-        node.op_type in ("Conv", "Gemm")
-        and list(node.input).count(value) == 1
-        and node.input[0] == value
-        and all(name in constants for name in node.input[1:])
-        and all(a.f == 1.0 for a in node.attribute if a.name in ("alpha", "beta"))
+        place == 0
+        and node.op_type in ("Conv", "Gemm")
+        and all(array_of(value) is not None for value in node.inputs[1:])
+        and all(node.attributes.get_float(name, 1.0) == 1.0 for name in ("alpha", "beta"))
     )
 
 
-def _shift_bias(graph: onnx.GraphProto, node: onnx.NodeProto, shift: float) -> None:
+def _shift_bias(graph: ir.Graph, node: ir.Node, shift: float) -> None:
     """Add to a layer's bias what a constant input gives."""
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    weights = constants[node.input[1]].astype(np.float64)
-    transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    axes = tuple(range(1, weights.ndim)) if node.op_type == "Conv" or transposed else (0,)
-    bias = weights.sum(axis=axes) * shift
-    if len(node.input) > 2:
-        bias = bias + constants[node.input[2]]
-    _replace_constant(graph, node, 2, bias)
-
-
-def _replace_constant(
-    graph: onnx.GraphProto, node: onnx.NodeProto, place: int, array: Array
-) -> None:
-    """Give a node a constant of its own: another node may share the old one."""
-    name = f"{node.name}/pixels_{place}"
-    graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
-    if place < len(node.input):
-        node.input[place] = name
+    weights = array_of(node.inputs[1])
+    assert weights is not None  # noqa: S101 - _can_shift has seen it
+    rows = node.op_type == "Conv" or is_transposed(node)
+    axes = tuple(range(1, weights.ndim)) if rows else (0,)
+    bias = weights.astype(np.float64).sum(axis=axes) * shift
+    if len(node.inputs) > 2:
+        bias = bias + array_of(node.inputs[2])
     else:
-        node.input.append(name)
+        node.resize_inputs(3)
+    _own_constant(graph, node, 2, bias)
 
 
-def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    return readers
+def _own_constant(graph: ir.Graph, node: ir.Node, place: int, array: Array) -> None:
+    """Give a node a constant of its own: another node may share the old one."""
+    own = constant(graph, f"{node.name}/pixels_{place}", array.astype(np.float32))
+    node.replace_input_with(place, own)

@@ -1,35 +1,38 @@
 """From a recipe to a finished graph that was measured; and the layers that lose most.
 
-``choosing`` says which recipes, ``quantizing`` makes the graph, ``evaluating`` says what it lost.
+``selection`` chooses the recipes, ``qdq.quantize`` makes the graph, ``evaluation.evaluator``
+measures it. Here is the border of quantization: float graphs come in as ``ModelProto`` and
+finished ones go out as such; between them a graph is an ``onnx_ir.Model``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import onnx
+import onnx_ir as ir
 
 from edgeport import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter import optimizing
-from edgeport_converter.quantization.evaluation.evaluator import Evaluator, Measured
+from edgeport_converter.quantization.calibration.ranges import Ranges, collect_ranges
+from edgeport_converter.quantization.evaluation.agreement import noise_to_signal
+from edgeport_converter.quantization.evaluation.evaluator import Evaluation, Evaluator
 from edgeport_converter.quantization.qdq import quantize
-from edgeport_converter.quantization.qdq.average_pools import convolve_pools
+from edgeport_converter.quantization.qdq.average_pools import convolve_pools, find_small_pools
 from edgeport_converter.quantization.qdq.placement import gains_nothing
 from edgeport_converter.quantization.qdq.quantize import QuantizedGraph
 from edgeport_converter.quantization.recipe import Recipe
-from edgeport_converter.quantization.search import sensitivity
-from edgeport_converter.quantization.search.calibrated_graph import Calibrated
-from edgeport_converter.quantization.weights import equalization
+from edgeport_converter.quantization.weights.equalization import equalize
+from edgeport_converter.quantization.weights.gptq import Rounder
+from edgeport_converter.quantization.weights.moments import measure_moments
 from edgeport_converter.targets import Target
 from edgeport_converter.verification import runners
-from edgeport_converter.verification.runners import fixed_batch, open_graph, run_in_parts
+from edgeport_converter.verification.runners import Batches, Run, Runner
 
-Batches = Callable[[int], Iterable[Mapping[str, Array]]]
-
-_EVENING_BATCH = 16
+_BATCH = 16
 _RANKING_SAMPLES = 32
 
 
@@ -39,25 +42,60 @@ class Candidate:
 
     Attributes:
         recipe: how it was made.
-        quantized: the graph with its number formats; its inner names are short.
-        measured: what it lost.
-        float_graph: what it was made from, with the same answers as the model's own.
+        graph: with short inner names, as it is stamped.
+        weights, activations: number formats, for the card.
+        float_layers: node name -> why it stayed in float.
+        measured: its agreement with the float graph, and its metric.
+        source: what it was made from, with the same answers as the model's own float graph.
     """
 
     recipe: Recipe
-    quantized: QuantizedGraph
-    measured: Measured
-    float_graph: onnx.ModelProto
+    graph: onnx.ModelProto
+    weights: str
+    activations: str
+    float_layers: dict[str, str]
+    measured: Evaluation
+    source: ir.Model
+
+    @property
+    def float_graph(self) -> onnx.ModelProto:
+        """What it was made from, for those who read or run it."""
+        return ir.to_proto(self.source)
 
 
-class Workshop:
+class CalibratedGraph:
+    """A float graph with what the calibration data says of it, each measured once, when asked.
+
+    Args:
+        graph: with the types of its inner tensors.
+        calibration: starts a pass over the data.
+    """
+
+    def __init__(self, graph: ir.Model, calibration: Batches) -> None:
+        self.graph, self._calibration = graph, calibration
+        self._ranges: dict[str, Ranges] = {}
+
+    @cached_property
+    def rounder(self) -> Rounder:
+        """Rounds the weights of its layers by what these read."""
+        layers = quantize.weighted_nodes(self.graph.graph)
+        return Rounder(measure_moments(self.graph, layers, self._calibration(_BATCH)))
+
+    def ranges_by(self, method: str) -> Ranges:
+        """Return the ranges of its activations by that method."""
+        if method not in self._ranges:
+            self._ranges[method] = collect_ranges(self.graph, self._calibration, method)
+        return self._ranges[method]
+
+
+class CandidateFactory:
     """Makes candidates of one model.
 
     Args:
         float_graph: optimized, with the types of its inner tensors.
         card: the model's inputs and outputs.
         calibration: starts a pass over the calibration data.
-        evaluator: says what a candidate lost.
+        evaluator: measures agreement and metric of a candidate.
         target: decides how many bits of a weight are used.
     """
 
@@ -69,75 +107,77 @@ class Workshop:
         evaluator: Evaluator,
         target: Target,
     ) -> None:
-        self.float_graph, self._card, self._calibration = float_graph, card, calibration
+        self._card, self._calibration = card, calibration
         self._evaluator, self._target = evaluator, target
-        self._convolved: dict[tuple[Calibrated, frozenset[str]], Calibrated] = {}
+        self._plain = CalibratedGraph(ir.from_proto(float_graph), calibration)
+        self._convolved: dict[tuple[CalibratedGraph, frozenset[str]], CalibratedGraph] = {}
+
+    @property
+    def float_graph(self) -> ir.Model:
+        """The graph that all candidates are made from."""
+        return self._plain.graph
 
     def make(self, recipe: Recipe) -> Candidate:
         """Return the measured candidate of one recipe."""
-        quantized = self._quantize(recipe)
-        compact = replace(quantized, graph=optimizing.compact(quantized.graph))
-        with open_graph(compact.graph, self._card) as predictor:
-            run = runners.as_run(predictor)
-            if recipe.kind != "none" and self._target.judged_as_defined:
-                batch = fixed_batch(self._card.inputs)
-                run = run_in_parts(runners.run_as_defined(compact.graph), batch)
-            if recipe.kind == "dynamic":  # with ranges measured at a run, neighbours change answers
-                run = run_in_parts(run, 1)
+        made = self._quantize(recipe)
+        graph = _finish(made.graph)
+        with Runner(self._card, recipe.kind, self._target).open(graph) as run:
             measured = self._evaluator.measure(run)
-        return Candidate(recipe, compact, measured, self.source_of(recipe).graph)
+        source = self.source_of(recipe).graph
+        return Candidate(
+            recipe, graph, made.weights, made.activations, made.float_layers, measured, source
+        )
 
     def draft(self, recipe: Recipe) -> onnx.ModelProto:
         """Return the recipe's graph with weights at the nearest codes, which has its time and size.
 
         How the data would round them costs time to find, and none to run.
         """
-        return optimizing.compact(self._quantize(recipe, rounds=False).graph)
+        return _finish(self._quantize(recipe, rounds=False).graph)
 
-    def source_of(self, recipe: Recipe) -> Calibrated:
+    def source_of(self, recipe: Recipe) -> CalibratedGraph:
         """Return the float graph that a recipe quantizes."""
-        # Evened out activations make weights uneven, which one scale for all of them cannot bear.
+        # Equalized activations make weights uneven, for which one scale would be too coarse.
         if recipe.kind in ("dynamic", "none"):
-            return self._as_it_is
-        start = self._as_it_is if recipe.one_scale else self._evened_out
+            return self._plain
+        start = self._plain if recipe.one_scale else self._equalized
         return self._with_convolved_pools(start, recipe) if recipe.kind == "static" else start
 
-    def _with_convolved_pools(self, start: Calibrated, recipe: Recipe) -> Calibrated:
-        # A pool in front of the first int8 layers or behind the last would only be rounded.
-        in_float = recipe.float_nodes | gains_nothing(start.graph.graph, recipe.float_nodes)
-        graph = convolve_pools(start.graph, in_float)
-        if graph is start.graph:
+    def _with_convolved_pools(self, start: CalibratedGraph, recipe: Recipe) -> CalibratedGraph:
+        # A pool before the first int8 layers or after the last would only be rounded.
+        graph = start.graph.graph
+        in_float = recipe.float_nodes | gains_nothing(graph, recipe.float_nodes)
+        pools = find_small_pools(graph, in_float)
+        if not pools:
             return start
-        convolved = frozenset(
-            before.name
-            for before, after in zip(start.graph.graph.node, graph.graph.node, strict=True)
-            if before.op_type != after.op_type
-        )
-        key = (start, convolved)
-        if key not in self._convolved:
-            self._convolved[key] = Calibrated(graph, self._calibration)
-        return self._convolved[key]
+        if (start, pools) not in self._convolved:
+            convolved = CalibratedGraph(convolve_pools(start.graph, pools), self._calibration)
+            self._convolved[start, pools] = convolved
+        return self._convolved[start, pools]
 
     def stores_int8(self, kind: str, float_nodes: frozenset[str]) -> bool:
         """Whether a kind of recipe finds anything in this graph to store smaller."""
         recipe = Recipe(kind, float_nodes=float_nodes)
-        return quantize.is_quantized(self._quantize(recipe, rounds=False).graph)
+        return quantize.is_quantized(self._quantize(recipe, rounds=False).graph.graph)
 
     def rank_layers(self) -> list[str]:
-        """Return the weighted layers, the most disturbing first."""
-        nodes = [node.name for node in quantize.weighted_nodes(self.float_graph)]
+        """Return the weighted layers, the most disturbing first: each alone in int8."""
         start = self.source_of(Recipe("static"))
-        ranges = start.ranges_by("minmax")
+        names = [node.name or "" for node in start.graph.graph]
         samples = next(iter(self._calibration(_RANKING_SAMPLES)))
-        expected = runners.run_as_defined(self.float_graph)(samples)
 
-        def quantize_only(layer: str) -> onnx.ModelProto:
-            others = frozenset(node.name for node in start.graph.graph.node if node.name != layer)
-            recipe = Recipe("static", float_nodes=others)
-            return quantize.quantize(start.graph, recipe, ranges, self._target, start.rounder).graph
+        def run_with_one_in_int8(layer: str) -> Run:
+            recipe = Recipe("static", float_nodes=frozenset(names) - {layer})
+            made = quantize.quantize(
+                start.graph, recipe, start.ranges_by("minmax"), self._target, start.rounder
+            )
+            return runners.run_as_defined(ir.to_proto(made.graph))
 
-        return sensitivity.rank_layers(
-            nodes, quantize_only, runners.run_as_defined, expected, samples
+        return rank_by_error(
+            [node.name or "" for node in quantize.weighted_nodes(self.float_graph.graph)],
+            run_with_one_in_int8,
+            runners.run_as_defined(ir.to_proto(self.float_graph))(samples),
+            samples,
         )
 
     def _quantize(self, recipe: Recipe, *, rounds: bool = True) -> QuantizedGraph:
@@ -147,10 +187,32 @@ class Workshop:
         return quantize.quantize(start.graph, recipe, ranges, self._target, rounder)
 
     @cached_property
-    def _evened_out(self) -> Calibrated:
-        graph = equalization.equalize(self.float_graph, self._calibration(_EVENING_BATCH))
-        return Calibrated(graph, self._calibration)
+    def _equalized(self) -> CalibratedGraph:
+        graph = equalize(self.float_graph, self._calibration(_BATCH))
+        return CalibratedGraph(graph, self._calibration)
 
-    @cached_property
-    def _as_it_is(self) -> Calibrated:
-        return Calibrated(self.float_graph, self._calibration)
+
+def rank_by_error(
+    layers: Sequence[str],
+    run_with_one_in_int8: Callable[[str], Run],
+    expected: Mapping[str, Array],
+    samples: Mapping[str, Array],
+) -> list[str]:
+    """Return the layers, the one whose quantization disturbs the outputs most first.
+
+    Args:
+        layers: node names.
+        run_with_one_in_int8: the graph with this layer alone in int8, as a function.
+        expected: the float graph's outputs for the samples.
+        samples: by input name; a few dozen are enough to tell layers apart.
+    """
+    errors = {}
+    for layer in layers:
+        found = run_with_one_in_int8(layer)(samples)
+        # By the measure that the budget takes, so that no output and no channel drowns another.
+        errors[layer] = sum(noise_to_signal(found[name], y) for name, y in expected.items())
+    return sorted(layers, key=lambda layer: -errors[layer])
+
+
+def _finish(graph: ir.Model) -> onnx.ModelProto:
+    return optimizing.compact(ir.to_proto(graph))

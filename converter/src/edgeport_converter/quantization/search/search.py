@@ -1,4 +1,4 @@
-"""Which recipe: the smallest and fastest graph that keeps the budget, with the evidence.
+"""Which recipe: the least change of a static recipe that keeps the budget, by attempts.
 
 The order of attempts is from what costs nothing to what costs speed:
 
@@ -6,8 +6,8 @@ The order of attempts is from what costs nothing to what costs speed:
 2. the fewest layers in float: those whose quantization alone disturbs the outputs most;
 3. other kinds of recipe.
 
-What costs nothing at all is no attempt: every static graph has its channels evened out, its weights
-rounded as the data would choose, and its biases corrected.
+What costs nothing at all is no attempt: every static graph has its channels equalized, its weights
+rounded by GPTQ, and its biases corrected.
 
 The search knows neither graphs nor data: the caller builds, judges and ranks.
 """
@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from edgeport_converter.options import RANGE_METHODS
 from edgeport_converter.quantization.evaluation.budget import Verdict
 from edgeport_converter.quantization.recipe import Recipe
 
 Built = TypeVar("Built")
-
-RANGE_METHODS = ("minmax", "percentile", "mse", "entropy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,7 @@ class Attempt(Generic[Built]):
     verdict: Verdict
 
 
-class Search(Generic[Built]):
+class RecipeSearch(Generic[Built]):
     """A search under one budget.
 
     Args:
@@ -43,7 +42,7 @@ class Search(Generic[Built]):
         judge: a finished graph to its verdict.
         rank_layers: the nodes that can stay in float, the most disturbing first; it is called
             once, and only when layers have to stay in float.
-        on_attempt: is told each attempt when it is done.
+        on_attempt: called with each attempt when it is done.
 
     Attributes:
         attempts: all of them, in order.

@@ -1,29 +1,61 @@
 """The quantization half of the pipeline: which recipes to try, and which of them to take.
 
-``searching`` finds the int8 graph that keeps the budget, ``candidates`` makes each one, ``timing``
-says how fast it is; here they meet, and the objective decides.
+``search`` finds the int8 graph that keeps the budget, ``candidates`` makes each one, ``timing``
+says how fast it is; here they meet, and the objective decides: latency, size, or both.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
+import onnx_ir as ir
 
 from edgeport import ModelCard
 from edgeport_converter import optimizing
 from edgeport_converter.errors import QuantizationError
-from edgeport_converter.quantization.evaluation import budget, float_fallback, latency
+from edgeport_converter.quantization.evaluation import budget, float_fallback, timing
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
-from edgeport_converter.quantization.evaluation.node_profile import node_times_us
 from edgeport_converter.quantization.recipe import Recipe
-from edgeport_converter.quantization.search import objectives
-from edgeport_converter.quantization.search.candidates import Batches, Candidate, Workshop
-from edgeport_converter.quantization.search.objectives import Contender
-from edgeport_converter.quantization.search.search import Attempt, Search
+from edgeport_converter.quantization.search.candidates import Candidate, CandidateFactory
+from edgeport_converter.quantization.search.search import Attempt, RecipeSearch
 from edgeport_converter.targets import Target
-from edgeport_converter.verification.runners import fill_batch, fixed_batch
+from edgeport_converter.verification.runners import Batches
+
+# Differences in time below this are noise on a shared machine; among equals the first kind wins,
+# which is the one that gains most on batches and on CPUs with int8 instructions.
+_TIE = {"latency": 0.10, "balanced": 0.05, "size": 0.0}
+_PREFERENCE = ("static", "int16", "dynamic", "weights", "none")
+
+# A share of the file that is worth coarser weights, or of the cost that is worth another graph.
+_WORTHWHILE = 0.03
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A graph that keeps the budget: its kind of recipe, its time and size over float's."""
+
+    kind: str
+    time: float
+    size: float
+
+
+def cost(objective: str, time: float, size: float) -> float:
+    """Return what is to be least, of a time and a size that are ratios to the same graph's."""
+    return {"latency": time, "size": size, "balanced": math.sqrt(time * size)}[objective]
+
+
+def best_of(contenders: Sequence[Contender], objective: str) -> int:
+    """Return the place of the best one; among equals the preferred kind, then the smaller file."""
+    costs = [cost(objective, one.time, one.size) for one in contenders]
+    limit = min(costs) * (1 + _TIE[objective])
+    equal = [place for place, each in enumerate(costs) if each <= limit]
+    return min(
+        equal,
+        key=lambda place: (_PREFERENCE.index(contenders[place].kind), contenders[place].size),
+    )
 
 
 @dataclass(frozen=True)
@@ -32,7 +64,7 @@ class Step:
 
     Attributes:
         recipe: in words.
-        loss, allowed: in the budget's unit: metric lost, share of changed answers, or minus dB.
+        loss, allowed: in the unit of the budget: metric, share of changed answers, or minus dB.
         sentence: the same in words.
         holds: whether the budget was kept.
         file_bytes: of the graph without card.
@@ -55,7 +87,7 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class Selection:
     """What was chosen, and its time beside the float graph's."""
 
     candidate: Candidate
@@ -67,9 +99,9 @@ class Quantizer:
     """All that a search over recipes needs of one model.
 
     Args:
-        float_graph, card, calibration, evaluator, target: as for ``Workshop``.
+        float_graph, card, calibration, evaluator, target: as for ``CandidateFactory``.
         max_drop: the budget.
-        on_step: is told each line of the report as it comes.
+        on_step: called with each line of the report when it is known.
     """
 
     def __init__(
@@ -84,13 +116,15 @@ class Quantizer:
     ) -> None:
         self._card, self._calibration, self._evaluator = card, calibration, evaluator
         self._max_drop, self._on_step = max_drop, on_step
-        self._workshop = Workshop(float_graph, card, calibration, evaluator, target)
+        self._factory = CandidateFactory(float_graph, card, calibration, evaluator, target)
         self._latencies: dict[Recipe, float] = {}
-        self._search: Search[Candidate] = Search(
-            self._workshop.make, self._judge, self._workshop.rank_layers, self._tell
+        self._search: RecipeSearch[Candidate] = RecipeSearch(
+            self._factory.make, self._judge, self._factory.rank_layers, self._tell
         )
 
-    def choose(self, kind: str, ranges: str, objective: str, float_nodes: frozenset[str]) -> Choice:
+    def choose(
+        self, kind: str, ranges: str, objective: str, float_nodes: frozenset[str]
+    ) -> Selection:
         """Return the best candidate of a kind that keeps the budget; of all kinds for ``auto``.
 
         Raises:
@@ -129,13 +163,13 @@ class Quantizer:
             ]
         return self._choose_by_measurement(holding, objective)
 
-    def siblings(
+    def variants(
         self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
     ) -> dict[str, Candidate]:
         """Return a candidate of each kind for comparison, of those that keep the budget."""
         found = {}
         for kind in kinds:
-            if kind != "none" and not self._workshop.stores_int8(kind, float_nodes):
+            if kind != "none" and not self._factory.stores_int8(kind, float_nodes):
                 continue
             attempt = self._search.attempt(Recipe.starting(kind, ranges, float_nodes))
             if attempt.verdict.holds:
@@ -144,7 +178,7 @@ class Quantizer:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """All attempts so far, in order, siblings included."""
+        """All attempts so far, in order, those of variants included."""
         return tuple(
             replace(_step(attempt), latency_us=self._latencies.get(attempt.recipe))
             for attempt in self._search.attempts
@@ -156,7 +190,7 @@ class Quantizer:
         found = [
             each
             for each in wanted
-            if each == "none" or self._workshop.stores_int8(each, float_nodes)
+            if each == "none" or self._factory.stores_int8(each, float_nodes)
         ]
         if not found and kind != "auto":
             raise QuantizationError(
@@ -167,9 +201,9 @@ class Quantizer:
         return [*found, "none"] if kind == "auto" else found
 
     def _with_fewer_bytes(self, attempt: Attempt[Candidate]) -> Attempt[Candidate]:
-        """Return the same recipe with what else saves bytes worth the rounding, as far as it holds.
+        """Return the same recipe with int8 for more weights, and with fewer scales, where it holds.
 
-        That is int8 for the weights of layers without an int8 kernel, and fewer scales.
+        Each is tried only where it saves a worthwhile share of the file.
         """
         if not attempt.recipe.is_static:
             return attempt
@@ -177,8 +211,8 @@ class Quantizer:
         return self._smaller_of(attempt, replace(attempt.recipe, one_scale=True))
 
     def _smaller_of(self, attempt: Attempt[Candidate], recipe: Recipe) -> Attempt[Candidate]:
-        worth = (1 - objectives.WORTHWHILE) * attempt.built.quantized.graph.ByteSize()
-        if self._workshop.draft(recipe).ByteSize() > worth:
+        worth = (1 - _WORTHWHILE) * attempt.built.graph.ByteSize()
+        if self._factory.draft(recipe).ByteSize() > worth:
             return attempt
         smaller = self._search.attempt(recipe)
         return smaller if smaller.verdict.holds else attempt
@@ -190,36 +224,37 @@ class Quantizer:
         recipe = attempt.recipe
         if recipe.kind != "static":
             return []
-        source = self._workshop.source_of(recipe).graph
+        source = self._factory.source_of(recipe).graph
         sample = next(iter(self._calibration(1)))
-        filled = fill_batch(sample, fixed_batch(self._card.inputs) or 1)
-        int8_graph = attempt.built.quantized.graph
-        float_us, int8_us = (node_times_us(graph, filled) for graph in (source, int8_graph))
+        int8_graph = attempt.built.graph
+        float_us, int8_us = (
+            timing.node_times_us(graph, sample) for graph in (ir.to_proto(source), int8_graph)
+        )
         recipes = [
             replace(recipe, float_nodes=recipe.float_nodes | layers)
-            for layers in float_fallback.proposals(source, float_us, int8_us)
+            for layers in float_fallback.proposals(source.graph, float_us, int8_us)
         ]
-        graphs = [int8_graph, *map(self._workshop.draft, recipes)]
-        times = latency.median_latencies_us(graphs, self._card, sample)
+        graphs = [int8_graph, *map(self._factory.draft, recipes)]
+        times = timing.median_latencies_us(graphs, self._card, sample)
         costs = [
-            objectives.cost(objective, us / times[0], graph.ByteSize() / int8_graph.ByteSize())
+            cost(objective, us / times[0], graph.ByteSize() / int8_graph.ByteSize())
             for us, graph in zip(times, graphs, strict=True)
         ]
         best = costs.index(min(costs))
-        if costs[best] > 1 - objectives.WORTHWHILE:
+        if costs[best] > 1 - _WORTHWHILE:
             return []
         faster = self._search.attempt(recipes[best - 1])
         return [faster] if faster.verdict.holds else []
 
     def _choose_by_measurement(
         self, holding: Sequence[Attempt[Candidate]], objective: str
-    ) -> Choice:
+    ) -> Selection:
         """Time the candidates beside the float graph and weigh time and size."""
         sample = next(iter(self._calibration(1)))
-        graphs = [attempt.built.quantized.graph for attempt in holding]
-        float_graph = optimizing.compact(self._workshop.float_graph)
-        float_us, *times = latency.median_latencies_us([float_graph, *graphs], self._card, sample)
-        best = objectives.best_of(
+        graphs = [attempt.built.graph for attempt in holding]
+        float_graph = optimizing.compact(ir.to_proto(self._factory.float_graph))
+        float_us, *times = timing.median_latencies_us([float_graph, *graphs], self._card, sample)
+        best = best_of(
             [
                 Contender(
                     attempt.recipe.kind, us / float_us, graph.ByteSize() / float_graph.ByteSize()
@@ -229,7 +264,7 @@ class Quantizer:
             objective,
         )
         self._latencies |= {attempt.recipe: us for attempt, us in zip(holding, times, strict=True)}
-        return Choice(holding[best].built, times[best], float_us)
+        return Selection(holding[best].built, times[best], float_us)
 
     def _judge(self, candidate: Candidate) -> budget.Verdict:
         measured = candidate.measured
@@ -250,5 +285,5 @@ def _step(attempt: Attempt[Candidate]) -> Step:
         verdict.allowed,
         verdict.sentence,
         verdict.holds,
-        attempt.built.quantized.graph.ByteSize(),
+        attempt.built.graph.ByteSize(),
     )

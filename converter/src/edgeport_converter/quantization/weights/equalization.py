@@ -1,8 +1,16 @@
-"""Channels of one tensor brought to like ranges, by moving factors between the layers around it.
+"""Cross-layer equalization: channels of one tensor brought to like ranges.
 
 An activation has one scale for all of its channels, so a channel that stays small keeps few codes.
-Multiplying channel i of one layer's weights and dividing it out of the next one's changes no answer
-where all that lies between is linear in each channel for positive factors: relu and pooling are.
+Multiplying channel i of one layer's weights and dividing it out of the next layer's changes no
+answer where all that is between them is linear in each channel for positive factors: relu and
+pooling are.
+
+Steps of ``equalize``:
+
+1. Find pairs of layers with nothing else between them.
+2. Measure the largest absolute value of each channel of what the second layer reads.
+3. Choose a factor for each channel, a power of two, so that nothing is rounded.
+4. Multiply the first layer's weights and biases by it, and divide the second layer's weights.
 
 Source: Nagel et al., "Data-Free Quantization through Weight Equalization and Bias Correction"
 (2019), section 4.1, for the move; Xiao et al., "SmoothQuant" (2022), equation 4 with alpha 0.5,
@@ -12,15 +20,16 @@ were. A depthwise layer has a scale for each channel's weights, so there they co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
-import onnxruntime
-from onnx import helper, numpy_helper
+import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
+from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.quantization.tensors import only_use, open_session, replace_constant
+from edgeport_converter.quantization.weights.forms import groups_of, is_transposed
 
 _ALPHA = 0.5
 # A channel smaller than this share of the largest is brought up no further.
@@ -37,36 +46,32 @@ class _Pair:
 
     Attributes:
         first, second: Conv or Gemm.
-        tensor: what the factors even out: what the second layer reads.
+        tensor: what the second layer reads, whose channels are equalized.
     """
 
-    first: onnx.NodeProto
-    second: onnx.NodeProto
-    tensor: str
+    first: ir.Node
+    second: ir.Node
+    tensor: ir.Value
 
 
-def equalize(model: onnx.ModelProto, batches: Iterable[Mapping[str, Array]]) -> onnx.ModelProto:
+def equalize(model: ir.Model, batches: Iterable[Mapping[str, Array]]) -> ir.Model:
     """Return the graph with the same answers and channels of like ranges.
 
     Args:
         model: the optimized float graph, with the types of its inner tensors; it is not changed.
         batches: the calibration data.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    pairs = _find_pairs(result)
+    result = model.clone()
+    pairs = _find_pairs(result.graph)
     if not pairs:
         return result
     largest = _channel_ranges(result, [pair.tensor for pair in pairs], batches)
-    constants = {tensor.name: tensor for tensor in result.graph.initializer}
-    for pair in pairs:
-        ranges = largest[pair.tensor]
+    for pair, ranges in zip(pairs, largest, strict=True):
         if not np.isfinite(ranges).all() or ranges.max() == 0:
             continue
-        weights = numpy_helper.to_array(constants[pair.second.input[1]]).astype(np.float64)
-        factors = _factors(ranges, _strengths(pair.second, weights))
-        _scale_outputs(pair.first, factors, constants)
-        _scale_inputs(pair.second, 1 / factors, constants)
+        factors = _factors(ranges, _strengths(pair.second))
+        _scale_outputs(pair.first, factors)
+        _scale_inputs(pair.second, 1 / factors)
     return result
 
 
@@ -93,133 +98,124 @@ def _factors(ranges: Array, strengths: Array | None) -> Array:
     return factors
 
 
-def _strengths(node: onnx.NodeProto, weights: Array) -> Array | None:
+def _strengths(node: ir.Node) -> Array | None:
     """Return the largest weight that reads each channel, as a share of its output's largest."""
+    weights = _weights_of(node).astype(np.float64)
     if node.op_type == "Conv":
-        groups = _groups(node)
+        groups = groups_of(node)
         if weights.shape[1] == 1 and groups > 1:
             return None
         split = np.abs(weights).reshape(groups, weights.shape[0] // groups, weights.shape[1], -1)
         reads = split.max(axis=3)
     else:
-        reads = np.abs(weights if _is_transposed(node) else weights.T)[None]
+        reads = np.abs(weights if is_transposed(node) else weights.T)[None]
     reads = reads / np.maximum(reads.max(axis=2, keepdims=True), 1e-300)
     return np.asarray(reads.max(axis=1)).reshape(-1)
 
 
-def _find_pairs(model: onnx.ModelProto) -> list[_Pair]:
-    graph = model.graph
-    constants = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    outputs = {value.name for value in graph.output}
-
-    def is_layer(node: onnx.NodeProto) -> bool:
-        return (
-            node.op_type in ("Conv", "Gemm")
-            and all(name in constants and len(readers[name]) == 1 for name in node.input[1:])
-            and not any(a.name in ("alpha", "beta") and a.f != 1 for a in node.attribute)
-        )
-
+def _find_pairs(graph: ir.Graph) -> list[_Pair]:
     found = []
-    for node in graph.node:
-        if not is_layer(node):
+    for node in graph:
+        if not _is_layer(node):
             continue
-        tensor, reshaped = node.output[0], False
-        while tensor not in outputs and len(readers.get(tensor, [])) == 1:
-            after = readers[tensor][0]
-            if is_layer(after) and after.input[0] == tensor:
-                channels = _output_channels(node, constants)
-                if channels == _input_channels(after, constants) and (
-                    not reshaped or after.op_type == "Gemm"
-                ):
+        tensor, reshaped = node.outputs[0], False
+        while True:
+            after, place = only_use(tensor)
+            if after is None or after.graph is not graph:
+                break
+            if _is_layer(after) and place == 0:
+                fits = _output_channels(node) == _input_channels(after)
+                if fits and (not reshaped or after.op_type == "Gemm"):
                     found.append(_Pair(node, after, tensor))
                 break
             if after.op_type not in _BETWEEN:
                 break
             reshaped = reshaped or after.op_type in _RESHAPING
-            tensor = after.output[0]
+            tensor = after.outputs[0]
     return found
 
 
-def _output_channels(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    shape = shapes[node.input[1]]
-    return shape[0] if node.op_type == "Conv" or _is_transposed(node) else shape[1]
+def _is_layer(node: ir.Node) -> bool:
+    """Whether a node has constant weights of its own that a factor can be taken into."""
+    return (
+        node.op_type in ("Conv", "Gemm")
+        and all(
+            value is not None and array_of(value) is not None and only_use(value)[0] is node
+            for value in node.inputs[1:]
+        )
+        and all(node.attributes.get_float(name, 1.0) == 1.0 for name in ("alpha", "beta"))
+    )
 
 
-def _input_channels(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    shape = shapes[node.input[1]]
+def _weights_of(node: ir.Node) -> Array:
+    weights = array_of(node.inputs[1])
+    assert weights is not None  # noqa: S101 - _is_layer has seen it
+    return weights
+
+
+def _output_channels(node: ir.Node) -> int:
+    rows = node.op_type == "Conv" or is_transposed(node)
+    return int(_weights_of(node).shape[0 if rows else 1])
+
+
+def _input_channels(node: ir.Node) -> int:
+    shape = _weights_of(node).shape
     if node.op_type == "Conv":
-        return shape[1] * _groups(node)
-    return shape[1] if _is_transposed(node) else shape[0]
+        return int(shape[1] * groups_of(node))
+    return int(shape[1 if is_transposed(node) else 0])
 
 
-def _scale_outputs(
-    node: onnx.NodeProto, factors: Array, constants: Mapping[str, onnx.TensorProto]
-) -> None:
-    weights = numpy_helper.to_array(constants[node.input[1]])
-    rows = node.op_type == "Conv" or _is_transposed(node)
+def _scale_outputs(node: ir.Node, factors: Array) -> None:
+    weights = _weights_of(node)
+    rows = node.op_type == "Conv" or is_transposed(node)
     shape = (-1, *[1] * (weights.ndim - 1)) if rows else (1, -1)
-    _replace(constants[node.input[1]], weights * factors.reshape(shape))
-    if len(node.input) > 2:
-        bias = numpy_helper.to_array(constants[node.input[2]])
-        _replace(constants[node.input[2]], bias * factors.reshape(bias.shape))
+    _replace(node, 1, weights * factors.reshape(shape))
+    bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
+    if bias is not None:
+        _replace(node, 2, bias * factors.reshape(bias.shape))
 
 
-def _scale_inputs(
-    node: onnx.NodeProto, factors: Array, constants: Mapping[str, onnx.TensorProto]
-) -> None:
-    weights = numpy_helper.to_array(constants[node.input[1]])
+def _scale_inputs(node: ir.Node, factors: Array) -> None:
+    weights = _weights_of(node)
     if node.op_type == "Conv":
-        groups = _groups(node)
+        groups = groups_of(node)
         split = weights.reshape(groups, weights.shape[0] // groups, *weights.shape[1:])
         spread = factors.reshape(groups, 1, weights.shape[1], *[1] * (weights.ndim - 2))
         scaled = (split * spread).reshape(weights.shape)
     else:
-        scaled = weights * (factors if _is_transposed(node) else factors[:, None])
-    _replace(constants[node.input[1]], scaled)
+        scaled = weights * (factors if is_transposed(node) else factors[:, None])
+    _replace(node, 1, scaled)
 
 
-def _replace(tensor: onnx.TensorProto, array: Array) -> None:
-    tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float32), tensor.name))
+def _replace(node: ir.Node, place: int, array: Array) -> None:
+    value = node.inputs[place]
+    assert value is not None  # noqa: S101 - _is_layer has seen it
+    replace_constant(value, array)
 
 
 def _channel_ranges(
-    model: onnx.ModelProto, tensors: list[str], batches: Iterable[Mapping[str, Array]]
-) -> dict[str, Array]:
-    """Return the largest absolute value of each channel, (C,), by tensor."""
-    watching = onnx.ModelProto()
-    watching.CopyFrom(model)
-    ranks = {
-        value.name: len(value.type.tensor_type.shape.dim)
-        for value in (*model.graph.value_info, *model.graph.output)
-    }
-    del watching.graph.output[:]
-    for name in tensors:
-        axes = [axis for axis in range(ranks[name]) if axis != 1]
-        watching.graph.node.append(helper.make_node("Abs", [name], [f"size/{name}"]))
-        watching.graph.node.append(
-            helper.make_node("ReduceMax", [f"size/{name}"], [f"top/{name}"], axes=axes, keepdims=0)
-        )
-        watching.graph.output.append(
-            helper.make_tensor_value_info(f"top/{name}", onnx.TensorProto.FLOAT, [None])
-        )
-    session = onnxruntime.InferenceSession(
-        watching.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    largest: dict[str, Array] = {}
-    names = [f"top/{name}" for name in tensors]
+    model: ir.Model, tensors: Sequence[ir.Value], batches: Iterable[Mapping[str, Array]]
+) -> list[Array]:
+    """Return the largest absolute value of each channel, (C,), of each tensor."""
+    watching = model.clone()
+    values = {value.name or "": value for node in watching.graph for value in node.outputs}
+    tops = []
+    for tensor in tensors:
+        value = values[tensor.name or ""]
+        assert value.shape is not None  # noqa: S101 - the optimized graph knows its shapes
+        axes = [axis for axis in range(len(value.shape)) if axis != 1]
+        size = ir.node("Abs", [value])
+        top = ir.node("ReduceMax", size.outputs, {"axes": axes, "keepdims": 0})
+        watching.graph.extend([size, top])
+        tops.append(top.outputs[0])
+        tops[-1].dtype, tops[-1].shape = ir.DataType.FLOAT, ir.Shape([None])
+    session = open_session(watching, tops)
+    names = [top.name for top in tops]
+    largest: list[Array] = [np.zeros(())] * len(tops)
     for batch in batches:
-        for name, top in zip(tensors, session.run(names, dict(batch)), strict=True):
-            largest[name] = np.maximum(largest.get(name, 0.0), top.astype(np.float64))
+        found = session.run(names, dict(batch))
+        largest = [
+            np.maximum(before, top.astype(np.float64))
+            for before, top in zip(largest, found, strict=True)
+        ]
     return largest
-
-
-def _groups(node: onnx.NodeProto) -> int:
-    return next((a.i for a in node.attribute if a.name == "group"), 1)
-
-
-def _is_transposed(node: onnx.NodeProto) -> bool:
-    return any(a.name == "transB" and a.i for a in node.attribute)

@@ -1,9 +1,11 @@
-"""From float weights to int8 codes: scales that no kernel saturates at, and rounding that the data
-would choose.
+"""GPTQ: from float weights to int8 codes whose error the layer's outputs hardly show.
 
-Plain numpy on one layer's weights in the form (G groups, O outputs, K inputs of a sum).
-``moments`` measures the covariances, ``rounder`` remembers the codes, ``layer_constants`` and
-``weight_storage`` put them into a graph.
+Plain numpy on one layer's weights in the form (G groups, O outputs, K inputs of a sum), with one
+scale a channel and 7 or 8 bits. ``moments`` measures the covariances of the inputs; ``int8_layers``
+and ``weight_only`` put the codes into a graph.
+
+Source: Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
+Transformers" (2022), algorithm 1.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ _FULL_LIMIT = 127
 _PAIR_LIMIT = 128
 
 # Added to the covariance's diagonal, as a share of its mean: inputs that never vary together on a
-# few hundred samples may do so on a device. Source: Frantar et al., as below.
+# few hundred samples may do so on a device. Source: Frantar et al., section 3.3, step 3.
 _DAMPING = 0.01
 
-# What rounding adds is taken off the weights behind a block in one product of matrices: one input
-# at a time, all weights would go through memory for each.
+# The error of a block is taken off the weights after it in one product of matrices: one input at a
+# time, all weights would go through memory for each. Source: Frantar et al., section 3.3, step 2.
 _BLOCK = 64
 
 
@@ -62,20 +64,22 @@ def choose_scales(weights: Array, *, pairs: bool, least: Array) -> Array:
 def round_weights(
     weights: Array, scales: Array, covariance: Array | None, *, pairs: bool
 ) -> Rounded:
-    """Return codes whose error the layer's inputs hardly see.
+    """Return codes with the least squared error of the sums, as far as GPTQ finds it.
 
-    Weights are rounded one input after the other, those with the largest variance first, and what
-    rounding adds to the outputs is taken off the weights that are still to come.
+    Steps:
+
+    1. Order the inputs by variance, the largest first.
+    2. Add damping to the covariance H of the inputs and take the Cholesky factor of its inverse.
+       Row j of it is how the inputs j.. make up for an error at j.
+    3. For each input in turn, round its weights to the nearest code within the limits.
+    4. Take the error off the weights that are still to come, by the factor's row: at once within a
+       block of inputs, and for all blocks after it when it is done.
 
     Args:
         weights: (G, O, K).
         scales: (G, O), as ``choose_scales`` gives them.
         covariance: of the inputs, (G, K, K); None rounds to the nearest code.
         pairs: as for ``choose_scales``.
-
-    Source:
-        Frantar et al., "GPTQ: Accurate Post-Training Quantization" (2022), for one layer's
-        squared error; with one scale a channel and 7 or 8 bits.
     """
     low, high = _limits(weights / scales[..., None], pairs=pairs)
     if covariance is None:
@@ -89,7 +93,6 @@ def round_weights(
         np.take_along_axis(covariance, order[:, :, None], axis=1), order[:, None, :], axis=2
     )
     ordered = ordered + damping[:, None, None] * np.eye(length)
-    # Row j of the inverse's Cholesky factor says how inputs j.. make up for an error at j.
     factor = np.linalg.cholesky(np.linalg.inv(ordered)).transpose(0, 2, 1)
     rest = np.take_along_axis(weights.astype(np.float64), order[:, None, :], axis=2).copy()
     low, high = (np.take_along_axis(limit, order[:, None, :], axis=2) for limit in (low, high))
@@ -131,7 +134,7 @@ def _limits(exact: Array, *, pairs: bool) -> tuple[Array, Array]:
 
 
 class Rounder:
-    """Rounds weights with ``rounding`` and remembers the codes.
+    """Rounds weights with ``round_weights`` and remembers the codes.
 
     Args:
         moments: of the layers' inputs by node name; the weights of all other layers are rounded to
@@ -173,7 +176,7 @@ class Rounder:
             weights: (G, O, K).
             scales: (G, O).
             readers: as for ``covariance``.
-            pairs: as for ``rounding.round_weights``.
+            pairs: as for ``round_weights``.
         """
         digest = sha256(repr((sorted(readers.items()), pairs)).encode())
         for array in (weights, scales):

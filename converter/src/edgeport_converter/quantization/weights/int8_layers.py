@@ -1,21 +1,34 @@
 """The constants of a quantized layer: int8 codes, scales and an int32 bias that fit each other.
 
-onnxruntime's quantizer decides where to quantize; what it stores for weights and biases is replaced
-here, since it rounds to the nearest code, knows nothing of pairs, lets a bias overflow, and leaves
-the mean error of a layer in.
+Steps of ``store_layers``, for the weights that one layer reads, or several:
+
+1. Choose the smallest scales at which every weight has a code and the bias fits int32.
+2. Round the weights by what the layers read (GPTQ, see ``gptq``), or to the nearest code.
+3. Take the mean of what rounding adds to the sums out of the bias: the bias correction of Nagel et
+   al., "Data-Free Quantization through Weight Equalization and Bias Correction" (2019), section
+   4.2, with the means of the calibration data.
+4. Store weights and bias with a DequantizeLinear each; the steps of a bias are those of the sums,
+   input scale * weight scale.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
+import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
+from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.quantization.tensors import constant
+from edgeport_converter.quantization.weights.forms import (
+    as_stored,
+    as_sums,
+    groups_of,
+    is_transposed,
+)
 from edgeport_converter.quantization.weights.gptq import Rounder, choose_scales
-from edgeport_converter.quantization.weights.moments import as_stored, as_sums
 
 # A bias is an int32 in steps of input scale * weight scale; half of its range is left for the sums.
 _LARGEST_BIAS_CODE = 2.0**30
@@ -26,179 +39,173 @@ _SMALLEST_STEP = 1e-30  # of sums; far from what float32 cannot hold
 # Channels from which two bytes a channel are more than the node that widens them.
 _WIDE = 64
 
-_OPERATORS = ("Conv", "Gemm", "MatMul")
+_DENSE = ("Gemm", "MatMul")
 
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """A weighted node of the quantized graph, its float constants and its DequantizeLinear."""
+    """An int8 layer whose constants are still in float.
 
-    node: onnx.NodeProto
-    weights: Array
-    axis: int
-    weight_source: onnx.NodeProto
+    Attributes:
+        node: it reads a DequantizeLinear.
+        sums: its weights (G groups, O outputs, K inputs of a sum).
+        bias: (G, O), None where it has none that is constant.
+        input_scale: of what it reads.
+    """
+
+    node: ir.Node
+    sums: Array
     bias: Array | None
-    bias_source: onnx.NodeProto | None
     input_scale: float
 
 
-def store_rounded(
-    quantized: onnx.ModelProto,
-    model: onnx.ModelProto,
+def store_layers(
+    graph: ir.Graph,
+    layers: Iterable[ir.Node],
     rounder: Rounder,
     *,
     pairs: bool,
     one_scale: bool = False,
+    domain: str = "",
 ) -> None:
-    """Replace weights, scales and biases of every int8 layer in place.
+    """Store weights and biases of int8 layers, in place.
 
     Args:
-        quantized: onnxruntime's QDQ graph, weights in int8 per channel, node names kept.
-        model: the float graph it was made from.
+        graph: a graph with int8 activations.
+        layers: nodes that read a DequantizeLinear, in running order. One whose weights are no
+            constant is passed over.
         rounder: knows the layers by their nodes' names.
         pairs: whether two codes of one sign may add up to 128 at most.
         one_scale: whether all weights of a Gemm or MatMul share one scale.
+        domain: of DequantizeLinear.
     """
-    layers = _find_layers(quantized, model)
-    constants = {tensor.name: tensor for tensor in quantized.graph.initializer}
-    by_weights: dict[str, list[_Layer]] = {}
-    for layer in layers:
-        by_weights.setdefault(layer.weight_source.output[0], []).append(layer)
-    for users in by_weights.values():
-        is_dense = users[0].node.op_type != "Conv"
-        _store(users, rounder, constants, pairs=pairs, one_scale=one_scale and is_dense)
-    _shorten_biases(quantized.graph, constants)
-    del quantized.graph.initializer[:]
-    quantized.graph.initializer.extend(constants.values())
+    # Layers that share weights share codes, where their operators store them alike.
+    sharing: dict[tuple[object, ...], list[ir.Node]] = {}
+    for node in layers:
+        if array_of(node.inputs[1]) is not None:
+            form = (node.op_type in _DENSE or node.op_type, groups_of(node), is_transposed(node))
+            alpha = node.attributes.get_float("alpha", 1.0)
+            sharing.setdefault((node.inputs[1], alpha, *form), []).append(node)
+    for nodes in sharing.values():
+        users = [_read(node) for node in nodes]
+        one = one_scale and nodes[0].op_type in _DENSE
+        _store(graph, users, rounder, domain, pairs=pairs, one_scale=one)
 
 
-def _find_layers(quantized: onnx.ModelProto, model: onnx.ModelProto) -> list[_Layer]:
-    arrays = {tensor.name: tensor for tensor in model.graph.initializer}
-    before = {node.name: node for node in model.graph.node}
-    constants = {tensor.name: tensor for tensor in quantized.graph.initializer}
-    sources = {
-        node.output[0]: node for node in quantized.graph.node if node.op_type == "DequantizeLinear"
-    }
-    found = []
-    for node in quantized.graph.node:
-        original = before.get(node.name)
-        places = [sources.get(name) for name in node.input]
-        if original is None or node.op_type not in _OPERATORS or None in places[:2]:
-            continue
-        reading, weighing = places[0], places[1]
-        assert reading is not None and weighing is not None  # noqa: S101, PT018 - for the types
-        weights = arrays.get(original.input[1])
-        if (
-            weights is None
-            or weighing.input[0] not in constants
-            or reading.input[1] not in constants
-        ):
-            continue
-        if node.op_type != "Conv" and len(weights.dims) != 2:
-            continue
-        has_bias = len(original.input) > 2 and original.input[2] in arrays
-        found.append(
-            _Layer(
-                node,
-                numpy_helper.to_array(weights).astype(np.float64),
-                next((a.i for a in weighing.attribute if a.name == "axis"), 1),
-                weighing,
-                numpy_helper.to_array(arrays[original.input[2]]) if has_bias else None,
-                places[2] if has_bias else None,
-                float(numpy_helper.to_array(constants[reading.input[1]])),
-            )
-        )
-    return found
+def _read(node: ir.Node) -> _Layer:
+    """Return a layer with its constants; what a Gemm multiplies them by is in them."""
+    alpha, beta = (node.attributes.get_float(name, 1.0) for name in ("alpha", "beta"))
+    weights, bias = array_of(node.inputs[1]), None
+    reading = None if node.inputs[0] is None else node.inputs[0].producer()
+    assert weights is not None and reading is not None  # noqa: S101, PT018 - the caller's promise
+    sums = alpha * as_sums(node, weights.astype(np.float64))
+    if len(node.inputs) > 2:
+        bias = array_of(node.inputs[2])
+    outputs = sums.shape[:2]
+    if bias is not None:
+        fits = bias.size in (1, outputs[0] * outputs[1])
+        bias = np.broadcast_to(beta * bias.reshape(-1), outputs[0] * outputs[1]) if fits else None
+    scale = array_of(reading.inputs[1])
+    assert scale is not None  # noqa: S101 - scales are constants
+    return _Layer(node, sums, None if bias is None else bias.reshape(outputs), float(scale))
 
 
 def _store(
+    graph: ir.Graph,
     users: list[_Layer],
     rounder: Rounder,
-    constants: dict[str, onnx.TensorProto],
+    domain: str,
     *,
     pairs: bool,
     one_scale: bool,
 ) -> None:
     """Store weights that one layer reads, or several, and the biases of these."""
-    first = users[0]
-    weights = as_sums(first.node, first.weights)
-    outputs = weights.shape[:2]
-    least = np.full(outputs, 0.0)
-    for layer in users:
-        bias = np.zeros(outputs) if layer.bias is None else layer.bias.reshape(outputs)
-        size = np.abs(bias.astype(np.float64))
-        dead = np.abs(weights).max(axis=2) == 0
-        wanted = size / np.where(dead, _FINE_BIAS_CODE, _LARGEST_BIAS_CODE)
-        least = np.maximum(least, np.maximum(wanted, _SMALLEST_STEP) / layer.input_scale)
-    scales = choose_scales(weights, pairs=pairs, least=least).astype(np.float32).astype(np.float64)
+    node, sums = users[0].node, users[0].sums
+    weights = node.inputs[1]
+    assert weights is not None and weights.const_value is not None  # noqa: S101, PT018 - for types
+    pairs = pairs and node.op_type != "ConvTranspose"  # it has no int8 kernel that could saturate
+    scales = choose_scales(sums, pairs=pairs, least=_least_scales(users))
     if one_scale:
         scales = np.full_like(scales, scales.max())
-    readers = {layer.node.name: layer.bias is not None for layer in users}
-    rounded = rounder.round(weights, scales, readers, pairs=pairs)
-    codes = as_stored(first.node, rounded.codes, first.weights.shape)
-    source = first.weight_source
-    flat = scales.reshape(-1).astype(np.float32)
-    if one_scale:
-        flat = flat[0]
-        _make_scalar(source, constants)
-    constants[source.input[0]].CopyFrom(numpy_helper.from_array(codes, source.input[0]))
-    constants[source.input[1]].CopyFrom(numpy_helper.from_array(flat, source.input[1]))
-    error = rounded.codes * scales[..., None] - weights
+    elif node.op_type == "ConvTranspose":  # its groups share a scale a channel
+        scales = np.broadcast_to(scales.max(axis=0), scales.shape)
+    scales = scales.astype(np.float32).astype(np.float64)
+    readers = {layer.node.name or "": layer.bias is not None for layer in users}
+    rounded = rounder.round(sums, scales, readers, pairs=pairs)
+    stored = scales[0] if node.op_type == "ConvTranspose" else scales.reshape(-1)
+    codes = as_stored(node, rounded.codes, weights.const_value.numpy().shape)
+    back = _dequantize(
+        graph,
+        node,
+        constant(graph, f"{weights.name}/codes", codes),
+        np.asarray(stored[0] if one_scale else stored, np.float32),
+        0 if node.op_type == "Conv" or is_transposed(node) else 1,
+        domain,
+    )
+    error = rounded.codes * scales[..., None] - sums
     for layer in users:
-        if layer.bias is None or layer.bias_source is None:
+        layer.node.replace_input_with(1, back)
+        layer.node.attributes.pop("alpha", None)
+        if layer.bias is None:
             continue
-        bias = layer.bias.astype(np.float64).reshape(outputs)
-        mean = rounder.mean(layer.node.name)
+        layer.node.attributes.pop("beta", None)
+        bias = layer.bias.astype(np.float64)
+        mean = rounder.mean(layer.node.name or "")
         if mean is not None:
-            # Source: Nagel et al., "Data-Free Quantization through Weight Equalization and Bias
-            # Correction" (2019), section 4.2: the mean of what rounding adds, taken out.
             bias = bias - np.einsum("gok,gk->go", error, mean)
-        steps = np.float32(layer.input_scale) * flat
-        if one_scale:
-            _make_scalar(layer.bias_source, constants)
-        _store_bias(layer, bias.reshape(-1), steps, constants)
+        flat = scales.reshape(-1).astype(np.float32)
+        steps = np.float32(layer.input_scale) * (flat[0] if one_scale else flat)
+        _store_bias(graph, layer.node, bias.reshape(-1), np.asarray(steps), domain)
 
 
-def _store_bias(
-    layer: _Layer, bias: Array, steps: Array, constants: dict[str, onnx.TensorProto]
-) -> None:
-    assert layer.bias_source is not None  # noqa: S101 - the caller has seen it
-    limit = np.iinfo(np.int32)
-    codes = np.clip(np.rint(bias / steps.astype(np.float64)), limit.min, limit.max)
-    source = layer.bias_source
-    for name, array in ((source.input[0], codes.astype(np.int32)), (source.input[1], steps)):
-        constants[name].CopyFrom(numpy_helper.from_array(array, name))
+def _least_scales(users: list[_Layer]) -> Array:
+    """Return the scales (G, O) at which each layer's bias fits int32."""
+    dead = np.abs(users[0].sums).max(axis=2) == 0
+    least = np.zeros(dead.shape)
+    for layer in users:
+        size = np.abs(np.zeros(dead.shape) if layer.bias is None else layer.bias.astype(np.float64))
+        wanted = size / np.where(dead, _FINE_BIAS_CODE, _LARGEST_BIAS_CODE)
+        least = np.maximum(least, np.maximum(wanted, _SMALLEST_STEP) / layer.input_scale)
+    return least
 
 
-def _make_scalar(source: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> None:
-    """Turn a DequantizeLinear by channel into one with a single zero point; the scale follows."""
-    kept = [attribute for attribute in source.attribute if attribute.name != "axis"]
-    del source.attribute[:]
-    source.attribute.extend(kept)
-    if len(source.input) > 2:
-        zero = numpy_helper.to_array(constants[source.input[2]])
-        single = np.zeros((), zero.dtype)
-        constants[source.input[2]].CopyFrom(numpy_helper.from_array(single, source.input[2]))
+def _store_bias(graph: ir.Graph, node: ir.Node, bias: Array, steps: Array, domain: str) -> None:
+    """Store a bias (O,) as int32 in steps of its layer's sums, or as int16 that is widened.
 
-
-def _shorten_biases(graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto]) -> None:
-    """Store the bias of wide Gemm layers in 16 bits where it fits, widened when the file loads.
-
-    Convolutions are left alone: there are many of them, and each such step costs time at loading.
+    The bias of a wide Gemm is stored in 16 bits where it fits. Convolutions are left alone: there
+    are many of them, and each such step costs time at loading.
     """
-    sources = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
-    limit = np.iinfo(np.int16)
-    for node in [node for node in graph.node if node.op_type == "Gemm" and len(node.input) > 2]:
-        source = sources.get(node.input[2])
-        if source is None or source.input[0] not in constants:
-            continue
-        name = source.input[0]
-        codes = numpy_helper.to_array(constants[name])
-        if codes.dtype != np.int32 or codes.size < _WIDE:
-            continue
-        if codes.min() < limit.min or codes.max() > limit.max:
-            continue
-        constants[name].CopyFrom(numpy_helper.from_array(codes.astype(np.int16), name))
-        wide = f"{name}/wide"
-        source.input[0] = wide
-        graph.node.insert(0, helper.make_node("Cast", [name], [wide], to=onnx.TensorProto.INT32))
+    limit, narrow = np.iinfo(np.int32), np.iinfo(np.int16)
+    codes = np.clip(np.rint(bias / steps.astype(np.float64)), limit.min, limit.max).astype(np.int32)
+    name = f"{node.inputs[2].name}/codes"  # type: ignore[union-attr]  # _read has seen it
+    is_narrow = narrow.min <= codes.min() and codes.max() <= narrow.max
+    if node.op_type == "Gemm" and codes.size >= _WIDE and is_narrow:
+        stored = constant(graph, name, codes.astype(np.int16))
+        widening = ir.node("Cast", [stored], {"to": ir.DataType.INT32}, name="")
+        graph.insert_before(node, widening)
+        value = widening.outputs[0]
+        value.dtype = ir.DataType.INT32
+    else:
+        value = constant(graph, name, codes)
+    node.replace_input_with(2, _dequantize(graph, node, value, steps, 0, domain))
+
+
+def _dequantize(
+    graph: ir.Graph, reader: ir.Node, codes: ir.Value, scale: Array, axis: int, domain: str
+) -> ir.Value:
+    """Return the floats of codes, by one scale or one for each place of an axis.
+
+    Each scale has a zero point, although it is zero: onnxruntime's QGemm refuses one for all.
+    """
+    assert codes.dtype is not None  # noqa: S101 - of constants it is known
+    zero = np.zeros(scale.shape, codes.dtype.numpy())
+    inputs = [
+        codes,
+        constant(graph, f"{codes.name}/scale", scale),
+        constant(graph, f"{codes.name}/zero_point", zero),
+    ]
+    attributes = {"axis": axis} if scale.ndim else {}
+    node = ir.node("DequantizeLinear", inputs, attributes, domain=domain, name="")
+    node.outputs[0].dtype = ir.DataType.FLOAT
+    graph.insert_before(reader, node)
+    return node.outputs[0]

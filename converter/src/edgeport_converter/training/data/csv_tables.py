@@ -1,12 +1,11 @@
 """Tables in .csv files whose columns have declared types, the target among them.
 
-The converter's own ``data.tables`` reads numbers only; a recipe may declare categories, which the
-model itself looks up, so that the artifact takes their text.
+``data.tables`` reads the rows as texts. A recipe may declare categories, which the model itself
+looks up, so that the artifact takes their text.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
 import re
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
+from edgeport_converter.data.tables import read_rows
 from edgeport_converter.training.recipe.recipe import Recipe
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
@@ -87,39 +87,18 @@ def _declared(recipe: Recipe) -> list[tuple[str, str]]:
 
 def _read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     """Return the header, the rows, and the line each one ends in."""
-    rows, lines = [], []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise OptionError(
-                        f"the table '{path}' has {len(row)} cells in line {reader.line_num}, "
-                        f"expected {len(header)} as in the header: mend that line"
-                    )
-                rows.append([cell.strip() for cell in row])
-                lines.append(reader.line_num)
-    except (UnicodeDecodeError, csv.Error) as cause:
+    (_, header), *numbered = read_rows(path, f"the table '{path}'")
+    if not numbered:
         raise OptionError(
-            f"the table '{path}' cannot be read as .csv ({cause}): save it as UTF-8 with commas"
-        ) from cause
-    except OSError as cause:
-        raise OptionError(
-            f"the table '{path}' cannot be read ({cause.strerror}): check its permissions"
-        ) from cause
-    if not header or not rows:
-        found = "is empty" if not header else "has a header and no row"
-        raise OptionError(f"the table '{path}' {found}, expected a header and rows: add them")
+            f"the table '{path}' has a header and no row, expected a header and rows: add them"
+        )
     repeated = next((name for name in header if header.count(name) > 1), None)
     if repeated is not None:
         raise OptionError(
             f"the table '{path}' has the column '{repeated}' more than once, expected a name for "
             "each: rename one"
         )
-    return header, rows, lines
+    return header, [row for _, row in numbered], [line for line, _ in numbered]
 
 
 def _numbers(

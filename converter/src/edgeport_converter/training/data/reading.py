@@ -15,9 +15,8 @@ import numpy as np
 from edgeport import OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.array_files import read_npz
-from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY
+from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Keys
 from edgeport_converter.data.image_folders import read_image_folder
-from edgeport_converter.data.naming import Keys
 from edgeport_converter.training.data.csv_tables import read_table
 from edgeport_converter.training.data.labels import with_classes
 from edgeport_converter.training.data.samples import ReadData, Samples

@@ -1,0 +1,58 @@
+"""The search's decisions, on made-up losses."""
+
+import pytest
+
+from edgeport_converter.quantization.evaluation.budget import Verdict
+from edgeport_converter.quantization.recipe import Recipe
+from edgeport_converter.quantization.search.search import RecipeSearch
+
+LAYERS = tuple(f"layer{number}" for number in range(10))
+
+
+def make_search(loss, allowed=0.5, ranked=LAYERS):
+    """A search whose graphs are the recipes themselves and lose ``loss(recipe)``."""
+    return RecipeSearch(lambda r: r, lambda r: Verdict(loss(r), allowed, ""), lambda: ranked)
+
+
+def test_the_first_recipe_that_keeps_the_budget_ends_the_search():
+    search = make_search(lambda recipe: 0.1)
+    found = search.with_static_ranges(Recipe("static"))
+    assert found.recipe == Recipe("static")
+    assert len(search.attempts) == 1
+
+
+def test_other_ranges_come_before_layers_in_float():
+    losses = {"minmax": 0.9, "mse": 0.3}
+    search = make_search(lambda recipe: losses[recipe.ranges])
+    assert search.with_static_ranges(Recipe("static")).recipe == Recipe("static", ranges="mse")
+    assert [a.recipe.ranges for a in search.attempts] == ["minmax", "mse"]
+
+
+@pytest.mark.parametrize("needed", range(1, 10))
+def test_the_fewest_layers_stay_in_float(needed):
+    search = make_search(lambda recipe: 0.9 - 0.41 * (len(recipe.float_nodes) >= needed))
+    found = search.with_static_ranges(Recipe("static"))
+    assert found.verdict.holds
+    assert found.recipe.float_nodes == set(LAYERS[:needed])
+
+
+def test_a_hopeless_search_ends_with_the_best_attempt():
+    search = make_search(lambda recipe: 0.9 - 0.01 * len(recipe.float_nodes))
+    found = search.with_static_ranges(Recipe("static"))
+    assert not found.verdict.holds
+    assert found.verdict.loss == min(attempt.verdict.loss for attempt in search.attempts)
+
+
+def test_layers_kept_on_request_stay_kept():
+    search = make_search(lambda recipe: 0.9 if len(recipe.float_nodes) < 4 else 0.1)
+    found = search.with_static_ranges(Recipe("static", float_nodes=frozenset({"layer7"})))
+    assert "layer7" in found.recipe.float_nodes
+    assert len(found.recipe.float_nodes) == 4
+
+
+def test_the_same_recipe_is_built_once():
+    built = []
+    search = RecipeSearch(lambda r: built.append(r) or r, lambda r: Verdict(0, 1, ""), list)
+    search.attempt(Recipe("weights"))
+    search.attempt(Recipe("weights"))
+    assert built == [Recipe("weights")]

@@ -1,0 +1,126 @@
+"""The command line of `edgeport convert`: texts become the values of options."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from edgeport import ArtifactError, OptionError, Predictor
+from edgeport.cli.main import main
+from edgeport_converter.commands import (
+    _as_on_the_command_line,
+    _default_output,
+    _read_labels,
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--scale", "1/0"], "--scale is '1/0', expected numbers such as 1/255"),
+        (["--mean", "1,b"], "--mean is '1,b', expected numbers"),
+        (["--image-range", "1"], "--image-range is '1', expected two numbers such as 0,1"),
+        (["--max-drop", "much"], "--max-drop is 'much', expected a number"),
+        (["--also", "auto,none"], "also is 'auto', expected one of static"),
+        (["--max-drop", "5"], "--max-drop is 5.0, expected a share from 0"),
+        (["--scale", "2"], "scale was given without --input-uint8, expected it for uint8"),
+    ],
+)
+def test_an_unreadable_value_is_one_sentence_before_any_work(
+    arguments, sentence, capsys, tmp_path, monkeypatch
+):
+    (tmp_path / "m.keras").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", "m.keras", "-o", "m.onnx", "--quantize", "none", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"edgeport: {sentence}")
+    assert len(error.splitlines()) == 1
+
+
+def test_values_of_the_command_line_reach_the_artifact(two_layer_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    two_layer_model.save("m.keras")
+    arguments = ["convert", "m.keras", "-o", "m.onnx", "--quantize", "none", "--input-uint8"]
+    assert main([*arguments, "--scale", "1/255", "--mean", "1,2,3,4,5,6"]) == 0
+    with Predictor.load("m.onnx") as predictor:
+        (words,) = predictor.card.preprocessing
+    assert words == "'x': uint8 pixels, (pixel - (1, 2, 3, 4, 5, 6)) * 0.00392157"
+
+
+def test_a_model_alone_becomes_a_float_artifact_beside_it(
+    two_layer_model, samples, tmp_path, capsys
+):
+    two_layer_model.save(tmp_path / "m.keras")
+    assert main(["convert", str(tmp_path / "m.keras")]) == 0
+    assert "note       the artifact is a float one, since there is no" in capsys.readouterr().out
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        expected = two_layer_model(samples)
+        np.testing.assert_allclose(predictor.predict(samples), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("recipe", ["static", "weights"])
+def test_a_named_recipe_needs_calibration_data(recipe, two_layer_model, tmp_path, capsys):
+    two_layer_model.save(tmp_path / "m.keras")
+    assert main(["convert", str(tmp_path / "m.keras"), "--quantize", recipe]) == 2
+    error = capsys.readouterr().err
+    assert "pass --calibration, or --quantize none for a float artifact" in error
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("option", ["--calibration", "--evaluation", "--weights", None])
+def test_a_missing_file_is_refused_before_tensorflow_starts(option, tmp_path):
+    (tmp_path / "m.json").touch()
+    arguments = ["m.json", option, "gone.npz"] if option else ["gone.npz"]
+    code = "import sys\nfrom edgeport.cli.main import main\ncode = main(sys.argv[1:])\n"
+    code += "assert 'tensorflow' not in sys.modules\nsys.exit(code)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "convert", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    purpose = option.removeprefix("--") if option else "model"
+    assert done.stderr == f"edgeport: there is no {purpose} file 'gone.npz': check the path\n"
+    assert done.returncode == 3
+
+
+def test_labels_are_a_list_of_any_length_or_a_file(tmp_path):
+    names = [f"class {number}" for number in range(200)]
+    assert _read_labels(", ".join(names)) == names
+    (tmp_path / "names.txt").write_bytes("\ufeffZürich\n\n Oslo \n".encode())
+    assert _read_labels(str(tmp_path / "names.txt")) == ["Zürich", "Oslo"]
+    (tmp_path / "old.txt").write_bytes("Zürich".encode("latin-1"))
+    with pytest.raises(OptionError, match="is no UTF-8 text"):
+        _read_labels(str(tmp_path / "old.txt"))
+
+
+@pytest.mark.parametrize("text", ["lables.txt", "data/names"])
+def test_a_mistyped_labels_file_is_no_class_name(text):
+    with pytest.raises(ArtifactError, match=f"there is no labels file '{text}'"):
+        _read_labels(text)
+
+
+def test_the_output_is_named_after_the_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved.v2").mkdir()
+    given = ["a/m.keras", "m.weights.h5", "saved.v2", "package.module:build", "code.py:build"]
+    names = ["a/m.onnx", "m.weights.onnx", "saved.v2.onnx", "build.onnx", "build.onnx"]
+    assert [_default_output(model).as_posix() for model in given] == names
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("pass calibration=, or quantize='none'", "pass --calibration, or --quantize none"),
+        ("pass evaluation=(x, y), or leave it out", "pass --evaluation, or leave it out"),
+        ("pass allow_code=True, or --allow-code", "pass --allow-code"),
+        ("pass a smaller max_drop", "pass a smaller --max-drop"),
+        ("the labels=[...] and pass weights=", "the --labels and pass --weights"),
+        ("a layer with return_state=True", "a layer with return_state=True"),
+        ("layers 'my_quantize_1', 'scale'", "layers 'my_quantize_1', 'scale'"),
+    ],
+)
+def test_ways_out_are_options_on_the_command_line(sentence, shown):
+    assert _as_on_the_command_line(sentence) == shown
