@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})
 HEAVY = (
     *("tensorflow", "keras", "tf2onnx", "onnx", "onnxscript", "onnx_ir", "PIL"),
-    *("optuna", "sklearn", "scipy", "matplotlib"),
+    *("optuna", "pydantic", "sklearn", "scipy", "matplotlib"),
 )
 
 # A folder, or a module at the top, may import its own row and the rows above it. Imports for type
@@ -41,6 +41,7 @@ EXCEPTIONS = {("options.py", "quantization")}
 # Only these may know the tools of training, which belong to an extra.
 EXTRA = {
     "optuna": {"training/search"},
+    "pydantic": {"training/recipe"},
     "sklearn": {"training/data", "training/fitting"},
     "scipy": {"training/fitting"},
     "matplotlib": {"training/results"},

@@ -9,8 +9,9 @@ from edgeport_converter.training.data.augmentation import augmentation
 from edgeport_converter.training.data.batches import Batches, as_feed
 from edgeport_converter.training.data.samples import ReadData, Samples
 from edgeport_converter.training.fitting.networks import build_network
-from edgeport_converter.training.fitting.schedules import Rate, Schedule
+from edgeport_converter.training.fitting.schedules import Rate
 from edgeport_converter.training.recipe.recipe import read_recipe
+from edgeport_converter.training.recipe.tables import ScheduleTable
 
 CHANCE = np.random.default_rng(11)
 X = CHANCE.normal(3, 2, (40, 5)).astype(np.float32)
@@ -269,7 +270,7 @@ def test_what_the_data_cannot_have_is_refused():
 
 
 def rates(schedule, epochs=10, steps=4):
-    rate = Rate(0.8, Schedule(**schedule), steps, epochs)
+    rate = Rate(0.8, ScheduleTable(**schedule), steps, epochs)
     return [rate.at(step) for step in range(epochs * steps)]
 
 
@@ -292,7 +293,7 @@ def test_schedules_are_their_formulas():
 
 
 def test_a_plateau_lowers_the_rate_after_its_patience():
-    rate = Rate(1.0, Schedule(kind="plateau", factor=0.1, patience=2), 1, 10)
+    rate = Rate(1.0, ScheduleTable(kind="plateau", factor=0.1, patience=2), 1, 10)
     seen = []
     for loss in (5, 4, 4, 4.5, 3, 3, 3):
         rate.see(loss)

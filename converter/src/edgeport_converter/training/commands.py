@@ -17,7 +17,7 @@ from typing import Any
 
 from edgeport import OptionError
 from edgeport_converter.training.progress import Screen
-from edgeport_converter.training.recipe.recipe import EXAMPLES, example
+from edgeport_converter.training.recipe.examples import EXAMPLES, example
 from edgeport_converter.training.train import search, train
 
 

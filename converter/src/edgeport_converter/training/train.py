@@ -18,23 +18,28 @@ from edgeport_converter.options import find_destination
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.training.fitting.interrupts import listening
 from edgeport_converter.training.progress import Silent, Watcher
-from edgeport_converter.training.recipe.recipe import Recipe, read_recipe
 from edgeport_converter.training.results.report import TrainingReport
 
 if TYPE_CHECKING:
     from edgeport_converter.training.data.samples import ReadData
     from edgeport_converter.training.data.splitting import Split
+    from edgeport_converter.training.recipe.recipe import TrainingRecipe
     from edgeport_converter.training.search.search import SearchResult
     from edgeport_converter.training.search.space import Parameter
 
-_EXTRA = {"optuna": "optuna", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
+_EXTRA = {
+    "pydantic": "pydantic",
+    "optuna": "optuna",
+    "sklearn": "scikit-learn",
+    "matplotlib": "matplotlib",
+}
 _CHECKPOINT = "checkpoint.npz"
 _FOLDS = ".folds.json"
 _JOURNAL = "search.journal"
 
 
 def train(
-    recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe,
+    recipe: str | os.PathLike[str] | Mapping[str, Any] | TrainingRecipe,
     output: str | os.PathLike[str],
     *,
     run_folder: str | os.PathLike[str] | None = None,
@@ -64,6 +69,9 @@ def train(
         OptionError: the recipe or its data cannot be used; file, line and key are named.
         TrainingError: the loss diverged, or Keras cannot train this.
     """
+    _require_extra()
+    from edgeport_converter.training.recipe.recipe import read_recipe
+
     read_from = read_recipe(recipe)
     destination = _find_output(output, recipe)
     folder = _make_run_folder(run_folder, destination)
@@ -141,7 +149,7 @@ def train(
 
 
 def search(
-    recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe,
+    recipe: str | os.PathLike[str] | Mapping[str, Any] | TrainingRecipe,
     *,
     run_folder: str | os.PathLike[str],
     watcher: Watcher | None = None,
@@ -157,6 +165,9 @@ def search(
         OptionError: the recipe, its data or the storage cannot be used.
         TrainingError: no trial could be trained.
     """
+    _require_extra()
+    from edgeport_converter.training.recipe.recipe import read_recipe
+
     read_from = read_recipe(recipe)
     folder = Path(run_folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +177,7 @@ def search(
     return _search(read_from, read, parts, folder, watcher)
 
 
-def _read(recipe: Recipe, watcher: Watcher) -> tuple[ReadData, Split]:
+def _read(recipe: TrainingRecipe, watcher: Watcher) -> tuple[ReadData, Split]:
     """Return the data, and refuse now what would fail only after hours."""
     from edgeport_converter.training.data import reading, splitting
 
@@ -192,7 +203,7 @@ def _read(recipe: Recipe, watcher: Watcher) -> tuple[ReadData, Split]:
 
 
 def _search(
-    recipe: Recipe, read: ReadData, parts: Split, folder: Path, watcher: Watcher
+    recipe: TrainingRecipe, read: ReadData, parts: Split, folder: Path, watcher: Watcher
 ) -> SearchResult:
     from edgeport_converter.training.search import search
 
@@ -204,13 +215,16 @@ def _search(
     return search.search(recipe, read, parts, storage=storage, watcher=watcher)
 
 
-def _start(watcher: Watcher) -> None:
+def _require_extra() -> None:
     missing = [name for module, name in _EXTRA.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise OptionError(
             f"training needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} "
             "not installed here: pip install 'edgeport-converter[train]'"
         )
+
+
+def _start(watcher: Watcher) -> None:
     watcher.stage("start TensorFlow")
     with quiet_stderr():
         from edgeport_converter.loading.load import start_tensorflow

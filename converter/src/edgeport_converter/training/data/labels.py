@@ -10,15 +10,15 @@ import numpy as np
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.training.data.samples import ReadData, Samples
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 
-def with_classes(recipe: Recipe, path: Path, read: ReadData) -> ReadData:
+def with_classes(recipe: TrainingRecipe, path: Path, read: ReadData) -> ReadData:
     """Return the data with its classes named and its labels held to them."""
     data = recipe.data
     if data.task == "regression":
         if data.classes is not None:
-            raise recipe.origin.refuse(
+            raise recipe.refuse(
                 "data.classes", data.classes, "none for a regression", "leave it out"
             )
         return replace(
@@ -42,7 +42,7 @@ def with_classes(recipe: Recipe, path: Path, read: ReadData) -> ReadData:
             )
         classes = tuple(map(str, range(count)))
     elif data.classes is not None and data.classes != len(classes):
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "data.classes", data.classes, f"{len(classes)}, as '{path}' has", "leave it out"
         )
     if len(classes) > len(labels[0]):

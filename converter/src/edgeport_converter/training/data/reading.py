@@ -21,7 +21,7 @@ from edgeport_converter.data.naming import Keys
 from edgeport_converter.training.data.csv_tables import read_table
 from edgeport_converter.training.data.labels import with_classes
 from edgeport_converter.training.data.samples import ReadData, Samples
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 PURPOSE = "training"
 IMAGE, FEATURES = "image", "features"
@@ -29,7 +29,7 @@ _CUSTOMARY = (("x_train", "y_train"), ("x", "y"), ("images", "labels"), ("data",
 _MOST_SAMPLES_NAMED = 3
 
 
-def read_data(recipe: Recipe) -> ReadData:
+def read_data(recipe: TrainingRecipe) -> ReadData:
     """Return the recipe's data, checked.
 
     Raises:
@@ -37,7 +37,7 @@ def read_data(recipe: Recipe) -> ReadData:
     """
     path = recipe.folder / recipe.data.source
     if not path.exists():
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "data.source", recipe.data.source, "a file or folder that exists", f"look for '{path}'"
         )
     if path.is_dir():
@@ -47,7 +47,7 @@ def read_data(recipe: Recipe) -> ReadData:
     elif path.suffix.lower() == ".npz":
         read = _read_arrays(recipe, path)
     else:
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "data.source",
             recipe.data.source,
             "a .npz or .csv file or a folder of images",
@@ -59,15 +59,13 @@ def read_data(recipe: Recipe) -> ReadData:
     return with_classes(recipe, path, read)
 
 
-def _read_folder(recipe: Recipe, path: Path) -> ReadData:
+def _read_folder(recipe: TrainingRecipe, path: Path) -> ReadData:
     data = recipe.data
     if data.task == "regression":
-        raise recipe.origin.refuse(
-            "data.task", data.task, "'classification' for a folder of images"
-        )
+        raise recipe.refuse("data.task", data.task, "'classification' for a folder of images")
     if data.image_size is None:
         raise OptionError(
-            f"{recipe.origin.name} has no key 'data.image_size', expected height and width for the "
+            f"{recipe.origin} has no key 'data.image_size', expected height and width for the "
             "images of a folder, such as [96, 96]: add it"
         )
     shape = ("N", *data.image_size, data.channels)
@@ -91,7 +89,7 @@ def _read_folder(recipe: Recipe, path: Path) -> ReadData:
     return ReadData(Samples({IMAGE: np.concatenate(images)}, targets), None, True, tuple(folders))
 
 
-def _read_csv(recipe: Recipe, path: Path) -> ReadData:
+def _read_csv(recipe: TrainingRecipe, path: Path) -> ReadData:
     table = read_table(recipe, path)
     inputs: dict[str, Array] = {}
     if table.numeric:
@@ -116,7 +114,7 @@ def _in_natural_order(names: Sequence[Any]) -> list[str]:
         return sorted(texts)
 
 
-def _read_arrays(recipe: Recipe, path: Path) -> ReadData:
+def _read_arrays(recipe: TrainingRecipe, path: Path) -> ReadData:
     data = recipe.data
     names = _names_in(path)
     x, y = data.x, data.y
@@ -146,7 +144,7 @@ def _read_arrays(recipe: Recipe, path: Path) -> ReadData:
         and (samples[0].ndim == 4 or (samples[0].ndim == 3 and samples[0].dtype == np.uint8))
     )
     if is_images and samples[0].ndim not in (3, 4):
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "data.kind",
             "images",
             f"'table' for samples of {samples[0].ndim - 1} axes",
@@ -172,7 +170,7 @@ def _names_in(path: Path) -> list[str]:
 
 
 def _read_pair(
-    recipe: Recipe, path: Path, names: Sequence[str], x: tuple[str, str], y: tuple[str, str]
+    recipe: TrainingRecipe, path: Path, names: Sequence[str], x: tuple[str, str], y: tuple[str, str]
 ) -> tuple[Array, Array]:
     for option, name in (x, y):
         if name not in names:
@@ -189,7 +187,7 @@ def _read_pair(
     return tuple(np.concatenate([part[name] for part in parts]) for _, name in (x, y))  # type: ignore[return-value]
 
 
-def _as_samples(recipe: Recipe, path: Path, x: Array, y: Array, is_images: bool) -> Samples:
+def _as_samples(recipe: TrainingRecipe, path: Path, x: Array, y: Array, is_images: bool) -> Samples:
     for what, array in (("x", x), ("y", y)):
         if array.dtype.kind not in "biuf":
             raise OptionError(

@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.training.data.samples import ReadData, Samples
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Split:
         }
 
 
-def split(recipe: Recipe, read: ReadData) -> Split:
+def split(recipe: TrainingRecipe, read: ReadData) -> Split:
     """Return the parts; the same recipe gives the same ones.
 
     Raises:
@@ -58,20 +58,20 @@ def split(recipe: Recipe, read: ReadData) -> Split:
     if data.samples is not None and data.samples < len(rest):
         rest, _ = _cut(recipe, read, rest, len(rest) - data.samples, "data.samples")
     elif data.samples is not None and data.samples > len(rest):
-        raise recipe.origin.refuse(
-            "data.samples", data.samples, f"at most the {len(rest)} that there are"
-        )
+        raise recipe.refuse("data.samples", data.samples, f"at most the {len(rest)} that there are")
     train, validation = split_validation(recipe, read, rest)
     return Split(train, validation, test)
 
 
-def split_validation(recipe: Recipe, read: ReadData, samples: Samples) -> tuple[Samples, Samples]:
+def split_validation(
+    recipe: TrainingRecipe, read: ReadData, samples: Samples
+) -> tuple[Samples, Samples]:
     """Return what to train on and what to validate with."""
     return _cut(recipe, read, samples, recipe.data.validation, "data.validation")
 
 
 def folds(
-    recipe: Recipe, read: ReadData, samples: Samples, count: int
+    recipe: TrainingRecipe, read: ReadData, samples: Samples, count: int
 ) -> Iterator[tuple[Array, Array]]:
     """Yield the indices to train on and those held out, fold after fold."""
     kind = StratifiedKFold if _is_stratified(recipe, read) else KFold
@@ -79,7 +79,7 @@ def folds(
     yield from splitter.split(np.zeros(len(samples)), samples.targets)
 
 
-def require_folds(recipe: Recipe, read: ReadData, parts: Split, count: int) -> None:
+def require_folds(recipe: TrainingRecipe, read: ReadData, parts: Split, count: int) -> None:
     """Refuse more folds than the data has samples for.
 
     Raises:
@@ -93,7 +93,7 @@ def require_folds(recipe: Recipe, read: ReadData, parts: Split, count: int) -> N
         index = int(counts.argmin())
         smallest, size = f"class '{read.classes[index]}'", int(counts[index])
     if size < count:
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "cross_validation.folds",
             count,
             f"at most {size}, since {smallest} has no more samples to train and validate with",
@@ -101,12 +101,12 @@ def require_folds(recipe: Recipe, read: ReadData, parts: Split, count: int) -> N
         )
 
 
-def _is_stratified(recipe: Recipe, read: ReadData) -> bool:
+def _is_stratified(recipe: TrainingRecipe, read: ReadData) -> bool:
     return recipe.data.stratify and not read.is_regression
 
 
 def _cut(
-    recipe: Recipe, read: ReadData, samples: Samples, away: float | int, option: str
+    recipe: TrainingRecipe, read: ReadData, samples: Samples, away: float | int, option: str
 ) -> tuple[Samples, Samples]:
     """Return what stays and what is cut away, a share or a number of samples."""
     labels = None
@@ -126,7 +126,7 @@ def _cut(
         )
     except ValueError as cause:
         raise OptionError(
-            f"{recipe.origin.place(option)}: {len(samples)} samples cannot be split so "
+            f"{recipe.origin}: {option}: {len(samples)} samples cannot be split so "
             f"({str(cause).splitlines()[0].rstrip('.')}): add samples, or choose another share"
         ) from cause
     return samples.take(keep), samples.take(cut)

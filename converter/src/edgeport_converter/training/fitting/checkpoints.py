@@ -14,14 +14,14 @@ import numpy as np
 from edgeport import OptionError
 from edgeport_converter.training.data.samples import ReadData
 from edgeport_converter.training.fitting.schedules import Rate
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 if TYPE_CHECKING:
     from edgeport_converter.training.fitting.fit import Course
 
 
 def save(
-    path: Path, recipe: Recipe, read: ReadData, model: Any, course: Course, rate: Rate
+    path: Path, recipe: TrainingRecipe, read: ReadData, model: Any, course: Course, rate: Rate
 ) -> None:
     """Write everything that the next epoch depends on."""
     facts = {
@@ -47,7 +47,7 @@ def save(
 
 
 def restore(
-    path: Path, recipe: Recipe, read: ReadData, model: Any, course: Course, rate: Rate
+    path: Path, recipe: TrainingRecipe, read: ReadData, model: Any, course: Course, rate: Rate
 ) -> None:
     """Bring model, course and rate to where the checkpoint stands; nothing without one.
 

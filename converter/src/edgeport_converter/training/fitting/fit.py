@@ -27,8 +27,8 @@ from edgeport_converter.training.fitting.interrupts import Interrupt
 from edgeport_converter.training.fitting.networks import build_network, takes_one_hot
 from edgeport_converter.training.fitting.schedules import Rate
 from edgeport_converter.training.progress import Watcher
-from edgeport_converter.training.recipe.recipe import Recipe
-from edgeport_converter.training.recipe.tables import Schedule
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
+from edgeport_converter.training.recipe.tables import ScheduleTable
 
 _LOWER_IS_BETTER = ("loss", "error", "mae", "mse", "mape", "msle", "crossentropy", "hinge",
                     "divergence", "cosh", "poisson")  # fmt: skip
@@ -84,7 +84,7 @@ class Fit:
 
 
 def fit(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     read: ReadData,
     train: Samples,
     validation: Samples,
@@ -120,7 +120,7 @@ def fit(
     wanted = encode_targets(validation.targets, len(read.classes), one_hot=one_hot)
     rate = Rate(
         float(model.optimizer.learning_rate),
-        recipe.training.schedule or Schedule(),
+        recipe.training.schedule or ScheduleTable(),
         batches.steps,
         epochs or recipe.training.epochs,
     )
@@ -173,7 +173,7 @@ def fit(
     )
 
 
-def monitored(recipe: Recipe) -> tuple[str, bool]:
+def monitored(recipe: TrainingRecipe) -> tuple[str, bool]:
     """Return what tells the best epoch, and whether more of it is better."""
     stopping = recipe.training.early_stopping
     name = stopping.monitor if stopping else "val_loss"
@@ -197,7 +197,7 @@ class _Conductor(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         model: Any,
         batches: Batches,
         rate: Rate,
@@ -281,12 +281,12 @@ class _Conductor(keras.callbacks.Callback):  # type: ignore[misc]
         return (time.monotonic() - self._started) / max(self._done, 1) * left
 
 
-def _note_best(recipe: Recipe, course: Course, model: Any) -> None:
+def _note_best(recipe: TrainingRecipe, course: Course, model: Any) -> None:
     name, more = monitored(recipe)
     figures = course.history[-1]
     if name not in figures:
         known = [key for key in figures if key.startswith("val_")]
-        raise recipe.origin.refuse_name(
+        raise recipe.refuse_name(
             "training.early_stopping.monitor", name, known, "one of the figures of validation"
         )
     stopping = recipe.training.early_stopping
@@ -307,7 +307,7 @@ def _require_numbers(figures: Mapping[str, float], epoch: int, rate: float) -> N
         )
 
 
-def _explain(recipe: Recipe, cause: Exception) -> TrainingError:
+def _explain(recipe: TrainingRecipe, cause: Exception) -> TrainingError:
     return TrainingError(
         f"Keras cannot train '{recipe.name}' ({type(cause).__name__}: {shorten(cause)}), expected "
         "model, loss and metrics that fit the data: check [model] and [training]"

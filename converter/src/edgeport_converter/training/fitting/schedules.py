@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from edgeport_converter.training.recipe.tables import Schedule
+from edgeport_converter.training.recipe.tables import ScheduleTable
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Rate:
     """
 
     base: float
-    schedule: Schedule
+    schedule: ScheduleTable
     steps: int
     epochs: int
     reduction: float = 1.0

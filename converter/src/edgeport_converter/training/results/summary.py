@@ -25,7 +25,7 @@ from edgeport_converter import provenance
 from edgeport_converter.training.data.samples import ReadData, Samples
 from edgeport_converter.training.data.splitting import Split
 from edgeport_converter.training.fitting.fit import monitored
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.results.report import TrainingReport
 from edgeport_converter.training.results.writing import copy_file, replacing, write_text
 
@@ -33,11 +33,13 @@ _CALIBRATION_SAMPLES = 500
 _MOST_CONFUSED = 30
 
 
-def write(report: TrainingReport, recipe: Recipe, model: Any, read: ReadData, parts: Split) -> None:
+def write(
+    report: TrainingReport, recipe: TrainingRecipe, model: Any, read: ReadData, parts: Split
+) -> None:
     """Write the run's folder, and last the model to its output."""
     folder = report.run_folder
-    if recipe.origin.text is not None:
-        write_text(folder / "recipe.toml", recipe.origin.text)
+    if recipe.text is not None:
+        write_text(folder / "recipe.toml", recipe.text)
     else:
         write_text(folder / "recipe.json", json.dumps(recipe.raw, indent=2, default=str) + "\n")
     found = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
@@ -60,7 +62,7 @@ def write(report: TrainingReport, recipe: Recipe, model: Any, read: ReadData, pa
         copy_file(kept, report.output)
 
 
-def to_markdown(report: TrainingReport, recipe: Recipe) -> str:
+def to_markdown(report: TrainingReport, recipe: TrainingRecipe) -> str:
     """Return the summary."""
     lines = [f"# {report.name}", ""]
     if report.interrupted:
@@ -137,7 +139,7 @@ def _confusion_table(report: TrainingReport) -> list[str]:
     ]
 
 
-def _draw(report: TrainingReport, recipe: Recipe, path: Any) -> None:
+def _draw(report: TrainingReport, recipe: TrainingRecipe, path: Any) -> None:
     """Draw loss and metric by epoch, without pyplot, which would keep state for the process."""
     epochs = range(1, len(report.history) + 1)
     first = report.history[0]

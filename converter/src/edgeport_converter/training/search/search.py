@@ -18,8 +18,8 @@ from edgeport_converter.training.data.samples import ReadData
 from edgeport_converter.training.data.splitting import Split
 from edgeport_converter.training.fitting.fit import fit, monitored
 from edgeport_converter.training.progress import Silent, Watcher
-from edgeport_converter.training.recipe.recipe import Recipe
-from edgeport_converter.training.recipe.tables import Search
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
+from edgeport_converter.training.recipe.tables import SearchTable
 from edgeport_converter.training.search import studies
 from edgeport_converter.training.search.space import read_parameters
 from edgeport_converter.training.search.studies import FINISHED
@@ -80,7 +80,7 @@ class SearchResult:
 
 
 def search(
-    recipe: Recipe, read: ReadData, parts: Split, *, storage: str, watcher: Watcher
+    recipe: TrainingRecipe, read: ReadData, parts: Split, *, storage: str, watcher: Watcher
 ) -> SearchResult:
     """Work on the recipe's study until its trials are done, and return the best.
 
@@ -121,7 +121,7 @@ def search(
         optuna.logging.set_verbosity(before)
 
 
-def _metric(recipe: Recipe, read: ReadData) -> tuple[str, bool]:
+def _metric(recipe: TrainingRecipe, read: ReadData) -> tuple[str, bool]:
     """Return what trials are compared by, and whether more of it is better."""
     if recipe.training.early_stopping is not None:
         return monitored(recipe)
@@ -132,10 +132,10 @@ def _work(
     study: optuna.Study,
     trial: optuna.Trial,
     point: dict[str, Any],
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     read: ReadData,
     parts: Split,
-    plan: Search,
+    plan: SearchTable,
     metric: str,
     watcher: Watcher,
 ) -> None:
@@ -186,9 +186,9 @@ def _work(
 
 
 def _result(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     study: optuna.Study,
-    plan: Search,
+    plan: SearchTable,
     storage: str,
     metric: str,
     more: bool,

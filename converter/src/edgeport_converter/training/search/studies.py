@@ -26,8 +26,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from edgeport import OptionError
 from edgeport_converter.loading.model import shorten
-from edgeport_converter.training.recipe.recipe import Recipe
-from edgeport_converter.training.recipe.tables import Search
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
+from edgeport_converter.training.recipe.tables import SearchTable
 from edgeport_converter.training.search.space import (
     Parameter,
     combinations,
@@ -48,10 +48,10 @@ _process_token = uuid.uuid4().hex
 
 
 def open_study(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     data_sha256: str,
     parameters: Sequence[Parameter],
-    search: Search,
+    search: SearchTable,
     storage: str,
     *,
     more: bool,
@@ -86,7 +86,7 @@ def open_study(
 
 
 def next_trial(
-    study: optuna.Study, parameters: Sequence[Parameter], search: Search
+    study: optuna.Study, parameters: Sequence[Parameter], search: SearchTable
 ) -> tuple[optuna.Trial, dict[str, Any]] | None:
     """Return a trial of this process' own and its point, or None where nothing is left.
 
@@ -163,7 +163,7 @@ def point_of(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _make_or_load(
-    recipe: Recipe, search: Search, storage: str, name: str, *, more: bool
+    recipe: TrainingRecipe, search: SearchTable, storage: str, name: str, *, more: bool
 ) -> tuple[optuna.Study, bool]:
     """Return the study and whether this process has made it."""
     options: dict[str, Any] = {
@@ -219,7 +219,7 @@ def _lock_before_reading(engine: sqlalchemy.Engine) -> None:
     engine.dispose()  # connections from before
 
 
-def _sampler(recipe: Recipe, search: Search) -> optuna.samplers.BaseSampler:
+def _sampler(recipe: TrainingRecipe, search: SearchTable) -> optuna.samplers.BaseSampler:
     # Each process draws its own points; the first one's follow from the recipe's seed.
     if search.sampler == "tpe":
         return optuna.samplers.TPESampler(
@@ -228,14 +228,17 @@ def _sampler(recipe: Recipe, search: Search) -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=recipe.seed)
 
 
-def _pruner(search: Search) -> optuna.pruners.BasePruner:
+def _pruner(search: SearchTable) -> optuna.pruners.BasePruner:
     if not search.pruning:
         return optuna.pruners.NopPruner()
     return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
 
 
 def _plan(
-    study: optuna.Study, recipe: Recipe, parameters: Sequence[Parameter], search: Search
+    study: optuna.Study,
+    recipe: TrainingRecipe,
+    parameters: Sequence[Parameter],
+    search: SearchTable,
 ) -> None:
     """Queue the recipe's own values, and all points of a grid or a random search."""
     points = []
@@ -290,7 +293,7 @@ def _find(study: optuna.Study, number: int) -> FrozenTrial:
     return study.get_trials(deepcopy=False)[number]
 
 
-def _describe(recipe: Recipe, data_sha256: str, parameters: Sequence[Parameter]) -> str:
+def _describe(recipe: TrainingRecipe, data_sha256: str, parameters: Sequence[Parameter]) -> str:
     """Return what two processes must agree on to share a study."""
     search = recipe.search
     raw = {name: table for name, table in recipe.raw.items() if name != "search"}
@@ -309,7 +312,10 @@ _MOST_LISTED = 10_000
 
 
 def draw(
-    recipe: Recipe, parameters: Sequence[Parameter], count: int, known: Sequence[dict[str, Any]]
+    recipe: TrainingRecipe,
+    parameters: Sequence[Parameter],
+    count: int,
+    known: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return different points, drawn by Optuna's own sampler in a study in memory."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=recipe.seed))
