@@ -14,14 +14,14 @@ PACKAGE = Path(edgeport_converter.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})
 HEAVY = (
-    *("tensorflow", "keras", "tf2onnx", "onnx", "onnxscript", "onnx_ir", "PIL"),
+    *("tensorflow", "keras", "tf2onnx", "onnx", "onnxscript", "onnx_ir", "PIL", "rich"),
     *("optuna", "pydantic", "sklearn", "scipy", "matplotlib"),
 )
 
 # A folder, or a module at the top, may import its own row and the rows above it. Imports for type
 # checking alone are free.
 ORDER = (
-    ("errors", "stages", "quiet", "provenance", "targets"),
+    ("errors", "progress", "stages", "quiet", "provenance", "targets"),
     ("loading",),
     ("exporting",),
     ("optimizing",),

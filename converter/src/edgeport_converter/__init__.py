@@ -11,6 +11,7 @@ quantization, artifact:
     errors         the converter's errors, leaves under the runtime's root
     options        the options of a conversion, checked before any work is done
     pipeline       convert(): the stages in running order
+    progress       what a user sees while a conversion or a training runs, by rich
     provenance     the facts about a training that travel in its ``.keras`` file, and reach the
                    artifact's card
     quiet          keeping other libraries' messages off the user's screen, where they say nothing

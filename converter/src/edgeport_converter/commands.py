@@ -10,7 +10,6 @@ import contextlib
 import json
 import signal
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -151,13 +150,12 @@ def add_convert(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    started = time.monotonic()
     # A plain kill unwinds like any error, so that no temporary file is left beside the output.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
-    def say(stage: str) -> None:
-        print(f"[{time.monotonic() - started:5.1f} s] {stage}", file=sys.stderr, flush=True)
+    from edgeport_converter.progress import Screen
 
+    screen = Screen(sys.stderr)
     # What the user's own layers print must not get into the result on stdout.
     with contextlib.redirect_stdout(sys.stderr):
         report = convert(
@@ -183,9 +181,9 @@ def _run(options: argparse.Namespace) -> None:
             custom_objects=options.custom_objects,
             allow_code=options.allow_code,
             weights=options.weights,
-            on_stage=say,
+            on_stage=screen.stage,
         )
-    say("done")
+    screen.stage("done")
     if options.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:

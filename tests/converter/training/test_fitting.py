@@ -1,6 +1,5 @@
 """The fit repeats itself, goes on after a kill as if there had been none, and keeps the best."""
 
-import io
 import math
 import signal
 import threading
@@ -10,13 +9,13 @@ import pytest
 
 from edgeport import OptionError
 from edgeport_converter.errors import TrainingError
+from edgeport_converter.progress import Watcher
 from edgeport_converter.training.data.samples import ReadData, Samples
 from edgeport_converter.training.fitting import checkpoints
 from edgeport_converter.training.fitting.cross_validation import cross_validate, summarize
 from edgeport_converter.training.fitting.fit import fit
 from edgeport_converter.training.fitting.interrupts import Interrupt, listening
 from edgeport_converter.training.fitting.lr_range_test import run_range_test, suggest
-from edgeport_converter.training.progress import Screen, Silent
 from edgeport_converter.training.recipe.recipe import read_recipe
 
 CHANCE = np.random.default_rng(2)
@@ -59,7 +58,7 @@ def kill_after(epoch):
 
 
 def run(recipe, read=READ, train=TRAIN, validation=VALIDATION, **options):
-    return fit(recipe, read, train, validation, **{"watcher": Silent(), **options})
+    return fit(recipe, read, train, validation, **{"watcher": Watcher(), **options})
 
 
 def assert_same_weights(first, second):
@@ -166,8 +165,8 @@ def test_an_interrupt_ends_between_two_batches_with_the_best_weights(tmp_path):
     interrupt = Interrupt()
     seen = []
 
-    class Impatient(Silent):
-        def batch(self, epoch, epochs, step, steps, loss, seconds_left):
+    class Impatient(Watcher):
+        def batch(self, epoch, epochs, step, steps, loss):
             seen.append((epoch, step))
             interrupt.asked = (epoch, step) == (3, 2)
 
@@ -230,24 +229,6 @@ def test_a_rate_that_moves_is_the_rate_that_trains():
     assert [entry["learning_rate"] for entry in frozen.history[:2]] == pytest.approx([0.01, 1e-32])
 
 
-def test_a_live_line_on_a_terminal_and_plain_lines_elsewhere():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    terminal, file = Terminal(), io.StringIO()
-    for stream in (terminal, file):
-        screen = Screen(stream)
-        screen._last = -math.inf  # the first batch is shown at once
-        screen.batch(1, 3, 5, 10, 0.25, 75.4)
-        screen.epoch(1, 3, {"loss": 0.5, "val_accuracy": 0.75}, 61)
-        screen.epoch(3, 3, {"loss": 0.5}, 0)
-    assert terminal.getvalue().startswith("\r\x1b[Kepoch 1/3   50%  loss 0.2500  1:15 min left\r")
-    assert file.getvalue() == (
-        "epoch 1/3  loss 0.5000  val_accuracy 0.7500  1:01 min left\nepoch 3/3  loss 0.5000\n"
-    )
-
-
 def test_the_range_test_suggests_the_steepest_fall():
     rates = np.logspace(-5, 0, 101)
     losses = 2 - 1 / (1 + np.exp(-4 * (np.log10(rates) + 2.5))) + 5 * np.maximum(rates - 0.3, 0)
@@ -263,13 +244,13 @@ def test_the_range_test_suggests_the_steepest_fall():
 def test_folds_are_trained_apart_and_summarized_by_student_s_t(tmp_path):
     recipe = recipe_of(cross_validation={"folds": 3}, training={"epochs": 2})
     store = tmp_path / "folds.json"
-    found = cross_validate(recipe, READ, READ.samples, watcher=Silent(), store=store)
+    found = cross_validate(recipe, READ, READ.samples, watcher=Watcher(), store=store)
     assert len(found.values) == 3
     assert found.mean == pytest.approx(np.mean(found.values))
     assert found.spread == pytest.approx(np.std(found.values, ddof=1))
     known = []
 
-    class Watching(Silent):
+    class Watching(Watcher):
         def stage(self, text):
             known.append(text)
 

@@ -17,10 +17,10 @@ from edgeport import OptionError
 from edgeport_converter.options import find_destination
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.training.fitting.interrupts import listening
-from edgeport_converter.training.progress import Silent, Watcher
 from edgeport_converter.training.results.report import TrainingReport
 
 if TYPE_CHECKING:
+    from edgeport_converter.progress import Watcher
     from edgeport_converter.training.data.samples import ReadData
     from edgeport_converter.training.data.splitting import Split
     from edgeport_converter.training.recipe.recipe import TrainingRecipe
@@ -70,12 +70,13 @@ def train(
         TrainingError: the loss diverged, or Keras cannot train this.
     """
     _require_extra()
+    from edgeport_converter.progress import Watcher
     from edgeport_converter.training.recipe.recipe import read_recipe
 
     read_from = read_recipe(recipe)
     destination = _find_output(output, recipe)
     folder = _make_run_folder(run_folder, destination)
-    watcher = watcher or Silent()
+    watcher = watcher or Watcher()
     _start(watcher)
     from edgeport_converter.training.data import reading
     from edgeport_converter.training.fitting import fit
@@ -166,12 +167,13 @@ def search(
         TrainingError: no trial could be trained.
     """
     _require_extra()
+    from edgeport_converter.progress import Watcher
     from edgeport_converter.training.recipe.recipe import read_recipe
 
     read_from = read_recipe(recipe)
     folder = Path(run_folder)
     folder.mkdir(parents=True, exist_ok=True)
-    watcher = watcher or Silent()
+    watcher = watcher or Watcher()
     _start(watcher)
     read, parts = _read(read_from, watcher)
     return _search(read_from, read, parts, folder, watcher)

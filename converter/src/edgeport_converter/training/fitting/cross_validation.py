@@ -11,11 +11,11 @@ from typing import Any
 
 from scipy.stats import t as student_t
 
+from edgeport_converter.progress import Watcher
 from edgeport_converter.training.data.samples import ReadData, Samples
 from edgeport_converter.training.data.splitting import folds, split_validation
 from edgeport_converter.training.fitting.evaluation import evaluate
 from edgeport_converter.training.fitting.fit import fit
-from edgeport_converter.training.progress import Watcher
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.results.writing import write_text
 

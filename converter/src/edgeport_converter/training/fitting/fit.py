@@ -7,7 +7,6 @@ training is a small record that a checkpoint can hold.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from edgeport.artifact.golden import Array
 from edgeport_converter.errors import TrainingError
 from edgeport_converter.loading.model import shorten
+from edgeport_converter.progress import Watcher
 from edgeport_converter.training.data.augmentation import augmentation
 from edgeport_converter.training.data.batches import Batches, encode_targets, in_order
 from edgeport_converter.training.data.samples import ReadData, Samples
@@ -26,7 +26,6 @@ from edgeport_converter.training.fitting import checkpoints
 from edgeport_converter.training.fitting.interrupts import Interrupt
 from edgeport_converter.training.fitting.networks import build_network, takes_one_hot
 from edgeport_converter.training.fitting.schedules import Rate
-from edgeport_converter.training.progress import Watcher
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.recipe.tables import ScheduleTable
 
@@ -211,8 +210,6 @@ class _Conductor(keras.callbacks.Callback):  # type: ignore[misc]
         self._watcher, self._interrupt = watcher, interrupt
         self._mixes = recipe.augmentation is not None and recipe.augmentation.mixup > 0
         self._epoch = len(course.history)
-        self._done = 0
-        self._started = time.monotonic()
         self._set = math.nan
         self.after_epoch: Callable[[], None] = lambda: None
 
@@ -224,9 +221,8 @@ class _Conductor(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
     def tell(self) -> None:
-        left = 0.0 if self.is_done() else self._seconds_left()
         epochs = len(self._course.history) if self.is_done() else self._rate.epochs
-        self._watcher.epoch(len(self._course.history), epochs, self._course.history[-1], left)
+        self._watcher.epoch(len(self._course.history), epochs, self._course.history[-1])
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
@@ -241,7 +237,6 @@ class _Conductor(keras.callbacks.Callback):  # type: ignore[misc]
             self._set = wanted
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._done += 1
         loss = float((logs or {}).get("loss", math.nan))
         self._watcher.batch(
             self._epoch + 1,
@@ -249,7 +244,6 @@ class _Conductor(keras.callbacks.Callback):  # type: ignore[misc]
             batch + 1,
             self._rate.steps,
             loss,
-            self._seconds_left(),
         )
         if self._interrupt is not None and self._interrupt.asked:
             raise _InterruptedError
@@ -274,11 +268,6 @@ class _Conductor(keras.callbacks.Callback):  # type: ignore[misc]
         self._course.history.append(figures)
         self._rate.see(figures["val_loss"])
         _note_best(self._recipe, self._course, self._trained)
-
-    def _seconds_left(self) -> float:
-        steps = self._rate.steps
-        left = (self._rate.epochs - self._epoch) * steps - ((self._done - 1) % steps + 1)
-        return (time.monotonic() - self._started) / max(self._done, 1) * left
 
 
 def _note_best(recipe: TrainingRecipe, course: Course, model: Any) -> None:

@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from edgeport import EdgeportError
 from edgeport_converter.errors import TrainingError
+from edgeport_converter.progress import Watcher
 from edgeport_converter.training.data.samples import ReadData
 from edgeport_converter.training.data.splitting import Split
 from edgeport_converter.training.fitting.fit import fit, monitored
-from edgeport_converter.training.progress import Silent, Watcher
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.recipe.tables import SearchTable
 from edgeport_converter.training.search import studies
@@ -160,7 +160,7 @@ def _work(
             parts.train,
             parts.validation,
             epochs=plan.epochs,
-            watcher=Silent(),
+            watcher=Watcher(),
             on_epoch=on_epoch,
         )
     except optuna.TrialPruned:
