@@ -1,9 +1,12 @@
 """The fit repeats itself, goes on after a kill as if there had been none, and keeps the best."""
 
+import errno
 import math
+import os
 import signal
 import threading
 
+import keras
 import numpy as np
 import pytest
 
@@ -11,12 +14,12 @@ from edgeport import OptionError
 from edgeport_converter.errors import TrainingError
 from edgeport_converter.progress import Watcher
 from edgeport_converter.training.data.samples import ReadData, Samples
-from edgeport_converter.training.fitting import checkpoints
+from edgeport_converter.training.fitting.callbacks import Interrupt, epoch_rates, listening
 from edgeport_converter.training.fitting.cross_validation import cross_validate, summarize
 from edgeport_converter.training.fitting.fit import fit
-from edgeport_converter.training.fitting.interrupts import Interrupt, listening
 from edgeport_converter.training.fitting.lr_range_test import run_range_test, suggest
 from edgeport_converter.training.recipe.recipe import read_recipe
+from edgeport_converter.training.recipe.tables import ScheduleTable
 
 CHANCE = np.random.default_rng(2)
 X = CHANCE.normal(size=(120, 6)).astype(np.float32)
@@ -45,16 +48,16 @@ RICH = {
 }
 
 
-class KilledError(Exception):
+class KilledError(BaseException):
     pass
 
 
 def kill_after(epoch):
-    def on_epoch(number, figures):
-        if number == epoch:
+    def stop(number, logs):
+        if number == epoch - 1:
             raise KilledError
 
-    return on_epoch
+    return [keras.callbacks.LambdaCallback(on_epoch_end=stop)]
 
 
 def run(recipe, read=READ, train=TRAIN, validation=VALIDATION, **options):
@@ -89,7 +92,7 @@ def test_a_killed_training_ends_as_one_that_never_was(tmp_path, epoch):
     recipe = recipe_of(**RICH)
     whole = run(recipe)
     with pytest.raises(KilledError):
-        run(recipe, checkpoint=tmp_path / "c.npz", on_epoch=kill_after(epoch))
+        run(recipe, checkpoint=tmp_path / "c.npz", callbacks=kill_after(epoch))
     resumed = run(recipe, checkpoint=tmp_path / "c.npz")
     assert resumed.resumed_after == epoch
     assert resumed.history == whole.history
@@ -100,7 +103,7 @@ def test_a_killed_training_ends_as_one_that_never_was(tmp_path, epoch):
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     path = tmp_path / "c.npz"
     with pytest.raises(KilledError):
-        run(recipe_of(), checkpoint=path, on_epoch=kill_after(1))
+        run(recipe_of(), checkpoint=path, callbacks=kill_after(1))
     with pytest.raises(
         OptionError, match=r"c\.npz' is of another recipe, expected the state of this"
     ):
@@ -109,7 +112,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     with pytest.raises(OptionError, match=r"is of another data"):
         run(recipe_of(), other, checkpoint=path)
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(OptionError, match=r"cannot be read .* start anew with restart=True"):
+    with pytest.raises(OptionError, match=r"cannot be read .* begin again with restart=True"):
         run(recipe_of(), checkpoint=path)
     path.write_bytes(b"")
     with pytest.raises(OptionError, match=r"cannot be read"):
@@ -120,13 +123,13 @@ def test_a_failed_checkpoint_leaves_the_former_one(tmp_path, monkeypatch):
     path = tmp_path / "c.npz"
 
     def fail(*_):
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     with pytest.raises(KilledError):
-        run(recipe_of(), checkpoint=path, on_epoch=kill_after(1))
+        run(recipe_of(), checkpoint=path, callbacks=kill_after(1))
     before = path.read_bytes()
-    monkeypatch.setattr(checkpoints.os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OptionError, match=r"c\.npz' cannot be written \(disk full\)"):
         run(recipe_of(), checkpoint=path)
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["c.npz"]
@@ -227,6 +230,55 @@ def test_a_rate_that_moves_is_the_rate_that_trains():
     for a, b in zip(frozen.model.get_weights(), once.model.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
     assert [entry["learning_rate"] for entry in frozen.history[:2]] == pytest.approx([0.01, 1e-32])
+
+
+def schedule(epochs=10, steps=4, **keys):
+    plan = ScheduleTable(**keys)
+    return np.concatenate([epoch_rates(plan, 0.8, steps, epochs, i) for i in range(epochs)])
+
+
+def test_schedules_are_their_formulas():
+    steps = np.arange(40)
+    assert len(schedule()) == 0  # the optimizer's own
+    np.testing.assert_allclose(
+        schedule(kind="step", every=3, factor=0.5), 0.8 * 0.5 ** (steps // 12), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        schedule(kind="exponential", factor=0.9), 0.8 * 0.9 ** (steps / 4), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        schedule(kind="cosine"), 0.4 * (1 + np.cos(np.pi * steps / 40)), atol=1e-6
+    )
+    warm = schedule(kind="cosine", warmup=2.0, final=0.25)
+    np.testing.assert_allclose(warm[:8], 0.8 * np.arange(1, 9) / 8)
+    np.testing.assert_allclose(warm[8], 0.8)
+    np.testing.assert_allclose(warm[24], 0.8 * (0.25 + 0.75 * 0.5))
+    np.testing.assert_allclose(schedule(kind="plateau", warmup=1.5), 0.8 * np.arange(1, 7) / 6)
+
+
+def test_a_plateau_lowers_the_rate_after_its_patience():
+    noise = Samples({"features": X[90:]}, CHANCE.integers(0, 3, 30))  # nothing to be learned
+    recipe = recipe_of(
+        {"epochs": 12, "schedule": {"kind": "plateau", "factor": 0.1, "patience": 2}}
+    )
+    history = run(recipe, validation=noise).history
+    rate, best, waited, expected = 0.01, math.inf, 0, []
+    for loss in (entry["val_loss"] for entry in history):
+        expected.append(rate)
+        best, waited = (loss, 0) if loss < best else (best, waited + 1)
+        rate, waited = (rate * 0.1, 0) if waited == 2 else (rate, waited)
+    assert expected[-1] < 0.01
+    assert [entry["learning_rate"] for entry in history] == pytest.approx(expected)
+
+
+def test_the_state_of_a_training_that_had_stopped_early_is_its_end(tmp_path):
+    noise = Samples({"features": X[90:]}, CHANCE.integers(0, 3, 30))
+    recipe = recipe_of({"epochs": 60, "early_stopping": {"patience": 3}})
+    whole = run(recipe, validation=noise, checkpoint=tmp_path / "c.npz")
+    resumed = run(recipe, validation=noise, checkpoint=tmp_path / "c.npz")
+    assert resumed.resumed_after == len(resumed.history) == len(whole.history) < 60
+    assert (resumed.stopped_early, resumed.kept_epoch) == (True, whole.best_epoch)
+    assert_same_weights(resumed, whole)
 
 
 def test_the_range_test_suggests_the_steepest_fall():

@@ -145,7 +145,7 @@ def test_search_folds_and_range_test_come_before_the_fit(folder):
 
 def test_after_ctrl_c_the_best_is_written_and_the_same_call_goes_on(folder):
     class Impatient(Watcher):
-        def epoch(self, epoch, epochs, figures, seconds_left):
+        def epoch(self, epoch, epochs, figures):
             if epoch == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from edgeport import OptionError
 from edgeport_converter.options import find_destination
 from edgeport_converter.quiet import quiet_stderr
-from edgeport_converter.training.fitting.interrupts import listening
 from edgeport_converter.training.results.report import TrainingReport
 
 if TYPE_CHECKING:
@@ -80,6 +79,7 @@ def train(
     _start(watcher)
     from edgeport_converter.training.data import reading
     from edgeport_converter.training.fitting import fit
+    from edgeport_converter.training.fitting.callbacks import listening
     from edgeport_converter.training.fitting.evaluation import evaluate
     from edgeport_converter.training.results import summary
 

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from edgeport_converter import provenance
 from edgeport_converter.training.data.samples import ReadData, Samples
 from edgeport_converter.training.data.splitting import Split
-from edgeport_converter.training.fitting.fit import monitored
+from edgeport_converter.training.fitting.callbacks import monitored
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.results.report import TrainingReport
 from edgeport_converter.training.results.writing import copy_file, replacing, write_text

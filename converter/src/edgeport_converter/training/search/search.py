@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import keras
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -17,7 +17,8 @@ from edgeport_converter.errors import TrainingError
 from edgeport_converter.progress import Watcher
 from edgeport_converter.training.data.samples import ReadData
 from edgeport_converter.training.data.splitting import Split
-from edgeport_converter.training.fitting.fit import fit, monitored
+from edgeport_converter.training.fitting.callbacks import monitored
+from edgeport_converter.training.fitting.fit import fit
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.recipe.tables import SearchTable
 from edgeport_converter.training.search import studies
@@ -140,16 +141,7 @@ def _work(
     watcher: Watcher,
 ) -> None:
     more = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    pick = max if more else min
-    values: list[float] = []
-
-    def on_epoch(epoch: int, figures: Mapping[str, float]) -> None:
-        values.append(figures[metric])
-        trial.report(pick(values), epoch)
-        studies.mark_alive(trial)
-        if plan.pruning and trial.should_prune():
-            raise optuna.TrialPruned
-
+    progress = _Reporting(trial, metric, max if more else min, prunes=plan.pruning)
     gc.collect()  # models lie in cycles, and hold the samples of their last trial
     begun = time.monotonic()
     state, value, note = TrialState.COMPLETE, None, ""
@@ -161,17 +153,15 @@ def _work(
             parts.validation,
             epochs=plan.epochs,
             watcher=Watcher(),
-            on_epoch=on_epoch,
+            callbacks=[progress],
         )
-    except optuna.TrialPruned:
-        state = TrialState.PRUNED
+        state = TrialState.PRUNED if progress.is_pruned else state
     except TrainingError as cause:  # a rate under which the loss diverges is a finding, too
         state, note = TrialState.FAIL, str(cause)
     except EdgeportError as cause:
         study.tell(trial, state=TrialState.FAIL)
         raise type(cause)(f"the search stopped at {point}: {cause}") from cause
-    if values:
-        value = pick(values)
+    value = progress.best
     trial.set_user_attr("seconds", time.monotonic() - begun)
     trial.set_user_attr("note", note)
     if state == TrialState.FAIL:
@@ -183,6 +173,24 @@ def _work(
     result = "failed" if note else f"{metric} {value:.4f}"
     end = " (pruned)" if state == TrialState.PRUNED else ""
     watcher.stage(f"search: trial {trial.number}: {shown}: {result}{end}")
+
+
+class _Reporting(keras.callbacks.Callback):  # type: ignore[misc]
+    """Reports a trial's best value so far after each epoch, and ends trials without prospects."""
+
+    def __init__(self, trial: optuna.Trial, metric: str, pick: Any, *, prunes: bool) -> None:
+        super().__init__()
+        self._trial, self._metric, self._pick, self._prunes = trial, metric, pick, prunes
+        self.best: float | None = None
+        self.is_pruned = False
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        value = float(logs[self._metric])
+        self.best = value if self.best is None else self._pick(self.best, value)
+        self._trial.report(self.best, epoch + 1)
+        studies.mark_alive(self._trial)
+        self.is_pruned = self._prunes and self._trial.should_prune()
+        self.model.stop_training = self.model.stop_training or self.is_pruned
 
 
 def _result(
