@@ -42,6 +42,7 @@ EXCEPTIONS = {("options.py", "quantization")}
 EXTRA = {
     "optuna": {"training/search"},
     "pydantic": {"training/recipe"},
+    "sqlalchemy": {"training/search"},
     "sklearn": {"training/data", "training/fitting"},
     "scipy": {"training/fitting"},
     "matplotlib": {"training/results"},

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from edgeport_converter.training.data.samples import ReadData
     from edgeport_converter.training.data.splitting import Split
     from edgeport_converter.training.recipe.recipe import TrainingRecipe
-    from edgeport_converter.training.search.search import SearchResult
     from edgeport_converter.training.search.space import Parameter
+    from edgeport_converter.training.search.trials import SearchResult
 
 _EXTRA = {
     "pydantic": "pydantic",
@@ -34,7 +34,7 @@ _EXTRA = {
 }
 _CHECKPOINT = "checkpoint.npz"
 _FOLDS = ".folds.json"
-_JOURNAL = "search.journal"
+_STUDY = "search.db"
 
 
 def train(
@@ -207,14 +207,14 @@ def _read(recipe: TrainingRecipe, watcher: Watcher) -> tuple[ReadData, Split]:
 def _search(
     recipe: TrainingRecipe, read: ReadData, parts: Split, folder: Path, watcher: Watcher
 ) -> SearchResult:
-    from edgeport_converter.training.search import search
+    from edgeport_converter.training.search import trials
 
     storage = recipe.search.storage if recipe.search else None
     if storage is None:
-        storage = str(folder / _JOURNAL)
+        storage = str(folder / _STUDY)
     elif "://" not in storage:
         storage = str(recipe.folder / storage)
-    return search.search(recipe, read, parts, storage=storage, watcher=watcher)
+    return trials.search(recipe, read, parts, storage=storage, watcher=watcher)
 
 
 def _require_extra() -> None:

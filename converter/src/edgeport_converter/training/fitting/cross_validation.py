@@ -11,13 +11,13 @@ from typing import Any
 
 from scipy.stats import t as student_t
 
+from edgeport.atomic_files import replacing
 from edgeport_converter.progress import Watcher
 from edgeport_converter.training.data.samples import ReadData, Samples
 from edgeport_converter.training.data.splitting import folds, split_validation
 from edgeport_converter.training.fitting.evaluation import evaluate
 from edgeport_converter.training.fitting.fit import fit
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
-from edgeport_converter.training.results.writing import write_text
 
 _CONFIDENCE = 0.95
 
@@ -116,4 +116,5 @@ def _write_store(
 ) -> None:
     if store is not None:
         facts = {"recipe_sha256": recipe.sha256, "data_sha256": read.sha256, "values": values}
-        write_text(store, json.dumps(facts))
+        with replacing(str(store)) as file:
+            file.write(json.dumps(facts).encode())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgeport_converter.training.fitting.cross_validation import CrossValidationResult
     from edgeport_converter.training.fitting.evaluation import Evaluation
     from edgeport_converter.training.fitting.lr_range_test import RangeTestResult
-    from edgeport_converter.training.search.search import SearchResult
+    from edgeport_converter.training.search.trials import SearchResult
 
 _MOST_CLASSES = 20
 

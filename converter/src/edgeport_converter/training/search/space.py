@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import optuna
 
 from edgeport import OptionError
 from edgeport_converter.training.recipe.recipe import TrainingRecipe, read_table
@@ -53,8 +55,12 @@ class Parameter:
         if self.values:
             return self.values
         space = np.geomspace if self.log else np.linspace
-        found = space(self.low, self.high, self.steps or int(self.count)).tolist()
+        found = space(self.low, self.high, self.steps or 1).tolist()
         return tuple(dict.fromkeys(map(round, found) if self.is_whole else found))
+
+    def all_values(self) -> tuple[Any, ...]:
+        """Return every value of a list or of a range of whole numbers."""
+        return self.values or tuple(range(int(self.low), int(self.high) + 1))
 
     def holds(self, value: Any) -> bool:
         """Whether a value could have been drawn."""
@@ -62,6 +68,23 @@ class Parameter:
             return value in self.values
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return is_number and self.low <= value <= self.high
+
+    def suggest(self, trial: optuna.Trial) -> None:
+        """Let Optuna choose a trial's value."""
+        if self.values:
+            trial.suggest_categorical(self.key, [self.as_stored(value) for value in self.values])
+        elif self.is_whole:
+            trial.suggest_int(self.key, int(self.low), int(self.high), log=self.log)
+        else:
+            trial.suggest_float(self.key, self.low, self.high, log=self.log)
+
+    def as_stored(self, value: Any) -> Any:
+        """Return a value as Optuna keeps it: those of a list as JSON, since some are lists."""
+        return json.dumps(value) if self.values else value
+
+    def from_stored(self, value: Any) -> Any:
+        """Return a value that Optuna kept."""
+        return json.loads(value) if self.values else value
 
 
 def read_parameters(recipe: TrainingRecipe) -> tuple[Parameter, ...]:
@@ -104,16 +127,6 @@ def combinations(parameters: tuple[Parameter, ...]) -> Iterator[dict[str, Any]]:
     """Yield every combination of a grid."""
     for values in itertools.product(*(parameter.grid() for parameter in parameters)):
         yield dict(zip((parameter.key for parameter in parameters), values, strict=True))
-
-
-def count_combinations(parameters: tuple[Parameter, ...]) -> float:
-    """Return how many different points there are; infinity for a range of fractions."""
-    return math.prod(parameter.count for parameter in parameters)
-
-
-def list_points(parameters: tuple[Parameter, ...]) -> Iterator[dict[str, Any]]:
-    """Yield every point of a space without ranges of fractions."""
-    return combinations(parameters)
 
 
 def _leaves(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:

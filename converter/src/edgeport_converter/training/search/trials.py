@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gc
 import math
-import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from edgeport import EdgeportError
 from edgeport_converter.errors import TrainingError
@@ -20,12 +19,8 @@ from edgeport_converter.training.data.splitting import Split
 from edgeport_converter.training.fitting.callbacks import monitored
 from edgeport_converter.training.fitting.fit import fit
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
-from edgeport_converter.training.recipe.tables import SearchTable
-from edgeport_converter.training.search import studies
 from edgeport_converter.training.search.space import read_parameters
-from edgeport_converter.training.search.studies import FINISHED
-
-_POLL_S = 1.0
+from edgeport_converter.training.search.study import SharedStudy
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class TrialRecord:
         number: in the study.
         values: of the searched keys.
         state: "complete", "pruned" or "failed".
-        value: the best of the metric in its epochs; None where it failed or never got that far.
+        value: the best of the metric in its epochs; None where it failed.
         seconds: how long it took.
         note: why it failed.
     """
@@ -91,35 +86,24 @@ def search(
         recipe: with [search].
         read: says what is learned.
         parts: trials are trained on ``train`` and compared on ``validation``.
-        storage: a journal file or a database URL.
+        storage: an SQLite file, or a database URL.
         watcher: is told of each trial.
 
     Raises:
         OptionError: the search or its storage cannot be used.
         TrainingError: no trial could be trained.
     """
-    plan = recipe.search
     parameters = read_parameters(recipe)
-    assert plan is not None  # noqa: S101  # read_parameters has refused it
     metric, more = _metric(recipe, read)
     before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = studies.open_study(recipe, read.sha256, parameters, plan, storage, more=more)
-        resumed = len(study.get_trials(deepcopy=False, states=FINISHED))
-        while True:
-            if given_back := studies.give_back_abandoned(study):
-                watcher.stage(f"search: {given_back} trials of a dead process are done again")
-            chosen = studies.next_trial(study, parameters, plan)
-            if chosen is not None:
-                _work(study, *chosen, recipe, read, parts, plan, metric, watcher)
-            elif studies.is_anyone_working(study):
-                time.sleep(_POLL_S)  # another process has the last trials
-            else:
-                break
-        return _result(recipe, study, plan, storage, metric, more, resumed)
+        study = SharedStudy(recipe, read.sha256, parameters, storage, more=more, say=watcher.stage)
+        resumed = len(study.finished())
+        study.optimize(lambda trial: _try(study, trial, recipe, read, parts, metric, watcher))
     finally:
         optuna.logging.set_verbosity(before)
+    return _result(recipe, study, storage, metric, resumed)
 
 
 def _metric(recipe: TrainingRecipe, read: ReadData) -> tuple[str, bool]:
@@ -129,50 +113,49 @@ def _metric(recipe: TrainingRecipe, read: ReadData) -> tuple[str, bool]:
     return ("val_loss", False) if read.is_regression else ("val_accuracy", True)
 
 
-def _work(
-    study: optuna.Study,
+def _try(
+    study: SharedStudy,
     trial: optuna.Trial,
-    point: dict[str, Any],
     recipe: TrainingRecipe,
     read: ReadData,
     parts: Split,
-    plan: SearchTable,
     metric: str,
     watcher: Watcher,
-) -> None:
-    more = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    progress = _Reporting(trial, metric, max if more else min, prunes=plan.pruning)
-    gc.collect()  # models lie in cycles, and hold the samples of their last trial
-    begun = time.monotonic()
-    state, value, note = TrialState.COMPLETE, None, ""
+) -> float:
+    """Train at a trial's point and return the best value of the metric."""
+    point = study.claim(trial)
+    gc.collect()  # models lie in cycles, and hold the samples of their trial
+    plan = recipe.search
+    prunes = plan is not None and plan.pruning
+    reporting = _Reporting(trial, metric, max if study.more else min, prunes=prunes)
+    end = ""
     try:
         fit(
             recipe.with_values(point),
             read,
             parts.train,
             parts.validation,
-            epochs=plan.epochs,
             watcher=Watcher(),
-            callbacks=[progress],
+            epochs=plan.epochs if plan else None,
+            callbacks=[reporting],
         )
-        state = TrialState.PRUNED if progress.is_pruned else state
+        end = " (pruned)" if reporting.is_pruned else ""
     except TrainingError as cause:  # a rate under which the loss diverges is a finding, too
-        state, note = TrialState.FAIL, str(cause)
-    except EdgeportError as cause:
-        study.tell(trial, state=TrialState.FAIL)
-        raise type(cause)(f"the search stopped at {point}: {cause}") from cause
-    value = progress.best
-    trial.set_user_attr("seconds", time.monotonic() - begun)
-    trial.set_user_attr("note", note)
-    if state == TrialState.FAIL:
-        # Told as the worst there is, so that samplers keep away and nobody tries it again.
-        study.tell(trial, -math.inf if more else math.inf)
-    else:
-        study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
-    shown = ", ".join(f"{name} {_short(chosen)}" for name, chosen in point.items())
-    result = "failed" if note else f"{metric} {value:.4f}"
-    end = " (pruned)" if state == TrialState.PRUNED else ""
-    watcher.stage(f"search: trial {trial.number}: {shown}: {result}{end}")
+        trial.set_user_attr("note", str(cause))
+        end = "failed"
+    except BaseException as cause:
+        study.give_back(trial)
+        if isinstance(cause, EdgeportError):
+            raise type(cause)(f"the search stopped at {point}: {cause}") from cause
+        raise
+    shown = ", ".join(f"{name} {_short(value)}" for name, value in point.items())
+    value = math.nan if reporting.best is None else reporting.best
+    found = end if end == "failed" else f"{metric} {value:.4f}{end}"
+    watcher.stage(f"search: trial {trial.number}: {shown}: {found}")
+    if reporting.is_pruned:
+        raise optuna.TrialPruned
+    # The worst there is, so that samplers keep away from a failure and nobody tries it again.
+    return value if end != "failed" else -math.inf if study.more else math.inf
 
 
 class _Reporting(keras.callbacks.Callback):  # type: ignore[misc]
@@ -188,22 +171,14 @@ class _Reporting(keras.callbacks.Callback):  # type: ignore[misc]
         value = float(logs[self._metric])
         self.best = value if self.best is None else self._pick(self.best, value)
         self._trial.report(self.best, epoch + 1)
-        studies.mark_alive(self._trial)
         self.is_pruned = self._prunes and self._trial.should_prune()
         self.model.stop_training = self.model.stop_training or self.is_pruned
 
 
 def _result(
-    recipe: TrainingRecipe,
-    study: optuna.Study,
-    plan: SearchTable,
-    storage: str,
-    metric: str,
-    more: bool,
-    resumed: int,
+    recipe: TrainingRecipe, study: SharedStudy, storage: str, metric: str, resumed: int
 ) -> SearchResult:
-    finished = study.get_trials(deepcopy=False, states=FINISHED)
-    records = tuple(_record(trial, more) for trial in finished)
+    records = tuple(_record(study, trial) for trial in study.finished())
     complete = [record for record in records if record.state == "complete"]
     if not complete:
         note = next((record.note for record in records if record.note), "none was finished")
@@ -211,29 +186,31 @@ def _result(
             f"no trial of the search could be trained ({note}), expected one at least: search "
             "lower learning rates"
         )
-    best = (max if more else min)(complete, key=lambda record: record.value or 0.0)
-    own = {key: recipe.value(key) for key in best.values}
-    own = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
-    own_value = next((record.value for record in records if record.values == own), None)
+    best = (max if study.more else min)(complete, key=lambda record: record.value or 0.0)
     assert best.value is not None  # noqa: S101  # it is complete
+    own = {key: recipe.value(key) for key in best.values}
     return SearchResult(
-        study.study_name, storage, plan.sampler, metric, best.values, best.value, own_value,
-        records, resumed,
-    )  # fmt: skip
+        study=study.study.study_name,
+        storage=storage,
+        sampler=recipe.search.sampler if recipe.search else "",
+        metric=metric,
+        best=best.values,
+        value=best.value,
+        own_value=next((record.value for record in records if record.values == own), None),
+        trials=records,
+        resumed=resumed,
+    )
 
 
-def _record(trial: FrozenTrial, more: bool) -> TrialRecord:
+def _record(study: SharedStudy, trial: FrozenTrial) -> TrialRecord:
     note = str(trial.user_attrs.get("note", ""))
     value = trial.value
-    if value is None and trial.intermediate_values:
-        value = (max if more else min)(trial.intermediate_values.values())
-    state = "failed" if note else trial.state.name.lower()
     return TrialRecord(
         trial.number,
-        studies.point_of(trial),
-        state,
+        study.point_of(trial),
+        "failed" if note else trial.state.name.lower(),
         value if value is not None and math.isfinite(value) else None,
-        float(trial.user_attrs.get("seconds", 0.0)),
+        trial.duration.total_seconds() if trial.duration else 0.0,
         note,
     )
 
