@@ -47,7 +47,12 @@ def test_a_terminal_gets_a_bar_that_is_taken_away(plain):
 
 def test_a_bar_is_taken_away_after_an_error(plain):
     stream = Terminal()
-    with pytest.raises(ValueError, match="oh"), Screen(stream) as screen:
-        screen.batch(1, 2, 1, 2, 0.25)
-        raise ValueError("oh")
+
+    def fail():
+        with Screen(stream) as screen:
+            screen.batch(1, 2, 1, 2, 0.25)
+            raise ValueError("oh")
+
+    with pytest.raises(ValueError, match="oh"):
+        fail()
     assert "\x1b[?25h" in stream.getvalue()

@@ -27,7 +27,7 @@ def add_train(commands: Any) -> None:
         help="train a Keras model as a recipe says",
         description="Train a Keras model as a recipe in TOML says, ready for `edgeport convert`. "
         "Ctrl-C ends it with the best weights so far, written and measured, and exit code 130; "
-        "the same command goes on, after Ctrl-C as after a kill.",
+        "the same command resumes it, after Ctrl-C as after a kill.",
     )
     add = parser.add_argument
     add("recipe", metavar="RECIPE.toml", nargs="?", help="see --example")

@@ -20,7 +20,7 @@ from edgeport_converter.training.results.report import TrainingReport
 
 if TYPE_CHECKING:
     from edgeport_converter.progress import Watcher
-    from edgeport_converter.training.data.samples import ReadData
+    from edgeport_converter.training.data.samples import TrainingData
     from edgeport_converter.training.data.splitting import Split
     from edgeport_converter.training.recipe.recipe import TrainingRecipe
     from edgeport_converter.training.search.space import Parameter
@@ -48,9 +48,9 @@ def train(
     """Train a model as a recipe says, and write it when it has been measured.
 
     The same recipe, data and seed give the same weights on one machine; Python's, numpy's and
-    TensorFlow's seeds are set for that. After a kill the same call goes on after the last whole
+    TensorFlow's seeds are set for that. After a kill the same call resumes after the last whole
     epoch, and ends with the weights of a run that was never interrupted. Ctrl-C ends the fit with
-    the best weights so far; they are measured and written as any others, and the same call goes on.
+    the best weights so far; they are measured and written as any others, and the same call resumes.
 
     Args:
         recipe: the path of a TOML file, or the same as a dict; ``edgeport train --example mnist``
@@ -179,7 +179,7 @@ def search(
     return _search(read_from, read, parts, folder, watcher)
 
 
-def _read(recipe: TrainingRecipe, watcher: Watcher) -> tuple[ReadData, Split]:
+def _read(recipe: TrainingRecipe, watcher: Watcher) -> tuple[TrainingData, Split]:
     """Return the data, and refuse now what would fail only after hours."""
     from edgeport_converter.training.data import reading, splitting
 
@@ -205,7 +205,7 @@ def _read(recipe: TrainingRecipe, watcher: Watcher) -> tuple[ReadData, Split]:
 
 
 def _search(
-    recipe: TrainingRecipe, read: ReadData, parts: Split, folder: Path, watcher: Watcher
+    recipe: TrainingRecipe, read: TrainingData, parts: Split, folder: Path, watcher: Watcher
 ) -> SearchResult:
     from edgeport_converter.training.search import trials
 

@@ -1,7 +1,7 @@
-"""More data from the data: every epoch sees each sample in another form.
+"""Augmentation: each epoch sees each sample moved, turned, noisy or mixed by chance.
 
-All of it happens in the stream of batches, on seeds that follow from the recipe's seed, the epoch
-and the batch. Nothing of it is in the model, hence nothing in the artifact.
+Batches are changed on their way to the model, with seeds made from the recipe's seed, the epoch and
+the batch. The model itself is not changed, so nothing of this reaches the artifact.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.training.data.reading import IMAGE
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.recipe.tables import AugmentationTable
 
@@ -22,7 +22,9 @@ Augment = Callable[[dict[str, Any], Any, Any], tuple[dict[str, Any], Any]]
 """Inputs by name, targets and a seed (2,) int32 to other inputs and targets."""
 
 
-def augmentation(recipe: TrainingRecipe, read: ReadData, train: Samples) -> Augment | None:
+def augmentation(
+    recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples
+) -> Augment | None:
     """Return what changes a batch, or None where the recipe asks for nothing.
 
     Raises:
@@ -62,7 +64,7 @@ def _seed(seed: Any, number: int) -> Any:
 
 
 def _check(
-    recipe: TrainingRecipe, read: ReadData, train: Samples, chosen: AugmentationTable
+    recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples, chosen: AugmentationTable
 ) -> None:
     for name in ("shift", "rotate", "zoom"):
         if getattr(chosen, name) and not read.is_images:

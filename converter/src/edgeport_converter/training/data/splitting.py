@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 
@@ -24,14 +24,14 @@ class Split:
         test: what the result is measured on, once.
     """
 
-    train: Samples
-    validation: Samples
-    test: Samples
+    train: TrainingSamples
+    validation: TrainingSamples
+    test: TrainingSamples
 
-    def without_test(self) -> Samples:
+    def without_test(self) -> TrainingSamples:
         """Return the samples of training and validation."""
         first, second = self.train, self.validation
-        return Samples(
+        return TrainingSamples(
             {name: np.concatenate([x, second.inputs[name]]) for name, x in first.inputs.items()},
             np.concatenate([first.targets, second.targets]),
         )
@@ -45,7 +45,7 @@ class Split:
         }
 
 
-def split(recipe: TrainingRecipe, read: ReadData) -> Split:
+def split(recipe: TrainingRecipe, read: TrainingData) -> Split:
     """Return the parts; the same recipe gives the same ones.
 
     Raises:
@@ -64,14 +64,14 @@ def split(recipe: TrainingRecipe, read: ReadData) -> Split:
 
 
 def split_validation(
-    recipe: TrainingRecipe, read: ReadData, samples: Samples
-) -> tuple[Samples, Samples]:
+    recipe: TrainingRecipe, read: TrainingData, samples: TrainingSamples
+) -> tuple[TrainingSamples, TrainingSamples]:
     """Return what to train on and what to validate with."""
     return _cut(recipe, read, samples, recipe.data.validation, "data.validation")
 
 
 def folds(
-    recipe: TrainingRecipe, read: ReadData, samples: Samples, count: int
+    recipe: TrainingRecipe, read: TrainingData, samples: TrainingSamples, count: int
 ) -> Iterator[tuple[Array, Array]]:
     """Yield the indices to train on and those held out, fold after fold."""
     kind = StratifiedKFold if _is_stratified(recipe, read) else KFold
@@ -79,7 +79,7 @@ def folds(
     yield from splitter.split(np.zeros(len(samples)), samples.targets)
 
 
-def require_folds(recipe: TrainingRecipe, read: ReadData, parts: Split, count: int) -> None:
+def require_folds(recipe: TrainingRecipe, read: TrainingData, parts: Split, count: int) -> None:
     """Refuse more folds than the data has samples for.
 
     Raises:
@@ -101,13 +101,17 @@ def require_folds(recipe: TrainingRecipe, read: ReadData, parts: Split, count: i
         )
 
 
-def _is_stratified(recipe: TrainingRecipe, read: ReadData) -> bool:
+def _is_stratified(recipe: TrainingRecipe, read: TrainingData) -> bool:
     return recipe.data.stratify and not read.is_regression
 
 
 def _cut(
-    recipe: TrainingRecipe, read: ReadData, samples: Samples, away: float | int, option: str
-) -> tuple[Samples, Samples]:
+    recipe: TrainingRecipe,
+    read: TrainingData,
+    samples: TrainingSamples,
+    away: float | int,
+    option: str,
+) -> tuple[TrainingSamples, TrainingSamples]:
     """Return what stays and what is cut away, a share or a number of samples."""
     labels = None
     if _is_stratified(recipe, read):

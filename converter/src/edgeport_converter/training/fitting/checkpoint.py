@@ -19,7 +19,7 @@ import numpy as np
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport.atomic_files import replacing
-from edgeport_converter.training.data.samples import ReadData
+from edgeport_converter.training.data.samples import TrainingData
 from edgeport_converter.training.fitting.callbacks import BestWeights, Course
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
@@ -43,7 +43,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, path: Path, recipe: TrainingRecipe, read: ReadData, callbacks: Sequence[Any]
+        self, path: Path, recipe: TrainingRecipe, read: TrainingData, callbacks: Sequence[Any]
     ) -> None:
         super().__init__()
         self._path, self._callbacks = path, [item for item in callbacks if type(item) in _KEPT]

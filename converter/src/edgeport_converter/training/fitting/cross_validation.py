@@ -1,4 +1,4 @@
-"""k-fold cross-validation: what to expect of a recipe before the final fit spends its data."""
+"""k-fold cross-validation: what accuracy to expect of a recipe before the final fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy.stats import t as student_t
 
 from edgeport.atomic_files import replacing
 from edgeport_converter.progress import Watcher
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.data.splitting import folds, split_validation
 from edgeport_converter.training.fitting.evaluation import evaluate
 from edgeport_converter.training.fitting.fit import fit
@@ -24,7 +24,7 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class CrossValidationResult:
-    """What the folds said.
+    """The metric on each fold and its summary.
 
     Attributes:
         metric: "accuracy" or "r2".
@@ -49,8 +49,8 @@ class CrossValidationResult:
 
 def cross_validate(
     recipe: TrainingRecipe,
-    read: ReadData,
-    samples: Samples,
+    read: TrainingData,
+    samples: TrainingSamples,
     *,
     watcher: Watcher,
     store: Path | None = None,
@@ -103,7 +103,7 @@ def summarize(metric: str, values: list[float]) -> CrossValidationResult:
     return CrossValidationResult(metric, tuple(values), mean, spread, mean - reach, mean + reach)
 
 
-def _read_store(store: Path | None, recipe: TrainingRecipe, read: ReadData) -> list[float]:
+def _read_store(store: Path | None, recipe: TrainingRecipe, read: TrainingData) -> list[float]:
     if store is None or not store.exists():
         return []
     facts = json.loads(store.read_text(encoding="utf-8"))
@@ -112,7 +112,7 @@ def _read_store(store: Path | None, recipe: TrainingRecipe, read: ReadData) -> l
 
 
 def _write_store(
-    store: Path | None, recipe: TrainingRecipe, read: ReadData, values: list[float]
+    store: Path | None, recipe: TrainingRecipe, read: TrainingData, values: list[float]
 ) -> None:
     if store is not None:
         facts = {"recipe_sha256": recipe.sha256, "data_sha256": read.sha256, "values": values}

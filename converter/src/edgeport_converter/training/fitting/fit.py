@@ -13,7 +13,7 @@ from edgeport_converter.loading.model import shorten
 from edgeport_converter.progress import Watcher
 from edgeport_converter.training.data.augmentation import augmentation
 from edgeport_converter.training.data.batches import Batches, encode_targets, in_order
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.fitting.callbacks import (
     BestWeights,
     Course,
@@ -54,9 +54,9 @@ class FittedModel:
 
 def fit(
     recipe: TrainingRecipe,
-    read: ReadData,
-    train: Samples,
-    validation: Samples,
+    read: TrainingData,
+    train: TrainingSamples,
+    validation: TrainingSamples,
     *,
     watcher: Watcher,
     epochs: int | None = None,

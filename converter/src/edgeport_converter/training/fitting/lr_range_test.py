@@ -1,4 +1,4 @@
-"""The learning-rate range test: one pass under a growing rate shows where training is fastest.
+"""The learning-rate range test: train under a growing rate and see where the loss falls fastest.
 
 Source: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017.
 """
@@ -14,7 +14,7 @@ import keras
 from edgeport_converter.errors import TrainingError
 from edgeport_converter.training.data.augmentation import augmentation
 from edgeport_converter.training.data.batches import Batches, encode_targets
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.fitting.networks import build_network, takes_one_hot
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.recipe.tables import RangeTestTable
@@ -44,7 +44,7 @@ class RangeTestResult:
 
 
 def run_range_test(
-    recipe: TrainingRecipe, read: ReadData, train: Samples, plan: RangeTestTable
+    recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples, plan: RangeTestTable
 ) -> RangeTestResult:
     """Train a throw-away model for some batches, the rate growing evenly in its logarithm.
 

@@ -17,7 +17,7 @@ from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.loading.model import shorten
 from edgeport_converter.loading.user_code import call_function
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 # A feature that varied by rounding only would be blown up by its deviation on the device.
@@ -27,7 +27,7 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _DEVIATIONS = (1e-6, 1e18)
 
 
-def build_network(recipe: TrainingRecipe, read: ReadData, train: Samples) -> Any:
+def build_network(recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples) -> Any:
     """Return the untrained, compiled model.
 
     Args:
@@ -55,7 +55,7 @@ def build_network(recipe: TrainingRecipe, read: ReadData, train: Samples) -> Any
     return model
 
 
-def compile_network(recipe: TrainingRecipe, read: ReadData, model: Any) -> None:
+def compile_network(recipe: TrainingRecipe, read: TrainingData, model: Any) -> None:
     """Give the model the recipe's optimizer, loss and metrics."""
     metrics: list[Any] = [_metric(recipe, name) for name in recipe.training.metrics]
     if not read.is_regression:
@@ -65,14 +65,14 @@ def compile_network(recipe: TrainingRecipe, read: ReadData, model: Any) -> None:
     model.compile(optimizer=_optimizer(recipe), loss=_loss(recipe, read), metrics=metrics)
 
 
-def takes_one_hot(recipe: TrainingRecipe, read: ReadData) -> bool:
+def takes_one_hot(recipe: TrainingRecipe, read: TrainingData) -> bool:
     """Whether the targets are rows of class shares instead of class numbers."""
     return len(read.classes) > 2 and not isinstance(
         _loss(recipe, read), keras.losses.SparseCategoricalCrossentropy
     )
 
 
-def _prepared(recipe: TrainingRecipe, tensors: list[Any], train: Samples) -> Any:
+def _prepared(recipe: TrainingRecipe, tensors: list[Any], train: TrainingSamples) -> Any:
     """Return one tensor of numbers: inputs normalized, categories looked up."""
     parts = []
     for tensor in tensors:
@@ -120,7 +120,7 @@ def _normalized(recipe: TrainingRecipe, tensor: Any, data: Array) -> Any:
     )(tensor)
 
 
-def _convolutions(recipe: TrainingRecipe, read: ReadData, x: Any) -> Any:
+def _convolutions(recipe: TrainingRecipe, read: TrainingData, x: Any) -> Any:
     model = recipe.model
     if not read.is_images:
         raise recipe.refuse(
@@ -176,7 +176,7 @@ def _dropout(recipe: TrainingRecipe, number: int) -> Any:
     )
 
 
-def _head(read: ReadData, train: Samples, x: Any) -> Any:
+def _head(read: TrainingData, train: TrainingSamples, x: Any) -> Any:
     if read.is_regression:
         # The network answers in deviations, the last layer in the target's own unit: so that the
         # first steps are not spent on finding the mean of, say, house prices.
@@ -188,7 +188,7 @@ def _head(read: ReadData, train: Samples, x: Any) -> Any:
     return keras.layers.Dense(len(read.classes), activation="softmax", name="scores")(x)
 
 
-def _apply_own_model(recipe: TrainingRecipe, read: ReadData, x: Any) -> Any:
+def _apply_own_model(recipe: TrainingRecipe, read: TrainingData, x: Any) -> Any:
     name = str(recipe.model.function)
     module, _, function = name.rpartition(":")
     if module.endswith(".py"):
@@ -271,7 +271,7 @@ def _optimizer(recipe: TrainingRecipe) -> Any:
         ) from cause
 
 
-def _loss(recipe: TrainingRecipe, read: ReadData) -> Any:
+def _loss(recipe: TrainingRecipe, read: TrainingData) -> Any:
     name = recipe.training.loss
     mixes = recipe.augmentation is not None and recipe.augmentation.mixup > 0
     if name is None:

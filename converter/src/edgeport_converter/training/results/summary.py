@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from edgeport.atomic_files import replacing
 from edgeport_converter import provenance
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.data.splitting import Split
 from edgeport_converter.training.fitting.callbacks import monitored
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
@@ -34,7 +34,7 @@ _MOST_CONFUSED = 30
 
 
 def write(
-    report: TrainingReport, recipe: TrainingRecipe, model: Any, read: ReadData, parts: Split
+    report: TrainingReport, recipe: TrainingRecipe, model: Any, read: TrainingData, parts: Split
 ) -> None:
     """Write the run's folder, and last the model to its output."""
     folder = report.run_folder
@@ -68,7 +68,7 @@ def to_markdown(report: TrainingReport, recipe: TrainingRecipe) -> str:
     lines = [f"# {report.name}", ""]
     if report.interrupted:
         lines += [
-            f"**Interrupted after epoch {len(report.history)}; the same command goes on.**",
+            f"**Interrupted after epoch {len(report.history)}; the same command resumes it.**",
             "",
         ]
     lines += ["```", report.to_text(), "```", ""]
@@ -164,7 +164,7 @@ def _draw(report: TrainingReport, recipe: TrainingRecipe, path: Any) -> None:
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 
 
-def _write_samples(samples: Samples, path: Any, *, labels: bool) -> None:
+def _write_samples(samples: TrainingSamples, path: Any, *, labels: bool) -> None:
     arrays = {name: x.astype(str) if x.dtype == object else x for name, x in samples.inputs.items()}
     if labels:  # under a name that `convert` takes for labels, unless they are values
         arrays["y" if samples.targets.dtype == np.int64 else "targets"] = samples.targets

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from edgeport import EdgeportError
 from edgeport_converter.errors import TrainingError
 from edgeport_converter.progress import Watcher
-from edgeport_converter.training.data.samples import ReadData
+from edgeport_converter.training.data.samples import TrainingData
 from edgeport_converter.training.data.splitting import Split
 from edgeport_converter.training.fitting.callbacks import monitored
 from edgeport_converter.training.fitting.fit import fit
@@ -76,11 +76,11 @@ class SearchResult:
 
 
 def search(
-    recipe: TrainingRecipe, read: ReadData, parts: Split, *, storage: str, watcher: Watcher
+    recipe: TrainingRecipe, read: TrainingData, parts: Split, *, storage: str, watcher: Watcher
 ) -> SearchResult:
     """Work on the recipe's study until its trials are done, and return the best.
 
-    Every trial is stored as it ends, so an interrupted search goes on where it was.
+    Every trial is stored as it ends, so a search that was interrupted resumes where it was.
 
     Args:
         recipe: with [search].
@@ -106,7 +106,7 @@ def search(
     return _result(recipe, study, storage, metric, resumed)
 
 
-def _metric(recipe: TrainingRecipe, read: ReadData) -> tuple[str, bool]:
+def _metric(recipe: TrainingRecipe, read: TrainingData) -> tuple[str, bool]:
     """Return what trials are compared by, and whether more of it is better."""
     if recipe.training.early_stopping is not None:
         return monitored(recipe)
@@ -117,7 +117,7 @@ def _try(
     study: SharedStudy,
     trial: optuna.Trial,
     recipe: TrainingRecipe,
-    read: ReadData,
+    read: TrainingData,
     parts: Split,
     metric: str,
     watcher: Watcher,

@@ -13,7 +13,7 @@ import pytest
 from edgeport import OptionError
 from edgeport_converter.errors import TrainingError
 from edgeport_converter.progress import Watcher
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.fitting.callbacks import Interrupt, epoch_rates, listening
 from edgeport_converter.training.fitting.cross_validation import cross_validate, summarize
 from edgeport_converter.training.fitting.fit import fit
@@ -24,13 +24,15 @@ from edgeport_converter.training.recipe.tables import ScheduleTable
 CHANCE = np.random.default_rng(2)
 X = CHANCE.normal(size=(120, 6)).astype(np.float32)
 Y = (X @ CHANCE.normal(size=(6, 3))).argmax(axis=1)
-READ = ReadData(Samples({"features": X}, Y), None, False, ("a", "b", "c"))
+READ = TrainingData(TrainingSamples({"features": X}, Y), None, False, ("a", "b", "c"))
 TRAIN, VALIDATION = READ.samples.take(np.arange(90)), READ.samples.take(np.arange(90, 120))
 PIXELS = CHANCE.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
-IMAGES = ReadData(
-    Samples({"image": PIXELS}, (PIXELS[:, :4].mean(axis=(1, 2, 3)) > 127).astype(np.int64) * 2),
-    None, True, ("a", "b", "c"),
-)  # fmt: skip
+IMAGES = TrainingData(
+    TrainingSamples({"image": PIXELS}, 2 * (PIXELS[:, :4].mean(axis=(1, 2, 3)) > 127)),
+    None,
+    True,
+    ("a", "b", "c"),
+)
 
 
 def recipe_of(training=None, **tables):
@@ -108,7 +110,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         OptionError, match=r"c\.npz' is of another recipe, expected the state of this"
     ):
         run(recipe_of({"epochs": 5}), checkpoint=path)
-    other = ReadData(Samples({"features": X + 1}, Y), None, False, READ.classes)
+    other = TrainingData(TrainingSamples({"features": X + 1}, Y), None, False, READ.classes)
     with pytest.raises(OptionError, match=r"is of another data"):
         run(recipe_of(), other, checkpoint=path)
     path.write_bytes(path.read_bytes()[:300])
@@ -136,7 +138,9 @@ def test_a_failed_checkpoint_leaves_the_former_one(tmp_path, monkeypatch):
 
 
 def test_early_stopping_keeps_the_best_weights():
-    noise = Samples({"features": X[90:]}, CHANCE.integers(0, 3, 30))  # nothing to be learned
+    noise = TrainingSamples(
+        {"features": X[90:]}, CHANCE.integers(0, 3, 30)
+    )  # nothing to be learned
     recipe = recipe_of({"epochs": 60, "early_stopping": {"patience": 3}}, model={"layers": [64]})
     fitted = run(recipe, validation=noise)
     losses = [entry["val_loss"] for entry in fitted.history]
@@ -202,7 +206,7 @@ def test_the_first_ctrl_c_is_a_wish_and_the_second_one_is_not():
 
 
 def test_a_loss_that_diverges_is_one_sentence():
-    read = ReadData(Samples({"features": X}, X[:, 0] * 1.0), None, False, ())
+    read = TrainingData(TrainingSamples({"features": X}, X[:, 0] * 1.0), None, False, ())
     recipe = read_recipe(
         {"data": {"source": "-", "task": "regression"}, "training": {
             "optimizer": "sgd", "learning_rate": 1e12, "epochs": 5, "batch_size": 8}}
@@ -257,7 +261,9 @@ def test_schedules_are_their_formulas():
 
 
 def test_a_plateau_lowers_the_rate_after_its_patience():
-    noise = Samples({"features": X[90:]}, CHANCE.integers(0, 3, 30))  # nothing to be learned
+    noise = TrainingSamples(
+        {"features": X[90:]}, CHANCE.integers(0, 3, 30)
+    )  # nothing to be learned
     recipe = recipe_of(
         {"epochs": 12, "schedule": {"kind": "plateau", "factor": 0.1, "patience": 2}}
     )
@@ -272,7 +278,7 @@ def test_a_plateau_lowers_the_rate_after_its_patience():
 
 
 def test_the_state_of_a_training_that_had_stopped_early_is_its_end(tmp_path):
-    noise = Samples({"features": X[90:]}, CHANCE.integers(0, 3, 30))
+    noise = TrainingSamples({"features": X[90:]}, CHANCE.integers(0, 3, 30))
     recipe = recipe_of({"epochs": 60, "early_stopping": {"patience": 3}})
     whole = run(recipe, validation=noise, checkpoint=tmp_path / "c.npz")
     resumed = run(recipe, validation=noise, checkpoint=tmp_path / "c.npz")

@@ -7,7 +7,7 @@ import pytest
 from edgeport import OptionError
 from edgeport_converter.training.data.augmentation import augmentation
 from edgeport_converter.training.data.batches import Batches, as_feed
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.fitting.networks import build_network
 from edgeport_converter.training.recipe.recipe import read_recipe
 
@@ -22,12 +22,12 @@ def recipe_of(**tables):
 
 
 def table_data(classes=("a", "b", "c"), x=X, targets=Y, **more):
-    samples = Samples({"features": x, **more}, targets)
-    return ReadData(samples, None, False, tuple(classes))
+    samples = TrainingSamples({"features": x, **more}, targets)
+    return TrainingData(samples, None, False, tuple(classes))
 
 
 def image_data(pixels=PIXELS):
-    return ReadData(Samples({"image": pixels}, Y), None, True, ("a", "b", "c"))
+    return TrainingData(TrainingSamples({"image": pixels}, Y), None, True, ("a", "b", "c"))
 
 
 def build(read, **tables):
@@ -84,7 +84,9 @@ def test_a_category_is_looked_up_inside_and_an_unknown_one_has_its_own_place():
     expected = scores / scores.sum(axis=1, keepdims=True)
     found = model.predict(as_feed(read.samples), verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    unknown = Samples({**read.samples.inputs, "color": np.array([["mauve"]] * 40, object)}, Y)
+    unknown = TrainingSamples(
+        {**read.samples.inputs, "color": np.array([["mauve"]] * 40, object)}, Y
+    )
     assert np.isfinite(model.predict(as_feed(unknown), verbose=0)).all()
 
 
