@@ -72,6 +72,12 @@ DATA = '[data]\nsource = "d.npz"\n'
             DATA + "test = 1.0\n",
             r"data\.test is 1\.0, expected a number above 0 to below 1",
         ),
+        (
+            DATA + "image_size = [96]\n",
+            r"data\.image_size is \[96\], expected a list of height and",
+        ),
+        (DATA + "channels = 2\n", r"data\.channels is 2, expected 1 \(grey\), 3 \(RGB\) or 4"),
+        (DATA + "channels = true\n", r"data\.channels is true, expected 1 \(grey\), 3 \(RGB\) or"),
         (DATA + "stratify = 1\n", r"data\.stratify is 1, expected true or false"),
         (
             DATA + "[data.columns]\na = 'text'\n",

@@ -226,7 +226,7 @@ def _explain(error: Any, kind: type[RecipeTable], raw: Mapping[str, Any], path: 
         field = table.model_fields[part]
         found = found.get(part)
         table = next((kind for kind in _members(field) if _is_table(kind)), None)
-    if error["type"] == "missing":
+    if error["type"] == "missing" and found is None:  # it may also be a part of a list
         if table is not None:
             return f"there is no table [{key}]: add it"
         return f"there is no key '{key}', expected {_expected(field, error)}: add it"
@@ -293,6 +293,8 @@ def _check_together(recipe: TrainingRecipe) -> None:
         )
     if model.kind == "cnn" and not model.filters:
         raise recipe.refuse("model.filters", [], "at least one convolution", "use kind = 'dense'")
+    if recipe.data.channels == 2:
+        raise recipe.refuse("data.channels", 2, "1 (grey), 3 (RGB) or 4 (RGBA)")
     optimizer = recipe.training.optimizer
     if isinstance(optimizer, dict) and not isinstance(optimizer.get("name"), str):
         raise recipe.refuse("training.optimizer", optimizer, "a name in it", "add name = 'adam'")

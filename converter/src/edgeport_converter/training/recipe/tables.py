@@ -55,7 +55,7 @@ class DataTable(RecipeTable):
     image_size: (
         tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] | None
     ) = Field(default=None, description="a list of height and width, such as [96, 96]")
-    channels: Literal[1, 3, 4] = Field(default=3, description="1 (grey), 3 (RGB) or 4 (RGBA)")
+    channels: int = Field(default=3, ge=1, le=4, description="1 (grey), 3 (RGB) or 4 (RGBA)")
     classes: int | None = Field(default=None, ge=2, le=100_000)
     samples: int | None = Field(default=None, ge=2)
     test: float = Field(default=0.2, gt=0, lt=1)

@@ -100,8 +100,17 @@ class SharedStudy:
         if has_own:
             self.study.enqueue_trial(self._as_stored(own), skip_if_exists=True)
 
-    def optimize(self, objective: Callable[[optuna.Trial], float]) -> None:
-        """Try points until the budget is spent and no process is at work on one any more."""
+    def optimize(
+        self,
+        objective: Callable[[optuna.Trial], float],
+        stored: Callable[[FrozenTrial], None] = lambda _: None,
+    ) -> None:
+        """Try points until the budget is spent and no process is at work on one any more.
+
+        Args:
+            objective: claims a trial's point and returns the metric there.
+            stored: is told each finished trial of this process once it is in the storage.
+        """
         waited = False
         while True:
             self._give_back_dead()
@@ -109,7 +118,7 @@ class SharedStudy:
             states = [trial.state for trial in held]
             has_room = len(held) < self.limit and self._repeats < _MOST_REPEATS
             if has_room or TrialState.WAITING in states:
-                self._work(objective)
+                self._work(objective, stored)
             elif TrialState.RUNNING in states:
                 if not waited:
                     self._say("search: wait for the last trials of other processes")
@@ -197,11 +206,19 @@ class SharedStudy:
                     self.study.tell(trial.number, state=TrialState.FAIL)
                     self._retry(self.study, trial)
 
-    def _work(self, objective: Callable[[optuna.Trial], float]) -> None:
+    def _work(
+        self,
+        objective: Callable[[optuna.Trial], float],
+        stored: Callable[[FrozenTrial], None],
+    ) -> None:
+        def tell(_: optuna.Study, trial: FrozenTrial) -> None:
+            if trial.state in FINISHED:
+                stored(trial)
+
         try:
             self.study.optimize(
                 objective,
-                callbacks=[MaxTrialsCallback(self.limit, states=_HELD)],
+                callbacks=[MaxTrialsCallback(self.limit, states=_HELD), tell],
                 catch=(SkippedTrialError,),
             )
         except ValueError as cause:

@@ -100,7 +100,10 @@ def search(
     try:
         study = SharedStudy(recipe, read.sha256, parameters, storage, more=more, say=watcher.stage)
         resumed = len(study.finished())
-        study.optimize(lambda trial: _try(study, trial, recipe, read, parts, metric, watcher))
+        study.optimize(
+            lambda trial: _try(study, trial, recipe, read, parts, metric),
+            lambda trial: watcher.stage(_tell(_record(study, trial), metric)),
+        )
     finally:
         optuna.logging.set_verbosity(before)
     return _result(recipe, study, storage, metric, resumed)
@@ -120,7 +123,6 @@ def _try(
     read: TrainingData,
     parts: Split,
     metric: str,
-    watcher: Watcher,
 ) -> float:
     """Train at a trial's point and return the best value of the metric."""
     point = study.claim(trial)
@@ -128,7 +130,6 @@ def _try(
     plan = recipe.search
     prunes = plan is not None and plan.pruning
     reporting = _Reporting(trial, metric, max if study.more else min, prunes=prunes)
-    end = ""
     try:
         fit(
             recipe.with_values(point),
@@ -139,23 +140,18 @@ def _try(
             epochs=plan.epochs if plan else None,
             callbacks=[reporting],
         )
-        end = " (pruned)" if reporting.is_pruned else ""
     except TrainingError as cause:  # a rate under which the loss diverges is a finding, too
         trial.set_user_attr("note", str(cause))
-        end = "failed"
+        # The worst there is, so that samplers keep away and nobody tries it again.
+        return -math.inf if study.more else math.inf
     except BaseException as cause:
         study.give_back(trial)
         if isinstance(cause, EdgeportError):
             raise type(cause)(f"the search stopped at {point}: {cause}") from cause
         raise
-    shown = ", ".join(f"{name} {_short(value)}" for name, value in point.items())
-    value = math.nan if reporting.best is None else reporting.best
-    found = end if end == "failed" else f"{metric} {value:.4f}{end}"
-    watcher.stage(f"search: trial {trial.number}: {shown}: {found}")
-    if reporting.is_pruned:
+    if reporting.is_pruned or reporting.best is None:
         raise optuna.TrialPruned
-    # The worst there is, so that samplers keep away from a failure and nobody tries it again.
-    return value if end != "failed" else -math.inf if study.more else math.inf
+    return reporting.best
 
 
 class _Reporting(keras.callbacks.Callback):  # type: ignore[misc]
@@ -213,6 +209,13 @@ def _record(study: SharedStudy, trial: FrozenTrial) -> TrialRecord:
         trial.duration.total_seconds() if trial.duration else 0.0,
         note,
     )
+
+
+def _tell(record: TrialRecord, metric: str) -> str:
+    point = ", ".join(f"{name} {_short(value)}" for name, value in record.values.items())
+    found = "failed" if record.value is None else f"{metric} {record.value:.4f}"
+    end = " (pruned)" if record.state == "pruned" else ""
+    return f"search: trial {record.number}: {point}: {found}{end}"
 
 
 def _short(value: Any) -> str:
