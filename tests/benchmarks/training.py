@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 from edgeport_converter import convert, train
-from edgeport_converter.training.recipe.recipe import example
+from edgeport_converter.training.recipe.examples import example
 
 SEEDS = range(5)
 MOVED = {"shift": 0.1, "rotate": 12, "zoom": 0.1}

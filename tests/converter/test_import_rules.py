@@ -14,14 +14,14 @@ PACKAGE = Path(edgeport_converter.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})
 HEAVY = (
-    *("tensorflow", "keras", "tf2onnx", "onnx", "onnxscript", "onnx_ir", "PIL"),
-    *("optuna", "sklearn", "scipy", "matplotlib"),
+    *("tensorflow", "keras", "tf2onnx", "onnx", "onnxscript", "onnx_ir", "PIL", "rich"),
+    *("optuna", "pydantic", "sklearn", "scipy", "matplotlib"),
 )
 
 # A folder, or a module at the top, may import its own row and the rows above it. Imports for type
 # checking alone are free.
 ORDER = (
-    ("errors", "stages", "quiet", "provenance", "targets"),
+    ("errors", "progress", "stages", "quiet", "provenance", "targets"),
     ("options",),
     ("data",),
     ("loading",),
@@ -40,6 +40,8 @@ ROW = {wing: number for number, row in enumerate(ORDER) for wing in row}
 # Only these may know the tools of training, which belong to an extra.
 EXTRA = {
     "optuna": {"training/search"},
+    "pydantic": {"training/recipe"},
+    "sqlalchemy": {"training/search"},
     "sklearn": {"training/data", "training/fitting"},
     "scipy": {"training/fitting"},
     "matplotlib": {"training/results"},

@@ -11,6 +11,7 @@ quantization, artifact:
     errors         the converter's errors, leaves under the runtime's root
     options        the options of a conversion: names, defaults, choices, help, checks
     pipeline       convert(): the stages in running order
+    progress       what a user sees while a conversion or a training runs, by rich
     provenance     facts about a training, inside its ``.keras`` file
     quiet          keeping the messages of other libraries off the user's screen
     report         what a conversion found, as data and as text

@@ -12,7 +12,6 @@ import json
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import Field, fields
 from pathlib import Path
@@ -63,14 +62,13 @@ def add_convert(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    started = time.monotonic()
     # A plain kill unwinds like any error, so that no temporary file is left beside the output.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
-    def say(stage: str) -> None:
-        print(f"[{time.monotonic() - started:5.1f} s] {stage}", file=sys.stderr, flush=True)
+    from edgeport_converter.progress import Screen
 
     _require_files(options)
+    screen = Screen(sys.stderr)
     # What the user's own layers print must not get into the result on stdout.
     with contextlib.redirect_stdout(sys.stderr), _ways_out_in_options():
         report = convert(
@@ -79,10 +77,10 @@ def _run(options: argparse.Namespace) -> None:
             calibration=options.calibration,
             evaluation=options.evaluation,
             labels=None if options.labels is None else _read_labels(options.labels),
-            on_stage=say,
+            on_stage=screen.stage,
             **_given(options),
         )
-    say("done")
+    screen.stage("done")
     if options.json:
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:

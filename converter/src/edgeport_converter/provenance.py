@@ -11,7 +11,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgeport import ConversionError
 
@@ -19,7 +19,7 @@ MEMBER = "edgeport.json"
 _BEGINNING_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
-def stamp(source: Path, target: Path, facts: Mapping[str, str]) -> None:
+def stamp(source: Path, target: Path | IO[bytes], facts: Mapping[str, str]) -> None:
     """Write ``source`` to ``target`` with the facts inside, without times and addresses.
 
     Keras stores when it saved and the memory addresses of shared objects. Without these, the same

@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgeport import ConversionError, OptionError, Predictor
 from edgeport_converter import TrainingError, convert, provenance, train
-from edgeport_converter.training.progress import Silent
+from edgeport_converter.progress import Watcher
 
 CHANCE = np.random.default_rng(4)
 X = CHANCE.normal(2, 3, (240, 5)).astype(np.float32)
@@ -144,8 +144,8 @@ def test_search_folds_and_range_test_come_before_the_fit(folder):
 
 
 def test_after_ctrl_c_the_best_is_written_and_the_same_call_goes_on(folder):
-    class Impatient(Silent):
-        def epoch(self, epoch, epochs, figures, seconds_left):
+    class Impatient(Watcher):
+        def epoch(self, epoch, epochs, figures):
             if epoch == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 

@@ -1,10 +1,8 @@
 """From data and a recipe to a trained Keras model.
 
 commands  `edgeport train`, registered with the runtime's command by entry point
-progress  what a user sees while a model trains: a live line on a terminal, plain lines
-elsewhere
 train     train(): the stages of a training in running order
-data/     A recipe's data: read, labelled, split, augmented, in batches
+data/     the recipe's data: read, split, augmented, in batches
 fitting/  networks, and how they are fitted and evaluated
 recipe/   the recipe: its keys, their checks, and the example texts
 results/  what a training reports and writes

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import OptionError
-from edgeport_converter.training.progress import Screen
-from edgeport_converter.training.recipe.recipe import EXAMPLES, example
+from edgeport_converter.training.recipe.examples import EXAMPLES, example
 from edgeport_converter.training.train import search, train
 
 
@@ -28,7 +27,7 @@ def add_train(commands: Any) -> None:
         help="train a Keras model as a recipe says",
         description="Train a Keras model as a recipe in TOML says, ready for `edgeport convert`. "
         "Ctrl-C ends it with the best weights so far, written and measured, and exit code 130; "
-        "the same command goes on, after Ctrl-C as after a kill.",
+        "the same command resumes it, after Ctrl-C as after a kill.",
     )
     add = parser.add_argument
     add("recipe", metavar="RECIPE.toml", nargs="?", help="see --example")
@@ -67,14 +66,16 @@ def _run(options: argparse.Namespace) -> None:
         return
     if options.output is None:
         raise OptionError("no output was given, expected -o OUT.keras: add it")
+    from edgeport_converter.progress import Screen
+
     # What the user's own layers print must not get into the result on stdout.
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), Screen(sys.stderr) as screen:
         report = train(
             options.recipe,
             options.output,
             run_folder=options.run_folder,
             restart=options.restart,
-            watcher=Screen(sys.stderr),
+            watcher=screen,
         )
     print(_as_json(report.to_dict()) if options.json else report.to_text(), flush=True)
     if report.interrupted:
@@ -90,8 +91,10 @@ def _search(options: argparse.Namespace) -> None:
                 "training: add one"
             )
         folder = Path(options.output).with_suffix(".run")
-    with contextlib.redirect_stdout(sys.stderr):
-        found = search(options.recipe, run_folder=folder, watcher=Screen(sys.stderr))
+    from edgeport_converter.progress import Screen
+
+    with contextlib.redirect_stdout(sys.stderr), Screen(sys.stderr) as screen:
+        found = search(options.recipe, run_folder=folder, watcher=screen)
     if options.json:
         print(_as_json(found.to_dict()))
         return

@@ -16,25 +16,29 @@ from typing import TYPE_CHECKING, Any
 from edgeport import OptionError
 from edgeport_converter.options import find_destination
 from edgeport_converter.quiet import quiet_stderr
-from edgeport_converter.training.fitting.interrupts import listening
-from edgeport_converter.training.progress import Silent, Watcher
-from edgeport_converter.training.recipe.recipe import Recipe, read_recipe
 from edgeport_converter.training.results.report import TrainingReport
 
 if TYPE_CHECKING:
-    from edgeport_converter.training.data.samples import ReadData
+    from edgeport_converter.progress import Watcher
+    from edgeport_converter.training.data.samples import TrainingData
     from edgeport_converter.training.data.splitting import Split
-    from edgeport_converter.training.search.search import SearchResult
+    from edgeport_converter.training.recipe.recipe import TrainingRecipe
     from edgeport_converter.training.search.space import Parameter
+    from edgeport_converter.training.search.trials import SearchResult
 
-_EXTRA = {"optuna": "optuna", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
+_EXTRA = {
+    "pydantic": "pydantic",
+    "optuna": "optuna",
+    "sklearn": "scikit-learn",
+    "matplotlib": "matplotlib",
+}
 _CHECKPOINT = "checkpoint.npz"
 _FOLDS = ".folds.json"
-_JOURNAL = "search.journal"
+_STUDY = "search.db"
 
 
 def train(
-    recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe,
+    recipe: str | os.PathLike[str] | Mapping[str, Any] | TrainingRecipe,
     output: str | os.PathLike[str],
     *,
     run_folder: str | os.PathLike[str] | None = None,
@@ -44,9 +48,9 @@ def train(
     """Train a model as a recipe says, and write it when it has been measured.
 
     The same recipe, data and seed give the same weights on one machine; Python's, numpy's and
-    TensorFlow's seeds are set for that. After a kill the same call goes on after the last whole
+    TensorFlow's seeds are set for that. After a kill the same call resumes after the last whole
     epoch, and ends with the weights of a run that was never interrupted. Ctrl-C ends the fit with
-    the best weights so far; they are measured and written as any others, and the same call goes on.
+    the best weights so far; they are measured and written as any others, and the same call resumes.
 
     Args:
         recipe: the path of a TOML file, or the same as a dict; ``edgeport train --example mnist``
@@ -64,13 +68,18 @@ def train(
         OptionError: the recipe or its data cannot be used; file, line and key are named.
         TrainingError: the loss diverged, or Keras cannot train this.
     """
+    _require_extra()
+    from edgeport_converter.progress import Watcher
+    from edgeport_converter.training.recipe.recipe import read_recipe
+
     read_from = read_recipe(recipe)
     destination = _find_output(output, recipe)
     folder = _make_run_folder(run_folder, destination)
-    watcher = watcher or Silent()
+    watcher = watcher or Watcher()
     _start(watcher)
     from edgeport_converter.training.data import reading
     from edgeport_converter.training.fitting import fit
+    from edgeport_converter.training.fitting.callbacks import listening
     from edgeport_converter.training.fitting.evaluation import evaluate
     from edgeport_converter.training.results import summary
 
@@ -141,7 +150,7 @@ def train(
 
 
 def search(
-    recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe,
+    recipe: str | os.PathLike[str] | Mapping[str, Any] | TrainingRecipe,
     *,
     run_folder: str | os.PathLike[str],
     watcher: Watcher | None = None,
@@ -157,16 +166,20 @@ def search(
         OptionError: the recipe, its data or the storage cannot be used.
         TrainingError: no trial could be trained.
     """
+    _require_extra()
+    from edgeport_converter.progress import Watcher
+    from edgeport_converter.training.recipe.recipe import read_recipe
+
     read_from = read_recipe(recipe)
     folder = Path(run_folder)
     folder.mkdir(parents=True, exist_ok=True)
-    watcher = watcher or Silent()
+    watcher = watcher or Watcher()
     _start(watcher)
     read, parts = _read(read_from, watcher)
     return _search(read_from, read, parts, folder, watcher)
 
 
-def _read(recipe: Recipe, watcher: Watcher) -> tuple[ReadData, Split]:
+def _read(recipe: TrainingRecipe, watcher: Watcher) -> tuple[TrainingData, Split]:
     """Return the data, and refuse now what would fail only after hours."""
     from edgeport_converter.training.data import reading, splitting
 
@@ -192,25 +205,28 @@ def _read(recipe: Recipe, watcher: Watcher) -> tuple[ReadData, Split]:
 
 
 def _search(
-    recipe: Recipe, read: ReadData, parts: Split, folder: Path, watcher: Watcher
+    recipe: TrainingRecipe, read: TrainingData, parts: Split, folder: Path, watcher: Watcher
 ) -> SearchResult:
-    from edgeport_converter.training.search import search
+    from edgeport_converter.training.search import trials
 
     storage = recipe.search.storage if recipe.search else None
     if storage is None:
-        storage = str(folder / _JOURNAL)
+        storage = str(folder / _STUDY)
     elif "://" not in storage:
         storage = str(recipe.folder / storage)
-    return search.search(recipe, read, parts, storage=storage, watcher=watcher)
+    return trials.search(recipe, read, parts, storage=storage, watcher=watcher)
 
 
-def _start(watcher: Watcher) -> None:
+def _require_extra() -> None:
     missing = [name for module, name in _EXTRA.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise OptionError(
             f"training needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} "
             "not installed here: pip install 'edgeport-converter[train]'"
         )
+
+
+def _start(watcher: Watcher) -> None:
     watcher.stage("start TensorFlow")
     with quiet_stderr():
         from edgeport_converter.loading.load import start_tensorflow

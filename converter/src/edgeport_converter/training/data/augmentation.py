@@ -1,7 +1,7 @@
-"""More data from the data: every epoch sees each sample in another form.
+"""Augmentation: each epoch sees each sample moved, turned, noisy or mixed by chance.
 
-All of it happens in the stream of batches, on seeds that follow from the recipe's seed, the epoch
-and the batch. Nothing of it is in the model, hence nothing in the artifact.
+Batches are changed on their way to the model, with seeds made from the recipe's seed, the epoch and
+the batch. The model itself is not changed, so nothing of this reaches the artifact.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.training.data.reading import IMAGE
-from edgeport_converter.training.data.samples import ReadData, Samples
-from edgeport_converter.training.recipe.recipe import Recipe
-from edgeport_converter.training.recipe.tables import Augmentation
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
+from edgeport_converter.training.recipe.tables import AugmentationTable
 
 Augment = Callable[[dict[str, Any], Any, Any], tuple[dict[str, Any], Any]]
 """Inputs by name, targets and a seed (2,) int32 to other inputs and targets."""
 
 
-def augmentation(recipe: Recipe, read: ReadData, train: Samples) -> Augment | None:
+def augmentation(
+    recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples
+) -> Augment | None:
     """Return what changes a batch, or None where the recipe asks for nothing.
 
     Raises:
@@ -61,10 +63,12 @@ def _seed(seed: Any, number: int) -> Any:
     return seed + tf.constant([0, number])
 
 
-def _check(recipe: Recipe, read: ReadData, train: Samples, chosen: Augmentation) -> None:
+def _check(
+    recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples, chosen: AugmentationTable
+) -> None:
     for name in ("shift", "rotate", "zoom"):
         if getattr(chosen, name) and not read.is_images:
-            raise recipe.origin.refuse(
+            raise recipe.refuse(
                 f"augmentation.{name}",
                 getattr(chosen, name),
                 "images to move",
@@ -72,7 +76,7 @@ def _check(recipe: Recipe, read: ReadData, train: Samples, chosen: Augmentation)
             )
     categories = [name for name, x in train.inputs.items() if x.dtype == object]
     if chosen.mixup and categories:
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "augmentation.mixup",
             chosen.mixup,
             f"numbers only, and '{categories[0]}' is a category",
@@ -87,7 +91,7 @@ def _noise_scale(name: str, x: Any) -> Any:
     return x.std(axis=0, dtype=np.float64)
 
 
-def _moved(images: Any, chosen: Augmentation, seed: Any) -> Any:
+def _moved(images: Any, chosen: AugmentationTable, seed: Any) -> Any:
     """Return (N, H, W, C) images, each turned, zoomed and shifted by its own draw.
 
     The transform maps a pixel of the result to the place in the image that it is taken from.

@@ -1,6 +1,6 @@
-"""Batches in an order that follows from seed and epoch alone.
+"""Batches in an order that depends on seed and epoch alone.
 
-So a training that goes on after a kill sees the same batches as one that was never interrupted.
+So a training that resumes after a kill sees the same batches as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.training.data.augmentation import Augment
-from edgeport_converter.training.data.samples import Samples
+from edgeport_converter.training.data.samples import TrainingSamples
 
 _BATCH = 512
 
@@ -26,7 +26,12 @@ class Batches:
     """
 
     def __init__(
-        self, samples: Samples, targets: Array, size: int, seed: int, augment: Augment | None
+        self,
+        samples: TrainingSamples,
+        targets: Array,
+        size: int,
+        seed: int,
+        augment: Augment | None,
     ) -> None:
         self._count, self._seed = len(samples), seed
         size = min(size, self._count)
@@ -52,13 +57,13 @@ class Batches:
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle anew, for the epoch with this number."""
+        """Shuffle for the epoch with this number, counted from 0."""
         chance = np.random.default_rng([self._seed, epoch])
         self._order.assign(chance.permutation(self._count))
         self._epoch_seed.assign(int(chance.integers(2**31)))
 
 
-def in_order(samples: Samples, targets: Array) -> Any:
+def in_order(samples: TrainingSamples, targets: Array) -> Any:
     """Return samples as a ``tf.data.Dataset`` in their own order, for validation."""
     inputs = feed({name: as_tensor(x) for name, x in samples.inputs.items()})
     return tf.data.Dataset.from_tensor_slices((inputs, tf.constant(targets))).batch(_BATCH)
@@ -74,7 +79,7 @@ def feed(inputs: dict[str, Any]) -> Any:
     return next(iter(inputs.values())) if len(inputs) == 1 else inputs
 
 
-def as_feed(samples: Samples) -> Any:
+def as_feed(samples: TrainingSamples) -> Any:
     """Return all inputs of the samples as a model takes them."""
     return feed(
         {name: as_tensor(x) if x.dtype == object else x for name, x in samples.inputs.items()}

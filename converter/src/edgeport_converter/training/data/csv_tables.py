@@ -16,7 +16,7 @@ import numpy as np
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.tables import read_rows
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 _TAKEN = ("features", "joined", "y", "targets")  # by the model and the files of its run
@@ -31,7 +31,7 @@ class Table:
     target: Array
 
 
-def read_table(recipe: Recipe, path: Path) -> Table:
+def read_table(recipe: TrainingRecipe, path: Path) -> Table:
     """Return the table, every cell read by its column's type.
 
     Raises:
@@ -40,7 +40,7 @@ def read_table(recipe: Recipe, path: Path) -> Table:
     data = recipe.data
     if data.target is None:
         raise OptionError(
-            f"{recipe.origin.name} has no key 'data.target', expected the name of the column to "
+            f"{recipe.origin} has no key 'data.target', expected the name of the column to "
             "learn: add it"
         )
     names, rows, lines = _read_rows(path)
@@ -48,10 +48,10 @@ def read_table(recipe: Recipe, path: Path) -> Table:
         if wanted not in names:
             near = difflib.get_close_matches(wanted, names, n=1)
             step = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names[:12])}"
-            raise recipe.origin.refuse(option, wanted, f"a column of '{path}'", step)
+            raise recipe.refuse(option, wanted, f"a column of '{path}'", step)
     types = data.columns or {}
     if data.target in types:
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             f"data.columns.{data.target}",
             types[data.target],
             "no type, since it is the target",
@@ -81,7 +81,7 @@ def read_table(recipe: Recipe, path: Path) -> Table:
     return Table(numeric, categories, _target(recipe, path, cells[data.target], lines))
 
 
-def _declared(recipe: Recipe) -> list[tuple[str, str]]:
+def _declared(recipe: TrainingRecipe) -> list[tuple[str, str]]:
     return [(f"data.columns.{name}", name) for name in recipe.data.columns or {}]
 
 
@@ -129,7 +129,7 @@ def _texts(path: Path, name: str, cells: tuple[str, ...], lines: list[int]) -> A
     return np.array(cells, dtype=object)
 
 
-def _target(recipe: Recipe, path: Path, cells: tuple[str, ...], lines: list[int]) -> Array:
+def _target(recipe: TrainingRecipe, path: Path, cells: tuple[str, ...], lines: list[int]) -> Array:
     name = str(recipe.data.target)
     if recipe.data.task == "regression":
         return _numbers(path, name, cells, lines, declared=True).astype(np.float64)

@@ -18,9 +18,9 @@ from edgeport_converter.data.array_files import read_npz
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Keys
 from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.training.data.csv_tables import read_table
-from edgeport_converter.training.data.labels import with_classes
-from edgeport_converter.training.data.samples import ReadData, Samples
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
+from edgeport_converter.training.data.targets import with_classes
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 PURPOSE = "training"
 IMAGE, FEATURES = "image", "features"
@@ -28,7 +28,7 @@ _CUSTOMARY = (("x_train", "y_train"), ("x", "y"), ("images", "labels"), ("data",
 _MOST_SAMPLES_NAMED = 3
 
 
-def read_data(recipe: Recipe) -> ReadData:
+def read_data(recipe: TrainingRecipe) -> TrainingData:
     """Return the recipe's data, checked.
 
     Raises:
@@ -36,7 +36,7 @@ def read_data(recipe: Recipe) -> ReadData:
     """
     path = recipe.folder / recipe.data.source
     if not path.exists():
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "data.source", recipe.data.source, "a file or folder that exists", f"look for '{path}'"
         )
     if path.is_dir():
@@ -46,7 +46,7 @@ def read_data(recipe: Recipe) -> ReadData:
     elif path.suffix.lower() == ".npz":
         read = _read_arrays(recipe, path)
     else:
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "data.source",
             recipe.data.source,
             "a .npz or .csv file or a folder of images",
@@ -58,15 +58,13 @@ def read_data(recipe: Recipe) -> ReadData:
     return with_classes(recipe, path, read)
 
 
-def _read_folder(recipe: Recipe, path: Path) -> ReadData:
+def _read_folder(recipe: TrainingRecipe, path: Path) -> TrainingData:
     data = recipe.data
     if data.task == "regression":
-        raise recipe.origin.refuse(
-            "data.task", data.task, "'classification' for a folder of images"
-        )
+        raise recipe.refuse("data.task", data.task, "'classification' for a folder of images")
     if data.image_size is None:
         raise OptionError(
-            f"{recipe.origin.name} has no key 'data.image_size', expected height and width for the "
+            f"{recipe.origin} has no key 'data.image_size', expected height and width for the "
             "images of a folder, such as [96, 96]: add it"
         )
     shape = ("N", *data.image_size, data.channels)
@@ -87,10 +85,12 @@ def _read_folder(recipe: Recipe, path: Path) -> ReadData:
             f"the training folder '{path}' has {len(folders)} folders and images in "
             f"{targets.max() + 1} of them, expected images in each: fill or remove the empty ones"
         )
-    return ReadData(Samples({IMAGE: np.concatenate(images)}, targets), None, True, tuple(folders))
+    return TrainingData(
+        TrainingSamples({IMAGE: np.concatenate(images)}, targets), None, True, tuple(folders)
+    )
 
 
-def _read_csv(recipe: Recipe, path: Path) -> ReadData:
+def _read_csv(recipe: TrainingRecipe, path: Path) -> TrainingData:
     table = read_table(recipe, path)
     inputs: dict[str, Array] = {}
     if table.numeric:
@@ -103,7 +103,9 @@ def _read_csv(recipe: Recipe, path: Path) -> ReadData:
         classes = tuple(_in_natural_order(names.tolist()))
         order = {name: number for number, name in enumerate(classes)}
         targets = np.array([order[str(name)] for name in names], np.int64)[targets]
-    return ReadData(Samples(inputs, targets), None, False, classes, tuple(table.numeric))
+    return TrainingData(
+        TrainingSamples(inputs, targets), None, False, classes, tuple(table.numeric)
+    )
 
 
 def _in_natural_order(names: Sequence[Any]) -> list[str]:
@@ -115,7 +117,7 @@ def _in_natural_order(names: Sequence[Any]) -> list[str]:
         return sorted(texts)
 
 
-def _read_arrays(recipe: Recipe, path: Path) -> ReadData:
+def _read_arrays(recipe: TrainingRecipe, path: Path) -> TrainingData:
     data = recipe.data
     names = _names_in(path)
     x, y = data.x, data.y
@@ -145,13 +147,13 @@ def _read_arrays(recipe: Recipe, path: Path) -> ReadData:
         and (samples[0].ndim == 4 or (samples[0].ndim == 3 and samples[0].dtype == np.uint8))
     )
     if is_images and samples[0].ndim not in (3, 4):
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "data.kind",
             "images",
             f"'table' for samples of {samples[0].ndim - 1} axes",
             "images have height, width and perhaps channels",
         )
-    return ReadData(
+    return TrainingData(
         _as_samples(recipe, path, *samples, is_images),
         None if test is None else _as_samples(recipe, path, *test, is_images),
         is_images,
@@ -171,7 +173,7 @@ def _names_in(path: Path) -> list[str]:
 
 
 def _read_pair(
-    recipe: Recipe, path: Path, names: Sequence[str], x: tuple[str, str], y: tuple[str, str]
+    recipe: TrainingRecipe, path: Path, names: Sequence[str], x: tuple[str, str], y: tuple[str, str]
 ) -> tuple[Array, Array]:
     for option, name in (x, y):
         if name not in names:
@@ -188,7 +190,9 @@ def _read_pair(
     return tuple(np.concatenate([part[name] for part in parts]) for _, name in (x, y))  # type: ignore[return-value]
 
 
-def _as_samples(recipe: Recipe, path: Path, x: Array, y: Array, is_images: bool) -> Samples:
+def _as_samples(
+    recipe: TrainingRecipe, path: Path, x: Array, y: Array, is_images: bool
+) -> TrainingSamples:
     for what, array in (("x", x), ("y", y)):
         if array.dtype.kind not in "biuf":
             raise OptionError(
@@ -217,10 +221,10 @@ def _as_samples(recipe: Recipe, path: Path, x: Array, y: Array, is_images: bool)
     if not is_images or x.dtype != np.uint8:
         with np.errstate(over="ignore"):  # becomes an infinity, which is refused with its place
             x = x.astype(np.float32)
-    return Samples({IMAGE if is_images else FEATURES: x}, y)
+    return TrainingSamples({IMAGE if is_images else FEATURES: x}, y)
 
 
-def _check_finite(path: Path, samples: Samples) -> None:
+def _check_finite(path: Path, samples: TrainingSamples) -> None:
     for name, array in [*samples.inputs.items(), ("the targets", samples.targets)]:
         if array.dtype.kind != "f" or np.isfinite(array).all():
             continue
@@ -234,7 +238,7 @@ def _check_finite(path: Path, samples: Samples) -> None:
         )
 
 
-def describe(read: ReadData) -> Mapping[str, Any]:
+def describe(read: TrainingData) -> Mapping[str, Any]:
     """Return the facts about the data for reports."""
     return {
         "inputs": {

@@ -1,4 +1,4 @@
-"""Samples and targets in memory: the one form that all training data comes in."""
+"""Samples and targets in memory, the form of all training data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgeport.artifact.golden import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class TrainingSamples:
     """Inputs by name, each (N, …), and their targets (N,): class numbers int64, or float64."""
 
     inputs: dict[str, Array]
@@ -20,9 +20,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def take(self, indices: Array) -> Samples:
+    def take(self, indices: Array) -> TrainingSamples:
         """Return some of the samples, in the order of ``indices``."""
-        return Samples({name: x[indices] for name, x in self.inputs.items()}, self.targets[indices])
+        return TrainingSamples(
+            {name: x[indices] for name, x in self.inputs.items()}, self.targets[indices]
+        )
 
     @property
     def sha256(self) -> str:
@@ -38,7 +40,7 @@ class Samples:
 
 
 @dataclass(frozen=True, eq=False)
-class ReadData:
+class TrainingData:
     """What the source holds.
 
     Attributes:
@@ -49,8 +51,8 @@ class ReadData:
         columns: the names of a table's numeric columns, in order; () elsewhere.
     """
 
-    samples: Samples
-    test: Samples | None
+    samples: TrainingSamples
+    test: TrainingSamples | None
     is_images: bool
     classes: tuple[str, ...]
     columns: tuple[str, ...] = ()

@@ -10,8 +10,8 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
-from edgeport_converter.training.data.samples import ReadData, Samples
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,14 +24,14 @@ class Split:
         test: what the result is measured on, once.
     """
 
-    train: Samples
-    validation: Samples
-    test: Samples
+    train: TrainingSamples
+    validation: TrainingSamples
+    test: TrainingSamples
 
-    def without_test(self) -> Samples:
+    def without_test(self) -> TrainingSamples:
         """Return the samples of training and validation."""
         first, second = self.train, self.validation
-        return Samples(
+        return TrainingSamples(
             {name: np.concatenate([x, second.inputs[name]]) for name, x in first.inputs.items()},
             np.concatenate([first.targets, second.targets]),
         )
@@ -45,7 +45,7 @@ class Split:
         }
 
 
-def split(recipe: Recipe, read: ReadData) -> Split:
+def split(recipe: TrainingRecipe, read: TrainingData) -> Split:
     """Return the parts; the same recipe gives the same ones.
 
     Raises:
@@ -58,20 +58,20 @@ def split(recipe: Recipe, read: ReadData) -> Split:
     if data.samples is not None and data.samples < len(rest):
         rest, _ = _cut(recipe, read, rest, len(rest) - data.samples, "data.samples")
     elif data.samples is not None and data.samples > len(rest):
-        raise recipe.origin.refuse(
-            "data.samples", data.samples, f"at most the {len(rest)} that there are"
-        )
+        raise recipe.refuse("data.samples", data.samples, f"at most the {len(rest)} that there are")
     train, validation = split_validation(recipe, read, rest)
     return Split(train, validation, test)
 
 
-def split_validation(recipe: Recipe, read: ReadData, samples: Samples) -> tuple[Samples, Samples]:
+def split_validation(
+    recipe: TrainingRecipe, read: TrainingData, samples: TrainingSamples
+) -> tuple[TrainingSamples, TrainingSamples]:
     """Return what to train on and what to validate with."""
     return _cut(recipe, read, samples, recipe.data.validation, "data.validation")
 
 
 def folds(
-    recipe: Recipe, read: ReadData, samples: Samples, count: int
+    recipe: TrainingRecipe, read: TrainingData, samples: TrainingSamples, count: int
 ) -> Iterator[tuple[Array, Array]]:
     """Yield the indices to train on and those held out, fold after fold."""
     kind = StratifiedKFold if _is_stratified(recipe, read) else KFold
@@ -79,7 +79,7 @@ def folds(
     yield from splitter.split(np.zeros(len(samples)), samples.targets)
 
 
-def require_folds(recipe: Recipe, read: ReadData, parts: Split, count: int) -> None:
+def require_folds(recipe: TrainingRecipe, read: TrainingData, parts: Split, count: int) -> None:
     """Refuse more folds than the data has samples for.
 
     Raises:
@@ -93,7 +93,7 @@ def require_folds(recipe: Recipe, read: ReadData, parts: Split, count: int) -> N
         index = int(counts.argmin())
         smallest, size = f"class '{read.classes[index]}'", int(counts[index])
     if size < count:
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "cross_validation.folds",
             count,
             f"at most {size}, since {smallest} has no more samples to train and validate with",
@@ -101,13 +101,17 @@ def require_folds(recipe: Recipe, read: ReadData, parts: Split, count: int) -> N
         )
 
 
-def _is_stratified(recipe: Recipe, read: ReadData) -> bool:
+def _is_stratified(recipe: TrainingRecipe, read: TrainingData) -> bool:
     return recipe.data.stratify and not read.is_regression
 
 
 def _cut(
-    recipe: Recipe, read: ReadData, samples: Samples, away: float | int, option: str
-) -> tuple[Samples, Samples]:
+    recipe: TrainingRecipe,
+    read: TrainingData,
+    samples: TrainingSamples,
+    away: float | int,
+    option: str,
+) -> tuple[TrainingSamples, TrainingSamples]:
     """Return what stays and what is cut away, a share or a number of samples."""
     labels = None
     if _is_stratified(recipe, read):
@@ -126,7 +130,7 @@ def _cut(
         )
     except ValueError as cause:
         raise OptionError(
-            f"{recipe.origin.place(option)}: {len(samples)} samples cannot be split so "
+            f"{recipe.origin}: {option}: {len(samples)} samples cannot be split so "
             f"({str(cause).splitlines()[0].rstrip('.')}): add samples, or choose another share"
         ) from cause
     return samples.take(keep), samples.take(cut)

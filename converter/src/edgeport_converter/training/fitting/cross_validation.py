@@ -1,4 +1,4 @@
-"""k-fold cross-validation: what to expect of a recipe before the final fit spends its data."""
+"""k-fold cross-validation: what accuracy to expect of a recipe before the final fit."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 from scipy.stats import t as student_t
 
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport.atomic_files import replacing
+from edgeport_converter.progress import Watcher
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.data.splitting import folds, split_validation
 from edgeport_converter.training.fitting.evaluation import evaluate
 from edgeport_converter.training.fitting.fit import fit
-from edgeport_converter.training.progress import Watcher
-from edgeport_converter.training.recipe.recipe import Recipe
-from edgeport_converter.training.results.writing import write_text
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 _CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class CrossValidationResult:
-    """What the folds said.
+    """The metric on each fold and its summary.
 
     Attributes:
         metric: "accuracy" or "r2".
@@ -48,9 +48,9 @@ class CrossValidationResult:
 
 
 def cross_validate(
-    recipe: Recipe,
-    read: ReadData,
-    samples: Samples,
+    recipe: TrainingRecipe,
+    read: TrainingData,
+    samples: TrainingSamples,
     *,
     watcher: Watcher,
     store: Path | None = None,
@@ -88,7 +88,7 @@ def cross_validate(
     return summarize(metric, values)
 
 
-def _is_steered(recipe: Recipe) -> bool:
+def _is_steered(recipe: TrainingRecipe) -> bool:
     training = recipe.training
     return training.early_stopping is not None or (
         training.schedule is not None and training.schedule.kind == "plateau"
@@ -103,7 +103,7 @@ def summarize(metric: str, values: list[float]) -> CrossValidationResult:
     return CrossValidationResult(metric, tuple(values), mean, spread, mean - reach, mean + reach)
 
 
-def _read_store(store: Path | None, recipe: Recipe, read: ReadData) -> list[float]:
+def _read_store(store: Path | None, recipe: TrainingRecipe, read: TrainingData) -> list[float]:
     if store is None or not store.exists():
         return []
     facts = json.loads(store.read_text(encoding="utf-8"))
@@ -111,7 +111,10 @@ def _read_store(store: Path | None, recipe: Recipe, read: ReadData) -> list[floa
     return list(facts["values"]) if same else []
 
 
-def _write_store(store: Path | None, recipe: Recipe, read: ReadData, values: list[float]) -> None:
+def _write_store(
+    store: Path | None, recipe: TrainingRecipe, read: TrainingData, values: list[float]
+) -> None:
     if store is not None:
         facts = {"recipe_sha256": recipe.sha256, "data_sha256": read.sha256, "values": values}
-        write_text(store, json.dumps(facts))
+        with replacing(str(store)) as file:
+            file.write(json.dumps(facts).encode())

@@ -1,4 +1,4 @@
-"""What the test set says of a trained model; scikit-learn has the formulas."""
+"""Figures of a trained model on a test set, by scikit-learn's formulas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sklearn.metrics import (
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.training.data.batches import as_feed
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 
 _BATCH = 512
 _CALIBRATION_BINS = 15
@@ -27,9 +27,9 @@ _MOST_CONFUSED = 500  # classes; nobody reads a table of more
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class: of those called so how many are, of those that are how many were called so.
+    """Precision and recall of one class.
 
-    ``precision`` is None where nothing was called so, ``recall`` where there is no sample of it.
+    ``precision`` is None where no sample was given this class, ``recall`` where none has it.
     """
 
     name: str
@@ -59,14 +59,14 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-ready data; what is no number becomes None."""
+        """Return the figures as JSON-ready data; NaN becomes None."""
         found = asdict(self)
         found["value"] = _or_none(self.value)
         found["figures"] = {name: _or_none(value) for name, value in self.figures.items()}
         return found
 
 
-def evaluate(model: Any, read: ReadData, samples: Samples) -> Evaluation:
+def evaluate(model: Any, read: TrainingData, samples: TrainingSamples) -> Evaluation:
     """Return the figures of a model on samples that it has not seen."""
     answers = np.asarray(model.predict(as_feed(samples), batch_size=_BATCH, verbose=0))
     if read.is_regression:

@@ -1,4 +1,4 @@
-"""The learning-rate range test: one pass under a growing rate shows where training is fastest.
+"""The learning-rate range test: train under a growing rate and see where the loss falls fastest.
 
 Source: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017.
 """
@@ -14,10 +14,10 @@ import keras
 from edgeport_converter.errors import TrainingError
 from edgeport_converter.training.data.augmentation import augmentation
 from edgeport_converter.training.data.batches import Batches, encode_targets
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.fitting.networks import build_network, takes_one_hot
-from edgeport_converter.training.recipe.recipe import Recipe
-from edgeport_converter.training.recipe.tables import RangeTest
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
+from edgeport_converter.training.recipe.tables import RangeTestTable
 
 _SMOOTHING = 0.9
 _DIVERGED = 4.0  # times the lowest loss, as in fast.ai's finder
@@ -44,7 +44,7 @@ class RangeTestResult:
 
 
 def run_range_test(
-    recipe: Recipe, read: ReadData, train: Samples, plan: RangeTest
+    recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples, plan: RangeTestTable
 ) -> RangeTestResult:
     """Train a throw-away model for some batches, the rate growing evenly in its logarithm.
 
@@ -104,7 +104,7 @@ def suggest(rates: list[float], losses: list[float]) -> RangeTestResult:
 class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
     """Raises the rate batch by batch, and stops where the loss has left the range."""
 
-    def __init__(self, model: Any, plan: RangeTest) -> None:
+    def __init__(self, model: Any, plan: RangeTestTable) -> None:
         super().__init__()
         self._trained, self._plan = model, plan
         self.rates: list[float] = []

@@ -17,8 +17,8 @@ from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.loading.model import shorten
 from edgeport_converter.loading.user_code import call_function
-from edgeport_converter.training.data.samples import ReadData, Samples
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 # A feature that varied by rounding only would be blown up by its deviation on the device.
 _ROUNDING = 1e-6
@@ -27,7 +27,7 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _DEVIATIONS = (1e-6, 1e18)
 
 
-def build_network(recipe: Recipe, read: ReadData, train: Samples) -> Any:
+def build_network(recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples) -> Any:
     """Return the untrained, compiled model.
 
     Args:
@@ -55,7 +55,7 @@ def build_network(recipe: Recipe, read: ReadData, train: Samples) -> Any:
     return model
 
 
-def compile_network(recipe: Recipe, read: ReadData, model: Any) -> None:
+def compile_network(recipe: TrainingRecipe, read: TrainingData, model: Any) -> None:
     """Give the model the recipe's optimizer, loss and metrics."""
     metrics: list[Any] = [_metric(recipe, name) for name in recipe.training.metrics]
     if not read.is_regression:
@@ -65,14 +65,14 @@ def compile_network(recipe: Recipe, read: ReadData, model: Any) -> None:
     model.compile(optimizer=_optimizer(recipe), loss=_loss(recipe, read), metrics=metrics)
 
 
-def takes_one_hot(recipe: Recipe, read: ReadData) -> bool:
+def takes_one_hot(recipe: TrainingRecipe, read: TrainingData) -> bool:
     """Whether the targets are rows of class shares instead of class numbers."""
     return len(read.classes) > 2 and not isinstance(
         _loss(recipe, read), keras.losses.SparseCategoricalCrossentropy
     )
 
 
-def _prepared(recipe: Recipe, tensors: list[Any], train: Samples) -> Any:
+def _prepared(recipe: TrainingRecipe, tensors: list[Any], train: TrainingSamples) -> Any:
     """Return one tensor of numbers: inputs normalized, categories looked up."""
     parts = []
     for tensor in tensors:
@@ -87,13 +87,13 @@ def _prepared(recipe: Recipe, tensors: list[Any], train: Samples) -> Any:
     if len(parts) == 1:
         return parts[0]
     if recipe.model.kind == "cnn":
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "model.kind", "cnn", "'dense' for a table with categories", "convolutions need images"
         )
     return keras.layers.Concatenate(name="joined")(parts)
 
 
-def _normalized(recipe: Recipe, tensor: Any, data: Array) -> Any:
+def _normalized(recipe: TrainingRecipe, tensor: Any, data: Array) -> Any:
     kind = recipe.model.normalization
     if kind == "auto":
         if recipe.model.function is not None:
@@ -120,15 +120,15 @@ def _normalized(recipe: Recipe, tensor: Any, data: Array) -> Any:
     )(tensor)
 
 
-def _convolutions(recipe: Recipe, read: ReadData, x: Any) -> Any:
+def _convolutions(recipe: TrainingRecipe, read: TrainingData, x: Any) -> Any:
     model = recipe.model
     if not read.is_images:
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "model.kind", "cnn", "'dense' for data that is no images", "or data.kind = 'images'"
         )
     height, width = x.shape[1:3]
     if min(height, width) < 2 ** len(model.filters):
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "model.filters",
             list(model.filters),
             f"at most {int(np.log2(min(height, width)))} for images of {height} × {width}",
@@ -150,7 +150,7 @@ def _convolutions(recipe: Recipe, read: ReadData, x: Any) -> Any:
     return x
 
 
-def _dense(recipe: Recipe, x: Any) -> Any:
+def _dense(recipe: TrainingRecipe, x: Any) -> Any:
     model = recipe.model
     before = len(model.filters) if model.kind == "cnn" else 0
     if len(x.shape) > 2:
@@ -170,13 +170,13 @@ def _dense(recipe: Recipe, x: Any) -> Any:
     return x
 
 
-def _dropout(recipe: Recipe, number: int) -> Any:
+def _dropout(recipe: TrainingRecipe, number: int) -> Any:
     return keras.layers.Dropout(
         recipe.model.dropout, seed=recipe.seed + number, name=f"dropout_{number}"
     )
 
 
-def _head(read: ReadData, train: Samples, x: Any) -> Any:
+def _head(read: TrainingData, train: TrainingSamples, x: Any) -> Any:
     if read.is_regression:
         # The network answers in deviations, the last layer in the target's own unit: so that the
         # first steps are not spent on finding the mean of, say, house prices.
@@ -188,7 +188,7 @@ def _head(read: ReadData, train: Samples, x: Any) -> Any:
     return keras.layers.Dense(len(read.classes), activation="softmax", name="scores")(x)
 
 
-def _apply_own_model(recipe: Recipe, read: ReadData, x: Any) -> Any:
+def _apply_own_model(recipe: TrainingRecipe, read: TrainingData, x: Any) -> Any:
     name = str(recipe.model.function)
     module, _, function = name.rpartition(":")
     if module.endswith(".py"):
@@ -196,9 +196,9 @@ def _apply_own_model(recipe: Recipe, read: ReadData, x: Any) -> Any:
     try:
         own = call_function(name)
     except OptionError as cause:
-        raise OptionError(f"{recipe.origin.place('model.function')}: {cause}") from cause
+        raise OptionError(f"{recipe.origin}: model.function: {cause}") from cause
     if not isinstance(own, keras.Model):
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "model.function",
             recipe.model.function,
             f"a Keras model from it, not {type(own).__name__}",
@@ -207,13 +207,13 @@ def _apply_own_model(recipe: Recipe, read: ReadData, x: Any) -> Any:
         output = own(x)
     except Exception as cause:
         raise OptionError(
-            f"{recipe.origin.place('model.function')}: the model does not take samples of shape "
+            f"{recipe.origin}: model.function: the model does not take samples of shape "
             f"{tuple(x.shape[1:])} ({shorten(cause)}): give it that input"
         ) from cause
     width = 1 if read.is_regression or len(read.classes) == 2 else len(read.classes)
     if getattr(output, "shape", None) != (None, width):
         raise OptionError(
-            f"{recipe.origin.place('model.function')}: the model answers with "
+            f"{recipe.origin}: model.function: the model answers with "
             f"{getattr(output, 'shape', type(output).__name__)}, expected (None, {width}) for "
             f"{'a regression' if read.is_regression else f'{len(read.classes)} classes'}: "
             "correct its last layer"
@@ -221,7 +221,7 @@ def _apply_own_model(recipe: Recipe, read: ReadData, x: Any) -> Any:
     return output
 
 
-def _activation(recipe: Recipe, index: int) -> str:
+def _activation(recipe: TrainingRecipe, index: int) -> str:
     chosen = recipe.model.activation
     name = chosen if isinstance(chosen, str) else chosen[index]
     known = {
@@ -230,18 +230,16 @@ def _activation(recipe: Recipe, index: int) -> str:
         if inspect.isfunction(value) and item not in ("get", "serialize", "deserialize")
     }
     if name not in known:
-        raise recipe.origin.refuse_name(
-            "model.activation", name, sorted(known), "a Keras activation"
-        )
+        raise recipe.refuse_name("model.activation", name, sorted(known), "a Keras activation")
     return name
 
 
-def _regularizer(recipe: Recipe) -> Any:
+def _regularizer(recipe: TrainingRecipe) -> Any:
     l1, l2 = recipe.model.l1, recipe.model.l2
     return keras.regularizers.L1L2(l1=l1, l2=l2) if l1 or l2 else None
 
 
-def _optimizer(recipe: Recipe) -> Any:
+def _optimizer(recipe: TrainingRecipe) -> Any:
     wanted = recipe.training.optimizer
     options = {} if isinstance(wanted, str) else {k: v for k, v in wanted.items() if k != "name"}
     name = wanted if isinstance(wanted, str) else str(wanted["name"])
@@ -253,11 +251,9 @@ def _optimizer(recipe: Recipe) -> Any:
         and item not in ("Optimizer", "LossScaleOptimizer")
     }
     if name.lower() not in known:
-        raise recipe.origin.refuse_name(
-            "training.optimizer", name, sorted(known), "a Keras optimizer"
-        )
+        raise recipe.refuse_name("training.optimizer", name, sorted(known), "a Keras optimizer")
     if "learning_rate" in options:
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "training.optimizer.learning_rate",
             options["learning_rate"],
             "the rate in training.learning_rate",
@@ -270,12 +266,12 @@ def _optimizer(recipe: Recipe) -> Any:
         return known[name.lower()](**{"name": name.lower(), **options})
     except (TypeError, ValueError) as cause:
         raise OptionError(
-            f"{recipe.origin.place('training.optimizer')}: Keras refuses these options of '{name}' "
+            f"{recipe.origin}: training.optimizer: Keras refuses these options of '{name}' "
             f"({shorten(cause)}): correct them"
         ) from cause
 
 
-def _loss(recipe: Recipe, read: ReadData) -> Any:
+def _loss(recipe: TrainingRecipe, read: TrainingData) -> Any:
     name = recipe.training.loss
     mixes = recipe.augmentation is not None and recipe.augmentation.mixup > 0
     if name is None:
@@ -293,25 +289,25 @@ def _loss(recipe: Recipe, read: ReadData) -> Any:
     short = {"mse": "mean_squared_error", "mae": "mean_absolute_error"}
     full = short.get(name.lower(), name)
     if full not in known:
-        raise recipe.origin.refuse_name("training.loss", name, sorted(known), "a Keras loss")
+        raise recipe.refuse_name("training.loss", name, sorted(known), "a Keras loss")
     if mixes and full.startswith("sparse_"):
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "training.loss", name, "one that takes mixed classes, as mix-up makes them",
             "leave it out, or write 'categorical_crossentropy'",
         )  # fmt: skip
     fits = {2: "binary", 1: ""}.get(len(read.classes) or 1, "categorical")
     if "crossentropy" in full and (not fits or fits not in full):
         what = "a regression" if read.is_regression else f"{len(read.classes)} classes"
-        raise recipe.origin.refuse("training.loss", name, f"one for {what}", "leave it out")
+        raise recipe.refuse("training.loss", name, f"one for {what}", "leave it out")
     return known[full]()
 
 
-def _metric(recipe: Recipe, name: str) -> Any:
+def _metric(recipe: TrainingRecipe, name: str) -> Any:
     try:
         return keras.metrics.get(name)
     except (ValueError, TypeError):
         known = sorted(_snake(item) for item in vars(keras.metrics) if item[:1].isupper())
-        raise recipe.origin.refuse_name("training.metrics", name, known, "Keras metrics") from None
+        raise recipe.refuse_name("training.metrics", name, known, "Keras metrics") from None
 
 
 def _snake(name: str) -> str:

@@ -1,6 +1,6 @@
-"""The recipe: its keys, their checks, and the example texts.
+"""The recipe: its keys, their checks, and ready examples.
 
-recipe  the recipe: everything that a training needs to know, from a TOML file or a dict
-schema  how a recipe's tables become frozen records, and how a wrong one is refused
-tables  the tables of a recipe and their keys: a frozen record each, every field with its rule
+recipe     the recipe: everything that a training needs to know, from a TOML file or a dict
+tables     the tables of a recipe: a pydantic model each, every key with type, bounds and default
+examples/  ready recipes with comments, as `edgeport train --example` prints them
 """

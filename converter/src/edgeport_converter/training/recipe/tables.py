@@ -1,30 +1,27 @@
-"""The tables of a recipe and their keys: a frozen record each, every field with its rule."""
+"""The tables of a recipe: a pydantic model each, every key with its type, bounds and default.
+
+A field's ``description`` says what is expected where type and bounds do not; it stands in the
+message that refuses another value. What only makes sense together is checked in ``recipe``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from edgeport_converter.training.recipe.schema import (
-    anything,
-    choice,
-    either,
-    flag,
-    key,
-    list_of,
-    number,
-    section,
-    table_of,
-    text,
-    whole,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
-_SIZES = list_of(whole(1, 1_000_000), "a list of whole numbers from 1, such as [64, 64]")
-_SHARE = number(0, 1, below=True)
+Name = Annotated[str, Field(pattern=r"\S")]
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+_SIZES = "a list of whole numbers from 1, such as [64, 64]"
 
 
-@dataclass(frozen=True)
-class Data:
+class RecipeTable(BaseModel):
+    """What all tables have in common: frozen, no unknown keys, no value made another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataTable(RecipeTable):
     """[data]: where the samples come from and how they are split.
 
     Attributes:
@@ -44,35 +41,29 @@ class Data:
         stratify: whether each part gets its share of every class.
     """
 
-    source: str = key(text("the path of a .npz or .csv file or of a folder of images"))
-    task: str = key(choice("classification", "regression"), "classification")
-    kind: str = key(choice("auto", "images", "table"), "auto")
-    x: str | None = key(text("the name of an array"), None)
-    y: str | None = key(text("the name of an array"), None)
-    x_test: str | None = key(text("the name of an array"), None)
-    y_test: str | None = key(text("the name of an array"), None)
-    target: str | None = key(text("the name of a column"), None)
-    columns: dict[str, str] | None = key(
-        table_of(
-            choice("numeric", "category", "ignore"),
-            "a table of column names, each 'numeric', 'category' or 'ignore'",
-        ),
-        None,
+    source: Name = Field(description="the path of a .npz or .csv file or of a folder of images")
+    task: Literal["classification", "regression"] = "classification"
+    kind: Literal["auto", "images", "table"] = "auto"
+    x: Name | None = Field(default=None, description="the name of an array")
+    y: Name | None = Field(default=None, description="the name of an array")
+    x_test: Name | None = Field(default=None, description="the name of an array")
+    y_test: Name | None = Field(default=None, description="the name of an array")
+    target: Name | None = Field(default=None, description="the name of a column")
+    columns: dict[str, Literal["numeric", "category", "ignore"]] | None = Field(
+        default=None, description="a table of column names, each 'numeric', 'category' or 'ignore'"
     )
-    image_size: tuple[int, int] | None = key(
-        list_of(whole(1, 4096), "a list of height and width, such as [96, 96]", least=2, most=2),
-        None,
-    )
-    channels: int = key(whole(1, 4), 3)
-    classes: int | None = key(whole(2, 100_000), None)
-    samples: int | None = key(whole(2), None)
-    test: float = key(number(0, 1, above=True, below=True), 0.2)
-    validation: float = key(number(0, 1, above=True, below=True), 0.1)
-    stratify: bool = key(flag(), True)
+    image_size: (
+        tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] | None
+    ) = Field(default=None, description="a list of height and width, such as [96, 96]")
+    channels: int = Field(default=3, ge=1, le=4, description="1 (grey), 3 (RGB) or 4 (RGBA)")
+    classes: int | None = Field(default=None, ge=2, le=100_000)
+    samples: int | None = Field(default=None, ge=2)
+    test: float = Field(default=0.2, gt=0, lt=1)
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    stratify: bool = True
 
 
-@dataclass(frozen=True)
-class Model:
+class ModelTable(RecipeTable):
     """[model]: the network.
 
     Attributes:
@@ -85,31 +76,29 @@ class Model:
         batch_normalization: whether each convolution is followed by one.
         dropout: the share dropped before each dense layer but the first of a dense network.
         l1, l2: the penalties on the weights of hidden layers.
-        normalization: what happens to the inputs inside the model: "standard" takes mean and
-            deviation of the training data away, "rescale" maps bytes to 0 to 1, "none" nothing;
-            "auto" rescales bytes and standardizes the rest.
+        normalization: what happens to the inputs inside the model: "standard" subtracts the mean
+            of the training data and divides by its deviation, "rescale" maps bytes to 0 to 1,
+            "none" does nothing; "auto" rescales bytes and standardizes the rest.
     """
 
-    kind: str = key(choice("dense", "cnn"), "dense")
-    function: str | None = key(text("'package.module:function' or 'file.py:function'"), None)
-    layers: tuple[int, ...] = key(_SIZES, (64, 64))
-    filters: tuple[int, ...] = key(_SIZES, (16, 32))
-    kernel: int = key(whole(1, 31), 3)
-    activation: str | tuple[str, ...] = key(
-        either(
-            text("the name of an activation"), list_of(text(), "a list with one for each layer")
-        ),
-        "relu",
+    kind: Literal["dense", "cnn"] = "dense"
+    function: Name | None = Field(
+        default=None, description="'package.module:function' or 'file.py:function'"
     )
-    batch_normalization: bool = key(flag(), False)
-    dropout: float = key(_SHARE, 0.0)
-    l1: float = key(number(0), 0.0)
-    l2: float = key(number(0), 0.0)
-    normalization: str = key(choice("auto", "standard", "rescale", "none"), "auto")
+    layers: tuple[Size, ...] = Field(default=(64, 64), description=_SIZES)
+    filters: tuple[Size, ...] = Field(default=(16, 32), description=_SIZES)
+    kernel: int = Field(default=3, ge=1, le=31)
+    activation: Name | tuple[Name, ...] = Field(
+        default="relu", description="the name of an activation, or a list with one for each layer"
+    )
+    batch_normalization: bool = False
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    l1: float = Field(default=0.0, ge=0)
+    l2: float = Field(default=0.0, ge=0)
+    normalization: Literal["auto", "standard", "rescale", "none"] = "auto"
 
 
-@dataclass(frozen=True)
-class Schedule:
+class ScheduleTable(RecipeTable):
     """[training.schedule]: how the learning rate moves.
 
     Attributes:
@@ -123,16 +112,15 @@ class Schedule:
         warmup: epochs, or a part of one, in which the rate grows from 0; goes with every kind.
     """
 
-    kind: str = key(choice("constant", "step", "exponential", "cosine", "plateau"), "constant")
-    factor: float = key(number(0, 1, above=True), 0.5)
-    every: int = key(whole(1), 5)
-    final: float = key(number(0, 1), 0.0)
-    patience: int = key(whole(1), 3)
-    warmup: float = key(number(0), 0.0)
+    kind: Literal["constant", "step", "exponential", "cosine", "plateau"] = "constant"
+    factor: float = Field(default=0.5, gt=0, le=1)
+    every: int = Field(default=5, ge=1)
+    final: float = Field(default=0.0, ge=0, le=1)
+    patience: int = Field(default=3, ge=1)
+    warmup: float = Field(default=0.0, ge=0)
 
 
-@dataclass(frozen=True)
-class EarlyStopping:
+class EarlyStoppingTable(RecipeTable):
     """[training.early_stopping]: stop when the validation stops improving; keep the best weights.
 
     Attributes:
@@ -141,13 +129,16 @@ class EarlyStopping:
         min_delta: what counts as better.
     """
 
-    monitor: str = key(text("'val_loss', or 'val_' and a metric's name"), "val_loss")
-    patience: int = key(whole(1), 5)
-    min_delta: float = key(number(0), 0.0)
+    monitor: str = Field(
+        default="val_loss",
+        pattern="^val_.",
+        description="'val_loss', or 'val_' and a metric's name",
+    )
+    patience: int = Field(default=5, ge=1)
+    min_delta: float = Field(default=0.0, ge=0)
 
 
-@dataclass(frozen=True)
-class Training:
+class TrainingTable(RecipeTable):
     """[training]: optimizer, loss and time.
 
     Attributes:
@@ -161,24 +152,19 @@ class Training:
         early_stopping: None for never, and the last weights.
     """
 
-    epochs: int = key(whole(1, 100_000), 10)
-    batch_size: int = key(whole(1, 1_000_000), 32)
-    optimizer: str | dict[str, Any] = key(
-        either(
-            text("an optimizer's name"),
-            table_of(anything(), "a table with its name and its options"),
-        ),
-        "adam",
+    epochs: int = Field(default=10, ge=1, le=100_000)
+    batch_size: Size = 32
+    optimizer: Name | dict[str, Any] = Field(
+        default="adam", description="an optimizer's name, or a table with its name and its options"
     )
-    learning_rate: float | None = key(number(0, above=True), None)
-    loss: str | None = key(text("the name of a Keras loss"), None)
-    metrics: tuple[str, ...] = key(list_of(text(), "a list of names of Keras metrics"), ())
-    schedule: Schedule | None = section(Schedule)
-    early_stopping: EarlyStopping | None = section(EarlyStopping)
+    learning_rate: float | None = Field(default=None, gt=0)
+    loss: Name | None = Field(default=None, description="the name of a Keras loss")
+    metrics: tuple[Name, ...] = Field(default=(), description="a list of names of Keras metrics")
+    schedule: ScheduleTable | None = None
+    early_stopping: EarlyStoppingTable | None = None
 
 
-@dataclass(frozen=True)
-class Augmentation:
+class AugmentationTable(RecipeTable):
     """[augmentation]: other samples each epoch; lives beside the model, never in it.
 
     Attributes:
@@ -190,26 +176,24 @@ class Augmentation:
         mixup: mixes pairs of samples and their targets by a share from Beta(mixup, mixup).
     """
 
-    shift: float = key(number(0, 1), 0.0)
-    rotate: float = key(number(0, 180), 0.0)
-    zoom: float = key(_SHARE, 0.0)
-    noise: float = key(number(0), 0.0)
-    mixup: float = key(number(0), 0.0)
+    shift: float = Field(default=0.0, ge=0, le=1)
+    rotate: float = Field(default=0.0, ge=0, le=180)
+    zoom: float = Field(default=0.0, ge=0, lt=1)
+    noise: float = Field(default=0.0, ge=0)
+    mixup: float = Field(default=0.0, ge=0)
 
 
-@dataclass(frozen=True)
-class CrossValidation:
+class CrossValidationTable(RecipeTable):
     """[cross_validation]: what to expect of the recipe, before the final fit.
 
     Attributes:
         folds: into how many parts the training data is cut; each is held out once.
     """
 
-    folds: int = key(whole(2, 1000), 5)
+    folds: int = Field(default=5, ge=2, le=1000)
 
 
-@dataclass(frozen=True)
-class RangeTest:
+class RangeTestTable(RecipeTable):
     """[range_test]: the loss under a rate that grows from ``low`` to ``high``.
 
     Attributes:
@@ -218,34 +202,48 @@ class RangeTest:
         use: whether the final fit takes the suggested rate.
     """
 
-    low: float = key(number(0, above=True), 1e-6)
-    high: float = key(number(0, above=True), 1.0)
-    steps: int = key(whole(10, 100_000), 100)
-    use: bool = key(flag(), False)
+    low: float = Field(default=1e-6, gt=0)
+    high: float = Field(default=1.0, gt=0)
+    steps: int = Field(default=100, ge=10, le=100_000)
+    use: bool = False
 
 
-@dataclass(frozen=True)
-class Search:
+class SearchRangeTable(RecipeTable):
+    """A range of values of one key in [search.parameters].
+
+    Attributes:
+        low, high: the ends, both whole for whole numbers.
+        log: whether values are drawn evenly in the logarithm.
+        steps: how many values a grid takes of the range.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    steps: int | None = Field(default=None, ge=1)
+
+
+class SearchTable(RecipeTable):
     """[search]: the best values of other keys, by Optuna.
 
     Attributes:
-        sampler: "grid" takes every combination, "random" draws, "tpe" learns from past trials.
-        trials: how many in all, of all processes; of a grid: at most.
         parameters: what to search, by key: a list of values, or a table of ``low``, ``high``,
             ``log`` and, for a grid, ``steps``.
+        sampler: "grid" takes every combination, "random" draws, "tpe" learns from past trials.
+        trials: how many in all, of all processes; of a grid: at most.
         epochs: of a trial; None for those of the training.
         pruning: whether trials below the median of the others are given up early.
-        storage: a journal file, or a database URL, shared by all processes; None: a journal file
-            in the run's folder.
-        study: its name there.
+        storage: an SQLite file, or a database URL, shared by all processes; None: a file in the
+            run's folder.
+        study: its name there; the recipe's digest is appended.
     """
 
-    parameters: dict[str, Any] = key(
-        table_of(anything(), "a table of keys, such as training.learning_rate = [0.001, 0.01]")
+    parameters: dict[str, Any] = Field(
+        description="a table of keys, such as training.learning_rate = [0.001, 0.01]"
     )
-    sampler: str = key(choice("grid", "random", "tpe"), "tpe")
-    trials: int = key(whole(1, 1_000_000), 20)
-    epochs: int | None = key(whole(1, 100_000), None)
-    pruning: bool = key(flag(), True)
-    storage: str | None = key(text("a file name or a database URL"), None)
-    study: str | None = key(text(), None)
+    sampler: Literal["grid", "random", "tpe"] = "tpe"
+    trials: int = Field(default=20, ge=1, le=1_000_000)
+    epochs: int | None = Field(default=None, ge=1, le=100_000)
+    pruning: bool = True
+    storage: Name | None = Field(default=None, description="a file name or a database URL")
+    study: Name | None = Field(default=None, description="a name")

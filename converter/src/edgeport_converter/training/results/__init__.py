@@ -1,7 +1,5 @@
 """What a training reports and writes.
 
 report   what a training found: a plain record, as the caller and the command line see it
-summary  the run's folder: the model and everything that was learned about it, for people and
-programs
-writing  files that are whole or not there: written beside their place, then moved into it
+summary  the run's folder: model, metrics, curves, summary, and data for `edgeport convert`
 """

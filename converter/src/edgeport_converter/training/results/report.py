@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgeport_converter.training.fitting.cross_validation import CrossValidationResult
     from edgeport_converter.training.fitting.evaluation import Evaluation
     from edgeport_converter.training.fitting.lr_range_test import RangeTestResult
-    from edgeport_converter.training.search.search import SearchResult
+    from edgeport_converter.training.search.trials import SearchResult
 
 _MOST_CLASSES = 20
 
@@ -33,8 +33,8 @@ class TrainingReport:
         best_epoch: the one with the best validation value, from 1.
         kept_epoch: the one whose weights the model has; 0: untrained, interrupted before.
         stopped_early: whether it ended before the planned epochs.
-        interrupted: whether the user ended it; the same call goes on.
-        resumed_after: the epoch it went on after; 0: it began anew.
+        interrupted: whether the user ended it; the same call resumes it.
+        resumed_after: the epoch it resumed after; 0: it began with the first.
         evaluation: on the test set.
         cross_validation, range_test, search: None where the recipe asks for none.
         learning_rate: the rate of the final fit, before any schedule.

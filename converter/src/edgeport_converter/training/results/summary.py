@@ -21,51 +21,54 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from edgeport.atomic_files import replacing
 from edgeport_converter import provenance
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.data.splitting import Split
-from edgeport_converter.training.fitting.fit import monitored
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.fitting.callbacks import monitored
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.results.report import TrainingReport
-from edgeport_converter.training.results.writing import copy_file, replacing, write_text
 
 _CALIBRATION_SAMPLES = 500
 _MOST_CONFUSED = 30
 
 
-def write(report: TrainingReport, recipe: Recipe, model: Any, read: ReadData, parts: Split) -> None:
+def write(
+    report: TrainingReport, recipe: TrainingRecipe, model: Any, read: TrainingData, parts: Split
+) -> None:
     """Write the run's folder, and last the model to its output."""
     folder = report.run_folder
-    if recipe.origin.text is not None:
-        write_text(folder / "recipe.toml", recipe.origin.text)
+    if recipe.text is not None:
+        _write_text(folder / "recipe.toml", recipe.text)
     else:
-        write_text(folder / "recipe.json", json.dumps(recipe.raw, indent=2, default=str) + "\n")
+        _write_text(folder / "recipe.json", json.dumps(recipe.raw, indent=2, default=str) + "\n")
     found = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(folder / "metrics.json", found + "\n")
+    _write_text(folder / "metrics.json", found + "\n")
     if report.history:
         _draw(report, recipe, folder / "learning_curve.png")
-    write_text(folder / "summary.md", to_markdown(report, recipe))
+    _write_text(folder / "summary.md", to_markdown(report, recipe))
     _write_samples(parts.train.take(np.arange(min(_CALIBRATION_SAMPLES, len(parts.train)))),
                    folder / "calibration.npz", labels=False)  # fmt: skip
     _write_samples(parts.test, folder / "test.npz", labels=True)
     if read.classes:
-        write_text(folder / "labels.txt", "\n".join(read.classes) + "\n")
+        _write_text(folder / "labels.txt", "\n".join(read.classes) + "\n")
     kept = folder / "model.keras"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as saving:
         saved = Path(saving) / "model.keras"
         model.save(saved)
-        with replacing(kept) as stamped:
+        with replacing(str(kept)) as stamped:
             provenance.stamp(saved, stamped, report.facts())
     if kept.resolve() != report.output:
-        copy_file(kept, report.output)
+        with replacing(str(report.output)) as copy:
+            copy.write(kept.read_bytes())
 
 
-def to_markdown(report: TrainingReport, recipe: Recipe) -> str:
+def to_markdown(report: TrainingReport, recipe: TrainingRecipe) -> str:
     """Return the summary."""
     lines = [f"# {report.name}", ""]
     if report.interrupted:
         lines += [
-            f"**Interrupted after epoch {len(report.history)}; the same command goes on.**",
+            f"**Interrupted after epoch {len(report.history)}; the same command resumes it.**",
             "",
         ]
     lines += ["```", report.to_text(), "```", ""]
@@ -137,7 +140,7 @@ def _confusion_table(report: TrainingReport) -> list[str]:
     ]
 
 
-def _draw(report: TrainingReport, recipe: Recipe, path: Any) -> None:
+def _draw(report: TrainingReport, recipe: TrainingRecipe, path: Any) -> None:
     """Draw loss and metric by epoch, without pyplot, which would keep state for the process."""
     epochs = range(1, len(report.history) + 1)
     first = report.history[0]
@@ -157,13 +160,18 @@ def _draw(report: TrainingReport, recipe: Recipe, path: Any) -> None:
         axes.set_xlabel("epoch")
         axes.set_title(name)
         axes.legend()
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=110, metadata={"Software": None})
+    with replacing(str(path)) as file:
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 
 
-def _write_samples(samples: Samples, path: Any, *, labels: bool) -> None:
+def _write_samples(samples: TrainingSamples, path: Any, *, labels: bool) -> None:
     arrays = {name: x.astype(str) if x.dtype == object else x for name, x in samples.inputs.items()}
     if labels:  # under a name that `convert` takes for labels, unless they are values
         arrays["y" if samples.targets.dtype == np.int64 else "targets"] = samples.targets
-    with replacing(path) as partial:
-        np.savez_compressed(partial, allow_pickle=False, **arrays)
+    with replacing(str(path)) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(str(path)) as file:
+        file.write(text.encode())

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeport import OptionError
-from edgeport_converter.training.recipe.recipe import Recipe
+import numpy as np
+import optuna
 
-_RANGE_KEYS = ("low", "high", "log", "steps")
-_NOT_SEARCHED = ("data", "search", "seed", "name", "cross_validation", "range_test")
+from edgeport import OptionError
+from edgeport_converter.training.recipe.recipe import TrainingRecipe, read_table
+from edgeport_converter.training.recipe.tables import SearchRangeTable
+
+_SEARCHED = ("model", "training", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Parameter:
         key: such as "training.learning_rate".
         values: the list; () for a range.
         low, high: the ends of a range, both whole for a range of whole numbers.
-        log: whether it is drawn evenly in the logarithm.
-        steps: how many values a grid takes of it.
+        log: whether values are drawn evenly in the logarithm.
+        steps: how many values a grid takes of the range.
     """
 
     key: str
@@ -39,22 +43,24 @@ class Parameter:
         """Whether a range is of whole numbers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @property
+    def count(self) -> float:
+        """How many different values there are; infinity for a range of fractions."""
+        if self.values:
+            return len(self.values)
+        return self.high - self.low + 1 if self.is_whole else math.inf
+
     def grid(self) -> tuple[Any, ...]:
-        """Return the values that a grid takes."""
+        """Return the values that a grid takes: all of a list, or steps from low to high."""
         if self.values:
             return self.values
-        steps = self.steps or 0
-        found = []
-        for index in range(steps):
-            share = index / (steps - 1) if steps > 1 else 0.0
-            if self.log:
-                value = self.low * math.exp(share * math.log(self.high / self.low))
-            else:
-                value = self.low + share * (self.high - self.low)
-            # Rounding must not carry the last value out of the range.
-            value = min(max(value, self.low), self.high)
-            found.append(round(value) if self.is_whole else value)
-        return tuple(dict.fromkeys(found))
+        space = np.geomspace if self.log else np.linspace
+        found = space(self.low, self.high, self.steps or 1).tolist()
+        return tuple(dict.fromkeys(map(round, found) if self.is_whole else found))
+
+    def all_values(self) -> tuple[Any, ...]:
+        """Return every value of a list or of a range of whole numbers."""
+        return self.values or tuple(range(int(self.low), int(self.high) + 1))
 
     def holds(self, value: Any) -> bool:
         """Whether a value could have been drawn."""
@@ -63,8 +69,25 @@ class Parameter:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return is_number and self.low <= value <= self.high
 
+    def suggest(self, trial: optuna.Trial) -> None:
+        """Let Optuna choose a trial's value."""
+        if self.values:
+            trial.suggest_categorical(self.key, [self.as_stored(value) for value in self.values])
+        elif self.is_whole:
+            trial.suggest_int(self.key, int(self.low), int(self.high), log=self.log)
+        else:
+            trial.suggest_float(self.key, self.low, self.high, log=self.log)
 
-def read_parameters(recipe: Recipe) -> tuple[Parameter, ...]:
+    def as_stored(self, value: Any) -> Any:
+        """Return a value as Optuna keeps it: those of a list as JSON, since some are lists."""
+        return json.dumps(value) if self.values else value
+
+    def from_stored(self, value: Any) -> Any:
+        """Return a value that Optuna kept."""
+        return json.loads(value) if self.values else value
+
+
+def read_parameters(recipe: TrainingRecipe) -> tuple[Parameter, ...]:
     """Return what the recipe searches, each value tried on the recipe's own rules.
 
     Raises:
@@ -73,30 +96,30 @@ def read_parameters(recipe: Recipe) -> tuple[Parameter, ...]:
     search = recipe.search
     if search is None:
         raise OptionError(
-            f"{recipe.origin.name} has no table [search], expected one with its parameters: add it"
+            f"{recipe.origin}: there is no table [search], expected one with its parameters: add it"
         )
-    found = tuple(_read(recipe, name, spec) for name, spec in _leaves(search.parameters, ""))
+    leaves = _leaves(recipe.raw["search"]["parameters"], "")
+    found = tuple(_read(recipe, name, spec) for name, spec in leaves)
     if not found:
         raise OptionError(
-            f"{recipe.origin.place('search.parameters')} is empty, expected a key to search, such "
-            "as training.learning_rate = [0.001, 0.01]: add one"
+            f"{recipe.origin}: search.parameters is empty, expected a key to search, such as "
+            "training.learning_rate = [0.001, 0.01]: add one"
         )
     for parameter in found:
         for value in parameter.values or (parameter.low, parameter.high):
-            recipe.with_values({parameter.key: _plain(value)})
+            recipe.with_values({parameter.key: value})
         if search.sampler == "grid" and not parameter.values and parameter.steps is None:
             raise OptionError(
-                f"{recipe.origin.place(f'search.parameters.{parameter.key}')} has no steps, "
-                "expected how many values a grid takes of the range: add steps = 5"
+                f"{recipe.origin}: search.parameters.{parameter.key} has no steps, expected how "
+                "many values a grid takes of the range: add steps = 5"
             )
-    if search.sampler == "grid":
-        count = math.prod(len(parameter.grid()) for parameter in found)
-        if count > search.trials:
-            raise OptionError(
-                f"{recipe.origin.place('search.parameters')} makes a grid of {count:,} points, "
-                f"expected at most the {search.trials} of search.trials: raise it, take fewer "
-                'values, or sampler = "random"'
-            )
+    count = math.prod(len(item.grid()) for item in found) if search.sampler == "grid" else 0
+    if count > search.trials:
+        raise OptionError(
+            f"{recipe.origin}: search.parameters makes a grid of {count:,} points, expected at "
+            f"most the {search.trials} of search.trials: raise it, take fewer values, or "
+            'sampler = "random"'
+        )
     return found
 
 
@@ -106,66 +129,32 @@ def combinations(parameters: tuple[Parameter, ...]) -> Iterator[dict[str, Any]]:
         yield dict(zip((parameter.key for parameter in parameters), values, strict=True))
 
 
-def count_combinations(parameters: tuple[Parameter, ...]) -> float:
-    """Return how many different points there are; infinity for a range of fractions."""
-    count = 1.0
-    for parameter in parameters:
-        if parameter.values:
-            count *= len(parameter.values)
-        else:
-            count *= parameter.high - parameter.low + 1 if parameter.is_whole else math.inf
-    return count
-
-
-def list_points(parameters: tuple[Parameter, ...]) -> Iterator[dict[str, Any]]:
-    """Yield every point of a space without ranges of fractions."""
-    axes = [item.values or tuple(range(int(item.low), int(item.high) + 1)) for item in parameters]
-    for values in itertools.product(*axes):
-        yield dict(zip((item.key for item in parameters), values, strict=True))
-
-
 def _leaves(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
     """Yield key and specification; TOML makes tables of the dots in a key without quotes."""
     for name, spec in table.items():
-        if isinstance(spec, Mapping) and not (spec.keys() & set(_RANGE_KEYS)):
+        if isinstance(spec, Mapping) and not (spec.keys() & SearchRangeTable.model_fields.keys()):
             yield from _leaves(spec, f"{path}{name}.")
         else:
             yield f"{path}{name}", spec
 
 
-def _read(recipe: Recipe, name: str, spec: Any) -> Parameter:
+def _read(recipe: TrainingRecipe, name: str, spec: Any) -> Parameter:
     place = f"search.parameters.{name}"
-    if name.partition(".")[0] in _NOT_SEARCHED:
-        raise recipe.origin.refuse(
+    if name.partition(".")[0] not in _SEARCHED:
+        raise recipe.refuse(
             place, spec, "a key of [model], [training] or [augmentation]", "leave it out"
         )
-    if isinstance(spec, list) and spec:
-        repeated = [value for index, value in enumerate(spec) if value in spec[:index]]
-        if repeated:
-            raise recipe.origin.refuse(place, spec, "different values", "leave the second out")
+    if isinstance(spec, (list, tuple)) and spec:
+        if any(value in spec[:index] for index, value in enumerate(spec)):
+            raise recipe.refuse(place, spec, "different values", "leave the second out")
         return Parameter(name, tuple(spec))
     if not isinstance(spec, Mapping):
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             place, spec, "a list of values, or a table such as {low = 1e-4, high = 0.1, log = true}"
         )
-    unknown = [item for item in spec if item not in _RANGE_KEYS]
-    if unknown:
-        raise recipe.origin.refuse_name(
-            place, unknown[0], _RANGE_KEYS, "a table of low, high, log and steps"
-        )
-    low, high, log, steps = (spec.get(item) for item in _RANGE_KEYS)
-    for end in (low, high):
-        if isinstance(end, bool) or not isinstance(end, (int, float)) or not math.isfinite(end):
-            raise recipe.origin.refuse(place, dict(spec) and end, "numbers for low and high")
-    assert low is not None and high is not None  # noqa: S101, PT018  # numbers, as just seen
-    if not low < high:
-        raise recipe.origin.refuse(place, high, f"a high above low, {low}")
-    if log not in (None, True, False) or (log and low <= 0):
-        raise recipe.origin.refuse(place, low if log else log, "a low above 0 with log = true")
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
-        raise recipe.origin.refuse(place, steps, "a whole number of steps from 1")
-    return Parameter(name, (), low, high, bool(log), steps)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    span = read_table(SearchRangeTable, spec, recipe.origin, place)
+    if not span.low < span.high:
+        raise recipe.refuse(f"{place}.high", span.high, f"a high above low, {span.low}")
+    if span.log and span.low <= 0:
+        raise recipe.refuse(f"{place}.low", span.low, "a low above 0 with log = true")
+    return Parameter(name, (), span.low, span.high, span.log, span.steps)

@@ -1,4 +1,4 @@
-"""Targets held to the task: class numbers that can be learned, or numbers."""
+"""Targets checked for the task: class numbers from 0, or numbers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import numpy as np
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
-from edgeport_converter.training.data.samples import ReadData, Samples
-from edgeport_converter.training.recipe.recipe import Recipe
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 
-def with_classes(recipe: Recipe, path: Path, read: ReadData) -> ReadData:
-    """Return the data with its classes named and its labels held to them."""
+def with_classes(recipe: TrainingRecipe, path: Path, read: TrainingData) -> TrainingData:
+    """Return the data with the names of its classes, and targets of the dtype that the task wants.
+
+    Raises:
+        OptionError: labels that are not class numbers, too few classes, or too few samples.
+    """
     data = recipe.data
     if data.task == "regression":
         if data.classes is not None:
-            raise recipe.origin.refuse(
+            raise recipe.refuse(
                 "data.classes", data.classes, "none for a regression", "leave it out"
             )
         return replace(
@@ -42,7 +46,7 @@ def with_classes(recipe: Recipe, path: Path, read: ReadData) -> ReadData:
             )
         classes = tuple(map(str, range(count)))
     elif data.classes is not None and data.classes != len(classes):
-        raise recipe.origin.refuse(
+        raise recipe.refuse(
             "data.classes", data.classes, f"{len(classes)}, as '{path}' has", "leave it out"
         )
     if len(classes) > len(labels[0]):
@@ -76,11 +80,11 @@ def _check_class_numbers(path: Path, labels: Array, classes: int | None) -> None
         )
 
 
-def _as_labels(samples: Samples) -> Samples:
-    return Samples(samples.inputs, samples.targets.astype(np.int64))
+def _as_labels(samples: TrainingSamples) -> TrainingSamples:
+    return TrainingSamples(samples.inputs, samples.targets.astype(np.int64))
 
 
-def _as_numbers(path: Path, samples: Samples) -> Samples:
+def _as_numbers(path: Path, samples: TrainingSamples) -> TrainingSamples:
     try:
         targets = samples.targets.astype(np.float64)
     except ValueError:
@@ -88,4 +92,4 @@ def _as_numbers(path: Path, samples: Samples) -> Samples:
             f"the training data '{path}' has text for targets, expected numbers for a regression: "
             'choose another column, or data.task = "classification"'
         ) from None
-    return Samples(samples.inputs, targets)
+    return TrainingSamples(samples.inputs, targets)

@@ -1,34 +1,38 @@
 """The fit repeats itself, goes on after a kill as if there had been none, and keeps the best."""
 
-import io
+import errno
 import math
+import os
 import signal
 import threading
 
+import keras
 import numpy as np
 import pytest
 
 from edgeport import OptionError
 from edgeport_converter.errors import TrainingError
-from edgeport_converter.training.data.samples import ReadData, Samples
-from edgeport_converter.training.fitting import checkpoints
+from edgeport_converter.progress import Watcher
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
+from edgeport_converter.training.fitting.callbacks import Interrupt, epoch_rates, listening
 from edgeport_converter.training.fitting.cross_validation import cross_validate, summarize
 from edgeport_converter.training.fitting.fit import fit
-from edgeport_converter.training.fitting.interrupts import Interrupt, listening
 from edgeport_converter.training.fitting.lr_range_test import run_range_test, suggest
-from edgeport_converter.training.progress import Screen, Silent
 from edgeport_converter.training.recipe.recipe import read_recipe
+from edgeport_converter.training.recipe.tables import ScheduleTable
 
 CHANCE = np.random.default_rng(2)
 X = CHANCE.normal(size=(120, 6)).astype(np.float32)
 Y = (X @ CHANCE.normal(size=(6, 3))).argmax(axis=1)
-READ = ReadData(Samples({"features": X}, Y), None, False, ("a", "b", "c"))
+READ = TrainingData(TrainingSamples({"features": X}, Y), None, False, ("a", "b", "c"))
 TRAIN, VALIDATION = READ.samples.take(np.arange(90)), READ.samples.take(np.arange(90, 120))
 PIXELS = CHANCE.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
-IMAGES = ReadData(
-    Samples({"image": PIXELS}, (PIXELS[:, :4].mean(axis=(1, 2, 3)) > 127).astype(np.int64) * 2),
-    None, True, ("a", "b", "c"),
-)  # fmt: skip
+IMAGES = TrainingData(
+    TrainingSamples({"image": PIXELS}, 2 * (PIXELS[:, :4].mean(axis=(1, 2, 3)) > 127)),
+    None,
+    True,
+    ("a", "b", "c"),
+)
 
 
 def recipe_of(training=None, **tables):
@@ -46,20 +50,20 @@ RICH = {
 }
 
 
-class KilledError(Exception):
+class KilledError(BaseException):
     pass
 
 
 def kill_after(epoch):
-    def on_epoch(number, figures):
-        if number == epoch:
+    def stop(number, logs):
+        if number == epoch - 1:
             raise KilledError
 
-    return on_epoch
+    return [keras.callbacks.LambdaCallback(on_epoch_end=stop)]
 
 
 def run(recipe, read=READ, train=TRAIN, validation=VALIDATION, **options):
-    return fit(recipe, read, train, validation, **{"watcher": Silent(), **options})
+    return fit(recipe, read, train, validation, **{"watcher": Watcher(), **options})
 
 
 def assert_same_weights(first, second):
@@ -90,7 +94,7 @@ def test_a_killed_training_ends_as_one_that_never_was(tmp_path, epoch):
     recipe = recipe_of(**RICH)
     whole = run(recipe)
     with pytest.raises(KilledError):
-        run(recipe, checkpoint=tmp_path / "c.npz", on_epoch=kill_after(epoch))
+        run(recipe, checkpoint=tmp_path / "c.npz", callbacks=kill_after(epoch))
     resumed = run(recipe, checkpoint=tmp_path / "c.npz")
     assert resumed.resumed_after == epoch
     assert resumed.history == whole.history
@@ -101,16 +105,16 @@ def test_a_killed_training_ends_as_one_that_never_was(tmp_path, epoch):
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     path = tmp_path / "c.npz"
     with pytest.raises(KilledError):
-        run(recipe_of(), checkpoint=path, on_epoch=kill_after(1))
+        run(recipe_of(), checkpoint=path, callbacks=kill_after(1))
     with pytest.raises(
         OptionError, match=r"c\.npz' is of another recipe, expected the state of this"
     ):
         run(recipe_of({"epochs": 5}), checkpoint=path)
-    other = ReadData(Samples({"features": X + 1}, Y), None, False, READ.classes)
+    other = TrainingData(TrainingSamples({"features": X + 1}, Y), None, False, READ.classes)
     with pytest.raises(OptionError, match=r"is of another data"):
         run(recipe_of(), other, checkpoint=path)
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(OptionError, match=r"cannot be read .* start anew with restart=True"):
+    with pytest.raises(OptionError, match=r"cannot be read .* begin again with restart=True"):
         run(recipe_of(), checkpoint=path)
     path.write_bytes(b"")
     with pytest.raises(OptionError, match=r"cannot be read"):
@@ -121,20 +125,22 @@ def test_a_failed_checkpoint_leaves_the_former_one(tmp_path, monkeypatch):
     path = tmp_path / "c.npz"
 
     def fail(*_):
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     with pytest.raises(KilledError):
-        run(recipe_of(), checkpoint=path, on_epoch=kill_after(1))
+        run(recipe_of(), checkpoint=path, callbacks=kill_after(1))
     before = path.read_bytes()
-    monkeypatch.setattr(checkpoints.os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OptionError, match=r"c\.npz' cannot be written \(disk full\)"):
         run(recipe_of(), checkpoint=path)
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["c.npz"]
 
 
 def test_early_stopping_keeps_the_best_weights():
-    noise = Samples({"features": X[90:]}, CHANCE.integers(0, 3, 30))  # nothing to be learned
+    noise = TrainingSamples(
+        {"features": X[90:]}, CHANCE.integers(0, 3, 30)
+    )  # nothing to be learned
     recipe = recipe_of({"epochs": 60, "early_stopping": {"patience": 3}}, model={"layers": [64]})
     fitted = run(recipe, validation=noise)
     losses = [entry["val_loss"] for entry in fitted.history]
@@ -166,8 +172,8 @@ def test_an_interrupt_ends_between_two_batches_with_the_best_weights(tmp_path):
     interrupt = Interrupt()
     seen = []
 
-    class Impatient(Silent):
-        def batch(self, epoch, epochs, step, steps, loss, seconds_left):
+    class Impatient(Watcher):
+        def batch(self, epoch, epochs, step, steps, loss):
             seen.append((epoch, step))
             interrupt.asked = (epoch, step) == (3, 2)
 
@@ -200,7 +206,7 @@ def test_the_first_ctrl_c_is_a_wish_and_the_second_one_is_not():
 
 
 def test_a_loss_that_diverges_is_one_sentence():
-    read = ReadData(Samples({"features": X}, X[:, 0] * 1.0), None, False, ())
+    read = TrainingData(TrainingSamples({"features": X}, X[:, 0] * 1.0), None, False, ())
     recipe = read_recipe(
         {"data": {"source": "-", "task": "regression"}, "training": {
             "optimizer": "sgd", "learning_rate": 1e12, "epochs": 5, "batch_size": 8}}
@@ -230,22 +236,55 @@ def test_a_rate_that_moves_is_the_rate_that_trains():
     assert [entry["learning_rate"] for entry in frozen.history[:2]] == pytest.approx([0.01, 1e-32])
 
 
-def test_a_live_line_on_a_terminal_and_plain_lines_elsewhere():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+def schedule(epochs=10, steps=4, **keys):
+    plan = ScheduleTable(**keys)
+    return np.concatenate([epoch_rates(plan, 0.8, steps, epochs, i) for i in range(epochs)])
 
-    terminal, file = Terminal(), io.StringIO()
-    for stream in (terminal, file):
-        screen = Screen(stream)
-        screen._last = -math.inf  # the first batch is shown at once
-        screen.batch(1, 3, 5, 10, 0.25, 75.4)
-        screen.epoch(1, 3, {"loss": 0.5, "val_accuracy": 0.75}, 61)
-        screen.epoch(3, 3, {"loss": 0.5}, 0)
-    assert terminal.getvalue().startswith("\r\x1b[Kepoch 1/3   50%  loss 0.2500  1:15 min left\r")
-    assert file.getvalue() == (
-        "epoch 1/3  loss 0.5000  val_accuracy 0.7500  1:01 min left\nepoch 3/3  loss 0.5000\n"
+
+def test_schedules_are_their_formulas():
+    steps = np.arange(40)
+    assert len(schedule()) == 0  # the optimizer's own
+    np.testing.assert_allclose(
+        schedule(kind="step", every=3, factor=0.5), 0.8 * 0.5 ** (steps // 12), rtol=1e-6
     )
+    np.testing.assert_allclose(
+        schedule(kind="exponential", factor=0.9), 0.8 * 0.9 ** (steps / 4), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        schedule(kind="cosine"), 0.4 * (1 + np.cos(np.pi * steps / 40)), atol=1e-6
+    )
+    warm = schedule(kind="cosine", warmup=2.0, final=0.25)
+    np.testing.assert_allclose(warm[:8], 0.8 * np.arange(1, 9) / 8)
+    np.testing.assert_allclose(warm[8], 0.8)
+    np.testing.assert_allclose(warm[24], 0.8 * (0.25 + 0.75 * 0.5))
+    np.testing.assert_allclose(schedule(kind="plateau", warmup=1.5), 0.8 * np.arange(1, 7) / 6)
+
+
+def test_a_plateau_lowers_the_rate_after_its_patience():
+    noise = TrainingSamples(
+        {"features": X[90:]}, CHANCE.integers(0, 3, 30)
+    )  # nothing to be learned
+    recipe = recipe_of(
+        {"epochs": 12, "schedule": {"kind": "plateau", "factor": 0.1, "patience": 2}}
+    )
+    history = run(recipe, validation=noise).history
+    rate, best, waited, expected = 0.01, math.inf, 0, []
+    for loss in (entry["val_loss"] for entry in history):
+        expected.append(rate)
+        best, waited = (loss, 0) if loss < best else (best, waited + 1)
+        rate, waited = (rate * 0.1, 0) if waited == 2 else (rate, waited)
+    assert expected[-1] < 0.01
+    assert [entry["learning_rate"] for entry in history] == pytest.approx(expected)
+
+
+def test_the_state_of_a_training_that_had_stopped_early_is_its_end(tmp_path):
+    noise = TrainingSamples({"features": X[90:]}, CHANCE.integers(0, 3, 30))
+    recipe = recipe_of({"epochs": 60, "early_stopping": {"patience": 3}})
+    whole = run(recipe, validation=noise, checkpoint=tmp_path / "c.npz")
+    resumed = run(recipe, validation=noise, checkpoint=tmp_path / "c.npz")
+    assert resumed.resumed_after == len(resumed.history) == len(whole.history) < 60
+    assert (resumed.stopped_early, resumed.kept_epoch) == (True, whole.best_epoch)
+    assert_same_weights(resumed, whole)
 
 
 def test_the_range_test_suggests_the_steepest_fall():
@@ -263,13 +302,13 @@ def test_the_range_test_suggests_the_steepest_fall():
 def test_folds_are_trained_apart_and_summarized_by_student_s_t(tmp_path):
     recipe = recipe_of(cross_validation={"folds": 3}, training={"epochs": 2})
     store = tmp_path / "folds.json"
-    found = cross_validate(recipe, READ, READ.samples, watcher=Silent(), store=store)
+    found = cross_validate(recipe, READ, READ.samples, watcher=Watcher(), store=store)
     assert len(found.values) == 3
     assert found.mean == pytest.approx(np.mean(found.values))
     assert found.spread == pytest.approx(np.std(found.values, ddof=1))
     known = []
 
-    class Watching(Silent):
+    class Watching(Watcher):
         def stage(self, text):
             known.append(text)
 

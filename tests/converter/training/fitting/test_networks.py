@@ -7,9 +7,8 @@ import pytest
 from edgeport import OptionError
 from edgeport_converter.training.data.augmentation import augmentation
 from edgeport_converter.training.data.batches import Batches, as_feed
-from edgeport_converter.training.data.samples import ReadData, Samples
+from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.fitting.networks import build_network
-from edgeport_converter.training.fitting.schedules import Rate, Schedule
 from edgeport_converter.training.recipe.recipe import read_recipe
 
 CHANCE = np.random.default_rng(11)
@@ -23,12 +22,12 @@ def recipe_of(**tables):
 
 
 def table_data(classes=("a", "b", "c"), x=X, targets=Y, **more):
-    samples = Samples({"features": x, **more}, targets)
-    return ReadData(samples, None, False, tuple(classes))
+    samples = TrainingSamples({"features": x, **more}, targets)
+    return TrainingData(samples, None, False, tuple(classes))
 
 
 def image_data(pixels=PIXELS):
-    return ReadData(Samples({"image": pixels}, Y), None, True, ("a", "b", "c"))
+    return TrainingData(TrainingSamples({"image": pixels}, Y), None, True, ("a", "b", "c"))
 
 
 def build(read, **tables):
@@ -85,7 +84,9 @@ def test_a_category_is_looked_up_inside_and_an_unknown_one_has_its_own_place():
     expected = scores / scores.sum(axis=1, keepdims=True)
     found = model.predict(as_feed(read.samples), verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    unknown = Samples({**read.samples.inputs, "color": np.array([["mauve"]] * 40, object)}, Y)
+    unknown = TrainingSamples(
+        {**read.samples.inputs, "color": np.array([["mauve"]] * 40, object)}, Y
+    )
     assert np.isfinite(model.predict(as_feed(unknown), verbose=0)).all()
 
 
@@ -266,35 +267,3 @@ def test_what_the_data_cannot_have_is_refused():
     refuse(table_data(), r"augmentation\.shift is 0\.1, expected images to move", shift=0.1)
     colors = table_data(color=np.array([["red"]] * 40, object))
     refuse(colors, r"expected numbers only, and 'color' is a category", mixup=0.2)
-
-
-def rates(schedule, epochs=10, steps=4):
-    rate = Rate(0.8, Schedule(**schedule), steps, epochs)
-    return [rate.at(step) for step in range(epochs * steps)]
-
-
-def test_schedules_are_their_formulas():
-    steps = np.arange(40)
-    np.testing.assert_allclose(rates({}), 0.8)
-    np.testing.assert_allclose(
-        rates({"kind": "step", "every": 3, "factor": 0.5}), 0.8 * 0.5 ** (steps // 12)
-    )
-    np.testing.assert_allclose(
-        rates({"kind": "exponential", "factor": 0.9}), 0.8 * 0.9 ** (steps / 4)
-    )
-    np.testing.assert_allclose(
-        rates({"kind": "cosine"}), 0.4 * (1 + np.cos(np.pi * steps / 40)), atol=1e-12
-    )
-    warm = rates({"kind": "cosine", "warmup": 2.0, "final": 0.25})
-    np.testing.assert_allclose(warm[:8], 0.8 * np.arange(1, 9) / 8)
-    np.testing.assert_allclose(warm[8], 0.8)
-    np.testing.assert_allclose(warm[24], 0.8 * (0.25 + 0.75 * 0.5))
-
-
-def test_a_plateau_lowers_the_rate_after_its_patience():
-    rate = Rate(1.0, Schedule(kind="plateau", factor=0.1, patience=2), 1, 10)
-    seen = []
-    for loss in (5, 4, 4, 4.5, 3, 3, 3):
-        rate.see(loss)
-        seen.append(rate.at(5))
-    np.testing.assert_allclose(seen, [1, 1, 1, 0.1, 0.1, 0.1, 0.01])

@@ -1,0 +1,222 @@
+"""The search: trials of a recipe with other values, until the study's budget is spent."""
+
+from __future__ import annotations
+
+import gc
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import optuna
+from optuna.trial import FrozenTrial
+
+from edgeport import EdgeportError
+from edgeport_converter.errors import TrainingError
+from edgeport_converter.progress import Watcher
+from edgeport_converter.training.data.samples import TrainingData
+from edgeport_converter.training.data.splitting import Split
+from edgeport_converter.training.fitting.callbacks import monitored
+from edgeport_converter.training.fitting.fit import fit
+from edgeport_converter.training.recipe.recipe import TrainingRecipe
+from edgeport_converter.training.search.space import read_parameters
+from edgeport_converter.training.search.study import SharedStudy
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial.
+
+    Attributes:
+        number: in the study.
+        values: of the searched keys.
+        state: "complete", "pruned" or "failed".
+        value: the best of the metric in its epochs; None where it failed.
+        seconds: how long it took.
+        note: why it failed.
+    """
+
+    number: int
+    values: dict[str, Any]
+    state: str
+    value: float | None
+    seconds: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        study: its name.
+        storage: where it is kept.
+        sampler: grid, random or tpe.
+        metric: what was compared, on the validation set.
+        best: the best trial's values by key.
+        value: its metric.
+        own_value: the metric of the recipe's own values, None where they were not tried.
+        trials: all that were finished, by this process or others, in their order.
+        resumed: how many of them were finished before this process began.
+    """
+
+    study: str
+    storage: str
+    sampler: str
+    metric: str
+    best: dict[str, Any]
+    value: float
+    own_value: float | None
+    trials: tuple[TrialRecord, ...]
+    resumed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON-ready data."""
+        return asdict(self)
+
+
+def search(
+    recipe: TrainingRecipe, read: TrainingData, parts: Split, *, storage: str, watcher: Watcher
+) -> SearchResult:
+    """Work on the recipe's study until its trials are done, and return the best.
+
+    Every trial is stored as it ends, so a search that was interrupted resumes where it was.
+
+    Args:
+        recipe: with [search].
+        read: says what is learned.
+        parts: trials are trained on ``train`` and compared on ``validation``.
+        storage: an SQLite file, or a database URL.
+        watcher: is told of each trial.
+
+    Raises:
+        OptionError: the search or its storage cannot be used.
+        TrainingError: no trial could be trained.
+    """
+    parameters = read_parameters(recipe)
+    metric, more = _metric(recipe, read)
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = SharedStudy(recipe, read.sha256, parameters, storage, more=more, say=watcher.stage)
+        resumed = len(study.finished())
+        study.optimize(
+            lambda trial: _try(study, trial, recipe, read, parts, metric),
+            lambda trial: watcher.stage(_tell(_record(study, trial), metric)),
+        )
+    finally:
+        optuna.logging.set_verbosity(before)
+    return _result(recipe, study, storage, metric, resumed)
+
+
+def _metric(recipe: TrainingRecipe, read: TrainingData) -> tuple[str, bool]:
+    """Return what trials are compared by, and whether more of it is better."""
+    if recipe.training.early_stopping is not None:
+        return monitored(recipe)
+    return ("val_loss", False) if read.is_regression else ("val_accuracy", True)
+
+
+def _try(
+    study: SharedStudy,
+    trial: optuna.Trial,
+    recipe: TrainingRecipe,
+    read: TrainingData,
+    parts: Split,
+    metric: str,
+) -> float:
+    """Train at a trial's point and return the best value of the metric."""
+    point = study.claim(trial)
+    gc.collect()  # models lie in cycles, and hold the samples of their trial
+    plan = recipe.search
+    prunes = plan is not None and plan.pruning
+    reporting = _Reporting(trial, metric, max if study.more else min, prunes=prunes)
+    try:
+        fit(
+            recipe.with_values(point),
+            read,
+            parts.train,
+            parts.validation,
+            watcher=Watcher(),
+            epochs=plan.epochs if plan else None,
+            callbacks=[reporting],
+        )
+    except TrainingError as cause:  # a rate under which the loss diverges is a finding, too
+        trial.set_user_attr("note", str(cause))
+        # The worst there is, so that samplers keep away and nobody tries it again.
+        return -math.inf if study.more else math.inf
+    except BaseException as cause:
+        study.give_back(trial)
+        if isinstance(cause, EdgeportError):
+            raise type(cause)(f"the search stopped at {point}: {cause}") from cause
+        raise
+    if reporting.is_pruned or reporting.best is None:
+        raise optuna.TrialPruned
+    return reporting.best
+
+
+class _Reporting(keras.callbacks.Callback):  # type: ignore[misc]
+    """Reports a trial's best value so far after each epoch, and ends trials without prospects."""
+
+    def __init__(self, trial: optuna.Trial, metric: str, pick: Any, *, prunes: bool) -> None:
+        super().__init__()
+        self._trial, self._metric, self._pick, self._prunes = trial, metric, pick, prunes
+        self.best: float | None = None
+        self.is_pruned = False
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        value = float(logs[self._metric])
+        self.best = value if self.best is None else self._pick(self.best, value)
+        self._trial.report(self.best, epoch + 1)
+        self.is_pruned = self._prunes and self._trial.should_prune()
+        self.model.stop_training = self.model.stop_training or self.is_pruned
+
+
+def _result(
+    recipe: TrainingRecipe, study: SharedStudy, storage: str, metric: str, resumed: int
+) -> SearchResult:
+    records = tuple(_record(study, trial) for trial in study.finished())
+    complete = [record for record in records if record.state == "complete"]
+    if not complete:
+        note = next((record.note for record in records if record.note), "none was finished")
+        raise TrainingError(
+            f"no trial of the search could be trained ({note}), expected one at least: search "
+            "lower learning rates"
+        )
+    best = (max if study.more else min)(complete, key=lambda record: record.value or 0.0)
+    assert best.value is not None  # noqa: S101  # it is complete
+    own = {key: recipe.value(key) for key in best.values}
+    return SearchResult(
+        study=study.study.study_name,
+        storage=storage,
+        sampler=recipe.search.sampler if recipe.search else "",
+        metric=metric,
+        best=best.values,
+        value=best.value,
+        own_value=next((record.value for record in records if record.values == own), None),
+        trials=records,
+        resumed=resumed,
+    )
+
+
+def _record(study: SharedStudy, trial: FrozenTrial) -> TrialRecord:
+    note = str(trial.user_attrs.get("note", ""))
+    value = trial.value
+    return TrialRecord(
+        trial.number,
+        study.point_of(trial),
+        "failed" if note else trial.state.name.lower(),
+        value if value is not None and math.isfinite(value) else None,
+        trial.duration.total_seconds() if trial.duration else 0.0,
+        note,
+    )
+
+
+def _tell(record: TrialRecord, metric: str) -> str:
+    point = ", ".join(f"{name} {_short(value)}" for name, value in record.values.items())
+    found = "failed" if record.value is None else f"{metric} {record.value:.4f}"
+    end = " (pruned)" if record.state == "pruned" else ""
+    return f"search: trial {record.number}: {point}: {found}{end}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,182 @@
+"""Processes share a study without doing a point twice, and a killed one takes none along."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import optuna
+import pytest
+
+from edgeport import OptionError
+from edgeport_converter.training.recipe.recipe import read_recipe
+from edgeport_converter.training.search.space import read_parameters
+from edgeport_converter.training.search.study import SharedStudy
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+GRID = {
+    "training.learning_rate": [0.001, 0.003, 0.01, 0.03],
+    "model.layers": [[8], [16], [8, 8]],
+    "model.activation": ["relu", "tanh"],
+}
+LOG = {"training.learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}}
+fork_free = multiprocessing.get_context("spawn")
+
+
+def recipe_of(sampler, trials, parameters=None, **more):
+    chosen = {"sampler": sampler, "trials": trials, "parameters": parameters or GRID}
+    return read_recipe({"data": {"source": "-"}, "search": chosen, **more})
+
+
+def open_in(folder, recipe, storage="search.db", data="d", **options):
+    where = storage if "://" in storage else str(folder / storage)
+    return SharedStudy(recipe, data, read_parameters(recipe), where, more=True, **options)
+
+
+def work(folder, raw, hangs=False):
+    """Do trials until none is left; the value stands for a training's."""
+    study = open_in(folder, read_recipe(raw))
+
+    def objective(trial):
+        point = study.claim(trial)
+        trial.set_user_attr("process", os.getpid())
+        if hangs:
+            (folder / "begun").touch()
+            time.sleep(600)
+        # Until both are at work, so that one does not do everything.
+        (folder / str(os.getpid())).touch()
+        while os.environ.get("WORKERS") and len(list(folder.glob("[0-9]*"))) < 2:
+            time.sleep(0.01)
+        return -abs(np.log(point["training.learning_rate"] / 0.01))
+
+    study.optimize(objective)
+
+
+def points_of(study):
+    return [json.dumps(study.point_of(trial), sort_keys=True) for trial in study.finished()]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "trials", "parameters", "expected"),
+    [
+        ("grid", 24, GRID, 24),
+        ("random", 20, LOG, 20),
+        ("tpe", 20, GRID, 20),
+        ("tpe", 200, GRID, 24),  # no more points than there are
+    ],
+)
+def test_two_processes_share_a_study_and_repeat_no_point(
+    tmp_path, monkeypatch, sampler, trials, parameters, expected
+):
+    monkeypatch.setenv("WORKERS", "2")
+    recipe = recipe_of(sampler, trials, parameters)
+    workers = [fork_free.Process(target=work, args=(tmp_path, dict(recipe.raw))) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(300)
+        assert worker.exitcode == 0
+    study = open_in(tmp_path, recipe)
+    points = points_of(study)
+    assert len(points) == len(set(points)) == expected
+    assert len({trial.user_attrs["process"] for trial in study.finished()}) == 2
+
+
+def test_a_killed_process_s_trial_is_done_by_another(tmp_path):
+    recipe = recipe_of("grid", 24)
+    worker = fork_free.Process(target=work, args=(tmp_path, dict(recipe.raw), True))
+    worker.start()
+    until = time.monotonic() + 120
+    while not (tmp_path / "begun").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+    said = []
+    study = open_in(tmp_path, recipe, dead_after_s=1, say=said.append)
+    study.optimize(lambda trial: study.claim(trial)["training.learning_rate"])
+    assert len(set(points_of(study))) == 24
+    assert any("was not finished and is tried again" in line for line in said)
+
+
+def test_a_trial_that_is_given_up_is_done_later(tmp_path):
+    for sampler, parameters in (("grid", GRID), ("random", LOG)):
+        recipe = recipe_of(sampler, 24, parameters, name=sampler)
+        study = open_in(tmp_path, recipe)
+        given_up = []
+
+        def stop(trial, study=study, given_up=given_up):
+            given_up.append(study.claim(trial))
+            study.give_back(trial)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            study.optimize(stop)
+        again = open_in(tmp_path, recipe)
+        again.optimize(lambda trial, study=again: study.claim(trial)["training.learning_rate"])
+        assert given_up[0] in [again.point_of(trial) for trial in again.finished()]
+        assert len(set(points_of(again))) == 24
+
+
+def test_a_larger_budget_goes_on_with_the_same_study(tmp_path):
+    for trials in (3, 5, 5):
+        study = open_in(tmp_path, recipe_of("random", trials, LOG))
+        study.optimize(lambda trial, study=study: study.claim(trial)["training.learning_rate"])
+        assert len(study.finished()) == len(set(points_of(study))) == trials
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+def test_the_recipe_s_own_values_come_first(tmp_path, sampler):
+    own = {"model": {"layers": [16]}, "training": {"learning_rate": 0.02}}
+    parameters = {**GRID, "training.learning_rate": {"low": 0.001, "high": 0.03, "steps": 2}}
+    recipe = recipe_of(sampler, 14, parameters, **own)
+    study = open_in(tmp_path, recipe)
+    study.optimize(lambda trial: study.claim(trial)["training.learning_rate"])
+    points = [study.point_of(trial) for trial in study.finished()]
+    assert points[0] == {
+        "training.learning_rate": 0.02, "model.layers": [16], "model.activation": "relu",
+    }  # fmt: skip
+    assert len(points) == (13 if sampler == "grid" else 14)  # a grid of 12, and the own values
+
+
+def test_a_random_search_draws_evenly_in_the_logarithm(tmp_path):
+    recipe = recipe_of("random", 80, {**LOG, "training.batch_size": {"low": 8, "high": 64}})
+    study = open_in(tmp_path, recipe)
+    study.optimize(lambda trial: float(study.claim(trial)["training.batch_size"]))
+    points = [study.point_of(trial) for trial in study.finished()]
+    rates = [np.log10(point["training.learning_rate"]) for point in points]
+    assert len(points) == 80
+    np.testing.assert_allclose(np.quantile(rates, [0.25, 0.5, 0.75]), [-4, -3, -2], atol=0.5)
+    sizes = [point["training.batch_size"] for point in points]
+    assert all(isinstance(size, int) and 8 <= size <= 64 for size in sizes)
+
+
+def test_another_recipe_data_or_space_has_a_study_of_its_own(tmp_path):
+    names = {
+        open_in(tmp_path, recipe, data=data).study.study_name
+        for recipe, data in (
+            (recipe_of("grid", 24, name="n"), "d"),
+            (recipe_of("grid", 24, name="n", seed=5), "d"),
+            (recipe_of("grid", 24, name="n"), "other data"),
+            (recipe_of("grid", 24, {"model.dropout": [0.1, 0.2]}, name="n"), "d"),
+        )
+    }
+    assert len(names) == 4
+    assert all(name.startswith("n-grid-") for name in names)
+
+
+@pytest.mark.parametrize("storage", ["nosuch://x", "sqlite:////nowhere/at/all/s.db", "no/folder/s"])
+def test_a_storage_that_cannot_be_opened_is_one_sentence(tmp_path, storage):
+    with pytest.raises(
+        OptionError, match=r"of the search cannot be opened .* search\.storage"
+    ) as e:
+        open_in(tmp_path, recipe_of("grid", 24), storage)
+    assert "\n" not in str(e.value)
+
+
+def test_a_damaged_database_is_one_sentence(tmp_path):
+    (tmp_path / "search.db").write_text("this is no database\n" * 300)
+    with pytest.raises(OptionError, match=r"search\.db' of the search cannot be opened"):
+        open_in(tmp_path, recipe_of("grid", 24))
