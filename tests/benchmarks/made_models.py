@@ -8,9 +8,13 @@ trained network; without, they fade from layer to layer and every answer is the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+# The article's network is the demo's.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "converter" / "demo"))
 
 STATISTICS_SAMPLES = 32
 
