@@ -1,19 +1,19 @@
-"""The scaling of inputs, moved into the weights of the first layers.
+"""The scaling of inputs, moved into the weights of the first layers. ``passes`` calls it.
 
-Many models begin with Rescaling or Normalization, as Mul, Div, Add and Sub between changes of
-layout. These become
+Many models begin with Rescaling or Normalization: a chain of Mul, Div, Add and Sub, with nodes that
+only change the layout between them. The chain becomes
 
     input -> Transpose, Reshape -> Add of an offset -> first layer
 
-with a Cast before the Add where the input is uint8. The offset is taken into the bias, too, unless
-the first layer pads its input; a Mul is left only where the first operator has no weights. So no
-float copy of the image is computed, and a quantized graph reads the bytes as they are:
-EfficientNetB0 takes 1.10 times as long without.
+with a Cast before the Add where the input is uint8. The Add goes into the layer's bias, too, unless
+the layer pads its input. A Mul remains only where the first operator has no weights. So the graph
+computes no scaled copy of the image, and a quantized graph takes the pixels' bytes as int8 codes:
+without this pass EfficientNetB0 takes 1.10 times as long.
 
 1. ``_follow`` collects the chain of nodes from an input as ``x = scale * input + offset``.
 2. ``_first_layers`` finds the layers that read x, if all of them can take the scale.
 3. ``_hand_over`` changes their weights and biases (``layer_inputs``).
-4. ``_replace`` puts the shortest chain in the old one's place.
+4. ``_replace`` replaces the nodes by the few that are still needed.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ _KINDS = {"Mul": "Mul", "Div": "Mul", "Add": "Add", "Sub": "Add"}
 _LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
-# The size of float inputs is unknown. The features of a table may differ by decades, and weights
-# with such scales could not share one scale of int8. And a mean far larger than the spread has to
-# be subtracted before anything is multiplied, or float32 loses the digits that matter.
+# Bounds for float inputs, whose values may be of any size. The features of a table may differ by
+# powers of ten; with such factors in them, one layer's weights could not share one int8 scale. And
+# a mean far larger than the spread has to be subtracted before the multiplication, or float32
+# rounds away the digits that differ from sample to sample.
 _LARGEST_SPREAD = 4.0
 _LARGEST_OFFSET = 16.0
 _SCALES = (1e-12, 1e12)
 
-# onnxruntime moves a Transpose after the Add and then adds one number a channel in steps of as many
-# numbers as there are channels: with three channels, 600 KB take as long as a convolution. With the
-# constant expanded over the columns, a step is a row.
+# onnxruntime moves a Transpose after the Add, so that the channels come last, and its Add then
+# works in steps of one pixel: with three channels, 600 KB take as long as a convolution. If the
+# constant is repeated over the image's columns, one step is a whole row.
 _FEW_CHANNELS = 32
 _WIDEST_CONSTANT = 2**14
 
@@ -57,10 +58,10 @@ class _Chain:
     """The nodes between an input and the first layer: ``x = scale * input + offset``.
 
     Attributes:
-        layout: the nodes that change the layout, in running order.
-        scale, offset: with the rank of ``value``, one number or one a channel.
+        layout: those of the nodes that change the layout, in running order.
+        scale, offset: one number, or one for each channel, with as many axes as ``value``.
         value: x, which the first layer reads.
-        length: how many nodes there are.
+        length: the number of nodes.
     """
 
     layout: list[ir.Node]
@@ -71,7 +72,7 @@ class _Chain:
 
 
 def simplify_input_scaling(model: ir.Model) -> bool:
-    """Rewrite the graph in place; return whether anything has changed."""
+    """Move the scaling of every uint8 and float input; return whether the graph has changed."""
     graph = model.graph
     changed = False
     for value in list(graph.inputs):
@@ -86,7 +87,7 @@ def _simplify(graph: ir.Graph, given: ir.Value) -> bool:
         return False
     is_float = given.dtype == ir.DataType.FLOAT
     layers = _first_layers(graph, chain)
-    if is_float and not (layers and _is_even(chain.scale)):
+    if is_float and not (layers and _is_moderate(chain.scale)):
         return False
     conversions = [] if is_float else ["Cast"]
     if not layers and chain.length == len(chain.layout) + len(conversions):
@@ -106,7 +107,7 @@ def _simplify(graph: ir.Graph, given: ir.Value) -> bool:
 def _hand_over(
     graph: ir.Graph, chain: _Chain, layers: Sequence[ir.Node], is_float: bool
 ) -> tuple[Array, Array]:
-    """Put scale and offset into the layers' weights; return what is left of them."""
+    """Put scale and offset into the layers' weights; return those that stay in the graph."""
     scale, offset = chain.scale, chain.offset
     if not layers:
         return scale, offset
@@ -124,7 +125,14 @@ def _hand_over(
 def _replace(
     graph: ir.Graph, given: ir.Value, chain: _Chain, arithmetic: Mapping[str, Array]
 ) -> None:
-    """Replace the chain by the shortest one: changes of layout, Cast, arithmetic."""
+    """Replace the chain by its changes of layout, a Cast for uint8, and ``arithmetic``.
+
+    Args:
+        graph: changed in place.
+        given: the graph's input.
+        chain: the nodes to replace.
+        arithmetic: the constants that stay in the graph, by operator: Mul, Add or both.
+    """
     old_nodes = _nodes_between(given, chain.value)
     names = {_KINDS[old.op_type]: old.name for old in old_nodes if old.op_type in _KINDS}
     source, nodes = given, []
@@ -152,7 +160,7 @@ def _replace(
 
 
 def _columns(array: Array, value: ir.Value) -> list[int] | None:
-    """Return the shape to expand the constant to, over the columns; None to leave it."""
+    """Return the constant's shape when repeated over the columns, None if that gains nothing."""
     (channels,) = [axis for axis, size in enumerate(array.shape) if size > 1] or [-1]
     assert value.shape is not None  # noqa: S101 - the chain's rank is known
     places = [axis for axis in range(1, array.ndim) if axis != channels]
@@ -166,7 +174,8 @@ def _columns(array: Array, value: ir.Value) -> list[int] | None:
     return shape
 
 
-def _is_even(scale: Array) -> bool:
+def _is_moderate(scale: Array) -> bool:
+    """Whether a layer's weights can take these factors for a float input: see the bounds above."""
     sizes = np.abs(scale)
     low, high = _SCALES
     return bool(low < sizes.min() and sizes.max() < min(high, _LARGEST_SPREAD * sizes.min()))
@@ -215,7 +224,7 @@ def _compute(chain: _Chain, node: ir.Node, place: int) -> bool:
         return False
     other = other.astype(np.float64).reshape((1,) * (rank - other.ndim) + other.shape)
     if any(size not in (1, own) for size, own in zip(other.shape, shape, strict=True)):
-        return False  # it broadcasts what it reads, as one channel of grey to three
+        return False  # the result is larger than x, as where one grey channel becomes three
     if sum(size > 1 for size in np.broadcast_shapes(other.shape, chain.scale.shape)) > 1:
         return False  # more than one number a channel
     if node.op_type in ("Mul", "Div"):
@@ -229,7 +238,7 @@ def _compute(chain: _Chain, node: ir.Node, place: int) -> bool:
 
 
 def _move(chain: _Chain, node: ir.Node) -> bool:
-    """Add a change of layout to the chain; return whether the input itself can go through it."""
+    """Apply a change of layout to scale and offset; return whether that was possible."""
     if any(array_of(value) is None for value in node.inputs[1:] if value is not None):
         return False
     if node.op_type == "Transpose":
@@ -246,11 +255,11 @@ def _move(chain: _Chain, node: ir.Node) -> bool:
 
 
 def _first_layers(graph: ir.Graph, chain: _Chain) -> list[ir.Node]:
-    """Return the layers that read the chain, none unless all of them can take its scale."""
+    """Return the layers that read x, or an empty list if one of them cannot take the scale."""
     if not np.all(chain.scale):
         return []
     if np.abs(chain.offset / chain.scale).max() > np.finfo(np.float32).max:
-        return []  # the offset that would be left has no float32
+        return []  # float32 cannot hold the offset that would stay in the graph
     layers = [u.node for u in chain.value.uses() if u.idx == 0 and u.node.graph is graph]
     readers = len(list(chain.value.uses()))
     can = readers == len(layers) > 0 and all(
@@ -271,6 +280,7 @@ def _operators(chain: _Chain) -> list[str]:
 
 
 def _nodes_between(start: ir.Value, end: ir.Value) -> list[ir.Node]:
+    """Return the chain's nodes in running order."""
     nodes: list[ir.Node] = []
     value = end
     while value is not start:
