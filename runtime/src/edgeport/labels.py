@@ -1,4 +1,4 @@
-"""From scores to named classes."""
+"""From scores to named classes: what ``Predictor.classify`` returns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,16 @@ class Label(Record):
 def best_labels(
     scores: Array, classes: tuple[str, ...], top_k: int
 ) -> list[Label] | list[list[Label]]:
-    """Return the best classes of one row of scores, or of each of several rows.
+    """Return the ``top_k`` classes with the highest scores, best first; ties in class order.
+
+    Args:
+        scores: float, (classes) for one sample or (N, classes). A single column is the score of
+            the second of two classes, as a sigmoid gives it; the first has the rest to 1.
+        classes: from ``class_names``.
+        top_k: 1 or more; all classes where there are fewer.
+
+    Returns:
+        A list of labels for one sample, a list of such lists for (N, classes).
 
     Raises:
         InferenceError: a score is NaN.
@@ -46,7 +55,12 @@ def best_labels(
 
 
 def class_names(card: ModelCard) -> tuple[str, ...]:
-    """Return one name a class; refuse a model whose output is no row of class scores."""
+    """Return the name of each class: the card's labels, or else "0", "1", ...
+
+    Raises:
+        OptionError: the model's answer is not one row of class scores for each sample, or the
+            card has another number of labels.
+    """
     labels, spec = card.labels, card.outputs[0]
     is_row = len(card.outputs) == 1 and len(spec.shape) == 2 and spec.has_batch_axis
     count = spec.shape[1] if is_row and spec.dtype.kind == "f" else None
