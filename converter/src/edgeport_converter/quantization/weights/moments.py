@@ -1,7 +1,8 @@
 """Activation statistics: mean and covariance of each layer's inputs over the calibration data.
 
-One pass, in memory that does not grow with the data; of a feature map a few places a sample are
-read, spread over rows and columns. ``gptq`` uses the covariance, ``int8_layers`` the mean.
+They are summed up in one pass, so memory does not grow with the data. In a feature map or a
+sequence only some dozens of positions of each sample are read. ``gptq`` rounds weights by the covariance,
+``int8_layers`` corrects biases by the mean; ``search.candidates`` measures both.
 """
 
 from __future__ import annotations
@@ -18,23 +19,32 @@ from edgeport_converter.optimizing.constants import array_of
 from edgeport_converter.quantization.tensors import open_session
 from edgeport_converter.quantization.weights.forms import groups_of
 
-# Longer sums get no covariance: its size is their square, and with so many terms the errors of
-# rounding average out. Their mean is measured.
+# A layer's output is a sum of K products. Above this K no covariance is measured: it has K * K
+# entries, and in so long a sum the rounding errors of the weights average out anyway.
 _LONGEST_SUM = 1200
-_PLACES = 32
+_PLACES = 32  # positions of a feature map that are read for each sample
 _GOLDEN_RATIO = (np.sqrt(5.0) - 1.0) / 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Mean (G, K) and covariance (G, K, K) of a layer's inputs; None for a long sum."""
+    """Statistics of the K inputs that each output of a layer sums up, for each of G groups.
+
+    Attributes:
+        mean: (G, K), float64.
+        covariance: (G, K, K), float64; None where K is above ``_LONGEST_SUM``.
+    """
 
     mean: Array
     covariance: Array | None
 
 
 class _RowSums:
-    """Sums of rows (G, N, K), centred on their first mean so that their digits stay."""
+    """Running sums over rows (G, N, K), from which mean and covariance follow.
+
+    The first batch's mean is subtracted from all rows. Otherwise, where the mean is large beside
+    the spread, the covariance would be a small difference of two large sums.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -64,12 +74,12 @@ class _RowSums:
 def measure_moments(
     model: ir.Model, layers: Sequence[ir.Node], batches: Iterable[Mapping[str, Array]]
 ) -> dict[str, Moments]:
-    """Return the moments of each layer's inputs by node name.
+    """Return the statistics of each layer's inputs by node name.
 
     Args:
         model: the float graph.
-        layers: nodes of it with constant weights; others than Conv, and Gemm and MatMul with a
-            matrix, are passed over.
+        layers: nodes of the graph. Those that are not a Conv, a Gemm or a MatMul with a constant
+            weight matrix are left out of the result.
         batches: the calibration data.
     """
     read: dict[ir.Node, ir.Value] = {}
@@ -94,7 +104,10 @@ def measure_moments(
 
 
 def _rows(node: ir.Node, x: Array) -> Array:
-    """Return what the layer's sums read, (G, N, K), K in the order of the flattened weights."""
+    """Return (G, N, K): the K inputs of each sum, in the order of the flattened weights.
+
+    Dense layers read some of the rows of ``x``; convolutions read patches of it at some positions.
+    """
     if node.op_type != "Conv":
         rows = x.reshape(-1, x.shape[-1])
         stride = max(1, len(rows) // (len(x) * _PLACES))
