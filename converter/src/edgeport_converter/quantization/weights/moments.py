@@ -1,8 +1,8 @@
 """Activation statistics: mean and covariance of each layer's inputs over the calibration data.
 
 They are summed up in one pass, so memory does not grow with the data. In a feature map or a
-sequence only some dozens of positions of each sample are read. ``gptq`` rounds weights by the covariance,
-``int8_layers`` corrects biases by the mean; ``search.candidates`` measures both.
+sequence only some dozens of positions of each sample are read. ``gptq`` rounds weights by the
+covariance, ``int8_layers`` corrects biases by the mean; ``search.candidates`` measures both.
 """
 
 from __future__ import annotations
