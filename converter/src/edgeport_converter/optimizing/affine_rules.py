@@ -1,8 +1,12 @@
-"""Constant factors and terms into the weights of the operator before or after them.
+"""Rules that fold a constant factor or term into the weights and bias of the next operator.
 
-A BatchNormalization arrives as a factor and a term, a Rescaling as a factor before a convolution.
-For Gemm and MatMul each rule saves a pass over the tensor at every run. onnxruntime folds those of
-Conv at load, so that there a rule saves bytes, and the work at each load.
+A BatchNormalization is exported as a Mul and an Add after a layer, a Rescaling as a Mul before a
+convolution. For Gemm and MatMul each rule saves a pass over the tensor at every run. For Conv
+onnxruntime would fold the constant when it loads the file; done here, that saves bytes and the work
+at each load. ``rewrite_rules`` lists the rules.
+
+Times in the docstrings are for one sample on one thread, of the networks that ``make passes``
+measures: ad01 is the autoencoder of the MLPerf Tiny benchmark.
 """
 
 from __future__ import annotations
@@ -19,8 +23,8 @@ from edgeport_converter.optimizing.constants import Array
 class _ConstantAfter(RewriteRuleClassBase):
     """``outer(op_type(x, w, b), c)`` becomes ``op_type(x, w', b')``.
 
-    The constant c has one value a channel of the output, or one for all. The classes below say
-    which operators they match, and how w' and b' are computed.
+    The constant c has one value for each channel of the output, or one for all. The classes below
+    say which operators they match, and how w' and b' are computed.
     """
 
     op_type: ClassVar[str]
@@ -59,11 +63,11 @@ class _ConstantAfter(RewriteRuleClassBase):
         return result
 
     def _fold(self, node: Any, weights: Array, bias: Any, vector: Any) -> tuple[Array, Any]:
-        """Return new weights and bias; ``vector`` has one value a channel of the output."""
+        """Return new weights and bias; ``vector`` has one value for each output channel."""
         raise NotImplementedError
 
     def _vector(self, node: Any, factor: Any) -> Array | None:
-        """Return the constant with one value a channel, None where it has another shape."""
+        """Return the constant as a vector, one value for each output channel; None if it is not."""
         weights, values = constants.known(node.inputs[1]), constants.known(factor)
         if self.op_type in ("Gemm", "MatMul"):
             rank, axis = 2, 1
@@ -99,7 +103,7 @@ class ScaleAfterConv(_ScaleAfter):
 
 
 class ScaleAfterConvTranspose(_ScaleAfter):
-    """The same for ConvTranspose, whose weights have the output's channels on the second axis."""
+    """``ConvTranspose(x, w, b) * c``; its weights have the output's channels on axis 1."""
 
     op_type = "ConvTranspose"
 
@@ -111,7 +115,10 @@ class ScaleAfterConvTranspose(_ScaleAfter):
 
 
 class ScaleAfterGemm(_ScaleAfter):
-    """The same for Gemm, BatchNormalization after Dense: ad01 takes 1.22 times as long without."""
+    """``Gemm(x, w, b) * c``: BatchNormalization after Dense.
+
+    Without, ad01 takes 1.22 times as long.
+    """
 
     op_type = "Gemm"
 
@@ -120,7 +127,7 @@ class ScaleAfterGemm(_ScaleAfter):
 
 
 class ScaleAfterMatMul(_ScaleAfter):
-    """The same for MatMul, which is Dense on sequences."""
+    """``MatMul(x, w) * c``: BatchNormalization after Dense on sequences."""
 
     op_type = "MatMul"
 
@@ -145,13 +152,16 @@ class ShiftAfterConv(_ShiftAfter):
 
 
 class ShiftAfterConvTranspose(_ShiftAfter):
-    """The same for ConvTranspose."""
+    """``ConvTranspose(x, w, b) + c`` becomes ``ConvTranspose(x, w, b + c)``."""
 
     op_type = "ConvTranspose"
 
 
 class ShiftAfterGemm(_ShiftAfter):
-    """The same for Gemm: ad01 takes 1.14 times as long without."""
+    """``Gemm(x, w, b) + c`` becomes ``Gemm(x, w, b + c)``.
+
+    Without, ad01 takes 1.14 times as long.
+    """
 
     op_type = "Gemm"
 
@@ -159,8 +169,9 @@ class ShiftAfterGemm(_ShiftAfter):
 class GemmOfMatMul(RewriteRuleClassBase):
     """``MatMul(x, w) + b`` becomes ``Gemm(x, w, b)``, where x is (N, F): a Dense layer.
 
-    One node for two, and the rules for Gemm apply: ad01 takes 1.20 times as long without.
-    onnxscript's own rule does not check b, which Gemm cannot broadcast as Add does.
+    One node instead of two, to which the rules for Gemm apply in turn: without, ad01 takes 1.20
+    times as long. onnxscript's own rule does not check the shape of b, which Gemm broadcasts in
+    fewer ways than Add does.
     """
 
     def pattern(self, op: Any, x: Any, w: Any, bias: Any) -> Any:
@@ -184,8 +195,8 @@ class GemmOfMatMul(RewriteRuleClassBase):
 class ScaleBeforeConv(RewriteRuleClassBase):
     """``Conv(x * c, w)`` becomes ``Conv(x, w * c)`` for one number c: a Rescaling of an image.
 
-    Saves a pass over the image. A term cannot move the same way: the convolution's padding is not
-    shifted by it.
+    It saves a pass over the image. A term before a convolution cannot be folded: it would have to
+    be added to the zeros of the padding, too.
     """
 
     def pattern(self, op: Any, x: Any, w: Any, factor: Any) -> Any:
@@ -201,8 +212,8 @@ class ScaleBeforeConv(RewriteRuleClassBase):
 class ScaleOfGateBeforeConv(RewriteRuleClassBase):
     """``Conv(x * (g * c), w)`` becomes ``Conv(x * g, w * c)`` for one number c.
 
-    c is the 1/6 of a hard sigmoid in a squeeze-and-excite block: MobileNetV3Small takes 1.04 times
-    as long without.
+    g * c is the gate of a squeeze-and-excite block, c the 1/6 of its hard-sigmoid. Without,
+    MobileNetV3Small takes 1.04 times as long.
     """
 
     def pattern(self, op: Any, x: Any, gate: Any, w: Any, factor: Any) -> Any:
