@@ -1,6 +1,7 @@
-"""Where in a graph int8 begins and ends: the operators that gain from it, and the borders to float.
+"""Which nodes are computed in int8 and which in float.
 
-``quantize`` asks; nothing here chooses scales or codes.
+``quantize`` and ``search.candidates`` call it. Scales and codes are chosen elsewhere: ranges by
+``calibration``, weights by ``weights``; ``insertion`` adds the conversions.
 """
 
 from __future__ import annotations
@@ -16,34 +17,40 @@ from edgeport_converter.quantization.weights.forms import groups_of, is_transpos
 
 WEIGHTED_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
-# They bound what they read; a scale whose codes end at the bounds does the same.
+# Operators that clip. If the lowest and the highest code stand for their bounds, quantizing their
+# input clips it the same way, and the node is not needed.
 LIMITS = ("Clip", "Relu")
 
-# Operators with an int8 kernel that pays, and those that only pass int8 values on. Softmax is
-# left out on purpose: int8 makes it slower, and can wrap a probability of 1.0 to the smallest
-# code (microsoft/onnxruntime#29727). So are Sigmoid and Tanh, whose tails saturate.
+# Operators whose int8 kernel is faster than float, and those that only move int8 values. Softmax
+# is left out on purpose: int8 makes it slower, and can wrap a probability of 1.0 to the smallest
+# code (microsoft/onnxruntime#29727). So are Sigmoid and Tanh: near their limits one code would
+# stand for many different values.
 STATIC_OPERATORS = (
     *WEIGHTED_OPERATORS, *LIMITS,
     "Add", "AveragePool", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Mul", "Pad",
     "Reshape", "Squeeze", "Transpose", "Unsqueeze",
 )  # fmt: skip
 
-# After the last layer with weights these would only add the rounding of one more scale: joined
-# boxes and scores would share it, and a mean over many places would lose what averaging gained.
+# Operators that stay in float after the last layer with weights. In int8 they would round the
+# answer once more: a Concat of boxes and scores with one scale for both, a mean over many positions
+# to a step that is coarser than its own precision.
 _FLOAT_AT_THE_END = (
     "AveragePool", "Concat", "Flatten", "GlobalAveragePool", "Pad", "Reshape", "Squeeze",
     "Transpose", "Unsqueeze",
 )  # fmt: skip
 
-# They compute new values, so in int8 each rounds once more. One scale for all features of a table
-# drowns the small ones where they are not normalized yet.
+# Operators that compute new values, so that each rounds once more in int8. Before the first layer
+# with weights the features of a table may not be normalized yet: with one scale for all of them,
+# the small ones would be rounded to zero.
 _ROUNDING = ("Add", "AveragePool", "Clip", "Concat", "GlobalAveragePool", "Mul", "Relu")
 
-# Their int8 kernels can answer in float, so nothing is lost by rounding what a float layer reads.
+# Operators whose int8 kernels can write float, so that the next node in float reads values that
+# have not been rounded to codes.
 FLOAT_OUTPUT_OPERATORS = ("Gemm", "MatMul")
 
-# A gelu is one of these curves between simple steps. onnxruntime has one kernel for all of it in
-# float and none in int8, where each step would be rounded and take as long as the whole.
+# In a graph a gelu is an Erf or a Tanh with simple arithmetic before and after it. onnxruntime
+# fuses all of its nodes into one float kernel. It has no such kernel for int8: there each node
+# would round, and would take as long as the fused kernel.
 _CURVES = ("Erf", "Tanh")
 _STEPS = ("Add", "Div", "Mul", "Neg", "Pow", "Sub")
 _MOST_AFTER = 3
@@ -51,14 +58,14 @@ _MOST_STEPS = 12
 
 
 def gains_nothing(graph: ir.Graph, float_nodes: Collection[str]) -> frozenset[str]:
-    """Return the nodes without weights that int8 would only cost: rounding, and conversions.
+    """Return the names of the nodes without weights that stay in float, since int8 gains nothing.
 
-    These are the nodes after the last int8 layers, those before the first ones, those between
-    layers that stay in float, and the steps of a gelu.
+    For these int8 would only add rounding and conversions: nodes after the last int8 layers, nodes
+    before the first ones, nodes between layers that stay in float, and the nodes of a gelu.
 
     Args:
         graph: a float graph.
-        float_nodes: names of the nodes that stay in float anyway.
+        float_nodes: names of the nodes that stay in float for another reason.
     """
     in_float = _before_the_first_layers(graph, float_nodes) | _in_gelus(graph)
     after: set[str] = set()
@@ -69,20 +76,21 @@ def gains_nothing(graph: ir.Graph, float_nodes: Collection[str]) -> frozenset[st
         )
         if ends and (
             node.op_type in _FLOAT_AT_THE_END
-            or _follows_a_float_answer(node)
+            or _clips_float_output(node)
             or (float_nodes and node.op_type not in WEIGHTED_OPERATORS)
         ):
             after.add(node.name or "")
     if not float_nodes:
         return frozenset(after) | in_float
-    # A relu that is left alone in float would keep the int8 layer before it from taking it in.
+    # A relu in float after an int8 layer would be a node of its own; in int8 the layer's own scale
+    # clips (see LIMITS).
     for node in graph:
         before = _producer(node)
         if (
             node.op_type in LIMITS
             and before is not None
             and before.op_type in STATIC_OPERATORS
-            and not _follows_a_float_answer(node)
+            and not _clips_float_output(node)
             and before.name not in float_nodes
             and before.name not in after
         ):
@@ -104,10 +112,10 @@ def _may_be_int8(graph: ir.Graph, node: ir.Node) -> bool:
     return node.op_type in STATIC_OPERATORS and node.graph is graph
 
 
-def _follows_a_float_answer(node: ir.Node) -> bool:
-    """Whether it limits what a layer answers whose int8 kernel can answer in float.
+def _clips_float_output(node: ir.Node) -> bool:
+    """Whether a node is a Relu or Clip after a layer whose int8 kernel can write float.
 
-    Without a scale of its own, such an answer could not do the work of the relu.
+    A float output has no codes that could clip in place of the node (see LIMITS).
     """
     before = _producer(node)
     return (
@@ -116,10 +124,11 @@ def _follows_a_float_answer(node: ir.Node) -> bool:
 
 
 def _before_the_first_layers(graph: ir.Graph, float_nodes: Collection[str]) -> frozenset[str]:
-    """Return the nodes without weights that compute from what is there in float.
+    """Return the nodes without weights that are computed from the inputs before any int8 layer.
 
-    What they answer is rounded once, for the int8 layer that reads it, instead of what they read as
-    well. After the last of them, what only moves values is cheaper on bytes.
+    In float they need one rounding, of their output, which an int8 layer reads; in int8 their
+    inputs would be rounded, too. Nodes that only move values stay in float as long as a node that
+    computes comes after them; the last ones move int8, which is a quarter of the bytes.
     """
     in_float = {None, *graph.inputs, *graph.initializers.values()}
     found: list[ir.Node] = []
@@ -138,10 +147,11 @@ def _before_the_first_layers(graph: ir.Graph, float_nodes: Collection[str]) -> f
 
 
 def _in_gelus(graph: ir.Graph) -> frozenset[str]:
-    """Return the steps of each gelu: those after its curve, and those before, with a bias.
+    """Return the nodes of each gelu: its Erf or Tanh, and the arithmetic before and after it.
 
-    Around a curve that is no gelu these are the steps that compute with its floats anyway. The
-    layer before answers in float: what is read twice has to come from one place to be fused.
+    A bias Add before the gelu is among them. An Erf or Tanh that belongs to no gelu is computed in
+    float as well, so its neighbours lose nothing in float. onnxruntime fuses a gelu only if all of
+    its nodes read the same tensor, so no conversion may stand between them and the layer before.
     """
     found: set[str] = set()
     for curve in [node for node in graph if node.op_type in _CURVES]:
@@ -152,7 +162,7 @@ def _in_gelus(graph: ir.Graph) -> frozenset[str]:
                 break
             steps.append(after[0])
         inside = set(steps)
-        for node in steps:  # it grows by the steps before, each when all its readers are there
+        for node in steps:  # the list grows by nodes before it whose readers are all inside
             for value in node.inputs:
                 step = None if value is None else value.producer()
                 if step is None or step.op_type not in _STEPS or len(inside) >= _MOST_STEPS:
@@ -167,11 +177,11 @@ def _in_gelus(graph: ir.Graph) -> frozenset[str]:
 def keep_float_layers(graph: ir.Graph) -> None:
     """Keep onnxruntime from quantizing the layers that are to stay in float.
 
-    Its WeightBiasQuantization (seen in 1.32) takes a layer with float weights after a
-    DequantizeLinear with one scale for a mistake, and rounds the weights to int8 when it loads the
-    file: one scale for all channels, and all 8 bits, which saturate on AVX2. It passes over a scale
-    a channel, so that is what such a layer reads; all of them are the same number. To be removed
-    when no onnxruntime that we support does it.
+    onnxruntime's pass WeightBiasQuantization (seen in 1.32) quantizes the float weights of a layer
+    that reads a DequantizeLinear with a single scale, when it loads the file: one scale for all
+    channels, and all 8 bits, which saturate on AVX2. It ignores a DequantizeLinear with one scale
+    for each channel, so each such layer gets one of its own, with the same number for all channels.
+    Remove this when no supported onnxruntime has that pass.
 
     Args:
         graph: a quantized graph, changed in place.
@@ -198,6 +208,7 @@ def keep_float_layers(graph: ir.Graph) -> None:
 
 
 def _repeated(graph: ir.Graph, value: ir.Value | None, count: int) -> ir.Value:
+    """Return a constant with the value's one number ``count`` times."""
     single = array_of(value)
     assert single is not None and value is not None  # noqa: S101, PT018 - scales are constants
     return constant(graph, f"{value.name}/{count}", np.full(count, single, single.dtype))
