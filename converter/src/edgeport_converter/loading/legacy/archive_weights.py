@@ -1,10 +1,11 @@
 """Weights of a ``.keras`` archive, moved to where Keras 3 looks for them.
 
-An archive does not name layers: it numbers those of one class in the order of the saved model,
-``layers/dense``, ``layers/dense_1``, and Keras numbers the loaded model's in its own order. Keras 2
-ordered branches differently, so two layers of one shape can silently change places (Keras 3.15
-with files of Keras 2.21). The saved order stands in the archive's config. Keras 3 can reorder its
-own archives too, so ``keras_files`` asks for every archive.
+An archive stores weights by class and number instead of by the layer's name: ``layers/dense`` and
+``layers/dense_1`` are the first two Dense layers in the saved model's order. Keras 3 numbers the
+layers in the order of the model that it has built. Keras 2 ordered branches differently, so two
+layers of one shape could silently get each other's weights (seen with Keras 3.15 and files of
+tf_keras 2.21). The archive's config has the saved order. Archives of Keras 3 can be affected as
+well, so ``keras_files`` calls ``find_moves`` for every archive.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ _MODELS = ("Functional", "Sequential", "Model")
 
 
 def find_moves(config: dict[str, Any], model: Any) -> list[tuple[str, str]]:
-    """Return (stored path, path where Keras looks) of each layer where these differ.
+    """Return (stored path, path where Keras looks) of each layer whose two paths differ.
 
     Args:
-        config: of the saved model, with its layers in the saved order.
+        config: the saved model's, with the layers in the saved order.
         model: the model that Keras 3 built from it.
     """
     return [move for move in _pairs(config, model, "") if move[0] != move[1]]
@@ -39,8 +40,8 @@ def copy(source: Path, target: Path, config: str, moves: list[tuple[str, str]]) 
 
     Args:
         source: the archive; it is not changed.
-        target: the copy; a temporary file for the weights stands beside it.
-        config: the new one, in JSON.
+        target: the copy. A temporary file with the weights is left in the same folder.
+        config: the new config, in JSON.
         moves: from ``find_moves``.
     """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
@@ -60,7 +61,7 @@ def copy(source: Path, target: Path, config: str, moves: list[tuple[str, str]]) 
 
 
 def copy_weights(source: Path, target: Path, moves: list[tuple[str, str]]) -> Path:
-    """Copy the weights of an archive or of an HDF5 file with the moves done; return the copy."""
+    """Copy an archive's weights, or an HDF5 file, to ``target``; apply the moves; return it."""
     if zipfile.is_zipfile(source):
         with (
             zipfile.ZipFile(source) as archive,
@@ -75,7 +76,7 @@ def copy_weights(source: Path, target: Path, moves: list[tuple[str, str]]) -> Pa
 
 
 def move(weights: Path, moves: list[tuple[str, str]]) -> None:
-    """Rename groups in an HDF5 file, outer ones first; they may swap names."""
+    """Rename groups in an HDF5 file, in place: outer ones first. Two groups may swap names."""
     by_depth: dict[int, list[tuple[str, str]]] = {}
     for pair in moves:
         by_depth.setdefault(pair[1].count("/"), []).append(pair)
@@ -86,12 +87,16 @@ def move(weights: Path, moves: list[tuple[str, str]]) -> None:
                 file.move(old, f"moving/{number}")
             for number, (_, new) in enumerate(kept):
                 if new in file:
-                    del file[new]  # of a layer that the loaded model does not have
+                    del file[new]  # it belongs to a layer that the loaded model does not have
                 file.move(f"moving/{number}", new)
 
 
 def _pairs(config: dict[str, Any], model: Any, folder: str) -> Iterator[tuple[str, str]]:
-    """Yield pairs of all layers; those in nested models begin with the outer model's new path."""
+    """Yield (stored path, new path) of every layer, nested ones after the model that holds them.
+
+    Both paths of a nested layer start with the new path of the outer model, since ``move`` renames
+    outer groups first.
+    """
     entries = config.get("config")
     saved = entries.get("layers") if isinstance(entries, dict) else None
     if not isinstance(saved, list):
@@ -111,11 +116,12 @@ def _pairs(config: dict[str, Any], model: Any, folder: str) -> Iterator[tuple[st
 
 
 def _name(entry: dict[str, Any]) -> Any:
+    """Return the name of a layer in a config, None if it has none."""
     return entry["config"].get("name") if isinstance(entry.get("config"), dict) else None
 
 
 def _places(folder: str, layers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the path of each layer, from the names and classes of all in their order."""
+    """Return the path of each layer by its name, from (name, class) of all layers in order."""
     seen: Counter[str] = Counter()
     places = {}
     for name, class_name in layers:
@@ -126,6 +132,6 @@ def _places(folder: str, layers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _snake_case(name: str) -> str:
-    """Return the word that Keras makes of a class' name: MaxPooling2D gives max_pooling2d."""
+    """Return a class's name as Keras writes it in paths: MaxPooling2D gives max_pooling2d."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
