@@ -1,6 +1,7 @@
 """From a frozen TensorFlow graph to ONNX, by tf2onnx with its errors raised.
 
-tf2onnx's own way is to log what it cannot translate and to write an invalid file.
+By default tf2onnx logs what it cannot translate and goes on to write an invalid file. Here such an
+operation raises ``UnsupportedModelError``. ``exported_model`` calls ``translate``.
 """
 
 from __future__ import annotations
@@ -24,14 +25,21 @@ from edgeport_converter.exporting.tracing import FrozenGraph
 
 
 def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
-    """Return tf2onnx's translation with the model's own names for inputs and outputs."""
+    """Return tf2onnx's translation with the model's own names for inputs and outputs.
+
+    Args:
+        frozen: the graph and its weights.
+        model: the Keras model, whose layers the refusals name.
+        opset: the edition of ONNX to write.
+
+    Raises:
+        UnsupportedModelError: an operation has no form in this opset, or tf2onnx failed.
+    """
     names = NodeNames()
     with _failed_nodes() as failed, patched(names):
         try:
             with tf.Graph().as_default() as graph:
                 tf.import_graph_def(frozen.graph_def, name="")
-                # continue_on_error=False: by default tf2onnx logs what it cannot translate and
-                # goes on to write an invalid file.
                 translated = tfonnx.process_tf_graph(
                     graph,
                     continue_on_error=False,
@@ -57,12 +65,12 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
     return result
 
 
-# How tf2onnx begins the message where it checks what it was given.
+# With this prefix tf2onnx refuses an operation, or a use of it, that it does not support.
 _CHECKED = "make_sure failure: "
 
 
 def _reason(cause: Exception) -> str | None:
-    """Return why an operation has no ONNX form, None for a fault of the translation itself."""
+    """Return why an operation has no ONNX form; None if the error is a fault of tf2onnx."""
     text = str(cause).strip()
     if isinstance(cause, (NoOnnxFormError, NotImplementedError)) or text.startswith(_CHECKED):
         return text.removeprefix(_CHECKED).splitlines()[0][:200] if text else None
@@ -70,7 +78,7 @@ def _reason(cause: Exception) -> str | None:
 
 
 class _FailureRecorder(logging.Handler):
-    """Keeps the nodes that tf2onnx reports as failed, which its exceptions do not name."""
+    """Collects the failed nodes from tf2onnx's log, since its exceptions do not name them."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -85,6 +93,10 @@ class _FailureRecorder(logging.Handler):
 
 @contextmanager
 def _failed_nodes() -> Iterator[list[tuple[str, str]]]:
+    """Yield a list to which (node, operation) is added for each failure that tf2onnx logs.
+
+    Meanwhile nothing else reads tf2onnx's log.
+    """
     logger = logging.getLogger("tf2onnx")
     recorder, propagate, level = _FailureRecorder(), logger.propagate, logger.level
     handlers = logger.handlers
@@ -98,7 +110,10 @@ def _failed_nodes() -> Iterator[list[tuple[str, str]]]:
 
 
 def _require_onnx(graph: Any, model: Any, opset: int) -> None:
-    """Refuse what tf2onnx left as it was: nodes of TensorFlow, or of a later opset."""
+    """Refuse a graph with nodes that ONNX does not define, or that a later opset defines.
+
+    tf2onnx keeps TensorFlow nodes that it does not know, and checks opsets only in part.
+    """
     graph.delete_unused_nodes(graph.outputs)  # some handlers leave the old node in the graph
     nodes = [
         (node.name, node.type)
@@ -115,6 +130,7 @@ def _require_onnx(graph: Any, model: Any, opset: int) -> None:
 
 
 def _graphs(graph: Any) -> Iterator[Any]:
+    """Yield a graph and all of its subgraphs."""
     yield graph
     for node in graph.get_nodes():
         for inner in (node.get_body_graphs() or {}).values():
