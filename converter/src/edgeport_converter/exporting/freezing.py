@@ -1,7 +1,8 @@
 """From a traced function to a TensorFlow graph whose variables are constants.
 
-Known sizes and decided branches are computed here, before tf2onnx sees the graph. Large weights are
-offloaded: they are kept beside the graph while TensorFlow's passes copy it.
+Sizes that are known and branches whose condition is constant are replaced by their results before
+tf2onnx sees the graph. Weight offloading: large weights are taken out of the graph before
+TensorFlow's passes, each of which copies the graph several times. ``tracing`` calls ``freeze``.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from edgeport_converter.exporting.tf_ops import signal
 # How TensorFlow's constant folding names weights that it has multiplied by a later scale.
 _MERGED_WEIGHTS = "/merged_input"
 
-_MAX_FOLDS = 8  # each takes away one level of nested branches
+_MAX_FOLDS = 8  # each round resolves one level of nested branches
 
-# Attributes that keep a nested function from being written out: XLA's (Keras compiles grouped
-# convolutions with it) and the user's.
+# Attributes that keep TensorFlow from inlining a nested function: of XLA, with which Keras compiles
+# grouped convolutions, and of the user's own functions.
 _CLOSING_ATTRIBUTES = ("_XlaMustCompile", "_noinline", "_implements", "api_implements")
 
 
@@ -40,14 +41,19 @@ def weight_bytes(concrete: Any) -> int:
 def freeze(
     concrete: Any, placeholders: Placeholders
 ) -> tuple[Any, dict[str, bytes], Sequence[str], Sequence[str]]:
-    """Return the graph, its weights, and the names of its input and output tensors.
+    """Return the graph, its large weights by node name, and the names of inputs and outputs.
 
     Args:
         concrete: the traced function.
-        placeholders: those that were placed in it.
+        placeholders: the placeholder ops that were put into it while it was traced.
+
+    Returns:
+        A GraphDef in which large weights are empty constants; their bytes by node name; the names
+        of the input tensors; the names of the output tensors.
     """
-    # convert_variables_to_constants_v2 without its last step, which loads the frozen graph again
-    # and so keeps each weight twice more; tf2onnx takes the same two for large models.
+    # These two calls are convert_variables_to_constants_v2 without its last step, which loads the
+    # frozen graph again and so holds each weight twice more. tf2onnx calls the same two for large
+    # models.
     data = convert_to_constants._FunctionConverterDataInEager(
         func=concrete, lower_control_flow=False, aggressive_inlining=True
     )
@@ -82,10 +88,11 @@ def freeze(
 
 
 def _name_after_weights(graph_def: Any) -> None:
-    """Give operations back to the layers whose weights they use.
+    """Rename operations to the layer whose weights they use, so that messages name that layer.
 
-    TensorFlow moves the scale of a BatchNormalization into the weights of the convolution before
-    it, and gives the result the scale's name; the weights keep the convolution's name.
+    TensorFlow folds the scale of a BatchNormalization into the weights of the convolution before
+    it. It gives the convolution the name of the BatchNormalization, while the weights keep the
+    convolution's name.
     """
     taken = {node.name for node in graph_def.node}
     renamed = {}
@@ -106,9 +113,9 @@ def _name_after_weights(graph_def: Any) -> None:
 
 
 def _write_known_sizes(graph_def: Any) -> bool:
-    """Replace each size that is read from a shape and known by a constant; return if there was one.
+    """Replace known sizes that the graph reads from a shape by constants; return if it had any.
 
-    TensorFlow folds a shape only if all of its sizes are known, and the batch never is.
+    TensorFlow folds a Shape only if all of its sizes are known, and the batch size never is.
     """
     sources = {node.name for node in graph_def.node if node.op == "Shape"}
     if not any(
@@ -138,7 +145,7 @@ def _write_known_sizes(graph_def: Any) -> bool:
 
 
 def _known_slice(op: Any) -> np.ndarray[Any, Any] | None:
-    """Return what a StridedSlice takes out of a shape, None where a free size is among it."""
+    """Return the sizes that a StridedSlice takes out of a shape, None if one of them is free."""
     shape = op.inputs[0].op.inputs[0].shape
     bounds = [tf.get_static_value(tensor) for tensor in op.inputs[1:4]]
     masks = {
@@ -159,7 +166,7 @@ def _known_slice(op: Any) -> np.ndarray[Any, Any] | None:
 
 
 def _choose_known_branches(graph_def: Any) -> bool:
-    """Turn an If on a constant into a call of its branch; return whether there were any."""
+    """Turn each If with a constant condition into a call of its branch; return if it had any."""
     constants = {node.name: node for node in graph_def.node if node.op == "Const"}
     found = False
     for node in graph_def.node:
@@ -184,10 +191,11 @@ def _choose_known_branches(graph_def: Any) -> bool:
     return found
 
 
-# Below this a copy costs nothing.
+# Copies of smaller weights cost too little to matter.
 _LARGE_BYTES = 2**16
 
-# Operations that combine a weight with data, and the input that the weight comes in by.
+# Operations that combine a weight with data, and which of their inputs is the weight. TensorFlow
+# does not need the weight's values to simplify a graph around them.
 _TAKERS = {
     "Conv2D": 1,
     "Conv3D": 1,
@@ -203,10 +211,14 @@ _TAKERS = {
 
 
 def _offload_weights(graph_def: Any) -> tuple[Any, dict[str, bytes]]:
-    """Return the graph with placeholders for its large weights, and the weights by node name.
+    """Return a graph with TensorFlow placeholders for large weights, and their bytes by node name.
+
+    A weight that any other operation reads stays in the graph, since TensorFlow may compute with
+    it.
 
     Args:
-        graph_def: a frozen graph; it is of no use any more, so that its memory may go.
+        graph_def: a frozen graph. It is emptied of these weights, to free their memory: do not use
+            it afterwards.
     """
     nodes = {node.name: node for node in graph_def.node}
     large = {
@@ -237,14 +249,14 @@ def _offload_weights(graph_def: Any) -> tuple[Any, dict[str, bytes]]:
         node.attr.clear()
         node.attr["dtype"].type = dtype
         node.attr["shape"].shape.CopyFrom(shape)
-    # A message keeps the memory of what was cleared in it; a copy has what is left.
+    # A protobuf message keeps the memory of cleared fields; its copy holds only what is left.
     slim = type(graph_def)()
     slim.CopyFrom(graph_def)
     return slim, weights
 
 
 def _leave_empty_constants(graph_def: Any, weights: dict[str, bytes]) -> None:
-    """Turn the placeholders into empty constants, whose values tf2onnx takes from ``weights``."""
+    """Turn the weights' placeholders into empty constants; tf2onnx gets the values separately."""
     for node in graph_def.node:
         if node.name not in weights:
             continue
@@ -259,7 +271,7 @@ def _leave_empty_constants(graph_def: Any, weights: dict[str, bytes]) -> None:
 
 
 def _source(nodes: dict[str, Any], name: str) -> str:
-    """Return the node that a value comes from, past Identity nodes."""
+    """Return the name of the node that a value comes from, skipping Identity nodes."""
     name = name.removesuffix(":0")
     while name in nodes and nodes[name].op == "Identity":
         name = nodes[name].input[0].removesuffix(":0")
