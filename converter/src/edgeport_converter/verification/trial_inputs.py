@@ -1,4 +1,7 @@
-"""Trial inputs: random ones that the model takes, or the user's at a second size of free axes."""
+"""Inputs for the parity check: random trial inputs, or the user's samples cut to a second size.
+
+``parity`` calls ``make_trial_inputs`` where there is no data, ``with_cut_axes`` where there is.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,25 @@ from edgeport import TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.verification.runners import Run
 
-# The first two that the model takes are used: one even and one odd where it takes any. Networks
-# with skip connections take multiples of a power of two only; 16,000 is a second of sound.
+# Sizes of free axes, tried in this order; the first two that the model takes are used. A model that
+# takes any size gets an even and an odd one. Networks with skip connections often take multiples of
+# a power of two only; 16,000 is a second of sound.
 _FREE_AXIS_SIZES = (8, 13, 16, 32, 48, 64, 96, 128, 192, 224, 256, 512, 1024, 2048, 4096, 16000)
 
-# Integers may be indices into a table of unknown length; the first that the model takes is used.
+# Largest values of integer inputs, tried in this order. Integers may be indices into a table of
+# unknown length; the first that the model takes is used.
 _LARGEST_INTEGERS = (99, 9, 1)
 BATCH_SIZES = (1, 2, 5)
 """Numbers of samples in the batches that a model is tried with."""
 
-_SPREAD = 3.0  # the width of a second distribution, beyond the range of the first
+# Standard deviation of the floats in the last batches: values outside [0, 1), negative ones, too.
+_SPREAD = 3.0
 _WORDS = ("", "a", "b", "the", "yes", "no")
 
 
 @dataclass(frozen=True)
 class LookupKeys:
-    """Keys of a graph's lookup tables; random text would be none of them."""
+    """Keys of a graph's lookup tables. Random text alone would never contain one of them."""
 
     words: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
@@ -66,12 +72,13 @@ def random_inputs(
     Args:
         inputs: floats are drawn from their value range, or else from [0, 1); uint8 from 0 to 255;
             text from a few short words.
-        samples: N.
-        free_size: of every other free axis.
-        seed: of the generator.
-        largest: the largest of the other integers, which may be indices.
-        spread: floats without a range come from a normal distribution of that width instead.
-        keys: what the graph looks up; about every other element of text and integers is one.
+        samples: the size of the batch axis N.
+        free_size: the size of every other free axis.
+        seed: for the random generator.
+        largest: integers other than uint8 are drawn from 0 to this number, which is included.
+        spread: if given, floats without a value range come from a normal distribution with this
+            standard deviation.
+        keys: about half of the elements of text and integer inputs are drawn from these keys.
     """
     generator = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
@@ -98,7 +105,7 @@ def random_inputs(
 
 
 def _mix(array: Array, keys: Sequence[Any], generator: np.random.Generator) -> Array:
-    """Return the array with about every other element from the keys that its dtype can hold."""
+    """Return the array with about half of its elements replaced by keys that its dtype can hold."""
     if array.dtype.kind in "iu":
         limits = np.iinfo(array.dtype)
         keys = [key for key in keys if limits.min <= key <= limits.max]
@@ -113,18 +120,19 @@ def make_trial_inputs(
 ) -> list[dict[str, Array]]:
     """Return random batches that the Keras model takes.
 
-    1. Integers may be indices into a table of unknown length: large ones are tried first, with the
-       keys of lookup tables among them, then smaller ones.
-    2. For each of these, sizes of the free axes are tried until the model has taken two.
-    3. With what it took, batches of each of ``BATCH_SIZES`` are made, at both sizes.
+    1. Integers may be indices into a table of unknown length: large ones are tried first, mixed
+       with the keys of lookup tables, then smaller ones.
+    2. For each largest integer, sizes of the free axes are tried until the model has taken two.
+    3. At the first largest integer with a size that the model took, batches of each of
+       ``BATCH_SIZES`` are made, at each size found.
 
     Args:
-        inputs: the model's.
+        inputs: the model's inputs.
         reference: the Keras model.
-        keys: what the graph looks up.
+        keys: the keys of the graph's lookup tables.
 
     Raises:
-        Exception: what the Keras model raised, where it took none of the inputs.
+        Exception: the last exception of the Keras model, if it took none of the inputs.
     """
     free = any(isinstance(size, str) for spec in inputs for size in spec.shape[1:])
     wanted = 2 if free else 1
@@ -153,7 +161,7 @@ def make_trial_inputs(
 def _integers_to_try(
     inputs: Sequence[TensorSpec], keys: LookupKeys
 ) -> list[tuple[int, LookupKeys]]:
-    """Return the largest integer and the keys of each try; one try without integer inputs."""
+    """Return (largest integer, keys) for each try; a single one if no input takes integers."""
     if not any(spec.dtype.kind in "iu" for spec in inputs):
         return [(_LARGEST_INTEGERS[-1], keys)]
     tries = [(largest, replace(keys, numbers=())) for largest in _LARGEST_INTEGERS]
@@ -163,9 +171,9 @@ def _integers_to_try(
 def with_cut_axes(
     inputs: Sequence[TensorSpec], data: Iterable[Mapping[str, Array]], reference: Run
 ) -> list[dict[str, Array]]:
-    """Return the user's batches, and each cut short along its free axes, if the model takes that.
+    """Return the user's batches, then shorter copies of those that the model takes in that form.
 
-    So a second size of every free axis is compared.
+    The copies have two thirds of each free axis, so that a second size of it is compared, too.
     """
     batches = [dict(batch) for batch in data]
     if not any(isinstance(size, str) for spec in inputs for size in spec.shape[1:]):
@@ -175,7 +183,7 @@ def with_cut_axes(
 
 
 def _refusal(reference: Run, batch: Mapping[str, Array]) -> Exception | None:
-    """Return what the Keras model raises for a batch, None if it takes it."""
+    """Return the exception that the Keras model raises for a batch, None if it raises none."""
     try:
         reference(batch)
     except Exception as problem:  # whatever a layer raises about sizes and indices
@@ -184,7 +192,7 @@ def _refusal(reference: Run, batch: Mapping[str, Array]) -> Exception | None:
 
 
 def _cut_short(inputs: Sequence[TensorSpec], batch: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the batch with two thirds of each free axis but the batch's."""
+    """Return the first two thirds of the batch along each free axis other than the batch axis."""
     result = {}
     for spec in inputs:
         places = [slice(None)]
