@@ -1,8 +1,9 @@
-"""A narrower range from a histogram, by the least mean squared error of the quantized values.
+"""The range method mse: the activation range with the least mean squared error of its codes.
 
-What a range costs is what it clips, the distance squared, and what it rounds: step^2 / 12, the mean
-square of an error that is spread evenly over a step. Zero is always inside a range, since padding
-and relu need it exactly.
+``ranges`` fills a histogram for each activation and calls ``choose_range``. The squared error of a
+value outside the range is its squared distance from the range; that of a value inside is
+step^2 / 12, the mean square of a rounding error that is uniform over one step. Zero is always
+inside a range, since padding and relu need it exactly.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from edgeport.artifact.golden import Array
 
 _BINS = 2048
 _CODES = 256  # of uint8
-# Shares of each side of the full range that are tried, apart by about one eighth of an octave.
+# Fractions of each end of the full range that are tried: eight for each halving.
 _SHARES = np.geomspace(1.0, 1 / 16, 33)
-_MOST_OUTSIDE = 0.01  # what is more frequent is no rare value that may be clipped
+_MOST_OUTSIDE = 0.01  # a range may clip this share of the values; more are not rare any more
 
 
 class Histogram:
-    """Counts of values between two ends, in equal bins."""
+    """Counts of an activation's values in bins of equal width from ``low`` to ``high``.
+
+    The two ends are moved where needed so that zero lies between them.
+    """
 
     def __init__(self, low: float, high: float) -> None:
         self.low, self.high = min(low, 0.0), max(high, 0.0)
@@ -36,10 +40,10 @@ class Histogram:
         return self.low + (np.arange(_BINS) + 0.5) * self.width
 
     def add(self, values: Array) -> None:
-        """Count the values; what rounding puts past an end counts in the last bin.
+        """Count the values; those outside the ends count in the first or the last bin.
 
-        Zeros are left out: every range has a code for exactly zero, so they say nothing of the
-        ends, and after a relu they would outweigh all that does.
+        Zeros are left out. Every range has a code for exactly zero, so they say nothing about the
+        ends, and after a relu they would outnumber all other values.
         """
         if self.high == self.low:
             return
@@ -50,9 +54,12 @@ class Histogram:
 
 
 def choose_range(histogram: Histogram) -> tuple[float, float]:
-    """Return (low, high) within the histogram's ends, with the least error of those tried.
+    """Return the range (low, high) with the least mean squared error of those that are tried.
 
-    One side after the other is narrowed: a tail on the left says nothing about one on the right.
+    1. Start with the full range of the histogram.
+    2. Move the low end towards zero, in the steps of ``_SHARES``, until too many values are
+       clipped; keep the best.
+    3. Do the same with the high end.
     """
     best = (histogram.low, histogram.high)
     if histogram.high == histogram.low or not histogram.counts.any():
