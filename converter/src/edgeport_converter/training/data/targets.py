@@ -1,4 +1,7 @@
-"""Targets checked for the task: class numbers from 0, or numbers."""
+"""Targets checked for the task: class numbers from 0, or numbers for a regression.
+
+``reading`` calls ``with_classes`` after the files are read.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,19 @@ from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 
 def with_classes(recipe: TrainingRecipe, path: Path, read: TrainingData) -> TrainingData:
-    """Return the data with the names of its classes, and targets of the dtype that the task wants.
+    """Return the data with class names, and with targets that fit the recipe's task.
+
+    For a classification targets become int64 class numbers. The classes are named by the data, else
+    by their numbers. For a regression targets become float64, and there are no classes.
+
+    Args:
+        recipe: its task, and its number of classes where it states one.
+        path: the file of the data, for messages.
+        read: the data as read.
 
     Raises:
-        OptionError: labels that are not class numbers, too few classes, or too few samples.
+        OptionError: labels that are not class numbers, text as the target of a regression, too few
+            classes, too few samples, or ``data.classes`` where it does not fit.
     """
     data = recipe.data
     if data.task == "regression":
