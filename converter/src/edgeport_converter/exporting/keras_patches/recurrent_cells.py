@@ -1,4 +1,7 @@
-"""Keras' recurrent cells as ONNX describes them: activations, the order of gates, attributes."""
+"""Keras' recurrent cells as ONNX describes them: activations, the order of gates, attributes.
+
+``recurrent`` decides which layers become ONNX nodes, and asks this module for their values.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import tensorflow as tf
 from edgeport_converter.exporting.placeholders import Emit
 from edgeport_converter.exporting.tf_ops.builder import replace
 
-# ONNX's name, alpha and beta of the activations that its recurrent nodes know.
+# Keras' activation -> the name, alpha and beta of the one that ONNX's recurrent nodes have.
 _ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
     "tanh": ("Tanh", None, None),
     "sigmoid": ("Sigmoid", None, None),
@@ -25,7 +28,13 @@ _ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """How Keras' cell maps to the ONNX node: gate k of ONNX is gate ``order[k]`` of Keras."""
+    """How a class of Keras cells maps to an ONNX node.
+
+    Attributes:
+        op: the ONNX operator.
+        order: gate k of ONNX is gate ``order[k]`` of Keras.
+        states: the number of state tensors.
+    """
 
     op: str
     order: tuple[int, ...]
@@ -40,8 +49,8 @@ KINDS: dict[type, Kind] = {
 
 
 def is_known(cell: Any) -> bool:
-    """Whether ONNX has a node for the cell."""
-    # A subclass may compute anything in its call.
+    """Whether ONNX has a node for the cell: its class, its activations and its dtype."""
+    # The exact class is asked for, since a subclass may compute anything in its call.
     return (
         type(cell) in KINDS
         and all(activation is not None for activation in activations(cell))
@@ -50,7 +59,10 @@ def is_known(cell: Any) -> bool:
 
 
 def activations(cell: Any) -> list[tuple[str, float | None, float | None] | None]:
-    """Return ONNX's activations in the order of the node's attribute."""
+    """Return ONNX's (name, alpha, beta) of each activation in the order of the node's attribute.
+
+    An activation that ONNX does not have gives None.
+    """
     op = KINDS[type(cell)].op
     gates = [] if op == "RNN" else [cell.recurrent_activation]
     functions = [*gates, cell.activation] + ([cell.activation] if op == "LSTM" else [])
@@ -63,13 +75,16 @@ def activations(cell: Any) -> list[tuple[str, float | None, float | None] | None
 
 
 def gates_first(kernel: Any, kind: Kind) -> Any:
-    """Return (gates * units, inputs) in ONNX's order from Keras' (inputs, gates * units)."""
+    """Return a kernel (inputs, gates * units) of Keras as (gates * units, inputs), ONNX's order."""
     parts = tf.split(tf.convert_to_tensor(kernel), len(kind.order), axis=-1)
     return tf.transpose(tf.concat([parts[gate] for gate in kind.order], axis=-1))
 
 
 def bias_of(cell: Any, kind: Kind) -> Any:
-    """Return the input's and the recurrence's bias, one after the other."""
+    """Return (2 * gates * units): the input's bias, then the recurrence's, gates in ONNX's order.
+
+    Where Keras has one bias or none, the missing part is zero.
+    """
     size = len(kind.order) * cell.units
     if not cell.use_bias:
         return tf.zeros((2 * size,))
@@ -85,16 +100,18 @@ def bias_of(cell: Any, kind: Kind) -> Any:
 def emitter(
     kind: Kind, cell: Any, direction: str, has_bias: bool, has_lengths: bool, has_states: bool
 ) -> Emit:
-    """Return what puts the ONNX node in the place of a placeholder op.
+    """Return a function that replaces a placeholder op by the ONNX node.
 
-    The placeholder's inputs are the three that ONNX demands, then the optional ones that exist.
+    The placeholder's inputs are X, W and R, which ONNX requires; then, where ``has_bias``,
+    ``has_lengths`` and ``has_states`` say so, the bias, the sequence lengths and the first states.
     """
     directions = 2 if direction == "bidirectional" else 1
     attributes: dict[str, Any] = {"direction": direction, "hidden_size": cell.units}
     chosen = [item for item in activations(cell) if item is not None] * directions
     attributes["activations"] = [name for name, _, _ in chosen]
     if any(alpha is not None for _, alpha, _ in chosen):
-        # ONNX hands the values out in order to the activations that take any.
+        # The lists have no entries for activations without alpha and beta: ONNX assigns the values
+        # in order to those that take them.
         attributes["activation_alpha"] = [a for _, a, _ in chosen if a is not None]
         attributes["activation_beta"] = [b for _, _, b in chosen if b is not None]
     if kind.op == "GRU":
