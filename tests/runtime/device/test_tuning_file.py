@@ -27,7 +27,7 @@ from edgeport.device import identity as device_identity
 from edgeport.device.tuning_file import Tuning
 
 X = np.array([[1, 2, 3]], "f4")
-ARTIFACT, SIBLING = 2.0, 2.5
+ARTIFACT, VARIANT = 2.0, 2.5
 """What the two forms of the model multiply by, so that an answer tells which of them gave it."""
 
 
@@ -60,9 +60,9 @@ def artifact(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sibling(artifact: Path) -> Path:
+def variant(artifact: Path) -> Path:
     path = artifact.with_name("model.none.onnx")
-    path.write_bytes(form(SIBLING))
+    path.write_bytes(form(VARIANT))
     return path
 
 
@@ -237,11 +237,11 @@ def test_damage_of_any_byte_leaves_the_answers_right(
             assert factor_of(predictor) == ARTIFACT
 
 
-@pytest.mark.parametrize("variant", ["model.none.onnx", "../model.none.onnx", "", 5, ["a"]])
+@pytest.mark.parametrize("named", ["model.none.onnx", "../model.none.onnx", "", 5, ["a"]])
 def test_an_old_file_that_chooses_another_artifact_is_left_aside(
-    variant: Any, artifact: Path, sibling: Path, caplog: pytest.LogCaptureFixture
+    named: Any, artifact: Path, variant: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write(artifact, content_for(artifact, variant=variant, variant_sha256=digest_of(sibling)))
+    write(artifact, content_for(artifact, variant=named, variant_sha256=digest_of(variant)))
     with Predictor.load(artifact) as predictor:
         assert (factor_of(predictor), predictor.tuning) == (ARTIFACT, None)
         assert settings_of(predictor) == DEFAULT
@@ -357,8 +357,8 @@ def test_what_is_chosen_is_ahead_of_the_default(rows: list[list[float]]) -> None
         )
 
 
-def test_tune(artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = run(capsys, "tune", artifact, sibling, "--seconds", "0.02", "--allow-spinning")
+def test_tune(artifact: Path, variant: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = run(capsys, "tune", artifact, variant, "--seconds", "0.02", "--allow-spinning")
     file = Path(f"{artifact}.tune.json")
     assert json.loads(file.read_text()) == shown
     assert shown["artifact"] == digest_of(artifact)
@@ -368,7 +368,7 @@ def test_tune(artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str])
     settings = [(1, False), (2, False), (2, True)]
     assert sorted(seen) == sorted(
         (str(path), threads, spinning, level)
-        for path in (artifact, sibling)
+        for path in (artifact, variant)
         for threads, spinning in settings
         for level in ("all", "extended")
     )
@@ -376,7 +376,7 @@ def test_tune(artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str])
     (chosen,) = (row for row in rows if row["is_chosen"])
     choice = shown["choice"]
     assert chosen["file"] == str(artifact)
-    assert shown["fastest_file"] in (str(artifact), str(sibling))
+    assert shown["fastest_file"] in (str(artifact), str(variant))
     assert [chosen[name] for name in ("threads", "spinning", "optimization")] == [
         choice[name] for name in ("threads", "spinning", "optimization")
     ]
@@ -400,20 +400,20 @@ def test_tune_prints_a_table(artifact: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_tune_tells_the_faster_file_and_loading_stays_with_the_artifact(
-    artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str],
+    artifact: Path, variant: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """The clock is told by the file, so that the machine's load decides nothing."""
 
     def one_round(model: Any, *_: object) -> tuple[float, float]:
-        return (1.0 if model.path == str(sibling) else 2.0), 0.0
+        return (1.0 if model.path == str(variant) else 2.0), 0.0
 
     monkeypatch.setattr("edgeport.cli.tune._one_round", one_round)
-    assert main(["tune", str(artifact), str(sibling)]) == 0
+    assert main(["tune", str(artifact), str(variant)]) == 0
     *_, written, told = capsys.readouterr().out.splitlines()
     assert written == f"chosen (*) and written to {artifact}.tune.json"
-    assert told == f"fastest file {sibling}: copy it to where the other is loaded"
-    assert json.loads(Path(f"{artifact}.tune.json").read_text())["fastest_file"] == str(sibling)
+    assert told == f"fastest file {variant}: copy it to where the other is loaded"
+    assert json.loads(Path(f"{artifact}.tune.json").read_text())["fastest_file"] == str(variant)
     with Predictor.load(artifact) as predictor:
         assert (factor_of(predictor), predictor.tuning) == (ARTIFACT, Tuning(1))
 
@@ -450,13 +450,13 @@ def test_tune_works_without_a_card(tmp_path: Path, capsys: pytest.CaptureFixture
         )
 
 
-def test_tune_refuses_what_is_no_sibling(
+def test_tune_refuses_what_is_no_variant(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stranger, plain = tmp_path / "stranger.onnx", tmp_path / "plain.onnx"
     stranger.write_bytes(mlp_artifact())
     plain.write_bytes(identity().onnx)
-    for other, reason in ((stranger, "is no sibling of"), (plain, "it has no card")):
+    for other, reason in ((stranger, "is no variant of"), (plain, "it has no card")):
         code, sentence = fails(capsys, "tune", artifact, other)
         assert code == OptionError.exit_code
         assert reason in sentence
@@ -467,7 +467,7 @@ def test_tune_refuses_what_is_no_sibling(
 
 def test_tune_refuses_times_and_places_that_cannot_be(
     artifact: Path,
-    sibling: Path,
+    variant: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -476,7 +476,7 @@ def test_tune_refuses_times_and_places_that_cannot_be(
         pytest.fail("measured first")
 
     monkeypatch.setattr("edgeport.cli.tune.tune", measured)
-    before = artifact.read_bytes(), sibling.read_bytes()
+    before = artifact.read_bytes(), variant.read_bytes()
     for arguments in (
         ["--frame-gap", "-1"],
         ["--frame-gap", "nan"],
@@ -485,21 +485,21 @@ def test_tune_refuses_times_and_places_that_cannot_be(
         ["--seconds", "inf"],
         ["--seconds", "1e9"],
         ["--output", artifact],
-        ["--output", sibling],
+        ["--output", variant],
         ["--output", tmp_path],
         ["--output", tmp_path / "no" / "folder.json"],
     ):
-        assert fails(capsys, "tune", artifact, sibling, *arguments)[0] == OptionError.exit_code
-    assert (artifact.read_bytes(), sibling.read_bytes()) == before
+        assert fails(capsys, "tune", artifact, variant, *arguments)[0] == OptionError.exit_code
+    assert (artifact.read_bytes(), variant.read_bytes()) == before
 
 
 def test_tune_measures_each_file_once(
-    artifact: Path, sibling: Path, capsys: pytest.CaptureFixture[str]
+    artifact: Path, variant: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`edgeport tune model.onnx *.onnx` names the artifact twice."""
-    shown = run(capsys, "tune", artifact, artifact, sibling, sibling, "--seconds", "0.02")
+    shown = run(capsys, "tune", artifact, artifact, variant, variant, "--seconds", "0.02")
     names = [row["file"] for row in shown["measured"]]
-    assert (names.count(str(artifact)), names.count(str(sibling))) == (4, 4)
+    assert (names.count(str(artifact)), names.count(str(variant))) == (4, 4)
 
 
 def test_tune_chooses_nothing_that_loading_would_refuse(
@@ -547,7 +547,7 @@ print("edgeport.device.tuning_file" in sys.modules, "edgeport.device.identity" i
         ("another provenance", {"provenance": {"source": "another.keras"}}),
     ],
 )
-def test_the_card_decides_who_is_a_sibling(kind: str, changes: dict[str, Any]) -> None:
+def test_the_card_decides_who_is_a_variant(kind: str, changes: dict[str, Any]) -> None:
     one: ModelCard = replace(doubler().card, sha256="1")
     alike = replace(one, sha256="2", accuracy=None, tolerance={"y": 1})
     assert difference(one, alike) is None

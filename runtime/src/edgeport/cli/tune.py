@@ -1,10 +1,12 @@
-"""Measures on the device itself which settings and which file answer soonest: `edgeport tune`.
+"""Measures on the device which settings, and which variant of an artifact, answer soonest.
 
-Every candidate is loaded, with all its checks, and closed again in each round, so that no idle
-thread of another disturbs it and memory stays that of one. Rounds take the candidates by turns;
-one is faster than another only if it is so by a margin in nearly every round, and the one that
-costs the device less is asked first. ``device/tuning_file`` says what is done with the settings;
-the fastest file is told, and whoever deploys copies it.
+The commands `edgeport tune` and `edgeport warm` are here. A candidate is a file with settings. In
+each round every candidate is loaded, with all checks, measured and closed again: so only one is in
+memory, and no idle thread of another disturbs it. One candidate counts as faster than another only
+if it is faster by ``MARGIN`` in the median and ahead in all rounds but one; those with fewer
+threads come first. The chosen settings go to the tuning file (``device/tuning_file``), which
+loading reads. The fastest variant is only named: loading never takes another file, so the user
+copies it.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ class Timing:
 
 def tune(
     path: str,
-    siblings: Sequence[str],
+    variants: Sequence[str],
     *,
     seconds: float,
     frame_gap_ms: float,
@@ -79,7 +81,7 @@ def tune(
 
     Args:
         path: the artifact.
-        siblings: further forms of the model, which are told to be faster but not chosen.
+        variants: artifacts of the same model by other recipes; the fastest file is named.
         seconds: how long to measure each candidate, its loading aside.
         frame_gap_ms: the pause before each call, as in the device's own work.
         allow_spinning: whether threads may wait busily, which takes CPU time in every pause.
@@ -87,7 +89,7 @@ def tune(
 
     Raises:
         EdgeportError: as ``Predictor.load`` and ``predict`` do of the artifact itself.
-        OptionError: a sibling is none.
+        OptionError: one of ``variants`` is an artifact of another model.
     """
     model = load_model(path, _OPTIONS)
     trial.check(Predictor(model))
@@ -95,8 +97,8 @@ def tune(
     # EDGEPORT_THREADS may ask for more threads than CPUs; a tuning file may not.
     default = Tuning(min(model.session.threads, cpus.usable_cpus()))
     files = {model.digest: path}
-    for sibling in siblings:
-        files.setdefault(_digest_of_sibling(sibling, path, model.card), sibling)
+    for variant in variants:
+        files.setdefault(_digest_of_variant(variant, path, model.card), variant)
     settings = _settings(default, allow_spinning)
     candidates = [Timing(tuning, file) for file in files.values() for tuning in settings]
     digest = model.digest
@@ -144,22 +146,22 @@ def _settings(start: Tuning, allow_spinning: bool) -> list[Tuning]:
     return found
 
 
-def _digest_of_sibling(sibling: str, path: str, card: ModelCard) -> str:
-    other = load_model(sibling, _OPTIONS)
+def _digest_of_variant(variant: str, path: str, card: ModelCard) -> str:
+    other = load_model(variant, _OPTIONS)
     found = difference(card, other.card)
     if found:
         raise OptionError(
-            f"'{sibling}' is no sibling of '{path}', it has {found}: pass files that one "
+            f"'{variant}' is no variant of '{path}', it has {found}: pass files that one "
             "conversion wrote with --also"
         )
     return other.digest
 
 
 def difference(one: ModelCard, other: ModelCard) -> str | None:
-    """Return in what two artifacts are not forms of one model; None for siblings.
+    """Return what shows that two artifacts are not variants of one model; None if they are.
 
-    They are by one conversion's `--also`: the same source and tools, and nothing that a caller
-    would notice but accuracy within the budget, and speed.
+    Variants come from one conversion with `--also`: their source and tools are the same. A caller
+    notices no difference other than speed, and accuracy within the budget.
     """
     if not (one.is_vouched_for and other.is_vouched_for):
         return "no card"
@@ -242,8 +244,8 @@ def add_warm(commands: Any) -> None:
 def add_tune(commands: Any) -> None:
     """Add the command that finds the fastest settings."""
     add = _add(commands, "tune", "find the fastest settings and file on this device", _tune)
-    siblings = "further forms of it to measure, as 'edgeport convert --also' writes them"
-    add("siblings", metavar="SIBLING", nargs="*", help=siblings)
+    variants = "variants of it to measure, too, as 'edgeport convert --also' writes them"
+    add("variants", metavar="VARIANT", nargs="*", help=variants)
     add("-o", "--output", metavar="OUT", help=f"instead of FILE{TUNING_SUFFIX}")
     gap = "pause so long before each call, as the device's own work does"
     add("--frame-gap", type=float, default=0.0, metavar="MS", help=gap)
@@ -341,10 +343,10 @@ def _tune(options: argparse.Namespace) -> None:
     within(options.seconds, "--seconds", *SECONDS)
     output = options.output or options.artifact + TUNING_SUFFIX
     # Rather now than after the measurements.
-    check_target(output, reads=(options.artifact, *options.siblings))
+    check_target(output, reads=(options.artifact, *options.variants))
     content = tune(
         options.artifact,
-        options.siblings,
+        options.variants,
         seconds=options.seconds,
         frame_gap_ms=options.frame_gap,
         allow_spinning=options.allow_spinning,
