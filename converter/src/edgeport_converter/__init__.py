@@ -4,11 +4,11 @@
 
     report = convert("model.keras", "model.onnx", calibration="train.npz", evaluation="test.npz")
 
-Its rooms; ``pipeline`` calls them in the order loading, exporting, data, optimizing, verification,
-quantization, artifact:
+Modules and folders; ``pipeline`` calls the stages in the order loading, exporting, data,
+optimizing, verification, quantization, artifact:
 
     commands       the command `edgeport convert`
-    errors         the converter's errors, leaves under the runtime's root
+    errors         the converter's errors, subclasses of the runtime's
     options        the options of a conversion: names, defaults, choices, help, checks
     pipeline       convert(): the stages in running order
     progress       what a user sees while a conversion or a training runs, by rich
@@ -16,15 +16,15 @@ quantization, artifact:
     quiet          keeping the messages of other libraries off the user's screen
     report         what a conversion found, as data and as text
     stages         which stage is running: for progress and for errors
-    targets        what devices compute right and read: CPU families, onnxruntime versions
+    targets        CPU families and onnxruntime versions of devices, and what each can do
     artifact/      the last stage: card, golden samples and seal, written in one step
-    data/          the user's samples and labels, whatever they come in
+    data/          the user's samples and labels, from files, folders, arrays and generators
     exporting/     from a loaded model to a float ONNX graph with the user's names
     loading/       from a Keras file, or a model in memory, to a function that can be traced
     optimizing/    rewriting the float graph for speed and size
     quantization/  from the float graph to the best quantized graph within the budget
     training/      from data and a recipe to a trained Keras model
-    verification/  how a graph is run, and whether it answers as Keras does
+    verification/  how a graph is run, and the parity check against Keras
 
 Importing this package imports no TensorFlow; converting and training do.
 

@@ -1,4 +1,4 @@
-"""The converter's errors, leaves under the runtime's root.
+"""The converter's errors, subclasses of the runtime's.
 
 ConversionError              a stage failed; .stage
 ├─ UnsupportedModelError     ONNX cannot say what the model does

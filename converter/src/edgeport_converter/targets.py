@@ -1,4 +1,4 @@
-"""What devices compute right, by their CPU family, and what their onnxruntime reads.
+"""CPU families of devices, by the int8 sums that saturate there, and onnxruntime versions.
 
 ``options`` offers the names; ``pipeline`` passes the records to the stages that need them.
 """

@@ -5,26 +5,23 @@
     with Predictor.load("digits.onnx") as predictor:
         scores = predictor.predict(x)
 
-Its rooms:
+Modules and folders:
 
     atomic_files  files that are written whole or not at all
     checks        checks of plain values that callers pass
     errors        every error that a caller of edgeport can meet, in one tree
     labels        from scores to named classes
-    loading       from a file to a model that passed every check, in the order in which trust
-                  grows
-    model         A checked model and all that ``predict`` has to know of it; ``loading`` makes
-                  them
-    options       what callers may ask for, and the refusal of what cannot be met
+    loading       from a file to a checked model: all checks in their order
+    model         a model that passed every check, with all that ``predict`` needs
+    options       the options of a load, and their checks
     predictor     Predictor: an artifact, loaded and checked, ready to answer
-    signals       exceptions that a signal's handler raises: they pass unchanged
+    signals       exceptions that a signal's handler raises pass unchanged
     streaming     streams: one answer a sample, in order, in bounded memory
     artifact/     the file: what it says, whether it is whole, who made it. numpy only
     cli/          the `edgeport` command, also `python -m edgeport`
-    device/       what fits a model to one device. Nothing here is needed for a first answer but
-                  ``cpus``
-    engine/       the border to onnxruntime; only ``session`` imports it
-    inputs/       from a caller's value to arrays that the engine cannot misread. Knows no engine
+    device/       what fits a model to one device; a first answer needs ``cpus`` alone
+    engine/       everything that calls onnxruntime; only ``session`` imports it
+    inputs/       from a caller's value to arrays that the engine cannot misread
 
 The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
 them, inputs are converted exactly or not at all, and the golden samples in the artifact are run on

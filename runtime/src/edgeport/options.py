@@ -1,4 +1,4 @@
-"""What callers may ask for, and the refusal of what cannot be met."""
+"""The options of a load, and their checks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PublicKey = str | os.PathLike[str] | bytes
 
 
 TUNING_SUFFIX = ".tune.json"
-"""Behind the artifact's whole name: the tuning file that ``Predictor.load`` looks for."""
+"""Appended to the artifact's file name: the tuning file that ``Predictor.load`` looks for."""
 
 
 class Options(NamedTuple):
-    """What ``Predictor.load`` was asked for; a reload and another process ask for the same."""
+    """The options of ``Predictor.load``; reloads, copies and pickled predictors keep them."""
 
     threads: int | None
     finite: bool
@@ -30,13 +30,14 @@ class Options(NamedTuple):
     tuning: str | os.PathLike[str] | bool = True
 
     def checked(self) -> Options:
-        """Refuse what can be seen to be wrong before anything is loaded.
+        """Check every option before anything is loaded.
 
         Returns:
-            These options, with paths that stay right when the process moves to another folder.
+            These options, with absolute paths, since the process may change its folder.
 
         Raises:
-            OptionError: a number is none, a path is none, or nothing vouches for a version.
+            OptionError: an option has the wrong type or range, or a minimum version is given
+                without a public key.
         """
         truth(self.finite, "finite")
         whole_number(self.chunk_bytes, "chunk_bytes", remedy="leave it out")

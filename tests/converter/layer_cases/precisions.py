@@ -34,8 +34,8 @@ def small_network():
     )
 
 
-# Rebuilt in float32; what is left is the rounding of Keras itself. `test_loading_models` has those
-# whose outputs change their dtype with it.
+# Rebuilt in float32; what is left is the rounding of Keras itself. `loading/test_models.py` has
+# those whose outputs change their dtype with it.
 CASES.model(
     "precision policy mixed_float16", _with_policy("mixed_float16", small_network), tolerance=5e-3
 )

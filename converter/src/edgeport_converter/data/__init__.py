@@ -1,10 +1,9 @@
-"""The user's samples and labels, whatever they come in: files, folders, arrays, generators.
+"""The user's samples and labels, from files, folders, arrays and generators.
 
-No stage is imported here. ``pipeline`` asks ``user_data``; ``training`` reads its files with
-the same readers.
+No stage is imported here. ``pipeline`` calls ``user_data``; ``training`` uses the same readers.
 
     array_files    numpy's files, a few megabytes at a time
-    chunks         the form that all samples come in, and which array is which input
+    chunks         samples in parts, and which array belongs to which input
     datasets       samples as the model's inputs: checked, measured, in batches
     image_folders  folders of images, resized to the model's input
     labels         whether labels and class names fit the model's outputs

@@ -182,7 +182,7 @@ def read_dataset(
     """Return the user's data, every value checked against the model's inputs.
 
     Args:
-        source: as for ``sources.open_source``; its arrays are named as in ``naming``.
+        source: as for ``sources.open_source``; ``chunks.pick_keys`` matches arrays with inputs.
         specs: the model's inputs in declared order.
         purpose: "calibration" or "evaluation", for messages.
         image_range: the values that black and white pixels of image files become.

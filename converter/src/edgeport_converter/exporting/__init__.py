@@ -9,15 +9,15 @@ own beside its own, then name inputs, outputs and axes. Rewriting the graph for 
     exported_model   the stage: ``export`` and what it returns
     freezing         from a traced function to a TensorFlow graph whose variables are constants
     interface        names and letters for the axes of inputs and outputs
-    keras_patches/   what is replaced in Keras and TensorFlow while a model is traced: the list
+    keras_patches/   the Keras patches: what is replaced in Keras while a model is traced
     patching         how a part of a library is replaced for a while, and put back
     placeholders     placeholder ops: places in a traced graph that ONNX nodes will take
     reference        the Keras model as a function over numpy arrays
     saved_tables     lookup tables of a SavedModel as ONNX-ML LabelEncoder nodes
-    tf2onnx_bridge/  from a frozen TensorFlow graph to ONNX; what is replaced in tf2onnx: the list
+    tf2onnx_bridge/  from a frozen TensorFlow graph to ONNX, with some of tf2onnx replaced
     tf_ops/          TensorFlow operations that tf2onnx does not translate, or translates wrongly
     tracing          from a function over named tensors to a frozen TensorFlow graph
-    unsupported      what ONNX cannot express, by Keras layer: the sentence of every refusal
+    unsupported      what ONNX cannot express, by Keras layer, and the messages that say so
 """
 
 from edgeport_converter.exporting.exported_model import ExportedModel, export

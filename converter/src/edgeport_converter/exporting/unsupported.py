@@ -1,4 +1,4 @@
-"""What ONNX cannot express, by Keras layer: the sentence of every refusal.
+"""What ONNX cannot express, by Keras layer, and the messages that say so.
 
 ``refuse_layers`` looks at the layers before anything is traced, where a layer and its option can
 be named best. The rest is found later, by operation; then the layer is found by the name of the

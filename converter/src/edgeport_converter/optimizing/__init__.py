@@ -9,10 +9,10 @@ say in its docstring what it matches, what it gives and why that pays; list it i
 graph that it changes and one that it has to leave alone. ``make passes`` measures it.
 
     activation_rules  activations in the form that onnxruntime has kernels for
-    affine_rules      constant factors and terms into the weights of the operator before or after
+    affine_rules      constant factors and terms folded into the weights of the next operator
     cast_rules        casts that change no value
     constants         reading a graph's constants, and adding new ones
-    input_scaling     the scaling of inputs into the weights of the first layers
+    input_scaling     the scaling of inputs moved into the weights of the first layers
     layer_inputs      a factor and a term of what one layer reads, taken into its weights and bias
     names             names of nodes that lead back to Keras layers, and short names of tensors
     passes            ``optimize`` and ``compact``: which passes run, and in which order

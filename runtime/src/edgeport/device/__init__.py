@@ -2,7 +2,7 @@
 
 cpus         the CPUs that the process may use, and how many threads pay
 graph_cache  the optimized graph, kept on the device, so that the engine starts sooner
-identity     what makes two devices the same to the engine: CPU and build of onnxruntime
+identity     the device as the engine sees it: CPU and build of onnxruntime
 private      files that only this user and root can have written
 tuning_file  the settings that `edgeport tune` chose for one artifact on one device
 """

@@ -1,7 +1,7 @@
-"""What makes two devices one and the same to the engine: CPU and build of onnxruntime.
+"""The device as the engine sees it: CPU and build of onnxruntime.
 
-What was made or measured on one device is of no use on another; ``graph_cache`` and
-``tuning_file`` keep this beside it. Nothing else asks.
+A graph that was optimized, or settings that were measured, on one device are of no use on another;
+``graph_cache`` and ``tuning_file`` store this with them. Nothing else uses it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The only folder that knows onnxruntime; only ``session`` imports it.
 
 errors     the engine's errors: which are its own, and what they are in edgeport's words
-fast_path  one sample of one input to one output, through buffers that stay bound
-forks      forks of the process: engines half made, and threads that do not come along
+fast_path  one sample of one input to one output, through buffers that are used again
+forks      forks of the process wait while an engine is made; the child makes its own
 providers  execution providers: which ones may be asked for, and which of them started
 session    one loaded graph: its options, its runs, its inputs and outputs
-watchdog   time limits: a timer's thread that stops a run
+watchdog   time limits: a thread with a timer, which stops a run
 """

@@ -1,4 +1,8 @@
-"""Forks: no child finds an engine half made, or one whose threads did not come along."""
+"""Forks of the process: they wait while an engine is made, and the child makes its own.
+
+A fork copies only the thread that calls it, so in the child an engine would have no threads, and
+locks that nobody releases. ``session`` registers itself here; ``loading`` holds the lock.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ import weakref
 
 
 class Forked:
-    """What a forked child has to put right before it uses it."""
+    """An object that a forked child cannot use before it has been repaired."""
 
     def after_fork(self) -> None:
-        """Do so; called in the child, before anything else runs there."""
+        """Repair the object; called in the child, before anything else runs there."""
         raise NotImplementedError
 
 
@@ -21,9 +25,9 @@ class Forked:
 _watched: dict[int, weakref.ref[Forked]] = {}
 _numbers = itertools.count()
 
-# Held while an engine is made and tried, and all of them for a fork. The engine takes locks of its
-# own there, which nobody would release in the child. A thread always takes the same one, since a
-# signal's handler may load a model in the middle of a load.
+# A thread holds one of these locks while it makes an engine and tries it; a fork takes all of them.
+# The engine takes locks of its own meanwhile, which nobody would release in the child. A thread
+# always takes the same lock, since a signal's handler may load a model in the middle of a load.
 _MAKING = tuple(_thread.RLock() for _ in range(8))
 
 

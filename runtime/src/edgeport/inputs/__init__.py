@@ -1,9 +1,9 @@
-"""From a caller's value to arrays that the engine cannot misread. No engine.
+"""From a caller's value to arrays that the engine cannot misread. Does not use the engine.
 
 batching  splits, pads and chunks a batch
 casting   one value: from anything that numpy reads as numbers to an exact array
 examples  trial inputs: made up, or repeated from a sample of the user's
 feeds     what ``predict`` accepts: names, shapes, batches
 pictures  pictures of Pillow as inputs: the pixels as they are, upright, or a refusal
-ranges    non-finite values and values out of range: counted, told, or refused
+ranges    non-finite values and values out of range: counted, logged or refused
 """

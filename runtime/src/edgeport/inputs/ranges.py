@@ -1,4 +1,4 @@
-"""Values that a model answers with nonsense and without a complaint: counted, told, or refused.
+"""Non-finite values and values out of range: counted, logged or refused.
 
 Two questions are asked of arrays that are already right in dtype and shape: is there a NaN or an
 infinity (on request, and always where int8 would hide it), and is a value outside the range that

@@ -1,20 +1,19 @@
-"""What is replaced in Keras and TensorFlow while a model is traced: ``PATCHES`` is the list.
+"""Keras patches: what is replaced in Keras and TensorFlow while a model is traced.
 
-Keras' results stay the same, to the bit or to rounding; the parity check compares the exported
-graph with the unchanged model.
+``PATCHES`` lists them. The results stay the same, exactly or but for rounding; the parity check
+compares the exported graph with the unpatched model.
 
-    images             Keras' work on images of a free size, with every size asked from the graph
+    images             image layers for a free size: the graph computes with the size at run time
     layers             Keras layers and functions, written with TensorFlow operations that ONNX has
     lookups            lookup tables as ONNX-ML LabelEncoder nodes
     products           einsum and matmul as one matrix product
     recurrent          LSTM, GRU and SimpleRNN layers as the ONNX nodes of these names
     recurrent_cells    Keras' recurrent cells as ONNX describes them: gates, activations
-    seeds_and_scopes   random seeds that stand still, and operations named after their layers
+    seeds_and_scopes   constant random seeds, and operations named after their layers
 
 To add a patch: write a function ``(original, placeholders) -> replacement`` in the module of its
-subject, and add a record to ``PATCHES``: target, function, why, until when. Return
-``original(...)`` for everything that the patch is not about. Add a case to
-``tests/converter/layer_cases``.
+subject, and add a record to ``PATCHES``: target, function, why it is needed, until when. Return
+``original(...)`` for every call that needs no patch. Add a case to ``tests/converter/layer_cases``.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         "tensorflow.einsum",
         products.einsum,
-        why="TensorFlow traces einsum as a chain of Shape, Gather and Reshape, worked in each run",
+        why="TensorFlow traces einsum as a chain of Shape, Gather and Reshape, run at each call",
         until="tf.einsum is traced as one Einsum operation for free sizes, too",
     ),
     Patch(
@@ -88,7 +87,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch(
         "keras.layers.CenterCrop.transform_images",
         images.center_crop,
-        why="in a graph Keras cuts an image that is too small, which it resizes otherwise",
+        why="traced, Keras crops an image that is too small, which it resizes otherwise",
         until="Keras compares free sizes in the graph",
     ),
     Patch("keras.layers.RNN.inner_loop", recurrent.loop, _RECURRENT, _RECURRENT_UNTIL),

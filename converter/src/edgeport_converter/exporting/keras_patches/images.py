@@ -1,4 +1,4 @@
-"""Keras' work on images of a free size, with every size asked from the graph.
+"""Image layers for a free size: the graph computes with the size at run time.
 
 Sizes are (height, width) as int32 (2,); images are (N, H, W, C) or (H, W, C) unless they are
 said to be channels first.

@@ -1,4 +1,4 @@
-"""Random seeds that stand still, and operations that have their layers' names."""
+"""Constant random seeds, and operations that have their layers' names."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """From a frozen TensorFlow graph to ONNX by tf2onnx; ``PATCHES`` lists what is replaced in it.
 
-    node_names    the names of convolutions, kept where tf2onnx puts another one in their place
-    ordered_sets  sets that keep the order in which they were filled, in place of tf2onnx's
-    passes        tf2onnx's optimizing passes with their mistakes corrected
+    node_names    keeps a convolution's name where tf2onnx replaces the node by a new one
+    ordered_sets  sets in the order of insertion, so that files are the same in every process
+    passes        corrections of tf2onnx's optimization passes
     translate     the translation itself, with tf2onnx's errors raised
 
-Handlers of operations are no patches: tf2onnx takes them as an argument, see ``tf_ops``.
+Handlers of operations need no patch: tf2onnx takes them as an argument, see ``tf_ops``.
 
 To add a patch: write a function ``(original, node_names) -> replacement`` in the module of its
 subject, and add a record to ``PATCHES``: target, function, why, until when.

@@ -1,4 +1,4 @@
-"""The names of convolutions, kept where tf2onnx puts another one in their place.
+"""Keeps a convolution's name where tf2onnx replaces the node by a new one.
 
 Where tf2onnx moves a bias into a convolution it makes a new node and numbers it, ``Conv__289``.
 Without its old name nobody could tell which Keras layer it was: a user could not keep that layer in

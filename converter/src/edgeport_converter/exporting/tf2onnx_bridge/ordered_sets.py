@@ -1,4 +1,4 @@
-"""Sets that keep the order in which they were filled, in place of tf2onnx's.
+"""Sets in the order of insertion, so that files are the same in every process.
 
 tf2onnx goes over sets of names and of nodes in the order of their hashes: when it rewrites the
 consumers of a tensor, and when it lists the nodes of a graph. Hashes differ from process to

@@ -1,10 +1,10 @@
 """TensorFlow operations that tf2onnx does not translate, or translates wrongly.
 
     builder       what the conversions share: adding constants and nodes to the graph
-    convolutions  convolutions in groups of three dimensions, and transposed ones
+    convolutions  grouped 3-D convolutions, and transposed convolutions
     einsum        einsum as a matrix product, which runs as fast and quantizes as well as a Dense
     images        TensorFlow's image resizing as ONNX nodes
-    integers      integer operations whose ONNX namesakes answer otherwise for negative numbers
+    integers      integer operations that ONNX's ones of the same name compute differently
     mathematics   functions, counts and comparisons that ONNX does not have in one node
     signal        complex numbers as pairs of real ones, and Fourier transforms as ONNX's DFT
 

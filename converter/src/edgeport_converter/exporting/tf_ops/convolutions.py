@@ -1,4 +1,4 @@
-"""Convolutions in groups of three dimensions, and transposed ones."""
+"""Grouped 3-D convolutions, and transposed convolutions."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 agreement       how closely a quantized model follows the float one
 budget          what quantization may lose, and whether a candidate kept to it
 evaluator       the loss of a quantized graph: agreement, and the user's metric
-evidence        whether the user's metric and answers tell anything
+evidence        whether data, metric and answers suffice to judge a candidate
 float_fallback  which layers to leave in float because int8 is slower there
 keras_layers    from the Keras layers that users name to the graph's nodes, and back
 layer_report    what each Keras layer became: number format, error, share of time and bytes

@@ -1,4 +1,4 @@
-"""Whether data, metric and answers are evidence enough, and whether Keras and float agree on it."""
+"""Whether data, metric and answers suffice to judge a candidate, and whether Keras agrees."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """QuantizeLinear and DequantizeLinear: where they stand in a graph, and with which scales.
 
 average_pools  small average pools as depthwise convolutions, which int8 computes faster
-hard_sigmoid   hard sigmoids as bounds of the codes that they read
+hard_sigmoid   a hard-sigmoid as one Clip of the codes that it reads
 insertion      the conversions around the nodes that int8 computes
-pixel_inputs   uint8 inputs: the bytes of an image are the codes of the first activation
+pixel_inputs   uint8 inputs: the bytes of an image serve as codes, without conversion
 placement      where int8 begins and ends: which nodes gain from it
 quantize       one recipe -> one quantized graph
 """

@@ -1,9 +1,10 @@
-"""Hard sigmoids as bounds of codes: their outputs have the codes of their inputs, clipped.
+"""A hard-sigmoid as one Clip of the codes that it reads.
 
-``clip(alpha * x + beta, 0, 1)`` is a straight line between two bounds, and so is what a code stands
-for. So the same codes, bounded, under another scale and zero point are the answer, and nothing is
-rounded twice. In a hard-swish one Clip of bytes then replaces DequantizeLinear, HardSigmoid and
-QuantizeLinear; ``tests/benchmarks/passes.py`` measures what that is worth.
+A code stands for scale * (code - zero point), a linear function. A hard-sigmoid
+``clip(alpha * x + beta, 0, 1)`` is linear, too, between two bounds. So its output has the codes of
+its input, clipped, with another scale and zero point; nothing is rounded again. In a hard-swish one
+Clip of bytes then replaces DequantizeLinear, HardSigmoid and QuantizeLinear;
+``tests/benchmarks/passes.py`` measures what that is worth.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cross-layer equalization: channels of one tensor brought to like ranges.
+"""Cross-layer equalization: channels of a tensor rescaled to similar ranges.
 
 An activation has one scale for all of its channels, so a channel that stays small keeps few codes.
 Multiplying channel i of one layer's weights and dividing it out of the next layer's changes no

@@ -1,7 +1,7 @@
-"""The two forms of a layer's weights: as its sums read them, and as its operator stores them.
+"""A layer's weights in one form for all operators, and in the form that each operator stores.
 
-A sum's form is (G groups, O outputs, K inputs): what a layer gives is O sums of K products in each
-group.
+The common form is (G groups, O outputs, K inputs): in each group a layer computes O sums of K
+products.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""GPTQ: from float weights to int8 codes whose error the layer's outputs hardly show.
+"""GPTQ: from float weights to int8 codes, with the least error in the layer's outputs.
 
 Plain numpy on one layer's weights in the form (G groups, O outputs, K inputs of a sum), with one
 scale a channel and 7 or 8 bits. ``moments`` measures the covariances of the inputs; ``int8_layers``

@@ -1,6 +1,6 @@
 """A recipe's data: read, labelled, split, augmented, in batches.
 
-augmentation  each epoch sees each sample changed by chance: moved, turned, noisy, mixed
+augmentation  random changes of the samples in each epoch: moved, turned, noisy, mixed
 batches       batches in an order that depends on seed and epoch alone
 csv_tables    tables in .csv files: numeric columns, categories and the target
 reading       from the recipe's files to samples and targets, every value checked
