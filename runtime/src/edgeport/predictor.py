@@ -91,9 +91,9 @@ class Predictor:
             chunk_bytes: most bytes of inputs and outputs in one run; larger batches are run in
                 parts, so that they do not need more memory.
             cache_dir: a folder of this user's own that keeps the optimized graph for the next load
-                on this device. What is wrong with it is logged and does no harm.
-            tuning: what ``edgeport tune`` wrote; by default ``FILE.tune.json`` if it is there,
-                False for none. One that does not fit is left aside.
+                on this device. If it cannot be used, the log says why and the load goes on.
+            tuning: the file that ``edgeport tune`` wrote; by default ``FILE.tune.json`` if it
+                exists, False for none. A file that does not fit is ignored, and the log says why.
 
         Raises:
             ArtifactError: missing, unreadable, not an ONNX file, or not loadable.

@@ -126,7 +126,7 @@ def test_every_format_is_read_and_written(
     else:
         y = np.array([json.loads(line)["y"] for line in out.read_text().splitlines()])
     np.testing.assert_allclose(y, mlp().formula(X), rtol=1e-5)
-    # Nothing half-written stays behind.
+    # No half-written file remains.
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"mlp.onnx", source.name, out.name}
 

@@ -160,13 +160,13 @@ def test_golden_samples_refuse_another_graph(
         with Predictor.load(mlp_file, cache_dir=folder) as predictor:
             np.testing.assert_allclose(predictor.predict(X), expected, atol=1e-5)
         assert "is not used" in caplog.text
-        assert kept.read_bytes() == whole  # made anew
+        assert kept.read_bytes() == whole  # written again
 
 
 def test_damage_of_any_byte_leaves_the_answers_right(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a model without card, which no golden sample protects."""
+    """The model has no card, so no golden sample protects it."""
     path = tmp_path / "identity.onnx"
     path.write_bytes(identity().onnx)
     x = np.array([[1, 2, 3]], "f4")
@@ -181,7 +181,7 @@ def test_damage_of_any_byte_leaves_the_answers_right(
         kept.write_bytes(damaged)
         with Predictor.load(path, cache_dir=folder) as predictor:
             np.testing.assert_array_equal(predictor.predict(x), x)
-        assert kept.read_bytes() == whole, place_of_damage  # made anew
+        assert kept.read_bytes() == whole, place_of_damage  # written again
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
@@ -261,7 +261,7 @@ def test_a_folder_that_others_may_write_is_not_used(
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
-def test_a_file_that_others_may_write_is_made_anew(
+def test_a_file_that_others_may_write_is_replaced(
     mode: int, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = identity().onnx
@@ -415,7 +415,7 @@ def test_providers_leave_nothing(folder: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [5, True, False, "", b"", [], {}])
 def test_a_folder_is_a_path(wrong: Any) -> None:
-    """Of an empty text, too: else the folder of the moment would be filled."""
+    """An empty text is refused, too: it would mean the working folder."""
     says = re.escape(f"cache_dir is {wrong!r}, expected a path: pass one, or leave it out")
     with pytest.raises(OptionError, match=says):
         Predictor.load(mlp_artifact(), cache_dir=wrong)

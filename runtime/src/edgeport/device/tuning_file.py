@@ -1,8 +1,9 @@
 """The tuning file: the settings that `edgeport tune` chose for one artifact on one device.
 
-Whoever can write the file decides nothing but speed: each value is checked, and all are safe. It
-must belong to this user or root. A file of another artifact or device, or a damaged one, is left
-aside, and the log says why. ``cli/tune`` measures and writes it, ``loading`` reads it.
+Whoever can write the file changes speed alone: each value is checked, and no allowed one can make
+an answer wrong. The file must belong to this user or root. A file for another artifact or device,
+or a damaged one, is ignored, and the log says why. ``cli/tune`` measures and writes it, ``loading``
+reads it.
 """
 
 from __future__ import annotations

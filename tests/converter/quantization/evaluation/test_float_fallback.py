@@ -151,7 +151,7 @@ def stores_as_int8(path, layer):
 def test_a_layer_that_int8_slows_down_stays_in_float(
     network, recipe, objective, is_int8, tmp_path, monkeypatch
 ):
-    """Of a machine on which int8 triples the first layer's time and saves half of the others'."""
+    """The machine's int8 triples the first layer's time and saves half of the others'."""
     slow = {"narrow": (20.0, 60.0), "wide": (40.0, 20.0), "scores": (4.0, 4.0)}
 
     def runs_as_int8(graph, layer):

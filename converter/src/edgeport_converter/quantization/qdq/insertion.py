@@ -157,8 +157,9 @@ def _choose(graph: ir.Graph, chosen: _Chosen, node: ir.Node) -> None:
         if node.op_type not in WEIGHTED_OPERATORS or array_of(value) is None:
             chosen.add(value)
     passes = node.op_type in _PASSING or _pads_with_own_values(node)
-    # A mean over many places is far smaller than the largest value among them, so that most of 256
-    # codes would lie idle. Of 65,536 enough are left, and what is rarer on the data is not clipped.
+    # A mean over many positions is far smaller than the largest value among them. With its input's
+    # scale most of 256 codes would be unused; of 65,536 enough remain, and values beyond the range
+    # that the calibration data showed are not clipped.
     passes = passes or (node.op_type == "AveragePool" and chosen.wide)
     like = read[0] if passes else None
     chosen.add(node.outputs[0], like)

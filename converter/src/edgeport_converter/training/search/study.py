@@ -246,7 +246,7 @@ class SharedStudy:
             except optuna.exceptions.DuplicatedStudyError:
                 return optuna.load_study(**options), False
             except Exception as cause:
-                # Of two processes that make the tables of a new database, one fails.
+                # If two processes make the tables of a new database, one of them fails.
                 if attempt + 1 < _OPENINGS:
                     time.sleep(0.2 + random.random())  # noqa: S311  # no secret
                     continue
