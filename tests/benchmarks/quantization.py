@@ -53,7 +53,7 @@ class Case:
     Attributes:
         model: path below SHARED/models, or a name in ``made_models.MADE``.
         int8, float32: .tflite files beside it.
-        litert_bytes: the size of LiteRT's int8 file where it does not lie there; findings 3.11.
+        litert_bytes: the size of LiteRT's int8 file, for models without one in SHARED.
         is_large: whether it is left out without --large.
     """
 

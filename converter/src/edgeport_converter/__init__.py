@@ -56,7 +56,7 @@ Words, as the code, the messages and the documentation use them:
     non-finite: NaN or an infinity
     objective: what candidates within the budget are weighed by: latency, size, or both
     opset, IR version: which edition of ONNX a file is written in
-    parity check: the float graph's answers beside the Keras model's
+    parity check: comparing the float graph's answers with the Keras model's
     placeholder op: a node that stands for a recurrent layer until the graph is ONNX
     provenance: where a model came from: file, digest, training data, versions
     Q/DQ: QuantizeLinear and DequantizeLinear, the nodes around what is computed in int8

@@ -1,4 +1,4 @@
-"""The options of a conversion, each said once: name, default, choices, help, and its check.
+"""The options of a conversion, each declared once: name, default, choices, help, and its check.
 
 An option is a field of one of five records. It is a keyword of ``convert`` under the same name, and
 an option of `edgeport convert` with ``-`` for ``_``. A record checks itself when it is made; what

@@ -1,7 +1,13 @@
-"""From a file to a model that passed every check, in the order in which trust grows.
+"""From a file to a checked model: all checks in their order.
 
-Bytes, seal, signature, card, tensors in other files, engine, agreement of card and graph, golden
-samples: what fails raises, and nothing is left. ``predictor`` asks for models and swaps them.
+1. Read the bytes and check the seal.
+2. Parse the card, and compare the onnxruntime that it requires with the one at hand.
+3. Check the signature, if a public key was given.
+4. Refuse tensors in other files.
+5. Make the engine, from the artifact or from a kept graph; compare the card with the graph.
+6. Run the golden samples.
+
+A check that fails raises an error, and nothing stays open. ``predictor`` calls ``load_model``.
 """
 
 from __future__ import annotations
@@ -53,10 +59,10 @@ def load_model(
 
     Args:
         source: a path or bytes.
-        options: what was asked for.
-        digest: what the file's digest was before, where it must be the same.
-        tuning: settings to measure, in place of those that a tuning file would bring.
-        trial: an input on which a kept graph is compared where the card has no golden samples.
+        options: the caller's.
+        digest: if given, the digest that the file must have.
+        tuning: settings to measure instead of those in a tuning file.
+        trial: an input on which a kept graph is compared if the card has no golden samples.
     """
     options = options.checked()
     path = None
@@ -117,7 +123,7 @@ def _start(
     tuning: Tuning | None,
     trial: Mapping[str, Array] | None,
 ) -> Model:
-    """Return the model of bytes that can be trusted, once the engine passed its checks."""
+    """Return the model of bytes that passed the checks of seal and signature (steps 4 to 6)."""
     protobuf.refuse_external_tensors(data)
     arithmetic = card.multiply_accumulates if card else None
     engine: dict[str, Any] = {"providers": options.providers}
@@ -151,7 +157,7 @@ def _start(
 
 
 def _tuning_file(path: str | None, options: Options) -> str | None:
-    """Return the tuning file that the caller named, or that lies beside the artifact."""
+    """Return the tuning file that the caller named, or the one next to the artifact."""
     if options.tuning is False or options.providers is not None:
         return None
     if options.tuning is not True:
@@ -196,7 +202,7 @@ def _check_agreement(card: ModelCard, session: Session) -> None:
 
 
 def _agree(stated: Described, found: Described) -> bool:
-    """Whether dtype and rank are the same, and sizes that the graph fixes."""
+    """Whether dtype, rank, and all sizes that the graph fixes are the same."""
     (want_dtype, want), (have_dtype, have) = stated, found
     is_open = not have  # a scalar, or a shape that the graph leaves open
     return want_dtype == have_dtype and (

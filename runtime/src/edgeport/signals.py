@@ -1,4 +1,4 @@
-"""Exceptions that a signal's handler raises: they pass through edgeport as they are.
+"""Exceptions that a signal's handler raises: they pass through edgeport unchanged.
 
 A handler runs between any two instructions of the main thread, so its exception turns up wherever
 the thread is, also where another error would be translated or made up for. Whoever translates or

@@ -1,4 +1,4 @@
-"""The card of an artifact: what the stages found; and from graph and card to the file."""
+"""The card of an artifact, filled with what the stages found; graph and card as one file."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 No stage is imported here. ``pipeline`` calls ``user_data``; ``training`` uses the same readers.
 
     array_files    numpy's files, a few megabytes at a time
-    chunks         samples in parts, and which array belongs to which input
+    chunks         samples in chunks of arrays, and which array belongs to which input
     datasets       samples as the model's inputs: checked, measured, in batches
     image_folders  folders of images, resized to the model's input
     labels         whether labels and class names fit the model's outputs

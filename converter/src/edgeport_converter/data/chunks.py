@@ -1,4 +1,4 @@
-"""The form that all samples come in, chunks of arrays by key; and which key is which input.
+"""Samples in chunks, each a dict of arrays by key; and which key belongs to which input.
 
 Arrays are chosen by name, or in pairs that belong together. A file that could be read in two ways
 is refused.

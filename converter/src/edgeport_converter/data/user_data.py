@@ -1,4 +1,4 @@
-"""The data of one conversion: read, matched to the model's inputs, labels held to its outputs."""
+"""The data of one conversion: read, matched with the model's inputs; labels with its outputs."""
 
 from __future__ import annotations
 

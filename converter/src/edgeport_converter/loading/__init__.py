@@ -6,7 +6,7 @@ open it with the repairs of ``legacy``, and gets the ``LoadedModel`` from ``kera
 
 Importing this package imports no TensorFlow; its modules do.
 
-    diagnostics   the sentence for a Keras file that nothing could open
+    diagnostics   the error message for a Keras file that nothing could open
     formats       what a path holds, by its bytes and not by its name; refusals of all other files
     keras_files   files that Keras writes: config, version and weights, opened with Keras 3
     keras_models  a Keras 3 model in memory as the function that the export traces

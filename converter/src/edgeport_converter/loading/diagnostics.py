@@ -1,4 +1,4 @@
-"""The sentence for a Keras file that nothing could open."""
+"""The error message for a Keras file that nothing could open."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ graph that it changes and one that it has to leave alone. ``make passes`` measur
     cast_rules        casts that change no value
     constants         reading a graph's constants, and adding new ones
     input_scaling     the scaling of inputs moved into the weights of the first layers
-    layer_inputs      a factor and a term of what one layer reads, taken into its weights and bias
+    layer_inputs      scale and offset of a layer's input moved into its weights and bias
     names             names of nodes that lead back to Keras layers, and short names of tensors
     passes            ``optimize`` and ``compact``: which passes run, and in which order
     rewrite_rules     the table of all rules, in the order in which they are tried

@@ -1,4 +1,4 @@
-"""A factor or a term of what one layer reads, taken into the layer's weights and bias."""
+"""The scale and the offset of a layer's input, moved into the layer's weights and bias."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def can_take(node: ir.Node, scale: Array, offset: Array) -> bool:
 
     Args:
         node: of any operator.
-        scale: with the rank of what the node reads, one number or one a channel.
+        scale: one number or one for each channel, with as many axes as the node's input.
         offset: likewise.
     """
     if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.inputs) < 2:
@@ -46,7 +46,7 @@ def take_scale(graph: ir.Graph, node: ir.Node, scale: Array) -> None:
 
 
 def take_offset(graph: ir.Graph, node: ir.Node, offset: Array) -> None:
-    """Add the layer's answer to a constant input of ``offset`` to its bias."""
+    """Add the offset times the layer's weights to its bias, so that the layer can read ``x``."""
     weights = known(node.inputs[1])
     contribution = weights.astype(np.float64) * _by_channel(offset, node)
     if node.op_type == "Conv":
@@ -64,10 +64,10 @@ def take_offset(graph: ir.Graph, node: ir.Node, offset: Array) -> None:
 
 
 def needs_offset(node: ir.Node) -> bool:
-    """Whether a layer that ``can_take`` a scale and an offset has to read the offset all the same.
+    """Whether the offset must stay in the graph, although the layer's weights take the scale.
 
-    A convolution with padding: its zeros would have to be shifted, too. A MatMul whose result is an
-    output of the graph: an Add after it would have to take over the output's name.
+    This holds for a convolution with padding, since its zeros would have to be shifted, too, and
+    for a MatMul whose result is an output of the graph, since an Add after it would need that name.
     """
     if node.op_type != "Conv":
         return node.op_type == "MatMul" and node.outputs[0].is_graph_output()

@@ -1,11 +1,12 @@
 """The table of the rewriter's rules, in the order in which they are tried.
 
-Each rule is an identity of real numbers, and none adds numbers of different sizes that were apart
-before: a factor may move into weights, a term only into a bias that is added at the same place. So
-no rule loses digits that the graph had.
+In exact arithmetic each rule changes no answer. In float32 none loses digits either: a factor may
+move into weights, but a term only into a bias that is added at the same place, so that no rule adds
+numbers of different sizes that the graph did not add.
 
-The worth of each rule stands in ``converter/README.md``, measured by ``make passes``. onnxruntime
-does the same as the rules for Conv at each load, so they save bytes; the others save time as well.
+``make passes`` measures what each rule saves; ``tests/benchmarks/README.md`` has the figures.
+onnxruntime does the same as the rules for Conv at each load, so they save bytes; the others save
+time as well.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How a graph is run, and the parity check against Keras.
 
-parity        the parity check: the float graph's answers beside the Keras model's
-runners       how a graph is run and judged: fixed batches, int8 for other CPUs, dynamic int8
+parity        the parity check: the float graph's answers compared with the Keras model's
+runners       how a graph is run: fixed batches, int8 for other CPUs, dynamic int8
 scales        whether the data is scaled as in training
 trial_inputs  inputs for the parity check, made up where there is no data
 """

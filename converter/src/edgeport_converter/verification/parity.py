@@ -1,4 +1,4 @@
-"""The parity check: the float graph's answers beside the Keras model's.
+"""The parity check: the float graph's answers compared with the Keras model's.
 
 The graph is run by the runtime's own ``Predictor``, as on a device. What quantization loses is
 measured elsewhere, by ``quantization.evaluation``.

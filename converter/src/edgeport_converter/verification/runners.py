@@ -1,4 +1,4 @@
-"""How a graph is run and judged: the one place that says so.
+"""How a graph is run: fixed batches, int8 for other CPUs, dynamic int8.
 
 Every stage that runs a graph follows three rules, and takes them from here:
 

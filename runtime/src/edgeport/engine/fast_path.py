@@ -1,4 +1,4 @@
-"""The fast path: one sample of one input to one output, through buffers that stay bound.
+"""The fast path: one sample of one input to one output, through buffers that are used again.
 
 Most calls on a device are of this kind, and with a small network the engine's own call takes most
 of their time. So the buffers of a shape are bound once, and a call copies the sample in and the

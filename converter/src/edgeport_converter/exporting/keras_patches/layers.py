@@ -1,6 +1,6 @@
 """Keras layers and functions, written with TensorFlow operations that ONNX has.
 
-Each function returns the replacement of one Keras call; the reasons stand in ``PATCHES``.
+Each function returns the replacement of one Keras call; ``PATCHES`` gives the reasons.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""tf2onnx's optimizing passes with their mistakes corrected.
+"""Corrections of tf2onnx's optimization passes.
 
-Each function returns the replacement of one name in tf2onnx; the reasons stand in ``PATCHES``.
+Each function returns the replacement of one name in tf2onnx; ``PATCHES`` gives the reasons.
 """
 
 from __future__ import annotations

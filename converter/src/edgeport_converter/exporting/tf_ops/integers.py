@@ -1,4 +1,4 @@
-"""Integer operations whose ONNX namesakes answer otherwise for negative numbers.
+"""Integer operations that ONNX's ones of the same name compute differently for negative numbers.
 
 ONNX counts a negative index from the end, where TensorFlow refuses it or means "no class"; ONNX
 divides integers towards zero, where TensorFlow rounds down.

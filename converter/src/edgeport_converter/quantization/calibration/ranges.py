@@ -1,4 +1,4 @@
-"""The range of every activation over the calibration data, flat in memory.
+"""The range of every activation, in memory that does not grow with the calibration data.
 
 ``minmax`` takes one pass: the graph itself reduces each tensor to its minimum and maximum, so no
 activation leaves the engine. ``mse`` takes a second pass over a few samples at a time, into one

@@ -1,4 +1,4 @@
-"""uint8 inputs of an int8 graph: the bytes of the image are the codes of the first activation.
+"""uint8 inputs of an int8 graph: the bytes of an image serve as codes, without conversion.
 
 ``optimizing`` leaves ``pixels -> Cast -> Mul -> Add -> first layer``, of which Mul and Add may be
 missing. With the activation's scale equal to the Mul's and a whole zero point in the Add's place,

@@ -1,4 +1,4 @@
-"""From a recipe to a finished graph that was measured; and the layers that lose most.
+"""From a recipe to a measured graph; and the layers in the order of their sensitivity.
 
 ``selection`` chooses the recipes, ``qdq.quantize`` makes the graph, ``evaluation.evaluator``
 measures it. Here is the border of quantization: float graphs come in as ``ModelProto`` and

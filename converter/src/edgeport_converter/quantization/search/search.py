@@ -1,4 +1,4 @@
-"""Which recipe: the least change of a static recipe that keeps the budget, by attempts.
+"""The search: the smallest change of a static recipe that keeps the budget.
 
 The order of attempts is from what costs nothing to what costs speed:
 

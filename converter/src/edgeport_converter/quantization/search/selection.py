@@ -1,4 +1,4 @@
-"""The quantization half of the pipeline: which recipes to try, and which of them to take.
+"""The quantization stage: which kinds of recipe are tried, and which candidate is taken.
 
 ``search`` finds the int8 graph that keeps the budget, ``candidates`` makes each one, ``timing``
 says how fast it is; here they meet, and the objective decides: latency, size, or both.
