@@ -63,7 +63,8 @@ Words, as the code, the messages and the documentation use them:
     range method: how an activation range is chosen: minmax or mse
     recipe: how a graph is quantized; a training recipe says how a model is trained
     reference: the Keras model as a function of arrays
-    saturation: a sum of int8 products beyond 16 bits, which some CPUs cut off
+    saturation: a number too large for its format becomes the largest one: an int8 code, or on
+        some CPUs a sum of two int8 products, which they hold in 16 bits
     seal: the digest over the artifact, in the artifact
     self-test: running the golden samples when an artifact is loaded
     sensitivity: how much quantizing one layer alone changes the outputs

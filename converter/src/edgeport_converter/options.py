@@ -99,7 +99,7 @@ def _read_names(option: str, text: str) -> list[str]:
 class BudgetOptions:
     """What quantization may lose, and by which measure.
 
-    The meaning of each field stands in the docstring of ``convert``.
+    The docstring of ``convert`` explains each field.
 
     Raises:
         OptionError: a number out of range.
@@ -148,7 +148,7 @@ class BudgetOptions:
 class QuantizationOptions:
     """Which graph is wanted, and where the search for it begins.
 
-    The meaning of each field stands in the docstring of ``convert``.
+    The docstring of ``convert`` explains each field.
 
     Raises:
         OptionError: an unknown word.
@@ -214,7 +214,7 @@ class QuantizationOptions:
 class PixelOptions:
     """How the pixels of images become the model's numbers.
 
-    The meaning of each field stands in the docstring of ``convert``.
+    The docstring of ``convert`` explains each field.
 
     Raises:
         OptionError: a number that nothing would use, or no range.
@@ -269,7 +269,7 @@ class PixelOptions:
 class DeviceOptions:
     """What the artifact will run on.
 
-    The meaning of each field stands in the docstring of ``convert``.
+    The docstring of ``convert`` explains each field.
 
     Raises:
         OptionError: an unknown target, or no version that the runtime supports.
@@ -305,7 +305,7 @@ class DeviceOptions:
 class LoadingOptions:
     """What a model's file needs besides itself.
 
-    The meaning of each field stands in the docstring of ``convert``.
+    The docstring of ``convert`` explains each field.
     """
 
     custom_objects: Any = field(

@@ -95,7 +95,7 @@ def convert(
         pixels: ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
         device: ``target``, ``onnxruntime``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, as below.
-        on_stage: is told the name of each stage as it begins, and each recipe tried.
+        on_stage: called with the name of each stage as it begins, and with each recipe tried.
         **keywords: the options one by one.
 
             - ``max_drop``: the budget, a share from 0 to below 1: how much of the metric may be

@@ -24,7 +24,7 @@ from rich.progress import (
 
 
 class Watcher:
-    """Is told what happens, and says nothing; every method returns at once."""
+    """Gets the events of a training and ignores them; subclasses override what they show."""
 
     def stage(self, text: str) -> None:
         """A stage begins, or has something to say."""

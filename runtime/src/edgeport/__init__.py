@@ -49,7 +49,7 @@ Words, as the code, the messages and the documentation use them:
     opset, IR version: which edition of ONNX a file is written in
     plain file: an ONNX file without a card, for which nothing vouches
     provenance: where a model came from: file, digest, training data, versions
-    saturation: a value outside its range takes the nearest code of int8
+    saturation: a number too large for its format becomes the largest one, such as an int8 code
     seal: the digest over the artifact, in the artifact
     self-test: running the golden samples when an artifact is loaded
     signature: who made an artifact, and as which version, by an Ed25519 key

@@ -158,7 +158,7 @@ def refuse_nan(name: str, weights: Sequence[Any]) -> None:
 def refuse_large(name: str, weight_bytes: int) -> None:
     """Refuse a model whose weights no ONNX file can hold, before they are copied anywhere.
 
-    An artifact is one file that cannot be taken apart, so no weights may stand in a second one.
+    An artifact is a single file, so no weights may be in a second one.
 
     Raises:
         UnsupportedModelError: they are too large.

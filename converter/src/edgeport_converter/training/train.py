@@ -59,7 +59,7 @@ def train(
         run_folder: where checkpoint, metrics, picture and summary go; None for the output's name
             with ``.run``.
         restart: whether a checkpoint in the run folder is thrown away.
-        watcher: is told of stages, batches and epochs.
+        watcher: is notified of stages, batches and epochs.
 
     Returns:
         Every figure.
@@ -160,7 +160,7 @@ def search(
     Args:
         recipe: with [search]; all workers need the same recipe, data and storage.
         run_folder: of the training, which holds the study unless the recipe names a storage.
-        watcher: is told of each trial.
+        watcher: is notified of each trial.
 
     Raises:
         OptionError: the recipe, its data or the storage cannot be used.

@@ -1,7 +1,7 @@
 """The seal: a digest over the whole file, checked before any parser sees a byte.
 
-Here lives how an artifact's bytes are read, how a file of another kind is named, and how the seal
-is made and checked. ``card`` reads what the card says; ``engine.session`` loads the graph.
+This module reads an artifact's bytes, recognizes files of other kinds, and makes and checks the
+seal. ``card`` parses the card; ``engine.session`` loads the graph.
 
 An artifact is a plain ONNX file (a protobuf message, whose fields may come in any order) that
 starts with a fixed head::

@@ -1,4 +1,4 @@
-"""Signatures: who made an artifact, beyond the seal that says it is whole.
+"""Signatures: who made an artifact. The seal says only that it is whole.
 
 Ed25519, offline, with one public key. The library for it, ``cryptography``, is the extra
 ``edgeport[sign]`` and is imported only when a signature is made or checked. Both the check,
@@ -90,7 +90,7 @@ def read_signature(data: bytes) -> Signature | None:
 
 
 def _signature_entry(data: bytes) -> bytes:
-    """Return the entry's bytes where one ends the file, to the very byte; else nothing."""
+    """Return the bytes of the signature's entry if it is the last thing in the file, else none."""
     at = data.rfind(KEY, max(0, len(data) - _LONGEST))
     for start in range(max(0, at - 6), at):
         value = data[data.find(b"{", at) :]

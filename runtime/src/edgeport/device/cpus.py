@@ -1,4 +1,4 @@
-"""The CPUs that the process may use, and how many threads pay. ``loading`` asks once a load."""
+"""The CPUs that the process may use, and how many threads are worthwhile. ``loading`` calls it."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def cross_validate(
         recipe: the recipe.
         read: says what is learned.
         samples: those for training and validation, none of the test.
-        watcher: is told of each fold.
+        watcher: is notified of each fold.
         store: a file that finished folds are kept in, so that a killed run need not repeat them.
 
     Raises:

@@ -71,7 +71,7 @@ def fit(
         read: says what is learned.
         train: what the weights are fitted to.
         validation: what best epoch and rate are chosen by.
-        watcher: is told of batches and epochs.
+        watcher: is notified of batches and epochs.
         epochs: other than the recipe's.
         checkpoint: a file that the state is kept in after each epoch, and read from first.
         callbacks: of Keras, further ones.

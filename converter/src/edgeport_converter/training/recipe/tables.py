@@ -1,6 +1,6 @@
 """The tables of a recipe: a pydantic model each, every key with its type, bounds and default.
 
-A field's ``description`` says what is expected where type and bounds do not; it stands in the
+A field's ``description`` says what is expected where type and bounds do not; it is part of the
 message that refuses another value. What only makes sense together is checked in ``recipe``.
 """
 

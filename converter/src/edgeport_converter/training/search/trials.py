@@ -87,7 +87,7 @@ def search(
         read: says what is learned.
         parts: trials are trained on ``train`` and compared on ``validation``.
         storage: an SQLite file, or a database URL.
-        watcher: is told of each trial.
+        watcher: is notified of each trial.
 
     Raises:
         OptionError: the search or its storage cannot be used.
