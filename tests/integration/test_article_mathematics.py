@@ -17,6 +17,8 @@ from article_network import article_network
 from edgeport import Predictor
 from edgeport_converter import convert
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 16
 
 

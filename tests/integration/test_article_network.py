@@ -11,6 +11,8 @@ import pytest
 from edgeport import Predictor
 from edgeport_converter import convert
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DEVICE_PYTHON = ROOT / ".venv-device" / "bin" / "python"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EDGEPORT = Path(sys.executable).with_name("edgeport")
 
 

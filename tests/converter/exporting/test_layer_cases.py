@@ -8,8 +8,11 @@ import re
 import layer_cases
 import pytest
 
-# Keras warns about structures and sizes that some of the cases have on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    # Keras warns about structures and sizes that some of the cases have on purpose.
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning"),
+]
 
 
 @pytest.mark.parametrize("case", layer_cases.QUICK, ids=lambda case: case.name)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from edgeport_converter.exporting.tf2onnx_bridge.ordered_sets import OrderedSet
 
+pytestmark = pytest.mark.slow
+
 # What tf2onnx rewrites the most: blocks as in MobileNetV3, with equal constants of which one stays,
 # attention, and a recurrent layer with its placeholder ops.
 _CONVERSIONS = """

@@ -14,6 +14,8 @@ from edgeport import ConversionError, OptionError, Predictor
 from edgeport_converter import TrainingError, convert, provenance, train
 from edgeport_converter.progress import Watcher
 
+pytestmark = pytest.mark.slow
+
 CHANCE = np.random.default_rng(4)
 X = CHANCE.normal(2, 3, (240, 5)).astype(np.float32)
 Y = (X @ CHANCE.normal(size=(5, 3))).argmax(axis=1)

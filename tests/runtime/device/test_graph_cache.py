@@ -51,6 +51,8 @@ from edgeport.loading import load_model
 from edgeport.model import Model
 from edgeport.options import Options
 
+pytestmark = pytest.mark.slow
+
 DIGITS = Path(__file__).parents[3] / "assets" / "digits.onnx"
 OPTIONS = Options(None, False, None, None, None, CHUNK_BYTES)
 X = np.linspace(-2, 2, 12, dtype="f4").reshape(2, 6)

@@ -17,6 +17,8 @@ from examples import Child, int8, mlp, mlp_artifact, needs_fork
 
 from edgeport import ArtifactError, InferenceError, IntegrityError, Predictor
 
+pytestmark = pytest.mark.slow
+
 X = np.random.default_rng(5).random((3, 6)).astype("f4")
 
 

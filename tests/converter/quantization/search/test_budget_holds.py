@@ -9,6 +9,8 @@ from onnx import TensorProto
 from edgeport import Predictor
 from edgeport_converter import QuantizationError, convert
 
+pytestmark = pytest.mark.slow
+
 layers = keras.layers
 GENERATOR = np.random.default_rng(0)
 # One scale for both columns drowns the second, which alone carries the signal.

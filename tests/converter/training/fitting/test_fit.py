@@ -21,6 +21,8 @@ from edgeport_converter.training.fitting.lr_range_test import run_range_test, su
 from edgeport_converter.training.recipe.recipe import read_recipe
 from edgeport_converter.training.recipe.tables import ScheduleTable
 
+pytestmark = pytest.mark.slow
+
 CHANCE = np.random.default_rng(2)
 X = CHANCE.normal(size=(120, 6)).astype(np.float32)
 Y = (X @ CHANCE.normal(size=(6, 3))).argmax(axis=1)

@@ -15,6 +15,8 @@ from edgeport_converter.training.recipe.recipe import read_recipe
 from edgeport_converter.training.search.space import read_parameters
 from edgeport_converter.training.search.study import SharedStudy
 
+pytestmark = pytest.mark.slow
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 GRID = {
     "training.learning_rate": [0.001, 0.003, 0.01, 0.03],
