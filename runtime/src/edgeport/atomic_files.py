@@ -1,6 +1,7 @@
 """The one place that writes files: whole or not at all, and never over what is read.
 
-Every writer of both packages comes here, whatever the format. What the target is decides how:
+Every file that a user names is written here, by both packages and in any format; only
+``device.graph_cache`` writes its own private files. What the target is decides how:
 
 - a regular file, or none yet: a temporary file beside it takes its place in one step. A symbolic
   link stays one; a file that is replaced hands its permissions on;
