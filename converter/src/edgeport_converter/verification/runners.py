@@ -9,9 +9,9 @@ Every stage that runs a graph follows three rules, and takes them from here:
 3. The recipe ``dynamic`` finds its ranges in each batch, so that samples change each other's
    answers. Such a graph gets one sample at a time, as ``Predictor`` runs it on a device.
 
-A graph that is opened as a ``Predictor`` is filled up by ``edgeport.inputs.batching``; only Keras and
-graphs that run as defined are filled up here. What is compared, measured or written is decided
-elsewhere.
+Batches of a graph that is opened as a ``Predictor`` are filled up by ``edgeport.inputs.batching``;
+those of Keras and of graphs that run as defined are filled up here. What is compared, measured or
+written is decided elsewhere.
 """
 
 from __future__ import annotations
