@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gc
+import itertools
 import json
 import signal
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,10 @@ import pytest
 from examples import Child, mlp_artifact
 
 from edgeport import EdgeportError, InferenceError, InputError, Predictor
+from edgeport.artifact.seal import metadata_entry
+from edgeport.artifact.signature import KEY, read_signature
+from edgeport.atomic_files import replacing
+from edgeport.cli.bench import resident_bytes
 from edgeport.signals import is_from_signal, passing_signals, reraise_signal
 
 pytestmark = pytest.mark.skipif(
@@ -137,6 +145,87 @@ def test_edgeports_own_errors_stay() -> None:
 
     with pytest.raises(EdgeportError, match="own"):
         fails()
+
+
+def raised_at_line(nth: int, kind: type[BaseException], call: Callable[[], Any]) -> str | None:
+    """Have a signal's handler raise at the n-th line of edgeport that the call runs.
+
+    Returns:
+        The line at which what came out was not what the handler raised; "" where it was, and None
+        where the call runs fewer lines.
+    """
+    raised: list[BaseException] = []
+    lines: list[str] = []
+
+    def handler(*_: Any) -> None:
+        raised.append(kind("by the handler"))
+        raise raised[0]
+
+    def follow(frame: Any, event: str, _: Any) -> Any:
+        if not str(frame.f_globals.get("__name__")).startswith("edgeport."):
+            return None
+        if event == "line":
+            lines.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+            if len(lines) == nth:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGUSR1)
+        return follow
+
+    error = None
+    tracer, before = sys.gettrace(), signal.signal(signal.SIGUSR1, handler)
+    sys.settrace(follow)
+    try:
+        call()
+    except BaseException as caught:
+        error = caught
+    finally:
+        sys.settrace(tracer)
+        signal.signal(signal.SIGUSR1, before)
+    if not raised:
+        return None
+    return "" if error is raised[0] else f"{lines[-1]}: {kind.__name__} became {error!r}"
+
+
+# In turns. Some are kinds that edgeport itself goes on after, or translates.
+KINDS = (TimeoutError, FileNotFoundError, ValueError, OverflowError, IndexError, InferenceError)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("write", 1), ("timeout", 1), ("load", 7), ("sign", 1), ("bench", 1)]
+)
+def test_a_handlers_exception_passes_at_each_line(name: str, step: int, tmp_path: Path) -> None:
+    path, target = tmp_path / "m.onnx", tmp_path / "out"
+    path.write_bytes(mlp_artifact())
+
+    def write() -> None:
+        with replacing(target, reads=[tmp_path]) as file:
+            file.write(b"new")
+
+    with Predictor.load(path) as predictor:
+        calls: dict[str, Callable[[], Any]] = {
+            "write": write,
+            "timeout": lambda: predictor.predict(np.zeros(6), timeout=9),
+            "load": lambda: Predictor.load(path),
+            "sign": lambda: read_signature(mlp_artifact() + metadata_entry(KEY, b'{"version": 1}')),
+            "bench": resident_bytes,
+        }
+        wrong = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of a file that the signal left open
+            for nth in itertools.count(1, step):
+                for kind in KINDS if step == 1 else (KINDS[nth % len(KINDS)],):
+                    target.unlink(missing_ok=True)
+                    found = raised_at_line(nth, kind, calls[name])
+                    if found:
+                        wrong.append(found)
+                if found is None:
+                    break
+            gc.collect()
+    assert wrong == []
+    assert nth > 10
+    target.unlink(missing_ok=True)
+    write()  # and removes what a signal left between making a file and knowing it
+    assert {file.name for file in tmp_path.iterdir()} == {"m.onnx", "out"}
 
 
 RUN = """

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from edgeport.errors import OptionError
+from edgeport.signals import reraise_signal
 
 try:
     import fcntl
@@ -103,6 +104,7 @@ def _naming(path: AnyPath) -> Iterator[None]:
     try:
         yield
     except OSError as cause:
+        reraise_signal(cause)
         raise OptionError(
             f"'{os.fspath(path)}' cannot be written ({cause.strerror or cause}): choose another "
             "place, or check the disk"
@@ -113,7 +115,8 @@ def _status(name: str) -> os.stat_result | None:
     """Return what is at the end of all links, None for nothing."""
     try:
         return Path(name).stat()
-    except FileNotFoundError:
+    except FileNotFoundError as cause:
+        reraise_signal(cause)
         return None
     except ValueError as cause:  # a NUL within
         raise OSError(None, str(cause)) from cause
@@ -145,8 +148,8 @@ def _holds(given: AnyPath, wanted: os.stat_result) -> bool:
             if stat.S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) not in seen:
                 seen.add((found.st_dev, found.st_ino))  # links may lead in a circle
                 waiting += place.iterdir()
-        except (OSError, ValueError):  # what cannot be seen is not read either
-            continue
+        except (OSError, ValueError) as cause:  # what cannot be seen is not read either
+            reraise_signal(cause)
     return False
 
 
@@ -228,10 +231,10 @@ def _create(target: Path) -> tuple[Path, IO[bytes]]:
 def _remove_leftovers(target: Path) -> None:
     """Remove the temporary files of this target whose writer is gone."""
     ours = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{8}\.tmp")
-    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+    with _going_on(), os.scandir(target.parent) as entries:
         for entry in entries:
             if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                with contextlib.suppress(OSError), Path(entry.path).open("r+b") as file:
+                with _going_on(), Path(entry.path).open("r+b") as file:
                     if _lock(file, is_patient=False):
                         Path(entry.path).unlink(missing_ok=True)
 
@@ -247,16 +250,26 @@ def _lock(file: IO[bytes], *, is_patient: bool) -> bool:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if is_patient else fcntl.LOCK_NB))
-    except OSError:  # held by its writer, or a file system without locks, whose leftovers stay
+    except OSError as cause:  # held by its writer; or a system without locks: leftovers stay
+        reraise_signal(cause)
         return False
     return True
 
 
 def _sync_folder(folder: Path) -> None:
     """Make the rename itself survive a power cut, where the system can."""
-    with contextlib.suppress(OSError):
+    with _going_on():
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextlib.contextmanager
+def _going_on() -> Iterator[None]:
+    """Go on after what the system refuses, but not after what a signal's handler raised."""
+    try:
+        yield
+    except OSError as cause:
+        reraise_signal(cause)

@@ -184,6 +184,8 @@ class ModelCard(Record):
                 raise ValueError(f"format_version {version!r}")
             if version <= FORMAT_VERSION:
                 return _card_from_dict(data, sha256)
+        except MemoryError:  # says nothing about the card
+            raise
         # zlib.error, like every other sign of a malformed card, says the same to the caller.
         except Exception as cause:
             raise ArtifactError(

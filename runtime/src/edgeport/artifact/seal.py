@@ -59,6 +59,7 @@ def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> byt
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
     else:
+        path = ""
         try:
             path = os.fsdecode(source)
             kind = stat.S_IFMT(os.stat(path).st_mode)

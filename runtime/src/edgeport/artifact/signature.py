@@ -31,6 +31,7 @@ from edgeport.atomic_files import replacing
 from edgeport.checks import whole_number
 from edgeport.errors import ArtifactError, IntegrityError, OptionError
 from edgeport.options import PublicKey, holds_key
+from edgeport.signals import passing_signals, reraise_signal
 
 KEY = b"edgeport.signature"
 _LONGEST = 512  # bytes of the entry: some 220, for any version number
@@ -85,7 +86,8 @@ def read_signature(data: bytes) -> Signature | None:
     try:
         value = json.loads(entry[entry.index(b"{") :])
         return Signature(int(value["version"]), bytes.fromhex(value["ed25519"]))
-    except (ValueError, KeyError, TypeError, OverflowError):  # the last for "Infinity"
+    except (ValueError, KeyError, TypeError, OverflowError) as cause:  # the last for "Infinity"
+        reraise_signal(cause)
         return None
 
 
@@ -151,6 +153,7 @@ def import_library() -> tuple[Any, Any]:
     return serialization, ed25519
 
 
+@passing_signals
 def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], version: int) -> str:
     """Sign an artifact in place, also one that was signed before; it is replaced in one step.
 

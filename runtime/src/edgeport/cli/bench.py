@@ -24,6 +24,7 @@ from edgeport.engine.session import engine_version
 from edgeport.errors import InferenceError, OptionError
 from edgeport.inputs.examples import free_axes
 from edgeport.predictor import Predictor
+from edgeport.signals import reraise_signal
 
 _BATCH_SIZES = (1, 8, 64)
 _COLD_STARTS = 5
@@ -113,8 +114,8 @@ def resident_bytes() -> int | None:
             for line in file:
                 if line.startswith("VmRSS:"):
                     return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    except OSError as cause:
+        reraise_signal(cause)
     return None
 
 

@@ -104,7 +104,8 @@ def _open_missing_streams() -> None:
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
-        except OSError:
+        except OSError as cause:
+            reraise_signal(cause)
             os.open(os.devnull, flags)  # takes the lowest number that is free: this one
     sys.stdout = sys.stdout or os.fdopen(1, "w")
     sys.stderr = sys.stderr or os.fdopen(2, "w")
@@ -113,7 +114,8 @@ def _open_missing_streams() -> None:
 def _say(sentence: str) -> None:
     try:
         print(f"edgeport: {escaped(sentence)}", file=sys.stderr, flush=True)
-    except OSError:  # the exit code is all that is left to say it with
+    except OSError as cause:  # the exit code is all that is left to say it with
+        reraise_signal(cause)
         _drop(sys.stderr)
 
 

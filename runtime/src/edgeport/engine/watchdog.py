@@ -43,7 +43,8 @@ class TimeLimit:
         """
         try:
             seconds = 0.0 if isinstance(timeout, (bool, str, bytes)) else float(timeout)  # type: ignore[arg-type]
-        except OverflowError:
+        except OverflowError as cause:
+            reraise_signal(cause)
             seconds = float("inf")
         except (TypeError, ValueError) as cause:
             reraise_signal(cause)
@@ -65,8 +66,9 @@ class TimeLimit:
         def wait() -> None:
             if not end.acquire(timeout=min(self.seconds, longest)):
                 self.is_over = True
-                if self._stop is not None:
-                    self._stop()
+                stop = self._stop  # once: the run may end in between
+                if stop is not None:
+                    stop()
 
         try:
             thread.start_new_thread(wait, ())
