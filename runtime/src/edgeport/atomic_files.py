@@ -192,23 +192,36 @@ def _through(stream: int) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _beside(path: AnyPath) -> Iterator[IO[bytes]]:
-    """Write a temporary file beside the target, and rename it to the target at the end."""
-    target = _resolved(path)
+def temporary_beside(target: Path) -> Iterator[IO[bytes]]:
+    """Open a new, locked file beside the target; it is removed at the end, unless it was renamed.
+
+    What killed processes left for the same target is removed first.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     _remove_leftovers(target)
     temporary, file = _create(target)
     try:
         with file:
-            if target.exists():
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-            if fcntl is None:
-                file.close()  # Windows renames no open file
-            temporary.replace(target)  # still locked; else it could be taken for a leftover
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _beside(path: AnyPath) -> Iterator[IO[bytes]]:
+    """Write a temporary file beside the target, and rename it to the target at the end."""
+    target = _resolved(path)
+    with temporary_beside(target) as file:
+        if target.exists():
+            Path(file.name).chmod(stat.S_IMODE(target.stat().st_mode))
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        if fcntl is None:
+            file.close()  # Windows renames no open file
+        Path(file.name).replace(target)  # still locked; else it could be taken for a leftover
     _sync_folder(target.parent)
 
 

@@ -315,6 +315,30 @@ print(Predictor.load(sys.argv[1], cache_dir=sys.argv[2]).predict(np.zeros(6, "f4
     assert kept_in(folder) == []
 
 
+WAIT = """
+import os, sys
+import edgeport.device.graph_cache as graph_cache
+from edgeport import Predictor
+graph_cache._keep = lambda *_: os.kill(os.getpid(), 9)  # the engine has written its graph
+Predictor.load(sys.argv[1], cache_dir=sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_the_next_load_removes_what_a_killed_one_left(
+    child: Child, mlp_file: Path, folder: Path
+) -> None:
+    assert child(WAIT, mlp_file, folder).returncode == -9
+    (left,) = kept_in(folder)
+    assert left.suffix == ".tmp"
+    other = folder / "mine.tmp"
+    other.write_bytes(b"")
+    with Predictor.load(mlp_file, cache_dir=folder) as predictor:
+        np.testing.assert_allclose(predictor.predict(X), mlp().formula(X), atol=1e-5)
+    assert [file.suffix for file in kept_in(folder)] == [".graph", ".tmp"]
+    assert other in kept_in(folder)
+
+
 def test_a_read_only_folder_that_was_filled_is_used(folder: Path) -> None:
     source = identity().onnx
     Predictor.load(source, cache_dir=folder)

@@ -23,7 +23,8 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeVar
 
 from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
@@ -143,28 +144,22 @@ def _fill(
     trial: Mapping[str, Array] | None,
 ) -> Made:
     """Return the model of the artifact itself, and keep what the engine made of its graph."""
-    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
+    from edgeport.atomic_files import temporary_beside  # few processes write
+
     made = None
-    is_there = False
     try:
-        try:
-            if len(model) > _LARGEST_BYTES:
-                raise _DoubtError(
-                    f"it has {len(model):,} bytes, expected at most {_LARGEST_BYTES:,}"
-                )
-            folder.encode()  # the engine takes no other paths
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            private.check(os.stat(folder), "the folder")
-            with open(temporary, "xb"):  # the system says why it cannot, the engine would not
-                is_there = True
+        if len(model) > _LARGEST_BYTES:
+            raise _DoubtError(f"it has {len(model):,} bytes, expected at most {_LARGEST_BYTES:,}")
+        folder.encode()  # the engine takes no other paths
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        private.check(os.stat(folder), "the folder")
+        # The system says why no file can be made there, the engine would not.
+        with temporary_beside(Path(path)) as file:
             try:
-                made = make(model, save_to=temporary)
+                made = make(model, save_to=file.name)
             except EdgeportError as cause:  # raised again below if it is the artifact's own
                 reraise_signal(cause)
-            _keep(path, temporary, head, made, make, trial)
-        finally:
-            if is_there and os.path.exists(temporary):
-                os.unlink(temporary)
+            _keep(path, file, head, made, make, trial)
     except _HARMLESS as cause:
         reraise_signal(cause)
         warn("the optimized graph is not kept in '%s' (%s)", folder, str(cause))
@@ -173,7 +168,7 @@ def _fill(
 
 def _keep(
     path: str,
-    temporary: str,
+    file: IO[bytes],
     head: bytes,
     made: Made | None,
     make: Callable[..., Made],
@@ -186,21 +181,20 @@ def _keep(
         EdgeportError: the graph does not load, or fails a check.
         OSError: the disk is full or read-only.
     """
-    with open(temporary, "rb") as stream:
-        graph = stream.read()
+    with open(file.name, "rb") as written:  # by its name, as the engine wrote it
+        graph = written.read()
     if made is None or not graph:
         raise _DoubtError("the artifact does not load, or the disk is full")
-    os.unlink(temporary)
     if not _answer_alike(made, make(graph, optimization="none"), trial):
         raise _DoubtError("the engine made of it gives other answers")
     digest = hashlib.sha256(graph).hexdigest().encode()
-    file = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600
-    )
-    with os.fdopen(file, "wb") as stream:
-        stream.write(head + digest + b"\n")
-        stream.write(graph)
-    os.replace(temporary, path)  # of two processes at once, the later one's stays
+    file.seek(file.truncate(0))
+    file.write(head + digest + b"\n" + graph)
+    file.flush()
+    os.chmod(file.name, 0o600)
+    if os.name == "nt":
+        file.close()  # Windows renames no open file
+    os.replace(file.name, path)  # of two processes at once, the later one's stays
 
 
 def _answer_alike(one: Runnable, other: Runnable, trial: Mapping[str, Array] | None = None) -> bool:
