@@ -204,6 +204,22 @@ def test_labels_that_change_places_are_refused() -> None:
         assert predictor.card.labels == ("cat", "dog", "eagle")
 
 
+def test_axes_that_change_places_are_refused() -> None:
+    """Both take (N, 3, 3, 3); an image laid out for one is another image to the other."""
+
+    def laid_out(letters: str) -> bytes:
+        ports = [spec(name, "float32", ("N", 3, 3, 3), axes=tuple(letters)) for name in ("x", "y")]
+        return sealed(
+            identity("float32", ("N", 3, 3, 3)).onnx, ModelCard("m", (ports[0],), (ports[1],))
+        )
+
+    with Predictor.load(laid_out("NHWC")) as predictor:
+        with pytest.raises(ArtifactError, match=r"'x' with the axes \(N, C, H, W\), expected"):
+            predictor.reload(laid_out("NCHW"))
+        assert predictor.card.inputs[0].axes == ("N", "H", "W", "C")
+        predictor.reload(laid_out("NDTF"))  # other words for the same places
+
+
 def test_a_predictor_whose_engine_is_lost_takes_the_new_file_by_reload(tmp_path: Path) -> None:
     """A worker that is forked after an update: the old file is gone, the new one is there."""
     path = tmp_path / "served.onnx"

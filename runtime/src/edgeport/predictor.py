@@ -12,7 +12,7 @@ from _thread import RLock
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from edgeport.artifact.card import ModelCard, TensorSpec, format_specs
+from edgeport.artifact.card import ModelCard, TensorSpec, format_shape, format_specs
 from edgeport.artifact.golden import Array
 from edgeport.checks import truth, whole_number
 from edgeport.engine.watchdog import TimeLimit
@@ -341,11 +341,15 @@ def _load_same(source: Source, options: Options, digest: str) -> Predictor:
 
 
 def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
-    """Return what callers would notice: inputs or outputs, moved labels, a card that is gone."""
+    """Return what callers would notice: other inputs or outputs, moved axes or labels, no card."""
     for kind in ("inputs", "outputs"):
         was, now = format_specs(getattr(old, kind)), format_specs(getattr(new, kind))
         if was != now:
             return f"the {kind} {now}, expected those that are being served, {was}"
+    for was, now in zip(old.inputs + old.outputs, new.inputs + new.outputs, strict=True):
+        if was.axes != now.axes and sorted(was.axes) == sorted(now.axes):
+            served, found = format_shape(was.axes), format_shape(now.axes)
+            return f"'{now.name}' with the axes {found}, expected the order being served, {served}"
     if old.is_vouched_for and not new.is_vouched_for:
         return "no card, expected one, as the artifact that is being served has"
     before = old.labels or ()
