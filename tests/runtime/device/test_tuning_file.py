@@ -476,7 +476,9 @@ def test_tune_refuses_times_and_places_that_cannot_be(
         pytest.fail("measured first")
 
     monkeypatch.setattr("edgeport.cli.tune.tune", measured)
-    before = artifact.read_bytes(), variant.read_bytes()
+    data = tmp_path / "x.npy"
+    np.save(data, np.zeros((1, 4), "f4"))
+    before = [path.read_bytes() for path in (artifact, variant, data)]
     for arguments in (
         ["--frame-gap", "-1"],
         ["--frame-gap", "nan"],
@@ -486,11 +488,12 @@ def test_tune_refuses_times_and_places_that_cannot_be(
         ["--seconds", "1e9"],
         ["--output", artifact],
         ["--output", variant],
+        ["--output", data, "--data", data],
         ["--output", tmp_path],
         ["--output", tmp_path / "no" / "folder.json"],
     ):
         assert fails(capsys, "tune", artifact, variant, *arguments)[0] == OptionError.exit_code
-    assert (artifact.read_bytes(), variant.read_bytes()) == before
+    assert [path.read_bytes() for path in (artifact, variant, data)] == before
 
 
 def test_tune_measures_each_file_once(

@@ -343,7 +343,8 @@ def _tune(options: argparse.Namespace) -> None:
     within(options.seconds, "--seconds", *SECONDS)
     output = options.output or options.artifact + TUNING_SUFFIX
     # Rather now than after the measurements.
-    check_target(output, reads=(options.artifact, *options.variants))
+    data = [options.data] if options.data is not None else []
+    check_target(output, reads=(options.artifact, *options.variants, *data))
     content = tune(
         options.artifact,
         options.variants,
