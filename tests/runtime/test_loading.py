@@ -137,6 +137,10 @@ with edgeport.Predictor.load(sys.argv[1], threads=2) as predictor:
         ({"inputs": [{"name": "x", "dtype": "float32", "shape": [-1, 6]}]}, "an axis of size -1"),
         ({"inputs": [{"name": "x", "dtype": "float32", "shape": [2**70, 6]}]}, "an axis of size"),
         ({"requires": {"ir_version": 8, "opset": 17, "onnxruntime": 99}}, "needs onnxruntime 99"),
+        (
+            {"requires": {"ir_version": 8, "opset": 17, "onnxruntime": "9" * 5000}},
+            "needs onnxruntime 99",
+        ),
     ],
 )
 def test_a_card_of_nonsense_is_the_artifacts_fault(changes: Any, words: str) -> None:

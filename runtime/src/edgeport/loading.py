@@ -179,7 +179,8 @@ def _check_requirements(card: ModelCard) -> None:
 
 def _version(text: str) -> tuple[int, ...]:
     digits = "".join(sign if sign.isdecimal() else " " for sign in str(text))
-    return tuple(map(int, digits.split()[:3]))
+    # The first digits of a number that is no version's; Python refuses to read thousands.
+    return tuple(int(part[:9]) for part in digits.split()[:3])
 
 
 def _check_agreement(card: ModelCard, session: Session) -> None:
