@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import onnx_writer as ow
 import pytest
 from commands import Capture, fails, run
 from examples import Child, identity, sealed, spec
@@ -41,6 +42,18 @@ def test_bench_counts_only_the_samples_that_ran(tmp_path: Path, capsys: Capture)
         "--batch-sizes are [1, 8], but no input of the model has a batch axis, so that each run "
         "is one sample: leave them out"
     )
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "a/b", "x.npy"])
+def test_bench_takes_any_name_of_an_input(name: str, tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "named.onnx"
+    port = (name, "float32", ["N", 3])
+    path.write_bytes(
+        ow.model(ow.graph([ow.node("Neg", [name], ["y"])], [port], [("y", *port[1:])]))
+    )
+    figures = run(capsys, "bench", path, "--seconds", "0.02")
+    assert figures["inputs"] == {name: [1, 3]}
+    assert figures["cold_start_ms"] > 0
 
 
 def test_a_cold_start_is_that_of_the_package_that_measures(

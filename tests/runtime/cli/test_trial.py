@@ -69,6 +69,7 @@ def test_a_model_that_made_up_sizes_do_not_fit_takes_others(
         (["--size", "H=5,"], "--size has ''"),
         (["--size", ""], "--size has ''"),
         (["--size", "H=99999999999"], "--size has 'H=99999999999'"),
+        (["--size", "H=5,H=10"], "--size names 'H' twice, expected one size"),
         (["--size", "W=5"], "there is no free axis 'W', the inputs have H: name one of these"),
         (["--size", "H=5", "--data", "x.npy"], "--data brings its own sizes"),
     ],
@@ -79,6 +80,19 @@ def test_sizes_that_cannot_be_are_refused(
 ) -> None:
     code, sentence = fails(capsys, *commands(odd, folder)[command], *more)
     assert (code, sentence[: len(says)]) == (OptionError.exit_code, says)
+
+
+@pytest.mark.parametrize("command", ["bench", "tune", "warm"])
+def test_sizes_beyond_every_memory_are_one_sentence(
+    command: str, tmp_path: Path, folder: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "cube.onnx"
+    path.write_bytes(identity("float32", ("N", "D", "H", "W")).onnx)
+    arguments = commands(path, folder)[command]
+    code, sentence = fails(capsys, *arguments, "--size", "D=999999999,H=999999999,W=999999999")
+    assert code == InferenceError.exit_code
+    assert "there is not enough memory" in sentence
+    assert "input 'x'" in sentence
 
 
 def test_data_without_samples_is_refused(odd: Path, folder: Path, capsys: Capture) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from edgeport.artifact.card import TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.cli.trial import Trial, one_value
+from edgeport.cli.writing import write_arrays
 from edgeport.device import cpus
 from edgeport.engine.session import engine_version
 from edgeport.errors import InferenceError, OptionError
@@ -137,7 +138,8 @@ def _cold_start_ms(
     """Return the median of a few starts; further ones begin within the seconds only."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "feed.npz")
-        np.savez(data, **{name: _unicode(array) for name, array in feed.items()})  # type: ignore[arg-type]
+        with data.open("wb") as file:
+            write_arrays(file, {name: _unicode(array) for name, array in feed.items()})
         return _median_start_ms(path, threads, str(data), seconds)
 
 

@@ -79,7 +79,7 @@ def of(options: argparse.Namespace) -> Trial:
     """Return what the command line said.
 
     Raises:
-        OptionError: both were given, or a size is none.
+        OptionError: both were given, a size is none, or an axis is named twice.
     """
     if options.data is not None and options.size is not None:
         raise OptionError("--data brings its own sizes, expected no --size beside it: choose one")
@@ -89,6 +89,11 @@ def of(options: argparse.Namespace) -> Trial:
         is_size = number.strip().isdecimal() and len(number) < 10 and int(number) > 0
         if not (name.strip() and is_size):
             raise OptionError(f"--size has '{part}', expected NAME=NUMBER: pass T=512,H=48 or so")
+        if name.strip() in sizes:
+            raise OptionError(
+                f"--size names '{name.strip()}' twice, expected one size for each axis: leave one "
+                "out"
+            )
         sizes[name.strip()] = int(number)
     return Trial(options.data, sizes)
 

@@ -5,6 +5,7 @@ Their free axes have the sizes that the user names, else one that most models ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -28,6 +29,7 @@ def example(
 
     Raises:
         OptionError: no input has a free axis of this name.
+        MemoryError: the sizes are beyond what memory can hold.
     """
     wanted = dict(sizes or {})
     free = free_axes(inputs)
@@ -45,6 +47,8 @@ def example(
         ]
         if spec.has_batch_axis:
             lengths[0] = samples
+        if math.prod(lengths) * spec.dtype.itemsize >= 2**63:  # which numpy calls a ValueError
+            raise MemoryError(f"input '{spec.name}' would have the shape {tuple(lengths)}")
         if spec.dtype.kind == "O":
             arrays[spec.name] = np.full(lengths, "text", object)
         else:
