@@ -225,6 +225,15 @@ def test_a_line_of_names_is_skipped(header: str, tmp_path: Path, capsys: Capture
         ("<5,>9", "<5"),
         ("1e,2e", "1e"),
         ("a,2", "a"),
+        ("n.a.,N.A", "n.a."),
+        ("#DIV/0!,#VALUE!", "#DIV/0!"),
+        ("#REF!,#NAME?", "#REF!"),
+        ("true,False", "true"),
+        ("yes,no", "yes"),
+        ("void,void", "void"),  # no two columns have one name
+        ("unk,unk", "unk"),
+        ("error,", "error"),
+        ("undefined,NA", "undefined"),
     ],
 )
 def test_a_first_line_that_lost_its_values_is_no_header(

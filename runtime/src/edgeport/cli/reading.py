@@ -201,25 +201,30 @@ def _number(text: str) -> int | float:
     return value
 
 
-# What tables write for a missing value: the words that pandas reads as one, and a few more.
-_MISSING = re.compile(
-    r"#?n/?a|<na>|-?nan|nat|null|none|nil|missing|unknown|-?1\.#(ind|qnan)", re.IGNORECASE
+# What tables write in place of a number: the words for a missing value that pandas reads as one,
+# a few more, what a spreadsheet shows for a formula that failed, and yes and no.
+_NO_NAME = re.compile(
+    r"#?n/?a|n\.a\.?|<na>|-?nan|nat|null|none|nil|missing|unknown|undefined|void|empty|error|"
+    r"-?1\.#(ind|qnan)|#(div/0|value|ref|name|num|null|spill|calc)[!?]|true|false|yes|no",
+    re.IGNORECASE,
 )
 
 
 def _is_header(row: Sequence[str]) -> bool:
     """Whether a first line names columns, so that no sample is lost when it is skipped.
 
-    None of its cells is a number, and at least one is a name. A line of missing values, or of
-    values that somebody damaged (``1.5.2``, ``12%``), is no header: it is refused as a sample.
+    None of its cells is a number, at least one is a name, and none of the names occurs twice. A
+    line of missing values, or of values that somebody damaged (``1.5.2``, ``12%``), is no header:
+    it is refused as a sample.
     """
-    return not any(map(_is_number, row)) and any(map(_is_name, row))
+    names = [text.strip() for text in row if _is_name(text)]
+    return not any(map(_is_number, row)) and 0 < len(names) == len(set(names))
 
 
 def _is_name(text: str) -> bool:
     """Whether a cell can only be a column's name."""
     text = text.strip()
-    if _MISSING.fullmatch(text) or not any(map(str.isalnum, text)):
+    if _NO_NAME.fullmatch(text) or not any(map(str.isalnum, text)):
         return False
     # "2nd" or "0x1F" may be a name or a value; "0[1]" is a column of an output that is named "0".
     return not _starts_like_a_number(text) or text.endswith("]")
