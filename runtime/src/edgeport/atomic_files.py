@@ -17,6 +17,7 @@ lock on its own file until the end, and only a file that can be locked is remove
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import stat
@@ -192,16 +193,20 @@ def _through(stream: int) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def temporary_beside(target: Path) -> Iterator[IO[bytes]]:
+def temporary_beside(target: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """Open a new, locked file beside the target; it is removed at the end, unless it was renamed.
 
     What killed processes left for the same target is removed first.
+
+    Args:
+        target: what it may become.
+        mode: its permissions from the first, less those that this user's umask takes away.
 
     Raises:
         OSError: it cannot be made.
     """
     _remove_leftovers(target)
-    temporary, file = _create(target)
+    temporary, file = _create(target, mode)
     try:
         with file:
             yield file
@@ -225,11 +230,12 @@ def _beside(path: AnyPath) -> Iterator[IO[bytes]]:
     _sync_folder(target.parent)
 
 
-def _create(target: Path) -> tuple[Path, IO[bytes]]:
+def _create(target: Path, mode: int) -> tuple[Path, IO[bytes]]:
     """Create a temporary file beside the target, and lock it."""
     while True:
         temporary = target.with_name(f"{_prefix(target)}{os.urandom(4).hex()}.tmp")
-        file = temporary.open("x+b")
+        opener = functools.partial(os.open, mode=mode)
+        file = open(temporary, "x+b", opener=opener)  # noqa: SIM115 - closed by the caller
         try:
             _lock(file, is_patient=True)
             if temporary.exists():

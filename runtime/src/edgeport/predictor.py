@@ -346,10 +346,10 @@ def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
         was, now = format_specs(getattr(old, kind)), format_specs(getattr(new, kind))
         if was != now:
             return f"the {kind} {now}, expected those that are being served, {was}"
-    for was, now in zip(old.inputs + old.outputs, new.inputs + new.outputs, strict=True):
-        if was.axes != now.axes and sorted(was.axes) == sorted(now.axes):
-            served, found = format_shape(was.axes), format_shape(now.axes)
-            return f"'{now.name}' with the axes {found}, expected the order being served, {served}"
+    for one, other in zip(old.inputs + old.outputs, new.inputs + new.outputs, strict=True):
+        if one.axes != other.axes and sorted(one.axes) == sorted(other.axes):
+            served, found = format_shape(one.axes), format_shape(other.axes)
+            return f"'{one.name}' with the axes {found}, expected the order being served, {served}"
     if old.is_vouched_for and not new.is_vouched_for:
         return "no card, expected one, as the artifact that is being served has"
     before = old.labels or ()

@@ -319,6 +319,7 @@ WAIT = """
 import os, sys
 import edgeport.device.graph_cache as graph_cache
 from edgeport import Predictor
+os.umask(0)
 graph_cache._keep = lambda *_: os.kill(os.getpid(), 9)  # the engine has written its graph
 Predictor.load(sys.argv[1], cache_dir=sys.argv[2])
 """
@@ -331,6 +332,7 @@ def test_the_next_load_removes_what_a_killed_one_left(
     assert child(WAIT, mlp_file, folder).returncode == -9
     (left,) = kept_in(folder)
     assert left.suffix == ".tmp"
+    assert left.stat().st_mode & 0o777 == 0o600  # from the first, whatever this user's umask is
     other = folder / "mine.tmp"
     other.write_bytes(b"")
     with Predictor.load(mlp_file, cache_dir=folder) as predictor:

@@ -154,7 +154,7 @@ def _fill(
         os.makedirs(folder, mode=0o700, exist_ok=True)
         private.check(os.stat(folder), "the folder")
         # The system says why no file can be made there, the engine would not.
-        with temporary_beside(Path(path)) as file:
+        with temporary_beside(Path(path), mode=0o600) as file:
             try:
                 made = make(model, save_to=file.name)
             except EdgeportError as cause:  # raised again below if it is the artifact's own
@@ -191,7 +191,6 @@ def _keep(
     file.seek(file.truncate(0))
     file.write(head + digest + b"\n" + graph)
     file.flush()
-    os.chmod(file.name, 0o600)
     if os.name == "nt":
         file.close()  # Windows renames no open file
     os.replace(file.name, path)  # of two processes at once, the later one's stays
