@@ -84,6 +84,36 @@ def test_a_link_stays_a_link_also_to_a_file_that_is_not_there_yet(tmp_path: Path
 # What is no regular file stays what it is.
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
+def test_a_link_that_another_user_planted_in_a_shared_folder_is_refused(tmp_path: Path) -> None:
+    """As Linux does (fs.protected_symlinks): else root would write wherever the other likes."""
+    shared, victim = tmp_path / "shared", tmp_path / "victim"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    link = shared / "out"
+    for content in (b"precious", None):
+        if content is None:
+            victim.unlink()
+        else:
+            victim.write_bytes(content)
+        link.unlink(missing_ok=True)
+        link.symlink_to(victim)
+        os.lchown(link, 1234, 1234)
+        (tmp_path / "way").unlink(missing_ok=True)
+        (tmp_path / "way").symlink_to(link)
+        for name in (link, tmp_path / "way"):
+            with pytest.raises(OptionError, match="user 1234 planted"):
+                check_target(name)
+            with pytest.raises(OptionError, match="user 1234 planted"):
+                write(name)
+        assert victim.exists() == (content is not None)
+    assert names(shared) == {"out"}
+    os.lchown(link, 0, 0)
+    write(link)
+    assert victim.read_bytes() == CONTENT
+    assert link.is_symlink()
+
+
 def test_a_named_pipe_gets_the_bytes_and_stays_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.csv"
     os.mkfifo(pipe)

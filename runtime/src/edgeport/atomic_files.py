@@ -70,10 +70,11 @@ def check_target(path: AnyPath, *, reads: Iterable[AnyPath] = ()) -> None:
 
     Raises:
         OptionError: the target is a folder, a socket or a disk, is read, or its folder is missing
-            or may not be written; nothing was touched.
+            or may not be written, or another user's link leads there; nothing was touched.
     """
     name = os.fspath(path)
     with _naming(path):
+        _refuse_planted(name)
         found = _status(name)
         if name.endswith(("/", os.sep)) or (found and stat.S_ISDIR(found.st_mode)):
             raise OptionError(f"'{name}' is a folder, expected a file: choose a name inside it")
@@ -110,6 +111,26 @@ def _naming(path: AnyPath) -> Iterator[None]:
             f"'{os.fspath(path)}' cannot be written ({cause.strerror or cause}): choose another "
             "place, or check the disk"
         ) from cause
+
+
+def _refuse_planted(name: str) -> None:
+    """Refuse another user's link in a folder that all may write, such as ``/tmp``.
+
+    Source: the kernel's admin guide, fs.protected_symlinks. The kernel does so when a file is
+    opened; here one is renamed to where the link leads.
+
+    Raises:
+        PermissionError: there is one on the way to the target.
+    """
+    place = Path(name).absolute()
+    for _ in range(40):  # as many links as Linux follows
+        if not hasattr(os, "geteuid") or not place.is_symlink():
+            return
+        link, folder = place.lstat(), place.parent.stat()
+        is_shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+        if is_shared and link.st_uid not in (os.geteuid(), folder.st_uid):
+            raise PermissionError(None, f"'{place}' is a link that user {link.st_uid} planted")
+        place = place.parent / place.readlink()
 
 
 def _status(name: str) -> os.stat_result | None:
