@@ -78,6 +78,9 @@ class Predictor:
     ) -> Predictor:
         """Load an artifact after every check: bytes, seal, card, engine, golden samples.
 
+        The golden samples run without a time limit, since a limit takes a thread. A file whose
+        loop never ends is waited for: load a stranger's file in a process that can be ended.
+
         Args:
             source: the path of an ``.onnx`` file, or its bytes. A file without a card loads as
                 well; then ``card.is_vouched_for`` is False and a warning is logged.
