@@ -164,3 +164,10 @@ def test_a_closed_predictor_says_so_at_once() -> None:
     predictor.close()
     with pytest.raises(InferenceError, match="is closed"):
         predictor.stream([])
+
+
+@pytest.mark.parametrize("samples", [5, None, 1.5, np.float32(1)])
+def test_what_cannot_be_iterated_is_refused_at_once(samples: Any) -> None:
+    words = r"the stream is .*, expected an iterable of samples"
+    with Predictor.load(mlp_artifact()) as predictor, pytest.raises(InputError, match=words):
+        predictor.stream(samples)

@@ -16,7 +16,7 @@ from edgeport.artifact.card import ModelCard, TensorSpec, format_shape, format_s
 from edgeport.artifact.golden import Array
 from edgeport.checks import truth, whole_number
 from edgeport.engine.watchdog import TimeLimit
-from edgeport.errors import ArtifactError, InferenceError
+from edgeport.errors import ArtifactError, InferenceError, InputError
 from edgeport.inputs.batching import CHUNK_BYTES
 from edgeport.inputs.feeds import Feed, prepare
 from edgeport.inputs.ranges import refuse_non_finite_inputs, refuse_non_finite_outputs
@@ -24,7 +24,7 @@ from edgeport.labels import Label, best_labels, class_names
 from edgeport.loading import Source, load_model
 from edgeport.model import Model
 from edgeport.options import Options, Provider, PublicKey
-from edgeport.signals import passing_signals
+from edgeport.signals import passing_signals, reraise_signal
 from edgeport.streaming import stream
 
 # Binding buffers takes one more run, and saves some microseconds of each later one.
@@ -191,13 +191,21 @@ class Predictor:
             batch_size: how many samples are run at once.
 
         Raises:
-            InputError: a sample disagrees with the card; the answers before it were yielded.
+            InputError: a sample disagrees with the card; the answers before it were yielded. Or
+                ``samples`` is no iterable.
             InferenceError, ArtifactError: as for :meth:`predict`.
             OptionError: ``batch_size`` is no positive whole number.
         """
         whole_number(batch_size, "batch_size")
         self._usable()  # a closed predictor says so here, not at the first sample
-        return stream(self._usable, self._answer_batch, samples, batch_size)
+        try:
+            items = iter(samples)
+        except TypeError as cause:
+            reraise_signal(cause)
+            raise InputError.of(
+                "the stream is", f"{samples!r:.60}", "an iterable of samples", "pass a list of them"
+            ) from cause
+        return stream(self._usable, self._answer_batch, items, batch_size)
 
     def reload(self, source: Source | None = None) -> None:
         """Replace the model with that of another file, or of the same path read again.
