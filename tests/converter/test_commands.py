@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +95,19 @@ def test_labels_are_a_list_of_any_length_or_a_file(tmp_path):
     (tmp_path / "old.txt").write_bytes("Zürich".encode("latin-1"))
     with pytest.raises(OptionError, match="is no UTF-8 text"):
         _read_labels(str(tmp_path / "old.txt"))
+
+
+@pytest.mark.parametrize("output", ["names.onnx", "other.onnx"])
+def test_the_labels_file_is_never_overwritten(output, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("m.keras").touch()
+    Path("c.npz").touch()
+    Path("names.onnx").write_text("cat\ndog\n")
+    Path("other.int16.onnx").hardlink_to("names.onnx")
+    command = ["convert", "m.keras", "-o", output, "--labels", "names.onnx", "--also", "int16"]
+    assert main([*command, "--calibration", "c.npz"]) == 2
+    assert "would be overwritten, but 'names.onnx' is read" in capsys.readouterr().err
+    assert Path("names.onnx").read_text() == "cat\ndog\n"
 
 
 @pytest.mark.parametrize("text", ["lables.txt", "data/names"])

@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -91,6 +92,27 @@ def call_function(text: str) -> Any:
             f"'{text}' failed ({type(cause).__name__}: {shorten(cause)}), expected it to return a "
             "Keras model when called without arguments: correct it"
         ) from cause
+
+
+def find_code_files(*sources: Any) -> list[Path]:
+    """Return the Python files that the sources name, none of which an output may overwrite.
+
+    Args:
+        sources: functions by name, files and modules by name, as the user gave them, and modules;
+            what names no file of the user's is ignored. A module's name is looked up as a file in
+            the working folder alone, without importing its package.
+    """
+    found = []
+    for source in sources:
+        if isinstance(source, ModuleType):
+            found.append(Path(getattr(source, "__file__", None) or ""))
+        elif isinstance(source, (str, os.PathLike)):
+            text = os.fsdecode(source)
+            parts = _FUNCTION.fullmatch(text)
+            place = parts["module"] if parts else text
+            module = Path(*place.split("."))
+            found += [Path(place), module.with_suffix(".py"), module / "__init__.py"]
+    return [path for path in found if path.is_file()]
 
 
 def find_custom_objects(source: Any) -> dict[str, Any]:
