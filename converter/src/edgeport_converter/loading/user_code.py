@@ -94,13 +94,14 @@ def call_function(text: str) -> Any:
         ) from cause
 
 
-def find_code_files(*sources: Any) -> list[Path]:
+def find_code_files(*sources: Any, in_folder: Path | None = None) -> list[Path]:
     """Return the Python files that the sources name, none of which an output may overwrite.
 
     Args:
         sources: functions by name, files and modules by name, as the user gave them, and modules;
             what names no file of the user's is ignored. A module's name is looked up as a file in
             the working folder alone, without importing its package.
+        in_folder: where the path of a file begins, None for the working folder.
     """
     found = []
     for source in sources:
@@ -111,7 +112,7 @@ def find_code_files(*sources: Any) -> list[Path]:
             parts = _FUNCTION.fullmatch(text)
             place = parts["module"] if parts else text
             module = Path(*place.split("."))
-            found += [Path(place), module.with_suffix(".py"), module / "__init__.py"]
+            found += [(in_folder or Path()) / place, module.with_suffix(".py"), module / "__init__.py"]
     return [path for path in found if path.is_file()]
 
 

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from edgeport_converter.training.fitting.lr_range_test import RangeTestResult
     from edgeport_converter.training.search.trials import SearchResult
 
+RECIPE_FILE = "recipe.toml"
+RUN_FILES = (
+    *(RECIPE_FILE, "recipe.json", "metrics.json", "learning_curve.png", "summary.md"),
+    *("calibration.npz", "test.npz", "labels.txt", "model.keras"),
+)
+"""What ``summary`` writes into the run's folder."""
+
 _MOST_CLASSES = 20
 
 
