@@ -376,6 +376,15 @@ def test_thin_evidence_is_noted(two_layer_model, samples, tmp_path):
     assert any("measured on 40 samples" in note for note in report.notes)
 
 
+def test_a_name_does_nothing_to_the_screen(tmp_path):
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(3, name="red\x1b[31m\ndense")]
+    )
+    text = convert(model, tmp_path / "m.onnx", quantize="none").to_text()
+    assert "red\\x1b[31m\\ndense" in text
+    assert "\x1b" not in text
+
+
 def test_a_report_is_json_where_nothing_was_lost(samples, tmp_path):
     model = keras.Sequential([keras.Input((6,)), keras.layers.Rescaling(2.0)])
     report = convert(model, tmp_path / "m.onnx", calibration=samples)
