@@ -123,7 +123,9 @@ def test_a_record_refuses_what_it_cannot_hold(make, sentence):
 
 @pytest.mark.parametrize("labels", [{"cat", "dog"}, {"cat": 0, "dog": 1}, 2, Path("names.txt")])
 def test_class_names_without_an_order_are_refused(labels, two_layer_model, tmp_path):
-    with pytest.raises(OptionError, match=r"labels are a \w+, expected a list of names in the order"):
+    with pytest.raises(
+        OptionError, match=r"labels are a \w+, expected a list of names in the order"
+    ):
         convert(two_layer_model, tmp_path / "m.onnx", labels=labels)
 
 

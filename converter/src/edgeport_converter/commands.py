@@ -20,6 +20,7 @@ from typing import Any
 from edgeport import ArtifactError, EdgeportError, OptionError
 from edgeport_converter.options import RECORDS, CommandLine, find_destination, gather_options
 from edgeport_converter.pipeline import convert
+from edgeport_converter.quiet import stdout_on_stderr
 
 _DATA_FORMS = ".npz with one array for each input name (x for a single input), .npy, .csv, or a \
 folder of images"
@@ -71,8 +72,7 @@ def _run(options: argparse.Namespace) -> None:
     output = options.output or _default_output(options.model)
     given = _given(options)
     screen = Screen(sys.stderr)
-    # What the user's own layers print must not get into the result on stdout.
-    with contextlib.redirect_stdout(sys.stderr), _ways_out_in_options():
+    with stdout_on_stderr(), _ways_out_in_options():
         # convert() knows the class names, not the file that they come from.
         also = gather_options(dict.fromkeys(RECORDS), given).quantization.also
         find_destination(output, (_labels_file(options.labels),), also)

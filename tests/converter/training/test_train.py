@@ -78,7 +78,9 @@ def test_no_file_that_is_read_is_written(source, function, output, run_folder, t
     assert after == before
 
 
-@pytest.mark.parametrize(("output", "run_folder"), [("photos/m.keras", None), ("m.keras", "photos")])
+@pytest.mark.parametrize(
+    ("output", "run_folder"), [("photos/m.keras", None), ("m.keras", "photos")]
+)
 def test_a_run_folder_is_no_class_of_images(output, run_folder, tmp_path):
     (tmp_path / "photos" / "cat").mkdir(parents=True)
     (tmp_path / "r.toml").write_text('[data]\nsource = "photos"\nimage_size = [8, 8]\n')

@@ -11,6 +11,9 @@ there under the file's name while it runs, unless that name is taken, and is rem
 user's ``code.py`` must not become Python's ``code``. What is imported *by name*, by us or by the
 user's code, stays there as after any import, since libraries do not survive a second import.
 
+A script that ends by ``sys.exit()`` is an error as any other: the command would else end with the
+script's exit code, and without a word. What a signal's handler raises passes.
+
 No Keras is imported here: ``options`` checks a metric before TensorFlow starts.
 """
 
@@ -29,6 +32,7 @@ from types import ModuleType
 from typing import Any
 
 from edgeport import ConversionError, OptionError
+from edgeport.signals import reraise_signal
 from edgeport_converter.loading.model import shorten
 
 _FUNCTION = re.compile(r"(?P<module>[^\W\d][\w.]*|.+\.py):(?P<function>[^\W\d]\w*)")
@@ -63,7 +67,8 @@ def import_function(text: str, purpose: str) -> Callable[..., Any]:
         function = getattr(_import(place), parts["function"], None)
     except OptionError:
         raise
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
+        reraise_signal(cause)
         raise OptionError(
             f"{purpose} {text!r} cannot be imported ({type(cause).__name__}: {shorten(cause)}), "
             "expected module:function or file.py:function: check both names and the Python path"
@@ -87,7 +92,8 @@ def call_function(text: str) -> Any:
     function = import_function(text, "the model")
     try:
         return function()
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
+        reraise_signal(cause)
         raise ConversionError(
             f"'{text}' failed ({type(cause).__name__}: {shorten(cause)}), expected it to return a "
             "Keras model when called without arguments: correct it"
@@ -112,7 +118,11 @@ def find_code_files(*sources: Any, in_folder: Path | None = None) -> list[Path]:
             parts = _FUNCTION.fullmatch(text)
             place = parts["module"] if parts else text
             module = Path(*place.split("."))
-            found += [(in_folder or Path()) / place, module.with_suffix(".py"), module / "__init__.py"]
+            found += [
+                (in_folder or Path()) / place,
+                module.with_suffix(".py"),
+                module / "__init__.py",
+            ]
     return [path for path in found if path.is_file()]
 
 
@@ -183,7 +193,8 @@ def import_module(name: str) -> ModuleType:
         return _import(name)
     except OptionError:
         raise
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
+        reraise_signal(cause)
         raise OptionError(
             f"the Python module '{name}' cannot be imported ({type(cause).__name__}: "
             f"{shorten(cause)}), expected a Python file or an importable module: correct it"
