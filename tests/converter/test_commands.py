@@ -1,5 +1,6 @@
 """The command line of `edgeport convert`: texts become the values of options."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ from edgeport.cli.main import main
 from edgeport_converter.commands import (
     _as_on_the_command_line,
     _default_output,
+    _given,
     _read_labels,
+    add_convert,
 )
 
 
@@ -114,6 +117,14 @@ def test_the_labels_file_is_never_overwritten(output, tmp_path, monkeypatch, cap
 def test_a_mistyped_labels_file_is_no_class_name(text):
     with pytest.raises(ArtifactError, match=f"there is no labels file '{text}'"):
         _read_labels(text)
+
+
+def test_recipes_may_stand_apart():
+    options = argparse.ArgumentParser()
+    add_convert(options.add_subparsers())
+    for text in ("int16,none", " int16, none", "int16,none,"):
+        found = _given(options.parse_args(["convert", "m.keras", "--also", text]))
+        assert found == {"also": ["int16", "none"]}
 
 
 def test_the_output_is_named_after_the_model(tmp_path, monkeypatch):

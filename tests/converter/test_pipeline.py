@@ -248,11 +248,11 @@ def metric(outputs, labels):
     [
         ("m.json", {"weights": "w.weights.h5"}, "w.weights.h5"),
         ("m.json", {"weights": "m.weights.h5", "also": ["int16"]}, "w.onnx"),
-        ("m.json", {"weights": "w.weights.h5", "custom_objects": "code_of_mine.py"}, "code_of_mine.py"),
-        ("m.json", {"weights": "w.weights.h5", "custom_objects": "code_of_mine"}, "code_of_mine.py"),
-        ("m.json", {"weights": "w.weights.h5", "metric": "code_of_mine.py:metric"}, "code_of_mine.py"),
-        ("code_of_mine.py:build", {}, "code_of_mine.py"),
-        ("code_of_mine:build", {}, "code_of_mine.py"),
+        ("m.json", {"weights": "w.weights.h5", "custom_objects": "own.py"}, "own.py"),
+        ("m.json", {"weights": "w.weights.h5", "custom_objects": "own"}, "own.py"),
+        ("m.json", {"weights": "w.weights.h5", "metric": "own.py:metric"}, "own.py"),
+        ("own.py:build", {}, "own.py"),
+        ("own:build", {}, "own.py"),
     ],
 )  # fmt: skip
 def test_weights_code_and_variants_are_read_or_written_too(
@@ -260,7 +260,7 @@ def test_weights_code_and_variants_are_read_or_written_too(
 ):
     """Each is refused before anything is loaded, so that none of them has to be whole."""
     monkeypatch.chdir(tmp_path)
-    Path("code_of_mine.py").write_text(CODE)
+    Path("own.py").write_text(CODE)
     for name in ("m.json", "w.weights.h5", "m.weights.h5"):
         Path(name).write_bytes(b"precious")
     Path("w.int16.onnx").hardlink_to("m.weights.h5")

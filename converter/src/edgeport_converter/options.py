@@ -93,7 +93,7 @@ def _read_range(option: str, text: str) -> tuple[float, float]:
 
 
 def _read_names(option: str, text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 TensorFlow writes at start-up from C++ code, before any logging level applies, so that the file
 descriptor itself has to be redirected. The same goes for stdout, which belongs to the result of a
-command: a user's layer may print by ``print``, by TensorFlow or by a child process. onnxruntime's quantizer calls ``logging.warning``, which
-installs a handler on the root logger for the rest of the process.
+command: a user's layer may print by ``print``, by TensorFlow or by a child process. onnxruntime's
+quantizer calls ``logging.warning``, which installs a handler on the root logger for the rest of the
+process.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class ConversionReport:
         }
 
     def to_text(self) -> str:
-        """Return the report in lines for a screen; names show what they hold and do nothing else."""
+        """Return the report in lines for a screen, with control characters in names escaped."""
         parity = self.parity
         lines = [
             f"artifact   {self.output}: {self.file_bytes:,} bytes, {self.recipe}",

@@ -116,7 +116,7 @@ class TrainingReport:
         return facts
 
     def to_text(self) -> str:
-        """Return the report in lines for a screen; names show what they hold and do nothing else."""
+        """Return the report in lines for a screen, with control characters in names escaped."""
         parts = ", ".join(f"{count:,} {name}" for name, count in self.samples.items())
         end = "interrupted" if self.interrupted else "stopped early" if self.stopped_early else ""
         lines = [
