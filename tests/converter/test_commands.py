@@ -17,6 +17,7 @@ from edgeport_converter.commands import (
     _read_labels,
     add_convert,
 )
+from edgeport_converter.options import _read_numbers
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,14 @@ def test_the_labels_file_is_never_overwritten(output, tmp_path, monkeypatch, cap
 def test_a_mistyped_labels_file_is_no_class_name(text):
     with pytest.raises(ArtifactError, match=f"there is no labels file '{text}'"):
         _read_labels(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("1/255", 1 / 255), (" 1 / 4, 2", [0.25, 2]), ("1e400", np.inf), ("1e999999999", np.inf)],
+)
+def test_fractions_are_read_at_once_whatever_their_size(text, numbers):
+    assert _read_numbers("--scale", text) == numbers
 
 
 def test_recipes_may_stand_apart():

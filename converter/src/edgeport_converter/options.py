@@ -15,7 +15,6 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
-from fractions import Fraction
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypedDict
@@ -73,7 +72,8 @@ def _read_number(option: str, text: str) -> float:
 
 def _read_numbers(option: str, text: str) -> float | list[float]:
     try:
-        numbers = [float(Fraction(part.strip())) for part in text.split(",")]
+        parts = [part.partition("/") for part in text.split(",")]
+        numbers = [float(top) / (float(bottom) if slash else 1) for top, slash, bottom in parts]
     except (ValueError, ZeroDivisionError):
         raise OptionError(
             f"{option} is {text!r}, expected numbers such as 1/255 or 123.7,116.3,103.5: one, or "
@@ -234,7 +234,8 @@ class PixelOptions:
     image_range: tuple[float, float] = field(
         default=(0.0, 255.0),
         metadata=_shown(
-            "the values that black and white pixels of image files become",
+            "the values that black and white pixels of image files become; with a minus: "
+            "--image-range=-1,1",
             metavar="LOW,HIGH",
             read=_read_range,
         ),
