@@ -131,7 +131,7 @@ def test_class_names_without_an_order_are_refused(labels, two_layer_model, tmp_p
 
 @pytest.mark.parametrize("options", [{"scale": 1e39}, {"scale": 1e-60}, {"mean": -1e39}])
 def test_a_scale_that_float32_cannot_hold_is_refused(options, two_layer_model, tmp_path):
-    with pytest.raises(OptionError, match="expected (a finite number|numbers above zero)"):
+    with pytest.raises(OptionError, match=r"expected (a finite number|numbers above zero)"):
         convert(two_layer_model, tmp_path / "m.onnx", input_uint8=True, **options)
 
 
