@@ -128,6 +128,22 @@ def test_fractions_are_read_at_once_whatever_their_size(text, numbers):
     assert _read_numbers("--scale", text) == numbers
 
 
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("-o", "the output '' is a folder, expected a file"),
+        ("--calibration", "the calibration data is an empty path"),
+        ("--evaluation", "the evaluation data is an empty path"),
+    ],
+)
+def test_an_empty_path_is_not_taken_for_none(option, sentence, tmp_path, monkeypatch, capsys):
+    """A shell makes one of a variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    Path("m.keras").touch()
+    assert main(["convert", "m.keras", option, ""]) == 2
+    assert capsys.readouterr().err.startswith(f"edgeport: {sentence}")
+
+
 def test_recipes_may_stand_apart():
     options = argparse.ArgumentParser()
     add_convert(options.add_subparsers())

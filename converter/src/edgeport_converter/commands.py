@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> None:
     from edgeport_converter.progress import Screen
 
     _require_files(options)
-    output = options.output or _default_output(options.model)
+    output = _default_output(options.model) if options.output is None else options.output
     given = _given(options)
     screen = Screen(sys.stderr)
     with stdout_on_stderr(), _ways_out_in_options():

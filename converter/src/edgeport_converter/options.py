@@ -415,6 +415,11 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
     """
     for purpose, data in (("calibration", calibration), ("evaluation", evaluation)):
         if isinstance(data, (str, os.PathLike)):
+            if not os.fspath(data):  # pathlib takes it for the working folder
+                raise OptionError(
+                    f"the {purpose} data is an empty path, expected that of a file or a folder: "
+                    "check the variable that it came from"
+                )
             require_data_file(Path(data), purpose)
     if options.budget.expected_metric is not None and evaluation is None:
         raise OptionError(

@@ -101,6 +101,11 @@ def test_a_recipe_may_be_trained_again_from_the_folder_of_its_run(folder):
     assert (folder / "m.keras").read_bytes() == first
 
 
+def test_an_empty_path_is_no_run_folder(folder):
+    with pytest.raises(OptionError, match="the run folder is an empty path"):
+        train(folder / "r.toml", folder / "m.keras", run_folder="")
+
+
 def test_restart_is_true_or_false(folder):
     with pytest.raises(OptionError, match="restart is 'no', expected True or False"):
         train(folder / "r.toml", folder / "m.keras", restart="no")

@@ -263,6 +263,11 @@ def _make_run_folder(
         OptionError: a file in it would take the place of one that is read, it lies inside a folder
             of images, which it would be a class of, or it cannot be made.
     """
+    if run_folder is not None and not os.fspath(run_folder):
+        raise OptionError(
+            "the run folder is an empty path, expected the name of a folder: check the variable "
+            "that it came from"
+        )
     folder = output.with_suffix(".run") if run_folder is None else Path(run_folder)
     reads = _find_read(recipe)
     source = reads[0]
