@@ -3,6 +3,7 @@
 import code
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,19 @@ def test_what_a_signals_handler_raises_leaves_the_users_code_as_it_is(tmp_path):
             user_code.import_module(str(tmp_path / "killed.py"))
     finally:
         signal.signal(signal.SIGTERM, former)
+
+
+def test_the_files_of_a_users_code_are_found_by_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "package").mkdir()
+    files = [Path("own.py"), Path("package/__init__.py"), Path("package/inner.py")]
+    for file in files:
+        file.touch()
+    names = ["own.py:build", "package", Path("package/inner.py")]
+    assert user_code.find_code_files(*names) == files
+    assert user_code.find_code_files("own", "package.inner:build") == [files[0], files[2]]
+    assert user_code.find_code_files("inner.py:build", in_folder=Path("package")) == [files[2]]
+    assert user_code.find_code_files(user_code.__class__, "", ".", "..", "m.keras", "a\0b", 3) == []
 
 
 def test_a_file_that_fails_leaves_nothing_behind(tmp_path):

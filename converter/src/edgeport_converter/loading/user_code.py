@@ -35,6 +35,7 @@ from edgeport import ConversionError, OptionError
 from edgeport.signals import reraise_signal
 from edgeport_converter.loading.model import shorten
 
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _FUNCTION = re.compile(r"(?P<module>[^\W\d][\w.]*|.+\.py):(?P<function>[^\W\d]\w*)")
 
 
@@ -117,12 +118,10 @@ def find_code_files(*sources: Any, in_folder: Path | None = None) -> list[Path]:
             text = os.fsdecode(source)
             parts = _FUNCTION.fullmatch(text)
             place = parts["module"] if parts else text
-            module = Path(*place.split("."))
-            found += [
-                (in_folder or Path()) / place,
-                module.with_suffix(".py"),
-                module / "__init__.py",
-            ]
+            found.append((in_folder or Path()) / place)
+            if _MODULE.fullmatch(place):
+                module = place.replace(".", "/")
+                found += [Path(f"{module}.py"), Path(module, "__init__.py")]
     return [path for path in found if path.is_file()]
 
 
