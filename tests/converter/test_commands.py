@@ -1,7 +1,9 @@
 """The command line of `edgeport convert`: texts become the values of options."""
 
+import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +13,11 @@ from edgeport.cli.main import main
 from edgeport_converter.commands import (
     _as_on_the_command_line,
     _default_output,
+    _given,
     _read_labels,
+    add_convert,
 )
+from edgeport_converter.options import _read_numbers
 
 
 @pytest.mark.parametrize(
@@ -96,10 +101,55 @@ def test_labels_are_a_list_of_any_length_or_a_file(tmp_path):
         _read_labels(str(tmp_path / "old.txt"))
 
 
+@pytest.mark.parametrize("output", ["names.onnx", "other.onnx"])
+def test_the_labels_file_is_never_overwritten(output, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("m.keras").touch()
+    Path("c.npz").touch()
+    Path("names.onnx").write_text("cat\ndog\n")
+    Path("other.int16.onnx").hardlink_to("names.onnx")
+    command = ["convert", "m.keras", "-o", output, "--labels", "names.onnx", "--also", "int16"]
+    assert main([*command, "--calibration", "c.npz"]) == 2
+    assert "would be overwritten, but 'names.onnx' is read" in capsys.readouterr().err
+    assert Path("names.onnx").read_text() == "cat\ndog\n"
+
+
 @pytest.mark.parametrize("text", ["lables.txt", "data/names"])
 def test_a_mistyped_labels_file_is_no_class_name(text):
     with pytest.raises(ArtifactError, match=f"there is no labels file '{text}'"):
         _read_labels(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("1/255", 1 / 255), (" 1 / 4, 2", [0.25, 2]), ("1e400", np.inf), ("1e999999999", np.inf)],
+)
+def test_fractions_are_read_at_once_whatever_their_size(text, numbers):
+    assert _read_numbers("--scale", text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("-o", "the output '' is a folder, expected a file"),
+        ("--calibration", "the calibration data is an empty path"),
+        ("--evaluation", "the evaluation data is an empty path"),
+    ],
+)
+def test_an_empty_path_is_not_taken_for_none(option, sentence, tmp_path, monkeypatch, capsys):
+    """A shell makes one of a variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    Path("m.keras").touch()
+    assert main(["convert", "m.keras", option, ""]) == 2
+    assert capsys.readouterr().err.startswith(f"edgeport: {sentence}")
+
+
+def test_recipes_may_stand_apart():
+    options = argparse.ArgumentParser()
+    add_convert(options.add_subparsers())
+    for text in ("int16,none", " int16, none", "int16,none,"):
+        found = _given(options.parse_args(["convert", "m.keras", "--also", text]))
+        assert found == {"also": ["int16", "none"]}
 
 
 def test_the_output_is_named_after_the_model(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import argparse
 import inspect
 from dataclasses import fields
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
@@ -11,6 +12,7 @@ from edgeport import OptionError
 from edgeport_converter import (
     BudgetOptions,
     DeviceOptions,
+    LoadingOptions,
     PixelOptions,
     QuantizationOptions,
     convert,
@@ -101,16 +103,36 @@ def test_an_option_that_does_not_exist_is_an_error_like_pythons_own(two_layer_mo
     ("make", "sentence"),
     [
         (lambda: QuantizationOptions(quantize="int4"), "quantize is 'int4', expected one of auto"),
-        (lambda: QuantizationOptions(keep_float=[1]), "keep_float holds 1, expected names"),
+        (lambda: QuantizationOptions(quantize=["none"]), r"quantize is \['none'\], expected one"),
+        (lambda: QuantizationOptions(keep_float=[1]), "keep_float holds 1, expected words"),
+        (lambda: QuantizationOptions(keep_float=1), "keep_float is 1, expected a list of words"),
+        (lambda: QuantizationOptions(also=3), "also is 3, expected a list of words"),
+        (lambda: PixelOptions(input_uint8="no"), "input_uint8 is 'no', expected True or False"),
+        (lambda: LoadingOptions(allow_code="no"), "allow_code is 'no', expected True or False"),
         (lambda: BudgetOptions(max_drop=True), "max_drop is True, expected a share"),
         (lambda: PixelOptions(scale=2), "scale was given without input_uint8"),
         (lambda: DeviceOptions(target="z80"), "the target is 'z80'"),
+        (lambda: DeviceOptions(target=["any"]), r"the target is \['any'\]"),
         (lambda: DeviceOptions(onnxruntime="old"), "the onnxruntime version is 'old'"),
     ],
 )
 def test_a_record_refuses_what_it_cannot_hold(make, sentence):
     with pytest.raises(OptionError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("labels", [{"cat", "dog"}, {"cat": 0, "dog": 1}, 2, Path("names.txt")])
+def test_class_names_without_an_order_are_refused(labels, two_layer_model, tmp_path):
+    with pytest.raises(
+        OptionError, match=r"labels are a \w+, expected a list of names in the order"
+    ):
+        convert(two_layer_model, tmp_path / "m.onnx", labels=labels)
+
+
+@pytest.mark.parametrize("options", [{"scale": 1e39}, {"scale": 1e-60}, {"mean": -1e39}])
+def test_a_scale_that_float32_cannot_hold_is_refused(options, two_layer_model, tmp_path):
+    with pytest.raises(OptionError, match=r"expected (a finite number|numbers above zero)"):
+        convert(two_layer_model, tmp_path / "m.onnx", input_uint8=True, **options)
 
 
 @pytest.mark.parametrize("given", ["dense", ["dense"], ("dense",)])

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -233,6 +234,43 @@ def test_no_part_of_what_is_read_is_written(tmp_path):
     assert [part.read_bytes() for part in parts] == [b"precious"] * len(parts)
 
 
+CODE = """
+import keras
+def build():
+    return keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(3, "softmax")])
+def metric(outputs, labels):
+    return 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "output"),
+    [
+        ("m.json", {"weights": "w.weights.h5"}, "w.weights.h5"),
+        ("m.json", {"weights": "m.weights.h5", "also": ["int16"]}, "w.onnx"),
+        ("m.json", {"weights": "w.weights.h5", "custom_objects": "own.py"}, "own.py"),
+        ("m.json", {"weights": "w.weights.h5", "custom_objects": "own"}, "own.py"),
+        ("m.json", {"weights": "w.weights.h5", "metric": "own.py:metric"}, "own.py"),
+        ("own.py:build", {}, "own.py"),
+        ("own:build", {}, "own.py"),
+    ],
+)  # fmt: skip
+def test_weights_code_and_variants_are_read_or_written_too(
+    model, options, output, tmp_path, monkeypatch
+):
+    """Each is refused before anything is loaded, so that none of them has to be whole."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(CODE)
+    for name in ("m.json", "w.weights.h5", "m.weights.h5"):
+        Path(name).write_bytes(b"precious")
+    Path("w.int16.onnx").hardlink_to("m.weights.h5")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    data = np.zeros((20, 6), np.float32)
+    with pytest.raises(OptionError, match=r"would be overwritten, but .* is read by the same"):
+        convert(model, output, calibration=data, **options)
+    assert {path: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
+
+
 def test_a_link_is_followed_and_stays_a_link(two_layer_model, tmp_path):
     (tmp_path / "real.onnx").write_bytes(b"old")
     (tmp_path / "link.onnx").symlink_to("real.onnx")
@@ -336,6 +374,15 @@ def test_thin_evidence_is_noted(two_layer_model, samples, tmp_path):
         max_drop=0.5,
     )
     assert any("measured on 40 samples" in note for note in report.notes)
+
+
+def test_a_name_does_nothing_to_the_screen(tmp_path):
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(3, name="red\x1b[31m\ndense")]
+    )
+    text = convert(model, tmp_path / "m.onnx", quantize="none").to_text()
+    assert "red\\x1b[31m\\ndense" in text
+    assert "\x1b" not in text
 
 
 def test_a_report_is_json_where_nothing_was_lost(samples, tmp_path):

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import ArtifactError, EdgeportError, OptionError
-from edgeport_converter.options import RECORDS, CommandLine
+from edgeport_converter.options import RECORDS, CommandLine, find_destination, gather_options
 from edgeport_converter.pipeline import convert
+from edgeport_converter.quiet import stdout_on_stderr
 
 _DATA_FORMS = ".npz with one array for each input name (x for a single input), .npy, .csv, or a \
 folder of images"
@@ -68,17 +69,21 @@ def _run(options: argparse.Namespace) -> None:
     from edgeport_converter.progress import Screen
 
     _require_files(options)
+    output = _default_output(options.model) if options.output is None else options.output
+    given = _given(options)
     screen = Screen(sys.stderr)
-    # What the user's own layers print must not get into the result on stdout.
-    with contextlib.redirect_stdout(sys.stderr), _ways_out_in_options():
+    with stdout_on_stderr(), _ways_out_in_options():
+        # convert() knows the class names, not the file that they come from.
+        also = gather_options(dict.fromkeys(RECORDS), given).quantization.also
+        find_destination(output, (_labels_file(options.labels),), also)
         report = convert(
             options.model,
-            options.output or _default_output(options.model),
+            output,
             calibration=options.calibration,
             evaluation=options.evaluation,
             labels=None if options.labels is None else _read_labels(options.labels),
             on_stage=screen.stage,
-            **_given(options),
+            **given,
         )
     screen.stage("done")
     if options.json:
@@ -183,6 +188,14 @@ def _in_words(default: Any) -> str:
     return ",".join(f"{value:g}" for value in default) if isinstance(default, tuple) else default
 
 
+def _labels_file(text: str | None) -> Path | None:
+    """Return the path if there is a file of that name; None for a list of names, or no text."""
+    try:
+        return Path(text) if text is not None and Path(text).is_file() else None
+    except (OSError, ValueError):  # a list may be longer than any file name
+        return None
+
+
 def _read_labels(text: str) -> list[str]:
     """Return class names from a comma-separated list, or from a file with one a line.
 
@@ -190,12 +203,8 @@ def _read_labels(text: str) -> list[str]:
         ArtifactError: one name that looks like that of a file, and no such file.
         OptionError: the file is not in UTF-8.
     """
-    path = Path(text)
-    try:
-        is_file = path.is_file()
-    except OSError:  # a list may be longer than any file name
-        is_file = False
-    if is_file:
+    path = _labels_file(text)
+    if path is not None:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError:
@@ -203,6 +212,7 @@ def _read_labels(text: str) -> list[str]:
                 f"the labels file '{path}' is no UTF-8 text: save it as UTF-8, one name a line"
             ) from None
         return [line.strip() for line in lines if line.strip()]
+    path = Path(text)
     if "," not in text and (path.suffix or path.name != text):
         raise ArtifactError(f"there is no labels file '{text}': check the path", path=text)
     return [name.strip() for name in text.split(",")]

@@ -13,15 +13,15 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
-from fractions import Fraction
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypedDict
 
 from edgeport import OptionError
 from edgeport.atomic_files import check_target
+from edgeport.checks import truth
 from edgeport_converter.targets import (
     ONNXRUNTIME_FLOOR,
     TARGETS,
@@ -72,7 +72,8 @@ def _read_number(option: str, text: str) -> float:
 
 def _read_numbers(option: str, text: str) -> float | list[float]:
     try:
-        numbers = [float(Fraction(part.strip())) for part in text.split(",")]
+        parts = [part.partition("/") for part in text.split(",")]
+        numbers = [float(top) / (float(bottom) if slash else 1) for top, slash, bottom in parts]
     except (ValueError, ZeroDivisionError):
         raise OptionError(
             f"{option} is {text!r}, expected numbers such as 1/255 or 123.7,116.3,103.5: one, or "
@@ -92,7 +93,7 @@ def _read_range(option: str, text: str) -> tuple[float, float]:
 
 
 def _read_names(option: str, text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @dataclass(frozen=True)
@@ -189,20 +190,13 @@ class QuantizationOptions:
     )
 
     def __post_init__(self) -> None:
-        for name in ("keep_float", "also"):  # one word is a list of one, not of its letters
-            value = getattr(self, name)
-            words = (value,) if isinstance(value, str) and value else value or ()
-            object.__setattr__(self, name, tuple(words))
+        for name in ("keep_float", "also"):
+            object.__setattr__(self, name, _as_words(name, getattr(self, name)))
         _require_one_of("quantize", self.quantize, RECIPES)
         _require_one_of("objective", self.objective, OBJECTIVES)
         _require_one_of("ranges", self.ranges, RANGE_METHODS)
         for recipe in self.also:
             _require_one_of("also", recipe, [name for name in RECIPES if name != "auto"])
-        for layer in self.keep_float:
-            if not isinstance(layer, str):
-                raise OptionError(
-                    f"keep_float holds {layer!r}, expected names of layers or patterns: pass text"
-                )
 
     @property
     def quantizes(self) -> bool:
@@ -240,13 +234,15 @@ class PixelOptions:
     image_range: tuple[float, float] = field(
         default=(0.0, 255.0),
         metadata=_shown(
-            "the values that black and white pixels of image files become",
+            "the values that black and white pixels of image files become; with a minus: "
+            "--image-range=-1,1",
             metavar="LOW,HIGH",
             read=_read_range,
         ),
     )
 
     def __post_init__(self) -> None:
+        truth(self.input_uint8, "input_uint8")
         for name in ("scale", "mean"):
             if getattr(self, name) is not None and not self.input_uint8:
                 raise OptionError(
@@ -306,6 +302,9 @@ class LoadingOptions:
     """What a model's file needs besides itself.
 
     The docstring of ``convert`` explains each field.
+
+    Raises:
+        OptionError: ``allow_code`` is neither True nor False.
     """
 
     custom_objects: Any = field(
@@ -322,6 +321,9 @@ class LoadingOptions:
     weights: str | os.PathLike[str] | None = field(
         default=None, metadata=_shown("the weights of a .json model", metavar="FILE")
     )
+
+    def __post_init__(self) -> None:
+        truth(self.allow_code, "allow_code")
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -413,6 +415,11 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
     """
     for purpose, data in (("calibration", calibration), ("evaluation", evaluation)):
         if isinstance(data, (str, os.PathLike)):
+            if not os.fspath(data):  # pathlib takes it for the working folder
+                raise OptionError(
+                    f"the {purpose} data is an empty path, expected that of a file or a folder: "
+                    "check the variable that it came from"
+                )
             require_data_file(Path(data), purpose)
     if options.budget.expected_metric is not None and evaluation is None:
         raise OptionError(
@@ -449,17 +456,18 @@ def require_data_file(path: Path, purpose: str) -> None:
         )
 
 
-def find_destination(output: Any, sources: Sequence[Any]) -> Path:
+def find_destination(output: Any, sources: Sequence[Any], also: Sequence[str] = ()) -> Path:
     """Return the path to write, links followed; refuse what would fail only after all the work.
 
     Args:
         output: as the user gave it.
-        sources: the model and the data, as the user gave them; none of them may be overwritten, nor
-            any file in a folder among them.
+        sources: all that is read, as the user gave it; no file among them may be overwritten, nor
+            any file in a folder among them. What is no path is ignored.
+        also: the recipes of the variants, which are written beside the output.
 
     Raises:
-        OptionError: the output is no path, a folder, no regular file, lies in no folder, or is one
-            of the sources, also under another name or inside a folder.
+        OptionError: the output is no path, a folder, no regular file, lies in no folder, or the
+            output or a variant is one of the sources, also under another name or inside a folder.
     """
     if not isinstance(output, (str, os.PathLike)):
         raise OptionError(
@@ -476,21 +484,48 @@ def find_destination(output: Any, sources: Sequence[Any]) -> Path:
         raise OptionError(
             f"the output '{output}' is a device or a pipe, expected a regular file: choose another"
         )
-    check_target(path, reads=[one for one in sources if isinstance(one, (str, os.PathLike))])
+    reads = [one for one in sources if isinstance(one, (str, os.PathLike))]
+    for target in (path, *(variant_path(path, recipe) for recipe in also)):
+        check_target(target, reads=reads)
     return path
+
+
+def variant_path(output: Path, recipe: str) -> Path:
+    """Return where the artifact of a recipe of ``also`` is written: OUT.RECIPE.onnx."""
+    return output.with_suffix(f".{recipe}{output.suffix}")
 
 
 def list_class_names(labels: Iterable[str] | None) -> tuple[str, ...] | None:
     """Return the class names in order.
 
     Raises:
-        OptionError: they are one text, which would be taken letter by letter.
+        OptionError: they are one text, which would be taken letter by letter, no list, or have no
+            order that could be that of the scores, as a set.
     """
     if isinstance(labels, str):
         raise OptionError(
             f"labels are the text {labels!r}, expected a list of names: put it into a list"
         )
+    unordered = isinstance(labels, (Set, Mapping))
+    if labels is not None and (unordered or not isinstance(labels, Iterable)):
+        raise OptionError(
+            f"labels are a {type(labels).__name__}, expected a list of names in the order of the "
+            "scores: write one"
+        )
     return None if labels is None else tuple(labels)
+
+
+def _as_words(name: str, value: Any) -> tuple[str, ...]:
+    """Return the words of a list; one word is a list of one, not of its letters."""
+    if value is None or isinstance(value, str):
+        return (value,) if value else ()
+    if not isinstance(value, Iterable):
+        raise OptionError(f"{name} is {value!r}, expected a list of words: put it into a list")
+    words = tuple(value)
+    for word in words:
+        if not isinstance(word, str):
+            raise OptionError(f"{name} holds {word!r}, expected words: pass text")
+    return words
 
 
 def _is_number(value: Any) -> bool:
@@ -498,7 +533,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _require_one_of(name: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise OptionError(
             f"{name} is {value!r}, expected one of {', '.join(choices)}: choose one of these"
         )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from edgeport import Accuracy, ConversionError, ModelCard
 from edgeport_converter.data.labels import check_class_names
+from edgeport_converter.loading.user_code import find_code_files
 from edgeport_converter.options import (
     BudgetOptions,
     ConversionOptions,
@@ -29,6 +30,7 @@ from edgeport_converter.options import (
     fit_to_data,
     gather_options,
     list_class_names,
+    variant_path,
 )
 from edgeport_converter.quantization.evaluation.budget import (
     Metric,
@@ -167,7 +169,9 @@ def convert(
     options = fit_to_data(options, calibration, evaluation)
     metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
-    destination = find_destination(output, (model, calibration, evaluation))
+    code = find_code_files(model, options.budget.metric, options.loading.custom_objects)
+    read = (model, calibration, evaluation, options.loading.weights, *code)
+    destination = find_destination(output, read, options.quantization.also)
     stages = Stages(on_stage)
 
     with stages("load"):
@@ -504,6 +508,6 @@ def _stamp(
 
     variants = {}
     for kind, candidate in (quantized.variants or {}).items():
-        variants[kind] = destination.with_suffix(f".{kind}{destination.suffix}")
+        variants[kind] = variant_path(destination, kind)
         write(candidate, variants[kind])
     return _Stamped(*write(quantized.candidate, destination), variants)

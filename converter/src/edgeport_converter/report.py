@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeport import Accuracy, ModelCard
+from edgeport.cli.printing import escaped
 
 _MOST_LAYERS = 30
 
@@ -85,7 +86,7 @@ class ConversionReport:
         }
 
     def to_text(self) -> str:
-        """Return the report in lines for a screen."""
+        """Return the report in lines for a screen, with control characters in names escaped."""
         parity = self.parity
         lines = [
             f"artifact   {self.output}: {self.file_bytes:,} bytes, {self.recipe}",
@@ -118,7 +119,7 @@ class ConversionReport:
         lines += [f"tried      {step.describe()}" for step in self.steps]
         lines += [f"variant    {name}: {path}" for name, path in self.variants.items()]
         lines += _layer_table(self.layers)
-        return "\n".join(lines)
+        return "\n".join(map(escaped, lines))
 
 
 def _finite(value: Any) -> Any:

@@ -137,7 +137,7 @@ def find_target(name: str) -> Target:
     Raises:
         OptionError: there is none.
     """
-    if name not in TARGETS:
+    if not isinstance(name, str) or name not in TARGETS:
         raise OptionError(
             f"the target is {name!r}, expected {' or '.join(map(repr, TARGETS))}: "
             "'any' is right on every CPU"

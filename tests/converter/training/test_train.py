@@ -13,6 +13,7 @@ from PIL import Image
 from edgeport import ConversionError, OptionError, Predictor
 from edgeport_converter import TrainingError, convert, provenance, train
 from edgeport_converter.progress import Watcher
+from edgeport_converter.training.results.report import RUN_FILES
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +41,76 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("source", "function", "output", "run_folder"),
+    [
+        ("data.npz", "", "data.keras", None),  # another name of the data
+        ("photos", "", "1.keras", None),  # another name of a picture
+        ("data.npz", "model.py:build", "code.keras", None),
+        ("data.npz", "", "recipe.keras", None),
+        ("run/test.npz", "", "m.keras", "run"),
+        ("run/checkpoint.npz", "", "m.keras", "run"),
+        ("run/model.keras", "", "m.keras", "run"),
+    ],
+)
+def test_no_file_that_is_read_is_written(source, function, output, run_folder, tmp_path):
+    """Each is refused before anything is read, so that none of them has to be whole."""
+    links = {"data.keras": "data.npz", "1.keras": "photos/cat/1.png", "code.keras": "model.py",
+             "recipe.keras": "r.toml"}  # fmt: skip
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    lines = f'[data]\nsource = "{source}"\nimage_size = [8, 8]\n'
+    lines += f'[model]\nfunction = "{function}"\n' if function else ""
+    (tmp_path / "r.toml").write_text(lines)
+    for name in ("data.npz", "model.py", "photos/cat/1.png", *(f"run/{name}" for name in
+                 ("test.npz", "checkpoint.npz", "model.keras"))):  # fmt: skip
+        (tmp_path / name).write_bytes(b"precious")
+    for name, target in links.items():
+        (tmp_path / name).hardlink_to(tmp_path / target)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(OptionError, match=r"would be overwritten, but .* is read by the same"):
+        train(
+            tmp_path / "r.toml",
+            tmp_path / output,
+            run_folder=None if run_folder is None else tmp_path / run_folder,
+        )
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("output", "run_folder"), [("photos/m.keras", None), ("m.keras", "photos")]
+)
+def test_a_run_folder_is_no_class_of_images(output, run_folder, tmp_path):
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    (tmp_path / "r.toml").write_text('[data]\nsource = "photos"\nimage_size = [8, 8]\n')
+    with pytest.raises(OptionError, match="lies inside the data folder"):
+        train(
+            tmp_path / "r.toml",
+            tmp_path / output,
+            run_folder=None if run_folder is None else tmp_path / run_folder,
+        )
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat"]
+
+
+def test_a_recipe_may_be_trained_again_from_the_folder_of_its_run(folder):
+    train(folder / "r.toml", folder / "m.keras", run_folder=folder)
+    first = (folder / "m.keras").read_bytes()
+    assert (folder / "recipe.toml").read_text(encoding="utf-8") == RECIPE
+    train(folder / "recipe.toml", folder / "m.keras", run_folder=folder)
+    assert (folder / "m.keras").read_bytes() == first
+
+
+def test_an_empty_path_is_no_run_folder(folder):
+    with pytest.raises(OptionError, match="the run folder is an empty path"):
+        train(folder / "r.toml", folder / "m.keras", run_folder="")
+
+
+def test_restart_is_true_or_false(folder):
+    with pytest.raises(OptionError, match="restart is 'no', expected True or False"):
+        train(folder / "r.toml", folder / "m.keras", restart="no")
+
+
 def test_what_is_reported_is_what_the_written_model_does(folder):
     report = train(folder / "r.toml", folder / "m.keras")
     run = folder / "m.run"
@@ -54,6 +125,7 @@ def test_what_is_reported_is_what_the_written_model_does(folder):
         "calibration.npz", "labels.txt", "learning_curve.png", "metrics.json", "model.keras",
         "recipe.toml", "summary.md", "test.npz",
     ]  # fmt: skip
+    assert {path.name for path in run.iterdir()} <= set(RUN_FILES)
     assert json.loads((run / "metrics.json").read_text()) == json.loads(
         json.dumps(report.to_dict())
     )

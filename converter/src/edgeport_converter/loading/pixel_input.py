@@ -30,7 +30,7 @@ def take_pixels(
     scales, means = (
         _check_numbers(name, numbers, image) for name, numbers in (("scale", scale), ("mean", mean))
     )
-    if not np.all(scales > 0):
+    if not np.all(scales.astype(np.float32) > 0):
         raise OptionError(
             f"scale is {scale!r}, expected numbers above zero: pass 1/255 for 0 to 1, for instance"
         )
@@ -76,7 +76,9 @@ def _check_numbers(
         array = np.asarray(numbers, dtype=np.float64)
     except (TypeError, ValueError):
         array = np.array([])
-    if not (array.size == 1 or array.shape == (channels,)) or not np.isfinite(array).all():
+    with np.errstate(over="ignore"):
+        is_finite = np.isfinite(array.astype(np.float32)).all()  # as the graph will hold them
+    if not (array.size == 1 or array.shape == (channels,)) or not is_finite:
         raise OptionError(
             f"{name} is {numbers!r}, expected a finite number, or one for each of the "
             f"{channels} channels of '{image.name}': pass these"

@@ -11,6 +11,9 @@ there under the file's name while it runs, unless that name is taken, and is rem
 user's ``code.py`` must not become Python's ``code``. What is imported *by name*, by us or by the
 user's code, stays there as after any import, since libraries do not survive a second import.
 
+A script that ends by ``sys.exit()`` is an error as any other: the command would else end with the
+script's exit code, and without a word. What a signal's handler raises passes.
+
 No Keras is imported here: ``options`` checks a metric before TensorFlow starts.
 """
 
@@ -19,6 +22,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -28,8 +32,10 @@ from types import ModuleType
 from typing import Any
 
 from edgeport import ConversionError, OptionError
+from edgeport.signals import reraise_signal
 from edgeport_converter.loading.model import shorten
 
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _FUNCTION = re.compile(r"(?P<module>[^\W\d][\w.]*|.+\.py):(?P<function>[^\W\d]\w*)")
 
 
@@ -62,7 +68,8 @@ def import_function(text: str, purpose: str) -> Callable[..., Any]:
         function = getattr(_import(place), parts["function"], None)
     except OptionError:
         raise
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
+        reraise_signal(cause)
         raise OptionError(
             f"{purpose} {text!r} cannot be imported ({type(cause).__name__}: {shorten(cause)}), "
             "expected module:function or file.py:function: check both names and the Python path"
@@ -86,11 +93,36 @@ def call_function(text: str) -> Any:
     function = import_function(text, "the model")
     try:
         return function()
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
+        reraise_signal(cause)
         raise ConversionError(
             f"'{text}' failed ({type(cause).__name__}: {shorten(cause)}), expected it to return a "
             "Keras model when called without arguments: correct it"
         ) from cause
+
+
+def find_code_files(*sources: Any, in_folder: Path | None = None) -> list[Path]:
+    """Return the Python files that the sources name, none of which an output may overwrite.
+
+    Args:
+        sources: functions by name, files and modules by name, as the user gave them, and modules;
+            what names no file of the user's is ignored. A module's name is looked up as a file in
+            the working folder alone, without importing its package.
+        in_folder: where the path of a file begins, None for the working folder.
+    """
+    found = []
+    for source in sources:
+        if isinstance(source, ModuleType):
+            found.append(Path(getattr(source, "__file__", None) or ""))
+        elif isinstance(source, (str, os.PathLike)):
+            text = os.fsdecode(source)
+            parts = _FUNCTION.fullmatch(text)
+            place = parts["module"] if parts else text
+            found.append((in_folder or Path()) / place)
+            if _MODULE.fullmatch(place):
+                module = place.replace(".", "/")
+                found += [Path(f"{module}.py"), Path(module, "__init__.py")]
+    return [path for path in found if path.is_file()]
 
 
 def find_custom_objects(source: Any) -> dict[str, Any]:
@@ -160,7 +192,8 @@ def import_module(name: str) -> ModuleType:
         return _import(name)
     except OptionError:
         raise
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
+        reraise_signal(cause)
         raise OptionError(
             f"the Python module '{name}' cannot be imported ({type(cause).__name__}: "
             f"{shorten(cause)}), expected a Python file or an importable module: correct it"

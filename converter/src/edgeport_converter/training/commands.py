@@ -7,7 +7,6 @@ best weights are written and the exit code is 130, as shells have it for SIGINT.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import OptionError
+from edgeport_converter.quiet import stdout_on_stderr
 from edgeport_converter.training.recipe.examples import EXAMPLES, example
 from edgeport_converter.training.train import search, train
 
@@ -68,8 +68,7 @@ def _run(options: argparse.Namespace) -> None:
         raise OptionError("no output was given, expected -o OUT.keras: add it")
     from edgeport_converter.progress import Screen
 
-    # What the user's own layers print must not get into the result on stdout.
-    with contextlib.redirect_stdout(sys.stderr), Screen(sys.stderr) as screen:
+    with stdout_on_stderr(), Screen(sys.stderr) as screen:
         report = train(
             options.recipe,
             options.output,
@@ -93,7 +92,7 @@ def _search(options: argparse.Namespace) -> None:
         folder = Path(options.output).with_suffix(".run")
     from edgeport_converter.progress import Screen
 
-    with contextlib.redirect_stdout(sys.stderr), Screen(sys.stderr) as screen:
+    with stdout_on_stderr(), Screen(sys.stderr) as screen:
         found = search(options.recipe, run_folder=folder, watcher=screen)
     if options.json:
         print(_as_json(found.to_dict()))

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeport import OptionError
+from edgeport.atomic_files import check_target
+from edgeport.checks import truth
+from edgeport_converter.loading.user_code import find_code_files
 from edgeport_converter.options import find_destination
 from edgeport_converter.quiet import quiet_stderr
-from edgeport_converter.training.results.report import TrainingReport
+from edgeport_converter.training.results.report import RECIPE_FILE, RUN_FILES, TrainingReport
 
 if TYPE_CHECKING:
     from edgeport_converter.progress import Watcher
@@ -73,8 +76,9 @@ def train(
     from edgeport_converter.training.recipe.recipe import read_recipe
 
     read_from = read_recipe(recipe)
-    destination = _find_output(output, recipe)
-    folder = _make_run_folder(run_folder, destination)
+    truth(restart, "restart")
+    destination = _find_output(output, recipe, read_from)
+    folder = _make_run_folder(run_folder, destination, recipe, read_from)
     watcher = watcher or Watcher()
     _start(watcher)
     from edgeport_converter.training.data import reading
@@ -234,8 +238,8 @@ def _start(watcher: Watcher) -> None:
         start_tensorflow()
 
 
-def _find_output(output: str | os.PathLike[str], recipe: Any) -> Path:
-    destination = find_destination(output, (recipe,))
+def _find_output(output: str | os.PathLike[str], given: Any, recipe: TrainingRecipe) -> Path:
+    destination = find_destination(output, (given, *_find_read(recipe)))
     if destination.suffix != ".keras":
         raise OptionError(
             f"the output '{output}' does not end in .keras, expected it, since Keras decides by "
@@ -244,8 +248,39 @@ def _find_output(output: str | os.PathLike[str], recipe: Any) -> Path:
     return destination
 
 
-def _make_run_folder(run_folder: str | os.PathLike[str] | None, output: Path) -> Path:
+def _find_read(recipe: TrainingRecipe) -> tuple[Path, ...]:
+    """Return what a training reads besides its recipe: the data, and the code of its model."""
+    source = recipe.folder / recipe.data.source
+    return source, *find_code_files(recipe.model.function, in_folder=recipe.folder)
+
+
+def _make_run_folder(
+    run_folder: str | os.PathLike[str] | None, output: Path, given: Any, recipe: TrainingRecipe
+) -> Path:
+    """Return the run's folder, made if need be.
+
+    Raises:
+        OptionError: a file in it would take the place of one that is read, it lies inside a folder
+            of images, which it would be a class of, or it cannot be made.
+    """
+    if run_folder is not None and not os.fspath(run_folder):
+        raise OptionError(
+            "the run folder is an empty path, expected the name of a folder: check the variable "
+            "that it came from"
+        )
     folder = output.with_suffix(".run") if run_folder is None else Path(run_folder)
+    reads = _find_read(recipe)
+    source = reads[0]
+    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        raise OptionError(
+            f"the run folder '{folder}' lies inside the data folder '{source}', expected another "
+            "place, since folders in there are classes: pass run_folder, or --run-folder DIR"
+        )
+    if folder.is_dir():
+        for name in (*RUN_FILES, _CHECKPOINT, _FOLDS):
+            # A recipe that is trained again from a former run's folder stays as it is.
+            own = (given,) if isinstance(given, (str, os.PathLike)) and name != RECIPE_FILE else ()
+            check_target(folder / name, reads=(*own, *reads))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as cause:

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
+from edgeport.signals import reraise_signal
 from edgeport_converter.options import DEFAULT_MAX_DROP
 from edgeport_converter.quantization.evaluation import budget
 from edgeport_converter.quantization.evaluation.agreement import Agreement, measure_agreement
@@ -125,7 +126,8 @@ class Evaluator:
     def _of(self, outputs: Array, labels: Array) -> float:
         try:
             value = float(self._metric(outputs, labels))
-        except Exception as cause:  # the user's own code
+        except (Exception, SystemExit) as cause:  # the user's own code
+            reraise_signal(cause)
             raise OptionError(
                 f"the metric raised {type(cause).__name__} ({cause}) on outputs of shape "
                 f"{outputs.shape} and labels of shape {labels.shape}, expected a number, larger is "

@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeport.cli.printing import escaped
+
 if TYPE_CHECKING:
     from edgeport_converter.training.fitting.cross_validation import CrossValidationResult
     from edgeport_converter.training.fitting.evaluation import Evaluation
     from edgeport_converter.training.fitting.lr_range_test import RangeTestResult
     from edgeport_converter.training.search.trials import SearchResult
+
+RECIPE_FILE = "recipe.toml"
+RUN_FILES = (
+    *(RECIPE_FILE, "recipe.json", "metrics.json", "learning_curve.png", "summary.md"),
+    *("calibration.npz", "test.npz", "labels.txt", "model.keras"),
+)
+"""What ``summary`` writes into the run's folder."""
 
 _MOST_CLASSES = 20
 
@@ -107,7 +116,7 @@ class TrainingReport:
         return facts
 
     def to_text(self) -> str:
-        """Return the report in lines for a screen."""
+        """Return the report in lines for a screen, with control characters in names escaped."""
         parts = ", ".join(f"{count:,} {name}" for name, count in self.samples.items())
         end = "interrupted" if self.interrupted else "stopped early" if self.stopped_early else ""
         lines = [
@@ -135,7 +144,7 @@ class TrainingReport:
         lines.append(f"test       {figures} on {self.evaluation.samples:,} samples")
         lines += self._class_lines()
         lines.append(f"run        {self.run_folder}: summary.md, metrics.json, learning_curve.png")
-        return "\n".join(lines)
+        return "\n".join(map(escaped, lines))
 
     def _search_lines(self) -> list[str]:
         found = self.search

@@ -27,7 +27,7 @@ from edgeport_converter.training.data.samples import TrainingData, TrainingSampl
 from edgeport_converter.training.data.splitting import Split
 from edgeport_converter.training.fitting.callbacks import monitored
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
-from edgeport_converter.training.results.report import TrainingReport
+from edgeport_converter.training.results.report import RECIPE_FILE, TrainingReport
 
 _CALIBRATION_SAMPLES = 500
 _MOST_CONFUSED = 30
@@ -39,7 +39,7 @@ def write(
     """Write the run's folder, and last the model to its output."""
     folder = report.run_folder
     if recipe.text is not None:
-        _write_text(folder / "recipe.toml", recipe.text)
+        _write_text(folder / RECIPE_FILE, recipe.text)
     else:
         _write_text(folder / "recipe.json", json.dumps(recipe.raw, indent=2, default=str) + "\n")
     found = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
