@@ -169,17 +169,19 @@ def test_facts_that_are_none_are_refused(folder):
         convert(folder / "m.keras", folder / "m.onnx", quantize="none")
 
 
-def test_a_table_with_text_becomes_an_artifact_that_takes_text(tmp_path):
+# numpy.savez takes names as keywords, and `file` is one of its own.
+@pytest.mark.parametrize("column", ["color", "file", "allow_pickle"])
+def test_a_table_with_text_becomes_an_artifact_that_takes_text(column, tmp_path):
     colors = np.array(["red", "green", "blue"])[CHANCE.integers(0, 3, 200)]
     widths = CHANCE.uniform(0, 100, 200)
     prices = 1e5 + 2e3 * widths + np.where(colors == "red", 5e4, 0)
     rows = [f"{w},{c},{p}" for w, c, p in zip(widths, colors, prices, strict=True)]
-    (tmp_path / "t.csv").write_text("width,color,price\n" + "\n".join(rows), encoding="utf-8")
+    (tmp_path / "t.csv").write_text(f"width,{column},price\n" + "\n".join(rows), encoding="utf-8")
     report = train(
         {
             "data": {
                 "source": str(tmp_path / "t.csv"), "task": "regression", "target": "price",
-                "columns": {"color": "category"},
+                "columns": {column: "category"},
             },
             "model": {"layers": [16]},
             "training": {"epochs": 60, "learning_rate": 0.02, "batch_size": 16},
@@ -192,7 +194,7 @@ def test_a_table_with_text_becomes_an_artifact_that_takes_text(tmp_path):
     assert (run / "recipe.json").exists()
     convert(report.output, tmp_path / "m.onnx", evaluation=run / "test.npz", quantize="none")
     with Predictor.load(tmp_path / "m.onnx") as predictor:
-        feed = {"features": np.float32([[50], [50]]), "color": np.array([["red"], ["blue"]])}
+        feed = {"features": np.float32([[50], [50]]), column: np.array([["red"], ["blue"]])}
         red, blue = predictor.predict(feed)[:, 0]
     assert red == pytest.approx(2.5e5, rel=0.1)
     assert 2.5e4 < red - blue < 7.5e4

@@ -22,6 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from edgeport.atomic_files import replacing
+from edgeport.cli.writing import write_arrays
 from edgeport_converter import provenance
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.data.splitting import Split
@@ -169,7 +170,7 @@ def _write_samples(samples: TrainingSamples, path: Any, *, labels: bool) -> None
     if labels:  # under a name that `convert` takes for labels, unless they are values
         arrays["y" if samples.targets.dtype == np.int64 else "targets"] = samples.targets
     with replacing(str(path)) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        write_arrays(file, arrays)
 
 
 def _write_text(path: Path, text: str) -> None:
