@@ -220,8 +220,12 @@ def test_no_part_of_what_is_read_is_written(tmp_path):
     saved, photos = tmp_path / "saved", tmp_path / "photos"
     (saved / "variables").mkdir(parents=True)
     (photos / "cat").mkdir(parents=True)
-    parts = [saved / "saved_model.pb", saved / "variables" / "variables.index",
-             photos / "cat" / "1.png", tmp_path / "test.npz"]  # fmt: skip
+    parts = [
+        saved / "saved_model.pb",
+        saved / "variables" / "variables.index",
+        photos / "cat" / "1.png",
+        tmp_path / "test.npz",
+    ]
     for part in parts:
         part.write_bytes(b"precious")
     (tmp_path / "hard.onnx").hardlink_to(tmp_path / "test.npz")
@@ -254,7 +258,7 @@ def metric(outputs, labels):
         ("own.py:build", {}, "own.py"),
         ("own:build", {}, "own.py"),
     ],
-)  # fmt: skip
+)
 def test_weights_code_and_variants_are_read_or_written_too(
     model, options, output, tmp_path, monkeypatch
 ):

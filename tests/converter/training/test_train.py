@@ -55,15 +55,23 @@ def folder(tmp_path):
 )
 def test_no_file_that_is_read_is_written(source, function, output, run_folder, tmp_path):
     """Each is refused before anything is read, so that none of them has to be whole."""
-    links = {"data.keras": "data.npz", "1.keras": "photos/cat/1.png", "code.keras": "model.py",
-             "recipe.keras": "r.toml"}  # fmt: skip
+    links = {
+        "data.keras": "data.npz",
+        "1.keras": "photos/cat/1.png",
+        "code.keras": "model.py",
+        "recipe.keras": "r.toml",
+    }
     (tmp_path / "photos" / "cat").mkdir(parents=True)
     (tmp_path / "run").mkdir()
     lines = f'[data]\nsource = "{source}"\nimage_size = [8, 8]\n'
     lines += f'[model]\nfunction = "{function}"\n' if function else ""
     (tmp_path / "r.toml").write_text(lines)
-    for name in ("data.npz", "model.py", "photos/cat/1.png", *(f"run/{name}" for name in
-                 ("test.npz", "checkpoint.npz", "model.keras"))):  # fmt: skip
+    for name in (
+        "data.npz",
+        "model.py",
+        "photos/cat/1.png",
+        *(f"run/{name}" for name in ("test.npz", "checkpoint.npz", "model.keras")),
+    ):
         (tmp_path / name).write_bytes(b"precious")
     for name, target in links.items():
         (tmp_path / name).hardlink_to(tmp_path / target)
@@ -122,9 +130,15 @@ def test_what_is_reported_is_what_the_written_model_does(folder):
     assert report.samples == {"train": 172, "validation": 20, "test": 48}
     assert report.weights == 5 * 8 + 8 + 8 * 3 + 3
     assert sorted(path.name for path in run.iterdir()) == [
-        "calibration.npz", "labels.txt", "learning_curve.png", "metrics.json", "model.keras",
-        "recipe.toml", "summary.md", "test.npz",
-    ]  # fmt: skip
+        "calibration.npz",
+        "labels.txt",
+        "learning_curve.png",
+        "metrics.json",
+        "model.keras",
+        "recipe.toml",
+        "summary.md",
+        "test.npz",
+    ]
     assert {path.name for path in run.iterdir()} <= set(RUN_FILES)
     assert json.loads((run / "metrics.json").read_text()) == json.loads(
         json.dumps(report.to_dict())
@@ -146,10 +160,14 @@ def test_the_facts_travel_into_the_card(folder):
     report = train(folder / "r.toml", folder / "m.keras")
     run = report.run_folder
     convert(
-        report.output, folder / "m.onnx", calibration=run / "calibration.npz",
-        evaluation=run / "test.npz", quantize="none", expected_metric=report.evaluation.value,
+        report.output,
+        folder / "m.onnx",
+        calibration=run / "calibration.npz",
+        evaluation=run / "test.npz",
+        quantize="none",
+        expected_metric=report.evaluation.value,
         labels=(run / "labels.txt").read_text().split(),
-    )  # fmt: skip
+    )
     with Predictor.load(folder / "m.onnx") as predictor:
         told = predictor.card.provenance
     assert told["training_data_sha256"] == report.data["sha256"]
@@ -180,14 +198,16 @@ def test_a_table_with_text_becomes_an_artifact_that_takes_text(column, tmp_path)
     report = train(
         {
             "data": {
-                "source": str(tmp_path / "t.csv"), "task": "regression", "target": "price",
+                "source": str(tmp_path / "t.csv"),
+                "task": "regression",
+                "target": "price",
                 "columns": {column: "category"},
             },
             "model": {"layers": [16]},
             "training": {"epochs": 60, "learning_rate": 0.02, "batch_size": 16},
         },
         tmp_path / "m.keras",
-    )  # fmt: skip
+    )
     assert report.evaluation.metric == "r2"
     assert report.evaluation.value > 0.97
     run = report.run_folder

@@ -426,9 +426,11 @@ def test_an_endless_loop_is_not_waited_for(
 
 
 def test_warm_gives_an_endless_loop_up(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("edgeport.cli.trial._LONGEST_RUN_S", 0.05)
     path = tmp_path / "endless.onnx"
     path.write_bytes(endless(given=False))

@@ -400,9 +400,11 @@ def test_tune_prints_a_table(artifact: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_tune_tells_the_faster_file_and_loading_stays_with_the_artifact(
-    artifact: Path, variant: Path, capsys: pytest.CaptureFixture[str],
+    artifact: Path,
+    variant: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """The clock is told by the file, so that the machine's load decides nothing."""
 
     def one_round(model: Any, *_: object) -> tuple[float, float]:
@@ -517,9 +519,7 @@ def test_info_shows_the_tuning(artifact: Path, capsys: pytest.CaptureFixture[str
     assert run(capsys, "info", artifact)["device"]["tuning"] is None
     write(artifact, content_for(artifact))
     facts = run(capsys, "info", artifact)
-    assert facts["device"]["tuning"] == {
-        "threads": 2, "spinning": True, "optimization": "extended"
-    }  # fmt: skip
+    assert facts["device"]["tuning"] == {"threads": 2, "spinning": True, "optimization": "extended"}
     assert facts["device"]["threads"] == 2
     assert main(["info", str(artifact)]) == 0
     assert (

@@ -153,8 +153,9 @@ def test_a_foreign_graph_fixed_to_one_in_front_takes_what_the_engine_takes() -> 
             with pytest.raises(InputError, match=r"expected \(1, 3\)"):
                 predictor.predict(wrong)
         assert [y.tolist() for y in predictor.stream([x[:1], x[1:2]])] == [
-            (2 * x[:1]).tolist(), (2 * x[1:2]).tolist()
-        ]  # fmt: skip
+            (2 * x[:1]).tolist(),
+            (2 * x[1:2]).tolist(),
+        ]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "str"])

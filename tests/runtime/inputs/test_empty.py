@@ -23,10 +23,30 @@ def weights(**shapes: tuple[int, ...]) -> dict[str, Any]:
 # By operator: its attributes, further inputs, and the shape of the answer; x is (N, T, 4).
 SAME: tuple[int | str, ...] = ("N", "T", 4)
 ALIKE = (
-    "Relu", "Sigmoid", "Tanh", "Exp", "Abs", "Neg", "Sqrt", "Erf", "Elu", "Selu", "Softplus",
-    "Softsign", "HardSigmoid", "LeakyRelu", "Floor", "Ceil", "Round", "Sign", "Reciprocal",
-    "Softmax", "LogSoftmax", "Identity", "HardSwish",
-)  # fmt: skip
+    "Relu",
+    "Sigmoid",
+    "Tanh",
+    "Exp",
+    "Abs",
+    "Neg",
+    "Sqrt",
+    "Erf",
+    "Elu",
+    "Selu",
+    "Softplus",
+    "Softsign",
+    "HardSigmoid",
+    "LeakyRelu",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sign",
+    "Reciprocal",
+    "Softmax",
+    "LogSoftmax",
+    "Identity",
+    "HardSwish",
+)
 OPERATORS: dict[str, tuple[dict[str, Any], Mapping[str, Any], tuple[int | str, ...]]] = {
     **{name: ({}, {}, SAME) for name in ALIKE},
     "CumSum": ({}, {"axis": np.int64(1)}, SAME),

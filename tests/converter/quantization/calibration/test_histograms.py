@@ -5,8 +5,9 @@ from edgeport_converter.quantization.calibration.histograms import Histogram, ch
 
 
 def histogram_of(values, low=None, high=None):
-    histogram = Histogram(values.min() if low is None else low,
-                          values.max() if high is None else high)  # fmt: skip
+    histogram = Histogram(
+        values.min() if low is None else low, values.max() if high is None else high
+    )
     histogram.add(values)
     return histogram
 

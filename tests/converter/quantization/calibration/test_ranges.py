@@ -15,13 +15,16 @@ def graph():
     value = helper.make_tensor_value_info
     return helper.make_model(
         helper.make_graph(
-            nodes, "g", [value("x", TensorProto.FLOAT, ["N", 2])],
+            nodes,
+            "g",
+            [value("x", TensorProto.FLOAT, ["N", 2])],
             [value("y", TensorProto.FLOAT, ["N", 2])],
             [numpy_helper.from_array(weights, "w")],
             value_info=[value("z", TensorProto.FLOAT, ["N", 2])],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 
 
 @pytest.fixture

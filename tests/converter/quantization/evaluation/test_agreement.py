@@ -88,8 +88,10 @@ def test_counted_answers_are_equal_or_not():
 def test_pixels_may_be_off_by_one():
     wanted = np.arange(256, dtype=np.uint8).reshape(1, 256, 1)
     agreement = measure_agreement(
-        lambda batch: {"y": wanted ^ 1}, lambda batch: {"y": wanted}, [{"x": np.zeros((1, 1))}],
+        lambda batch: {"y": wanted ^ 1},
+        lambda batch: {"y": wanted},
+        [{"x": np.zeros((1, 1))}],
         classifier=False,
-    )  # fmt: skip
+    )
     assert agreement.changed is None
     assert agreement.signal_to_noise_db > 30

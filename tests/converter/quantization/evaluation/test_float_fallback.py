@@ -35,9 +35,13 @@ def chain(sizes, between=()):
             )
     last = value(f"t{len(sizes)}", TensorProto.FLOAT, ["N", 1, sizes[-1], sizes[-1]])
     graph = helper.make_graph(
-        nodes, "g", shapes[:1], [last], [numpy_helper.from_array(weights, "w")],
+        nodes,
+        "g",
+        shapes[:1],
+        [last],
+        [numpy_helper.from_array(weights, "w")],
         value_info=shapes[1:],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return ir.from_proto(model).graph
 
@@ -101,10 +105,12 @@ def test_every_layer_has_a_time_whatever_the_engine_makes_of_it(channels):
         helper.make_node("Conv", ["b", "v"], ["y"], "net/second/Conv"),
     ]
     graph = helper.make_graph(
-        nodes, "g", [value("x", TensorProto.FLOAT, [1, channels, 20, 20])],
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, [1, channels, 20, 20])],
         [value("y", TensorProto.FLOAT, [1, 16, 16, 16])],
         [numpy_helper.from_array(first, "w"), numpy_helper.from_array(second, "v")],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     found = timing.node_times_us(model, {"x": np.zeros((1, channels, 20, 20), np.float32)})
     assert found["net/first/Conv"] + found["net/first/Relu"] > 0
@@ -157,18 +163,25 @@ def test_a_layer_that_int8_slows_down_stays_in_float(
     def runs_as_int8(graph, layer):
         constants = {tensor.name for tensor in graph.graph.initializer}
         node = next(
-            n for n in graph.graph.node
+            n
+            for n in graph.graph.node
             if f"/{layer}/" in n.name and n.op_type in ("Conv", "Gemm", "MatMul")
-        )  # fmt: skip
+        )
         return node.input[1] not in constants
 
     def node_times(graph, sample):
         return {
             node.name: next(
-                (times[runs_as_int8(graph, layer)]
-                 for layer, times in slow.items() if f"/{layer}/" in node.name), 0.0)
-            for node in graph.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")
-        }  # fmt: skip
+                (
+                    times[runs_as_int8(graph, layer)]
+                    for layer, times in slow.items()
+                    if f"/{layer}/" in node.name
+                ),
+                0.0,
+            )
+            for node in graph.graph.node
+            if node.op_type in ("Conv", "Gemm", "MatMul")
+        }
 
     def latencies(graphs, card, sample):
         return [

@@ -5,8 +5,14 @@ from onnx import TensorProto, helper
 from edgeport import OptionError
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 
-NODES = ("net/block_1/conv/Conv", "net/block_1/relu/Relu", "net/block_2/conv/Conv",
-         "net/dense/MatMul", "net/dense_1/MatMul", "Transpose__12")  # fmt: skip
+NODES = (
+    "net/block_1/conv/Conv",
+    "net/block_1/relu/Relu",
+    "net/block_2/conv/Conv",
+    "net/dense/MatMul",
+    "net/dense_1/MatMul",
+    "Transpose__12",
+)
 LAYERS = KerasLayers(
     ["net", "block_1", "block_2", "conv", "relu", "dense", "dense_1", "batch_normalization"]
 )

@@ -36,14 +36,19 @@ def float_graph():
     constants = {"w": FIRST, "b": BIAS, "v": SECOND, "c": zeros}
     return helper.make_model(
         helper.make_graph(
-            nodes, "g", [value("x", TensorProto.FLOAT, ["N", 40])],
+            nodes,
+            "g",
+            [value("x", TensorProto.FLOAT, ["N", 40])],
             [value("y", TensorProto.FLOAT, ["N", 50])],
             [numpy_helper.from_array(array, name) for name, array in constants.items()],
-            value_info=[value(name, TensorProto.FLOAT, ["N", size])
-                        for name, size in (("h", 60), ("r", 60), ("z", 50))],
+            value_info=[
+                value(name, TensorProto.FLOAT, ["N", size])
+                for name, size in (("h", 60), ("r", 60), ("z", 50))
+            ],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 
 
 def report(float_graph, kind, kept=()):
@@ -103,8 +108,9 @@ def test_shares_of_time_add_up(float_graph):
 def test_layers_come_in_running_order_with_their_operators(float_graph):
     _, lines = report(float_graph, "none")
     assert [(line.name, line.operators) for line in lines.values()][:2] == [
-        ("hidden", ("Gemm", "Relu")), ("scores", ("Gemm", "Softmax")),
-    ]  # fmt: skip
+        ("hidden", ("Gemm", "Relu")),
+        ("scores", ("Gemm", "Softmax")),
+    ]
 
 
 def test_the_artifact_is_left_as_it_was(float_graph):

@@ -18,8 +18,9 @@ TRUTH = X @ np.array([3.0, 1.0, -2.0, 0.5, 0.0, 1.0], np.float32)
 def regressor():
     """Sums its six inputs with the weights that ``TRUTH`` was made with, through 64 relus."""
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((6,), name="x"), layers.Dense(64, "relu"),
-                              layers.Dense(1, name="sum")])  # fmt: skip
+    model = keras.Sequential(
+        [keras.Input((6,), name="x"), layers.Dense(64, "relu"), layers.Dense(1, name="sum")]
+    )
     hidden = model.layers[0](X).numpy()
     solved = np.linalg.lstsq(hidden, TRUTH, rcond=None)[0]
     model.layers[1].set_weights([solved[:, None], np.zeros(1)])
@@ -32,14 +33,25 @@ def minus_mean_error(outputs, labels):
 
 def evaluator(outputs, labels, metric, **options):
     """An evaluator of a model that gives its input back."""
-    return Evaluator(lambda batch: {"y": batch["x"]}, lambda size: [{"x": outputs}], labels,
-                     metric, classifier=False, **options)  # fmt: skip
+    return Evaluator(
+        lambda batch: {"y": batch["x"]},
+        lambda size: [{"x": outputs}],
+        labels,
+        metric,
+        classifier=False,
+        **options,
+    )
 
 
 def test_a_metric_that_compares_each_output_with_every_label_is_refused(regressor, tmp_path):
     with pytest.raises(OptionError, match=r"\(200, 1\).*\(200,\) spread to \(200, 200\)"):
-        convert(regressor, tmp_path / "m.onnx", calibration=X, evaluation=(X, TRUTH),
-                metric=minus_mean_error)  # fmt: skip
+        convert(
+            regressor,
+            tmp_path / "m.onnx",
+            calibration=X,
+            evaluation=(X, TRUTH),
+            metric=minus_mean_error,
+        )
     assert not (tmp_path / "m.onnx").exists()
 
 
@@ -64,8 +76,13 @@ def test_a_budget_that_shuffled_answers_would_keep_is_left_to_agreement():
 
 def test_one_sample_tells_no_accuracy():
     scores, labels = np.array([[0.1, 0.9]]), np.array([1])
-    found = Evaluator(lambda batch: {"y": batch["x"]}, lambda size: [{"x": scores}], labels,
-                      lambda y, t: float((y.argmax(1) == t).mean()), classifier=True)  # fmt: skip
+    found = Evaluator(
+        lambda batch: {"y": batch["x"]},
+        lambda size: [{"x": scores}],
+        labels,
+        lambda y, t: float((y.argmax(1) == t).mean()),
+        classifier=True,
+    )
     assert (found.reached, found.float_metric) == (1.0, None)
 
 
@@ -75,13 +92,15 @@ def test_labels_by_chance_do_not_excuse_an_artifact(tmp_path):
     x = np.stack([generator.uniform(0, 1000, 300), generator.normal(size=300)], 1)
     x = x.astype(np.float32)
     keras.utils.set_random_seed(2)
-    model = keras.Sequential([keras.Input((2,)), layers.Dense(40, "tanh"),
-                              layers.Dense(4, "softmax")])  # fmt: skip
+    model = keras.Sequential(
+        [keras.Input((2,)), layers.Dense(40, "tanh"), layers.Dense(4, "softmax")]
+    )
     model.layers[0].set_weights([generator.normal(size=(2, 40)) * [[1e-4], [1.0]], np.zeros(40)])
     labels = generator.integers(0, 4, 300)
     with pytest.raises(QuantizationError, match="best classes"):
-        convert(model, tmp_path / "m.onnx", calibration=x, evaluation=(x, labels),
-                quantize="static")  # fmt: skip
+        convert(
+            model, tmp_path / "m.onnx", calibration=x, evaluation=(x, labels), quantize="static"
+        )
     report = convert(model, tmp_path / "m.onnx", calibration=x, evaluation=(x, labels))
     assert any("says nothing" in note for note in report.notes)
     assert report.agreement.top_1 >= 0.99
@@ -90,14 +109,24 @@ def test_labels_by_chance_do_not_excuse_an_artifact(tmp_path):
 def test_a_metric_without_labels_is_refused(regressor, tmp_path):
     for evaluation, found in ((None, "is missing"), (X, "has no labels")):
         with pytest.raises(OptionError, match=f"evaluation data {found}"):
-            convert(regressor, tmp_path / "m.onnx", calibration=X, evaluation=evaluation,
-                    metric=minus_mean_error)  # fmt: skip
+            convert(
+                regressor,
+                tmp_path / "m.onnx",
+                calibration=X,
+                evaluation=evaluation,
+                metric=minus_mean_error,
+            )
 
 
 def test_a_keras_metric_is_refused(regressor, tmp_path):
     with pytest.raises(OptionError, match="goes on from call to call"):
-        convert(regressor, tmp_path / "m.onnx", calibration=X, evaluation=(X, TRUTH),
-                metric=keras.metrics.R2Score())  # fmt: skip
+        convert(
+            regressor,
+            tmp_path / "m.onnx",
+            calibration=X,
+            evaluation=(X, TRUTH),
+            metric=keras.metrics.R2Score(),
+        )
 
 
 def test_a_metric_cannot_change_the_labels():
@@ -111,10 +140,12 @@ def test_a_metric_cannot_change_the_labels():
 
 def test_targets_that_are_values_make_no_classes(tmp_path):
     keras.utils.set_random_seed(3)
-    model = keras.Sequential([keras.Input((6,), name="x"), layers.Dense(80, "relu"),
-                              layers.Dense(6)])  # fmt: skip
-    report = convert(model, tmp_path / "m.onnx", calibration=X, evaluation=(X, X),
-                     metric=minus_mean_error)  # fmt: skip
+    model = keras.Sequential(
+        [keras.Input((6,), name="x"), layers.Dense(80, "relu"), layers.Dense(6)]
+    )
+    report = convert(
+        model, tmp_path / "m.onnx", calibration=X, evaluation=(X, X), metric=minus_mean_error
+    )
     assert report.agreement.top_1 is None
 
 
@@ -134,8 +165,13 @@ def test_labels_of_another_kind_are_refused_with_what_to_do(
 
 def test_class_names_in_bytes_are_understood(two_layer_model, tmp_path):
     best = two_layer_model.predict(X, verbose=0).argmax(axis=1)
-    report = convert(two_layer_model, tmp_path / "m.onnx", calibration=X, labels=["a", "b", "c"],
-                     evaluation=(X, np.array([b"a", b"b", b"c"])[best]))  # fmt: skip
+    report = convert(
+        two_layer_model,
+        tmp_path / "m.onnx",
+        calibration=X,
+        labels=["a", "b", "c"],
+        evaluation=(X, np.array([b"a", b"b", b"c"])[best]),
+    )
     assert report.accuracy.keras == 1.0
 
 

@@ -12,19 +12,24 @@ SIZE = 600
 def products(count):
     """``count`` matrix products of (N, 600) with (600, 600)."""
     nodes = [
-        helper.make_node("MatMul", ["x" if i == 0 else f"y{i}", "w"],
-                         ["y" if i == count - 1 else f"y{i + 1}"])
+        helper.make_node(
+            "MatMul", ["x" if i == 0 else f"y{i}", "w"], ["y" if i == count - 1 else f"y{i + 1}"]
+        )
         for i in range(count)
-    ]  # fmt: skip
+    ]
     value = helper.make_tensor_value_info
     weights = np.eye(SIZE, dtype=np.float32)
     return helper.make_model(
         helper.make_graph(
-            nodes, "g", [value("x", TensorProto.FLOAT, ["N", SIZE])],
-            [value("y", TensorProto.FLOAT, ["N", SIZE])], [numpy_helper.from_array(weights, "w")],
+            nodes,
+            "g",
+            [value("x", TensorProto.FLOAT, ["N", SIZE])],
+            [value("y", TensorProto.FLOAT, ["N", SIZE])],
+            [numpy_helper.from_array(weights, "w")],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 
 
 def test_a_run_in_a_thread_of_its_own_is_counted_too():

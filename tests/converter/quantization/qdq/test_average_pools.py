@@ -34,10 +34,11 @@ def exported(pool):
 def pool_graph(**options):
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        [helper.make_node("AveragePool", ["x"], ["y"], "pool", **options)], "g",
+        [helper.make_node("AveragePool", ["x"], ["y"], "pool", **options)],
+        "g",
         [value("x", TensorProto.FLOAT, ["N", 4, 9, 9])],
         [value("y", TensorProto.FLOAT, None)],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return ir.from_proto(onnx.shape_inference.infer_shapes(model))
 
@@ -106,11 +107,14 @@ def test_channels_of_unlike_sizes_are_pooled_in_float_before_they_are_normalized
     sizes = np.array([1e-3, 1.0, 1e3], np.float32)
     model = keras.Sequential(
         [
-            keras.Input((13, 11, 3), name="x"), layers.AveragePooling2D(2),
-            layers.Normalization(mean=[0.0] * 3, variance=sizes**2), layers.Conv2D(16, 3),
-            layers.ReLU(), layers.Conv2D(6, 1),
+            keras.Input((13, 11, 3), name="x"),
+            layers.AveragePooling2D(2),
+            layers.Normalization(mean=[0.0] * 3, variance=sizes**2),
+            layers.Conv2D(16, 3),
+            layers.ReLU(),
+            layers.Conv2D(6, 1),
         ]
-    )  # fmt: skip
+    )
     convert(
         model, tmp_path / "m.onnx", quantize="static", calibration={"x": X * sizes}, max_drop=0.1
     )

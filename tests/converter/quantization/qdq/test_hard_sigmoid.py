@@ -37,10 +37,12 @@ def node(operator, inputs, output, **attributes):
 def make(nodes, shape, outputs=("y",), **constants):
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes, "g", [value("x", TensorProto.FLOAT, ["N", *shape])],
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, ["N", *shape])],
         [value(name, TensorProto.FLOAT, None) for name in outputs],
         [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
-    )  # fmt: skip
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -54,17 +56,22 @@ def converted(scale, zero, alpha, beta):
             node("QuantizeLinear", ["hard", "hard_scale", "hard_zero"], "hard_codes"),
             node("DequantizeLinear", ["hard_codes", "hard_scale", "hard_zero"], "y"),
         ],
-        [64], scale=np.float32(scale), zero=np.uint8(zero), hard_scale=np.float32(1 / 255),
+        [64],
+        scale=np.float32(scale),
+        zero=np.uint8(zero),
+        hard_scale=np.float32(1 / 255),
         hard_zero=np.uint8(0),
-    )  # fmt: skip
+    )
 
 
 @settings(max_examples=100, deadline=None)
 @example(low=-1.578125, high=0.5, name="Keras 2")  # its ends lie between two codes
 @example(low=-2.0, high=2.5, name="relu6(x + 3) / 6")
 @given(
-    low=st.floats(-20, 0), high=st.floats(0.1, 20), name=st.sampled_from(list(SLOPES)),
-)  # fmt: skip
+    low=st.floats(-20, 0),
+    high=st.floats(0.1, 20),
+    name=st.sampled_from(list(SLOPES)),
+)
 def test_the_bounded_codes_are_the_hard_sigmoid_of_the_codes(low, high, name):
     alpha, beta = SLOPES[name]
     scale = (high - low) / 255
@@ -155,8 +162,11 @@ def test_a_hard_swish_between_convolutions_keeps_its_signal():
             node("Mul", ["before", "hard"], "swish"),
             node("Conv", ["swish", "v", "b"], "y"),
         ],
-        [4, 8, 8], w=0.5 * normal(8, 4, 3, 3), v=0.5 * normal(8, 8, 3, 3), b=normal(8),
-    )  # fmt: skip
+        [4, 8, 8],
+        w=0.5 * normal(8, 4, 3, 3),
+        v=0.5 * normal(8, 8, 3, 3),
+        b=normal(8),
+    )
     operators, signal = signals(model, normal(100, 4, 8, 8))
     assert "HardSigmoid" not in operators
     assert signal["y"] > 30
@@ -174,8 +184,11 @@ def signals(model, x, float_nodes=frozenset()):
     return [each.op_type for each in made.graph.node], signal
 
 
-@pytest.mark.parametrize("pool", [[], [node("MaxPool", ["relu"], "pool", kernel_shape=[2, 2])]],
-                         ids=["directly", "after a pool"])  # fmt: skip
+@pytest.mark.parametrize(
+    "pool",
+    [[], [node("MaxPool", ["relu"], "pool", kernel_shape=[2, 2])]],
+    ids=["directly", "after a pool"],
+)
 def test_a_relu_that_a_scale_replaces_is_kept_beside_a_hard_sigmoid(pool):
     last = pool[0].name if pool else "relu"
     model = make(
@@ -188,8 +201,12 @@ def test_a_relu_that_a_scale_replaces_is_kept_beside_a_hard_sigmoid(pool):
             node("Conv", ["swish", "v", "b"], "y"),
             node("Conv", ["relu", "v", "b"], "z"),
         ],
-        [4, 8, 8], ("y", "z"), w=2 * normal(8, 4, 3, 3), v=0.3 * normal(8, 8, 3, 3), b=normal(8),
-    )  # fmt: skip
+        [4, 8, 8],
+        ("y", "z"),
+        w=2 * normal(8, 4, 3, 3),
+        v=0.3 * normal(8, 8, 3, 3),
+        b=normal(8),
+    )
     _, signal = signals(model, normal(60, 4, 8, 8))
     assert min(signal.values()) > 25, signal
 
@@ -204,8 +221,12 @@ def test_the_scale_of_an_image_s_bytes_stays():
             node("Conv", ["hard", "w", "b"], "y"),
             node("Conv", ["pool", "w", "b"], "z"),
         ],
-        [4, 8, 8], ("y", "z"), w=normal(8, 4, 3, 3), b=normal(8), step=np.float32(1 / 20),
-    )  # fmt: skip
+        [4, 8, 8],
+        ("y", "z"),
+        w=normal(8, 4, 3, 3),
+        b=normal(8),
+        step=np.float32(1 / 20),
+    )
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
     x = GENERATOR.integers(0, 256, (60, 4, 8, 8)).astype(np.uint8)
     _, signal = signals(model, x)
@@ -220,8 +241,11 @@ def test_a_hard_sigmoid_that_is_to_stay_in_float_does():
             node("Mul", ["before", "hard"], "swish"),
             node("Conv", ["swish", "v", "b"], "y"),
         ],
-        [4, 8, 8], w=0.5 * normal(8, 4, 3, 3), v=0.5 * normal(8, 8, 3, 3), b=normal(8),
-    )  # fmt: skip
+        [4, 8, 8],
+        w=0.5 * normal(8, 4, 3, 3),
+        v=0.5 * normal(8, 8, 3, 3),
+        b=normal(8),
+    )
     operators, signal = signals(model, normal(60, 4, 8, 8), frozenset({"hard"}))
     assert "HardSigmoid" in operators
     assert signal["y"] > 30

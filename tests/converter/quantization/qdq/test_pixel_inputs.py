@@ -27,56 +27,100 @@ TORCH_MEAN = [123.675, 116.28, 103.53]
 # name -> shape, layers, scale, mean, what is left before the first layer of the int8 graph
 CASES = {
     "dense on a flat image": (
-        (9, 9), lambda: [layers.Flatten(), layers.Dense(5, **RANDOM)], 1 / 255, 0.0, ["Reshape"],
+        (9, 9),
+        lambda: [layers.Flatten(), layers.Dense(5, **RANDOM)],
+        1 / 255,
+        0.0,
+        ["Reshape"],
     ),
     "convolution with padding, half a pixel off": (
-        (9, 9, 3), lambda: [layers.Conv2D(6, 3, padding="same", **RANDOM)], 1 / 127.5, 127.5,
+        (9, 9, 3),
+        lambda: [layers.Conv2D(6, 3, padding="same", **RANDOM)],
+        1 / 127.5,
+        127.5,
         ["Transpose"],
     ),
     "convolution without padding": (
-        (9, 9, 3), lambda: [layers.Conv2D(6, 3, **RANDOM)], 1 / 127.5, 127.5, ["Transpose"],
+        (9, 9, 3),
+        lambda: [layers.Conv2D(6, 3, **RANDOM)],
+        1 / 127.5,
+        127.5,
+        ["Transpose"],
     ),
     "a scale and a mean for each channel": (
-        (9, 9, 3), lambda: [layers.Conv2D(6, 3, **RANDOM)], TORCH_SCALE, TORCH_MEAN, ["Transpose"],
+        (9, 9, 3),
+        lambda: [layers.Conv2D(6, 3, **RANDOM)],
+        TORCH_SCALE,
+        TORCH_MEAN,
+        ["Transpose"],
     ),
     "the same, where padding is another value in each channel": (
-        (9, 9, 3), lambda: [layers.Conv2D(6, 3, padding="same", **RANDOM)], TORCH_SCALE, TORCH_MEAN,
+        (9, 9, 3),
+        lambda: [layers.Conv2D(6, 3, padding="same", **RANDOM)],
+        TORCH_SCALE,
+        TORCH_MEAN,
         ["Transpose", "Cast", "Expand", "Add", "QuantizeLinear"],
     ),
     "a mean that is no pixel": (
-        (9, 9, 1), lambda: [layers.Conv2D(6, 3, padding="same", **RANDOM)], 0.01, 300.0,
+        (9, 9, 1),
+        lambda: [layers.Conv2D(6, 3, padding="same", **RANDOM)],
+        0.01,
+        300.0,
         ["Reshape", "Cast", "Add", "QuantizeLinear"],
     ),
     "depthwise": (
-        (9, 9, 4), lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2, **DEPTHWISE)],
-        [0.01, 0.02, 0.03, 0.04], [1.0, 2.0, 3.0, 4.0], ["Transpose"],
+        (9, 9, 4),
+        lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2, **DEPTHWISE)],
+        [0.01, 0.02, 0.03, 0.04],
+        [1.0, 2.0, 3.0, 4.0],
+        ["Transpose"],
     ),
     "grouped": (
-        (9, 9, 4), lambda: [layers.Conv2D(8, 3, groups=2, **RANDOM)],
-        [0.01, 0.02, 0.03, 0.04], [1.0, 2.0, 3.0, 4.0], ["Transpose"],
+        (9, 9, 4),
+        lambda: [layers.Conv2D(8, 3, groups=2, **RANDOM)],
+        [0.01, 0.02, 0.03, 0.04],
+        [1.0, 2.0, 3.0, 4.0],
+        ["Transpose"],
     ),
     "a table": (
-        (4,), lambda: [layers.Dense(6, **RANDOM)],
-        [0.01, 0.02, 0.03, 0.04], [0.0, 9.0, 99.0, 255.0], [],
+        (4,),
+        lambda: [layers.Dense(6, **RANDOM)],
+        [0.01, 0.02, 0.03, 0.04],
+        [0.0, 9.0, 99.0, 255.0],
+        [],
     ),
     "a sequence": (
-        (7, 4), lambda: [layers.Dense(6, **RANDOM)], [0.01, 0.02, 0.03, 0.04], 10.0, [],
+        (7, 4),
+        lambda: [layers.Dense(6, **RANDOM)],
+        [0.01, 0.02, 0.03, 0.04],
+        10.0,
+        [],
     ),
     "its own rescaling": (
-        (9, 9, 3), lambda: [layers.Rescaling(1 / 127.5, -1), layers.Conv2D(6, 3, padding="same")],
-        1.0, 0.0, ["Transpose"],
+        (9, 9, 3),
+        lambda: [layers.Rescaling(1 / 127.5, -1), layers.Conv2D(6, 3, padding="same")],
+        1.0,
+        0.0,
+        ["Transpose"],
     ),
     "its own normalization": (
         (9, 9, 3),
-        lambda: [layers.Normalization(mean=[100.0, 110.0, 120.0], variance=[4e2, 5e2, 6e2]),
-                 layers.Conv2D(6, 3)],
-        1.0, 0.0, ["Transpose"],
+        lambda: [
+            layers.Normalization(mean=[100.0, 110.0, 120.0], variance=[4e2, 5e2, 6e2]),
+            layers.Conv2D(6, 3),
+        ],
+        1.0,
+        0.0,
+        ["Transpose"],
     ),
     "a layer without weights first": (
-        (8, 8, 3), lambda: [layers.MaxPooling2D(), layers.Conv2D(6, 3, **RANDOM)], 1 / 127.5, 127.5,
+        (8, 8, 3),
+        lambda: [layers.MaxPooling2D(), layers.Conv2D(6, 3, **RANDOM)],
+        1 / 127.5,
+        127.5,
         ["Transpose", "Cast", "Mul", "Add", "MaxPool", "QuantizeLinear"],
     ),
-}  # fmt: skip
+}
 
 
 def pixels_of(shape, count=40):
@@ -150,9 +194,16 @@ def test_a_converted_model_takes_pixels_and_says_so(tmp_path, capsys):
     model, images = make_model(), pixels_of((8, 8, 3), 300)
     expected = np.asarray(model((images.astype(np.float32) - 127.5) / 127.5))
     report = convert(
-        model, tmp_path / "m.onnx", calibration=images, quantize="static", input_uint8=True,
-        scale=1 / 127.5, mean=127.5, max_drop=0.1, evaluation=(images, expected.argmax(axis=1)),
-    )  # fmt: skip
+        model,
+        tmp_path / "m.onnx",
+        calibration=images,
+        quantize="static",
+        input_uint8=True,
+        scale=1 / 127.5,
+        mean=127.5,
+        max_drop=0.1,
+        evaluation=(images, expected.argmax(axis=1)),
+    )
     (spec,) = report.card.inputs
     assert (spec.dtype, spec.shape, spec.value_range) == (np.uint8, ("N", 8, 8, 3), (0, 255))
     assert report.card.preprocessing == ("'image': uint8 pixels, (pixel - 127.5) * 0.00784314",)
@@ -196,14 +247,22 @@ def test_a_model_without_one_image_is_refused(regression_model, tmp_path):
 def test_a_first_layer_without_bias_that_is_the_output_keeps_its_offset(quantize_as, tmp_path):
     keras.utils.set_random_seed(9)
     model = keras.Sequential(
-        [keras.Input((8, 8, 3), name="image"), layers.Flatten(),
-         layers.Dense(12, use_bias=False, name="answer")]
-    )  # fmt: skip
+        [
+            keras.Input((8, 8, 3), name="image"),
+            layers.Flatten(),
+            layers.Dense(12, use_bias=False, name="answer"),
+        ]
+    )
     images = pixels_of((8, 8, 3), 60)
     convert(
-        model, tmp_path / "m.onnx", input_uint8=True, scale=1 / 127.5, mean=127.5,
-        calibration=images, quantize=quantize_as,
-    )  # fmt: skip
+        model,
+        tmp_path / "m.onnx",
+        input_uint8=True,
+        scale=1 / 127.5,
+        mean=127.5,
+        calibration=images,
+        quantize=quantize_as,
+    )
     expected = np.asarray(model((images.astype(np.float32) - 127.5) / 127.5))
     with Predictor.load(tmp_path / "m.onnx") as predictor:
         found = predictor.predict(images)

@@ -24,10 +24,12 @@ X = GENERATOR.normal(size=(100, 3, 8, 8)).astype(np.float32)
 def make(nodes, outputs, **constants):
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes, "g", [value("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
         [value(name, TensorProto.FLOAT, None) for name in outputs],
         [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return onnx.shape_inference.infer_shapes(model)
 
@@ -51,9 +53,13 @@ def pooled():
             node("Reshape", ["pool", "shape"], "flat"),
             node("Gemm", ["flat", "v", "c"], "y"),
         ],
-        ["y"], w=normal(64, 3, 3, 3), b=normal(64), v=normal(64, 80), c=normal(80),
+        ["y"],
+        w=normal(64, 3, 3, 3),
+        b=normal(64),
+        v=normal(64, 80),
+        c=normal(80),
         shape=np.array([-1, 64]),
-    )  # fmt: skip
+    )
 
 
 def ranges_of(model, x=X):
@@ -77,8 +83,9 @@ def constants(graph):
 
 
 def scale_of(graph, tensor):
-    reader = next(n for n in graph.graph.node
-                  if n.op_type == "QuantizeLinear" and n.input[0] == tensor)  # fmt: skip
+    reader = next(
+        n for n in graph.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == tensor
+    )
     return float(constants(graph)[reader.input[1]])
 
 
@@ -124,8 +131,10 @@ def test_what_no_int8_layer_reads_stays_in_float():
             node("Concat", ["large", "small"], "joined", axis=1),
             node("Transpose", ["joined"], "y", perm=[0, 2, 3, 1]),
         ],
-        ["y"], w=1000 * normal(4, 3, 1, 1), v=normal(2, 3, 1, 1),
-    )  # fmt: skip
+        ["y"],
+        w=1000 * normal(4, 3, 1, 1),
+        v=normal(2, 3, 1, 1),
+    )
     result = quantized(model, Recipe("static"))
     assert result.float_layers == {
         "joined": "int8 would gain nothing there",
@@ -145,8 +154,11 @@ def test_a_concat_between_int8_layers_is_int8():
             node("Concat", ["one", "two"], "joined", axis=1),
             node("Conv", ["joined", "u"], "y"),
         ],
-        ["y"], w=normal(4, 3, 1, 1), v=normal(4, 3, 1, 1), u=normal(4, 8, 1, 1),
-    )  # fmt: skip
+        ["y"],
+        w=normal(4, 3, 1, 1),
+        v=normal(4, 3, 1, 1),
+        u=normal(4, 8, 1, 1),
+    )
     assert quantized(model, Recipe("static")).float_layers == {}
 
 
@@ -160,8 +172,11 @@ def test_what_lies_between_float_layers_is_float():
             node("Conv", ["relu", "u"], "last"),
             node("Conv", ["last", "u"], "y"),
         ],
-        ["y"], w=normal(4, 3, 1, 1), v=normal(4, 3, 1, 1), u=normal(4, 4, 1, 1),
-    )  # fmt: skip
+        ["y"],
+        w=normal(4, 3, 1, 1),
+        v=normal(4, 3, 1, 1),
+        u=normal(4, 4, 1, 1),
+    )
     kept = frozenset({"one", "two", "last"})
     result = quantized(model, Recipe("static", float_nodes=kept))
     assert result.float_layers.keys() == {"one", "two", "sum", "relu", "last"}
@@ -176,9 +191,11 @@ def test_onnxruntime_computes_a_layer_in_float_that_is_to_stay_in_float(tmp_path
             node("Relu", ["two"], "relu2"),
             node("Conv", ["relu2", "u"], "y"),
         ],
-        ["y"], w=normal(8, 3, 1, 1), v=normal(8, 8, 1, 1),
+        ["y"],
+        w=normal(8, 3, 1, 1),
+        v=normal(8, 8, 1, 1),
         u=normal(8, 8, 1, 1),
-    )  # fmt: skip
+    )
     graph = quantized(model, Recipe("static", float_nodes=frozenset({"two"}))).graph
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
@@ -197,8 +214,11 @@ def test_a_float_layer_that_shares_weights_with_an_int8_layer_keeps_the_float_on
             node("Conv", ["relu", "w2", "b"], "second"),
             node("Conv", ["second", "w2", "b"], "third"),
         ],
-        ["third"], w=normal(16, 3, 3, 3), w2=normal(16, 16, 3, 3), b=normal(16),
-    )  # fmt: skip
+        ["third"],
+        w=normal(16, 3, 3, 3),
+        w2=normal(16, 16, 3, 3),
+        b=normal(16),
+    )
     graph = quantized(model, Recipe("static", float_nodes=frozenset({"third"}))).graph
     third = next(n for n in graph.graph.node if n.name == "third")
     found = {t.name: numpy_helper.to_array(t) for t in graph.graph.initializer}
@@ -249,14 +269,18 @@ def tabular():
 @pytest.mark.parametrize("kind", ["static", "int16"])
 def test_features_of_unlike_sizes_are_normalized_in_float(tabular, kind):
     generator = np.random.default_rng(11)
-    x, fresh = ((generator.normal(size=(200, 5)) * FEATURES).astype(np.float32)[..., None]
-                for _ in range(2))  # fmt: skip
+    x, fresh = (
+        (generator.normal(size=(200, 5)) * FEATURES).astype(np.float32)[..., None] for _ in range(2)
+    )
     graph = quantized(tabular, Recipe(kind), x).graph
     wanted = run_as_defined(tabular)({"x": fresh})["y"]
     found = run_as_defined(graph)({"x": fresh})["y"]
     assert 10 * np.log10(np.var(wanted) / np.mean((found - wanted) ** 2)) > 30
-    (rounded,) = (n.input[0] for n in graph.graph.node if n.op_type == "QuantizeLinear"
-                  and n.input[0] in ("x", "flat", "normal", "centred"))  # fmt: skip
+    (rounded,) = (
+        n.input[0]
+        for n in graph.graph.node
+        if n.op_type == "QuantizeLinear" and n.input[0] in ("x", "flat", "normal", "centred")
+    )
     assert rounded == "centred"
 
 
@@ -264,8 +288,13 @@ def test_features_of_unlike_sizes_are_normalized_in_float(tabular, kind):
 @pytest.mark.parametrize("after", ["Identity", "Sigmoid"])
 @pytest.mark.parametrize("limit", ["Relu", "Clip"])
 def test_a_limit_that_only_float_reads_is_kept(limit, after, kind):
-    constants = {"w": normal(192, 16), "b": normal(16), "shape": np.array([-1, 192]),
-                 "low": np.float32(0), "high": np.float32(6)}  # fmt: skip
+    constants = {
+        "w": normal(192, 16),
+        "b": normal(16),
+        "shape": np.array([-1, 192]),
+        "low": np.float32(0),
+        "high": np.float32(6),
+    }
     inputs = ["gemm", "low", "high"] if limit == "Clip" else ["gemm"]
     model = make(
         [
@@ -274,8 +303,9 @@ def test_a_limit_that_only_float_reads_is_kept(limit, after, kind):
             node(limit, inputs, "limited"),
             node(after, ["limited"], "y"),
         ],
-        ["limited", "y"], **constants,
-    )  # fmt: skip
+        ["limited", "y"],
+        **constants,
+    )
     graph = quantized(model, Recipe(kind)).graph
     wanted, found = (run_as_defined(g)({"x": X}) for g in (model, graph))
     assert found["limited"].min() == 0  # half of all values are below without it
@@ -293,9 +323,13 @@ def test_a_relu_stays_the_answer_of_a_layer_beside_one_in_float():
             node("Gemm", ["relu", "v", "c"], "second"),
             node("Relu", ["second"], "y"),
         ],
-        ["y"], w=normal(192, 16), b=normal(16), shape=np.array([-1, 192]), v=normal(16, 8),
+        ["y"],
+        w=normal(192, 16),
+        b=normal(16),
+        shape=np.array([-1, 192]),
+        v=normal(16, 8),
         c=normal(8),
-    )  # fmt: skip
+    )
     for in_float in ("first", "second"):
         graph = quantized(model, Recipe("static", float_nodes=frozenset({in_float}))).graph
         wanted, found = (run_as_defined(g)({"x": X})["y"] for g in (model, graph))
@@ -306,29 +340,47 @@ def gelu_between_layers(kind):
     """Dense, gelu as TensorFlow writes it after optimizing, Dense."""
     steps = {
         "erf": [
-            node("Div", ["h", "root2"], "d"), node("Erf", ["d"], "curve"),
-            node("Add", ["curve", "one"], "a"), node("Mul", ["h", "a"], "m"),
+            node("Div", ["h", "root2"], "d"),
+            node("Erf", ["d"], "curve"),
+            node("Add", ["curve", "one"], "a"),
+            node("Mul", ["h", "a"], "m"),
             node("Mul", ["m", "half"], "g"),
         ],
         "tanh": [
-            node("Pow", ["h", "three"], "p"), node("Mul", ["p", "cubic"], "c"),
-            node("Add", ["h", "c"], "s"), node("Mul", ["s", "root"], "r"),
-            node("Tanh", ["r"], "curve"), node("Add", ["curve", "one"], "a"),
-            node("Mul", ["h", "half"], "b"), node("Mul", ["b", "a"], "g"),
+            node("Pow", ["h", "three"], "p"),
+            node("Mul", ["p", "cubic"], "c"),
+            node("Add", ["h", "c"], "s"),
+            node("Mul", ["s", "root"], "r"),
+            node("Tanh", ["r"], "curve"),
+            node("Add", ["curve", "one"], "a"),
+            node("Mul", ["h", "half"], "b"),
+            node("Mul", ["b", "a"], "g"),
         ],
-    }[kind]  # fmt: skip
+    }[kind]
     value = helper.make_tensor_value_info
     constants = {
-        "w": normal(32, 64) / 4, "bias": normal(64), "v": normal(64, 8) / 8, "one": np.float32(1),
-        "half": np.float32(0.5), "root2": np.float32(np.sqrt(2)), "three": np.float32(3),
-        "cubic": np.float32(0.044715), "root": np.float32(np.sqrt(2 / np.pi)),
-    }  # fmt: skip
+        "w": normal(32, 64) / 4,
+        "bias": normal(64),
+        "v": normal(64, 8) / 8,
+        "one": np.float32(1),
+        "half": np.float32(0.5),
+        "root2": np.float32(np.sqrt(2)),
+        "three": np.float32(3),
+        "cubic": np.float32(0.044715),
+        "root": np.float32(np.sqrt(2 / np.pi)),
+    }
     graph = helper.make_graph(
-        [node("MatMul", ["x", "w"], "product"), node("Add", ["product", "bias"], "h"), *steps,
-         node("MatMul", ["g", "v"], "y")],
-        "g", [value("x", TensorProto.FLOAT, ["N", 16, 32])], [value("y", TensorProto.FLOAT, None)],
+        [
+            node("MatMul", ["x", "w"], "product"),
+            node("Add", ["product", "bias"], "h"),
+            *steps,
+            node("MatMul", ["g", "v"], "y"),
+        ],
+        "g",
+        [value("x", TensorProto.FLOAT, ["N", 16, 32])],
+        [value("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(a, np.float32), n) for n, a in constants.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return onnx.shape_inference.infer_shapes(model)
 
@@ -365,9 +417,15 @@ def test_a_relu_in_front_of_a_gelu_is_kept(outputs, kind):
             node("Mul", ["relu", "shifted"], "gelu"),
             node("Gemm", ["gelu", "v", "c"], "y"),
         ],
-        outputs, w=normal(192, 16) / 8, b=normal(16), shape=np.array([-1, 192]), c=normal(8),
-        v=normal(16, 8), slope=np.float32(np.sqrt(0.5)), one=np.float32(1),
-    )  # fmt: skip
+        outputs,
+        w=normal(192, 16) / 8,
+        b=normal(16),
+        shape=np.array([-1, 192]),
+        c=normal(8),
+        v=normal(16, 8),
+        slope=np.float32(np.sqrt(0.5)),
+        one=np.float32(1),
+    )
     graph = quantized(model, Recipe(kind)).graph
     wanted, found = (run_as_defined(g)({"x": X}) for g in (model, graph))
     for name in outputs:
@@ -380,12 +438,16 @@ def test_what_a_branch_reads_is_there(read, kind):
     value = helper.make_tensor_value_info
     branches = {
         f"{name}_branch": helper.make_graph(
-            [node("ReduceMax", [read], f"{name}/top", keepdims=0),
-             node(operator, [f"{name}/top"], name)],
-            name, [], [value(name, TensorProto.FLOAT, [])],
+            [
+                node("ReduceMax", [read], f"{name}/top", keepdims=0),
+                node(operator, [f"{name}/top"], name),
+            ],
+            name,
+            [],
+            [value(name, TensorProto.FLOAT, [])],
         )
         for name, operator in (("then", "Neg"), ("else", "Abs"))
-    }  # fmt: skip
+    }
     model = make(
         [
             node("Reshape", ["x", "shape"], "flat"),
@@ -395,9 +457,14 @@ def test_what_a_branch_reads_is_there(read, kind):
             node("Gemm", ["hard", "v", "c"], "z"),
             node("Add", ["z", "branch"], "y"),
         ],
-        ["y"], w=normal(192, 16) / 8, b=normal(16), shape=np.array([-1, 192]), c=normal(8),
-        v=normal(16, 8), yes=np.array(True),
-    )  # fmt: skip
+        ["y"],
+        w=normal(192, 16) / 8,
+        b=normal(16),
+        shape=np.array([-1, 192]),
+        c=normal(8),
+        v=normal(16, 8),
+        yes=np.array(True),
+    )
     graph = quantized(model, Recipe(kind)).graph
     wanted, found = (run_as_defined(g)({"x": X})["y"] for g in (model, graph))
     assert signal_to_noise(found, wanted) > 25
@@ -411,9 +478,13 @@ def test_a_clip_whose_bound_no_scale_can_do_the_work_of_is_kept():
             node("Clip", ["conv", "low", "high"], "clip"),
             node("Conv", ["clip", "v"], "y"),
         ],
-        ["y"], w=normal(8, 3, 3, 3), b=normal(8), v=normal(4, 8, 1, 1), low=np.float32(1),
+        ["y"],
+        w=normal(8, 3, 3, 3),
+        b=normal(8),
+        v=normal(4, 8, 1, 1),
+        low=np.float32(1),
         high=np.float32(6),
-    )  # fmt: skip
+    )
     graph = quantized(model, Recipe("static")).graph
     wanted, found = (run_as_defined(g)({"x": X})["y"] for g in (model, graph))
     assert signal_to_noise(found, wanted) > 30
@@ -427,8 +498,11 @@ def test_an_output_that_a_relu_reads_keeps_its_negative_values(kind):
             node("Relu", ["conv"], "relu"),
             node("Conv", ["relu", "v"], "y"),
         ],
-        ["conv", "y"], w=normal(8, 3, 3, 3), b=normal(8), v=normal(4, 8, 1, 1),
-    )  # fmt: skip
+        ["conv", "y"],
+        w=normal(8, 3, 3, 3),
+        b=normal(8),
+        v=normal(4, 8, 1, 1),
+    )
     graph = quantized(model, Recipe(kind)).graph
     wanted, found = (run_as_defined(g)({"x": X}) for g in (model, graph))
     for name in ("conv", "y"):
@@ -443,9 +517,11 @@ def test_a_constant_that_a_float_node_shares_stays_exact_for_it():
             node("Conv", ["sum", "v"], "y"),
             node("Pow", ["x", "shared"], "power"),
         ],
-        ["y", "power"], w=normal(3, 3, 1, 1), v=normal(4, 3, 1, 1),
+        ["y", "power"],
+        w=normal(3, 3, 1, 1),
+        v=normal(4, 3, 1, 1),
         shared=np.array([1.0, 2.0, 3.0], np.float32).reshape(1, 3, 1, 1) + np.float32(1e-3),
-    )  # fmt: skip
+    )
     x = np.abs(X)
     graph = quantized(model, Recipe("static"), x).graph
     (expected, found) = (run_as_defined(g)({"x": x})["power"] for g in (model, graph))
@@ -461,8 +537,11 @@ def test_a_product_of_a_constant_first_stays_in_float(shape, kind):
             node("MatMul", ["filter", "conv"], "product"),
             node("Conv", ["product", "v"], "y"),
         ],
-        ["y"], w=normal(6, 3, 1, 1), v=normal(4, 6, 1, 1), filter=normal(*shape),
-    )  # fmt: skip
+        ["y"],
+        w=normal(6, 3, 1, 1),
+        v=normal(4, 6, 1, 1),
+        filter=normal(*shape),
+    )
     graph = quantized(model, Recipe(kind)).graph
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -480,8 +559,9 @@ def test_what_passes_on_an_int8_tensor_is_int8_whichever_reader_comes_first():
             node("Conv", ["given", "w"], "z"),
             node("Conv", ["pool", "w"], "y"),
         ],
-        ["y", "z"], w=normal(4, 3, 1, 1),
-    )  # fmt: skip
+        ["y", "z"],
+        w=normal(4, 3, 1, 1),
+    )
     graph = quantized(model, Recipe("static")).graph.graph
     producers = {name: n for n in graph.node for name in n.output}
     (pool,) = (n for n in graph.node if n.op_type == "MaxPool")

@@ -28,13 +28,16 @@ def dense_softmax():
     ]
     return helper.make_model(
         helper.make_graph(
-            nodes, "g", [value("x", TensorProto.FLOAT, ["N", 16])],
+            nodes,
+            "g",
+            [value("x", TensorProto.FLOAT, ["N", 16])],
             [value("y", TensorProto.FLOAT, ["N", 8])],
             [numpy_helper.from_array(WEIGHTS, "w"), numpy_helper.from_array(BIAS, "b")],
             value_info=[value("z", TensorProto.FLOAT, ["N", 8])],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +107,24 @@ def test_a_static_file_stores_the_weights_of_an_lstm_in_int8_too():
         helper.make_node("Squeeze", ["last", "axes"], ["flat"], "flat"),
         helper.make_node("Gemm", ["flat", "v", "b"], ["y"], "scores"),
     ]
-    constants = {"w": normal(1, 4 * size, 8), "r": normal(1, 4 * size, size), "v": normal(size, 5),
-                 "b": normal(5), "axes": np.array([0])}  # fmt: skip
+    constants = {
+        "w": normal(1, 4 * size, 8),
+        "r": normal(1, 4 * size, size),
+        "v": normal(size, 5),
+        "b": normal(5),
+        "axes": np.array([0]),
+    }
     model = helper.make_model(
         helper.make_graph(
-            nodes, "g", [value("x", TensorProto.FLOAT, [12, "N", 8])],
+            nodes,
+            "g",
+            [value("x", TensorProto.FLOAT, [12, "N", 8])],
             [value("y", TensorProto.FLOAT, ["N", 5])],
             [numpy_helper.from_array(array, name) for name, array in constants.items()],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
     model = onnx.shape_inference.infer_shapes(model)
     x = GENERATOR.normal(size=(12, 64, 8)).astype(np.float32)
     float_graph = ir.from_proto(model)

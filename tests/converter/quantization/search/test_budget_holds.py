@@ -59,10 +59,14 @@ def test_an_output_that_the_metric_does_not_see_is_held_to_the_float_one(tmp_pat
     hidden.set_weights([KERNEL, np.zeros(40)])
     labels = model.predict(UNLIKE, verbose=0)[0].argmax(axis=1)
     report = convert(
-        model, tmp_path / "m.onnx", calibration=UNLIKE, evaluation=(UNLIKE, labels),
+        model,
+        tmp_path / "m.onnx",
+        calibration=UNLIKE,
+        evaluation=(UNLIKE, labels),
         metric=lambda scores, y: float(np.mean(scores.argmax(axis=1) == y)),
-        quantize="static", max_drop=0.1,
-    )  # fmt: skip
+        quantize="static",
+        max_drop=0.1,
+    )
     assert not report.steps[0].holds  # all in int8 the metric is kept, the other output is lost
     with Predictor.load(tmp_path / "m.onnx") as predictor:
         found = predictor.predict(fresh())["unseen"]

@@ -33,9 +33,7 @@ def test_variants_of_one_conversion_are_measured_side_by_side(files, capsys):
     paths = [str(path) for path in variants.values()]
     assert main(["tune", str(output), *paths, "--seconds", "0.05", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert {row["file"] for row in shown["measured"]} == {
-        str(output), *paths
-    }  # fmt: skip
+    assert {row["file"] for row in shown["measured"]} == {str(output), *paths}
     assert not any("refused" in row for row in shown["measured"])
 
 

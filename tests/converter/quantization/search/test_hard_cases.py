@@ -47,10 +47,12 @@ class Network:
     def quantizer(self, output, *, target="any", classifier=False):
         value = helper.make_tensor_value_info
         graph = helper.make_graph(
-            self.nodes, "hard",
+            self.nodes,
+            "hard",
             [value(n, FLOAT, ["N", *x.shape[1:]]) for n, x in self.samples.items()],
-            [value(output, FLOAT, None)], self.constants,
-        )  # fmt: skip
+            [value(output, FLOAT, None)],
+            self.constants,
+        )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
         onnx.checker.check_model(model)
@@ -61,13 +63,18 @@ class Network:
             tuple(spec(n, ["N", *x.shape[1:]]) for n, x in self.samples.items()),
             (spec(output, sizes),),
         )
-        halves = [{n: x[part] for n, x in self.samples.items()}
-                  for part in (slice(0, 128), slice(128, None))]  # fmt: skip
+        halves = [
+            {n: x[part] for n, x in self.samples.items()}
+            for part in (slice(0, 128), slice(128, None))
+        ]
         self.evaluation = halves[1]
         evaluator = Evaluator(
-            runners.run_as_defined(model), in_batches(halves[1]), None, budget.accuracy,
+            runners.run_as_defined(model),
+            in_batches(halves[1]),
+            None,
+            budget.accuracy,
             classifier=classifier,
-        )  # fmt: skip
+        )
         return Quantizer(
             model, card, in_batches(halves[0]), evaluator, find_target(target), max_drop=0.005
         )
@@ -92,8 +99,10 @@ def scaled_depthwise():
     x = net.node("Relu", net.node("Conv", "image", net.normal(16, 3, 3, 3), net.normal(16)))
     kernels = net.normal(16, 1, 3, 3) * factors.reshape(-1, 1, 1, 1)
     x = net.node("Relu", net.node("Conv", x, kernels, net.normal(16) * factors, group=16))
-    x = net.node("Relu", net.node("Conv", x, net.normal(24, 16, 1, 1) / factors.reshape(-1, 1, 1),
-                                  net.normal(24)))  # fmt: skip
+    x = net.node(
+        "Relu",
+        net.node("Conv", x, net.normal(24, 16, 1, 1) / factors.reshape(-1, 1, 1), net.normal(24)),
+    )
     x = net.node("Flatten", net.node("GlobalAveragePool", x))
     return net, net.node("Gemm", x, net.normal(24, 10), net.normal(10))
 
@@ -151,18 +160,25 @@ def shared_weights():
     ]
     # The second layer sees activations of another scale.
     again, other = net.constant(net.normal(24, 24)), net.constant(net.normal(24))
-    deep = [net.node("Gemm", sides[0], again, other),
-            net.node("Gemm", net.node("Mul", sides[1], [20.0]), again, other)]  # fmt: skip
+    deep = [
+        net.node("Gemm", sides[0], again, other),
+        net.node("Gemm", net.node("Mul", sides[1], [20.0]), again, other),
+    ]
     return net, net.node("Concat", *deep, axis=1)
 
 
 CASES = {
     make.__name__: make
     for make in (
-        scaled_depthwise, saturated_logits, boxes_and_scores, scores_beside_boxes_without_sigmoid,
-        tiny_weights, dead_channels, shared_weights,
+        scaled_depthwise,
+        saturated_logits,
+        boxes_and_scores,
+        scores_beside_boxes_without_sigmoid,
+        tiny_weights,
+        dead_channels,
+        shared_weights,
     )
-}  # fmt: skip
+}
 
 
 # Of 128 samples, 1 % is one; with two int8 layers and such logits two of them change.

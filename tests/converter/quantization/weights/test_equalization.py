@@ -19,10 +19,14 @@ def normal(*shape):
 def chain(*middle, last="Conv"):
     """Conv of uneven channels, what is between, a layer that evens them out again."""
     constants = {
-        "w0": normal(8, 3, 3, 3) * FACTORS.reshape(-1, 1, 1, 1), "b0": normal(8) * FACTORS,
-        "w1": normal(4, 8, 1, 1) / FACTORS.reshape(-1, 1, 1), "g1": normal(8, 4) / FACTORS[:, None],
-        "b1": normal(4), "six": np.array(6.0), "zero": np.array(0.0),
-    }  # fmt: skip
+        "w0": normal(8, 3, 3, 3) * FACTORS.reshape(-1, 1, 1, 1),
+        "b0": normal(8) * FACTORS,
+        "w1": normal(4, 8, 1, 1) / FACTORS.reshape(-1, 1, 1),
+        "g1": normal(8, 4) / FACTORS[:, None],
+        "b1": normal(4),
+        "six": np.array(6.0),
+        "zero": np.array(0.0),
+    }
     nodes = [helper.make_node("Conv", ["x", "w0", "b0"], ["t0"], "first")]
     for operator in middle:
         name = f"t{len(nodes)}"
@@ -34,11 +38,16 @@ def chain(*middle, last="Conv"):
     used = {name for node in nodes for name in node.input}
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes, "g", [value("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
         [value("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(a.astype(np.float32), n) for n, a in constants.items()
-         if n in used],
-    )  # fmt: skip
+        [
+            numpy_helper.from_array(a.astype(np.float32), n)
+            for n, a in constants.items()
+            if n in used
+        ],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return onnx.shape_inference.infer_shapes(model)
 
@@ -96,6 +105,8 @@ def test_a_channel_that_is_always_zero_is_left_alone():
     values[3] = -1e6
     bias.CopyFrom(numpy_helper.from_array(values, "b0"))
     equal = equalized(model, [{"x": X}])
-    first = [numpy_helper.to_array(next(t for t in m.graph.initializer if t.name == "w0"))[3]
-             for m in (model, equal)]  # fmt: skip
+    first = [
+        numpy_helper.to_array(next(t for t in m.graph.initializer if t.name == "w0"))[3]
+        for m in (model, equal)
+    ]
     np.testing.assert_array_equal(*first)

@@ -19,12 +19,15 @@ def make_model(operator, weight, bias, x_shape, y_shape, **attributes):
     value = helper.make_tensor_value_info
     return helper.make_model(
         helper.make_graph(
-            [helper.make_node(operator, ["x", "w", "b"], ["y"], name="layer", **attributes)], "g",
-            [value("x", TensorProto.FLOAT, x_shape)], [value("y", TensorProto.FLOAT, y_shape)],
+            [helper.make_node(operator, ["x", "w", "b"], ["y"], name="layer", **attributes)],
+            "g",
+            [value("x", TensorProto.FLOAT, x_shape)],
+            [value("y", TensorProto.FLOAT, y_shape)],
             [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 
 
 def normal(*shape):
@@ -34,18 +37,20 @@ def normal(*shape):
 CASES = {
     "Gemm": (make_model("Gemm", normal(40, 8), normal(8), ["N", 40], ["N", 8]), (500, 40)),
     "Gemm transposed": (
-        make_model("Gemm", normal(8, 40), normal(8), ["N", 40], ["N", 8], transB=1), (500, 40),
+        make_model("Gemm", normal(8, 40), normal(8), ["N", 40], ["N", 8], transB=1),
+        (500, 40),
     ),
     "Conv": (
         make_model("Conv", normal(8, 4, 3, 3), normal(8), ["N", 4, 12, 12], ["N", 8, 10, 10]),
         (60, 4, 12, 12),
     ),
     "grouped Conv": (
-        make_model("Conv", normal(16, 2, 3, 3), normal(16), ["N", 4, 12, 12], ["N", 16, 10, 10],
-                   group=2),
+        make_model(
+            "Conv", normal(16, 2, 3, 3), normal(16), ["N", 4, 12, 12], ["N", 16, 10, 10], group=2
+        ),
         (60, 4, 12, 12),
     ),
-}  # fmt: skip
+}
 
 
 def inputs(shape):

@@ -48,8 +48,9 @@ def test_moments_of_a_convolution_are_those_of_all_its_patches(groups, stride, p
     # 5 x 5 places at most: fewer than are picked of a larger map, so all count.
     x = normal(50, 4, 5, 5) + 2
     weight = normal(8, 4 // groups, 3, 3)
-    model = make_model("Conv", weight, ["N", 4, 5, 5], group=groups, strides=[stride] * 2,
-                       pads=[pad] * 4)  # fmt: skip
+    model = make_model(
+        "Conv", weight, ["N", 4, 5, 5], group=groups, strides=[stride] * 2, pads=[pad] * 4
+    )
     batches = [{"x": part} for part in np.array_split(x, 7)]
     found = measure_moments(model, list(model.graph), batches)["layer"]
     expected = patches(x.astype(np.float64), (3, 3), stride, pad, groups)

@@ -22,12 +22,15 @@ def make_model(operator, weight, x_shape, y_shape, **attributes):
     value = helper.make_tensor_value_info
     return helper.make_model(
         helper.make_graph(
-            [helper.make_node(operator, ["x", "w"], ["y"], name="layer", **attributes)], "g",
-            [value("x", TensorProto.FLOAT, x_shape)], [value("y", TensorProto.FLOAT, y_shape)],
+            [helper.make_node(operator, ["x", "w"], ["y"], name="layer", **attributes)],
+            "g",
+            [value("x", TensorProto.FLOAT, x_shape)],
+            [value("y", TensorProto.FLOAT, y_shape)],
             [numpy_helper.from_array(weight, "w")],
         ),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
 
 
 def spread(shape, axis):
@@ -42,21 +45,26 @@ CASES = {
     "MatMul": (make_model("MatMul", spread((30, 20), 1), ["N", 30], ["N", 20]), (4, 30), 1),
     "Gemm": (make_model("Gemm", spread((30, 20), 1), ["N", 30], ["N", 20]), (4, 30), 1),
     "Gemm transposed": (
-        make_model("Gemm", spread((20, 30), 0), ["N", 30], ["N", 20], transB=1), (4, 30), 1,
+        make_model("Gemm", spread((20, 30), 0), ["N", 30], ["N", 20], transB=1),
+        (4, 30),
+        1,
     ),
     "Conv": (
         make_model("Conv", spread((16, 4, 3, 3), 0), ["N", 4, 9, 9], ["N", 16, 7, 7]),
-        (2, 4, 9, 9), 1,
+        (2, 4, 9, 9),
+        1,
     ),
     "depthwise Conv": (
         make_model("Conv", spread((32, 1, 3, 3), 0), ["N", 32, 9, 9], ["N", 32, 7, 7], group=32),
-        (2, 32, 9, 9), 1,
+        (2, 32, 9, 9),
+        1,
     ),
     "ConvTranspose": (
         make_model("ConvTranspose", spread((4, 16, 3, 3), 1), ["N", 4, 5, 5], ["N", 16, 7, 7]),
-        (2, 4, 5, 5), 1,
+        (2, 4, 5, 5),
+        1,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -210,9 +210,11 @@ def test_the_first_ctrl_c_is_a_wish_and_the_second_one_is_not():
 def test_a_loss_that_diverges_is_one_sentence():
     read = TrainingData(TrainingSamples({"features": X}, X[:, 0] * 1.0), None, False, ())
     recipe = read_recipe(
-        {"data": {"source": "-", "task": "regression"}, "training": {
-            "optimizer": "sgd", "learning_rate": 1e12, "epochs": 5, "batch_size": 8}}
-    )  # fmt: skip
+        {
+            "data": {"source": "-", "task": "regression"},
+            "training": {"optimizer": "sgd", "learning_rate": 1e12, "epochs": 5, "batch_size": 8},
+        }
+    )
     train = read.samples.take(np.arange(90))
     with pytest.raises(
         TrainingError, match=r"became (nan|inf) in epoch \d .* lower training\.learn"

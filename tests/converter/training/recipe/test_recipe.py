@@ -137,8 +137,10 @@ def test_a_wrong_recipe_is_refused_by_the_key_s_path(recipe, text, sentence):
 
 def test_all_that_is_wrong_is_said_at_once(recipe):
     with pytest.raises(OptionError) as refused:
-        recipe(DATA + "test = 'half'\n[training]\nepochs = 0\n[training.early_stopping]\n"
-               "patience = 'soon'\n[modle]\n")  # fmt: skip
+        recipe(
+            DATA + "test = 'half'\n[training]\nepochs = 0\n[training.early_stopping]\n"
+            "patience = 'soon'\n[modle]\n"
+        )
     assert str(refused.value).partition("r.toml: ")[2] == (
         "data.test is 'half', expected a number above 0 to below 1: correct it; "
         "training.epochs is 0, expected a whole number from 1 to 100000: correct it; "

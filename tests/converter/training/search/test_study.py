@@ -138,8 +138,10 @@ def test_the_recipe_s_own_values_come_first(tmp_path, sampler):
     study.optimize(lambda trial: study.claim(trial)["training.learning_rate"])
     points = [study.point_of(trial) for trial in study.finished()]
     assert points[0] == {
-        "training.learning_rate": 0.02, "model.layers": [16], "model.activation": "relu",
-    }  # fmt: skip
+        "training.learning_rate": 0.02,
+        "model.layers": [16],
+        "model.activation": "relu",
+    }
     assert len(points) == (13 if sampler == "grid" else 14)  # a grid of 12, and the own values
 
 

@@ -90,8 +90,10 @@ def report_layers(
     owner_of = {node.name or "": owner for node, owner in owners.items()}
     times = _time_shares(artifact, owner_of, next(cut_into_batches(few, 1, inputs)))
     running_order = [*layers.owners(exact.graph), *nodes]
-    names = [*(n for n in dict.fromkeys(running_order) if n in nodes and n != BETWEEN_LAYERS),
-             BETWEEN_LAYERS]  # fmt: skip
+    names = [
+        *(n for n in dict.fromkeys(running_order) if n in nodes and n != BETWEEN_LAYERS),
+        BETWEEN_LAYERS,
+    ]
     return tuple(
         LayerReport(
             name,

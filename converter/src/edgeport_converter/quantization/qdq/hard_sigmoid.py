@@ -70,9 +70,11 @@ def bound_codes(
         if found is None:
             continue
         for value, number in (
-            (read_scale, found.scale), (read_zero, found.zero),
-            (scale, found.scale * slope), (zero, found.lowest),
-        ):  # fmt: skip
+            (read_scale, found.scale),
+            (read_zero, found.zero),
+            (scale, found.scale * slope),
+            (zero, found.lowest),
+        ):
             assert value is not None  # noqa: S101 - _is_uint8 has seen it
             replace_constant(value, np.full(value.shape or (), number))
             settled.add(value)

@@ -35,8 +35,16 @@ _ALPHA = 0.5
 # A channel smaller than this share of the largest is brought up no further.
 _SMALLEST_SHARE = 1e-5
 
-_BETWEEN = ("AveragePool", "Flatten", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Relu",
-            "Reshape", "Squeeze")  # fmt: skip
+_BETWEEN = (
+    "AveragePool",
+    "Flatten",
+    "GlobalAveragePool",
+    "LeakyRelu",
+    "MaxPool",
+    "Relu",
+    "Reshape",
+    "Squeeze",
+)
 _RESHAPING = ("Flatten", "Reshape", "Squeeze")
 
 

@@ -109,8 +109,9 @@ def round_weights(
             errors[..., place - start] = error
         rest[..., stop:] -= errors @ factor[:, start:stop, stop:]
     result = np.empty_like(codes)
-    result[np.arange(groups)[:, None, None], np.arange(codes.shape[1])[:, None],
-           order[:, None, :]] = codes  # fmt: skip
+    result[
+        np.arange(groups)[:, None, None], np.arange(codes.shape[1])[:, None], order[:, None, :]
+    ] = codes
     return Rounded(result.astype(np.int8), scales)
 
 

@@ -292,9 +292,11 @@ def _loss(recipe: TrainingRecipe, read: TrainingData) -> Any:
         raise recipe.refuse_name("training.loss", name, sorted(known), "a Keras loss")
     if mixes and full.startswith("sparse_"):
         raise recipe.refuse(
-            "training.loss", name, "one that takes mixed classes, as mix-up makes them",
+            "training.loss",
+            name,
+            "one that takes mixed classes, as mix-up makes them",
             "leave it out, or write 'categorical_crossentropy'",
-        )  # fmt: skip
+        )
     fits = {2: "binary", 1: ""}.get(len(read.classes) or 1, "categorical")
     if "crossentropy" in full and (not fits or fits not in full):
         what = "a regression" if read.is_regression else f"{len(read.classes)} classes"

@@ -48,8 +48,11 @@ def write(
     if report.history:
         _draw(report, recipe, folder / "learning_curve.png")
     _write_text(folder / "summary.md", to_markdown(report, recipe))
-    _write_samples(parts.train.take(np.arange(min(_CALIBRATION_SAMPLES, len(parts.train)))),
-                   folder / "calibration.npz", labels=False)  # fmt: skip
+    _write_samples(
+        parts.train.take(np.arange(min(_CALIBRATION_SAMPLES, len(parts.train)))),
+        folder / "calibration.npz",
+        labels=False,
+    )
     _write_samples(parts.test, folder / "test.npz", labels=True)
     if read.classes:
         _write_text(folder / "labels.txt", "\n".join(read.classes) + "\n")
@@ -147,8 +150,14 @@ def _draw(report: TrainingReport, recipe: TrainingRecipe, path: Any) -> None:
     first = report.history[0]
     metric = monitored(recipe)[0].removeprefix("val_")
     if metric == "loss":
-        metric = next((name for name in first if name not in ("loss", "learning_rate")
-                       and not name.startswith("val_")), "loss")  # fmt: skip
+        metric = next(
+            (
+                name
+                for name in first
+                if name not in ("loss", "learning_rate") and not name.startswith("val_")
+            ),
+            "loss",
+        )
     names = list(dict.fromkeys(["loss", metric]))
     figure = Figure(figsize=(5 * len(names), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
