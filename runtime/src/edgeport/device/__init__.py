@@ -4,5 +4,5 @@ cpus         the CPUs that the process may use, and how many threads are worthwh
 graph_cache  the optimized graph, kept on the device, so that the engine starts sooner
 identity     the device as the engine sees it: CPU and build of onnxruntime
 private      files that only this user and root can have written
-tuning_file  the settings that `edgeport tune` chose for one artifact on one device
+tuning_file  the form of a tuning file, and its checks when it is read; `cli.tune` writes it
 """

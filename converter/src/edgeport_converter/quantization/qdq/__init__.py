@@ -2,8 +2,8 @@
 
 average_pools  small average pools as depthwise convolutions, which int8 computes faster
 hard_sigmoid   a hard-sigmoid as one Clip of the codes that it reads
-insertion      the conversions around the nodes that int8 computes
+insertion      inserts QuantizeLinear and DequantizeLinear around what int8 computes
 pixel_inputs   uint8 inputs: the bytes of an image serve as codes, without conversion
-placement      where int8 begins and ends: which nodes gain from it
+placement      which nodes int8 is to compute; inserts nothing
 quantize       one recipe -> one quantized graph
 """

@@ -3,7 +3,7 @@
 equalization  cross-layer equalization: channels of a tensor rescaled to similar ranges
 forms         weights as (groups, outputs, inputs), and as each operator stores them
 gptq          GPTQ: from float weights to int8 codes, with scales that avoid saturation
-int8_layers   the constants of an int8 layer: codes, scales and an int32 bias that fit
+int8_layers   weights and biases of int8 layers as codes, each with a DequantizeLinear
 moments       activation statistics: mean and covariance of each layer's inputs
 weight_only   weights in int8, arithmetic in float
 """
