@@ -12,7 +12,6 @@ A check that fails raises an error, and nothing stays open. ``predictor`` calls 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -22,6 +21,7 @@ import numpy as np
 from edgeport.artifact import protobuf, seal
 from edgeport.artifact.card import ANY_SHAPE, BATCH_AXIS, ModelCard, TensorSpec, format_shape
 from edgeport.artifact.golden import Array
+from edgeport.artifact.seal import sha256
 from edgeport.device import cpus
 from edgeport.engine import forks
 from edgeport.engine.errors import no_memory
@@ -104,7 +104,7 @@ def _load(
         )
 
         version = signature.check(data, options.public_key, options.minimum_version)
-    digest = card.sha256 if card and card.sha256 else hashlib.sha256(data).hexdigest()
+    digest = card.sha256 if card and card.sha256 else sha256(len(data))(data).hexdigest()
     file = None if tuning else _tuning_file(path, options)
     if file is not None:
         from edgeport.device import tuning_file
