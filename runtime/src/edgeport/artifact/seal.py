@@ -240,8 +240,8 @@ _SEAL_HEAD = metadata_entry(_SHA256_KEY, _NO_DIGEST)[:-_DIGEST_SIZE]
 
 
 # `hashlib` loads OpenSSL's library, which takes 2.6 ms or 2.4 % of a cold start; CPython's own
-# implementation takes 0.2 ms to import and is as right, only slower for each byte. Its module has no
-# public name, so another Python may lack it.
+# implementation takes 0.2 ms to import and is as right, only slower for each byte. Its module has
+# no public name, so another Python may lack it.
 _own: Callable[..., Any] | None = None
 try:
     from _sha2 import sha256 as _own  # type: ignore[import-not-found,no-redef] # from 3.12 on
