@@ -26,6 +26,8 @@ from edgeport.device import cpus, private, tuning_file
 from edgeport.device import identity as device_identity
 from edgeport.device.tuning_file import Tuning
 
+pytestmark = pytest.mark.slow
+
 X = np.array([[1, 2, 3]], "f4")
 ARTIFACT, VARIANT = 2.0, 2.5
 """What the two forms of the model multiply by, so that an answer tells which of them gave it."""
