@@ -126,7 +126,6 @@ class ModelCard(Record):
         requires: None where the file has no card.
         multiply_accumulates: per sample, or None where unknown.
         tolerance: largest absolute difference from a golden output, by output name.
-        external_data: digests of files beside the artifact that hold weights, by file name.
         provenance: versions of the tools that made the file, and the source's digest.
         golden_samples: what the self-test runs.
         sha256: the sealed digest of the file; None means that **nothing vouches for it**:
@@ -144,7 +143,6 @@ class ModelCard(Record):
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
     tolerance: Mapping[str, float] = field(default_factory=dict)
-    external_data: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     golden_samples: tuple[GoldenSample, ...] = ()
     sha256: str | None = None
@@ -244,7 +242,6 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         requires=_record_from_dict(Requirements, data.get("requires")),
         multiply_accumulates=None if macs is None else int(macs),
         tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
-        external_data=_texts(data.get("external_data", {})),
         provenance=_texts(data.get("provenance", {})),
         golden_samples=tuple(map(_sample_from_dict, samples)),
         sha256=sha256,
