@@ -11,9 +11,9 @@ from edgeport.signals import reraise_signal
 THREADS_VARIABLE = "EDGEPORT_THREADS"
 
 # Below this, waking a second thread costs more than it saves, and one thread starts no pool.
-# Source: tests/benchmarks/runs/avx2/bench.json. Two threads are slower than one on MobileNetV3Small,
-# which does less work than this, and faster on MobileNetV2, the next larger network. Nothing between
-# the two was measured.
+# Source: tests/benchmarks/runs/avx2/bench.json. Two threads are slower than one on
+# MobileNetV3Small, which does less work than this, and faster on MobileNetV2, the next larger
+# network. Nothing between the two was measured.
 _MULTIPLY_ACCUMULATES_WORTH_THREADS = 50_000_000
 
 _MOST_THREADS = 1024  # no device has more CPUs, and the engine takes 32-bit numbers only
