@@ -16,8 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
-Emit = Callable[[Any, Any], None]
-"""Writes the ONNX nodes of a placeholder op: (tf2onnx's graph, the placeholder's node)."""
+Emit = Callable[[Any], None]
+"""Writes the ONNX nodes of a placeholder op with the ``tf_ops.builder.Builder`` at its place."""
 
 _PREFIX = "edgeport placeholder "
 

@@ -11,8 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from edgeport import ConversionError
-from edgeport_converter.exporting import freezing, unsupported
-from edgeport_converter.exporting.keras_patches import patched
+from edgeport_converter.exporting import freezing, keras_patches, unsupported
+from edgeport_converter.exporting.patching import applied
 from edgeport_converter.exporting.placeholders import Placeholders
 from edgeport_converter.loading import purity
 from edgeport_converter.loading.model import LoadedModel, refuse_large
@@ -66,7 +66,7 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
     ]
     placeholders = Placeholders()
     # On the CPU Keras chooses no fused kernels of cuDNN, which have no ONNX form.
-    with tf.device("/cpu:0"), patched(placeholders):
+    with tf.device("/cpu:0"), applied(keras_patches.PATCHES, placeholders):
         try:
             concrete = tf.function(call, autograph=False).get_concrete_function(*signature)
         except (ConversionError, MemoryError):

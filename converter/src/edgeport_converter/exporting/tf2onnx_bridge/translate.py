@@ -17,8 +17,8 @@ import tensorflow as tf
 from tf2onnx import optimizer, tfonnx
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.exporting import tf_ops, unsupported
-from edgeport_converter.exporting.tf2onnx_bridge import patched
+from edgeport_converter.exporting import tf2onnx_bridge, tf_ops, unsupported
+from edgeport_converter.exporting.patching import applied
 from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
 from edgeport_converter.exporting.tf_ops.builder import NoOnnxFormError
 from edgeport_converter.exporting.tracing import FrozenGraph
@@ -36,7 +36,7 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
         UnsupportedModelError: an operation has no form in this opset, or tf2onnx failed.
     """
     names = NodeNames()
-    with _failed_nodes() as failed, patched(names):
+    with _failed_nodes() as failed, applied(tf2onnx_bridge.PATCHES, names):
         try:
             with tf.Graph().as_default() as graph:
                 tf.import_graph_def(frozen.graph_def, name="")
