@@ -373,10 +373,6 @@ RECORDS: dict[str, type[Any]] = {
 def gather_options(records: Mapping[str, Any], keywords: Mapping[str, Any]) -> ConversionOptions:
     """Return the options of a conversion from records, and from keywords for what has no record.
 
-    Args:
-        records: by the names of ``RECORDS``, None where the caller gave none.
-        keywords: values by the names of the records' fields.
-
     Raises:
         OptionError: a record of another kind, a record beside one of its own keywords, or what the
             record itself refuses.

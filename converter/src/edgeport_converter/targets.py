@@ -71,11 +71,6 @@ def find_engine(version: str) -> Engine:
 def require_readable(engine: Engine, opsets: Mapping[str, int], ir_version: int) -> None:
     """Refuse a graph that asks more than the engine offers.
 
-    Args:
-        engine: the devices' onnxruntime.
-        opsets: version by domain, as the graph imports them.
-        ir_version: of the graph.
-
     Raises:
         UnsupportedModelError: the opset or the IR version is too new.
     """

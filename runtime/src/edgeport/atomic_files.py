@@ -42,10 +42,6 @@ def replacing(path: AnyPath, *, reads: Iterable[AnyPath] = ()) -> Iterator[IO[by
 
     After an error or Ctrl-C within the block, the target is as it was and nothing else is left.
 
-    Args:
-        path: where to write.
-        reads: what is read in the same call, see :func:`check_target`.
-
     Yields:
         A seekable binary file; what was flushed can be read again under its ``name``.
 
@@ -219,9 +215,7 @@ def temporary_beside(target: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
 
     What killed processes left for the same target is removed first.
 
-    Args:
-        target: what it may become.
-        mode: its permissions from the first, less those that this user's umask takes away.
+    It has the permissions ``mode`` from the first, less those that the umask takes away.
 
     Raises:
         OSError: it cannot be made.

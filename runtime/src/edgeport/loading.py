@@ -254,10 +254,8 @@ def card_from_graph(session: Session, without_shape: Set[str] = frozenset()) -> 
     A free axis in front of every input that has one real name there counts samples. Exporters give
     all other axes any name, so that two of one name need not be equal: the engine decides.
 
-    Args:
-        session: the engine.
-        without_shape: the tensors whose shape the graph leaves open. The engine says the same of
-            them as of scalars.
+    The engine says the same of tensors whose shape the graph leaves open (``without_shape``) as of
+    scalars.
     """
     batch = _batch_axis(session)
     free = [

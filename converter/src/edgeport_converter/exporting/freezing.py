@@ -43,10 +43,6 @@ def freeze(
 ) -> tuple[Any, dict[str, bytes], Sequence[str], Sequence[str]]:
     """Return the graph, its large weights by node name, and the names of inputs and outputs.
 
-    Args:
-        concrete: the traced function.
-        placeholders: the placeholder ops that were put into it while it was traced.
-
     Returns:
         A GraphDef in which large weights are empty constants; their bytes by node name; the names
         of the input tensors; the names of the output tensors.
@@ -216,9 +212,7 @@ def _offload_weights(graph_def: Any) -> tuple[Any, dict[str, bytes]]:
     A weight that any other operation reads stays in the graph, since TensorFlow may compute with
     it.
 
-    Args:
-        graph_def: a frozen graph. It is emptied of these weights, to free their memory: do not use
-            it afterwards.
+    The given graph is emptied of these weights, to free their memory: do not use it afterwards.
     """
     nodes = {node.name: node for node in graph_def.node}
     large = {

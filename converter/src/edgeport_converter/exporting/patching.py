@@ -83,9 +83,7 @@ def function_patch(call: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 def applied(patches: Iterable[Patch], context: Any) -> Iterator[None]:
     """Apply the patches in their order; take them back at the end.
 
-    Args:
-        patches: what to replace.
-        context: what the replacements work with, such as the placeholders of this trace.
+    ``context`` is what the replacements work with, such as the placeholders of this trace.
 
     Raises:
         ConversionError: the installed library lacks a target; nothing stays changed.

@@ -38,11 +38,7 @@ class Placeholders:
     ) -> list[Any]:
         """Return the tensors of a new placeholder op in the graph that is being traced.
 
-        Args:
-            inputs: tensors.
-            outputs: (dtype, shape) of each tensor to return.
-            emit: writes the ONNX nodes later.
-            name: of the operation, below the current name scope.
+        ``outputs`` has (dtype, shape) of each tensor; ``emit`` writes the ONNX nodes later.
         """
         tensors = tf.raw_ops.PyFunc(
             input=list(inputs),
@@ -57,12 +53,7 @@ class Placeholders:
     def node(self, name: str, source: str, types: tuple[int, int], shape: Any, emit: Emit) -> Any:
         """Return a placeholder op of one input and one output for a graph that is traced already.
 
-        Args:
-            name: of the operation.
-            source: the input's name.
-            types: of the input and of the output, as TensorFlow's protobuf numbers them.
-            shape: of the output.
-            emit: writes the ONNX nodes later.
+        ``types`` are those of input and output, as TensorFlow's protobuf numbers them.
         """
         made = tf.compat.v1.NodeDef(op="PyFunc", name=name, input=[source])
         made.attr["token"].s = self._token(emit, [shape]).encode()

@@ -19,10 +19,8 @@ def reference_of(
 ) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     """Return the Keras model as a function of arrays by input name, each with the batch axis N.
 
-    Args:
-        loaded: the model.
-        loops: whether it loops over time. Such a model runs as one function, as Keras' own
-            ``predict`` does it: op by op, a hundred steps take seconds a batch.
+    A model that loops over time (``loops``) runs as one function, as Keras' own ``predict`` does
+    it: op by op, a hundred steps take seconds a batch.
 
     Raises:
         UnsupportedModelError: by the returned function, where Keras cannot run the model.

@@ -131,9 +131,6 @@ _RULES = (
 def refuse_layers(model: Any) -> None:
     """Refuse a layer that is known to have no ONNX form.
 
-    Args:
-        model: a Keras model, or None where there is none.
-
     Raises:
         UnsupportedModelError: names the layer, its option and the way out.
     """
@@ -193,10 +190,7 @@ def operation_refusal(
 ) -> UnsupportedModelError:
     """Return the refusal of a graph with operations that have no ONNX form.
 
-    Args:
-        model: the Keras model, for the names of its layers, or None.
-        operations: (name in the graph, type) of each.
-        detail: what the translation said.
+    ``operations`` are (name in the graph, type); ``detail`` is what the translation said.
     """
     found = list(operations)
     name, kind = found[0]
@@ -213,10 +207,8 @@ def translation_failure(
 ) -> ConversionError:
     """Return the error for an operation that has an ONNX form, but was not translated into it.
 
-    Args:
-        model: the Keras model, for the names of its layers, or None.
-        operations: (name in the graph, type) of those that were being translated, if any.
-        cause: what the translation raised; its text is about the converter's own data.
+    ``operations`` are those that were being translated, if any. The text of ``cause`` is about the
+    converter's own data.
     """
     name, kind = next(iter(operations), ("", ""))
     at = f" at the operation {kind}" if kind else ""
@@ -240,13 +232,7 @@ def describe_place(model: Any, operation: str) -> str:
 
 
 def trace_refusal(model: Any, cause: Exception, action: str) -> UnsupportedModelError:
-    """Return the refusal of a model that Keras itself cannot run or trace.
-
-    Args:
-        model: the Keras model, or None.
-        cause: what Keras raised.
-        action: "trace" or "run".
-    """
+    """Return the refusal of a model that Keras itself cannot run or trace."""
     text = str(cause)
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(cause).__name__]
     match = re.match(r"Exception encountered when calling (\w+)\.call\(\)", lines[0])

@@ -154,10 +154,8 @@ def under_its_own_suffix(
 
     Keras decides by the suffix, and many files have the other kind's.
 
-    Args:
-        saved: the file.
-        config: what replaces an archive's own config, in a copy; None to leave it.
-        moves: groups of an archive's weights to rename in the copy.
+    With ``config``, it is a copy that has this one in place of the archive's own, and groups of its
+    weights renamed by ``moves``.
     """
     suffix = ".keras" if saved.kind == formats.KERAS else ".h5"
     if config is None:

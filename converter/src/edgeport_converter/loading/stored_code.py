@@ -122,9 +122,7 @@ def require_names(path: Path, code: Iterable[StoredCode], objects: Mapping[str, 
 def find_code(config: Any, owner: str = "") -> Iterator[StoredCode]:
     """Yield each piece of Python code in a model's config.
 
-    Args:
-        config: a config of Keras 2 or 3, or any part of one.
-        owner: the name of the layer that the part belongs to.
+    ``owner`` is the name of the layer that the part belongs to.
     """
     if isinstance(config, dict):
         inner = config.get("config")

@@ -49,10 +49,6 @@ def import_function(text: str, purpose: str) -> Callable[..., Any]:
 
     It runs with the same folders in reach as its module did, so that it may import late.
 
-    Args:
-        text: as the user wrote it.
-        purpose: what the function is for, such as "the metric", for messages.
-
     Raises:
         OptionError: the text has another form, the module cannot be imported, or it has no such
             function.
@@ -161,9 +157,7 @@ def with_registered_names(objects: Mapping[str, Any], config: Any) -> dict[str, 
     Keras writes ``Custom>sampling`` for a function that its author registered. The user's file
     defines ``sampling`` and may not register it again.
 
-    Args:
-        objects: custom objects by name.
-        config: the model's config. A name that it has from two packages is left out.
+    A name that the config has from two packages is left out.
     """
     packages: dict[str, set[str]] = {}
     for text in _texts(config):

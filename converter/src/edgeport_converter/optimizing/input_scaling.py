@@ -125,14 +125,7 @@ def _hand_over(
 def _replace(
     graph: ir.Graph, given: ir.Value, chain: _Chain, arithmetic: Mapping[str, Array]
 ) -> None:
-    """Replace the chain by its changes of layout, a Cast for uint8, and ``arithmetic``.
-
-    Args:
-        graph: changed in place.
-        given: the graph's input.
-        chain: the nodes to replace.
-        arithmetic: the constants that stay in the graph, by operator: Mul, Add or both.
-    """
+    """Replace the chain by its changes of layout, a Cast for uint8, and ``arithmetic``."""
     old_nodes = _nodes_between(given, chain.value)
     names = {_KINDS[old.op_type]: old.name for old in old_nodes if old.op_type in _KINDS}
     source, nodes = given, []

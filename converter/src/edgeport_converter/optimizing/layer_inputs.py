@@ -13,10 +13,7 @@ from edgeport_converter.optimizing.constants import Array, array_of, known, regi
 def can_take(node: ir.Node, scale: Array, offset: Array) -> bool:
     """Whether a layer's weights and bias can compute ``scale * x + offset`` from ``x``.
 
-    Args:
-        node: of any operator.
-        scale: one number or one for each channel, with as many axes as the node's input.
-        offset: likewise.
+    Both are one number or one for each channel, with as many axes as the node's input.
     """
     if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.inputs) < 2:
         return False

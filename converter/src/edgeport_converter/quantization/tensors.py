@@ -19,10 +19,7 @@ from edgeport.artifact.golden import Array
 def constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     """Add a constant to the graph and return it.
 
-    Args:
-        graph: changed in place.
-        name: of the constant; a number is added where it is taken.
-        array: the value, in the number format that the graph is to store.
+    A number is added to the name where it is taken.
     """
     unique, number = name, 0
     while unique in graph.initializers:
@@ -73,10 +70,8 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """Return a session of the graph.
 
-    Args:
-        model: it is left as it is.
-        outputs: inner tensors that the session answers with, in place of the graph's outputs.
-        optimized: whether the engine may fuse nodes; else it computes as ONNX defines each node.
+    ``outputs`` are inner tensors to answer with, in place of the graph's own; without ``optimized``
+    the engine computes as ONNX defines each node. The model is left as it is.
     """
     own = list(model.graph.outputs)
     if outputs is not None:

@@ -49,10 +49,7 @@ def label_encoder(
 ) -> tuple[tf.DType, tf.DType, Emit]:
     """Return the types of a LabelEncoder's input and output, and what writes the node.
 
-    Args:
-        table: its name, for an error.
-        contents: its keys and its values, arrays or eager tensors of one length.
-        default: the value of a key that is not there.
+    ``contents`` are keys and values of one length; ``default`` is the value of all other keys.
 
     Raises:
         UnsupportedModelError: keys or values are neither text nor numbers.

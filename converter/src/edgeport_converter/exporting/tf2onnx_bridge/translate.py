@@ -27,11 +27,6 @@ from edgeport_converter.exporting.tracing import FrozenGraph
 def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
     """Return tf2onnx's translation with the model's own names for inputs and outputs.
 
-    Args:
-        frozen: the graph and its weights.
-        model: the Keras model, whose layers the refusals name.
-        opset: the edition of ONNX to write.
-
     Raises:
         UnsupportedModelError: an operation has no form in this opset, or tf2onnx failed.
     """

@@ -50,11 +50,7 @@ EXTRA_OPSETS = (helper.make_opsetid(LABEL_ENCODER_DOMAIN, LABEL_ENCODER_VERSION)
 
 
 def handlers(placeholders: Placeholders) -> dict[str, tuple[Callable[..., None], list[Any]]]:
-    """Return the table that ``tf2onnx.tfonnx.process_tf_graph`` takes.
-
-    Args:
-        placeholders: what the PyFunc nodes of this graph stand for.
-    """
+    """Return the table that ``tf2onnx.tfonnx.process_tf_graph`` takes."""
 
     def placeholder(build: Builder) -> None:
         emit = placeholders.emitter(build.source.get_attr_str("token"))

@@ -101,9 +101,7 @@ def is_old(keras_version: str | None, config: Config) -> bool:
 def repair(config: Config, own_names: Collection[str] = ()) -> tuple[Config, tuple[str, ...]]:
     """Return a config of Keras 2 in the form of Keras 3, and what was changed.
 
-    Args:
-        config: ``{"class_name": …, "config": …}`` of the whole model; it is not changed.
-        own_names: names of the user's classes and functions, which hide Keras' own.
+    ``own_names`` are the user's classes and functions, which hide Keras' own.
     """
     config = copy.deepcopy(config)
     changes: Counter[str] = Counter()
@@ -124,10 +122,6 @@ def in_new_form(config: Config, own_names: Collection[str] = ()) -> Config:
     Keras 3 writes HDF5 files in the old form, without modules, and has another reader for it. That
     reader replaces any text by the function of that name, such as the "dot" in Attention's
     score_mode.
-
-    Args:
-        config: of the whole model, in any form; it is not changed.
-        own_names: names of the user's classes and functions, which hide Keras' own.
     """
     config = copy.deepcopy(config)
     for part in list(_layers(config)):

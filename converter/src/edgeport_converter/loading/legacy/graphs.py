@@ -26,12 +26,7 @@ _RECURRENT = (
 
 
 def repair_graph(part: Config, changes: Counter[str]) -> None:
-    """Repair one model's graph in place, and count what was changed.
-
-    Args:
-        part: the model's ``{"class_name", "config"}``.
-        changes: how often each change was made.
-    """
+    """Repair one model's graph in place, and count what was changed."""
     layers = part["config"].get("layers")
     if not isinstance(layers, list) or not layers:
         return

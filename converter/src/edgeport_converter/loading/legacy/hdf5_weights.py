@@ -22,11 +22,6 @@ from edgeport.artifact.golden import Array
 def load_and_check(model: Any, load: Callable[[], None], source: str) -> None:
     """Let ``load`` fill the model, and refuse it if a weight was left out.
 
-    Args:
-        model: a Keras 3 model with all its variables.
-        load: assigns the weights.
-        source: what they come from, for the message.
-
     Raises:
         ConversionError: a weight was not assigned.
     """
@@ -60,10 +55,6 @@ def _mark(weight: Any) -> float | int | None:
 
 def assign_by_name(model: Any, file: h5py.Group) -> None:
     """Assign the weights of an HDF5 file in the layout of Keras 1 and 2.
-
-    Args:
-        model: a Keras 3 model made from the same config.
-        file: the group with one group a layer.
 
     Raises:
         ConversionError: the file and the model have other layers, or weights of other shapes.
@@ -233,9 +224,7 @@ def from_cudnn(
     The GPU library has two biases, where LSTM has one sum and GRU two rows, and its matrices are
     transposed, gate by gate.
 
-    Args:
-        stored: in the order of the layer's variables.
-        shapes: of these variables.
+    ``shapes`` are those of the layer's variables, in whose order the weights are stored.
 
     **Source**: the conversion that Keras 2 did when it loaded weights, ``hdf5_format.py``.
     """

@@ -41,11 +41,8 @@ def bound_codes(
 ) -> frozenset[str]:
     """Replace hard sigmoids between int8 layers by bounds of their codes; return their names.
 
-    Args:
-        graph: a graph with QuantizeLinear and DequantizeLinear of uint8, changed in place.
-        float_nodes: names of nodes that are to stay in float.
-        limited: tensors whose scale does the work of a relu or a clip, which another scale would
-            undo.
+    ``limited`` are tensors whose scale does the work of a relu or a clip, which another scale would
+    undo.
     """
     settled: set[ir.Value] = set()  # scales that one hard sigmoid has chosen
     done = set()
@@ -114,12 +111,7 @@ def _replace_by_clip(
 def _fit(scale: float, zero: int, slope: float, offset: float, *, widest: float) -> _Fit | None:
     """Return the finest scale whose codes hold the present range, and the answer's zero and one.
 
-    Args:
-        scale: of what the hard sigmoid reads.
-        zero: its zero point.
-        slope: its alpha.
-        offset: its beta.
-        widest: by what factor the scale may grow.
+    The scale may grow by the factor ``widest``.
     """
     if scale <= 0 or slope <= 0 or not 0 < offset < 1:
         return None

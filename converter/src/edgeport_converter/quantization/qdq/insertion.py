@@ -68,12 +68,8 @@ def insert_conversions(
 ) -> Inserted:
     """Let nodes compute between DequantizeLinear and QuantizeLinear, in place.
 
-    Args:
-        model: a float graph with the types of its inner tensors.
-        nodes: of ``placement.STATIC_OPERATORS``, in running order.
-        ranges: (lowest, highest) by name of the inputs and activations.
-        pixels: inputs whose bytes are read as codes where that is exact.
-        wide: whether activations are uint16, else uint8.
+    ``pixels`` are inputs whose bytes are read as codes where that is exact. With ``wide``
+    activations are uint16, else uint8.
     """
     chosen = _Chosen(wide)
     nodes = list(nodes)
@@ -302,13 +298,7 @@ class _Conversions:
 
 
 def choose_scale(low: float, high: float, code: Any) -> tuple[np.float32, int]:
-    """Return scale and zero point of unsigned codes for a range, which is widened to hold zero.
-
-    Args:
-        low: the lowest value.
-        high: the highest value.
-        code: numpy's type of the codes.
-    """
+    """Return scale and zero point of unsigned codes for a range, which is widened to hold zero."""
     least, most = min(float(np.float32(low)), 0.0), max(float(np.float32(high)), 0.0)
     scale = (most - least) / np.iinfo(code).max
     if scale < np.finfo(np.float32).tiny:  # a tensor that is zero throughout

@@ -62,10 +62,6 @@ def gains_nothing(graph: ir.Graph, float_nodes: Collection[str]) -> frozenset[st
 
     For these int8 would only add rounding and conversions: nodes after the last int8 layers, nodes
     before the first ones, nodes between layers that stay in float, and the nodes of a gelu.
-
-    Args:
-        graph: a float graph.
-        float_nodes: names of the nodes that stay in float for another reason.
     """
     in_float = _before_the_first_layers(graph, float_nodes) | _in_gelus(graph)
     after: set[str] = set()
@@ -182,9 +178,6 @@ def keep_float_layers(graph: ir.Graph) -> None:
     channels, and all 8 bits, which saturate on AVX2. It ignores a DequantizeLinear with one scale
     for each channel, so each such layer gets one of its own, with the same number for all channels.
     Remove this when no supported onnxruntime has that pass.
-
-    Args:
-        graph: a quantized graph, changed in place.
     """
     for node in [node for node in graph if node.op_type in ("Conv", "ConvTranspose", "Gemm")]:
         source, weights = _producer(node), array_of(node.inputs[1])

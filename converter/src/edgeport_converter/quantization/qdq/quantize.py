@@ -70,13 +70,8 @@ def quantize(
 ) -> QuantizedGraph:
     """Return the graph that a recipe makes.
 
-    Args:
-        model: the optimized float graph; it is not changed.
-        recipe: ``none`` gives the graph back as it is.
-        ranges: (lowest, highest) by tensor name; needed by the static kinds.
-        target: decides which weights its kernels compute right.
-        rounder: rounds the weights by what their layers read; without one they go to the nearest
-            code.
+    The model is not changed. Static kinds need ranges; without a rounder, weights go to the nearest
+    code.
     """
     rounder = rounder or Rounder()
     if recipe.kind == "none":

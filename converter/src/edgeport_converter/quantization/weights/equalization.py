@@ -65,9 +65,7 @@ class _Pair:
 def equalize(model: ir.Model, batches: Iterable[Mapping[str, Array]]) -> ir.Model:
     """Return the graph with the same answers and channels of like ranges.
 
-    Args:
-        model: the optimized float graph, with the types of its inner tensors; it is not changed.
-        batches: the calibration data.
+    The given model is not changed.
     """
     result = model.clone()
     pairs = _find_pairs(result.graph)
@@ -86,9 +84,8 @@ def equalize(model: ir.Model, batches: Iterable[Mapping[str, Array]]) -> ir.Mode
 def _factors(ranges: Array, strengths: Array | None) -> Array:
     """Return what to multiply each channel by: powers of two, which round nothing.
 
-    Args:
-        ranges: (C,) of the channels.
-        strengths: (C,) of the weights that read them, None where these have scales of their own.
+    ``strengths`` are those of the weights that read the channels, None where these have scales of
+    their own.
     """
     # A channel that is zero on all of the data may be dead, or may not: it is left alone.
     used = ranges > 0

@@ -76,11 +76,7 @@ def measure_moments(
 ) -> dict[str, Moments]:
     """Return the statistics of each layer's inputs by node name.
 
-    Args:
-        model: the float graph.
-        layers: nodes of the graph. Those that are not a Conv, a Gemm or a MatMul with a constant
-            weight matrix are left out of the result.
-        batches: the calibration data.
+    Layers that are not a Conv, a Gemm or a MatMul with a constant weight matrix are left out.
     """
     read: dict[ir.Node, ir.Value] = {}
     for node in layers:

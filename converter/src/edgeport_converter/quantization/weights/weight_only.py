@@ -44,11 +44,8 @@ def store_weights_as_int8(
 ) -> ir.Model:
     """Return the graph with its large weights in int8.
 
-    Args:
-        model: a float graph, or one with some layers in int8; it is not changed.
-        float_nodes: names of nodes whose weights stay in float.
-        rounder: knows the layers by their nodes' names; without one, and for layers that it does
-            not know, weights are rounded to the nearest code.
+    The given model is not changed. Layers that the rounder does not know are rounded to the nearest
+    code.
 
     Source:
         Symmetric codes: scale = max |w| / 127 over a channel; rounded as in ``gptq``.

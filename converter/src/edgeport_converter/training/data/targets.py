@@ -22,11 +22,6 @@ def with_classes(recipe: TrainingRecipe, path: Path, read: TrainingData) -> Trai
     For a classification targets become int64 class numbers. The classes are named by the data, else
     by their numbers. For a regression targets become float64, and there are no classes.
 
-    Args:
-        recipe: its task, and its number of classes where it states one.
-        path: the file of the data, for messages.
-        read: the data as read.
-
     Raises:
         OptionError: labels that are not class numbers, text as the target of a regression, too few
             classes, too few samples, or ``data.classes`` where it does not fit.

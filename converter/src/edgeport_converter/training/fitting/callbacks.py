@@ -82,12 +82,7 @@ def epoch_rates(plan: ScheduleTable, base: float, steps: int, epochs: int, epoch
     steps of the warm-up have one. The rates are set step by step, since a schedule inside the
     optimizer would have to be one that every Keras can load, and none of those has a warm-up.
 
-    Args:
-        plan: how the rate moves.
-        base: the rate of the recipe.
-        steps: batches in an epoch.
-        epochs: planned in all.
-        epoch: counted from 0.
+    ``steps`` are the batches of an epoch; epochs count from 0.
     """
     step = np.arange(epoch * steps, (epoch + 1) * steps, dtype=np.float32)
     warm = plan.warmup * steps

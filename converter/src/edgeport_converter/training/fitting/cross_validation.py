@@ -60,12 +60,7 @@ def cross_validate(
     Where validation steers the training (early stopping, a plateau's rate), it is a part of the
     other folds, never the one held out; elsewhere all the other folds are trained on.
 
-    Args:
-        recipe: the recipe.
-        read: says what is learned.
-        samples: those for training and validation, none of the test.
-        watcher: is notified of each fold.
-        store: a file that finished folds are kept in, so that a killed run need not repeat them.
+    Finished folds are kept in the file ``store``, so that a killed run need not repeat them.
 
     Raises:
         OptionError: there are too few samples for the folds.

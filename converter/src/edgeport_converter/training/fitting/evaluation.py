@@ -88,10 +88,7 @@ def measure_values(answers: Array, targets: Array) -> Evaluation:
 def measure_scores(scores: Array, labels: Array, names: Sequence[str]) -> Evaluation:
     """Return the figures of a classifier.
 
-    Args:
-        scores: (N, C) shares that add to one, or (N, 1) the share of class 1.
-        labels: (N,) class numbers.
-        names: of the classes.
+    Scores are (N, C) shares that add to one, or (N, 1), the share of class 1.
     """
     if scores.shape[1] == 1:
         scores = np.concatenate([1 - scores, scores], axis=1)

@@ -66,16 +66,8 @@ def fit(
 ) -> FittedModel:
     """Fit the recipe's model.
 
-    Args:
-        recipe: the recipe.
-        read: says what is learned.
-        train: what the weights are fitted to.
-        validation: what best epoch and rate are chosen by.
-        watcher: is notified of batches and epochs.
-        epochs: other than the recipe's.
-        checkpoint: a file that the state is kept in after each epoch, and read from first.
-        callbacks: of Keras, further ones.
-        interrupt: once it is asked for, the training ends with the best weights.
+    The state is kept in the file ``checkpoint`` after each epoch, and read from there first. Once
+    ``interrupt`` is asked for, the training ends with the best weights.
 
     Raises:
         TrainingError: a figure is not finite any more, or Keras cannot train this.

@@ -75,9 +75,7 @@ def run_range_test(
 def suggest(rates: list[float], losses: list[float]) -> RangeTestResult:
     """Return the smoothed losses and the rate at their steepest fall.
 
-    Args:
-        rates: in even steps of their logarithm.
-        losses: of single batches.
+    Rates are in even steps of their logarithm; losses are of single batches.
     """
     smoothed: list[float] = []
     average = 0.0

@@ -30,11 +30,6 @@ _DEVIATIONS = (1e-6, 1e18)
 def build_network(recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples) -> Any:
     """Return the untrained, compiled model.
 
-    Args:
-        recipe: the recipe.
-        read: says what is learned from what.
-        train: the samples that the normalization is learned from.
-
     Raises:
         OptionError: a name is unknown to Keras, or the user's model does not fit the data.
     """

@@ -185,11 +185,7 @@ def _make(raw: dict[str, Any], path: Path | None, text: str | None) -> TrainingR
 def read_table(kind: type[Table], raw: Mapping[str, Any], origin: str, path: str = "") -> Table:
     """Return the record that a table says.
 
-    Args:
-        kind: of the record.
-        raw: the table as TOML has it.
-        origin: where it was written, for the beginning of a sentence.
-        path: the table's own key.
+    ``path`` is the table's own key; ``origin`` begins the sentences of errors.
 
     Raises:
         OptionError: keys or values that do not fit, all in one message.

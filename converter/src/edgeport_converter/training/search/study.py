@@ -66,14 +66,8 @@ class SharedStudy:
     ) -> None:
         """Open the study, made by whoever comes first.
 
-        Args:
-            recipe: with [search]; its own values are the first trial.
-            data_sha256: of the data.
-            parameters: what is searched.
-            storage: an SQLite file, or a database URL.
-            more: whether more of the metric is better.
-            say: is told what else happens.
-            dead_after_s: seconds without a heartbeat after which a trial's process is dead.
+        The recipe's own values are the first trial. A trial without a heartbeat for
+        ``dead_after_s`` seconds belongs to a dead process.
 
         Raises:
             OptionError: the storage cannot be opened.
@@ -107,9 +101,8 @@ class SharedStudy:
     ) -> None:
         """Try points until the budget is spent and no process is at work on one any more.
 
-        Args:
-            objective: claims a trial's point and returns the metric there.
-            stored: is told each finished trial of this process once it is in the storage.
+        ``objective`` claims a trial's point and returns the metric there; ``stored`` is told each
+        finished trial of this process once it is in the storage.
         """
         waited = False
         while True:

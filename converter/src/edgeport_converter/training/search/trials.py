@@ -82,12 +82,7 @@ def search(
 
     Every trial is stored as it ends, so a search that was interrupted resumes where it was.
 
-    Args:
-        recipe: with [search].
-        read: says what is learned.
-        parts: trials are trained on ``train`` and compared on ``validation``.
-        storage: an SQLite file, or a database URL.
-        watcher: is notified of each trial.
+    Trials are trained on ``parts.train`` and compared on ``parts.validation``.
 
     Raises:
         OptionError: the search or its storage cannot be used.
