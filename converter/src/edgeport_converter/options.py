@@ -59,8 +59,9 @@ class CommandLine:
     repeatable: bool = False
 
 
-def _shown(purpose: str, **look: Any) -> dict[str, CommandLine]:
-    return {"command_line": CommandLine(purpose, **look)}
+def _option(default: Any, purpose: str, **look: Any) -> Any:
+    """Return a field with its default, and with how it looks on the command line."""
+    return field(default=default, metadata={"command_line": CommandLine(purpose, **look)})
 
 
 def _read_number(option: str, text: str) -> float:
@@ -106,29 +107,23 @@ class BudgetOptions:
         OptionError: a number out of range.
     """
 
-    max_drop: float = field(
-        default=DEFAULT_MAX_DROP,
-        metadata=_shown(
-            "how much of the metric may be lost; without labels, twice that share of the best "
-            "classes may change, or 20 dB signal-to-noise must remain",
-            metavar="SHARE",
-            read=_read_number,
-        ),
+    max_drop: float = _option(
+        DEFAULT_MAX_DROP,
+        "how much of the metric may be lost; without labels, twice that share of the best "
+        "classes may change, or 20 dB signal-to-noise must remain",
+        metavar="SHARE",
+        read=_read_number,
     )
-    metric: Any = field(
-        default=None,
-        metadata=_shown(
-            "of outputs and labels, larger is better (default: accuracy)",
-            metavar="MODULE:FUNCTION",
-        ),
+    metric: Any = _option(
+        None,
+        "of outputs and labels, larger is better (default: accuracy)",
+        metavar="MODULE:FUNCTION",
     )
-    expected_metric: float | None = field(
-        default=None,
-        metadata=_shown(
-            "what Keras reached on the evaluation data; data that gives another is refused",
-            metavar="VALUE",
-            read=_read_number,
-        ),
+    expected_metric: float | None = _option(
+        None,
+        "what Keras reached on the evaluation data; data that gives another is refused",
+        metavar="VALUE",
+        read=_read_number,
     )
 
     def __post_init__(self) -> None:
@@ -155,38 +150,30 @@ class QuantizationOptions:
         OptionError: an unknown word.
     """
 
-    quantize: str = field(
-        default="auto",
-        metadata=_shown(
-            "static: int8; int16: 16-bit activations; dynamic: int8, ranges measured at each run; "
-            "weights: int8 weights, float arithmetic; none: float; auto tries them and chooses by "
-            "measurement",
-            choices=RECIPES,
-        ),
+    quantize: str = _option(
+        "auto",
+        "static: int8; int16: 16-bit activations; dynamic: int8, ranges measured at each run; "
+        "weights: int8 weights, float arithmetic; none: float; auto tries them and chooses by "
+        "measurement",
+        choices=RECIPES,
     )
-    ranges: str = field(
-        default="minmax",
-        metadata=_shown("where the search for activation ranges begins", choices=RANGE_METHODS),
+    ranges: str = _option(
+        "minmax", "where the search for activation ranges begins", choices=RANGE_METHODS
     )
-    keep_float: Sequence[str] = field(
-        default=(),
-        metadata=_shown(
-            "a Keras layer, or a pattern such as 'block_1*', that stays in float; repeatable",
-            metavar="LAYER",
-            repeatable=True,
-        ),
+    keep_float: Sequence[str] = _option(
+        (),
+        "a Keras layer, or a pattern such as 'block_1*', that stays in float; repeatable",
+        metavar="LAYER",
+        repeatable=True,
     )
-    objective: str = field(
-        default="balanced",
-        metadata=_shown("what to weigh candidates by that keep the budget", choices=OBJECTIVES),
+    objective: str = _option(
+        "balanced", "what to weigh candidates by that keep the budget", choices=OBJECTIVES
     )
-    also: Sequence[str] = field(
-        default=(),
-        metadata=_shown(
-            "further recipes to write beside the output, comma-separated, as OUT.RECIPE.onnx",
-            metavar="RECIPES",
-            read=_read_names,
-        ),
+    also: Sequence[str] = _option(
+        (),
+        "further recipes to write beside the output, comma-separated, as OUT.RECIPE.onnx",
+        metavar="RECIPES",
+        read=_read_names,
     )
 
     def __post_init__(self) -> None:
@@ -214,31 +201,25 @@ class PixelOptions:
         OptionError: a number that nothing would use, or no range.
     """
 
-    input_uint8: bool = field(
-        default=False,
-        metadata=_shown("the artifact takes uint8 pixels; the data is of pixels then"),
+    input_uint8: bool = _option(
+        False, "the artifact takes uint8 pixels; the data is of pixels then"
     )
-    scale: float | Sequence[float] | None = field(
-        default=None,
-        metadata=_shown(
-            "with --input-uint8: the model sees (pixel - mean) * scale; one number, or one a "
-            "channel, fractions too: 1/255 (default 1: the model scales by itself)",
-            metavar="NUMBERS",
-            read=_read_numbers,
-        ),
+    scale: float | Sequence[float] | None = _option(
+        None,
+        "with --input-uint8: the model sees (pixel - mean) * scale; one number, or one a "
+        "channel, fractions too: 1/255 (default 1: the model scales by itself)",
+        metavar="NUMBERS",
+        read=_read_numbers,
     )
-    mean: float | Sequence[float] | None = field(
-        default=None,
-        metadata=_shown("see --scale (default 0)", metavar="NUMBERS", read=_read_numbers),
+    mean: float | Sequence[float] | None = _option(
+        None, "see --scale (default 0)", metavar="NUMBERS", read=_read_numbers
     )
-    image_range: tuple[float, float] = field(
-        default=(0.0, 255.0),
-        metadata=_shown(
-            "the values that black and white pixels of image files become; with a minus: "
-            "--image-range=-1,1",
-            metavar="LOW,HIGH",
-            read=_read_range,
-        ),
+    image_range: tuple[float, float] = _option(
+        (0.0, 255.0),
+        "the values that black and white pixels of image files become; with a minus: "
+        "--image-range=-1,1",
+        metavar="LOW,HIGH",
+        read=_read_range,
     )
 
     def __post_init__(self) -> None:
@@ -271,15 +252,11 @@ class DeviceOptions:
         OptionError: an unknown target, or no version that the runtime supports.
     """
 
-    target: str = field(
-        default="any",
-        metadata=_shown(
-            "the devices' CPU family; any is right on all of them", choices=tuple(TARGETS)
-        ),
+    target: str = _option(
+        "any", "the devices' CPU family; any is right on all of them", choices=tuple(TARGETS)
     )
-    onnxruntime: str = field(
-        default=ONNXRUNTIME_FLOOR,
-        metadata=_shown("the oldest onnxruntime on the devices", metavar="VERSION"),
+    onnxruntime: str = _option(
+        ONNXRUNTIME_FLOOR, "the oldest onnxruntime on the devices", metavar="VERSION"
     )
 
     def __post_init__(self) -> None:
@@ -307,19 +284,16 @@ class LoadingOptions:
         OptionError: ``allow_code`` is neither True nor False.
     """
 
-    custom_objects: Any = field(
-        default=None,
-        metadata=_shown(
-            "Python code that defines the layers and functions that the model's file names",
-            metavar="FILE_OR_MODULE",
-        ),
+    custom_objects: Any = _option(
+        None,
+        "Python code that defines the layers and functions that the model's file names",
+        metavar="FILE_OR_MODULE",
     )
-    allow_code: bool = field(
-        default=False,
-        metadata=_shown("run Python code stored in the model's file, as Lambda layers have it"),
+    allow_code: bool = _option(
+        False, "run Python code stored in the model's file, as Lambda layers have it"
     )
-    weights: str | os.PathLike[str] | None = field(
-        default=None, metadata=_shown("the weights of a .json model", metavar="FILE")
+    weights: str | os.PathLike[str] | None = _option(
+        None, "the weights of a .json model", metavar="FILE"
     )
 
     def __post_init__(self) -> None:
