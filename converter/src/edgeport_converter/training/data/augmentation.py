@@ -68,11 +68,9 @@ def _check(
 ) -> None:
     for name in ("shift", "rotate", "zoom"):
         if getattr(chosen, name) and not read.is_images:
+            found = getattr(chosen, name)
             raise recipe.refuse(
-                f"augmentation.{name}",
-                getattr(chosen, name),
-                "images to move",
-                "use noise or mixup",
+                f"augmentation.{name}", found, "images to move", "use noise or mixup"
             )
     categories = [name for name, x in train.inputs.items() if x.dtype == object]
     if chosen.mixup and categories:

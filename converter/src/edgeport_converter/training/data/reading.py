@@ -242,14 +242,13 @@ def describe(read: TrainingData) -> Mapping[str, Any]:
     """Return the facts about the data for reports."""
     return {
         "inputs": {
-            name: {"shape": list(array.shape[1:]), "dtype": _dtype_name(array)}
+            name: {
+                "shape": list(array.shape[1:]),
+                "dtype": "string" if array.dtype.kind in "OU" else array.dtype.name,
+            }
             for name, array in read.samples.inputs.items()
         },
         "classes": list(read.classes),
         "columns": list(read.columns),
         "sha256": read.sha256,
     }
-
-
-def _dtype_name(array: Array) -> str:
-    return "string" if array.dtype.kind in "OU" else array.dtype.name

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scipy.stats import t as student_t
 
@@ -42,10 +41,6 @@ class CrossValidationResult:
     low: float
     high: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-ready data."""
-        return asdict(self)
-
 
 def cross_validate(
     recipe: TrainingRecipe,
@@ -66,6 +61,10 @@ def cross_validate(
         OptionError: there are too few samples for the folds.
     """
     count = recipe.cross_validation.folds if recipe.cross_validation else 5
+    training = recipe.training
+    is_steered = training.early_stopping is not None or (
+        training.schedule is not None and training.schedule.kind == "plateau"
+    )
     known = _read_store(store, recipe, read)
     values: list[float] = []
     metric = "r2" if read.is_regression else "accuracy"
@@ -75,19 +74,12 @@ def cross_validate(
             continue
         watcher.stage(f"cross-validation: fold {number} of {count}")
         train, validation = samples.take(inside), samples.take(outside)
-        if _is_steered(recipe):
+        if is_steered:
             train, validation = split_validation(recipe, read, train)
         fitted = fit(recipe, read, train, validation, watcher=watcher)
         values.append(evaluate(fitted.model, read, samples.take(outside)).value)
         _write_store(store, recipe, read, values)
     return summarize(metric, values)
-
-
-def _is_steered(recipe: TrainingRecipe) -> bool:
-    training = recipe.training
-    return training.early_stopping is not None or (
-        training.schedule is not None and training.schedule.kind == "plateau"
-    )
 
 
 def summarize(metric: str, values: list[float]) -> CrossValidationResult:

@@ -84,6 +84,7 @@ def fit(
     course, best = Course(recipe, batches, epochs, interrupt), BestWeights(recipe, epochs)
     steering = [course, best, *plateau(recipe.training.schedule)]
     saved = [] if checkpoint is None else [Checkpoint(checkpoint, recipe, read, steering)]
+    telling = Telling(watcher, course, batches.steps, epochs)
     resumed_after = sum(item.epoch for item in saved)
     interrupted = False
     try:
@@ -93,12 +94,7 @@ def fit(
             initial_epoch=epochs if any(item.is_done for item in saved) else resumed_after,
             epochs=epochs,
             validation_data=in_order(validation, wanted),
-            callbacks=[
-                *steering,
-                *saved,
-                Telling(watcher, course, batches.steps, epochs),
-                *callbacks,
-            ],
+            callbacks=[*steering, *saved, telling, *callbacks],
             shuffle=False,  # the batches are
             verbose=0,
         )

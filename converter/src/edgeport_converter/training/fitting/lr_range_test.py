@@ -6,7 +6,7 @@ Source: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -37,10 +37,6 @@ class RangeTestResult:
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     suggested: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-ready data."""
-        return asdict(self)
 
 
 def run_range_test(

@@ -46,18 +46,13 @@ def build_network(recipe: TrainingRecipe, read: TrainingData, train: TrainingSam
             x = _convolutions(recipe, read, x)
         output = _head(read, train, _dense(recipe, x))
     model = keras.Model(tensors[0] if len(tensors) == 1 else tensors, output, name=recipe.name)
-    compile_network(recipe, read, model)
-    return model
-
-
-def compile_network(recipe: TrainingRecipe, read: TrainingData, model: Any) -> None:
-    """Give the model the recipe's optimizer, loss and metrics."""
     metrics: list[Any] = [_metric(recipe, name) for name in recipe.training.metrics]
     if not read.is_regression:
         metrics.insert(0, "accuracy")
     elif not metrics:
         metrics = [keras.metrics.MeanAbsoluteError(name="mae")]
     model.compile(optimizer=_optimizer(recipe), loss=_loss(recipe, read), metrics=metrics)
+    return model
 
 
 def takes_one_hot(recipe: TrainingRecipe, read: TrainingData) -> bool:

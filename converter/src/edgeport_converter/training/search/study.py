@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import math
 import random
@@ -28,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from edgeport import OptionError
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
-from edgeport_converter.training.search.space import Parameter
+from edgeport_converter.training.search.space import Parameter, combinations
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _HELD = (*FINISHED, TrialState.RUNNING, TrialState.WAITING)
@@ -86,11 +85,8 @@ class SharedStudy:
             self.limit = most if search.sampler == "grid" else min(search.trials, most)
         self.study, is_first = self._open(recipe, data_sha256, storage)
         self.study.sampler = self._sampler(recipe, is_first=is_first)
-        self.study.pruner = (
-            optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
-            if search.pruning
-            else optuna.pruners.NopPruner()
-        )
+        median = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+        self.study.pruner = median if search.pruning else optuna.pruners.NopPruner()
         if has_own:
             self.study.enqueue_trial(self._as_stored(own), skip_if_exists=True)
 
@@ -134,11 +130,8 @@ class SharedStudy:
         trial.set_user_attr(_CLAIMED, trial.number)
         for item in self._parameters:
             item.suggest(trial)
-        others = [
-            other
-            for other in self.study.get_trials(deepcopy=False, states=_HELD)
-            if other.number != trial.number
-        ]
+        held = self.study.get_trials(deepcopy=False, states=_HELD)
+        others = [other for other in held if other.number != trial.number]
         if sum(other.number < trial.number for other in others) >= self.limit:
             raise SkippedTrialError
         if any(other.params == trial.params for other in others):
@@ -163,11 +156,7 @@ class SharedStudy:
         """Return the points of a grid or of a small space; [] where they cannot be listed."""
         if sampler != "grid" and math.prod(item.count for item in self._parameters) > _MOST_LISTED:
             return []
-        values = [
-            item.grid() if sampler == "grid" else item.all_values() for item in self._parameters
-        ]
-        keys = [item.key for item in self._parameters]
-        return [dict(zip(keys, point, strict=True)) for point in itertools.product(*values)]
+        return list(combinations(self._parameters, as_grid=sampler == "grid"))
 
     def _draw_another(self, others: Sequence[FrozenTrial]) -> None:
         """Queue a point that nobody has, where the points can be listed.
@@ -192,9 +181,8 @@ class SharedStudy:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             begun = trial.datetime_start
             is_claimed = trial.user_attrs.get(_CLAIMED) == trial.number
-            if is_claimed or begun is None:
-                continue
-            if (datetime.now() - begun).total_seconds() > self._dead_after_s:
+            is_late = begun and (datetime.now() - begun).total_seconds() > self._dead_after_s
+            if is_late and not is_claimed:
                 with contextlib.suppress(ValueError):  # another process was faster
                     self.study.tell(trial.number, state=TrialState.FAIL)
                     self._retry(self.study, trial)
@@ -306,16 +294,13 @@ def _name(recipe: TrainingRecipe, data_sha256: str) -> str:
 
     The budget, the place and the pruning may differ.
     """
-    search = {
-        name: value
-        for name, value in recipe.raw["search"].items()
-        if name not in ("trials", "storage", "study", "pruning")
-    }
+    others = ("trials", "storage", "study", "pruning")
+    search = {name: value for name, value in recipe.raw["search"].items() if name not in others}
     agreed = [{**recipe.raw, "search": search}, data_sha256]
     digest = hashlib.sha256(json.dumps(agreed, sort_keys=True, default=str).encode()).hexdigest()
     plan = recipe.search
-    given = plan.study if plan else None
-    return f"{given or f'{recipe.name}-{plan.sampler if plan else None}'}-{digest[:8]}"
+    assert plan is not None  # noqa: S101  # the study is one of a search
+    return f"{plan.study or f'{recipe.name}-{plan.sampler}'}-{digest[:8]}"
 
 
 def _lock_before_reading(engine: sqlalchemy.Engine) -> None:

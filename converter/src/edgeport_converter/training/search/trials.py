@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -70,10 +70,6 @@ class SearchResult:
     trials: tuple[TrialRecord, ...]
     resumed: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-ready data."""
-        return asdict(self)
-
 
 def search(
     recipe: TrainingRecipe, read: TrainingData, parts: Split, *, storage: str, watcher: Watcher
@@ -89,7 +85,10 @@ def search(
         TrainingError: no trial could be trained.
     """
     parameters = read_parameters(recipe)
-    metric, more = _metric(recipe, read)
+    if recipe.training.early_stopping is not None:
+        metric, more = monitored(recipe)
+    else:
+        metric, more = ("val_loss", False) if read.is_regression else ("val_accuracy", True)
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -102,13 +101,6 @@ def search(
     finally:
         optuna.logging.set_verbosity(before)
     return _result(recipe, study, storage, metric, resumed)
-
-
-def _metric(recipe: TrainingRecipe, read: TrainingData) -> tuple[str, bool]:
-    """Return what trials are compared by, and whether more of it is better."""
-    if recipe.training.early_stopping is not None:
-        return monitored(recipe)
-    return ("val_loss", False) if read.is_regression else ("val_accuracy", True)
 
 
 def _try(
@@ -194,24 +186,18 @@ def _result(
 
 
 def _record(study: SharedStudy, trial: FrozenTrial) -> TrialRecord:
-    note = str(trial.user_attrs.get("note", ""))
-    value = trial.value
-    return TrialRecord(
-        trial.number,
-        study.point_of(trial),
-        "failed" if note else trial.state.name.lower(),
-        value if value is not None and math.isfinite(value) else None,
-        trial.duration.total_seconds() if trial.duration else 0.0,
-        note,
-    )
+    note, value = str(trial.user_attrs.get("note", "")), trial.value
+    state = "failed" if note else trial.state.name.lower()
+    found = value if value is not None and math.isfinite(value) else None
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    return TrialRecord(trial.number, study.point_of(trial), state, found, seconds, note)
 
 
 def _tell(record: TrialRecord, metric: str) -> str:
-    point = ", ".join(f"{name} {_short(value)}" for name, value in record.values.items())
+    point = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in record.values.items()
+    )
     found = "failed" if record.value is None else f"{metric} {record.value:.4f}"
     end = " (pruned)" if record.state == "pruned" else ""
     return f"search: trial {record.number}: {point}: {found}{end}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
