@@ -33,6 +33,11 @@ def escaped(text: str) -> str:
     )
 
 
+def print_json(facts: Mapping[str, Any]) -> None:
+    """Print data for programs."""
+    print(json.dumps(facts, indent=2))
+
+
 def print_line(text: str) -> None:
     """Print one line; it stays one, whatever names it contains."""
     print(escaped(text))
