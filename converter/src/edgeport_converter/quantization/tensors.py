@@ -36,11 +36,11 @@ def constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     return value
 
 
-def replace_constant(value: ir.Value, array: Array) -> None:
+def replace_constant(value: ir.Value | None, array: Array) -> None:
     """Give a constant another value of the same number format, for all that read it."""
-    kept = value.const_value
-    assert kept is not None  # noqa: S101 - the caller has read it
-    value.const_value = ir.tensor(np.asarray(array, kept.dtype.numpy(), order="C"), name=value.name)
+    assert value is not None and value.const_value is not None  # noqa: S101, PT018 - it was read
+    kind = value.const_value.dtype.numpy()
+    value.const_value = ir.tensor(np.asarray(array, kind, order="C"), name=value.name)
     value.shape = ir.Shape(array.shape)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.optimizing.constants import array_of, known
 from edgeport_converter.quantization.calibration.ranges import Ranges
 from edgeport_converter.quantization.qdq.pixel_inputs import PixelInput
 from edgeport_converter.quantization.qdq.placement import (
@@ -290,9 +290,7 @@ class _Conversions:
 
     def _encoded(self, value: ir.Value, array: Array, scale: ir.Value, zero: ir.Value) -> ir.Value:
         """Return the codes of a constant that is no layer's weights, as what an Add adds."""
-        step, shift = array_of(scale), array_of(zero)
-        assert step is not None and shift is not None  # noqa: S101, PT018 - made just now
-        codes = np.rint(array / step) + shift
+        codes = np.rint(array / known(scale)) + known(zero)
         clipped = np.clip(codes, 0, np.iinfo(self._code).max).astype(self._code)
         return constant(self._graph, f"{value.name}/codes", clipped)
 

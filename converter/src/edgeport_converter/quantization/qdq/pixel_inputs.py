@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.optimizing.constants import array_of, known
 from edgeport_converter.quantization.tensors import constant, only_use
 from edgeport_converter.quantization.weights.forms import is_transposed
 
@@ -140,8 +140,7 @@ def _can_shift(node: ir.Node, place: int) -> bool:
 
 def _shift_bias(graph: ir.Graph, node: ir.Node, shift: float) -> None:
     """Add to a layer's bias what a constant input gives."""
-    weights = array_of(node.inputs[1])
-    assert weights is not None  # noqa: S101 - _can_shift has seen it
+    weights = known(node.inputs[1])
     rows = node.op_type == "Conv" or is_transposed(node)
     axes = tuple(range(1, weights.ndim)) if rows else (0,)
     bias = weights.astype(np.float64).sum(axis=axes) * shift

@@ -11,7 +11,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.optimizing.constants import array_of, known
 from edgeport_converter.quantization.tensors import constant
 from edgeport_converter.quantization.weights.forms import groups_of, is_transposed
 
@@ -188,20 +188,11 @@ def keep_float_layers(graph: ir.Graph) -> None:
             channels = weights.shape[1] * groups_of(node)
         elif node.op_type == "Gemm" and is_transposed(node):
             channels = weights.shape[1]
-        own = [_repeated(graph, value, channels) for value in source.inputs[1:]]
-        reading = ir.node(
-            "DequantizeLinear",
-            [source.inputs[0], *own],
-            {"axis": 1},
-            domain=source.domain,
-            name="",
-        )
+        inputs = [source.inputs[0]]
+        for value in source.inputs[1:]:
+            single = known(value)
+            repeated = np.full(channels, single, single.dtype)
+            inputs.append(constant(graph, f"{value.name if value else ''}/{channels}", repeated))
+        reading = ir.node("DequantizeLinear", inputs, {"axis": 1}, domain=source.domain, name="")
         node.replace_input_with(0, reading.outputs[0])
         graph.insert_before(node, reading)
-
-
-def _repeated(graph: ir.Graph, value: ir.Value | None, count: int) -> ir.Value:
-    """Return a constant with the value's one number ``count`` times."""
-    single = array_of(value)
-    assert single is not None and value is not None  # noqa: S101, PT018 - scales are constants
-    return constant(graph, f"{value.name}/{count}", np.full(count, single, single.dtype))

@@ -27,7 +27,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.optimizing.constants import array_of, known
 from edgeport_converter.quantization.tensors import only_use, open_session, replace_constant
 from edgeport_converter.quantization.weights.forms import groups_of, is_transposed
 
@@ -35,17 +35,8 @@ _ALPHA = 0.5
 # A channel smaller than this share of the largest is brought up no further.
 _SMALLEST_SHARE = 1e-5
 
-_BETWEEN = (
-    "AveragePool",
-    "Flatten",
-    "GlobalAveragePool",
-    "LeakyRelu",
-    "MaxPool",
-    "Relu",
-    "Reshape",
-    "Squeeze",
-)
 _RESHAPING = ("Flatten", "Reshape", "Squeeze")
+_BETWEEN = ("AveragePool", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Relu", *_RESHAPING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +96,7 @@ def _factors(ranges: Array, strengths: Array | None) -> Array:
 
 def _strengths(node: ir.Node) -> Array | None:
     """Return the largest weight that reads each channel, as a share of its output's largest."""
-    weights = _weights_of(node).astype(np.float64)
+    weights = known(node.inputs[1]).astype(np.float64)
     if node.op_type == "Conv":
         groups = groups_of(node)
         if weights.shape[1] == 1 and groups > 1:
@@ -152,36 +143,30 @@ def _is_layer(node: ir.Node) -> bool:
     )
 
 
-def _weights_of(node: ir.Node) -> Array:
-    weights = array_of(node.inputs[1])
-    assert weights is not None  # noqa: S101 - _is_layer has seen it
-    return weights
-
-
 def _output_channels(node: ir.Node) -> int:
     rows = node.op_type == "Conv" or is_transposed(node)
-    return int(_weights_of(node).shape[0 if rows else 1])
+    return int(known(node.inputs[1]).shape[0 if rows else 1])
 
 
 def _input_channels(node: ir.Node) -> int:
-    shape = _weights_of(node).shape
+    shape = known(node.inputs[1]).shape
     if node.op_type == "Conv":
         return int(shape[1] * groups_of(node))
     return int(shape[1 if is_transposed(node) else 0])
 
 
 def _scale_outputs(node: ir.Node, factors: Array) -> None:
-    weights = _weights_of(node)
+    weights = known(node.inputs[1])
     rows = node.op_type == "Conv" or is_transposed(node)
     shape = (-1, *[1] * (weights.ndim - 1)) if rows else (1, -1)
-    _replace(node, 1, weights * factors.reshape(shape))
+    replace_constant(node.inputs[1], weights * factors.reshape(shape))
     bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is not None:
-        _replace(node, 2, bias * factors.reshape(bias.shape))
+        replace_constant(node.inputs[2], bias * factors.reshape(bias.shape))
 
 
 def _scale_inputs(node: ir.Node, factors: Array) -> None:
-    weights = _weights_of(node)
+    weights = known(node.inputs[1])
     if node.op_type == "Conv":
         groups = groups_of(node)
         split = weights.reshape(groups, weights.shape[0] // groups, *weights.shape[1:])
@@ -189,13 +174,7 @@ def _scale_inputs(node: ir.Node, factors: Array) -> None:
         scaled = (split * spread).reshape(weights.shape)
     else:
         scaled = weights * (factors if is_transposed(node) else factors[:, None])
-    _replace(node, 1, scaled)
-
-
-def _replace(node: ir.Node, place: int, array: Array) -> None:
-    value = node.inputs[place]
-    assert value is not None  # noqa: S101 - _is_layer has seen it
-    replace_constant(value, array)
+    replace_constant(node.inputs[1], scaled)
 
 
 def _channel_ranges(
