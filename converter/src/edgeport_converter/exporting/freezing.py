@@ -63,11 +63,9 @@ def freeze(
     graph_def, weights = _offload_weights(graph_def)
     for node in graph_def.node:
         node.device = ""
+    for closed in (*graph_def.node, *graph_def.library.function):
         for attribute in _CLOSING_ATTRIBUTES:
-            node.attr.pop(attribute, None)
-    for function in graph_def.library.function:
-        for attribute in _CLOSING_ATTRIBUTES:
-            function.attr.pop(attribute, None)
+            closed.attr.pop(attribute, None)
     saved_tables.replace_lookups(graph_def, tables, placeholders)
     placeholders.write_shapes(graph_def)
     for _ in range(_MAX_FOLDS):
@@ -174,15 +172,12 @@ def _choose_known_branches(graph_def: Any) -> bool:
         found = True
         is_true = bool(tf.make_ndarray(decision.attr["value"].tensor))
         branch = node.attr["then_branch" if is_true else "else_branch"].func.name
-        types = {name: node.attr[name] for name in ("Tin", "Tout")}
+        types = {name: node.attr[name].SerializeToString() for name in ("Tin", "Tout")}
         node.op = "PartitionedCall" if node.op == "StatelessIf" else "StatefulPartitionedCall"
         node.input.pop(0)
-        kept = {
-            name: type(value).FromString(value.SerializeToString()) for name, value in types.items()
-        }
         node.attr.clear()
-        for name, value in kept.items():
-            node.attr[name].CopyFrom(value)
+        for name, value in types.items():
+            node.attr[name].ParseFromString(value)
         node.attr["f"].func.name = branch
     return found
 

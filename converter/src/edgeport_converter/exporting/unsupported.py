@@ -141,12 +141,11 @@ def refuse_layers(model: Any) -> None:
             if option is None:
                 continue
             asked = f" with {option}" if option else ""
+            if rule.reason is _NO_CPU:
+                asked = f" has {option},"
             raise UnsupportedModelError(
                 f"the layer '{layer.name}' ({type(layer).__name__}){asked} {rule.reason}: "
                 f"{rule.way_out}"
-                if rule.reason is not _NO_CPU
-                else f"the layer '{layer.name}' ({type(layer).__name__}) has {option}, "
-                f"{rule.reason}: {rule.way_out}"
             )
 
 
@@ -157,22 +156,22 @@ def layers_of(model: Any) -> Iterator[Any]:
 
 
 # What an operation without an ONNX form does, and how to do without.
+_PYTHON = ("calls Python code", "write it with Keras operations, keras.ops")
+_RANDOM = ("draws random numbers", "leave the layer out at inference")
+_RESIZE = ("resizes images of a free size by a filter", "give the image a fixed size")
 _OPERATIONS = {
     "StringToHashBucket": ("hashes text", _ON_HOST),
     "SparseCross": ("crosses features by hashing", _ON_HOST),
     "Regex": ("edits text", _ON_HOST),
     "String": ("edits text", _ON_HOST),
     "Decode": ("decodes a file", _ON_HOST),
-    "ScaleAndTranslate": (
-        "resizes images of a free size by a filter",
-        "give the image a fixed size",
-    ),
-    "ResizeBicubic": ("resizes images of a free size by a filter", "give the image a fixed size"),
-    "ResizeArea": ("resizes images of a free size by a filter", "give the image a fixed size"),
-    "PyFunc": ("calls Python code", "write it with Keras operations, keras.ops"),
-    "EagerPyFunc": ("calls Python code", "write it with Keras operations, keras.ops"),
-    "Random": ("draws random numbers", "leave the layer out at inference"),
-    "Stateless": ("draws random numbers", "leave the layer out at inference"),
+    "ScaleAndTranslate": _RESIZE,
+    "ResizeBicubic": _RESIZE,
+    "ResizeArea": _RESIZE,
+    "PyFunc": _PYTHON,
+    "EagerPyFunc": _PYTHON,
+    "Random": _RANDOM,
+    "Stateless": _RANDOM,
     "Assign": (
         "changes a weight while it runs, and an ONNX graph has no memory",
         "make it depend on its inputs only",

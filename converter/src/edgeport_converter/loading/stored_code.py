@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loading.structures import parts_of
 
 _NAMES_SHOWN = 12
 
@@ -55,7 +56,9 @@ def refuse_commands(path: Path, config: Any) -> None:
     Raises:
         UnsupportedModelError: it names one, such as ``os.system``.
     """
-    for part in _dicts(config):
+    for part in parts_of(config):
+        if not isinstance(part, dict):
+            continue
         module, name = part.get("module"), part.get("class_name")
         if name == "function":
             name = part.get("config")
@@ -215,11 +218,3 @@ def _unmarshal(function: Any) -> CodeType | None:
     except (ValueError, TypeError, EOFError):
         return None
     return code if isinstance(code, CodeType) else None
-
-
-def _dicts(part: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(part, dict):
-        yield part
-    if isinstance(part, (dict, list)):
-        for value in part.values() if isinstance(part, dict) else part:
-            yield from _dicts(value)

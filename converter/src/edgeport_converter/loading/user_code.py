@@ -34,6 +34,7 @@ from typing import Any
 from edgeport import ConversionError, OptionError
 from edgeport.signals import reraise_signal
 from edgeport_converter.loading.model import shorten
+from edgeport_converter.loading.structures import parts_of
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _FUNCTION = re.compile(r"(?P<module>[^\W\d][\w.]*|.+\.py):(?P<function>[^\W\d]\w*)")
@@ -160,20 +161,12 @@ def with_registered_names(objects: Mapping[str, Any], config: Any) -> dict[str, 
     A name that the config has from two packages is left out.
     """
     packages: dict[str, set[str]] = {}
-    for text in _texts(config):
-        _, separator, name = text.rpartition(">")
+    for text in parts_of(config):
+        _, separator, name = text.rpartition(">") if isinstance(text, str) else ("", "", "")
         if separator and name in objects:
             packages.setdefault(name, set()).add(text)
     found = {next(iter(full)): objects[name] for name, full in packages.items() if len(full) == 1}
     return found | dict(objects)
-
-
-def _texts(part: Any) -> Iterator[str]:
-    if isinstance(part, str):
-        yield part
-    elif isinstance(part, (dict, list)):
-        for value in part.values() if isinstance(part, dict) else part:
-            yield from _texts(value)
 
 
 def import_module(name: str) -> ModuleType:

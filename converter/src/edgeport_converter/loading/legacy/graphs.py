@@ -182,10 +182,8 @@ def _link_tensors(layer: Config, names: set[Any], changes: Counter[str]) -> None
             layer.pop("build_config", None)  # of the inputs and the states together
         elif not any(isinstance(v, dict) and v.get("config") for v in keywords.values()):
             continue
-        nodes[number] = {
-            "args": [tensors[0] if len(tensors) == 1 else tensors],
-            "kwargs": keywords,
-        }
+        arguments = tensors[0] if len(tensors) == 1 else tensors
+        nodes[number] = {"args": [arguments], "kwargs": keywords}
         changes[f"linked the tensors that {layer['class_name']} is called with"] += 1
 
 
