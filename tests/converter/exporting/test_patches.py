@@ -12,7 +12,7 @@ from edgeport_converter import exporting
 from edgeport_converter.exporting import keras_patches, patching, tf2onnx_bridge
 from edgeport_converter.exporting.patching import Patch
 from edgeport_converter.exporting.placeholders import Placeholders
-from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
+from edgeport_converter.exporting.tf2onnx_bridge.passes import NodeNames
 from edgeport_converter.loading.load import load_model
 
 FOLDER = Path(exporting.__file__).parent

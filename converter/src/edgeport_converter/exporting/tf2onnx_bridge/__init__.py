@@ -1,8 +1,7 @@
 """From a frozen TensorFlow graph to ONNX by tf2onnx; ``PATCHES`` lists what is replaced in it.
 
-    node_names    keeps a convolution's name where tf2onnx replaces the node by a new one
     ordered_sets  sets in the order of insertion, so that files are the same in every process
-    passes        corrections of tf2onnx's optimization passes
+    passes        corrections of tf2onnx's optimization passes, and names of replaced nodes
     translate     the translation itself, with tf2onnx's errors raised
 
 Handlers of operations need no patch: tf2onnx takes them as an argument, see ``tf_ops``.

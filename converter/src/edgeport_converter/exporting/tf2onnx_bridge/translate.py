@@ -19,7 +19,7 @@ from tf2onnx import optimizer, tfonnx
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.exporting import tf2onnx_bridge, tf_ops, unsupported
 from edgeport_converter.exporting.patching import applied
-from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
+from edgeport_converter.exporting.tf2onnx_bridge.passes import NodeNames
 from edgeport_converter.exporting.tf_ops.builder import NoOnnxFormError
 from edgeport_converter.exporting.tracing import FrozenGraph
 
