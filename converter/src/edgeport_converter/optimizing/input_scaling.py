@@ -26,7 +26,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import convenience
 
-from edgeport_converter.optimizing.constants import Array, array_of, register
+from edgeport.artifact.golden import Array
+from edgeport_converter.optimizing.constants import array_of, constant
 from edgeport_converter.optimizing.layer_inputs import (
     can_take,
     needs_offset,
@@ -137,13 +138,13 @@ def _replace(
         nodes.append(ir.node("Cast", [source], attributes={"to": ir.DataType.FLOAT}))
         source = nodes[-1].outputs[0]
     for kind, array in arithmetic.items():
-        constant = register(graph, array, f"{given.name}/{kind}")
+        operand = constant(graph, f"{given.name}/{kind}", array.astype(np.float32))
         columns = _columns(array, chain.value)
         if columns is not None:
-            shape = register(graph, np.array(columns), f"{given.name}/{kind}/shape")
-            nodes.append(ir.node("Expand", [constant, shape]))
-            constant = nodes[-1].outputs[0]
-        nodes.append(ir.node(kind, [source, constant], name=names.get(kind)))
+            shape = constant(graph, f"{given.name}/{kind}/shape", np.array(columns, np.int64))
+            nodes.append(ir.node("Expand", [operand, shape]))
+            operand = nodes[-1].outputs[0]
+        nodes.append(ir.node(kind, [source, operand], name=names.get(kind)))
         source = nodes[-1].outputs[0]
     if source is not given:
         source.shape, source.dtype = chain.value.shape, ir.DataType.FLOAT

@@ -1,4 +1,4 @@
-"""Tensors of a graph in onnx-ir: floats, readers, new constants, sessions that answer with them.
+"""Tensors of a graph in onnx-ir: floats, readers, constants, sessions that answer with them.
 
 All of quantization works on ``onnx_ir.Model``. A ``ModelProto`` comes in from ``optimizing`` and
 goes out to the engine and to stamping; ``search.candidates`` and ``evaluation.layer_report`` are
@@ -14,26 +14,6 @@ import onnx_ir as ir
 import onnxruntime
 
 from edgeport.artifact.golden import Array
-
-
-def constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    """Add a constant to the graph and return it.
-
-    A number is added to the name where it is taken.
-    """
-    unique, number = name, 0
-    while unique in graph.initializers:
-        number += 1
-        unique = f"{name}~{number}"
-    tensor = ir.tensor(np.asarray(array, order="C"), name=unique)
-    value = ir.Value(
-        name=unique,
-        const_value=tensor,
-        type=ir.TensorType(tensor.dtype),
-        shape=ir.Shape(array.shape),
-    )
-    graph.register_initializer(value)
-    return value
 
 
 def replace_constant(value: ir.Value | None, array: Array) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from edgeport_converter.quantization.tensors import constant
+from edgeport_converter.optimizing.constants import constant
 
 _MOST_PLACES = 25
 _KEPT_ATTRIBUTES = ("kernel_shape", "pads", "strides")

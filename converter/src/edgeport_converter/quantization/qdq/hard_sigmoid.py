@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgeport_converter.optimizing.constants import array_of, known
-from edgeport_converter.quantization.tensors import constant, only_use, replace_constant
+from edgeport_converter.optimizing.constants import array_of, constant, known
+from edgeport_converter.quantization.tensors import only_use, replace_constant
 
 _CODES = 255
 # By how much the steps of what is read may grow so that zero and one fall on codes. Chosen.

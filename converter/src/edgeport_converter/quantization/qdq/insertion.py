@@ -26,7 +26,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of, known
+from edgeport_converter.optimizing.constants import array_of, constant, known
 from edgeport_converter.quantization.calibration.ranges import Ranges
 from edgeport_converter.quantization.qdq.pixel_inputs import PixelInput
 from edgeport_converter.quantization.qdq.placement import (
@@ -34,7 +34,7 @@ from edgeport_converter.quantization.qdq.placement import (
     LIMITS,
     WEIGHTED_OPERATORS,
 )
-from edgeport_converter.quantization.tensors import constant, only_use
+from edgeport_converter.quantization.tensors import only_use
 
 # They only move values or choose among them, so that codes can be moved in their place.
 _PASSING = ("Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")

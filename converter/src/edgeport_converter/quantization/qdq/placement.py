@@ -11,8 +11,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from edgeport_converter.optimizing.constants import array_of, known
-from edgeport_converter.quantization.tensors import constant
+from edgeport_converter.optimizing.constants import array_of, constant, known
 from edgeport_converter.quantization.weights.forms import groups_of, is_transposed
 
 WEIGHTED_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

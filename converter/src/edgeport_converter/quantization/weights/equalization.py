@@ -28,6 +28,7 @@ import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.optimizing.constants import array_of, known
+from edgeport_converter.optimizing.layer_inputs import by_channel
 from edgeport_converter.quantization.tensors import only_use, open_session, replace_constant
 from edgeport_converter.quantization.weights.forms import groups_of, is_transposed
 
@@ -68,7 +69,8 @@ def equalize(model: ir.Model, batches: Iterable[Mapping[str, Array]]) -> ir.Mode
             continue
         factors = _factors(ranges, _strengths(pair.second))
         _scale_outputs(pair.first, factors)
-        _scale_inputs(pair.second, 1 / factors)
+        weights = pair.second.inputs[1]
+        replace_constant(weights, known(weights) * by_channel(1 / factors, pair.second))
     return result
 
 
@@ -163,18 +165,6 @@ def _scale_outputs(node: ir.Node, factors: Array) -> None:
     bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is not None:
         replace_constant(node.inputs[2], bias * factors.reshape(bias.shape))
-
-
-def _scale_inputs(node: ir.Node, factors: Array) -> None:
-    weights = known(node.inputs[1])
-    if node.op_type == "Conv":
-        groups = groups_of(node)
-        split = weights.reshape(groups, weights.shape[0] // groups, *weights.shape[1:])
-        spread = factors.reshape(groups, 1, weights.shape[1], *[1] * (weights.ndim - 2))
-        scaled = (split * spread).reshape(weights.shape)
-    else:
-        scaled = weights * (factors if is_transposed(node) else factors[:, None])
-    replace_constant(node.inputs[1], scaled)
 
 
 def _channel_ranges(

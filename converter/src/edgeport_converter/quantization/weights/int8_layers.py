@@ -20,8 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of, known
-from edgeport_converter.quantization.tensors import constant
+from edgeport_converter.optimizing.constants import array_of, constant, known
 from edgeport_converter.quantization.weights.forms import (
     as_stored,
     as_sums,

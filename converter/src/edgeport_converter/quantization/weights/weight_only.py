@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of, known
-from edgeport_converter.quantization.tensors import constant, only_use, replace_constant
+from edgeport_converter.optimizing.constants import array_of, constant, known
+from edgeport_converter.quantization.tensors import only_use, replace_constant
 from edgeport_converter.quantization.weights.forms import as_stored, as_sums, is_transposed
 from edgeport_converter.quantization.weights.gptq import Rounder, choose_scales
 
