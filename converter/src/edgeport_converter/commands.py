@@ -105,11 +105,7 @@ def _is_function(model: str) -> bool:
 
 
 def _require_files(options: argparse.Namespace) -> None:
-    """Refuse missing files at once, since TensorFlow takes seconds to start.
-
-    Raises:
-        ArtifactError: there is nothing under a path.
-    """
+    """Refuse missing files at once, since TensorFlow takes seconds to start."""
     paths = {
         "model": None if _is_function(options.model) else options.model,
         "calibration": options.calibration,
@@ -197,12 +193,7 @@ def _labels_file(text: str | None) -> Path | None:
 
 
 def _read_labels(text: str) -> list[str]:
-    """Return class names from a comma-separated list, or from a file with one a line.
-
-    Raises:
-        ArtifactError: one name that looks like that of a file, and no such file.
-        OptionError: the file is not in UTF-8.
-    """
+    """Return class names from a comma-separated list, or from a file with one a line."""
     path = _labels_file(text)
     if path is not None:
         try:

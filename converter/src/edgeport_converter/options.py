@@ -1,8 +1,9 @@
 """The options of a conversion, each declared once: name, default, choices, help, and its check.
 
 An option is a field of one of five records. It is a keyword of ``convert`` under the same name, and
-an option of `edgeport convert` with ``-`` for ``_``. A record checks itself when it is made; what
-depends on the data or the output is checked by the functions below, before any work is done.
+an option of `edgeport convert` with ``-`` for ``_``; the docstring of ``convert`` explains it. A
+record checks itself when it is made, and raises OptionError; what depends on the data or the output
+is checked by the functions below, before any work is done.
 
 The records are named ``...Options`` since a card has a ``Quantization`` of its own, which says
 what was done, not what is wanted.
@@ -99,13 +100,7 @@ def _read_names(option: str, text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class BudgetOptions:
-    """What quantization may lose, and by which measure.
-
-    The docstring of ``convert`` explains each field.
-
-    Raises:
-        OptionError: a number out of range.
-    """
+    """What quantization may lose, and by which measure."""
 
     max_drop: float = _option(
         DEFAULT_MAX_DROP,
@@ -142,13 +137,7 @@ class BudgetOptions:
 
 @dataclass(frozen=True)
 class QuantizationOptions:
-    """Which graph is wanted, and where the search for it begins.
-
-    The docstring of ``convert`` explains each field.
-
-    Raises:
-        OptionError: an unknown word.
-    """
+    """Which graph is wanted, and where the search for it begins."""
 
     quantize: str = _option(
         "auto",
@@ -193,13 +182,7 @@ class QuantizationOptions:
 
 @dataclass(frozen=True)
 class PixelOptions:
-    """How the pixels of images become the model's numbers.
-
-    The docstring of ``convert`` explains each field.
-
-    Raises:
-        OptionError: a number that nothing would use, or no range.
-    """
+    """How the pixels of images become the model's numbers."""
 
     input_uint8: bool = _option(
         False, "the artifact takes uint8 pixels; the data is of pixels then"
@@ -244,13 +227,7 @@ class PixelOptions:
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """What the artifact will run on.
-
-    The docstring of ``convert`` explains each field.
-
-    Raises:
-        OptionError: an unknown target, or no version that the runtime supports.
-    """
+    """What the artifact will run on."""
 
     target: str = _option(
         "any", "the devices' CPU family; any is right on all of them", choices=tuple(TARGETS)
@@ -276,13 +253,7 @@ class DeviceOptions:
 
 @dataclass(frozen=True)
 class LoadingOptions:
-    """What a model's file needs besides itself.
-
-    The docstring of ``convert`` explains each field.
-
-    Raises:
-        OptionError: ``allow_code`` is neither True nor False.
-    """
+    """What a model's file needs besides itself."""
 
     custom_objects: Any = _option(
         None,
@@ -414,11 +385,7 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
 
 
 def require_data_file(path: Path, purpose: str) -> None:
-    """Refuse a path that does not exist.
-
-    Raises:
-        OptionError: there is nothing.
-    """
+    """Refuse a path that does not exist, by an OptionError."""
     if not path.exists():
         raise OptionError(
             f"there is no {purpose} file '{path}': pass a .npy, .npz or .csv file, or a folder of "

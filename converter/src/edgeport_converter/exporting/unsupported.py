@@ -129,11 +129,7 @@ _RULES = (
 
 
 def refuse_layers(model: Any) -> None:
-    """Refuse a layer that is known to have no ONNX form.
-
-    Raises:
-        UnsupportedModelError: names the layer, its option and the way out.
-    """
+    """Refuse a layer that is known to have no ONNX form, by an UnsupportedModelError."""
     for layer in layers_of(model):
         names = {cls.__name__ for cls in type(layer).__mro__}
         for rule in _RULES:

@@ -105,11 +105,7 @@ class StoredCode:
 
 
 def require_names(path: Path, code: Iterable[StoredCode], objects: Mapping[str, Any]) -> None:
-    """Refuse code that uses a name which nothing defines, before Keras fails in the middle of it.
-
-    Raises:
-        UnsupportedModelError: there is some.
-    """
+    """Refuse code that uses a name which nothing defines, before Keras fails in it."""
     known = {*vars(builtins), *vars(keras.src.utils.python_utils), *_USUAL_NAMES, *objects}
     for piece in code:
         for name in piece.global_names:

@@ -170,11 +170,7 @@ def with_registered_names(objects: Mapping[str, Any], config: Any) -> dict[str, 
 
 
 def import_module(name: str) -> ModuleType:
-    """Return the module of that name, or of that Python file.
-
-    Raises:
-        OptionError: it does not exist, or fails while it is imported.
-    """
+    """Return the module of that name, or of that Python file; raises OptionError if it fails."""
     try:
         return _import(name)
     except OptionError:

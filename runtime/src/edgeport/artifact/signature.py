@@ -137,11 +137,7 @@ def require_kind(key: Any, kind: type) -> Any:
 
 
 def import_library() -> tuple[Any, Any]:
-    """Return the two modules of ``cryptography`` that are needed.
-
-    Raises:
-        OptionError: it is not installed.
-    """
+    """Return the two modules of ``cryptography`` that are needed; raises OptionError without it."""
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519

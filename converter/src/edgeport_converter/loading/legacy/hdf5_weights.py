@@ -20,11 +20,7 @@ from edgeport.artifact.golden import Array
 
 
 def load_and_check(model: Any, load: Callable[[], None], source: str) -> None:
-    """Let ``load`` fill the model, and refuse it if a weight was left out.
-
-    Raises:
-        ConversionError: a weight was not assigned.
-    """
+    """Let ``load`` fill the model; raises ConversionError if a weight was left out."""
     marked = [(weight, mark) for weight in model.weights if (mark := _mark(weight)) is not None]
     for weight, mark in marked:
         weight.assign(np.full(weight.shape, mark, keras.backend.standardize_dtype(weight.dtype)))
@@ -54,11 +50,7 @@ def _mark(weight: Any) -> float | int | None:
 
 
 def assign_by_name(model: Any, file: h5py.Group) -> None:
-    """Assign the weights of an HDF5 file in the layout of Keras 1 and 2.
-
-    Raises:
-        ConversionError: the file and the model have other layers, or weights of other shapes.
-    """
+    """Assign the weights of an old HDF5 file by name; raises ConversionError if they do not fit."""
     layers = {layer.name.replace("/", "_"): layer for layer in model.layers if layer.weights}
     stored = {
         name.replace("/", "_"): weights  # ``graphs`` renames the layers so

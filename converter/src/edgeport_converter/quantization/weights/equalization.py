@@ -42,12 +42,7 @@ _BETWEEN = ("AveragePool", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Relu", 
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """Two layers with nothing between them that a factor could not pass.
-
-    Attributes:
-        first, second: Conv or Gemm.
-        tensor: what the second layer reads, whose channels are equalized.
-    """
+    """Two layers, Conv or Gemm, and the tensor that the second reads, which is equalized."""
 
     first: ir.Node
     second: ir.Node

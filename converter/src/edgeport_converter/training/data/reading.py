@@ -243,10 +243,6 @@ def _with_classes(recipe: TrainingRecipe, path: Path, read: TrainingData) -> Tra
 
     For a classification targets become int64 class numbers. The classes are named by the data, else
     by their numbers. For a regression targets become float64, and there are no classes.
-
-    Raises:
-        OptionError: labels that are not class numbers, text as the target of a regression, too few
-            classes, too few samples, or ``data.classes`` where it does not fit.
     """
     data = recipe.data
     if data.task == "regression":

@@ -104,11 +104,7 @@ def epoch_rates(plan: ScheduleTable, base: float, steps: int, epochs: int, epoch
 
 
 class Course(keras.callbacks.Callback):  # type: ignore[misc]
-    """The course of a training: order of the samples, rate, history, and what ends it.
-
-    Attributes:
-        history: an entry an epoch: loss, metrics, the same with "val_", learning_rate.
-    """
+    """The course of a training: order of the samples, rate, history, and what ends it."""
 
     def __init__(
         self, recipe: TrainingRecipe, batches: Batches, epochs: int, interrupt: Interrupt | None

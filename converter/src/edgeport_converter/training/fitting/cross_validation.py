@@ -23,15 +23,10 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class CrossValidationResult:
-    """The metric on each fold and its summary.
+    """The metric, "accuracy" or "r2", on each fold held out, with mean and standard deviation.
 
-    Attributes:
-        metric: "accuracy" or "r2".
-        values: one for each fold held out.
-        mean: of them.
-        spread: their standard deviation.
-        low, high: where one more fold would fall with 95 %, by Student's t; for a test set of
-            another size this is a guide.
+    One more fold would fall between ``low`` and ``high`` with 95 %, by Student's t; for a test set
+    of another size this is a guide.
     """
 
     metric: str

@@ -29,17 +29,9 @@ from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A fitted model and how it came about.
+    """A fitted model and how it came about; ``TrainingReport`` explains the figures.
 
-    Attributes:
-        model: with the best weights after early stopping or an interrupt, else with the last.
-        history: an entry an epoch: loss, metrics, the same with "val_", learning_rate.
-        best_epoch: the epoch with the best validation value, from 1; 0: none was finished.
-        kept_epoch: the epoch whose weights the model has; 0: untrained.
-        stopped_early: whether it ended before the planned epochs.
-        interrupted: whether the user ended it.
-        resumed_after: the epoch it resumed after; 0: it began with the first.
-        learning_rate: before any schedule.
+    It has the best weights after early stopping or an interrupt, else the last ones.
     """
 
     model: Any

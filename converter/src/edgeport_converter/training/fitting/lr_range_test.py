@@ -26,13 +26,7 @@ _FEWEST = 10
 
 @dataclass(frozen=True)
 class RangeTestResult:
-    """Losses under growing rates.
-
-    Attributes:
-        rates: one for each batch.
-        losses: smoothed.
-        suggested: the rate under which the loss fell fastest.
-    """
+    """Smoothed losses under growing rates, and the rate under which the loss fell fastest."""
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]

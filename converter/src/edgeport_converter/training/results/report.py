@@ -38,7 +38,7 @@ class TrainingReport:
         seed: of all chance.
         data: names and shapes of the inputs, classes, columns, digest.
         recipe_sha256: of the recipe as it was given.
-        history: an entry an epoch.
+        history: an entry an epoch: loss, metrics, the same with "val_", learning_rate.
         best_epoch: the one with the best validation value, from 1.
         kept_epoch: the one whose weights the model has; 0: untrained, interrupted before.
         stopped_early: whether it ended before the planned epochs.

@@ -25,15 +25,9 @@ from edgeport_converter.training.search.study import SharedStudy
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial.
+    """One trial: "complete", "pruned" or "failed".
 
-    Attributes:
-        number: in the study.
-        values: of the searched keys.
-        state: "complete", "pruned" or "failed".
-        value: the best of the metric in its epochs; None where it failed.
-        seconds: how long it took.
-        note: why it failed.
+    ``value`` is the best of the metric in its epochs, None where it failed; ``note`` says why.
     """
 
     number: int
@@ -46,18 +40,10 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """What a search found: the best trial's values by key, its metric, and all finished trials.
 
-    Attributes:
-        study: its name.
-        storage: where it is kept.
-        sampler: grid, random or tpe.
-        metric: what was compared, on the validation set.
-        best: the best trial's values by key.
-        value: its metric.
-        own_value: the metric of the recipe's own values, None where they were not tried.
-        trials: all that were finished, by this process or others, in their order.
-        resumed: how many of them were finished before this process began.
+    ``metric`` is what was compared on the validation set, ``own_value`` that of the recipe's own
+    values, None where they were not tried; ``resumed`` counts the trials from before this process.
     """
 
     study: str
