@@ -73,7 +73,9 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
             raise
         except Exception as cause:
             raise unsupported.trace_refusal(loaded.model, cause, "trace") from cause
-        _refuse_writes(concrete, loaded.model)
+        written = purity.WRITES.find_in(concrete.graph.as_graph_def())
+        if written:  # no constant can replace a variable that changes
+            raise unsupported.operation_refusal(loaded.model, written)
         refuse_large(loaded.name, freezing.weight_bytes(concrete))
         try:
             graph_def, weights, inputs, outputs = freezing.freeze(concrete, placeholders)
@@ -92,10 +94,3 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
             for name, tensor in zip(names, concrete.outputs, strict=True)
         },
     )
-
-
-def _refuse_writes(concrete: Any, model: Any) -> None:
-    """Refuse a graph that changes a variable, which no constant can replace."""
-    written = purity.WRITES.find_in(concrete.graph.as_graph_def())
-    if written:
-        raise unsupported.operation_refusal(model, written)

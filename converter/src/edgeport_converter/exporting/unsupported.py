@@ -20,13 +20,9 @@ _ON_HOST = "do this step on the device before predict, and give the model its re
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """One kind of layer that is refused.
+    """One kind of layer that is refused, by the names of its class or of one that it inherits from.
 
-    Attributes:
-        classes: names, as the layer's own class or one it inherits from.
-        option: returns what the layer asks for, None where it may pass.
-        reason: why it cannot be.
-        way_out: what to do.
+    ``option`` returns what the layer asks for, None where it may pass.
     """
 
     classes: tuple[str, ...]

@@ -139,31 +139,20 @@ def _weights(node: Any, before: int, after: int, axis: int) -> np.ndarray[Any, A
     if axis == 1:
         images = images.transpose(0, 2, 1, 3)
     size = [after, 1] if axis == 0 else [1, after]
+    if node.type == "ScaleAndTranslate":
+        scales, shifts = _constants(node)
+        scale, shift = [1.0, 1.0], [0.0, 0.0]
+        scale[axis], shift[axis] = float(scales[axis]), float(shifts[axis])
+        options: dict[str, Any] = {"scale": scale, "translation": shift}
+        options["kernel_type"] = node.get_attr_str("kernel_type")
+        options["antialias"] = bool(node.get_attr_value("antialias"))
+    else:
+        names = ["align_corners"]
+        if node.type == "ResizeBicubic":
+            names.append("half_pixel_centers")
+        options = {name: bool(node.get_attr_value(name)) for name in names}
     with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
-        if node.type == "ScaleAndTranslate":
-            scales, shifts = _constants(node)
-            one = [1.0, 1.0]
-            scale, shift = (list(one), [0.0, 0.0])
-            scale[axis], shift[axis] = float(scales[axis]), float(shifts[axis])
-            result = tf.raw_ops.ScaleAndTranslate(
-                images=images,
-                size=size,
-                scale=scale,
-                translation=shift,
-                kernel_type=node.get_attr_str("kernel_type"),
-                antialias=bool(node.get_attr_value("antialias")),
-            )
-        elif node.type == "ResizeArea":
-            result = tf.raw_ops.ResizeArea(
-                images=images, size=size, align_corners=bool(node.get_attr_value("align_corners"))
-            )
-        else:
-            result = tf.raw_ops.ResizeBicubic(
-                images=images,
-                size=size,
-                align_corners=bool(node.get_attr_value("align_corners")),
-                half_pixel_centers=bool(node.get_attr_value("half_pixel_centers")),
-            )
+        result = getattr(tf.raw_ops, node.type)(images=images, size=size, **options)
         with tf.compat.v1.Session(graph=graph) as session:
             answer: np.ndarray[Any, Any] = session.run(result)
     return answer.reshape(before, after).T.copy()

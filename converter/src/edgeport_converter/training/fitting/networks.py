@@ -214,11 +214,10 @@ def _apply_own_model(recipe: TrainingRecipe, read: TrainingData, x: Any) -> Any:
 def _activation(recipe: TrainingRecipe, index: int) -> str:
     chosen = recipe.model.activation
     name = chosen if isinstance(chosen, str) else chosen[index]
-    known = {
-        item: value
-        for item, value in vars(keras.activations).items()
-        if inspect.isfunction(value) and item not in ("get", "serialize", "deserialize")
-    }
+    functions = (
+        item for item, value in vars(keras.activations).items() if inspect.isfunction(value)
+    )
+    known = set(functions) - {"get", "serialize", "deserialize"}
     if name not in known:
         raise recipe.refuse_name("model.activation", name, sorted(known), "a Keras activation")
     return name
@@ -233,13 +232,9 @@ def _optimizer(recipe: TrainingRecipe) -> Any:
     wanted = recipe.training.optimizer
     options = {} if isinstance(wanted, str) else {k: v for k, v in wanted.items() if k != "name"}
     name = wanted if isinstance(wanted, str) else str(wanted["name"])
-    known = {
-        item.lower(): value
-        for item, value in vars(keras.optimizers).items()
-        if inspect.isclass(value)
-        and issubclass(value, keras.optimizers.Optimizer)
-        and item not in ("Optimizer", "LossScaleOptimizer")
-    }
+    optimizers = _subclasses(keras.optimizers, keras.optimizers.Optimizer)
+    known = {item.lower(): value for item, value in optimizers.items()}
+    known.pop("lossscaleoptimizer", None)  # it wraps another one
     if name.lower() not in known:
         raise recipe.refuse_name("training.optimizer", name, sorted(known), "a Keras optimizer")
     if "learning_rate" in options:
@@ -271,11 +266,8 @@ def _loss(recipe: TrainingRecipe, read: TrainingData) -> Any:
             name = "binary_crossentropy"
         else:
             name = ("" if mixes else "sparse_") + "categorical_crossentropy"
-    known = {
-        _snake(item): value
-        for item, value in vars(keras.losses).items()
-        if inspect.isclass(value) and issubclass(value, keras.losses.Loss) and item != "Loss"
-    }
+    losses = _subclasses(keras.losses, keras.losses.Loss)
+    known = {_snake(item): value for item, value in losses.items()}
     short = {"mse": "mean_squared_error", "mae": "mean_absolute_error"}
     full = short.get(name.lower(), name)
     if full not in known:
@@ -300,6 +292,12 @@ def _metric(recipe: TrainingRecipe, name: str) -> Any:
     except (ValueError, TypeError):
         known = sorted(_snake(item) for item in vars(keras.metrics) if item[:1].isupper())
         raise recipe.refuse_name("training.metrics", name, known, "Keras metrics") from None
+
+
+def _subclasses(module: Any, base: type) -> dict[str, Any]:
+    """Return the classes of one of Keras' modules by name, without their base."""
+    classes = {name: item for name, item in vars(module).items() if inspect.isclass(item)}
+    return {name: item for name, item in classes.items() if issubclass(item, base) and item != base}
 
 
 def _snake(name: str) -> str:

@@ -221,7 +221,8 @@ def _explain(error: Any, kind: type[RecipeTable], raw: Mapping[str, Any], path: 
             return f"{key} is no key of {place}: {_nearest(part, table.model_fields, where)}"
         field = table.model_fields[part]
         found = found.get(part)
-        table = next((kind for kind in _members(field) if _is_table(kind)), None)
+        classes = (kind for kind in _members(field) if isinstance(kind, type))
+        table = next((kind for kind in classes if issubclass(kind, RecipeTable)), None)
     if error["type"] == "missing" and found is None:  # it may also be a part of a list
         if table is not None:
             return f"there is no table [{key}]: add it"
@@ -229,10 +230,6 @@ def _explain(error: Any, kind: type[RecipeTable], raw: Mapping[str, Any], path: 
     if table is not None:
         return f"{key} is {_show(found)}, expected a table: write [{key}] and its keys below"
     return f"{key} is {_show(found)}, expected {_expected(field, error)}: correct it"
-
-
-def _is_table(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, RecipeTable)
 
 
 def _members(field: FieldInfo) -> tuple[Any, ...]:

@@ -107,7 +107,7 @@ class SharedStudy:
             states = [trial.state for trial in held]
             has_room = len(held) < self.limit and self._repeats < _MOST_REPEATS
             if has_room or TrialState.WAITING in states:
-                self._work(objective, stored)
+                self._try_points(objective, stored)
             elif TrialState.RUNNING in states:
                 if not waited:
                     self._say("search: wait for the last trials of other processes")
@@ -187,10 +187,8 @@ class SharedStudy:
                     self.study.tell(trial.number, state=TrialState.FAIL)
                     self._retry(self.study, trial)
 
-    def _work(
-        self,
-        objective: Callable[[optuna.Trial], float],
-        stored: Callable[[FrozenTrial], None],
+    def _try_points(
+        self, objective: Callable[[optuna.Trial], float], stored: Callable[[FrozenTrial], None]
     ) -> None:
         def tell(_: optuna.Study, trial: FrozenTrial) -> None:
             if trial.state in FINISHED:
