@@ -26,8 +26,7 @@ class Placeholders:
     """The placeholder ops of one trace, and what each of them becomes."""
 
     def __init__(self) -> None:
-        self._emitters: list[Emit] = []
-        self._shapes: list[list[tf.TensorShape]] = []
+        self._places: list[tuple[Emit, list[tf.TensorShape]]] = []
 
     def place(
         self,
@@ -62,10 +61,8 @@ class Placeholders:
         return made
 
     def _token(self, emit: Emit, shapes: Sequence[Any]) -> str:
-        token = f"{_PREFIX}{len(self._emitters)}"
-        self._emitters.append(emit)
-        self._shapes.append([tf.TensorShape(shape) for shape in shapes])
-        return token
+        self._places.append((emit, [tf.TensorShape(shape) for shape in shapes]))
+        return f"{_PREFIX}{len(self._places) - 1}"
 
     def write_shapes(self, graph_def: Any) -> None:
         """Write the output shapes where TensorFlow's import reads them; its passes drop them.
@@ -75,7 +72,7 @@ class Placeholders:
         for node in graph_def.node:
             token = node.attr["token"].s.decode() if node.op == "PyFunc" else ""
             if token.startswith(_PREFIX):
-                shapes = self._shapes[int(token.removeprefix(_PREFIX))]
+                _, shapes = self._places[int(token.removeprefix(_PREFIX))]
                 del node.attr["_output_shapes"].list.shape[:]
                 node.attr["_output_shapes"].list.shape.extend(s.as_proto() for s in shapes)
 
@@ -83,4 +80,4 @@ class Placeholders:
         """Return what writes the nodes of the PyFunc with this token, None for a user's PyFunc."""
         if not token.startswith(_PREFIX):
             return None
-        return self._emitters[int(token.removeprefix(_PREFIX))]
+        return self._places[int(token.removeprefix(_PREFIX))][0]
