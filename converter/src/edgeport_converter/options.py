@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from pathlib import Path
@@ -41,28 +41,14 @@ DEFAULT_MAX_DROP = 0.005
 """Half a percentage point of accuracy: less than a test set of a thousand samples can tell."""
 
 
-@dataclass(frozen=True)
-class CommandLine:
-    """How an option looks on the command line.
-
-    Attributes:
-        purpose: what it does, for the help; the default is added.
-        metavar: what stands for its value.
-        choices: the words that it takes; () for any.
-        read: from the option's name and its text to its value.
-        repeatable: whether it may be given several times, each value one of a list.
-    """
-
-    purpose: str
-    metavar: str | None = None
-    choices: Sequence[str] = ()
-    read: Callable[[str, str], Any] = lambda option, text: text
-    repeatable: bool = False
-
-
 def _option(default: Any, purpose: str, **look: Any) -> Any:
-    """Return a field with its default, and with how it looks on the command line."""
-    return field(default=default, metadata={"command_line": CommandLine(purpose, **look)})
+    """Return a field of an option record, with how it looks on the command line.
+
+    ``purpose`` is for the help, to which the default is added. ``metavar`` stands for the value,
+    ``choices`` are the words that it takes, ``read`` makes it from the option's name and text, and
+    with ``repeatable`` each of several values is one of a list.
+    """
+    return field(default=default, metadata={"purpose": purpose, **look})
 
 
 def _read_number(option: str, text: str) -> float:

@@ -32,14 +32,10 @@ _BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino", "cntk", "plaidml
 
 @dataclass(frozen=True)
 class SavedFile:
-    """A model as it stands in a file.
+    """A model as it stands in a file: KERAS, HDF5 or JSON of ``formats``.
 
-    Attributes:
-        path: the file.
-        kind: KERAS, HDF5 or JSON of ``formats``.
-        config: ``{"class_name", "config", …}`` of the model.
-        keras_version: the Keras that wrote it, None where the file does not say.
-        weights: the file with the weights.
+    ``config`` is ``{"class_name", "config", …}``; ``keras_version`` is None where the file does not
+    say which Keras wrote it.
     """
 
     path: Path

@@ -52,12 +52,8 @@ def bench(
 ) -> dict[str, Any]:
     """Return the figures; times in milliseconds, one call after the other.
 
-    Args:
-        path: the artifact.
-        threads: as for ``Predictor.load``.
-        batch_sizes: the sizes to measure throughput at, None for a few that fit the model.
-        seconds: how long to measure each size; a call that was begun is ended.
-        trial: what to run the model on.
+    Throughput is measured for ``seconds`` at each of ``batch_sizes``, None for a few that fit the
+    model; a call that was begun is ended.
 
     Raises:
         OptionError: the model takes one sample a run and larger sizes were given.

@@ -80,13 +80,10 @@ def tune(
 ) -> dict[str, Any]:
     """Return the content of the tuning file.
 
-    Args:
-        path: the artifact.
-        variants: artifacts of the same model by other recipes; the fastest file is named.
-        seconds: how long to measure each candidate, its loading aside.
-        frame_gap_ms: the pause before each call, as in the device's own work.
-        allow_spinning: whether threads may wait busily, which takes CPU time in every pause.
-        trial: what to run the model on.
+    ``variants`` are artifacts of the same model by other recipes; the fastest file is named. Each
+    candidate is measured for ``seconds``, its loading aside, with a pause of ``frame_gap_ms``
+    before each call, as in the device's own work. ``allow_spinning`` lets threads wait busily,
+    which takes CPU time in every pause.
 
     Raises:
         EdgeportError: as ``Predictor.load`` and ``predict`` do of the artifact itself.

@@ -11,32 +11,25 @@ import onnx
 
 from edgeport_converter.exporting.patching import function_patch
 
+NodeNames = dict[str, str]
+"""The original names of the nodes that one translation has replaced, by the new ones."""
 
-class NodeNames:
-    """The original names of the nodes that one translation has replaced.
+
+def restore_names(graph: onnx.GraphProto, node_names: NodeNames) -> None:
+    """Give the nodes that replaced others their names, in subgraphs too.
 
     Where tf2onnx moves a bias into a convolution it makes a new node and numbers it, ``Conv__289``.
     Without its old name nobody could tell which Keras layer it was: a user could not keep that
     layer in float by its name.
     """
-
-    def __init__(self) -> None:
-        self._original: dict[str, str] = {}
-
-    def note(self, new: str, original: str) -> None:
-        """Note that the node ``new`` took the place of ``original``."""
-        self._original[new] = original
-
-    def restore(self, graph: onnx.GraphProto) -> None:
-        """Give the nodes that replaced others their names, in subgraphs too."""
-        for node in graph.node:
-            while node.name in self._original:
-                node.name = self._original[node.name]
-            for attribute in node.attribute:
-                for inner in attribute.graphs:
-                    self.restore(inner)
-                if attribute.HasField("g"):
-                    self.restore(attribute.g)
+    for node in graph.node:
+        while node.name in node_names:
+            node.name = node_names[node.name]
+        for attribute in node.attribute:
+            for inner in attribute.graphs:
+                restore_names(inner, node_names)
+            if attribute.HasField("g"):
+                restore_names(attribute.g, node_names)
 
 
 @function_patch
@@ -77,7 +70,7 @@ def add_after_transpose(
         return result
     after = transpose.inputs[0]
     if after is not before and after.type == kind:
-        node_names.note(after.name, name)
+        node_names[after.name] = name
     return result
 
 

@@ -19,7 +19,7 @@ from tf2onnx import optimizer, tfonnx
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.exporting import tf2onnx_bridge, tf_ops, unsupported
 from edgeport_converter.exporting.patching import applied
-from edgeport_converter.exporting.tf2onnx_bridge.passes import NodeNames
+from edgeport_converter.exporting.tf2onnx_bridge.passes import NodeNames, restore_names
 from edgeport_converter.exporting.tf_ops.builder import NoOnnxFormError
 from edgeport_converter.exporting.tracing import FrozenGraph
 
@@ -30,7 +30,7 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
     Raises:
         UnsupportedModelError: an operation has no form in this opset, or tf2onnx failed.
     """
-    names = NodeNames()
+    names: NodeNames = {}
     with _failed_nodes() as failed, applied(tf2onnx_bridge.PATCHES, names):
         try:
             with tf.Graph().as_default() as graph:
@@ -49,7 +49,7 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
                 _require_onnx(translated, model, opset)
                 translated = optimizer.optimize_graph(translated, catch_errors=False)
                 result: onnx.ModelProto = translated.make_model("edgeport")
-                names.restore(result.graph)
+                restore_names(result.graph, names)
         except (UnsupportedModelError, MemoryError):
             raise
         except Exception as cause:

@@ -38,14 +38,9 @@ Table = TypeVar("Table", bound=RecipeTable)
 
 
 class TrainingRecipe(RecipeTable):
-    """The whole recipe.
+    """The whole recipe; tables that are not asked for are None.
 
-    Attributes:
-        data: where the samples come from.
-        name: the model's name.
-        seed: of the split, the first weights, the order of the samples and every other chance.
-        model, training: the network, and how it is trained.
-        augmentation, cross_validation, range_test, search: None where they are not asked for.
+    The seed is that of the split, the first weights, the order of the samples and all other chance.
     """
 
     data: DataTable
