@@ -23,14 +23,7 @@ from typing import Any, TypedDict
 from edgeport import OptionError
 from edgeport.atomic_files import check_target
 from edgeport.checks import truth
-from edgeport_converter.targets import (
-    ONNXRUNTIME_FLOOR,
-    TARGETS,
-    Engine,
-    Target,
-    find_engine,
-    find_target,
-)
+from edgeport_converter import targets
 
 RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
 OBJECTIVES = ("balanced", "latency", "size")
@@ -216,25 +209,27 @@ class DeviceOptions:
     """What the artifact will run on."""
 
     target: str = _option(
-        "any", "the devices' CPU family; any is right on all of them", choices=tuple(TARGETS)
+        "any",
+        "the devices' CPU family; any is right on all of them",
+        choices=tuple(targets.TARGETS),
     )
     onnxruntime: str = _option(
-        ONNXRUNTIME_FLOOR, "the oldest onnxruntime on the devices", metavar="VERSION"
+        targets.ONNXRUNTIME_FLOOR, "the oldest onnxruntime on the devices", metavar="VERSION"
     )
 
     def __post_init__(self) -> None:
-        find_target(self.target)
-        find_engine(self.onnxruntime)
+        targets.find_target(self.target)
+        targets.find_engine(self.onnxruntime)
 
     @property
-    def cpu(self) -> Target:
+    def cpu(self) -> targets.Target:
         """The profile of the target."""
-        return find_target(self.target)
+        return targets.find_target(self.target)
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> targets.Engine:
         """What that onnxruntime reads."""
-        return find_engine(self.onnxruntime)
+        return targets.find_engine(self.onnxruntime)
 
 
 @dataclass(frozen=True)

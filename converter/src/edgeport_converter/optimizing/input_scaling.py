@@ -27,13 +27,8 @@ import onnx_ir as ir
 from onnx_ir import convenience
 
 from edgeport.artifact.golden import Array
+from edgeport_converter.optimizing import layer_inputs
 from edgeport_converter.optimizing.constants import array_of, constant
-from edgeport_converter.optimizing.layer_inputs import (
-    can_take,
-    needs_offset,
-    take_offset,
-    take_scale,
-)
 
 _KINDS = {"Mul": "Mul", "Div": "Mul", "Add": "Add", "Sub": "Add"}
 _LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
@@ -113,13 +108,13 @@ def _hand_over(
     if not layers:
         return scale, offset
     fits = not is_float or np.abs(offset).max() <= _LARGEST_OFFSET
-    if np.any(offset) and fits and not any(map(needs_offset, layers)):
+    if np.any(offset) and fits and not any(map(layer_inputs.needs_offset, layers)):
         for node in layers:
-            take_offset(graph, node, offset)
+            layer_inputs.take_offset(graph, node, offset)
         offset = np.zeros_like(offset)
     if np.any(scale != 1):
         for node in layers:
-            take_scale(graph, node, scale)
+            layer_inputs.take_scale(graph, node, scale)
     return np.ones_like(scale), offset / scale
 
 
@@ -257,7 +252,7 @@ def _first_layers(graph: ir.Graph, chain: _Chain) -> list[ir.Node]:
     layers = [u.node for u in chain.value.uses() if u.idx == 0 and u.node.graph is graph]
     readers = len(list(chain.value.uses()))
     can = readers == len(layers) > 0 and all(
-        can_take(node, chain.scale, chain.offset) for node in layers
+        layer_inputs.can_take(node, chain.scale, chain.offset) for node in layers
     )
     return list(dict.fromkeys(layers)) if can else []
 

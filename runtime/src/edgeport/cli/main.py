@@ -24,18 +24,7 @@ from edgeport.artifact.card import ModelCard
 from edgeport.artifact.seal import read_card
 from edgeport.artifact.signature import sign
 from edgeport.checks import whole_number
-from edgeport.cli import reading, trial, tune, writing
-from edgeport.cli.printing import (
-    escaped,
-    print_answer,
-    print_bench,
-    print_card,
-    print_checks,
-    print_json,
-    print_labels,
-    print_line,
-    with_progress,
-)
+from edgeport.cli import printing, reading, trial, tune, writing
 from edgeport.device import cpus, tuning_file
 from edgeport.engine.session import engine_version
 from edgeport.errors import EdgeportError, InferenceError, IntegrityError, OptionError
@@ -115,7 +104,7 @@ def _open_missing_streams() -> None:
 
 def _say(sentence: str) -> None:
     try:
-        print(f"edgeport: {escaped(sentence)}", file=sys.stderr, flush=True)
+        print(f"edgeport: {printing.escaped(sentence)}", file=sys.stderr, flush=True)
     except OSError as cause:  # the exit code is all that is left to say it with
         reraise_signal(cause)
         _drop(sys.stderr)
@@ -130,7 +119,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose complaints cannot steer the terminal: a shell's ``*`` gives any file name."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(escaped(message))
+        super().error(printing.escaped(message))
 
 
 def _parser(wanted: str) -> argparse.ArgumentParser:
@@ -306,11 +295,11 @@ def _info(options: argparse.Namespace) -> None:
     if checks is not None:
         facts["checks"] = checks
     if options.json:
-        print_json(facts)
+        printing.print_json(facts)
         return
-    print_card(card, facts)
+    printing.print_card(card, facts)
     if checks is not None:
-        print_checks(checks)
+        printing.print_checks(checks)
 
 
 def _tuning_of(path: str, card: ModelCard) -> tuning_file.Tuning | None:
@@ -322,7 +311,7 @@ def _tuning_of(path: str, card: ModelCard) -> tuning_file.Tuning | None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    show = print_json if options.json else print_checks
+    show = printing.print_json if options.json else printing.print_checks
     show(_checks(options))
 
 
@@ -368,11 +357,13 @@ def _predict(options: argparse.Namespace) -> None:
         samples = reading.read_samples(options.data, predictor.card)
         if options.output is not None:
             writing.check_output(options.output, [options.artifact, *options.data], outputs)
-        items = with_progress(samples.items, samples.total, is_printing=not options.output)
+        items = printing.with_progress(samples.items, samples.total, is_printing=not options.output)
         if options.top_k is not None:
             for item in items:
                 values = item if isinstance(item, tuple) else (item,)
-                print_labels(predictor.classify(*values, top_k=options.top_k), options.json)
+                printing.print_labels(
+                    predictor.classify(*values, top_k=options.top_k), options.json
+                )
         else:
             answers = (
                 answer if isinstance(answer, dict) else {outputs[0].name: answer}
@@ -382,7 +373,7 @@ def _predict(options: argparse.Namespace) -> None:
                 writing.write_outputs(options.output, answers, outputs)
             else:
                 for answer in answers:
-                    print_answer(answer, options.json)
+                    printing.print_answer(answer, options.json)
         outside = predictor.out_of_range
     for name, count in outside.items():
         if count:
@@ -405,7 +396,7 @@ def _bench(options: argparse.Namespace) -> None:
         seconds=options.seconds,
         trial=trial.of(options),
     )
-    show = print_json if options.json else print_bench
+    show = printing.print_json if options.json else printing.print_bench
     show(figures)
 
 
@@ -414,4 +405,4 @@ def _sign(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"file": options.artifact, "version": options.version, "sha256": digest}))
     else:
-        print_line(f"signed version {options.version}, sha256 {digest}")
+        printing.print_line(f"signed version {options.version}, sha256 {digest}")

@@ -21,12 +21,7 @@ import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.optimizing.constants import array_of, constant, known
-from edgeport_converter.quantization.weights.forms import (
-    as_stored,
-    as_sums,
-    groups_of,
-    is_transposed,
-)
+from edgeport_converter.quantization.weights import forms
 from edgeport_converter.quantization.weights.gptq import Rounder, choose_scales
 
 # A bias is an int32 in steps of input scale * weight scale; half of its range is left for the sums.
@@ -82,7 +77,11 @@ def store_layers(
     sharing: dict[tuple[object, ...], list[ir.Node]] = {}
     for node in layers:
         if array_of(node.inputs[1]) is not None:
-            form = (node.op_type in _DENSE or node.op_type, groups_of(node), is_transposed(node))
+            form = (
+                node.op_type in _DENSE or node.op_type,
+                forms.groups_of(node),
+                forms.is_transposed(node),
+            )
             alpha = node.attributes.get_float("alpha", 1.0)
             sharing.setdefault((node.inputs[1], alpha, *form), []).append(node)
     for nodes in sharing.values():
@@ -96,7 +95,7 @@ def _read(node: ir.Node) -> _Layer:
     alpha, beta = (node.attributes.get_float(name, 1.0) for name in ("alpha", "beta"))
     reading = None if node.inputs[0] is None else node.inputs[0].producer()
     assert reading is not None  # noqa: S101 - a DequantizeLinear, by the caller's promise
-    sums = alpha * as_sums(node, known(node.inputs[1]).astype(np.float64))
+    sums = alpha * forms.as_sums(node, known(node.inputs[1]).astype(np.float64))
     groups, outputs, _ = sums.shape
     bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is not None:
@@ -129,13 +128,13 @@ def _store(
     readers = {layer.node.name or "": layer.bias is not None for layer in users}
     rounded = rounder.round(sums, scales, readers, pairs=pairs)
     stored = scales[0] if node.op_type == "ConvTranspose" else scales.reshape(-1)
-    codes = as_stored(node, rounded.codes, known(weights).shape)
+    codes = forms.as_stored(node, rounded.codes, known(weights).shape)
     back = _dequantize(
         graph,
         node,
         constant(graph, f"{weights.name}/codes", codes),
         np.asarray(stored[0] if one_scale else stored, np.float32),
-        0 if node.op_type == "Conv" or is_transposed(node) else 1,
+        0 if node.op_type == "Conv" or forms.is_transposed(node) else 1,
         domain,
     )
     error = rounded.codes * scales[..., None] - sums
