@@ -22,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -146,7 +147,7 @@ def cross_validate(mnist, folder):
         },
         folder / "m.keras",
     )
-    return {**report.cross_validation.to_dict(), "test_accuracy": report.evaluation.value}
+    return {**asdict(report.cross_validation), "test_accuracy": report.evaluation.value}
 
 
 def search_rate(sampler):

@@ -46,7 +46,7 @@ def test_the_docstring_of_convert_explains_every_option():
 def test_the_command_line_has_every_option():
     arguments = []
     for option in (option for record in RECORDS.values() for option in fields(record)):
-        choices = option.metadata["command_line"].choices
+        choices = option.metadata.get("choices", ())
         value = [] if option.default is False else [choices[0] if choices else "7"]
         arguments += ["--" + option.name.replace("_", "-"), *value]
     assert set(NAMES) <= set(vars(parsed(*arguments)))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import ArtifactError, EdgeportError, OptionError
-from edgeport_converter.options import RECORDS, CommandLine, find_destination, gather_options
+from edgeport_converter.options import RECORDS, find_destination, gather_options
 from edgeport_converter.pipeline import convert
 from edgeport_converter.quiet import stdout_on_stderr
 
@@ -105,11 +105,7 @@ def _is_function(model: str) -> bool:
 
 
 def _require_files(options: argparse.Namespace) -> None:
-    """Refuse missing files at once, since TensorFlow takes seconds to start.
-
-    Raises:
-        ArtifactError: there is nothing under a path.
-    """
+    """Refuse missing files at once, since TensorFlow takes seconds to start."""
     paths = {
         "model": None if _is_function(options.model) else options.model,
         "calibration": options.calibration,
@@ -155,15 +151,15 @@ def _say_option(sentence: str, name: str, *, only_assigned: bool = False) -> str
 
 
 def _add_option(group: Any, option: Field[Any]) -> None:
-    """Add a field of an option record, as its ``CommandLine`` says; what is not given stays out."""
-    look: CommandLine = option.metadata["command_line"]
+    """Add a field of an option record, as its metadata says; what is not given stays out."""
+    look = option.metadata
     default = f" (default {_in_words(option.default)})" if option.default not in _UNTOLD else ""
-    shown: dict[str, Any] = {"help": look.purpose + default, "default": argparse.SUPPRESS}
+    shown: dict[str, Any] = {"help": look["purpose"] + default, "default": argparse.SUPPRESS}
     if option.default is False:
         shown["action"] = "store_true"
     else:
-        shown |= {"metavar": look.metavar, "choices": look.choices or None}
-        shown["action"] = "append" if look.repeatable else "store"
+        shown |= {"metavar": look.get("metavar"), "choices": look.get("choices")}
+        shown["action"] = "append" if look.get("repeatable") else "store"
     group.add_argument(_flag(option), **shown)
 
 
@@ -172,11 +168,8 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     values = {}
     for option in (option for record in RECORDS.values() for option in fields(record)):
         if hasattr(options, option.name):
-            value = getattr(options, option.name)
-            look: CommandLine = option.metadata["command_line"]
-            values[option.name] = (
-                look.read(_flag(option), value) if isinstance(value, str) else value
-            )
+            value, read = getattr(options, option.name), option.metadata.get("read")
+            values[option.name] = read(_flag(option), value) if read else value
     return values
 
 
@@ -197,12 +190,7 @@ def _labels_file(text: str | None) -> Path | None:
 
 
 def _read_labels(text: str) -> list[str]:
-    """Return class names from a comma-separated list, or from a file with one a line.
-
-    Raises:
-        ArtifactError: one name that looks like that of a file, and no such file.
-        OptionError: the file is not in UTF-8.
-    """
+    """Return class names from a comma-separated list, or from a file with one a line."""
     path = _labels_file(text)
     if path is not None:
         try:

@@ -19,7 +19,23 @@ class UnsupportedModelError(ConversionError):
     exit_code = 11
 
 
-class QuantizationError(ConversionError):
+class _LimitError(ConversionError):
+    """Something was measured, and is beyond what is allowed."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str | None = None,
+        measured: float | None = None,
+        allowed: float | None = None,
+    ) -> None:
+        super().__init__(message, stage=stage)
+        self.measured = measured
+        self.allowed = allowed
+
+
+class QuantizationError(_LimitError):
     """Every recipe tried lost more than the budget allows.
 
     Attributes:
@@ -29,20 +45,8 @@ class QuantizationError(ConversionError):
 
     exit_code = 12
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        stage: str | None = None,
-        measured: float | None = None,
-        allowed: float | None = None,
-    ) -> None:
-        super().__init__(message, stage=stage)
-        self.measured = measured
-        self.allowed = allowed
 
-
-class AgreementError(ConversionError):
+class AgreementError(_LimitError):
     """The graph runs, but its answers are too far from the Keras model's.
 
     Attributes:
@@ -51,18 +55,6 @@ class AgreementError(ConversionError):
     """
 
     exit_code = 13
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        stage: str | None = None,
-        measured: float | None = None,
-        allowed: float | None = None,
-    ) -> None:
-        super().__init__(message, stage=stage)
-        self.measured = measured
-        self.allowed = allowed
 
 
 class TrainingError(EdgeportError):

@@ -1,8 +1,9 @@
 """The options of a conversion, each declared once: name, default, choices, help, and its check.
 
 An option is a field of one of five records. It is a keyword of ``convert`` under the same name, and
-an option of `edgeport convert` with ``-`` for ``_``. A record checks itself when it is made; what
-depends on the data or the output is checked by the functions below, before any work is done.
+an option of `edgeport convert` with ``-`` for ``_``; the docstring of ``convert`` explains it. A
+record checks itself when it is made, and raises OptionError; what depends on the data or the output
+is checked by the functions below, before any work is done.
 
 The records are named ``...Options`` since a card has a ``Quantization`` of its own, which says
 what was done, not what is wanted.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from pathlib import Path
@@ -22,14 +23,7 @@ from typing import Any, TypedDict
 from edgeport import OptionError
 from edgeport.atomic_files import check_target
 from edgeport.checks import truth
-from edgeport_converter.targets import (
-    ONNXRUNTIME_FLOOR,
-    TARGETS,
-    Engine,
-    Target,
-    find_engine,
-    find_target,
-)
+from edgeport_converter import targets
 
 RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
 OBJECTIVES = ("balanced", "latency", "size")
@@ -40,27 +34,14 @@ DEFAULT_MAX_DROP = 0.005
 """Half a percentage point of accuracy: less than a test set of a thousand samples can tell."""
 
 
-@dataclass(frozen=True)
-class CommandLine:
-    """How an option looks on the command line.
+def _option(default: Any, purpose: str, **look: Any) -> Any:
+    """Return a field of an option record, with how it looks on the command line.
 
-    Attributes:
-        purpose: what it does, for the help; the default is added.
-        metavar: what stands for its value.
-        choices: the words that it takes; () for any.
-        read: from the option's name and its text to its value.
-        repeatable: whether it may be given several times, each value one of a list.
+    ``purpose`` is for the help, to which the default is added. ``metavar`` stands for the value,
+    ``choices`` are the words that it takes, ``read`` makes it from the option's name and text, and
+    with ``repeatable`` each of several values is one of a list.
     """
-
-    purpose: str
-    metavar: str | None = None
-    choices: Sequence[str] = ()
-    read: Callable[[str, str], Any] = lambda option, text: text
-    repeatable: bool = False
-
-
-def _shown(purpose: str, **look: Any) -> dict[str, CommandLine]:
-    return {"command_line": CommandLine(purpose, **look)}
+    return field(default=default, metadata={"purpose": purpose, **look})
 
 
 def _read_number(option: str, text: str) -> float:
@@ -98,37 +79,25 @@ def _read_names(option: str, text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class BudgetOptions:
-    """What quantization may lose, and by which measure.
+    """What quantization may lose, and by which measure."""
 
-    The docstring of ``convert`` explains each field.
-
-    Raises:
-        OptionError: a number out of range.
-    """
-
-    max_drop: float = field(
-        default=DEFAULT_MAX_DROP,
-        metadata=_shown(
-            "how much of the metric may be lost; without labels, twice that share of the best "
-            "classes may change, or 20 dB signal-to-noise must remain",
-            metavar="SHARE",
-            read=_read_number,
-        ),
+    max_drop: float = _option(
+        DEFAULT_MAX_DROP,
+        "how much of the metric may be lost; without labels, twice that share of the best "
+        "classes may change, or 20 dB signal-to-noise must remain",
+        metavar="SHARE",
+        read=_read_number,
     )
-    metric: Any = field(
-        default=None,
-        metadata=_shown(
-            "of outputs and labels, larger is better (default: accuracy)",
-            metavar="MODULE:FUNCTION",
-        ),
+    metric: Any = _option(
+        None,
+        "of outputs and labels, larger is better (default: accuracy)",
+        metavar="MODULE:FUNCTION",
     )
-    expected_metric: float | None = field(
-        default=None,
-        metadata=_shown(
-            "what Keras reached on the evaluation data; data that gives another is refused",
-            metavar="VALUE",
-            read=_read_number,
-        ),
+    expected_metric: float | None = _option(
+        None,
+        "what Keras reached on the evaluation data; data that gives another is refused",
+        metavar="VALUE",
+        read=_read_number,
     )
 
     def __post_init__(self) -> None:
@@ -147,46 +116,32 @@ class BudgetOptions:
 
 @dataclass(frozen=True)
 class QuantizationOptions:
-    """Which graph is wanted, and where the search for it begins.
+    """Which graph is wanted, and where the search for it begins."""
 
-    The docstring of ``convert`` explains each field.
-
-    Raises:
-        OptionError: an unknown word.
-    """
-
-    quantize: str = field(
-        default="auto",
-        metadata=_shown(
-            "static: int8; int16: 16-bit activations; dynamic: int8, ranges measured at each run; "
-            "weights: int8 weights, float arithmetic; none: float; auto tries them and chooses by "
-            "measurement",
-            choices=RECIPES,
-        ),
+    quantize: str = _option(
+        "auto",
+        "static: int8; int16: 16-bit activations; dynamic: int8, ranges measured at each run; "
+        "weights: int8 weights, float arithmetic; none: float; auto tries them and chooses by "
+        "measurement",
+        choices=RECIPES,
     )
-    ranges: str = field(
-        default="minmax",
-        metadata=_shown("where the search for activation ranges begins", choices=RANGE_METHODS),
+    ranges: str = _option(
+        "minmax", "where the search for activation ranges begins", choices=RANGE_METHODS
     )
-    keep_float: Sequence[str] = field(
-        default=(),
-        metadata=_shown(
-            "a Keras layer, or a pattern such as 'block_1*', that stays in float; repeatable",
-            metavar="LAYER",
-            repeatable=True,
-        ),
+    keep_float: Sequence[str] = _option(
+        (),
+        "a Keras layer, or a pattern such as 'block_1*', that stays in float; repeatable",
+        metavar="LAYER",
+        repeatable=True,
     )
-    objective: str = field(
-        default="balanced",
-        metadata=_shown("what to weigh candidates by that keep the budget", choices=OBJECTIVES),
+    objective: str = _option(
+        "balanced", "what to weigh candidates by that keep the budget", choices=OBJECTIVES
     )
-    also: Sequence[str] = field(
-        default=(),
-        metadata=_shown(
-            "further recipes to write beside the output, comma-separated, as OUT.RECIPE.onnx",
-            metavar="RECIPES",
-            read=_read_names,
-        ),
+    also: Sequence[str] = _option(
+        (),
+        "further recipes to write beside the output, comma-separated, as OUT.RECIPE.onnx",
+        metavar="RECIPES",
+        read=_read_names,
     )
 
     def __post_init__(self) -> None:
@@ -206,39 +161,27 @@ class QuantizationOptions:
 
 @dataclass(frozen=True)
 class PixelOptions:
-    """How the pixels of images become the model's numbers.
+    """How the pixels of images become the model's numbers."""
 
-    The docstring of ``convert`` explains each field.
-
-    Raises:
-        OptionError: a number that nothing would use, or no range.
-    """
-
-    input_uint8: bool = field(
-        default=False,
-        metadata=_shown("the artifact takes uint8 pixels; the data is of pixels then"),
+    input_uint8: bool = _option(
+        False, "the artifact takes uint8 pixels; the data is of pixels then"
     )
-    scale: float | Sequence[float] | None = field(
-        default=None,
-        metadata=_shown(
-            "with --input-uint8: the model sees (pixel - mean) * scale; one number, or one a "
-            "channel, fractions too: 1/255 (default 1: the model scales by itself)",
-            metavar="NUMBERS",
-            read=_read_numbers,
-        ),
+    scale: float | Sequence[float] | None = _option(
+        None,
+        "with --input-uint8: the model sees (pixel - mean) * scale; one number, or one a "
+        "channel, fractions too: 1/255 (default 1: the model scales by itself)",
+        metavar="NUMBERS",
+        read=_read_numbers,
     )
-    mean: float | Sequence[float] | None = field(
-        default=None,
-        metadata=_shown("see --scale (default 0)", metavar="NUMBERS", read=_read_numbers),
+    mean: float | Sequence[float] | None = _option(
+        None, "see --scale (default 0)", metavar="NUMBERS", read=_read_numbers
     )
-    image_range: tuple[float, float] = field(
-        default=(0.0, 255.0),
-        metadata=_shown(
-            "the values that black and white pixels of image files become; with a minus: "
-            "--image-range=-1,1",
-            metavar="LOW,HIGH",
-            read=_read_range,
-        ),
+    image_range: tuple[float, float] = _option(
+        (0.0, 255.0),
+        "the values that black and white pixels of image files become; with a minus: "
+        "--image-range=-1,1",
+        metavar="LOW,HIGH",
+        read=_read_range,
     )
 
     def __post_init__(self) -> None:
@@ -263,63 +206,46 @@ class PixelOptions:
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """What the artifact will run on.
+    """What the artifact will run on."""
 
-    The docstring of ``convert`` explains each field.
-
-    Raises:
-        OptionError: an unknown target, or no version that the runtime supports.
-    """
-
-    target: str = field(
-        default="any",
-        metadata=_shown(
-            "the devices' CPU family; any is right on all of them", choices=tuple(TARGETS)
-        ),
+    target: str = _option(
+        "any",
+        "the devices' CPU family; any is right on all of them",
+        choices=tuple(targets.TARGETS),
     )
-    onnxruntime: str = field(
-        default=ONNXRUNTIME_FLOOR,
-        metadata=_shown("the oldest onnxruntime on the devices", metavar="VERSION"),
+    onnxruntime: str = _option(
+        targets.ONNXRUNTIME_FLOOR, "the oldest onnxruntime on the devices", metavar="VERSION"
     )
 
     def __post_init__(self) -> None:
-        find_target(self.target)
-        find_engine(self.onnxruntime)
+        targets.find_target(self.target)
+        targets.find_engine(self.onnxruntime)
 
     @property
-    def cpu(self) -> Target:
+    def cpu(self) -> targets.Target:
         """The profile of the target."""
-        return find_target(self.target)
+        return targets.find_target(self.target)
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> targets.Engine:
         """What that onnxruntime reads."""
-        return find_engine(self.onnxruntime)
+        return targets.find_engine(self.onnxruntime)
 
 
 @dataclass(frozen=True)
 class LoadingOptions:
-    """What a model's file needs besides itself.
+    """What a model's file needs besides itself."""
 
-    The docstring of ``convert`` explains each field.
-
-    Raises:
-        OptionError: ``allow_code`` is neither True nor False.
-    """
-
-    custom_objects: Any = field(
-        default=None,
-        metadata=_shown(
-            "Python code that defines the layers and functions that the model's file names",
-            metavar="FILE_OR_MODULE",
-        ),
+    custom_objects: Any = _option(
+        None,
+        "Python code that defines the layers and functions that the model's file names",
+        metavar="FILE_OR_MODULE",
     )
-    allow_code: bool = field(
-        default=False,
-        metadata=_shown("run Python code stored in the model's file, as Lambda layers have it"),
+    allow_code: bool = _option(
+        False, "run Python code stored in the model's file, as Lambda layers have it"
     )
-    weights: str | os.PathLike[str] | None = field(
-        default=None, metadata=_shown("the weights of a .json model", metavar="FILE")
+    weights: str | os.PathLike[str] | None = _option(
+        None, "the weights of a .json model", metavar="FILE"
     )
 
     def __post_init__(self) -> None:
@@ -372,10 +298,6 @@ RECORDS: dict[str, type[Any]] = {
 
 def gather_options(records: Mapping[str, Any], keywords: Mapping[str, Any]) -> ConversionOptions:
     """Return the options of a conversion from records, and from keywords for what has no record.
-
-    Args:
-        records: by the names of ``RECORDS``, None where the caller gave none.
-        keywords: values by the names of the records' fields.
 
     Raises:
         OptionError: a record of another kind, a record beside one of its own keywords, or what the
@@ -444,11 +366,7 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
 
 
 def require_data_file(path: Path, purpose: str) -> None:
-    """Refuse a path that does not exist.
-
-    Raises:
-        OptionError: there is nothing.
-    """
+    """Refuse a path that does not exist, by an OptionError."""
     if not path.exists():
         raise OptionError(
             f"there is no {purpose} file '{path}': pass a .npy, .npz or .csv file, or a folder of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,27 +63,10 @@ class ConversionReport:
 
         A ratio without any noise is infinite, which JSON has no number for: it is None there.
         """
-        found: dict[str, Any] = _finite(self._fields())
-        return found
-
-    def _fields(self) -> dict[str, Any]:
-        return {
-            "output": str(self.output),
-            "file_bytes": self.file_bytes,
-            "float_bytes": self.float_bytes,
-            "recipe": self.recipe,
-            "parity": asdict(self.parity),
-            "agreement": None if self.agreement is None else asdict(self.agreement),
-            "accuracy": None if self.accuracy is None else asdict(self.accuracy),
-            "latency_us": self.latency_us,
-            "float_latency_us": self.float_latency_us,
-            "steps": [asdict(step) for step in self.steps],
-            "variants": {name: str(path) for name, path in self.variants.items()},
-            "layers": [asdict(layer) for layer in self.layers],
-            "stages": list(self.stages),
-            "notes": list(self.notes),
-            "card": self.card.to_dict() | {"sha256": self.card.sha256},
+        found: dict[str, Any] = {
+            each.name: _plain(getattr(self, each.name)) for each in fields(self)
         }
+        return found | {"card": _plain(self.card.to_dict()) | {"sha256": self.card.sha256}}
 
     def to_text(self) -> str:
         """Return the report in lines for a screen, with control characters in names escaped."""
@@ -122,11 +105,15 @@ class ConversionReport:
         return "\n".join(map(escaped, lines))
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, (type, ModelCard)):
+        value = asdict(value)
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -69,16 +69,7 @@ def find_engine(version: str) -> Engine:
 
 
 def require_readable(engine: Engine, opsets: Mapping[str, int], ir_version: int) -> None:
-    """Refuse a graph that asks more than the engine offers.
-
-    Args:
-        engine: the devices' onnxruntime.
-        opsets: version by domain, as the graph imports them.
-        ir_version: of the graph.
-
-    Raises:
-        UnsupportedModelError: the opset or the IR version is too new.
-    """
+    """Refuse a graph that asks more than the engine offers, by an UnsupportedModelError."""
     opset = max(opsets.get("", 0), opsets.get("ai.onnx", 0))
     for what, found, limit in (
         ("opset", opset, engine.newest_opset),
@@ -132,11 +123,7 @@ TARGETS = {
 
 
 def find_target(name: str) -> Target:
-    """Return the profile of that name.
-
-    Raises:
-        OptionError: there is none.
-    """
+    """Return the profile of that name; raises OptionError if there is none."""
     if not isinstance(name, str) or name not in TARGETS:
         raise OptionError(
             f"the target is {name!r}, expected {' or '.join(map(repr, TARGETS))}: "

@@ -42,10 +42,6 @@ def replacing(path: AnyPath, *, reads: Iterable[AnyPath] = ()) -> Iterator[IO[by
 
     After an error or Ctrl-C within the block, the target is as it was and nothing else is left.
 
-    Args:
-        path: where to write.
-        reads: what is read in the same call, see :func:`check_target`.
-
     Yields:
         A seekable binary file; what was flushed can be read again under its ``name``.
 
@@ -122,14 +118,22 @@ def _refuse_planted(name: str) -> None:
     Raises:
         PermissionError: there is one on the way to the target.
     """
-    place = Path(name).absolute()
-    for _ in range(40):  # as many links as Linux follows
+    for place in _way(name):
         if not hasattr(os, "geteuid") or not place.is_symlink():
             return
         link, folder = place.lstat(), place.parent.stat()
         is_shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
         if is_shared and link.st_uid not in (os.geteuid(), folder.st_uid):
             raise PermissionError(None, f"'{place}' is a link that user {link.st_uid} planted")
+
+
+def _way(path: AnyPath) -> Iterator[Path]:
+    """Yield a path, and what each link in its place leads to: as many as Linux follows."""
+    place = Path(path).absolute()
+    for _ in range(40):
+        yield place
+        if not place.is_symlink():
+            return
         place = place.parent / place.readlink()
 
 
@@ -181,13 +185,9 @@ def _own_descriptor(path: AnyPath) -> int | None:
     A file that the shell opened for this process (``> out.json``, then ``-o /dev/stdout``) must
     stay the one that it holds, so links are followed no further than to the descriptor.
     """
-    name = Path(path).absolute()
-    for _ in range(40):  # as many links as Linux follows
-        if name.name.isdecimal() and _resolved(name.parent) == _resolved("/dev/fd"):
-            return int(name.name)
-        if not name.is_symlink():
-            break
-        name = name.parent / name.readlink()
+    for place in _way(path):
+        if place.name.isdecimal() and _resolved(place.parent) == _resolved("/dev/fd"):
+            return int(place.name)
     return None
 
 
@@ -219,9 +219,7 @@ def temporary_beside(target: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
 
     What killed processes left for the same target is removed first.
 
-    Args:
-        target: what it may become.
-        mode: its permissions from the first, less those that this user's umask takes away.
+    It has the permissions ``mode`` from the first, less those that the umask takes away.
 
     Raises:
         OSError: it cannot be made.

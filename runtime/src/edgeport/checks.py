@@ -40,11 +40,7 @@ def whole_number(
     highest: int | None = None,
     remedy: str = "pass one",
 ) -> int:
-    """Return the number.
-
-    Raises:
-        OptionError: it is no whole number, or out of bounds.
-    """
+    """Return the number; raises OptionError where it is no whole number, or out of bounds."""
     try:
         number = lowest - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError as cause:

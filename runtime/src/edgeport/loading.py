@@ -104,31 +104,13 @@ def _load(
         )
 
         version = signature.check(data, options.public_key, options.minimum_version)
-    digest = card.sha256 if card and card.sha256 else sha256(len(data))(data).hexdigest()
-    file = None if tuning else _tuning_file(path, options)
-    if file is not None:
-        from edgeport.device import tuning_file
-
-        tuning = tuning_file.read(file, digest)
-    return _start(data, digest, card, version, path, options, tuning, trial)
-
-
-def _start(
-    data: bytes,
-    digest: str,
-    card: ModelCard | None,
-    version: int | None,
-    path: str | None,
-    options: Options,
-    tuning: Tuning | None,
-    trial: Mapping[str, Array] | None,
-) -> Model:
-    """Return the model of bytes that passed the checks of seal and signature (steps 4 to 6)."""
     protobuf.refuse_external_tensors(data)
-    arithmetic = card.multiply_accumulates if card else None
+    digest = card.sha256 if card and card.sha256 else sha256(len(data))(data).hexdigest()
+    tuning = tuning or _read_tuning(path, options, digest)
     engine: dict[str, Any] = {"providers": options.providers}
     if tuning is not None:
         engine |= {"spinning": tuning.spinning, "optimization": tuning.optimization}
+    arithmetic = card.multiply_accumulates if card else None
     measured = tuning.threads if tuning else None
     engine["threads"] = cpus.choose_threads(options.threads, arithmetic, measured)
 
@@ -156,13 +138,18 @@ def _start(
     return model
 
 
-def _tuning_file(path: str | None, options: Options) -> str | None:
-    """Return the tuning file that the caller named, or the one next to the artifact."""
+def _read_tuning(path: str | None, options: Options, digest: str) -> Tuning | None:
+    """Return what the tuning file says that the caller named, or the one next to the artifact."""
     if options.tuning is False or options.providers is not None:
         return None
-    if options.tuning is not True:
-        return os.fspath(options.tuning)
-    return path + TUNING_SUFFIX if path and os.path.exists(path + TUNING_SUFFIX) else None
+    file = options.tuning
+    if file is True:
+        file = path + TUNING_SUFFIX if path else ""
+        if not os.path.exists(file):
+            return None
+    from edgeport.device import tuning_file
+
+    return tuning_file.read(os.fspath(file), digest)
 
 
 def _check_requirements(card: ModelCard) -> None:
@@ -254,10 +241,8 @@ def card_from_graph(session: Session, without_shape: Set[str] = frozenset()) -> 
     A free axis in front of every input that has one real name there counts samples. Exporters give
     all other axes any name, so that two of one name need not be equal: the engine decides.
 
-    Args:
-        session: the engine.
-        without_shape: the tensors whose shape the graph leaves open. The engine says the same of
-            them as of scalars.
+    The engine says the same of tensors whose shape the graph leaves open (``without_shape``) as of
+    scalars.
     """
     batch = _batch_axis(session)
     free = [

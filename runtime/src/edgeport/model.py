@@ -24,16 +24,8 @@ if TYPE_CHECKING:
 class Model:
     """A model that passed every check, with all that ``predict`` needs.
 
-    Args:
-        source: where to load it again: the absolute path, or the bytes.
-        digest: the SHA-256 of the file.
-        card: the model's card.
-        session: the engine.
-        batching: how its samples are grouped.
-        options: what was asked for.
-        path: the path as it was given, None where the bytes were.
-        version: the signed version, None where no key was asked for.
-        tuning: what was tuned for this device, None where nothing was.
+    ``source`` is where to load it again, an absolute path or the bytes; ``path`` is the path as it
+    was given; ``version`` is the signed one, None where no key was asked for.
 
     Attributes:
         counter: counts values outside of calibrated ranges, where activations are quantized.

@@ -228,7 +228,7 @@ class Gelu(layers.Layer):
     "fault", [TypeError("zip() argument 2 is shorter"), AttributeError("NoneType has no len()")]
 )
 def test_a_fault_of_the_translation_is_not_called_a_missing_operation(fault, monkeypatch):
-    def fail(graph, node):
+    def fail(build):
         raise fault
 
     monkeypatch.setitem(tf_ops._HANDLERS, "Erfc", fail)

@@ -12,13 +12,19 @@ from edgeport_converter import exporting
 from edgeport_converter.exporting import keras_patches, patching, tf2onnx_bridge
 from edgeport_converter.exporting.patching import Patch
 from edgeport_converter.exporting.placeholders import Placeholders
-from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
+from edgeport_converter.exporting.tf2onnx_bridge.passes import NodeNames
 from edgeport_converter.loading.load import load_model
 
 FOLDER = Path(exporting.__file__).parent
 LISTS = {
-    "keras": (keras_patches.PATCHES, lambda: keras_patches.patched(Placeholders())),
-    "tf2onnx": (tf2onnx_bridge.PATCHES, lambda: tf2onnx_bridge.patched(NodeNames())),
+    "keras": (
+        keras_patches.PATCHES,
+        lambda: patching.applied(keras_patches.PATCHES, Placeholders()),
+    ),
+    "tf2onnx": (
+        tf2onnx_bridge.PATCHES,
+        lambda: patching.applied(tf2onnx_bridge.PATCHES, NodeNames()),
+    ),
 }
 PATCHES = [*keras_patches.PATCHES, *tf2onnx_bridge.PATCHES]
 

@@ -27,43 +27,12 @@ _PART_TYPES = {
 _TRANSFORMS = ("FFT", "IFFT", "RFFT", "IRFFT")
 
 # The same is done to the real and to the imaginary part.
-_BY_PART = frozenset(
-    {
-        *(
-            "Identity",
-            "StopGradient",
-            "Snapshot",
-            "ZerosLike",
-            "Neg",
-            "Add",
-            "AddV2",
-            "AddN",
-            "Sub",
-        ),
-        *("Sum", "Mean", "Cumsum", "Reshape", "Transpose", "ExpandDims", "Squeeze", "Tile", "Roll"),
-        *(
-            "BroadcastTo",
-            "ReverseV2",
-            "Slice",
-            "StridedSlice",
-            "GatherV2",
-            "GatherNd",
-            "Pad",
-            "PadV2",
-        ),
-        *(
-            "MirrorPad",
-            "Pack",
-            "Unpack",
-            "ConcatV2",
-            "Split",
-            "SplitV",
-            "Select",
-            "SelectV2",
-            "Fill",
-        ),
-    }
-)
+_BY_PART = frozenset((
+    "Add", "AddN", "AddV2", "BroadcastTo", "ConcatV2", "Cumsum", "ExpandDims", "Fill", "GatherNd",
+    "GatherV2", "Identity", "Mean", "MirrorPad", "Neg", "Pack", "Pad", "PadV2", "Reshape",
+    "ReverseV2", "Roll", "Select", "SelectV2", "Slice", "Snapshot", "Split", "SplitV", "Squeeze",
+    "StopGradient", "StridedSlice", "Sub", "Sum", "Tile", "Transpose", "Unpack", "ZerosLike",
+))  # fmt: skip
 # Linear in each of two operands.
 _PRODUCTS = frozenset({"Mul", "MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"})
 
@@ -142,12 +111,19 @@ class _Lowering:
         self.nodes.append(made)
         return name
 
-    def add(self, op: str, name: str, inputs: Sequence[str], dtype: int, **attributes: Any) -> str:
-        """Add an operation on real tensors; return its output."""
+    def _copy_twice(self, node: Any) -> Parts:
+        """Add the node for the real and for the imaginary part of what it reads."""
+        real, imag = (
+            self._copy(node, f"{node.name}/{part}", node.input, place)
+            for place, part in enumerate(("real", "imag"))
+        )
+        return real, imag
+
+    def add(self, op: str, name: str, inputs: Sequence[str], **types: int) -> str:
+        """Add an operation, with the types that its attributes name; return its output."""
         made = self._message(op=op, name=name, input=inputs)
-        made.attr["T"].type = dtype
-        for key, value in attributes.items():
-            made.attr[key].CopyFrom(value)
+        for key, dtype in types.items():
+            made.attr[key].type = dtype
         self.nodes.append(made)
         return name
 
@@ -183,15 +159,15 @@ class _Lowering:
             )
         elif node.op == "Complex":
             self.parts[name] = (sources[0], sources[1])
-        elif node.op == "Cast":
-            self._cast(node, sources[0], dtype)
+        elif node.op == "Cast" and sources[0] not in self.parts:  # a real tensor becomes complex
+            real = self._copy(node, f"{name}/real", sources)
+            self.parts[name] = (real, self.add("ZerosLike", f"{name}/imag", [real], T=dtype))
+        elif node.op == "Cast" and node.attr["DstT"].type not in _PART_TYPES:
+            self._copy(node, name, node.input)
         elif node.op in _PRODUCTS:
-            self.parts[name] = self._product(node)
-        elif node.op in _BY_PART:
-            made = [
-                self._copy(node, f"{name}/{part}", node.input, place)
-                for place, part in enumerate(("real", "imag"))
-            ]
+            self.parts[name] = self._product(node, pairs, dtype)
+        elif node.op in _BY_PART or node.op == "Cast":
+            made = self._copy_twice(node)
             for port in range(len(self._shapes[name])):
                 suffix = f":{port}" if port else ""
                 self.parts[name + suffix] = (made[0] + suffix, made[1] + suffix)
@@ -201,68 +177,43 @@ class _Lowering:
                 self.parts[name] = outcome
 
     def _transform(self, node: Any, sources: list[str], pairs: Sequence[Parts], dtype: int) -> None:
-        inputs = list(sources)
-        if pairs:
-            inputs[0] = self.join(f"{node.name}/input", pairs[0], dtype)
         made = self._message()
         made.CopyFrom(node)
-        del made.input[:]
-        made.input.extend(inputs)
+        if pairs:
+            sources = [self.join(f"{node.name}/input", pairs[0], dtype), *sources[1:]]
+        made.input[:] = sources
         self.nodes.append(made)
         if node.op != "IRFFT":
             self.parts[node.name] = self.split(node.name, dtype)
 
     def join(self, name: str, parts: Parts, dtype: int) -> str:
         """Add the complex tensor of two parts."""
-        made = self._message(op="Complex", name=name, input=list(parts))
-        made.attr["T"].type = dtype
-        made.attr["Tout"].type = _complex_type(dtype)
-        self.nodes.append(made)
-        return name
+        return self.add("Complex", name, parts, T=dtype, Tout=_complex_type(dtype))
 
     def split(self, source: str, dtype: int) -> Parts:
         """Add the parts of a complex tensor."""
-        names = []
-        for op in ("Real", "Imag"):
-            made = self._message(op=op, name=f"{source}/{op.lower()}", input=[source])
-            made.attr["T"].type = _complex_type(dtype)
-            made.attr["Tout"].type = dtype
-            self.nodes.append(made)
-            names.append(made.name)
-        return names[0], names[1]
+        whole = _complex_type(dtype)
+        real, imag = (
+            self.add(op, f"{source}/{op.lower()}", [source], T=whole, Tout=dtype)
+            for op in ("Real", "Imag")
+        )
+        return real, imag
 
-    def _cast(self, node: Any, source: str, dtype: int) -> None:
-        name = node.name
-        if source not in self.parts:  # a real tensor becomes complex
-            real = self._copy(node, f"{name}/real", [source])
-            self.parts[name] = (real, self.add("ZerosLike", f"{name}/imag", [real], dtype))
-        elif node.attr["DstT"].type in _PART_TYPES:
-            made = [
-                self._copy(node, f"{name}/{part}", node.input, place)
-                for place, part in enumerate(("real", "imag"))
-            ]
-            self.parts[name] = (made[0], made[1])
-        else:
-            self._copy(node, name, node.input)
-
-    def _product(self, node: Any) -> Parts:
+    def _product(self, node: Any, pairs: list[Parts], dtype: int) -> Parts:
         """(a + ib)(c + id) = (ac - bd) + i(ad + bc); an adjoint operand is conjugated."""
         name = node.name
-        dtype = _PART_TYPES[node.attr["T"].type]
-        sources = [source.removesuffix(":0") for source in node.input if source[0] != "^"]
-        pairs = [self.parts[source] for source in sources]
         for place, key in enumerate(("adj_x", "adj_y")):
             if node.attr[key].b:
                 real, imag = pairs[place]
-                pairs[place] = (real, self.add("Neg", f"{name}/conj_{place}", [imag], dtype))
+                pairs[place] = (real, self.add("Neg", f"{name}/conj_{place}", [imag], T=dtype))
         (a, b), (c, d) = pairs
         ac, bd, ad, bc = (
             self._copy(node, f"{name}/{label}", pair)
             for label, pair in (("ac", [a, c]), ("bd", [b, d]), ("ad", [a, d]), ("bc", [b, c]))
         )
         return (
-            self.add("Sub", f"{name}/real", [ac, bd], dtype),
-            self.add("AddV2", f"{name}/imag", [ad, bc], dtype),
+            self.add("Sub", f"{name}/real", [ac, bd], T=dtype),
+            self.add("AddV2", f"{name}/imag", [ad, bc], T=dtype),
         )
 
 
@@ -274,8 +225,8 @@ def _complex_type(dtype: int) -> int:
 Formula = Callable[[_Lowering, Any, Sequence[Parts], int], Parts | None]
 
 
-def _formula(write: Callable[[Callable[..., str], str, str], Parts | str]) -> Formula:
-    """Return a function of one complex operand, from its formula over (operation, real, imag)."""
+def _formula(write: Callable[..., Parts | str]) -> Formula:
+    """Return a function of complex operands, from its formula over (operation, real, imag, ...)."""
 
     def lower_one(graph: _Lowering, node: Any, pairs: Sequence[Parts], dtype: int) -> Parts | None:
         count = 0
@@ -286,11 +237,11 @@ def _formula(write: Callable[[Callable[..., str], str, str], Parts | str]) -> Fo
             name = f"{node.name}/{op.lower()}_{count}"
             if op == "Const":
                 return graph.constant(name, inputs[0], dtype)
-            return graph.add(op, name, inputs, dtype)
+            return graph.add(op, name, inputs, T=dtype)
 
-        outcome = write(operation, *pairs[0])
+        outcome = write(operation, *(part for pair in pairs for part in pair))
         if isinstance(outcome, str):  # real, and read by the node's own name
-            graph.add("Identity", node.name, [outcome], dtype)
+            graph.add("Identity", node.name, [outcome], T=dtype)
             return None
         return outcome
 
@@ -323,22 +274,12 @@ def _square(do: Callable[..., str], real: str, imag: str) -> Parts:
     return do("Sub", do("Square", real), do("Square", imag)), do("AddV2", cross, cross)
 
 
-def _divide(graph: _Lowering, node: Any, pairs: Sequence[Parts], dtype: int) -> Parts | None:
+def _quotient(do: Callable[..., str], a: str, b: str, c: str, d: str) -> Parts:
     """(a + ib) / (c + id) = ((ac + bd) + i(bc - ad)) / (c² + d²)."""
-    (a, b), (c, d) = pairs
-
-    def do(op: str, label: str, *inputs: str) -> str:
-        return graph.add(op, f"{node.name}/{label}", inputs, dtype)
-
-    ac, bd, ad, bc = (
-        do("Mul", label, *pair)
-        for label, pair in (("ac", (a, c)), ("bd", (b, d)), ("ad", (a, d)), ("bc", (b, c)))
-    )
-    size = do("AddV2", "size", do("Square", "cc", c), do("Square", "dd", d))
-    return (
-        do("RealDiv", "real", do("AddV2", "real_part", ac, bd), size),
-        do("RealDiv", "imag", do("Sub", "imag_part", bc, ad), size),
-    )
+    size = do("AddV2", do("Square", c), do("Square", d))
+    real = do("AddV2", do("Mul", a, c), do("Mul", b, d))
+    imag = do("Sub", do("Mul", b, c), do("Mul", a, d))
+    return do("RealDiv", real, size), do("RealDiv", imag, size)
 
 
 _FORMULAS: dict[str, Formula] = {
@@ -353,8 +294,8 @@ _FORMULAS: dict[str, Formula] = {
     ),
     "Square": _formula(_square),
     "Sqrt": _formula(_square_root),
-    "Div": _divide,
-    "RealDiv": _divide,
+    "Div": _formula(_quotient),
+    "RealDiv": _formula(_quotient),
 }
 
 # A transform over the last two axes: the one over the last axis, the one over the other, and
@@ -373,34 +314,26 @@ def _two_axes(
     """Transform the last axis and the one before it, which stands last meanwhile."""
     last, other, is_last_first = _TWO_AXES[node.op]
     name, rank = node.name, graph.rank(node)
-    perm = graph.constant(
-        f"{name}/perm", [*range(rank - 2), rank - 1, rank - 2], tf.int32.as_datatype_enum
-    )
-    whole = _complex_type(dtype)
+    whole, index = _complex_type(dtype), tf.int32.as_datatype_enum
+    perm = graph.constant(f"{name}/perm", [*range(rank - 2), rank - 1, rank - 2], index)
 
     def turned(label: str, parts: Parts) -> Parts:
-        index = tf.compat.v1.AttrValue(type=tf.int32.as_datatype_enum)
-        made = [
-            graph.add("Transpose", f"{name}/{label}_{part}", [source, perm], dtype, Tperm=index)
+        real, imag = (
+            graph.add("Transpose", f"{name}/{label}_{part}", [source, perm], T=dtype, Tperm=index)
             for source, part in zip(parts, ("real", "imag"), strict=True)
-        ]
-        return made[0], made[1]
+        )
+        return real, imag
 
     def across(parts: Parts) -> Parts:
         joined = graph.join(f"{name}/columns", turned("to_last", parts), dtype)
-        step = tf.compat.v1.NodeDef(op=other, name=f"{name}/across", input=[joined])
-        step.attr["Tcomplex"].type = whole
-        graph.nodes.append(step)
-        return turned("from_last", graph.split(step.name, dtype))
+        step = graph.add(other, f"{name}/across", [joined], Tcomplex=whole)
+        return turned("from_last", graph.split(step, dtype))
 
     def along(source: str, label: str) -> str:
-        step = tf.compat.v1.NodeDef(op=last, name=label, input=[source])
-        step.attr["Tcomplex"].type = whole
-        if last in ("RFFT", "IRFFT"):
-            step.attr["Treal"].type = dtype
-            step.input.append(_last_length(graph, name, sources[1]))
-        graph.nodes.append(step)
-        return label
+        if last in ("FFT", "IFFT"):
+            return graph.add(last, label, [source], Tcomplex=whole)
+        length = _last_length(graph, name, sources[1])
+        return graph.add(last, label, [source, length], Tcomplex=whole, Treal=dtype)
 
     if is_last_first:
         source = graph.join(f"{name}/rows", pairs[0], dtype) if pairs else sources[0]
@@ -411,15 +344,8 @@ def _two_axes(
 
 def _last_length(graph: _Lowering, name: str, lengths: str) -> str:
     """Return the second one of two lengths, as a vector."""
-    kind = tf.int32.as_datatype_enum
-    one, two = (graph.constant(f"{name}/{n}", [n], kind) for n in (1, 2))
-    index = tf.compat.v1.AttrValue(type=kind)
-    bit = tf.compat.v1.AttrValue(i=0)
-    return graph.add(
-        "StridedSlice",
-        f"{name}/last_length",
-        [lengths, one, two, graph.constant(f"{name}/step", [1], kind)],
-        kind,
-        Index=index,
-        begin_mask=bit,
-    )
+    index = tf.int32.as_datatype_enum
+    place = graph.constant(f"{name}/place", [1], index)
+    axis = graph.constant(f"{name}/axis", 0, index)
+    types = {"Tparams": index, "Tindices": index, "Taxis": index}
+    return graph.add("GatherV2", f"{name}/last_length", [lengths, place, axis], **types)

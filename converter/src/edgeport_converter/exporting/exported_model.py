@@ -48,11 +48,6 @@ class ExportedModel:
 def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel:
     """Return the model as a float ONNX graph.
 
-    Args:
-        loaded: the model as a function over named tensors.
-        opset: the ONNX opset to export for.
-        ir_version: the IR version to stamp.
-
     Raises:
         UnsupportedModelError: a layer or an operation has no ONNX form, or Keras itself cannot
             run the model.

@@ -43,10 +43,6 @@ def freeze(
 ) -> tuple[Any, dict[str, bytes], Sequence[str], Sequence[str]]:
     """Return the graph, its large weights by node name, and the names of inputs and outputs.
 
-    Args:
-        concrete: the traced function.
-        placeholders: the placeholder ops that were put into it while it was traced.
-
     Returns:
         A GraphDef in which large weights are empty constants; their bytes by node name; the names
         of the input tensors; the names of the output tensors.
@@ -67,11 +63,9 @@ def freeze(
     graph_def, weights = _offload_weights(graph_def)
     for node in graph_def.node:
         node.device = ""
+    for closed in (*graph_def.node, *graph_def.library.function):
         for attribute in _CLOSING_ATTRIBUTES:
-            node.attr.pop(attribute, None)
-    for function in graph_def.library.function:
-        for attribute in _CLOSING_ATTRIBUTES:
-            function.attr.pop(attribute, None)
+            closed.attr.pop(attribute, None)
     saved_tables.replace_lookups(graph_def, tables, placeholders)
     placeholders.write_shapes(graph_def)
     for _ in range(_MAX_FOLDS):
@@ -178,15 +172,12 @@ def _choose_known_branches(graph_def: Any) -> bool:
         found = True
         is_true = bool(tf.make_ndarray(decision.attr["value"].tensor))
         branch = node.attr["then_branch" if is_true else "else_branch"].func.name
-        types = {name: node.attr[name] for name in ("Tin", "Tout")}
+        types = {name: node.attr[name].SerializeToString() for name in ("Tin", "Tout")}
         node.op = "PartitionedCall" if node.op == "StatelessIf" else "StatefulPartitionedCall"
         node.input.pop(0)
-        kept = {
-            name: type(value).FromString(value.SerializeToString()) for name, value in types.items()
-        }
         node.attr.clear()
-        for name, value in kept.items():
-            node.attr[name].CopyFrom(value)
+        for name, value in types.items():
+            node.attr[name].ParseFromString(value)
         node.attr["f"].func.name = branch
     return found
 
@@ -216,9 +207,7 @@ def _offload_weights(graph_def: Any) -> tuple[Any, dict[str, bytes]]:
     A weight that any other operation reads stays in the graph, since TensorFlow may compute with
     it.
 
-    Args:
-        graph_def: a frozen graph. It is emptied of these weights, to free their memory: do not use
-            it afterwards.
+    The given graph is emptied of these weights, to free their memory: do not use it afterwards.
     """
     nodes = {node.name: node for node in graph_def.node}
     large = {

@@ -69,14 +69,7 @@ def write(
     outputs: Sequence[TensorInfo],
     frozen: FrozenGraph,
 ) -> tuple[TensorSpec, ...]:
-    """Order the graph's inputs and outputs as declared, name their axes; describe the outputs.
-
-    Args:
-        graph: as translated; its inputs and outputs are changed.
-        inputs: as ``describe_inputs`` gave them.
-        outputs: as the model declares them.
-        frozen: the graph that was translated.
-    """
+    """Order the graph's inputs and outputs as declared, name their axes; describe the outputs."""
     _order(graph.graph.input, [spec.name for spec in inputs])
     _write_shapes(graph.graph.input, inputs)
     specs = _describe_outputs(graph, _as_traced(outputs, frozen), inputs)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from importlib import metadata
 from pkgutil import resolve_name
 from typing import Any
@@ -61,13 +62,28 @@ class Patch:
         return [(owner, name)]
 
 
+def function_patch(call: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """Return ``Patch.replace`` for a function or method.
+
+    Args:
+        call: what runs in its place: (the original, the context, *arguments of the call).
+    """
+
+    def replace(original: Any, context: Any) -> Any:
+        @wraps(original)  # Keras reads the signature of a layer's call
+        def replacement(*arguments: Any, **options: Any) -> Any:
+            return call(original, context, *arguments, **options)
+
+        return replacement
+
+    return replace
+
+
 @contextmanager
 def applied(patches: Iterable[Patch], context: Any) -> Iterator[None]:
     """Apply the patches in their order; take them back at the end.
 
-    Args:
-        patches: what to replace.
-        context: what the replacements work with, such as the placeholders of this trace.
+    ``context`` is what the replacements work with, such as the placeholders of this trace.
 
     Raises:
         ConversionError: the installed library lacks a target; nothing stays changed.

@@ -16,8 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
-Emit = Callable[[Any, Any], None]
-"""Writes the ONNX nodes of a placeholder op: (tf2onnx's graph, the placeholder's node)."""
+Emit = Callable[[Any], None]
+"""Writes the ONNX nodes of a placeholder op with the ``tf_ops.builder.Builder`` at its place."""
 
 _PREFIX = "edgeport placeholder "
 
@@ -26,8 +26,7 @@ class Placeholders:
     """The placeholder ops of one trace, and what each of them becomes."""
 
     def __init__(self) -> None:
-        self._emitters: list[Emit] = []
-        self._shapes: list[list[tf.TensorShape]] = []
+        self._places: list[tuple[Emit, list[tf.TensorShape]]] = []
 
     def place(
         self,
@@ -38,11 +37,7 @@ class Placeholders:
     ) -> list[Any]:
         """Return the tensors of a new placeholder op in the graph that is being traced.
 
-        Args:
-            inputs: tensors.
-            outputs: (dtype, shape) of each tensor to return.
-            emit: writes the ONNX nodes later.
-            name: of the operation, below the current name scope.
+        ``outputs`` has (dtype, shape) of each tensor; ``emit`` writes the ONNX nodes later.
         """
         tensors = tf.raw_ops.PyFunc(
             input=list(inputs),
@@ -57,12 +52,7 @@ class Placeholders:
     def node(self, name: str, source: str, types: tuple[int, int], shape: Any, emit: Emit) -> Any:
         """Return a placeholder op of one input and one output for a graph that is traced already.
 
-        Args:
-            name: of the operation.
-            source: the input's name.
-            types: of the input and of the output, as TensorFlow's protobuf numbers them.
-            shape: of the output.
-            emit: writes the ONNX nodes later.
+        ``types`` are those of input and output, as TensorFlow's protobuf numbers them.
         """
         made = tf.compat.v1.NodeDef(op="PyFunc", name=name, input=[source])
         made.attr["token"].s = self._token(emit, [shape]).encode()
@@ -71,10 +61,8 @@ class Placeholders:
         return made
 
     def _token(self, emit: Emit, shapes: Sequence[Any]) -> str:
-        token = f"{_PREFIX}{len(self._emitters)}"
-        self._emitters.append(emit)
-        self._shapes.append([tf.TensorShape(shape) for shape in shapes])
-        return token
+        self._places.append((emit, [tf.TensorShape(shape) for shape in shapes]))
+        return f"{_PREFIX}{len(self._places) - 1}"
 
     def write_shapes(self, graph_def: Any) -> None:
         """Write the output shapes where TensorFlow's import reads them; its passes drop them.
@@ -84,7 +72,7 @@ class Placeholders:
         for node in graph_def.node:
             token = node.attr["token"].s.decode() if node.op == "PyFunc" else ""
             if token.startswith(_PREFIX):
-                shapes = self._shapes[int(token.removeprefix(_PREFIX))]
+                _, shapes = self._places[int(token.removeprefix(_PREFIX))]
                 del node.attr["_output_shapes"].list.shape[:]
                 node.attr["_output_shapes"].list.shape.extend(s.as_proto() for s in shapes)
 
@@ -92,4 +80,4 @@ class Placeholders:
         """Return what writes the nodes of the PyFunc with this token, None for a user's PyFunc."""
         if not token.startswith(_PREFIX):
             return None
-        return self._emitters[int(token.removeprefix(_PREFIX))]
+        return self._places[int(token.removeprefix(_PREFIX))][0]

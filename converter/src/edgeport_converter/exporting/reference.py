@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.exporting import unsupported
-from edgeport_converter.loading.model import Call, LoadedModel, TensorInfo
+from edgeport_converter.loading.model import Call, LoadedModel
 
 
 def reference_of(
@@ -19,10 +19,8 @@ def reference_of(
 ) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     """Return the Keras model as a function of arrays by input name, each with the batch axis N.
 
-    Args:
-        loaded: the model.
-        loops: whether it loops over time. Such a model runs as one function, as Keras' own
-            ``predict`` does it: op by op, a hundred steps take seconds a batch.
+    A model that loops over time (``loops``) runs as one function, as Keras' own ``predict`` does
+    it: op by op, a hundred steps take seconds a batch.
 
     Raises:
         UnsupportedModelError: by the returned function, where Keras cannot run the model.
@@ -31,7 +29,12 @@ def reference_of(
 
     def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
         with tf.device("/cpu:0"):
-            tensors = {info.name: _as_tensor(arrays[info.name], info) for info in loaded.inputs}
+            tensors = {}
+            for info in loaded.inputs:
+                array = arrays[info.name]
+                # numpy's text arrays hold Python objects, which TensorFlow takes as lists only.
+                given = array.tolist() if array.dtype.kind == "O" else array
+                tensors[info.name] = tf.constant(given, dtype=info.dtype)
             try:
                 results = call(tensors)
             except tf.errors.OpError as cause:
@@ -67,11 +70,6 @@ def _as_one_function(loaded: LoadedModel) -> Call:
         return {info.name: answer for info, answer in zip(loaded.outputs, answers, strict=True)}
 
     return call
-
-
-def _as_tensor(array: Array, info: TensorInfo) -> Any:
-    # numpy's text arrays hold Python objects, which TensorFlow takes as lists only.
-    return tf.constant(array.tolist() if array.dtype.kind == "O" else array, dtype=info.dtype)
 
 
 def _as_array(tensor: Any) -> Array:

@@ -30,10 +30,7 @@ def captured_handles(concrete: Any) -> dict[str, Any]:
 def replace_lookups(graph_def: Any, tables: dict[str, Any], placeholders: Placeholders) -> None:
     """Put placeholder ops in the place of the lookups in captured tables, in place.
 
-    Args:
-        graph_def: a frozen graph; the inputs of the tables are removed as well.
-        tables: handles by input, from ``captured_handles``.
-        placeholders: those of this trace.
+    The inputs of the tables are removed as well.
 
     Raises:
         UnsupportedModelError: a table holds neither text nor numbers.

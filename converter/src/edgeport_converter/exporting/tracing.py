@@ -11,8 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from edgeport import ConversionError
-from edgeport_converter.exporting import freezing, unsupported
-from edgeport_converter.exporting.keras_patches import patched
+from edgeport_converter.exporting import freezing, keras_patches, unsupported
+from edgeport_converter.exporting.patching import applied
 from edgeport_converter.exporting.placeholders import Placeholders
 from edgeport_converter.loading import purity
 from edgeport_converter.loading.model import LoadedModel, refuse_large
@@ -66,14 +66,16 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
     ]
     placeholders = Placeholders()
     # On the CPU Keras chooses no fused kernels of cuDNN, which have no ONNX form.
-    with tf.device("/cpu:0"), patched(placeholders):
+    with tf.device("/cpu:0"), applied(keras_patches.PATCHES, placeholders):
         try:
             concrete = tf.function(call, autograph=False).get_concrete_function(*signature)
         except (ConversionError, MemoryError):
             raise
         except Exception as cause:
             raise unsupported.trace_refusal(loaded.model, cause, "trace") from cause
-        _refuse_writes(concrete, loaded.model)
+        written = purity.WRITES.find_in(concrete.graph.as_graph_def())
+        if written:  # no constant can replace a variable that changes
+            raise unsupported.operation_refusal(loaded.model, written)
         refuse_large(loaded.name, freezing.weight_bytes(concrete))
         try:
             graph_def, weights, inputs, outputs = freezing.freeze(concrete, placeholders)
@@ -92,10 +94,3 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
             for name, tensor in zip(names, concrete.outputs, strict=True)
         },
     )
-
-
-def _refuse_writes(concrete: Any, model: Any) -> None:
-    """Refuse a graph that changes a variable, which no constant can replace."""
-    written = purity.WRITES.find_in(concrete.graph.as_graph_def())
-    if written:
-        raise unsupported.operation_refusal(model, written)

@@ -20,13 +20,9 @@ _ON_HOST = "do this step on the device before predict, and give the model its re
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """One kind of layer that is refused.
+    """One kind of layer that is refused, by the names of its class or of one that it inherits from.
 
-    Attributes:
-        classes: names, as the layer's own class or one it inherits from.
-        option: returns what the layer asks for, None where it may pass.
-        reason: why it cannot be.
-        way_out: what to do.
+    ``option`` returns what the layer asks for, None where it may pass.
     """
 
     classes: tuple[str, ...]
@@ -129,14 +125,7 @@ _RULES = (
 
 
 def refuse_layers(model: Any) -> None:
-    """Refuse a layer that is known to have no ONNX form.
-
-    Args:
-        model: a Keras model, or None where there is none.
-
-    Raises:
-        UnsupportedModelError: names the layer, its option and the way out.
-    """
+    """Refuse a layer that is known to have no ONNX form, by an UnsupportedModelError."""
     for layer in layers_of(model):
         names = {cls.__name__ for cls in type(layer).__mro__}
         for rule in _RULES:
@@ -144,12 +133,11 @@ def refuse_layers(model: Any) -> None:
             if option is None:
                 continue
             asked = f" with {option}" if option else ""
+            if rule.reason is _NO_CPU:
+                asked = f" has {option},"
             raise UnsupportedModelError(
                 f"the layer '{layer.name}' ({type(layer).__name__}){asked} {rule.reason}: "
                 f"{rule.way_out}"
-                if rule.reason is not _NO_CPU
-                else f"the layer '{layer.name}' ({type(layer).__name__}) has {option}, "
-                f"{rule.reason}: {rule.way_out}"
             )
 
 
@@ -160,22 +148,22 @@ def layers_of(model: Any) -> Iterator[Any]:
 
 
 # What an operation without an ONNX form does, and how to do without.
+_PYTHON = ("calls Python code", "write it with Keras operations, keras.ops")
+_RANDOM = ("draws random numbers", "leave the layer out at inference")
+_RESIZE = ("resizes images of a free size by a filter", "give the image a fixed size")
 _OPERATIONS = {
     "StringToHashBucket": ("hashes text", _ON_HOST),
     "SparseCross": ("crosses features by hashing", _ON_HOST),
     "Regex": ("edits text", _ON_HOST),
     "String": ("edits text", _ON_HOST),
     "Decode": ("decodes a file", _ON_HOST),
-    "ScaleAndTranslate": (
-        "resizes images of a free size by a filter",
-        "give the image a fixed size",
-    ),
-    "ResizeBicubic": ("resizes images of a free size by a filter", "give the image a fixed size"),
-    "ResizeArea": ("resizes images of a free size by a filter", "give the image a fixed size"),
-    "PyFunc": ("calls Python code", "write it with Keras operations, keras.ops"),
-    "EagerPyFunc": ("calls Python code", "write it with Keras operations, keras.ops"),
-    "Random": ("draws random numbers", "leave the layer out at inference"),
-    "Stateless": ("draws random numbers", "leave the layer out at inference"),
+    "ScaleAndTranslate": _RESIZE,
+    "ResizeBicubic": _RESIZE,
+    "ResizeArea": _RESIZE,
+    "PyFunc": _PYTHON,
+    "EagerPyFunc": _PYTHON,
+    "Random": _RANDOM,
+    "Stateless": _RANDOM,
     "Assign": (
         "changes a weight while it runs, and an ONNX graph has no memory",
         "make it depend on its inputs only",
@@ -193,10 +181,7 @@ def operation_refusal(
 ) -> UnsupportedModelError:
     """Return the refusal of a graph with operations that have no ONNX form.
 
-    Args:
-        model: the Keras model, for the names of its layers, or None.
-        operations: (name in the graph, type) of each.
-        detail: what the translation said.
+    ``operations`` are (name in the graph, type); ``detail`` is what the translation said.
     """
     found = list(operations)
     name, kind = found[0]
@@ -213,10 +198,8 @@ def translation_failure(
 ) -> ConversionError:
     """Return the error for an operation that has an ONNX form, but was not translated into it.
 
-    Args:
-        model: the Keras model, for the names of its layers, or None.
-        operations: (name in the graph, type) of those that were being translated, if any.
-        cause: what the translation raised; its text is about the converter's own data.
+    ``operations`` are those that were being translated, if any. The text of ``cause`` is about the
+    converter's own data.
     """
     name, kind = next(iter(operations), ("", ""))
     at = f" at the operation {kind}" if kind else ""
@@ -240,13 +223,7 @@ def describe_place(model: Any, operation: str) -> str:
 
 
 def trace_refusal(model: Any, cause: Exception, action: str) -> UnsupportedModelError:
-    """Return the refusal of a model that Keras itself cannot run or trace.
-
-    Args:
-        model: the Keras model, or None.
-        cause: what Keras raised.
-        action: "trace" or "run".
-    """
+    """Return the refusal of a model that Keras itself cannot run or trace."""
     text = str(cause)
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(cause).__name__]
     match = re.match(r"Exception encountered when calling (\w+)\.call\(\)", lines[0])

@@ -33,11 +33,8 @@ def explain(
 ) -> EdgeportError:
     """Return the error for a file that nothing could open.
 
-    Args:
-        saved: the file.
-        cause: what Keras 3 raised.
-        second: what tf_keras raised, where it was tried.
-        may_help: whether tf_keras is not installed and might read the file.
+    ``cause`` is the error of Keras 3, ``second`` that of tf_keras, where it was tried; ``may_help``
+    says that tf_keras is not installed and might read the file.
     """
     if isinstance(cause, EdgeportError) and second is None:
         return cause

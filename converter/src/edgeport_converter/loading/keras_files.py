@@ -32,14 +32,10 @@ _BACKENDS = ("tensorflow", "jax", "torch", "numpy", "openvino", "cntk", "plaidml
 
 @dataclass(frozen=True)
 class SavedFile:
-    """A model as it stands in a file.
+    """A model as it stands in a file: KERAS, HDF5 or JSON of ``formats``.
 
-    Attributes:
-        path: the file.
-        kind: KERAS, HDF5 or JSON of ``formats``.
-        config: ``{"class_name", "config", …}`` of the model.
-        keras_version: the Keras that wrote it, None where the file does not say.
-        weights: the file with the weights.
+    ``config`` is ``{"class_name", "config", …}``; ``keras_version`` is None where the file does not
+    say which Keras wrote it.
     """
 
     path: Path
@@ -154,52 +150,44 @@ def under_its_own_suffix(
 
     Keras decides by the suffix, and many files have the other kind's.
 
-    Args:
-        saved: the file.
-        config: what replaces an archive's own config, in a copy; None to leave it.
-        moves: groups of an archive's weights to rename in the copy.
+    With ``config``, it is a copy that has this one in place of the archive's own, and groups of its
+    weights renamed by ``moves``.
     """
     suffix = ".keras" if saved.kind == formats.KERAS else ".h5"
-    if config is None:
-        if saved.path.suffix == suffix:
-            yield saved.path
-        else:
-            with _linked(saved.path, f"model{suffix}") as renamed:
-                yield renamed
+    if config is None and saved.path.suffix == suffix:
+        yield saved.path
         return
     with tempfile.TemporaryDirectory(prefix="edgeport-") as folder:
-        changed = Path(folder) / f"model{suffix}"
-        archive_weights.copy(saved.path, changed, json.dumps(config), list(moves))
-        yield changed
+        renamed = Path(folder) / f"model{suffix}"
+        if config is not None:
+            archive_weights.copy(saved.path, renamed, json.dumps(config), list(moves))
+        else:
+            try:
+                renamed.symlink_to(saved.path.resolve())
+            except OSError:
+                shutil.copyfile(saved.path, renamed)
+        yield renamed
 
 
 def _open_archive(
     saved: SavedFile, config: dict[str, Any], objects: dict[str, Any], allow_code: bool
 ) -> Any:
+    def load(config: dict[str, Any] | None, moves: list[tuple[str, str]]) -> Any:
+        with under_its_own_suffix(saved, config, moves) as path:
+            model = keras.saving.load_model(
+                path, custom_objects=objects, compile=False, safe_mode=not allow_code
+            )
+            # Loading twice costs little, and only this finds a layer that Keras never visits.
+            hdf5_weights.load_and_check(model, lambda: model.load_weights(path), saved.path.name)
+        return model
+
     changed = config if config != saved.config else None
-    moves = []
     if saved.is_old:  # Keras would load layers of another shape into each other, and fail
-        moves = archive_weights.find_moves(config, _build(config, objects, allow_code))
-    model = _load_archive(saved, changed, objects, allow_code, moves)
-    if not saved.is_old and (moves := archive_weights.find_moves(config, model)):
-        model = _load_archive(saved, config, objects, allow_code, moves)
-    return model
-
-
-def _load_archive(
-    saved: SavedFile,
-    config: dict[str, Any] | None,
-    objects: dict[str, Any],
-    allow_code: bool,
-    moves: list[tuple[str, str]],
-) -> Any:
-    with under_its_own_suffix(saved, config, moves) as path:
-        model = keras.saving.load_model(
-            path, custom_objects=objects, compile=False, safe_mode=not allow_code
-        )
-        # Loading twice costs little, and only this finds a layer that Keras never visits.
-        hdf5_weights.load_and_check(model, lambda: model.load_weights(path), saved.path.name)
-    return model
+        built = _build(config, objects, allow_code)
+        return load(changed, archive_weights.find_moves(config, built))
+    model = load(changed, [])
+    moves = archive_weights.find_moves(config, model)
+    return load(config, moves) if moves else model
 
 
 def _build(config: dict[str, Any], objects: dict[str, Any], allow_code: bool) -> Any:
@@ -229,17 +217,6 @@ def _load_weights(model: Any, path: Path, config: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="edgeport-") as folder:
         weights = archive_weights.copy_weights(path, Path(folder) / "model.weights.h5", moves)
         model.load_weights(weights)
-
-
-@contextmanager
-def _linked(path: Path, name: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="edgeport-") as folder:
-        renamed = Path(folder) / name
-        try:
-            renamed.symlink_to(path.resolve())
-        except OSError:
-            shutil.copyfile(path, renamed)
-        yield renamed
 
 
 def _parse_config(path: Path, text: str | bytes) -> dict[str, Any]:

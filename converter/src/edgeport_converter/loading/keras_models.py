@@ -32,10 +32,7 @@ _PREPROCESSING = (
 def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) -> LoadedModel:
     """Return a Keras 3 model as a function over named tensors.
 
-    Args:
-        model: any Keras 3 model; neither it nor its weights are changed.
-        source: where it came from, for the card.
-        notes: what the report has to say so far.
+    Neither the model nor its weights are changed.
 
     Raises:
         UnsupportedModelError: it has no fixed inputs and outputs, or its code makes its answers

@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loading.structures import parts_of
 
 _NAMES_SHOWN = 12
 
@@ -55,7 +56,9 @@ def refuse_commands(path: Path, config: Any) -> None:
     Raises:
         UnsupportedModelError: it names one, such as ``os.system``.
     """
-    for part in _dicts(config):
+    for part in parts_of(config):
+        if not isinstance(part, dict):
+            continue
         module, name = part.get("module"), part.get("class_name")
         if name == "function":
             name = part.get("config")
@@ -102,11 +105,7 @@ class StoredCode:
 
 
 def require_names(path: Path, code: Iterable[StoredCode], objects: Mapping[str, Any]) -> None:
-    """Refuse code that uses a name which nothing defines, before Keras fails in the middle of it.
-
-    Raises:
-        UnsupportedModelError: there is some.
-    """
+    """Refuse code that uses a name which nothing defines, before Keras fails in it."""
     known = {*vars(builtins), *vars(keras.src.utils.python_utils), *_USUAL_NAMES, *objects}
     for piece in code:
         for name in piece.global_names:
@@ -122,9 +121,7 @@ def require_names(path: Path, code: Iterable[StoredCode], objects: Mapping[str, 
 def find_code(config: Any, owner: str = "") -> Iterator[StoredCode]:
     """Yield each piece of Python code in a model's config.
 
-    Args:
-        config: a config of Keras 2 or 3, or any part of one.
-        owner: the name of the layer that the part belongs to.
+    ``owner`` is the name of the layer that the part belongs to.
     """
     if isinstance(config, dict):
         inner = config.get("config")
@@ -217,11 +214,3 @@ def _unmarshal(function: Any) -> CodeType | None:
     except (ValueError, TypeError, EOFError):
         return None
     return code if isinstance(code, CodeType) else None
-
-
-def _dicts(part: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(part, dict):
-        yield part
-    if isinstance(part, (dict, list)):
-        for value in part.values() if isinstance(part, dict) else part:
-            yield from _dicts(value)

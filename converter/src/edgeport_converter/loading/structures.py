@@ -49,6 +49,14 @@ def make_call(
     )
 
 
+def parts_of(config: Any) -> Iterator[Any]:
+    """Yield a model's config and every value in it, outermost first."""
+    yield config
+    if isinstance(config, (dict, list)):
+        for value in list(config.values()) if isinstance(config, dict) else config:
+            yield from parts_of(value)
+
+
 def _walk(structure: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
     """Yield path and leaf in the declared order; Keras' own flattening sorts dicts by key."""
     if isinstance(structure, Mapping):

@@ -34,6 +34,7 @@ from typing import Any
 from edgeport import ConversionError, OptionError
 from edgeport.signals import reraise_signal
 from edgeport_converter.loading.model import shorten
+from edgeport_converter.loading.structures import parts_of
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _FUNCTION = re.compile(r"(?P<module>[^\W\d][\w.]*|.+\.py):(?P<function>[^\W\d]\w*)")
@@ -48,10 +49,6 @@ def import_function(text: str, purpose: str) -> Callable[..., Any]:
     """Return the function that ``package.module:function`` or ``file.py:function`` names.
 
     It runs with the same folders in reach as its module did, so that it may import late.
-
-    Args:
-        text: as the user wrote it.
-        purpose: what the function is for, such as "the metric", for messages.
 
     Raises:
         OptionError: the text has another form, the module cannot be imported, or it has no such
@@ -161,33 +158,19 @@ def with_registered_names(objects: Mapping[str, Any], config: Any) -> dict[str, 
     Keras writes ``Custom>sampling`` for a function that its author registered. The user's file
     defines ``sampling`` and may not register it again.
 
-    Args:
-        objects: custom objects by name.
-        config: the model's config. A name that it has from two packages is left out.
+    A name that the config has from two packages is left out.
     """
     packages: dict[str, set[str]] = {}
-    for text in _texts(config):
-        _, separator, name = text.rpartition(">")
+    for text in parts_of(config):
+        _, separator, name = text.rpartition(">") if isinstance(text, str) else ("", "", "")
         if separator and name in objects:
             packages.setdefault(name, set()).add(text)
     found = {next(iter(full)): objects[name] for name, full in packages.items() if len(full) == 1}
     return found | dict(objects)
 
 
-def _texts(part: Any) -> Iterator[str]:
-    if isinstance(part, str):
-        yield part
-    elif isinstance(part, (dict, list)):
-        for value in part.values() if isinstance(part, dict) else part:
-            yield from _texts(value)
-
-
 def import_module(name: str) -> ModuleType:
-    """Return the module of that name, or of that Python file.
-
-    Raises:
-        OptionError: it does not exist, or fails while it is imported.
-    """
+    """Return the module of that name, or of that Python file; raises OptionError if it fails."""
     try:
         return _import(name)
     except OptionError:

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 from onnxscript.rewriter import MatchResult, RewriteRuleClassBase
 
+from edgeport.artifact.golden import Array
 from edgeport_converter.optimizing import constants
-from edgeport_converter.optimizing.constants import Array
 
 
 class _ConstantAfter(RewriteRuleClassBase):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-Array = np.ndarray[Any, Any]
+from edgeport.artifact.golden import Array
 
 _counter = itertools.count()
 
@@ -46,17 +46,18 @@ def initializer(op: Any, like: Any, array: Array) -> Any:
     return op.initializer(tensor, name=name_like(like.name))
 
 
-def register(graph: ir.Graph, array: Array, name: str) -> ir.Value:
-    """Return a new initializer of the graph: float32, or int64 for whole numbers."""
-    kind = np.int64 if array.dtype.kind == "i" else np.float32
-    name = next(
-        candidate
-        for number in range(len(graph.initializers) + 1)
-        if (candidate := f"{name}~{number}") not in graph.initializers
-    )
-    tensor = ir.tensor(np.ascontiguousarray(array, kind), name=name)
-    kind_of = ir.TensorType(tensor.dtype)
-    value = ir.Value(name=name, const_value=tensor, type=kind_of, shape=ir.Shape(array.shape))
+def constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    """Add a constant to the graph, in the array's own number format, and return it.
+
+    A number is added to the name where it is taken.
+    """
+    unique, number = name, 0
+    while unique in graph.initializers:
+        number += 1
+        unique = f"{name}~{number}"
+    tensor = ir.tensor(np.asarray(array, order="C"), name=unique)
+    kind = ir.TensorType(tensor.dtype)
+    value = ir.Value(name=unique, const_value=tensor, type=kind, shape=ir.Shape(array.shape))
     graph.register_initializer(value)
     return value
 

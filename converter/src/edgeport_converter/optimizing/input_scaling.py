@@ -26,13 +26,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import convenience
 
-from edgeport_converter.optimizing.constants import Array, array_of, register
-from edgeport_converter.optimizing.layer_inputs import (
-    can_take,
-    needs_offset,
-    take_offset,
-    take_scale,
-)
+from edgeport.artifact.golden import Array
+from edgeport_converter.optimizing import layer_inputs
+from edgeport_converter.optimizing.constants import array_of, constant
 
 _KINDS = {"Mul": "Mul", "Div": "Mul", "Add": "Add", "Sub": "Add"}
 _LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
@@ -112,27 +108,20 @@ def _hand_over(
     if not layers:
         return scale, offset
     fits = not is_float or np.abs(offset).max() <= _LARGEST_OFFSET
-    if np.any(offset) and fits and not any(map(needs_offset, layers)):
+    if np.any(offset) and fits and not any(map(layer_inputs.needs_offset, layers)):
         for node in layers:
-            take_offset(graph, node, offset)
+            layer_inputs.take_offset(graph, node, offset)
         offset = np.zeros_like(offset)
     if np.any(scale != 1):
         for node in layers:
-            take_scale(graph, node, scale)
+            layer_inputs.take_scale(graph, node, scale)
     return np.ones_like(scale), offset / scale
 
 
 def _replace(
     graph: ir.Graph, given: ir.Value, chain: _Chain, arithmetic: Mapping[str, Array]
 ) -> None:
-    """Replace the chain by its changes of layout, a Cast for uint8, and ``arithmetic``.
-
-    Args:
-        graph: changed in place.
-        given: the graph's input.
-        chain: the nodes to replace.
-        arithmetic: the constants that stay in the graph, by operator: Mul, Add or both.
-    """
+    """Replace the chain by its changes of layout, a Cast for uint8, and ``arithmetic``."""
     old_nodes = _nodes_between(given, chain.value)
     names = {_KINDS[old.op_type]: old.name for old in old_nodes if old.op_type in _KINDS}
     source, nodes = given, []
@@ -144,13 +133,13 @@ def _replace(
         nodes.append(ir.node("Cast", [source], attributes={"to": ir.DataType.FLOAT}))
         source = nodes[-1].outputs[0]
     for kind, array in arithmetic.items():
-        constant = register(graph, array, f"{given.name}/{kind}")
+        operand = constant(graph, f"{given.name}/{kind}", array.astype(np.float32))
         columns = _columns(array, chain.value)
         if columns is not None:
-            shape = register(graph, np.array(columns), f"{given.name}/{kind}/shape")
-            nodes.append(ir.node("Expand", [constant, shape]))
-            constant = nodes[-1].outputs[0]
-        nodes.append(ir.node(kind, [source, constant], name=names.get(kind)))
+            shape = constant(graph, f"{given.name}/{kind}/shape", np.array(columns, np.int64))
+            nodes.append(ir.node("Expand", [operand, shape]))
+            operand = nodes[-1].outputs[0]
+        nodes.append(ir.node(kind, [source, operand], name=names.get(kind)))
         source = nodes[-1].outputs[0]
     if source is not given:
         source.shape, source.dtype = chain.value.shape, ir.DataType.FLOAT
@@ -263,7 +252,7 @@ def _first_layers(graph: ir.Graph, chain: _Chain) -> list[ir.Node]:
     layers = [u.node for u in chain.value.uses() if u.idx == 0 and u.node.graph is graph]
     readers = len(list(chain.value.uses()))
     can = readers == len(layers) > 0 and all(
-        can_take(node, chain.scale, chain.offset) for node in layers
+        layer_inputs.can_take(node, chain.scale, chain.offset) for node in layers
     )
     return list(dict.fromkeys(layers)) if can else []
 

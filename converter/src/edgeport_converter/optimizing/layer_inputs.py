@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgeport_converter.optimizing.constants import Array, array_of, known, register
+from edgeport.artifact.golden import Array
+from edgeport_converter.optimizing.constants import array_of, constant, known
 
 
 def can_take(node: ir.Node, scale: Array, offset: Array) -> bool:
     """Whether a layer's weights and bias can compute ``scale * x + offset`` from ``x``.
 
-    Args:
-        node: of any operator.
-        scale: one number or one for each channel, with as many axes as the node's input.
-        offset: likewise.
+    Both are one number or one for each channel, with as many axes as the node's input.
     """
     if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.inputs) < 2:
         return False
@@ -41,26 +39,28 @@ def can_take(node: ir.Node, scale: Array, offset: Array) -> bool:
 def take_scale(graph: ir.Graph, node: ir.Node, scale: Array) -> None:
     """Multiply a layer's weights by the scale, so that it can read ``x`` for ``scale * x``."""
     weights: Any = node.inputs[1]
-    scaled = known(weights) * _by_channel(scale, node)
-    node.replace_input_with(1, register(graph, scaled, f"{weights.name}/scaled"))
+    scaled = known(weights) * by_channel(scale, node)
+    own = constant(graph, f"{weights.name}/scaled", scaled.astype(np.float32))
+    node.replace_input_with(1, own)
 
 
 def take_offset(graph: ir.Graph, node: ir.Node, offset: Array) -> None:
     """Add the offset times the layer's weights to its bias, so that the layer can read ``x``."""
     weights = known(node.inputs[1])
-    contribution = weights.astype(np.float64) * _by_channel(offset, node)
+    contribution = weights.astype(np.float64) * by_channel(offset, node)
     if node.op_type == "Conv":
         shift = contribution.sum(axis=tuple(range(1, weights.ndim)))
     else:
         shift = contribution.sum(axis=1 if node.attributes.get_int("transB", 0) else 0)
+    bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
+    summed = (shift if bias is None else shift + bias).astype(np.float32)
+    own = constant(graph, f"{node.name}/shifted", summed)
     if node.op_type == "MatMul":
-        _add_after(graph, node, shift)
+        _add_after(graph, node, own)
         return
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    summed = shift if bias is None else shift + array_of(bias)
     if len(node.inputs) == 2:
         node.resize_inputs(3)
-    node.replace_input_with(2, register(graph, summed, f"{node.name}/shifted"))
+    node.replace_input_with(2, own)
 
 
 def needs_offset(node: ir.Node) -> bool:
@@ -75,7 +75,7 @@ def needs_offset(node: ir.Node) -> bool:
     return automatic.startswith("SAME") or any(node.attributes.get_ints("pads", []))
 
 
-def _by_channel(array: Array, node: ir.Node) -> Array:
+def by_channel(array: Array, node: ir.Node) -> Array:
     """Return one number for each input channel, in a shape that fits the weights."""
     weights = known(node.inputs[1])
     flat = array.reshape(-1)
@@ -90,9 +90,9 @@ def _by_channel(array: Array, node: ir.Node) -> Array:
     return by_output.reshape(*by_output.shape, *[1] * (weights.ndim - 2))
 
 
-def _add_after(graph: ir.Graph, node: ir.Node, shift: Array) -> None:
+def _add_after(graph: ir.Graph, node: ir.Node, shift: ir.Value) -> None:
     result = node.outputs[0]
-    added = ir.node("Add", [result, register(graph, shift, f"{node.name}/shifted")])
+    added = ir.node("Add", [result, shift])
     added.outputs[0].shape, added.outputs[0].dtype = result.shape, ir.DataType.FLOAT
     for use in list(result.uses()):
         if use.node is not added:

@@ -29,8 +29,7 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
     4. Equal constants and equal computations are kept once, and what nothing reads is removed.
     5. Nodes get the names of the nodes that they replace.
 
-    Args:
-        model: a float graph; it is not changed.
+    The given graph is not changed.
     """
     graph = ir.from_proto(model)
     outputs = [value.name for value in model.graph.output]
@@ -83,8 +82,7 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     inner tensors and doc strings go. Nothing is folded: folding would undo the quantization, since
     the DequantizeLinear of weights has constant inputs.
 
-    Args:
-        model: a float or quantized graph; it is not changed.
+    The given graph is not changed.
     """
     graph = ir.from_proto(model)
     passes = (

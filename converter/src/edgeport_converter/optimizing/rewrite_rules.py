@@ -15,19 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
-from onnxscript.rewriter.rules.common import (
-    fuse_batchnorm_into_conv_rule,
-    fuse_batchnorm_into_conv_transpose_rule,
-    fuse_batchnorm_into_gemm_rule,
-    fuse_pad_into_conv_rule,
-    mul_by_1_rule,
-    no_op_cast_rule,
-    no_op_transpose_rule,
-    reshape_reshape_rule,
-    successive_relu_rule,
-    transpose_transpose_rule,
-    unsqueeze_unsqueeze_rule,
-)
+from onnxscript.rewriter.rules import common
 
 from edgeport_converter.optimizing import activation_rules, affine_rules, cast_rules, shape_rules
 
@@ -44,16 +32,16 @@ def _as_written(kinds: Sequence[Any]) -> list[RewriteRule]:
 # onnxscript's own rules stand by name, ours as classes. A rule of ours that matches an Add or a Mul
 # belongs to the first list, any other to the second.
 RULES: tuple[RewriteRule, ...] = (
-    mul_by_1_rule,
-    no_op_cast_rule,
-    transpose_transpose_rule,
-    no_op_transpose_rule,
-    reshape_reshape_rule,
-    unsqueeze_unsqueeze_rule,
-    successive_relu_rule,
-    fuse_pad_into_conv_rule,
-    fuse_batchnorm_into_conv_rule,
-    fuse_batchnorm_into_conv_transpose_rule,
+    common.mul_by_1_rule,
+    common.no_op_cast_rule,
+    common.transpose_transpose_rule,
+    common.no_op_transpose_rule,
+    common.reshape_reshape_rule,
+    common.unsqueeze_unsqueeze_rule,
+    common.successive_relu_rule,
+    common.fuse_pad_into_conv_rule,
+    common.fuse_batchnorm_into_conv_rule,
+    common.fuse_batchnorm_into_conv_transpose_rule,
     *_in_either_order(
         (
             activation_rules.HardSigmoid,
@@ -82,5 +70,5 @@ RULES: tuple[RewriteRule, ...] = (
             shape_rules.ReshapeToSameSizes,
         )
     ),
-    fuse_batchnorm_into_gemm_rule,
+    common.fuse_batchnorm_into_gemm_rule,
 )

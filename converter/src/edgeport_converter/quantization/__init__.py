@@ -7,6 +7,6 @@ evaluation/   the loss and the cost of a quantized graph: agreement, metric, bud
 qdq/          QuantizeLinear and DequantizeLinear: where they stand in a graph
 recipe        how to quantize, as a value: what the search varies and the report names
 search/       which recipes are tried for a graph, and which candidate is chosen
-tensors       tensors of a graph in onnx-ir: floats, readers, new constants, sessions
+tensors       tensors of a graph in onnx-ir: floats, readers, constants, sessions
 weights/      weights: how they are rounded, equalized and stored in int8
 """

@@ -1,4 +1,4 @@
-"""Tensors of a graph in onnx-ir: floats, readers, new constants, sessions that answer with them.
+"""Tensors of a graph in onnx-ir: floats, readers, constants, sessions that answer with them.
 
 All of quantization works on ``onnx_ir.Model``. A ``ModelProto`` comes in from ``optimizing`` and
 goes out to the engine and to stamping; ``search.candidates`` and ``evaluation.layer_report`` are
@@ -16,34 +16,11 @@ import onnxruntime
 from edgeport.artifact.golden import Array
 
 
-def constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    """Add a constant to the graph and return it.
-
-    Args:
-        graph: changed in place.
-        name: of the constant; a number is added where it is taken.
-        array: the value, in the number format that the graph is to store.
-    """
-    unique, number = name, 0
-    while unique in graph.initializers:
-        number += 1
-        unique = f"{name}~{number}"
-    tensor = ir.tensor(np.asarray(array, order="C"), name=unique)
-    value = ir.Value(
-        name=unique,
-        const_value=tensor,
-        type=ir.TensorType(tensor.dtype),
-        shape=ir.Shape(array.shape),
-    )
-    graph.register_initializer(value)
-    return value
-
-
-def replace_constant(value: ir.Value, array: Array) -> None:
+def replace_constant(value: ir.Value | None, array: Array) -> None:
     """Give a constant another value of the same number format, for all that read it."""
-    kept = value.const_value
-    assert kept is not None  # noqa: S101 - the caller has read it
-    value.const_value = ir.tensor(np.asarray(array, kept.dtype.numpy(), order="C"), name=value.name)
+    assert value is not None and value.const_value is not None  # noqa: S101, PT018 - it was read
+    kind = value.const_value.dtype.numpy()
+    value.const_value = ir.tensor(np.asarray(array, kind, order="C"), name=value.name)
     value.shape = ir.Shape(array.shape)
 
 
@@ -73,10 +50,8 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """Return a session of the graph.
 
-    Args:
-        model: it is left as it is.
-        outputs: inner tensors that the session answers with, in place of the graph's outputs.
-        optimized: whether the engine may fuse nodes; else it computes as ONNX defines each node.
+    ``outputs`` are inner tensors to answer with, in place of the graph's own; without ``optimized``
+    the engine computes as ONNX defines each node. The model is left as it is.
     """
     own = list(model.graph.outputs)
     if outputs is not None:

@@ -11,6 +11,7 @@ import json
 import logging
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _search(options: argparse.Namespace) -> None:
     with stdout_on_stderr(), Screen(sys.stderr) as screen:
         found = search(options.recipe, run_folder=folder, watcher=screen)
     if options.json:
-        print(_as_json(found.to_dict()))
+        print(_as_json(asdict(found)))
         return
     best = ", ".join(f"{name} = {value}" for name, value in found.best.items())
     print(f"{len(found.trials)} trials by {found.sampler}: {found.metric} {found.value:.4f}")

@@ -84,9 +84,6 @@ def refuse_external_tensors(model: bytes) -> None:
     The engine would read any file that the model names, also from within a subgraph or a function,
     and map it, so that a file cut short later kills the process.
 
-    Args:
-        model: a serialized ModelProto.
-
     Raises:
         ArtifactError: it does, or the bytes are no protobuf message.
     """
@@ -142,11 +139,7 @@ _PORT_NAME, _WAY_TO_SHAPE = 1, (2, 1, 2)
 
 
 def without_shape(model: bytes) -> set[str]:
-    """Return the names of the inputs and outputs whose shape, even its rank, the graph leaves open.
-
-    Args:
-        model: a serialized ModelProto that the engine has loaded.
-    """
+    """Return the names of the inputs and outputs whose rank the graph leaves open."""
     found = set()
     for number, _, at, end in fields(model, 0, len(model)):
         for inner, _, start, stop in fields(model, at, end) if number == _GRAPH else ():

@@ -19,14 +19,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgeport.artifact.seal import (
-    check_seal,
-    digest_of,
-    metadata_entry,
-    read,
-    seal_again,
-    split_at_digest,
-)
+from edgeport.artifact import seal
 from edgeport.atomic_files import replacing
 from edgeport.checks import whole_number
 from edgeport.errors import ArtifactError, IntegrityError, OptionError
@@ -64,7 +57,7 @@ def check(data: bytes, public_key: PublicKey, minimum_version: int | None) -> in
             "the artifact has no signature, expected one by the key that was given: "
             "sign it with 'edgeport sign'"
         )
-    parts = split_at_digest(without_signature(data))
+    parts = seal.split_at_digest(without_signature(data))
     try:
         key.verify(signature.ed25519, message(signature.version, *parts))
     except Exception as cause:
@@ -96,7 +89,7 @@ def _signature_entry(data: bytes) -> bytes:
     at = data.rfind(KEY, max(0, len(data) - _LONGEST))
     for start in range(max(0, at - 6), at):
         value = data[data.find(b"{", at) :]
-        if at > 0 and data[start:] == metadata_entry(KEY, value):
+        if at > 0 and data[start:] == seal.metadata_entry(KEY, value):
             return data[start:]
     return b""
 
@@ -108,7 +101,7 @@ def without_signature(data: bytes) -> bytes:
 
 def message(version: int, before: memoryview, after: memoryview) -> bytes:
     """Return the bytes that are signed, of the two parts around the digest's place."""
-    return _CONTEXT + f"{version}\n{digest_of(before, after)}\n".encode("ascii")
+    return _CONTEXT + f"{version}\n{seal.digest_of(before, after)}\n".encode("ascii")
 
 
 def _load_public_key(key: PublicKey) -> Any:
@@ -137,11 +130,7 @@ def require_kind(key: Any, kind: type) -> Any:
 
 
 def import_library() -> tuple[Any, Any]:
-    """Return the two modules of ``cryptography`` that are needed.
-
-    Raises:
-        OptionError: it is not installed.
-    """
+    """Return the two modules of ``cryptography`` that are needed; raises OptionError without it."""
     try:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -173,8 +162,8 @@ def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], ve
     whole_number(version, "the version", lowest=0, highest=2**63 - 1, remedy=remedy)
     path = os.fspath(source)
     try:
-        data = read(path)
-        if check_seal(data) is None:
+        data = seal.read(path)
+        if seal.check_seal(data) is None:
             raise ArtifactError(
                 "the artifact has no card, expected an artifact of edgeport: convert the model "
                 "first"
@@ -182,13 +171,13 @@ def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], ve
     except ArtifactError as error:
         error.path = path
         raise
-    before, after = split_at_digest(without_signature(data))
+    before, after = seal.split_at_digest(without_signature(data))
     key = _load_private_key(private_key)
     value = {"version": version, "ed25519": key.sign(message(version, before, after)).hex()}
-    entry = metadata_entry(KEY, json.dumps(value).encode("ascii"))
+    entry = seal.metadata_entry(KEY, json.dumps(value).encode("ascii"))
     with replacing(path) as file:
-        file.write(seal_again(bytes(before), after, entry))
-    return digest_of(before, after, entry)
+        file.write(seal.seal_again(bytes(before), after, entry))
+    return seal.digest_of(before, after, entry)
 
 
 def _load_private_key(path: str | os.PathLike[str]) -> Any:

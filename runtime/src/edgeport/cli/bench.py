@@ -52,12 +52,8 @@ def bench(
 ) -> dict[str, Any]:
     """Return the figures; times in milliseconds, one call after the other.
 
-    Args:
-        path: the artifact.
-        threads: as for ``Predictor.load``.
-        batch_sizes: the sizes to measure throughput at, None for a few that fit the model.
-        seconds: how long to measure each size; a call that was begun is ended.
-        trial: what to run the model on.
+    Throughput is measured for ``seconds`` at each of ``batch_sizes``, None for a few that fit the
+    model; a call that was begun is ended.
 
     Raises:
         OptionError: the model takes one sample a run and larger sizes were given.
@@ -136,31 +132,25 @@ def _cold_start_ms(
     path: str, threads: int | None, feed: Mapping[str, Array], seconds: float
 ) -> float:
     """Return the median of a few starts; further ones begin within the seconds only."""
+    # Text in numpy's own kind needs no pickling.
+    plain = {name: x.astype(str) if x.dtype.kind == "O" else x for name, x in feed.items()}
+    times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "feed.npz")
         with data.open("wb") as file:
-            write_arrays(file, {name: _unicode(array) for name, array in feed.items()})
-        return _median_start_ms(path, threads, str(data), seconds)
-
-
-def _unicode(array: Array) -> Array:
-    """Return text as numpy's own kind, which needs no pickling."""
-    return array.astype(str) if array.dtype.kind == "O" else array
-
-
-def _median_start_ms(path: str, threads: int | None, data: str, seconds: float) -> float:
-    # With this path, so that the child imports this edgeport and no other.
-    command = [sys.executable, "-c", _COLD_START, path, str(threads or 0), data, *sys.path]
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while not times or (len(times) < _COLD_STARTS and time.perf_counter() < end):
-        started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - as above
-        times.append((time.perf_counter() - started) * 1e3)
-        if done.returncode:
-            reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise InferenceError(
-                f"a fresh process gave no answer ({''.join(reason) or done.returncode}), expected "
-                "one as in this process: run 'edgeport verify' on the artifact, and free memory"
-            )
+            write_arrays(file, plain)
+        # With this path, so that the child imports this edgeport and no other.
+        command = [sys.executable, "-c", _COLD_START, path, str(threads or 0), str(data), *sys.path]
+        end = time.perf_counter() + seconds
+        while not times or (len(times) < _COLD_STARTS and time.perf_counter() < end):
+            started = time.perf_counter()
+            done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - ours
+            times.append((time.perf_counter() - started) * 1e3)
+            if done.returncode:
+                reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+                raise InferenceError(
+                    f"a fresh process gave no answer ({''.join(reason) or done.returncode}), "
+                    "expected one as in this process: run 'edgeport verify' on the artifact, and "
+                    "free memory"
+                )
     return float(np.median(times))

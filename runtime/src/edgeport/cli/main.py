@@ -11,7 +11,6 @@ exit code is the error class' own.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -25,17 +24,7 @@ from edgeport.artifact.card import ModelCard
 from edgeport.artifact.seal import read_card
 from edgeport.artifact.signature import sign
 from edgeport.checks import whole_number
-from edgeport.cli import reading, trial, tune, writing
-from edgeport.cli.printing import (
-    escaped,
-    print_answer,
-    print_bench,
-    print_card,
-    print_checks,
-    print_labels,
-    print_line,
-    with_progress,
-)
+from edgeport.cli import printing, reading, trial, tune, writing
 from edgeport.device import cpus, tuning_file
 from edgeport.engine.session import engine_version
 from edgeport.errors import EdgeportError, InferenceError, IntegrityError, OptionError
@@ -49,6 +38,8 @@ _CONVERTER_COMMANDS = {
     "train": "train a model from a recipe",
     "convert": "convert a Keras model to an artifact",
 }
+
+Run = Callable[[argparse.Namespace], None]
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -113,7 +104,7 @@ def _open_missing_streams() -> None:
 
 def _say(sentence: str) -> None:
     try:
-        print(f"edgeport: {escaped(sentence)}", file=sys.stderr, flush=True)
+        print(f"edgeport: {printing.escaped(sentence)}", file=sys.stderr, flush=True)
     except OSError as cause:  # the exit code is all that is left to say it with
         reraise_signal(cause)
         _drop(sys.stderr)
@@ -128,7 +119,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose complaints cannot steer the terminal: a shell's ``*`` gives any file name."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(escaped(message))
+        super().error(printing.escaped(message))
 
 
 def _parser(wanted: str) -> argparse.ArgumentParser:
@@ -136,10 +127,11 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
     parser = _Parser(prog="edgeport", description="Run converted Keras models on a device.")
     parser.add_argument("--version", action="version", version=f"edgeport {edgeport.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_info, _add_verify, _add_predict, _add_bench, _add_sign):
+    for add in (
+        *(_add_info, _add_verify, _add_predict, _add_bench, _add_sign),
+        *(_add_warm, _add_tune),
+    ):
         add(commands)
-    tune.add_warm(commands)
-    tune.add_tune(commands)
     # Looking for packages takes longer than a small run, and importlib.metadata loses what a
     # signal's handler raises meanwhile.
     if wanted in commands.choices:
@@ -190,21 +182,20 @@ def _add_refused(commands: Any, name: str, purpose: str, sentence: str) -> None:
     parser.set_defaults(run=run)
 
 
-def _add(
-    commands: Any, name: str, purpose: str, run: Callable[[argparse.Namespace], None]
-) -> argparse.ArgumentParser:
+def _add(commands: Any, name: str, purpose: str, run: Run) -> Callable[..., Any]:
+    """Add a command on an artifact; return what adds its further arguments."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose)
     parser.add_argument("artifact", metavar="FILE", help="the .onnx artifact")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
-    return parser
+    return parser.add_argument
 
 
 def _add_info(commands: Any) -> None:
-    parser = _add(commands, "info", "show what an artifact says of itself", _info)
+    add = _add(commands, "info", "show what an artifact says of itself", _info)
     checks = "run the checks of 'edgeport verify' too; without it, nothing is run"
-    parser.add_argument("--verify", action="store_true", help=checks)
-    _add_trust(parser)
+    add("--verify", action="store_true", help=checks)
+    _add_trust(add)
 
 
 def _add_verify(commands: Any) -> None:
@@ -212,9 +203,8 @@ def _add_verify(commands: Any) -> None:
     _add_trust(_add(commands, "verify", purpose, _verify))
 
 
-def _add_trust(parser: argparse.ArgumentParser) -> None:
+def _add_trust(add: Callable[..., Any]) -> None:
     """Add what decides whether a file is trusted."""
-    add = parser.add_argument
     add("--public-key", metavar="KEY.pem", help="who must have signed it")
     add("--minimum-version", type=int, metavar="V", help="the lowest signed version to accept")
     unsealed = "accept a file without seal and card, for which nothing vouches"
@@ -222,7 +212,7 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_predict(commands: Any) -> None:
-    add = _add(commands, "predict", "run an artifact on data files", _predict).add_argument
+    add = _add(commands, "predict", "run an artifact on data files", _predict)
     readable, writable = ", ".join(reading.READABLE), ", ".join(writing.WRITABLE)
     inputs = f"{readable}; several inputs by name in .npz or .jsonl"
     add("data", metavar="DATA", nargs="+", help=inputs)
@@ -235,7 +225,7 @@ def _add_predict(commands: Any) -> None:
 
 
 def _add_bench(commands: Any) -> None:
-    add = _add(commands, "bench", "measure an artifact on this device", _bench).add_argument
+    add = _add(commands, "bench", "measure an artifact on this device", _bench)
     add("--threads", type=int, metavar="T", help="threads a run may use")
     add("--batch-sizes", type=int, nargs="+", metavar="N", help="1 8 64 where the model can")
     add("--seconds", type=float, default=1.0, metavar="S", help="how long for each size")
@@ -244,10 +234,31 @@ def _add_bench(commands: Any) -> None:
 
 def _add_sign(commands: Any) -> None:
     purpose = "sign an artifact, so that devices know its maker"
-    add = _add(commands, "sign", purpose, _sign).add_argument
+    add = _add(commands, "sign", purpose, _sign)
     add("--key", required=True, metavar="KEY.pem", help="a private key of Ed25519, in PEM form")
     growing = "a number that grows with each release; devices can refuse older ones"
     add("--version", type=int, required=True, metavar="V", help=growing)
+
+
+def _add_warm(commands: Any) -> None:
+    add = _add(commands, "warm", "keep the optimized graph for faster loads", tune.run_warm)
+    place = "the folder to keep it in, this user's own; Predictor.load(cache_dir=DIR) uses it"
+    add("--cache-dir", required=True, metavar="DIR", help=place)
+    trial.add_options(add)
+
+
+def _add_tune(commands: Any) -> None:
+    purpose = "find the fastest settings and file on this device"
+    add = _add(commands, "tune", purpose, tune.run_tune)
+    variants = "variants of it to measure, too, as 'edgeport convert --also' writes them"
+    add("variants", metavar="VARIANT", nargs="*", help=variants)
+    add("-o", "--output", metavar="OUT", help=f"instead of FILE{TUNING_SUFFIX}")
+    gap = "pause so long before each call, as the device's own work does"
+    add("--frame-gap", type=float, default=0.0, metavar="MS", help=gap)
+    spin = "let threads wait busily: sooner answers, at the cost of CPU time in every pause"
+    add("--allow-spinning", action="store_true", help=spin)
+    add("--seconds", type=float, default=1.0, metavar="S", help="how long for each setting")
+    trial.add_options(add)
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -284,11 +295,11 @@ def _info(options: argparse.Namespace) -> None:
     if checks is not None:
         facts["checks"] = checks
     if options.json:
-        print(json.dumps(facts, indent=2))
+        printing.print_json(facts)
         return
-    print_card(card, facts)
+    printing.print_card(card, facts)
     if checks is not None:
-        print_checks(checks)
+        printing.print_checks(checks)
 
 
 def _tuning_of(path: str, card: ModelCard) -> tuning_file.Tuning | None:
@@ -296,16 +307,12 @@ def _tuning_of(path: str, card: ModelCard) -> tuning_file.Tuning | None:
     file = path + TUNING_SUFFIX
     if not Path(file).exists():
         return None
-    digest = card.sha256 or hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return tuning_file.read(file, digest)
+    return tuning_file.read(file, tune.digest_of(path, card))
 
 
 def _verify(options: argparse.Namespace) -> None:
-    checks = _checks(options)
-    if options.json:
-        print(json.dumps(checks, indent=2))
-    else:
-        print_checks(checks)
+    show = printing.print_json if options.json else printing.print_checks
+    show(_checks(options))
 
 
 def _checks(options: argparse.Namespace) -> dict[str, Any]:
@@ -350,11 +357,13 @@ def _predict(options: argparse.Namespace) -> None:
         samples = reading.read_samples(options.data, predictor.card)
         if options.output is not None:
             writing.check_output(options.output, [options.artifact, *options.data], outputs)
-        items = with_progress(samples.items, samples.total, is_printing=not options.output)
+        items = printing.with_progress(samples.items, samples.total, is_printing=not options.output)
         if options.top_k is not None:
             for item in items:
                 values = item if isinstance(item, tuple) else (item,)
-                print_labels(predictor.classify(*values, top_k=options.top_k), options.json)
+                printing.print_labels(
+                    predictor.classify(*values, top_k=options.top_k), options.json
+                )
         else:
             answers = (
                 answer if isinstance(answer, dict) else {outputs[0].name: answer}
@@ -364,7 +373,7 @@ def _predict(options: argparse.Namespace) -> None:
                 writing.write_outputs(options.output, answers, outputs)
             else:
                 for answer in answers:
-                    print_answer(answer, options.json)
+                    printing.print_answer(answer, options.json)
         outside = predictor.out_of_range
     for name, count in outside.items():
         if count:
@@ -387,10 +396,8 @@ def _bench(options: argparse.Namespace) -> None:
         seconds=options.seconds,
         trial=trial.of(options),
     )
-    if options.json:
-        print(json.dumps(figures, indent=2))
-    else:
-        print_bench(figures)
+    show = printing.print_json if options.json else printing.print_bench
+    show(figures)
 
 
 def _sign(options: argparse.Namespace) -> None:
@@ -398,4 +405,4 @@ def _sign(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"file": options.artifact, "version": options.version, "sha256": digest}))
     else:
-        print_line(f"signed version {options.version}, sha256 {digest}")
+        printing.print_line(f"signed version {options.version}, sha256 {digest}")

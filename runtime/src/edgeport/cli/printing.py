@@ -33,6 +33,11 @@ def escaped(text: str) -> str:
     )
 
 
+def print_json(facts: Mapping[str, Any]) -> None:
+    """Print data for programs."""
+    print(json.dumps(facts, indent=2))
+
+
 def print_line(text: str) -> None:
     """Print one line; it stays one, whatever names it contains."""
     print(escaped(text))
@@ -137,10 +142,7 @@ def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None
 def with_progress(items: Iterator[Any], total: int | None, *, is_printing: bool) -> Iterator[Any]:
     """Pass the items on; on a terminal, show how far the reading is, at most ten times a second.
 
-    Args:
-        items: what is read.
-        total: how many they are, None where unknown.
-        is_printing: answers go to stdout; on a terminal they show the progress themselves.
+    Where answers go to a terminal (``is_printing``), they show the progress themselves.
     """
     if not sys.stderr.isatty() or (is_printing and sys.stdout.isatty()):
         yield from items

@@ -49,11 +49,7 @@ class Trial:
         return repeated(card.inputs, prepare(card.inputs, values).arrays, samples)
 
     def check(self, predictor: Predictor) -> None:
-        """Run the model once on it.
-
-        Raises:
-            InferenceError: it does not run on what is made up.
-        """
+        """Run the model once on it; raises InferenceError if it does not run on what is made up."""
         feed = self.feed(predictor.card)
         try:
             predictor.predict(feed, timeout=_LONGEST_RUN_S)
@@ -76,11 +72,7 @@ def add_options(add: Any) -> None:
 
 
 def of(options: argparse.Namespace) -> Trial:
-    """Return what the command line said.
-
-    Raises:
-        OptionError: both were given, a size is none, or an axis is named twice.
-    """
+    """Return what the command line said; raises OptionError for what cannot be."""
     if options.data is not None and options.size is not None:
         raise OptionError("--data brings its own sizes, expected no --size beside it: choose one")
     sizes = {}

@@ -26,9 +26,10 @@ from typing import Any
 
 from edgeport.artifact.card import ModelCard, format_specs
 from edgeport.artifact.golden import Array
+from edgeport.atomic_files import check_target, replacing
 from edgeport.checks import absolute
-from edgeport.cli.printing import print_line
-from edgeport.cli.trial import Trial, add_options, of, one_value
+from edgeport.cli.printing import print_json, print_line
+from edgeport.cli.trial import Trial, of, one_value
 from edgeport.device import cpus, tuning_file
 from edgeport.device.tuning_file import Tuning
 from edgeport.errors import EdgeportError, OptionError
@@ -79,13 +80,10 @@ def tune(
 ) -> dict[str, Any]:
     """Return the content of the tuning file.
 
-    Args:
-        path: the artifact.
-        variants: artifacts of the same model by other recipes; the fastest file is named.
-        seconds: how long to measure each candidate, its loading aside.
-        frame_gap_ms: the pause before each call, as in the device's own work.
-        allow_spinning: whether threads may wait busily, which takes CPU time in every pause.
-        trial: what to run the model on.
+    ``variants`` are artifacts of the same model by other recipes; the fastest file is named. Each
+    candidate is measured for ``seconds``, its loading aside, with a pause of ``frame_gap_ms``
+    before each call, as in the device's own work. ``allow_spinning`` lets threads wait busily,
+    which takes CPU time in every pause.
 
     Raises:
         EdgeportError: as ``Predictor.load`` and ``predict`` do of the artifact itself.
@@ -233,34 +231,9 @@ def within(value: float, name: str, lowest: float, highest: float) -> None:
         raise OptionError(f"{name} is {value}, expected {lowest:g} to {highest:g}: pass another")
 
 
-def add_warm(commands: Any) -> None:
-    """Add the command that keeps the optimized graph."""
-    add = _add(commands, "warm", "keep the optimized graph for faster loads", _warm)
-    place = "the folder to keep it in, this user's own; Predictor.load(cache_dir=DIR) uses it"
-    add("--cache-dir", required=True, metavar="DIR", help=place)
-    add_options(add)
-
-
-def add_tune(commands: Any) -> None:
-    """Add the command that finds the fastest settings."""
-    add = _add(commands, "tune", "find the fastest settings and file on this device", _tune)
-    variants = "variants of it to measure, too, as 'edgeport convert --also' writes them"
-    add("variants", metavar="VARIANT", nargs="*", help=variants)
-    add("-o", "--output", metavar="OUT", help=f"instead of FILE{TUNING_SUFFIX}")
-    gap = "pause so long before each call, as the device's own work does"
-    add("--frame-gap", type=float, default=0.0, metavar="MS", help=gap)
-    spin = "let threads wait busily: sooner answers, at the cost of CPU time in every pause"
-    add("--allow-spinning", action="store_true", help=spin)
-    add("--seconds", type=float, default=1.0, metavar="S", help="how long for each setting")
-    add_options(add)
-
-
-def _add(commands: Any, name: str, purpose: str, run: Any) -> Any:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose)
-    parser.add_argument("artifact", metavar="FILE", help="the .onnx artifact")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
-    return parser.add_argument
+def digest_of(path: str, card: ModelCard) -> str:
+    """Return the digest of an artifact, from its bytes where it has no card."""
+    return card.sha256 or hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 class _Complaints(logging.Handler):
@@ -274,7 +247,8 @@ class _Complaints(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def _warm(options: argparse.Namespace) -> None:
+def run_warm(options: argparse.Namespace) -> None:
+    """Keep the optimized graph, and say what that saves; raises OptionError if nothing is kept."""
     from edgeport.device import graph_cache
 
     path, folder = options.artifact, absolute(options.cache_dir, "--cache-dir")
@@ -287,9 +261,8 @@ def _warm(options: argparse.Namespace) -> None:
     try:
         wanted = _OPTIONS._replace(cache_dir=folder, tuning=True)
         with Predictor(load_model(path, wanted, trial=feed)) as predictor:
-            tuning, digest = predictor.tuning, predictor.card.sha256
+            tuning, digest = predictor.tuning, digest_of(path, predictor.card)
         level = tuning.optimization if tuning else "all"
-        digest = digest or hashlib.sha256(Path(path).read_bytes()).hexdigest()
         kept = graph_cache.path_of(folder, graph_cache.key(digest, level))
         without = _times(path, None, feed)
         complaints.lines, earlier = [], complaints.lines
@@ -316,7 +289,7 @@ def _warm(options: argparse.Namespace) -> None:
         "first_answer_kept_ms": with_kept[1],
     }
     if options.json:
-        print(json.dumps(facts, indent=2))
+        print_json(facts)
     else:
         print_line(f"kept         {kept}, {facts['kept_bytes']:,} bytes")
         for what, kept_ms, ms in zip(("load", "answer"), with_kept, without, strict=True):
@@ -335,10 +308,8 @@ def _times(path: str, folder: str | None, feed: Mapping[str, Array]) -> tuple[fl
     return min(loads), min(answers)
 
 
-def _tune(options: argparse.Namespace) -> None:
-    from edgeport.atomic_files import check_target, replacing
-    from edgeport.cli.tune import tune
-
+def run_tune(options: argparse.Namespace) -> None:
+    """Measure, and write the tuning file; raises as ``tune`` and ``check_target`` do."""
     within(options.frame_gap, "--frame-gap", 0, 60_000)
     within(options.seconds, "--seconds", *SECONDS)
     output = options.output or options.artifact + TUNING_SUFFIX

@@ -26,11 +26,6 @@ def choose_threads(
 ) -> int:
     """Return the number of threads for one model.
 
-    Args:
-        requested: the caller's number, which wins; None to choose.
-        multiply_accumulates: the model's arithmetic per sample, None where unknown.
-        tuned: what was measured to be best on this device, None where nothing was.
-
     Returns:
         The request, else ``EDGEPORT_THREADS``, else what was tuned, else 1 for a small or unknown
         model, else the number of CPUs that this process may use.

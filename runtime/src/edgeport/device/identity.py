@@ -38,14 +38,11 @@ def cpu_identity() -> str:
     except OSError as cause:
         reraise_signal(cause)
         text = ""
-    lines = {" ".join(line.split()) for line in text.splitlines()[:-1] if _is_of_kind(line)}
+    said = (line.partition(":") for line in text.splitlines()[:-1])
+    lines = {" ".join("".join(parts).split()) for parts in said if parts[0].strip() in _KIND}
     if not lines:
         import platform  # it starts a process on some systems, and knows less than Linux says
 
         lines = {platform.processor(), platform.platform()}
     machine = os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_IDENTIFIER")
     return "; ".join([str(machine), *sorted(lines)])
-
-
-def _is_of_kind(line: str) -> bool:
-    return line.partition(":")[0].strip() in _KIND

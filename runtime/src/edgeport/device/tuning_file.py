@@ -75,11 +75,7 @@ def read(path: str, sha256: str) -> Tuning | None:
 
 
 def _checked(content: Mapping[str, Any]) -> Tuning:
-    """Return the settings.
-
-    Raises:
-        ValueError, TypeError, LookupError: a value is missing, or none that can be set.
-    """
+    """Return the settings; raises ValueError, TypeError or LookupError if one cannot be set."""
     if content.get("variant") is not None:  # up to edgeport 0.1.0, another file could be chosen
         raise ValueError("it chooses another file, which loading never does: copy that file")
     tuning = Tuning(*(content[field.name] for field in fields(Tuning)))

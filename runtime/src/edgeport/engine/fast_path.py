@@ -44,11 +44,7 @@ class Bound(NamedTuple):
 class FastPath:
     """One model's bound buffers, by the caller's shape. Several threads may use it.
 
-    Args:
-        session: the engine, on the CPU.
-        given: the only input. Buffers are bound only where its size is fixed, the batch aside.
-        answer: the only output, likewise.
-        counter: watches the input's calibrated range.
+    Buffers are bound only where the sizes of input and output are fixed, the batch aside.
     """
 
     def __init__(
@@ -99,12 +95,9 @@ class FastPath:
         return answer
 
     def learn(self, given: Array, answer: Array, *, is_single: bool) -> None:
-        """Bind buffers for further calls like this one, unless some are unused.
+        """Bind buffers for further calls like the general path's last one, unless some are unused.
 
-        Args:
-            given: what the general path just ran, with the batch axis.
-            answer: what it returned.
-            is_single: whether callers of this kind leave the batch axis out.
+        ``is_single`` says whether callers of this kind leave the batch axis out.
         """
         idle = self._idle.get(given.shape[1:] if is_single else given.shape)
         expected = (1, *self._answer.sample_shape), self._answer.dtype

@@ -12,11 +12,7 @@ from edgeport.options import Provider
 
 
 def check_providers(providers: Sequence[Provider], available: Sequence[str]) -> list[Provider]:
-    """Return the providers, best first.
-
-    Raises:
-        OptionError: they are no list of names that this onnxruntime has.
-    """
+    """Return the providers, best first; raises OptionError where this onnxruntime lacks one."""
     if not providers or not isinstance(providers, (list, tuple)):  # an iterator would run out
         raise OptionError(
             f"providers is {providers!r}, expected a list of one or more of "
@@ -33,11 +29,7 @@ def check_providers(providers: Sequence[Provider], available: Sequence[str]) -> 
 
 
 def refuse_fallback(wanted: Sequence[Provider], started: Sequence[str]) -> None:
-    """Refuse that onnxruntime goes on with the CPU because a provider did not start.
-
-    Raises:
-        OptionError: one did not.
-    """
+    """Refuse that onnxruntime goes on with the CPU after a provider failed, by an OptionError."""
     for provider in wanted:
         name = _name(provider)
         if name not in started:

@@ -36,11 +36,7 @@ class TimeLimit:
 
     @classmethod
     def of(cls, timeout: object) -> TimeLimit:
-        """Return the limit for a caller's ``timeout``.
-
-        Raises:
-            OptionError: it is no number above 0.
-        """
+        """Return the limit for a caller's ``timeout``; raises OptionError unless it is above 0."""
         try:
             seconds = 0.0 if isinstance(timeout, (bool, str, bytes)) else float(timeout)  # type: ignore[arg-type]
         except OverflowError as cause:

@@ -22,11 +22,6 @@ def example(
 ) -> dict[str, Array]:
     """Return well-spread values for every input, within its range.
 
-    Args:
-        inputs: the card's inputs.
-        samples: how many samples, where there is a batch axis.
-        sizes: sizes of free axes by name.
-
     Raises:
         OptionError: no input has a free axis of this name.
         MemoryError: the sizes are beyond what memory can hold.

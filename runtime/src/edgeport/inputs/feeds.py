@@ -37,10 +37,6 @@ class Feed(NamedTuple):
 def prepare(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Feed:
     """Return what ``predict(*values)`` has to feed.
 
-    Args:
-        specs: the card's inputs in declared order.
-        values: one mapping by input name, or one value an input.
-
     Raises:
         InputError: a name, dtype, value, rank or size disagrees with the card.
         InferenceError: the memory does not suffice.

@@ -49,10 +49,7 @@ def _is_picture(value: Any) -> bool:
 def pixels_of(spec: TensorSpec, image: Any, subject: str) -> Array:
     """Return a picture as one sample of an input: 8 bits a channel, turned as its camera says.
 
-    Args:
-        spec: the input. Where its axes are known, the channels are put where it has them.
-        image: an image of Pillow.
-        subject: what a message calls it.
+    Where the input's axes are known, the channels are put where it has them.
 
     Raises:
         InputError: its pixels are not the numbers that the model takes, one for one.

@@ -131,21 +131,13 @@ class RangeCounter:
 
 
 def refuse_non_finite_inputs(arrays: Mapping[str, Array]) -> None:
-    """Refuse the first NaN or infinity that would be fed.
-
-    Raises:
-        InputError: there is one; nothing was run.
-    """
+    """Refuse the first NaN or infinity that would be fed, by an InputError; nothing was run."""
     for name, array in arrays.items():
         _refuse_non_finite_input(name, array)
 
 
 def refuse_non_finite_outputs(arrays: Mapping[str, Array]) -> None:
-    """Refuse the first NaN or infinity that would be returned.
-
-    Raises:
-        InferenceError: there is one.
-    """
+    """Refuse the first NaN or infinity that would be returned, by an InferenceError."""
     for name, array in arrays.items():
         found = _first_non_finite(array)
         if found:

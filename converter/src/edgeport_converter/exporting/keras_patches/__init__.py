@@ -11,14 +11,13 @@ compares the exported graph with the unpatched model.
     recurrent_cells    Keras' recurrent cells as ONNX describes them: gates, activations
     seeds_and_scopes   constant random seeds, and operations named after their layers
 
-To add a patch: write a function ``(original, placeholders) -> replacement`` in the module of its
-subject, and add a record to ``PATCHES``: target, function, why it is needed, until when. Return
-``original(...)`` for every call that needs no patch. Add a case to ``tests/converter/layer_cases``.
+To add a patch: write a function of ``(original, placeholders, *arguments)`` in the module of its
+subject, with ``@function_patch``, and add a record to ``PATCHES``: target, function, why it is
+needed, until when. Return ``original(...)`` for every call that needs no patch. Add a case to
+``tests/converter/layer_cases``.
 """
 
 from __future__ import annotations
-
-from contextlib import AbstractContextManager
 
 from edgeport_converter.exporting.keras_patches import (
     images,
@@ -28,11 +27,12 @@ from edgeport_converter.exporting.keras_patches import (
     recurrent,
     seeds_and_scopes,
 )
-from edgeport_converter.exporting.patching import Patch, applied
-from edgeport_converter.exporting.placeholders import Placeholders
+from edgeport_converter.exporting.patching import Patch
 
 _RECURRENT = "TensorFlow has no operation for a recurrent layer: it is traced as a loop"
 _RECURRENT_UNTIL = "tf2onnx recognizes Keras 3's loops as LSTM, GRU and RNN"
+_TABLE = "a table is a resource, which an ONNX graph cannot hold"
+_TABLE_UNTIL = "tf2onnx reads the tables that Keras 3 creates"
 
 PATCHES: tuple[Patch, ...] = (
     Patch(
@@ -99,17 +99,12 @@ PATCHES: tuple[Patch, ...] = (
         why="two loops, one of them over the reversed steps; ONNX has one bidirectional node",
         until=_RECURRENT_UNTIL,
     ),
-    Patch(
-        "tensorflow.lookup.StaticHashTable.lookup",
-        lookups.lookup,
-        why="a table is a resource, which an ONNX graph cannot hold",
-        until="tf2onnx reads the tables that Keras 3 creates",
-    ),
+    Patch("tensorflow.lookup.StaticHashTable.lookup", lookups.lookup, _TABLE, _TABLE_UNTIL),
     Patch(
         "tensorflow.lookup.experimental.MutableHashTable.lookup",
         lookups.lookup,
-        why="a table is a resource, which an ONNX graph cannot hold",
-        until="tf2onnx reads the tables that Keras 3 creates",
+        _TABLE,
+        _TABLE_UNTIL,
     ),
     Patch(
         "keras.random.SeedGenerator.next",
@@ -131,12 +126,3 @@ PATCHES: tuple[Patch, ...] = (
         until="an operation's name is its layer's path in Keras' own traces",
     ),
 )
-
-
-def patched(placeholders: Placeholders) -> AbstractContextManager[None]:
-    """Apply ``PATCHES`` while the block traces a model.
-
-    Args:
-        placeholders: where the patches put their placeholder ops.
-    """
-    return applied(PATCHES, placeholders)

@@ -6,15 +6,15 @@ hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.exporting.patching import function_patch
 from edgeport_converter.exporting.placeholders import Emit, Placeholders
-from edgeport_converter.exporting.tf_ops.builder import LABEL_ENCODER_DOMAIN, replace
+from edgeport_converter.exporting.tf_ops.builder import LABEL_ENCODER_DOMAIN, Builder
 
 # LabelEncoder's attributes by the kind of a numpy array, and the type that it can hold.
 _KINDS = {
@@ -24,18 +24,13 @@ _KINDS = {
 }
 
 
-def lookup(original: Callable[..., Any], placeholders: Placeholders) -> Callable[..., Any]:
+@function_patch
+def lookup(
+    original: Any, placeholders: Placeholders, table: Any, keys: Any, name: str | None = None
+) -> Any:
     """Put a placeholder op where a traced graph looks keys up; it keeps the table's contents."""
-
-    def look_up(self: Any, keys: Any, name: str | None = None) -> Any:
-        if tf.executing_eagerly() or not tf.is_tensor(keys):
-            return original(self, keys, name)
-        return _place(placeholders, self, keys)
-
-    return look_up
-
-
-def _place(placeholders: Placeholders, table: Any, keys: Any) -> Any:
+    if tf.executing_eagerly() or not tf.is_tensor(keys):
+        return original(table, keys, name)
     with tf.init_scope():
         contents = table.export()
         default = tf.convert_to_tensor(table._default_value)
@@ -54,10 +49,7 @@ def label_encoder(
 ) -> tuple[tf.DType, tf.DType, Emit]:
     """Return the types of a LabelEncoder's input and output, and what writes the node.
 
-    Args:
-        table: its name, for an error.
-        contents: its keys and its values, arrays or eager tensors of one length.
-        default: the value of a key that is not there.
+    ``contents`` are keys and values of one length; ``default`` is the value of all other keys.
 
     Raises:
         UnsupportedModelError: keys or values are neither text nor numbers.
@@ -77,8 +69,8 @@ def label_encoder(
         f"default_{value_name}": other.item(),
     }
 
-    def emit(graph: Any, node: Any) -> None:
-        replace(graph, node, "LabelEncoder", node.input, attributes, domain=LABEL_ENCODER_DOMAIN)
+    def emit(build: Builder) -> None:
+        build.replace("LabelEncoder", *build.inputs, domain=LABEL_ENCODER_DOMAIN, **attributes)
 
     return key_type, value_type, emit
 
@@ -86,9 +78,6 @@ def label_encoder(
 def _as_array(tensor: Any) -> np.ndarray[Any, Any]:
     array = np.asarray(tensor)
     if array.dtype.kind in "OS":
-        return np.vectorize(_as_text, otypes=[object])(array) if array.size else array.astype("O")
+        texts = [x.decode("utf-8") if isinstance(x, bytes) else str(x) for x in array.flat]
+        return np.array(texts, dtype=object).reshape(array.shape)
     return array
-
-
-def _as_text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

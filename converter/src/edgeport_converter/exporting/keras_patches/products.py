@@ -8,16 +8,15 @@ an Einsum that is in the traced graph already.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tf2onnx import utils
 
+from edgeport_converter.exporting.patching import function_patch
 from edgeport_converter.exporting.placeholders import Placeholders
-from edgeport_converter.exporting.tf_ops.builder import replace
+from edgeport_converter.exporting.tf_ops.builder import Builder
 
 
 def are_floats(*tensors: Any) -> bool:
@@ -28,18 +27,18 @@ def are_floats(*tensors: Any) -> bool:
     )
 
 
-def matmul(original: Callable[..., Any], placeholders: Placeholders) -> Callable[..., Any]:
+@function_patch
+def matmul(original: Any, placeholders: Placeholders, x1: Any, x2: Any) -> Any:
     """Multiply a sequence (N, T, F) by a matrix (F, units) as it is, not as a tensordot."""
-
-    def multiply(x1: Any, x2: Any) -> Any:
-        if are_floats(x1, x2) and x1.shape.rank > 2 and x2.shape.rank == 2:
-            return tf.matmul(x1, x2)
-        return original(x1, x2)
-
-    return multiply
+    if are_floats(x1, x2) and x1.shape.rank > 2 and x2.shape.rank == 2:
+        return tf.matmul(x1, x2)
+    return original(x1, x2)
 
 
-def einsum(original: Callable[..., Any], placeholders: Placeholders) -> Callable[..., Any]:
+@function_patch
+def einsum(
+    original: Any, placeholders: Placeholders, equation: str, *operands: Any, **options: Any
+) -> Any:
     """Compute the einsum of two tensors as one matrix product where it is one.
 
     1. Sort the labels: batch (both tensors and the result), rows and columns (one tensor and the
@@ -48,27 +47,19 @@ def einsum(original: Callable[..., Any], placeholders: Placeholders) -> Callable
     3. Merge the contracted and the column axes into one each, multiply, split the columns again,
        and transpose to the order of the result.
     """
-
-    def multiply(equation: str, *operands: Any, **options: Any) -> Any:
-        operands = tuple(tf.convert_to_tensor(operand) for operand in operands)
-        plan = _plan(equation, *operands) if len(operands) == 2 else None
-        if plan is None:
-            return original(equation, *operands, **options)
-        size = plan.sizes
-        kept = plan.batch + plan.rows
-        a = _arrange(operands[0], plan.left, kept + plan.contracted)
-        b = _arrange(operands[1], plan.right, plan.batch + plan.contracted + plan.columns)
-        depth = [math.prod(size[label] for label in plan.contracted)]
-        width = [math.prod(size[label] for label in plan.columns)]
-        a = _merge_last(placeholders, a, len(kept), depth)
-        b = _merge_last(placeholders, b, len(plan.batch), depth + width)
-        product = tf.matmul(a, b)
-        product = _merge_last(
-            placeholders, product, len(kept), [size[label] for label in plan.columns]
-        )
-        return _arrange(product, kept + plan.columns, plan.output)
-
-    return multiply
+    operands = tuple(tf.convert_to_tensor(operand) for operand in operands)
+    plan = _plan(equation, *operands) if len(operands) == 2 else None
+    if plan is None:
+        return original(equation, *operands, **options)
+    kept = plan.batch + plan.rows
+    a = _arrange(operands[0], plan.left, kept + plan.contracted)
+    b = _arrange(operands[1], plan.right, plan.batch + plan.contracted + plan.columns)
+    depth = [math.prod(plan.sizes[label] for label in plan.contracted)]
+    widths = [plan.sizes[label] for label in plan.columns]
+    a = _merge_last(placeholders, a, len(kept), depth)
+    b = _merge_last(placeholders, b, len(plan.batch), [*depth, math.prod(widths)])
+    product = _merge_last(placeholders, tf.matmul(a, b), len(kept), widths)
+    return _arrange(product, kept + plan.columns, plan.output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +118,8 @@ def _merge_last(placeholders: Placeholders, tensor: Any, kept: int, sizes: list[
         return tf.reshape(tensor, shape)
     target = np.array([0] * kept + sizes, np.int64)  # 0 keeps an axis, free or not
 
-    def emit(graph: Any, node: Any) -> None:
-        name = graph.make_const(utils.make_name(node.name), target).output[0]
-        replace(graph, node, "Reshape", [node.input[0], name])
+    def emit(build: Builder) -> None:
+        build.replace("Reshape", build.inputs[0], build.constant(target))
 
     (result,) = placeholders.place([tensor], [(tensor.dtype, shape)], emit, "Reshape")
     return result

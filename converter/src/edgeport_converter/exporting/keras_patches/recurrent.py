@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgeport_converter.exporting.keras_patches import recurrent_cells
+from edgeport_converter.exporting.patching import function_patch
 from edgeport_converter.exporting.placeholders import Placeholders
 
 
@@ -37,47 +38,52 @@ class _Outcome:
     states: list[Any]
 
 
-def loop(original: Callable[..., Any], placeholders: Placeholders) -> Callable[..., Any]:
+@function_patch
+def loop(
+    original: Any,
+    placeholders: Placeholders,
+    self: Any,
+    sequences: Any,
+    initial_state: Any,
+    mask: Any,
+    training: Any = False,
+) -> Any:
     """Put a placeholder op in the place of a layer's loop over time."""
-
-    def inner_loop(
-        self: Any, sequences: Any, initial_state: Any, mask: Any, training: Any = False
-    ) -> Any:
-        cells = _cells(self)
-        mask = _plain_mask(mask)
-        if cells is None or mask is False or not _is_plain(sequences):
-            return original(self, sequences, initial_state, mask, training=training)
-        steps, states = sequences, []
-        for cell, state in zip(cells, _states_by_cell(self, initial_state), strict=True):
-            backwards = self.go_backwards and cell is cells[0]
-            (outcome,) = _run(
-                placeholders, [cell], steps, [state], mask, (backwards,), self.zero_output_for_mask
-            )
-            states.extend(outcome.states)
-            steps = outcome.steps
-            if backwards:
-                steps = tf.reverse(steps, [1])
-                mask = None if mask is None else tf.reverse(mask, [1])
-        structured = keras.tree.pack_sequence_as(list(initial_state), states)
-        return outcome.last, steps, structured
-
-    return inner_loop
+    cells = _cells(self)
+    mask = _plain_mask(mask)
+    if cells is None or mask is False or not _is_plain(sequences):
+        return original(self, sequences, initial_state, mask, training=training)
+    steps, states, flat = sequences, [], keras.tree.flatten(initial_state)
+    for cell in cells:
+        count = recurrent_cells.KINDS[type(cell)].states
+        first, flat = flat[:count], flat[count:]
+        backwards = self.go_backwards and cell is cells[0]
+        (outcome,) = _run(
+            placeholders, [cell], steps, [first], mask, (backwards,), self.zero_output_for_mask
+        )
+        states.extend(outcome.states)
+        steps = outcome.steps
+        if backwards:
+            steps = tf.reverse(steps, [1])
+            mask = None if mask is None else tf.reverse(mask, [1])
+    return outcome.last, steps, keras.tree.pack_sequence_as(list(initial_state), states)
 
 
-def both_directions(original: Callable[..., Any], placeholders: Placeholders) -> Callable[..., Any]:
+@function_patch
+def both_directions(
+    original: Any,
+    placeholders: Placeholders,
+    self: Any,
+    sequences: Any,
+    initial_state: Any = None,
+    mask: Any = None,
+    training: Any = None,
+) -> Any:
     """Put one placeholder op in the place of two loops of opposite directions."""
-
-    def call(
-        self: Any, sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = None
-    ) -> Any:
-        plain = _plain_mask(mask)
-        if plain is False or not _is_plain(sequences) or not _fit_one_node(self):
-            return original(
-                self, sequences, initial_state=initial_state, mask=mask, training=training
-            )
-        return _run_both(placeholders, self, sequences, initial_state, plain)
-
-    return call
+    plain = _plain_mask(mask)
+    if plain is False or not _is_plain(sequences) or not _fit_one_node(self):
+        return original(self, sequences, initial_state=initial_state, mask=mask, training=training)
+    return _run_both(placeholders, self, sequences, initial_state, plain)
 
 
 def _cells(layer: Any) -> list[Any] | None:
@@ -100,16 +106,6 @@ def _plain_mask(mask: Any) -> Any:
 
 def _is_plain(sequences: Any) -> bool:
     return bool(tf.is_tensor(sequences) and sequences.shape.rank == 3)
-
-
-def _states_by_cell(layer: Any, initial_state: Any) -> list[list[Any]]:
-    flat = keras.tree.flatten(initial_state)
-    result = []
-    for cell in _cells(layer) or []:
-        count = recurrent_cells.KINDS[type(cell)].states
-        result.append(flat[:count])
-        flat = flat[count:]
-    return result
 
 
 def _fit_one_node(layer: Any) -> bool:
@@ -211,9 +207,8 @@ def _run(
         tf.stack([recurrent_cells.gates_first(cell.kernel, kind) for cell in cells]),
         tf.stack([recurrent_cells.gates_first(cell.recurrent_kernel, kind) for cell in cells]),
     ]
-    has_bias = all(cell.use_bias for cell in cells)
-    if has_bias or any(cell.use_bias for cell in cells):
-        has_bias = True
+    has_bias = any(cell.use_bias for cell in cells)
+    if has_bias:
         inputs.append(tf.stack([recurrent_cells.bias_of(cell, kind) for cell in cells]))
     if has_lengths:
         inputs.append(lengths)
@@ -266,8 +261,5 @@ def _is_zero(tensor: Any) -> bool:
         op = op.inputs[0].op
     if op.type == "ZerosLike":
         return True
-    if op.type == "Fill":
-        value = tf.get_static_value(op.inputs[1])
-        return value is not None and not np.any(value)
-    value = tf.get_static_value(op.outputs[0])
+    value = tf.get_static_value(op.inputs[1] if op.type == "Fill" else op.outputs[0])
     return value is not None and not np.any(value)

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from edgeport_converter.exporting.placeholders import Emit
-from edgeport_converter.exporting.tf_ops.builder import replace
+from edgeport_converter.exporting.tf_ops.builder import Builder
 
 # Keras' activation -> the name, alpha and beta of the one that ONNX's recurrent nodes have.
 _ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
@@ -117,15 +117,13 @@ def emitter(
     if kind.op == "GRU":
         attributes["linear_before_reset"] = int(cell.reset_after)
 
-    def emit(graph: Any, node: Any) -> None:
-        values = list(node.input)
-        inputs = values[:3]
-        rest = values[3:]
-        inputs.append(rest.pop(0) if has_bias else "")
-        inputs.append(rest.pop(0) if has_lengths else "")
+    def emit(build: Builder) -> None:
+        inputs, rest = build.inputs[:3], build.inputs[3:]
+        for is_there in (has_bias, has_lengths):
+            inputs.append(rest.pop(0) if is_there else "")
         inputs += rest
         while inputs[-1] == "":
             inputs.pop()
-        replace(graph, node, kind.op, inputs, attributes)
+        build.replace(kind.op, *inputs, **attributes)
 
     return emit

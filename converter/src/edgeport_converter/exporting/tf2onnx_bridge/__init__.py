@@ -1,23 +1,20 @@
 """From a frozen TensorFlow graph to ONNX by tf2onnx; ``PATCHES`` lists what is replaced in it.
 
-    node_names    keeps a convolution's name where tf2onnx replaces the node by a new one
     ordered_sets  sets in the order of insertion, so that files are the same in every process
-    passes        corrections of tf2onnx's optimization passes
+    passes        corrections of tf2onnx's optimization passes, and names of replaced nodes
     translate     the translation itself, with tf2onnx's errors raised
 
 Handlers of operations need no patch: tf2onnx takes them as an argument, see ``tf_ops``.
 
 To add a patch: write a function ``(original, node_names) -> replacement`` in the module of its
-subject, and add a record to ``PATCHES``: target, function, why, until when.
+subject (for a method, one with ``@function_patch``), and add a record to ``PATCHES``: target,
+function, why, until when.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
-from edgeport_converter.exporting.patching import Patch, applied
+from edgeport_converter.exporting.patching import Patch
 from edgeport_converter.exporting.tf2onnx_bridge import ordered_sets, passes
-from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
 
 _TRANSPOSE = "tf2onnx.optimizer.transpose_optimizer.TransposeOptimizer"
 
@@ -70,12 +67,3 @@ PATCHES: tuple[Patch, ...] = (
         until="it compares the shape with the channels, and keeps the name",
     ),
 )
-
-
-def patched(node_names: NodeNames) -> AbstractContextManager[None]:
-    """Apply ``PATCHES`` while the block translates a graph.
-
-    Args:
-        node_names: notes which node took the place of which.
-    """
-    return applied(PATCHES, node_names)

@@ -17,9 +17,9 @@ import tensorflow as tf
 from tf2onnx import optimizer, tfonnx
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.exporting import tf_ops, unsupported
-from edgeport_converter.exporting.tf2onnx_bridge import patched
-from edgeport_converter.exporting.tf2onnx_bridge.node_names import NodeNames
+from edgeport_converter.exporting import tf2onnx_bridge, tf_ops, unsupported
+from edgeport_converter.exporting.patching import applied
+from edgeport_converter.exporting.tf2onnx_bridge.passes import NodeNames, restore_names
 from edgeport_converter.exporting.tf_ops.builder import NoOnnxFormError
 from edgeport_converter.exporting.tracing import FrozenGraph
 
@@ -27,16 +27,11 @@ from edgeport_converter.exporting.tracing import FrozenGraph
 def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
     """Return tf2onnx's translation with the model's own names for inputs and outputs.
 
-    Args:
-        frozen: the graph and its weights.
-        model: the Keras model, whose layers the refusals name.
-        opset: the edition of ONNX to write.
-
     Raises:
         UnsupportedModelError: an operation has no form in this opset, or tf2onnx failed.
     """
-    names = NodeNames()
-    with _failed_nodes() as failed, patched(names):
+    names: NodeNames = {}
+    with _failed_nodes() as failed, applied(tf2onnx_bridge.PATCHES, names):
         try:
             with tf.Graph().as_default() as graph:
                 tf.import_graph_def(frozen.graph_def, name="")
@@ -54,7 +49,7 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
                 _require_onnx(translated, model, opset)
                 translated = optimizer.optimize_graph(translated, catch_errors=False)
                 result: onnx.ModelProto = translated.make_model("edgeport")
-                names.restore(result.graph)
+                restore_names(result.graph, names)
         except (UnsupportedModelError, MemoryError):
             raise
         except Exception as cause:

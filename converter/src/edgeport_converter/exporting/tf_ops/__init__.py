@@ -8,9 +8,9 @@
     mathematics   functions, counts and comparisons that ONNX does not have in one node
     signal        complex numbers as pairs of real ones, and Fourier transforms as ONNX's DFT
 
-To add a handler: write ``(graph, node) -> None`` in the module of its subject, which puts ONNX
-nodes in the node's place (``builder.replace``), and enter it by the operation's name in that
-module's ``HANDLERS``. A use without an ONNX form raises ``builder.NoOnnxFormError(reason)``. A new
+To add a handler: write ``(build) -> None`` in the module of its subject, which puts ONNX nodes in
+the node's place (``Builder.replace``), and enter it by the operation's name in that module's
+``HANDLERS``. A use without an ONNX form raises ``builder.NoOnnxFormError(reason)``. A new
 module joins ``_HANDLERS`` below. Add a case to ``tests/converter/layer_cases``.
 """
 
@@ -33,13 +33,11 @@ from edgeport_converter.exporting.tf_ops import (
 from edgeport_converter.exporting.tf_ops.builder import (
     LABEL_ENCODER_DOMAIN,
     LABEL_ENCODER_VERSION,
+    Builder,
     NoOnnxFormError,
 )
 
-Handler = Callable[[Any, Any], None]
-"""Puts ONNX nodes in the place of a TensorFlow node: (tf2onnx's graph, the node)."""
-
-_HANDLERS: dict[str, Handler] = {
+_HANDLERS: dict[str, Callable[[Builder], None]] = {
     **convolutions.HANDLERS,
     **einsum.HANDLERS,
     **images.HANDLERS,
@@ -52,26 +50,22 @@ EXTRA_OPSETS = (helper.make_opsetid(LABEL_ENCODER_DOMAIN, LABEL_ENCODER_VERSION)
 
 
 def handlers(placeholders: Placeholders) -> dict[str, tuple[Callable[..., None], list[Any]]]:
-    """Return the table that ``tf2onnx.tfonnx.process_tf_graph`` takes.
+    """Return the table that ``tf2onnx.tfonnx.process_tf_graph`` takes."""
 
-    Args:
-        placeholders: what the PyFunc nodes of this graph stand for.
-    """
-
-    def placeholder(graph: Any, node: Any) -> None:
-        emit = placeholders.emitter(node.get_attr_str("token"))
+    def placeholder(build: Builder) -> None:
+        emit = placeholders.emitter(build.source.get_attr_str("token"))
         if emit is None:
             raise NoOnnxFormError("it calls Python code, which no ONNX file can hold")
-        emit(graph, node)
+        emit(build)
 
     table = _HANDLERS | {"PyFunc": placeholder, "EagerPyFunc": placeholder}
     return {operation: (_adapt(handler), []) for operation, handler in table.items()}
 
 
-def _adapt(handler: Handler) -> Callable[..., None]:
+def _adapt(handler: Callable[[Builder], None]) -> Callable[..., None]:
     """Give a handler tf2onnx's signature."""
 
     def call(graph: Any, node: Any, name: str, args: Sequence[Any]) -> None:
-        handler(graph, node)
+        handler(Builder(graph, node))
 
     return call

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,55 +15,57 @@ class NoOnnxFormError(Exception):
     """An operation, used as it is here, has no ONNX form; the text is the reason for the user."""
 
 
-def tensor(graph: Any, node: Any, values: Any) -> str:
-    """Add a constant for ``node``, an array of the dtype to store; return its name."""
-    name: str = graph.make_const(utils.make_name(node.name), np.asarray(values)).output[0]
-    return name
+class Builder:
+    """Puts ONNX nodes in the place of one TensorFlow node.
 
+    Attributes:
+        graph: tf2onnx's graph.
+        source: the TensorFlow node.
+        inputs: the names of its inputs.
+    """
 
-def scalar(graph: Any, node: Any, value: float) -> str:
-    """Add a number of the type of the node's first input; return its name."""
-    dtype = utils.map_onnx_to_numpy_type(graph.get_dtype(node.input[0]))
-    return tensor(graph, node, np.array(value, dtype))
+    def __init__(self, graph: Any, source: Any) -> None:
+        self.graph, self.source = graph, source
+        self.inputs: list[str] = list(source.input)
 
+    def constant(self, values: Any) -> str:
+        """Add an array of the dtype to store; return its name."""
+        name = utils.make_name(self.source.name)
+        output: str = self.graph.make_const(name, np.asarray(values)).output[0]
+        return output
 
-def int64_values(graph: Any, node: Any, values: Sequence[int]) -> str:
-    """Add a vector of int64; return its name."""
-    return tensor(graph, node, np.asarray(values, np.int64))
+    def scalar(self, value: float) -> str:
+        """Add a number of the type of the node's first input; return its name."""
+        dtype = utils.map_onnx_to_numpy_type(self.graph.get_dtype(self.inputs[0]))
+        return self.constant(np.array(value, dtype))
 
+    def int64(self, *values: int) -> str:
+        """Add a vector of int64; return its name."""
+        return self.constant(np.asarray(values, np.int64))
 
-def node_for(
-    graph: Any, node: Any, op: str, inputs: Sequence[str], attributes: dict[str, Any] | None = None
-) -> str:
-    """Add an ONNX node that does a part of ``node``'s work; return its output."""
-    made = graph.make_node(op, list(inputs), attr=attributes or {}, name=utils.make_name(node.name))
-    made.skip_conversion = True
-    output: str = made.output[0]
-    return output
+    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Add an ONNX node that does a part of the work; return its output."""
+        name = utils.make_name(self.source.name)
+        made = self.graph.make_node(op, list(inputs), attr=attributes, name=name)
+        made.skip_conversion = True
+        output: str = made.output[0]
+        return output
 
-
-def replace(
-    graph: Any,
-    node: Any,
-    op: str,
-    inputs: Sequence[str],
-    attributes: dict[str, Any] | None = None,
-    *,
-    domain: str = "",
-) -> None:
-    """Put an ONNX node in ``node``'s place, with its name, outputs, shapes and types."""
-    shapes = [graph.get_shape(name) for name in node.output]
-    dtypes = [graph.get_dtype(name) for name in node.output]
-    outputs, inputs = list(node.output), list(inputs)
-    graph.remove_node(node.name)
-    made = graph.make_node(
-        op,
-        inputs,
-        attr=attributes or {},
-        name=node.name,
-        outputs=outputs,
-        shapes=shapes,
-        dtypes=dtypes,
-        domain=domain,
-    )
-    made.skip_conversion = True
+    def replace(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> None:
+        """Put an ONNX node in the node's place, with its name, outputs, shapes and types."""
+        graph, source = self.graph, self.source
+        outputs = list(source.output)
+        shapes = [graph.get_shape(name) for name in outputs]
+        dtypes = [graph.get_dtype(name) for name in outputs]
+        graph.remove_node(source.name)
+        made = graph.make_node(
+            op,
+            list(inputs),
+            attr=attributes,
+            name=source.name,
+            outputs=outputs,
+            shapes=shapes,
+            dtypes=dtypes,
+            domain=domain,
+        )
+        made.skip_conversion = True

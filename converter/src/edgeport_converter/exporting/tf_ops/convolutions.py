@@ -6,14 +6,15 @@ from typing import Any
 
 from tf2onnx.onnx_opset import nn
 
-from edgeport_converter.exporting.tf_ops.builder import node_for, replace
+from edgeport_converter.exporting.tf_ops.builder import Builder
 
 
-def _convolution(graph: Any, node: Any) -> None:
+def _convolution(build: Builder) -> None:
     """tf2onnx counts the groups for two dimensions only.
 
     Conv2D has to stay out of this table: tf2onnx's rewriters call its handler in another way.
     """
+    graph, node = build.graph, build.source
     spatial = int(node.type[-2])
     data, kernel = graph.get_shape(node.input[0]), graph.get_shape(node.input[1])
     channels = data[-1] if nn.is_channels_last(node) else data[1]
@@ -22,12 +23,13 @@ def _convolution(graph: Any, node: Any) -> None:
     node.set_attr("group", groups)
 
 
-def _transposed_convolution(graph: Any, node: Any) -> None:
+def _transposed_convolution(build: Builder) -> None:
     """Say where the output ends by padding added or taken away, for known sizes.
 
     TensorFlow's operation is the gradient of a convolution: element j of its output is element
     j + begin of the full one, and zero beyond its end, where ONNX wants output_padding.
     """
+    graph, node = build.graph, build.source
     spatial = 3 if node.type == "Conv3DBackpropInputV2" else 2
     data, kernel = graph.get_shape(node.input[2]), graph.get_shape(node.input[1])
     if not nn.is_channels_last(node) or data is None:
@@ -53,21 +55,21 @@ def _transposed_convolution(graph: Any, node: Any) -> None:
     channels_last = [0, *range(2, spatial + 2), 1]
     # (spatial..., out, in) becomes (in, out, spatial...)
     order = [spatial + 1, spatial, *range(spatial)]
-    source = node_for(graph, node, "Transpose", [node.input[2]], {"perm": channels_first})
-    weights = node_for(graph, node, "Transpose", [node.input[1]], {"perm": order})
-    attributes: dict[str, Any] = {
-        "strides": strides,
-        "dilations": dilations,
-        "pads": begins + ends,
-        "kernel_shape": list(kernel[:spatial]),
-    }
-    if any(extra):
-        attributes["output_padding"] = extra
-    # tf2onnx has moved a BiasAdd that follows into the node's inputs.
-    result = node_for(graph, node, "ConvTranspose", [source, weights, *node.input[3:]], attributes)
+    weights, source, *bias = build.inputs[1:]  # tf2onnx has moved a BiasAdd that follows into them
+    source = build.node("Transpose", source, perm=channels_first)
+    weights = build.node("Transpose", weights, perm=order)
+    result = build.node(
+        "ConvTranspose",
+        *(source, weights, *bias),
+        strides=strides,
+        dilations=dilations,
+        pads=begins + ends,
+        kernel_shape=list(kernel[:spatial]),
+        **({"output_padding": extra} if any(extra) else {}),
+    )
     if wanted is not None:
         graph.set_shape(result, [wanted[0], wanted[-1], *wanted[1:-1]])
-    replace(graph, node, "Transpose", [result], {"perm": channels_last})
+    build.replace("Transpose", result, perm=channels_last)
 
 
 def _spatial(node: Any, name: str, spatial: int) -> list[int]:

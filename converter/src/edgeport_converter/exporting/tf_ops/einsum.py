@@ -12,34 +12,39 @@ import string
 from collections.abc import Sequence
 from typing import Any
 
-from edgeport_converter.exporting.tf_ops.builder import int64_values, node_for, replace
+from edgeport_converter.exporting.tf_ops.builder import Builder
 
 
-def _einsum(graph: Any, node: Any) -> None:
+def _einsum(build: Builder) -> None:
     """Put Transpose, Reshape and MatMul in the place of an Einsum that is a matrix product.
 
     Others (three operands, a letter twice in one of them, ranks that are not known) become ONNX's
     Einsum.
     """
-    equation = node.get_attr_str("equation").replace(" ", "")
-    shapes = [graph.get_shape(name) for name in node.input]
+    equation = build.source.get_attr_str("equation").replace(" ", "")
+    names = list(build.inputs)
+    shapes = [build.graph.get_shape(name) for name in names]
     terms = _spell_out(equation, shapes)
-    if terms is None or len(node.input) > 2:
-        replace(graph, node, "Einsum", list(node.input), {"equation": equation})
+    if terms is None or len(names) > 2:
+        build.replace("Einsum", *names, equation=equation)
         return
     *operands, result = terms
     sizes: dict[str, int] = {}
     for term, shape in zip(operands, shapes, strict=True):
         sizes.update({letter: size for letter, size in zip(term, shape, strict=True) if size >= 0})
-    names = list(node.input)
     for place, term in enumerate(operands):
         others = set(result).union(*operands[:place], *operands[place + 1 :])
-        names[place], operands[place] = _sum_single(graph, node, names[place], term, others)
-    if len(operands) == 1:
-        _finish(graph, node, names[0], operands[0], result)
-        return
-    product, letters = _multiply(graph, node, names, operands, result, sizes)
-    _finish(graph, node, product, letters, result)
+        alone = [axis for axis, letter in enumerate(term) if letter not in others]
+        if alone:  # nothing else has these letters: they are summed over
+            names[place] = build.node("ReduceSum", names[place], build.int64(*alone), keepdims=0)
+            operands[place] = "".join(letter for letter in term if letter in others)
+    product, letters = names[0], operands[0]
+    if len(operands) == 2:
+        product, letters = _multiply(build, names, operands, result, sizes)
+    if letters == result:
+        build.replace("Identity", product)
+    else:
+        build.replace("Transpose", product, perm=[letters.index(letter) for letter in result])
 
 
 def _spell_out(equation: str, shapes: Sequence[Any]) -> list[str] | None:
@@ -59,25 +64,11 @@ def _spell_out(equation: str, shapes: Sequence[Any]) -> list[str] | None:
             # Aligned at the end, as broadcasting does.
             terms[place] = term.replace("...", "".join(reversed(spare[:count])))
     terms.append(result.replace("...", "".join(reversed(spare[:longest]))))
-    if any(len(set(term)) != len(term) for term in terms):
-        return None
-    return terms
-
-
-def _sum_single(graph: Any, node: Any, name: str, term: str, others: set[str]) -> tuple[str, str]:
-    """Sum over the letters that nothing else has."""
-    axes = [place for place, letter in enumerate(term) if letter not in others]
-    if not axes:
-        return name, term
-    summed = node_for(
-        graph, node, "ReduceSum", [name, int64_values(graph, node, axes)], {"keepdims": 0}
-    )
-    return summed, "".join(letter for letter in term if letter in others)
+    return None if any(len(set(term)) != len(term) for term in terms) else terms
 
 
 def _multiply(
-    graph: Any,
-    node: Any,
+    build: Builder,
     names: Sequence[str],
     operands: Sequence[str],
     result: str,
@@ -91,36 +82,30 @@ def _multiply(
     columns = "".join(letter for letter in result if letter in second and letter not in first)
     # Without a batch the second operand is one matrix, and the first may keep all its axes.
     row_groups = [rows] if batch or not rows else list(rows)
-    one, two = (
-        _arrange(graph, node, name, term, [*batch, *groups], sizes)
-        for name, term, groups in (
-            (names[0], first, [*row_groups, summed]),
-            (names[1], second, [summed, columns]),
-        )
-    )
-    product = node_for(graph, node, "MatMul", [one, two])
+    one = _arrange(build, names[0], first, [*batch, *row_groups, summed], sizes)
+    two = _arrange(build, names[1], second, [*batch, summed, columns], sizes)
+    product = build.node("MatMul", one, two)
     if len(columns) == 1 and all(len(group) == 1 for group in row_groups):
         return product, batch + rows + columns
     letters = rows + columns
-    unknown = [letter for letter in letters if letter not in sizes]
-    if len(unknown) <= 1:
-        shape = int64_values(
-            graph, node, [*[0] * len(batch), *(sizes.get(letter, -1) for letter in letters)]
-        )
+    if sum(letter not in sizes for letter in letters) <= 1:
+        kept = [0] * len(batch)
+        shape = build.int64(*kept, *(sizes.get(letter, -1) for letter in letters))
     else:
-        parts = [_size(graph, node, names, operands, letter) for letter in letters]
+        parts = [_size(build, names, operands, letter) for letter in letters]
         if batch:
-            parts.insert(0, int64_values(graph, node, [0] * len(batch)))
-        shape = node_for(graph, node, "Concat", parts, {"axis": 0})
-    return node_for(graph, node, "Reshape", [product, shape]), batch + letters
+            parts.insert(0, build.int64(*[0] * len(batch)))
+        shape = build.node("Concat", *parts, axis=0)
+    return build.node("Reshape", product, shape), batch + letters
 
 
 def _arrange(
-    graph: Any, node: Any, name: str, term: str, groups: Sequence[str], sizes: dict[str, int]
+    build: Builder, name: str, term: str, groups: Sequence[str], sizes: dict[str, int]
 ) -> str:
     """Return the operand with an axis for each group of letters, one of size 1 for an empty one."""
-    order = "".join(groups)
-    moved = _transpose(graph, node, name, term, order)
+    order, moved = "".join(groups), name
+    if term != order:
+        moved = build.node("Transpose", name, perm=[term.index(letter) for letter in order])
     if all(len(group) == 1 for group in groups):
         return moved
     lead = next(place for place, group in enumerate(groups) if len(group) != 1)
@@ -131,42 +116,23 @@ def _arrange(
             size = -1 if size < 0 or letter not in sizes else size * sizes[letter]
         shape.append(size)
     if shape.count(-1) <= 1:
-        return node_for(graph, node, "Reshape", [moved, int64_values(graph, node, shape)])
-    parts = [int64_values(graph, node, shape[:lead])] if lead else []
+        return build.node("Reshape", moved, build.int64(*shape))
+    parts = [build.int64(*shape[:lead])] if lead else []
     for group, size in zip(groups[lead:], shape[lead:], strict=True):
         if size >= 0:
-            parts.append(int64_values(graph, node, [size]))
+            parts.append(build.int64(size))
             continue
-        factors = [_size(graph, node, [name], [term], letter) for letter in group]
-        total = factors[0]
-        for factor in factors[1:]:
-            total = node_for(graph, node, "Mul", [total, factor])
+        total, *factors = [_size(build, [name], [term], letter) for letter in group]
+        for factor in factors:
+            total = build.node("Mul", total, factor)
         parts.append(total)
-    target = node_for(graph, node, "Concat", parts, {"axis": 0})
-    return node_for(graph, node, "Reshape", [moved, target])
+    return build.node("Reshape", moved, build.node("Concat", *parts, axis=0))
 
 
-def _size(graph: Any, node: Any, names: Sequence[str], operands: Sequence[str], letter: str) -> str:
+def _size(build: Builder, names: Sequence[str], operands: Sequence[str], letter: str) -> str:
     """Return the size of a letter's axis as a tensor (1,)."""
     name, term = next((n, t) for n, t in zip(names, operands, strict=True) if letter in t)
-    shape = node_for(graph, node, "Shape", [name])
-    return node_for(graph, node, "Gather", [shape, int64_values(graph, node, [term.index(letter)])])
-
-
-def _transpose(graph: Any, node: Any, name: str, term: str, order: str) -> str:
-    if term == order:
-        return name
-    return node_for(
-        graph, node, "Transpose", [name], {"perm": [term.index(letter) for letter in order]}
-    )
-
-
-def _finish(graph: Any, node: Any, name: str, term: str, result: str) -> None:
-    if term == result:
-        replace(graph, node, "Identity", [name])
-    else:
-        perm = [term.index(letter) for letter in result]
-        replace(graph, node, "Transpose", [name], {"perm": perm})
+    return build.node("Gather", build.node("Shape", name), build.int64(term.index(letter)))
 
 
 HANDLERS = {"Einsum": _einsum}

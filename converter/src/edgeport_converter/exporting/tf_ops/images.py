@@ -12,26 +12,21 @@ import numpy as np
 import tensorflow as tf
 from onnx import TensorProto
 
-from edgeport_converter.exporting.tf_ops.builder import (
-    NoOnnxFormError,
-    int64_values,
-    node_for,
-    replace,
-    tensor,
-)
+from edgeport_converter.exporting.tf_ops.builder import Builder, NoOnnxFormError
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
-def _resize(graph: Any, node: Any) -> None:
+def _resize(build: Builder) -> None:
+    graph, node = build.graph, build.source
     mode = "linear" if node.type == "ResizeBilinear" else "nearest"
-    sizes = _fixed_sizes(graph, node)
-    is_whole = graph.get_dtype(node.input[0]) not in _FLOATS
-    source = _as_float(graph, node)
+    sizes = _fixed_sizes(build)
+    is_whole = graph.get_dtype(build.inputs[0]) not in _FLOATS
+    source = _as_float(build)
     align = bool(node.get_attr_value("align_corners"))
     half_pixel = bool(node.get_attr_value("half_pixel_centers"))
     if mode == "linear" and is_whole and sizes is not None and half_pixel and not align:
-        _lerp(graph, node, source, sizes)
+        _lerp(build, source, sizes)
         return
     coordinates, rounding = "asymmetric", "floor"
     if align:
@@ -40,51 +35,44 @@ def _resize(graph: Any, node: Any) -> None:
         # TensorFlow takes floor((i + 0.5) / scale) for the nearest, which is half_pixel's middle
         # rounded up; "tf_half_pixel_for_nn" left ONNX with opset 13.
         coordinates, rounding = "half_pixel", "round_prefer_ceil"
-    data = node_for(graph, node, "Transpose", [source], {"perm": [0, 3, 1, 2]})
-    attributes = {
-        "mode": mode,
-        "coordinate_transformation_mode": coordinates,
-        "nearest_mode": rounding,
-    }
-    inputs = [data, "", "", ""]
+    data = build.node("Transpose", source, perm=[0, 3, 1, 2])
     scales = None if sizes is None else [_scale(before, after) for before, after in sizes]
     if scales is not None and None not in scales:
-        values = np.array([1.0, 1.0, *scales], np.float32)
-        inputs[2:] = [tensor(graph, node, values)]
+        target = ["", build.constant(np.array([1.0, 1.0, *scales], np.float32))]
     else:
-        shape = node_for(graph, node, "Shape", [data])
-        first, third = int64_values(graph, node, [0]), int64_values(graph, node, [2])
-        front = node_for(graph, node, "Slice", [shape, first, third])
-        target = node_for(graph, node, "Cast", [node.input[1]], {"to": TensorProto.INT64})
-        inputs[3] = node_for(graph, node, "Concat", [front, target], {"axis": 0})
-    result = node_for(graph, node, "Resize", inputs, attributes)
+        shape = build.node("Shape", data)
+        front = build.node("Slice", shape, build.int64(0), build.int64(2))
+        wanted = build.node("Cast", build.inputs[1], to=TensorProto.INT64)
+        target = ["", "", build.node("Concat", front, wanted, axis=0)]
+    result = build.node(
+        "Resize",
+        *(data, *target),
+        mode=mode,
+        coordinate_transformation_mode=coordinates,
+        nearest_mode=rounding,
+    )
     graph.set_dtype(result, graph.get_dtype(source))
-    replace(graph, node, "Transpose", [result], {"perm": [0, 2, 3, 1]})
+    build.replace("Transpose", result, perm=[0, 2, 3, 1])
 
 
-def _lerp(graph: Any, node: Any, source: str, sizes: list[tuple[int, int]]) -> None:
+def _lerp(build: Builder, source: str, sizes: list[tuple[int, int]]) -> None:
     """Interpolate in TensorFlow's own order of operations.
 
     Whole numbers are rounded afterwards, and what lands on a tie must land there to the bit.
     """
-
-    def between(first: str, second: str, weight: str) -> str:
-        gap = node_for(graph, node, "Sub", [second, first])
-        part = node_for(graph, node, "Mul", [gap, weight])
-        return node_for(graph, node, "Add", [first, part])
-
     (top, bottom, down), (left, right, across) = (_neighbours(*pair) for pair in sizes)
     rows = []
     for index in (top, bottom):
-        row = node_for(graph, node, "Gather", [source, tensor(graph, node, index)], {"axis": 1})
-        ends = [
-            node_for(graph, node, "Gather", [row, tensor(graph, node, column)], {"axis": 2})
-            for column in (left, right)
-        ]
-        rows.append(between(ends[0], ends[1], tensor(graph, node, across.reshape(1, 1, -1, 1))))
-    gap = node_for(graph, node, "Sub", [rows[1], rows[0]])
-    part = node_for(graph, node, "Mul", [gap, tensor(graph, node, down.reshape(1, -1, 1, 1))])
-    replace(graph, node, "Add", [rows[0], part])
+        row = build.node("Gather", source, build.constant(index), axis=1)
+        first, second = (
+            build.node("Gather", row, build.constant(column), axis=2) for column in (left, right)
+        )
+        weight = build.constant(across.reshape(1, 1, -1, 1))
+        part = build.node("Mul", build.node("Sub", second, first), weight)
+        rows.append(build.node("Add", first, part))
+    gap = build.node("Sub", rows[1], rows[0])
+    part = build.node("Mul", gap, build.constant(down.reshape(1, -1, 1, 1)))
+    build.replace("Add", rows[0], part)
 
 
 def _neighbours(before: int, after: int) -> tuple[np.ndarray[Any, Any], ...]:
@@ -101,22 +89,23 @@ def _neighbours(before: int, after: int) -> tuple[np.ndarray[Any, Any], ...]:
     return lower, upper, place - floor
 
 
-def _as_float(graph: Any, node: Any) -> str:
+def _as_float(build: Builder) -> str:
     """TensorFlow answers in float32 for any input, but for the nearest neighbour."""
-    source: str = node.input[0]
-    if node.type == "ResizeNearestNeighbor" or graph.get_dtype(source) == TensorProto.FLOAT:
+    graph, source = build.graph, build.inputs[0]
+    is_nearest = build.source.type == "ResizeNearestNeighbor"
+    if is_nearest or graph.get_dtype(source) == TensorProto.FLOAT:
         return source
-    cast = node_for(graph, node, "Cast", [source], {"to": TensorProto.FLOAT})
+    cast = build.node("Cast", source, to=TensorProto.FLOAT)
     graph.set_dtype(cast, TensorProto.FLOAT)
     return cast
 
 
-def _fixed_sizes(graph: Any, node: Any) -> list[tuple[int, int]] | None:
+def _fixed_sizes(build: Builder) -> list[tuple[int, int]] | None:
     """Return (before, after) of height and width, None where one is free."""
-    before = graph.get_shape(node.input[0])
-    if before is None or not node.inputs[1].is_const():
+    before, size = build.graph.get_shape(build.inputs[0]), build.source.inputs[1]
+    if before is None or not size.is_const():
         return None
-    after = [int(size) for size in node.inputs[1].get_tensor_value(as_list=False)]
+    after = [int(length) for length in size.get_tensor_value(as_list=False)]
     pairs = list(zip(before[1:3], after, strict=True))
     return None if any(size is None or size < 1 for size in before[1:3]) else pairs
 
@@ -130,20 +119,17 @@ def _scale(before: int, after: int) -> np.float32 | None:
     return None
 
 
-def _resize_by_matrices(graph: Any, node: Any) -> None:
+def _resize_by_matrices(build: Builder) -> None:
     """Multiply height and width by TensorFlow's own weights."""
-    sizes = _fixed_sizes(graph, node)
+    sizes = _fixed_sizes(build)
     if sizes is None:
         raise NoOnnxFormError("ONNX resizes free sizes in the nearest and bilinear way only")
-    result = node_for(graph, node, "Transpose", [_as_float(graph, node)], {"perm": [0, 3, 1, 2]})
-    (height, new_height), (width, new_width) = sizes
-    rows = _weights(node, height, new_height, axis=0)
-    columns = _weights(node, width, new_width, axis=1)
-    left = tensor(graph, node, rows)
-    right = tensor(graph, node, columns.T.copy())
-    result = node_for(graph, node, "MatMul", [left, result])
-    result = node_for(graph, node, "MatMul", [result, right])
-    replace(graph, node, "Transpose", [result], {"perm": [0, 2, 3, 1]})
+    result = build.node("Transpose", _as_float(build), perm=[0, 3, 1, 2])
+    rows, columns = (_weights(build.source, *pair, axis) for axis, pair in enumerate(sizes))
+    left, right = build.constant(rows), build.constant(columns.T.copy())
+    result = build.node("MatMul", left, result)
+    result = build.node("MatMul", result, right)
+    build.replace("Transpose", result, perm=[0, 2, 3, 1])
 
 
 def _weights(node: Any, before: int, after: int, axis: int) -> np.ndarray[Any, Any]:
@@ -153,31 +139,20 @@ def _weights(node: Any, before: int, after: int, axis: int) -> np.ndarray[Any, A
     if axis == 1:
         images = images.transpose(0, 2, 1, 3)
     size = [after, 1] if axis == 0 else [1, after]
+    if node.type == "ScaleAndTranslate":
+        scales, shifts = _constants(node)
+        scale, shift = [1.0, 1.0], [0.0, 0.0]
+        scale[axis], shift[axis] = float(scales[axis]), float(shifts[axis])
+        options: dict[str, Any] = {"scale": scale, "translation": shift}
+        options["kernel_type"] = node.get_attr_str("kernel_type")
+        options["antialias"] = bool(node.get_attr_value("antialias"))
+    else:
+        names = ["align_corners"]
+        if node.type == "ResizeBicubic":
+            names.append("half_pixel_centers")
+        options = {name: bool(node.get_attr_value(name)) for name in names}
     with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
-        if node.type == "ScaleAndTranslate":
-            scales, shifts = _constants(node)
-            one = [1.0, 1.0]
-            scale, shift = (list(one), [0.0, 0.0])
-            scale[axis], shift[axis] = float(scales[axis]), float(shifts[axis])
-            result = tf.raw_ops.ScaleAndTranslate(
-                images=images,
-                size=size,
-                scale=scale,
-                translation=shift,
-                kernel_type=node.get_attr_str("kernel_type"),
-                antialias=bool(node.get_attr_value("antialias")),
-            )
-        elif node.type == "ResizeArea":
-            result = tf.raw_ops.ResizeArea(
-                images=images, size=size, align_corners=bool(node.get_attr_value("align_corners"))
-            )
-        else:
-            result = tf.raw_ops.ResizeBicubic(
-                images=images,
-                size=size,
-                align_corners=bool(node.get_attr_value("align_corners")),
-                half_pixel_centers=bool(node.get_attr_value("half_pixel_centers")),
-            )
+        result = getattr(tf.raw_ops, node.type)(images=images, size=size, **options)
         with tf.compat.v1.Session(graph=graph) as session:
             answer: np.ndarray[Any, Any] = session.run(result)
     return answer.reshape(before, after).T.copy()

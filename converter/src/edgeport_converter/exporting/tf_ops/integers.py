@@ -6,75 +6,53 @@ divides integers towards zero, where TensorFlow rounds down.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from onnx import TensorProto
 from tf2onnx import utils
 from tf2onnx.onnx_opset import math as tf2onnx_math
 from tf2onnx.onnx_opset import tensor as tf2onnx_tensor
 
-from edgeport_converter.exporting.tf_ops.builder import (
-    NoOnnxFormError,
-    int64_values,
-    node_for,
-    replace,
-    scalar,
-    tensor,
-)
+from edgeport_converter.exporting.tf_ops.builder import Builder, NoOnnxFormError
 
 _SIGNED = (TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64)
 _UNSIGNED = (TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64)
 
 
-def _floor_div(graph: Any, node: Any) -> None:
+def _floor_div(build: Builder) -> None:
     """Q = trunc(a / b), less one where the remainder and the divisor have other signs."""
-    dtype = graph.get_dtype(node.input[0])
+    dtype = build.graph.get_dtype(build.inputs[0])
     if dtype not in _SIGNED:
-        tf2onnx_math.FloorDiv.version_6(graph, node)
+        tf2onnx_math.FloorDiv.version_6(build.graph, build.source)
         return
-    left, right = node.input
-    zero = scalar(graph, node, 0)
-    quotient = node_for(graph, node, "Div", [left, right])
-    remainder = node_for(
-        graph, node, "Sub", [left, node_for(graph, node, "Mul", [quotient, right])]
-    )
-    has_rest = node_for(graph, node, "Not", [node_for(graph, node, "Equal", [remainder, zero])])
-    signs_differ = node_for(
-        graph,
-        node,
-        "Xor",
-        [
-            node_for(graph, node, "Less", [remainder, zero]),
-            node_for(graph, node, "Less", [right, zero]),
-        ],
-    )
-    is_above = node_for(graph, node, "And", [has_rest, signs_differ])
-    replace(
-        graph, node, "Sub", [quotient, node_for(graph, node, "Cast", [is_above], {"to": dtype})]
-    )
+    left, right = build.inputs
+    zero = build.scalar(0)
+    quotient = build.node("Div", left, right)
+    remainder = build.node("Sub", left, build.node("Mul", quotient, right))
+    has_rest = build.node("Not", build.node("Equal", remainder, zero))
+    signs = [build.node("Less", value, zero) for value in (remainder, right)]
+    is_above = build.node("And", has_rest, build.node("Xor", *signs))
+    build.replace("Sub", quotient, build.node("Cast", is_above, to=dtype))
 
 
-def _floor_mod(graph: Any, node: Any) -> None:
+def _floor_mod(build: Builder) -> None:
     """ONNX's Mod has the divisor's sign for integers, as TensorFlow's FloorMod has."""
-    if graph.get_dtype(node.input[0]) in _SIGNED + _UNSIGNED:
-        replace(graph, node, "Mod", node.input)
+    if build.graph.get_dtype(build.inputs[0]) in _SIGNED + _UNSIGNED:
+        build.replace("Mod", *build.inputs)
     else:
-        tf2onnx_math.FloorMod.version_7(graph, node)
+        tf2onnx_math.FloorMod.version_7(build.graph, build.source)
 
 
-def _gather(graph: Any, node: Any) -> None:
+def _gather(build: Builder) -> None:
     """Make a negative index one that onnxruntime refuses."""
-    indices, dtype = node.input[1], graph.get_dtype(node.input[1])
-    is_known = node.inputs[1].is_const()
-    if dtype in (TensorProto.INT32, TensorProto.INT64) and not is_known:
+    graph, node, indices = build.graph, build.source, build.inputs[1]
+    dtype = graph.get_dtype(indices)
+    if dtype in (TensorProto.INT32, TensorProto.INT64) and not node.inputs[1].is_const():
         kind = utils.map_onnx_to_numpy_type(dtype)
-        beyond = tensor(graph, node, np.array(np.iinfo(kind).max, kind))
-        zero = tensor(graph, node, np.array(0, kind))
+        beyond = build.constant(np.array(np.iinfo(kind).max, kind))
+        zero = build.constant(np.array(0, kind))
         shape = graph.get_shape(indices)
-        negative = node_for(graph, node, "Less", [indices, zero])
-        checked = node_for(graph, node, "Where", [negative, beyond, indices])
+        negative = build.node("Less", indices, zero)
+        checked = build.node("Where", negative, beyond, indices)
         graph.set_dtype(checked, dtype)
         if shape is not None:
             graph.set_shape(checked, shape)
@@ -85,26 +63,27 @@ def _gather(graph: Any, node: Any) -> None:
         tf2onnx_tensor.Gather.version_11(graph, node)
 
 
-def _one_hot(graph: Any, node: Any) -> None:
+def _one_hot(build: Builder) -> None:
     """Compare with every class, so that an index outside of them is no class."""
-    indices, _, on, off = node.input
-    if not node.inputs[1].is_const():
+    indices, _, on, off = build.inputs
+    count = build.source.inputs[1]
+    if not count.is_const():
         raise NoOnnxFormError("the number of classes comes from the inputs")
-    classes = int(node.inputs[1].get_tensor_value())
-    axis = node.get_attr_value("axis", -1)
+    classes = int(count.get_tensor_value())
+    axis = build.source.get_attr_value("axis", -1)
     values = np.arange(classes, dtype=np.int64)
     if axis != -1:
-        shape = graph.get_shape(indices)
+        shape = build.graph.get_shape(indices)
         if shape is None:
             raise NoOnnxFormError("the classes stand in the middle of an unknown number of axes")
         values = values.reshape(classes, *[1] * (len(shape) - axis))
-    wide = node_for(graph, node, "Cast", [indices], {"to": TensorProto.INT64})
-    column = node_for(graph, node, "Unsqueeze", [wide, int64_values(graph, node, [axis])])
-    hit = node_for(graph, node, "Equal", [column, tensor(graph, node, values)])
-    replace(graph, node, "Where", [hit, on, off])
+    wide = build.node("Cast", indices, to=TensorProto.INT64)
+    column = build.node("Unsqueeze", wide, build.int64(axis))
+    hit = build.node("Equal", column, build.constant(values))
+    build.replace("Where", hit, on, off)
 
 
-HANDLERS: dict[str, Callable[[Any, Any], None]] = {
+HANDLERS = {
     "FloorDiv": _floor_div,
     "FloorMod": _floor_mod,
     "Gather": _gather,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from onnx import TensorProto
@@ -12,79 +11,70 @@ from tf2onnx.onnx_opset import logical
 
 from edgeport_converter.exporting.tf_ops.builder import (
     LABEL_ENCODER_DOMAIN,
+    Builder,
     NoOnnxFormError,
-    int64_values,
-    node_for,
-    replace,
-    scalar,
-    tensor,
 )
 
 
-def _erfc(graph: Any, node: Any) -> None:
+def _erfc(build: Builder) -> None:
     """erfc(x) = 1 - erf(x); the exact gelu is made of it."""
-    erf = node_for(graph, node, "Erf", node.input)
-    one = scalar(graph, node, 1.0)
-    replace(graph, node, "Sub", [one, erf])
+    erf = build.node("Erf", *build.inputs)
+    build.replace("Sub", build.scalar(1.0), erf)
 
 
-def _expm1(graph: Any, node: Any) -> None:
-    exp = node_for(graph, node, "Exp", node.input)
-    replace(graph, node, "Sub", [exp, scalar(graph, node, 1.0)])
+def _expm1(build: Builder) -> None:
+    exp = build.node("Exp", *build.inputs)
+    build.replace("Sub", exp, build.scalar(1.0))
 
 
-def _log1p(graph: Any, node: Any) -> None:
-    one = scalar(graph, node, 1.0)
-    replace(graph, node, "Log", [node_for(graph, node, "Add", [node.input[0], one])])
+def _log1p(build: Builder) -> None:
+    build.replace("Log", build.node("Add", build.inputs[0], build.scalar(1.0)))
 
 
-def _bucketize(graph: Any, node: Any) -> None:
+def _bucketize(build: Builder) -> None:
     """Count the boundaries that a value has reached."""
-    boundaries = np.asarray(node.get_attr_value("boundaries"), dtype=np.float32)
-    source = node.input[0]
-    if graph.get_dtype(source) != TensorProto.FLOAT:
-        source = node_for(graph, node, "Cast", [source], {"to": TensorProto.FLOAT})
-    last = int64_values(graph, node, [-1])
-    edges = tensor(graph, node, boundaries)
-    column = node_for(graph, node, "Unsqueeze", [source, last])
-    reached = node_for(graph, node, "GreaterOrEqual", [column, edges])
-    counted = node_for(graph, node, "Cast", [reached], {"to": TensorProto.INT32})
-    replace(graph, node, "ReduceSum", [counted, last], {"keepdims": 0})
+    boundaries = np.asarray(build.source.get_attr_value("boundaries"), dtype=np.float32)
+    values = build.inputs[0]
+    if build.graph.get_dtype(values) != TensorProto.FLOAT:
+        values = build.node("Cast", values, to=TensorProto.FLOAT)
+    last = build.int64(-1)
+    edges = build.constant(boundaries)
+    reached = build.node("GreaterOrEqual", build.node("Unsqueeze", values, last), edges)
+    counted = build.node("Cast", reached, to=TensorProto.INT32)
+    build.replace("ReduceSum", counted, last, keepdims=0)
 
 
-def _bincount(graph: Any, node: Any) -> None:
+def _bincount(build: Builder) -> None:
     """Count each value along the last axis; tf2onnx counts over all of them."""
-    dtype = graph.get_dtype(node.output[0])
-    size = graph.get_shape(node.output[0])
-    values = node_for(graph, node, "Cast", [node.input[0]], {"to": TensorProto.INT64})
-    last = int64_values(graph, node, [-1])
+    graph, output = build.graph, build.source.output[0]
+    given, count, weights = build.inputs
+    size = graph.get_shape(output)
+    values = build.node("Cast", given, to=TensorProto.INT64)
+    last = build.int64(-1)
     if size and size[-1] not in (-1, None):
-        bins = int64_values(graph, node, range(size[-1]))
+        bins = build.int64(*range(size[-1]))
     else:
-        zero, one = (tensor(graph, node, np.array(n, np.int64)) for n in (0, 1))
-        end = node_for(graph, node, "Cast", [node.input[1]], {"to": TensorProto.INT64})
-        bins = node_for(graph, node, "Range", [zero, end, one])
-    column = node_for(graph, node, "Unsqueeze", [values, last])
-    hits = node_for(graph, node, "Equal", [column, bins])
-    numbers = node_for(graph, node, "Cast", [hits], {"to": dtype})
-    weights = graph.get_shape(node.input[2])
-    if weights is None or 0 not in weights:
-        numbers = node_for(
-            graph, node, "Mul", [numbers, node_for(graph, node, "Unsqueeze", [node.input[2], last])]
-        )
-    axis = int64_values(graph, node, [-2])
-    if node.get_attr_value("binary_output"):
-        replace(graph, node, "ReduceMax", [numbers], {"axes": [-2], "keepdims": 0})
+        zero, one = (build.constant(np.array(n, np.int64)) for n in (0, 1))
+        end = build.node("Cast", count, to=TensorProto.INT64)
+        bins = build.node("Range", zero, end, one)
+    hits = build.node("Equal", build.node("Unsqueeze", values, last), bins)
+    numbers = build.node("Cast", hits, to=graph.get_dtype(output))
+    weights_shape = graph.get_shape(weights)
+    if weights_shape is None or 0 not in weights_shape:
+        numbers = build.node("Mul", numbers, build.node("Unsqueeze", weights, last))
+    if build.source.get_attr_value("binary_output"):
+        build.replace("ReduceMax", numbers, axes=[-2], keepdims=0)
     else:
-        replace(graph, node, "ReduceSum", [numbers, axis], {"keepdims": 0})
+        build.replace("ReduceSum", numbers, build.int64(-2), keepdims=0)
 
 
-def _equal(graph: Any, node: Any) -> None:
+def _equal(build: Builder) -> None:
     """Compare text through a table, since ONNX compares it from opset 19 on only."""
-    if graph.get_dtype(node.input[0]) != TensorProto.STRING:
+    graph, node = build.graph, build.source
+    if graph.get_dtype(build.inputs[0]) != TensorProto.STRING:
         logical.Equal.version_11(graph, node)
         return
-    sides = list(zip(node.input, node.inputs, strict=True))
+    sides = list(zip(build.inputs, node.inputs, strict=True))
     known = next((other for _, other in sides if other.is_const()), None)
     if known is None or known.get_tensor_value(as_list=False).size != 1:
         raise NoOnnxFormError("it compares two texts that both come from the inputs")
@@ -100,58 +90,46 @@ def _equal(graph: Any, node: Any) -> None:
         dtypes=[TensorProto.INT64],
         shapes=[graph.get_shape(asked)],
     ).output[0]
-    replace(graph, node, "Cast", [found], {"to": TensorProto.BOOL})
+    build.replace("Cast", found, to=TensorProto.BOOL)
 
 
-def _bound(comparison: str) -> Any:
-    def convert(graph: Any, node: Any) -> None:
+def _bound(comparison: str) -> Callable[[Builder], None]:
+    def convert(build: Builder) -> None:
         """Count the sorted values (rows, S) that stand before each of the others (rows, V)."""
-        ordered = node_for(
-            graph, node, "Unsqueeze", [node.input[0], int64_values(graph, node, [1])]
-        )
-        wanted = node_for(graph, node, "Unsqueeze", [node.input[1], int64_values(graph, node, [2])])
-        stands_before = node_for(graph, node, comparison, [ordered, wanted])
-        number = node_for(
-            graph, node, "Cast", [stands_before], {"to": graph.get_dtype(node.output[0])}
-        )
-        last = int64_values(graph, node, [2])
-        replace(graph, node, "ReduceSum", [number, last], {"keepdims": 0})
+        ordered = build.node("Unsqueeze", build.inputs[0], build.int64(1))
+        wanted = build.node("Unsqueeze", build.inputs[1], build.int64(2))
+        stands_before = build.node(comparison, ordered, wanted)
+        dtype = build.graph.get_dtype(build.source.output[0])
+        number = build.node("Cast", stands_before, to=dtype)
+        build.replace("ReduceSum", number, build.int64(2), keepdims=0)
 
     return convert
 
 
-def _cross(graph: Any, node: Any) -> None:
+def _cross(build: Builder) -> None:
     """A × b along the last axis: both turned by one and by two places."""
-    places = [
+    (a_one, a_two), (b_one, b_two) = (
         [
-            node_for(graph, node, "Gather", [name, int64_values(graph, node, order)], {"axis": -1})
+            build.node("Gather", name, build.int64(*order), axis=-1)
             for order in ([1, 2, 0], [2, 0, 1])
         ]
-        for name in node.input
-    ]
-    (a_one, a_two), (b_one, b_two) = places
-    first = node_for(graph, node, "Mul", [a_one, b_two])
-    second = node_for(graph, node, "Mul", [a_two, b_one])
-    replace(graph, node, "Sub", [first, second])
+        for name in build.inputs
+    )
+    first = build.node("Mul", a_one, b_two)
+    build.replace("Sub", first, build.node("Mul", a_two, b_one))
 
 
-def _broadcast_shape(graph: Any, node: Any) -> None:
+def _broadcast_shape(build: Builder) -> None:
     """Return the shape that two shapes broadcast to: the larger size, where the other is one."""
     wide = [
-        node_for(
-            graph,
-            node,
-            "ConstantOfShape",
-            [node_for(graph, node, "Cast", [name], {"to": TensorProto.INT64})],
-        )
-        for name in node.input
+        build.node("ConstantOfShape", build.node("Cast", name, to=TensorProto.INT64))
+        for name in build.inputs
     ]
-    both = node_for(graph, node, "Add", wide)
-    shape = node_for(graph, node, "Shape", [both])
-    replace(graph, node, "Cast", [shape], {"to": graph.get_dtype(node.output[0])})
+    shape = build.node("Shape", build.node("Add", *wide))
+    build.replace("Cast", shape, to=build.graph.get_dtype(build.source.output[0]))
 
 
-HANDLERS: dict[str, Callable[[Any, Any], None]] = {
+HANDLERS: dict[str, Callable[[Builder], None]] = {
     "Erfc": _erfc,
     "Expm1": _expm1,
     "Log1p": _log1p,

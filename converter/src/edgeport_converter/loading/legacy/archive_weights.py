@@ -28,9 +28,7 @@ _MODELS = ("Functional", "Sequential", "Model")
 def find_moves(config: dict[str, Any], model: Any) -> list[tuple[str, str]]:
     """Return (stored path, path where Keras looks) of each layer whose two paths differ.
 
-    Args:
-        config: the saved model's, with the layers in the saved order.
-        model: the model that Keras 3 built from it.
+    ``config`` has the layers in the saved order.
     """
     return [move for move in _pairs(config, model, "") if move[0] != move[1]]
 
@@ -38,11 +36,7 @@ def find_moves(config: dict[str, Any], model: Any) -> list[tuple[str, str]]:
 def copy(source: Path, target: Path, config: str, moves: list[tuple[str, str]]) -> None:
     """Copy an archive with another config, and with its weights where Keras looks for them.
 
-    Args:
-        source: the archive; it is not changed.
-        target: the copy. A temporary file with the weights is left in the same folder.
-        config: the new config, in JSON.
-        moves: from ``find_moves``.
+    A temporary file with the weights is left in the target's folder.
     """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.infolist():

@@ -101,9 +101,7 @@ def is_old(keras_version: str | None, config: Config) -> bool:
 def repair(config: Config, own_names: Collection[str] = ()) -> tuple[Config, tuple[str, ...]]:
     """Return a config of Keras 2 in the form of Keras 3, and what was changed.
 
-    Args:
-        config: ``{"class_name": …, "config": …}`` of the whole model; it is not changed.
-        own_names: names of the user's classes and functions, which hide Keras' own.
+    ``own_names`` are the user's classes and functions, which hide Keras' own.
     """
     config = copy.deepcopy(config)
     changes: Counter[str] = Counter()
@@ -115,7 +113,11 @@ def repair(config: Config, own_names: Collection[str] = ()) -> tuple[Config, tup
     for part in list(_objects(config)):
         part["config"].pop("batch_input_shape", None)  # now in the InputLayers
     config = in_new_form(config, own_names)
-    return config, tuple(_as_note(change, count) for change, count in changes.items())
+    notes = []
+    for change, count in changes.items():
+        times = "" if count == 1 else f" ({count} times)"
+        notes.append(f"Keras 2 file: {change.rstrip(',')}{times}")
+    return config, tuple(notes)
 
 
 def in_new_form(config: Config, own_names: Collection[str] = ()) -> Config:
@@ -124,10 +126,6 @@ def in_new_form(config: Config, own_names: Collection[str] = ()) -> Config:
     Keras 3 writes HDF5 files in the old form, without modules, and has another reader for it. That
     reader replaces any text by the function of that name, such as the "dot" in Attention's
     score_mode.
-
-    Args:
-        config: of the whole model, in any form; it is not changed.
-        own_names: names of the user's classes and functions, which hide Keras' own.
     """
     config = copy.deepcopy(config)
     for part in list(_layers(config)):
@@ -280,23 +278,21 @@ def _repair_options(name: str, config: Config, known: set[str], changes: Counter
             continue
         elif key.endswith(_TRAINING_ONLY):
             del config[key]
-        elif key in _WITHOUT_EFFECT and _fits(config[key], _WITHOUT_EFFECT[key]):
+        elif (allowed := _WITHOUT_EFFECT.get(key)) == (_ANY,) or config[key] in (allowed or ()):
             changes[f"dropped {key}={config.pop(key)!r}, which changes nothing, from {name}"] += 1
 
 
 def _keep_old_functions(name: str, config: Config, changes: Counter[str]) -> None:
     """Write down the functions and defaults that have another meaning in Keras 3."""
     for key in _ACTIVATIONS:
-        if _function_name(config.get(key)) == "hard_sigmoid":
+        function = config.get(key)
+        name_of = function.get("config") if isinstance(function, dict) else function
+        if name_of == "hard_sigmoid":
             config[key] = _reference(OLD_HARD_SIGMOID)
             changes[f"kept the hard_sigmoid of Keras 2, 0.2 x + 0.5, in {name}"] += 1
     if name in ("GRU", "GRUCell") and "reset_after" not in config:
         config["reset_after"] = False
         changes[f"kept the old default reset_after=False of {name}"] += 1
-
-
-def _fits(value: Any, allowed: tuple[Any, ...]) -> bool:
-    return allowed == (_ANY,) or value in allowed
 
 
 def _known_options(layer: type[Any]) -> set[str]:
@@ -313,20 +309,4 @@ def _known_options(layer: type[Any]) -> set[str]:
 
 def _reference(name: str) -> Config:
     """Return how Keras 3 refers to a custom object that is a function."""
-    return {
-        "module": None,
-        "class_name": "function",
-        "config": name,
-        "registered_name": name,
-    }
-
-
-def _function_name(value: Any) -> str | None:
-    if isinstance(value, dict):
-        value = value.get("config")
-    return value if isinstance(value, str) else None
-
-
-def _as_note(change: str, count: int) -> str:
-    times = "" if count == 1 else f" ({count} times)"
-    return f"Keras 2 file: {change.rstrip(',')}{times}"
+    return {"module": None, "class_name": "function", "config": name, "registered_name": name}

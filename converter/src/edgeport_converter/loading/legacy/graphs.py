@@ -26,12 +26,7 @@ _RECURRENT = (
 
 
 def repair_graph(part: Config, changes: Counter[str]) -> None:
-    """Repair one model's graph in place, and count what was changed.
-
-    Args:
-        part: the model's ``{"class_name", "config"}``.
-        changes: how often each change was made.
-    """
+    """Repair one model's graph in place, and count what was changed."""
     layers = part["config"].get("layers")
     if not isinstance(layers, list) or not layers:
         return
@@ -187,10 +182,8 @@ def _link_tensors(layer: Config, names: set[Any], changes: Counter[str]) -> None
             layer.pop("build_config", None)  # of the inputs and the states together
         elif not any(isinstance(v, dict) and v.get("config") for v in keywords.values()):
             continue
-        nodes[number] = {
-            "args": [tensors[0] if len(tensors) == 1 else tensors],
-            "kwargs": keywords,
-        }
+        arguments = tensors[0] if len(tensors) == 1 else tensors
+        nodes[number] = {"args": [arguments], "kwargs": keywords}
         changes[f"linked the tensors that {layer['class_name']} is called with"] += 1
 
 

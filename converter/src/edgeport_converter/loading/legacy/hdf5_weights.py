@@ -20,16 +20,7 @@ from edgeport.artifact.golden import Array
 
 
 def load_and_check(model: Any, load: Callable[[], None], source: str) -> None:
-    """Let ``load`` fill the model, and refuse it if a weight was left out.
-
-    Args:
-        model: a Keras 3 model with all its variables.
-        load: assigns the weights.
-        source: what they come from, for the message.
-
-    Raises:
-        ConversionError: a weight was not assigned.
-    """
+    """Let ``load`` fill the model; raises ConversionError if a weight was left out."""
     marked = [(weight, mark) for weight in model.weights if (mark := _mark(weight)) is not None]
     for weight, mark in marked:
         weight.assign(np.full(weight.shape, mark, keras.backend.standardize_dtype(weight.dtype)))
@@ -59,15 +50,7 @@ def _mark(weight: Any) -> float | int | None:
 
 
 def assign_by_name(model: Any, file: h5py.Group) -> None:
-    """Assign the weights of an HDF5 file in the layout of Keras 1 and 2.
-
-    Args:
-        model: a Keras 3 model made from the same config.
-        file: the group with one group a layer.
-
-    Raises:
-        ConversionError: the file and the model have other layers, or weights of other shapes.
-    """
+    """Assign the weights of an old HDF5 file by name; raises ConversionError if they do not fit."""
     layers = {layer.name.replace("/", "_"): layer for layer in model.layers if layer.weights}
     stored = {
         name.replace("/", "_"): weights  # ``graphs`` renames the layers so
@@ -233,9 +216,7 @@ def from_cudnn(
     The GPU library has two biases, where LSTM has one sum and GRU two rows, and its matrices are
     transposed, gate by gate.
 
-    Args:
-        stored: in the order of the layer's variables.
-        shapes: of these variables.
+    ``shapes`` are those of the layer's variables, in whose order the weights are stored.
 
     **Source**: the conversion that Keras 2 did when it loaded weights, ``hdf5_format.py``.
     """

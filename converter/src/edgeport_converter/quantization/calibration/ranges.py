@@ -28,10 +28,8 @@ _HISTOGRAM_BATCH = 4
 def collect_ranges(model: ir.Model, batches: Batches, method: str = "minmax") -> Ranges:
     """Return (lowest, highest) by name for every float input and activation of the graph.
 
-    Args:
-        model: the float graph, with the types of its inner tensors.
-        batches: the calibration data; it is read once for ``minmax``, else twice.
-        method: ``minmax`` keeps every value, ``mse`` clips rare large ones.
+    ``minmax`` keeps every value and reads the data once; ``mse`` clips rare large ones and reads it
+    twice.
 
     Raises:
         OptionError: there is no such method.

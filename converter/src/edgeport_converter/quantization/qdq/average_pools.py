@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from edgeport_converter.quantization.tensors import constant
+from edgeport_converter.optimizing.constants import constant
 
 _MOST_PLACES = 25
 _KEPT_ATTRIBUTES = ("kernel_shape", "pads", "strides")
@@ -20,10 +20,6 @@ def find_small_pools(graph: ir.Graph, in_float: Collection[str] = ()) -> frozens
     A pool that leaves padding out of its means, or rounds its size up, stays: it divides by
     another number at the border. So does one over all of a map: its int8 kernel is fast, and the
     weights would be as large as what it reads.
-
-    Args:
-        graph: a float graph with the shapes of its inner tensors.
-        in_float: names of nodes that stay in float.
     """
     return frozenset(
         node.name or ""
@@ -38,12 +34,7 @@ def find_small_pools(graph: ir.Graph, in_float: Collection[str] = ()) -> frozens
 
 
 def convolve_pools(model: ir.Model, names: Collection[str]) -> ir.Model:
-    """Return the graph with these average pools as depthwise convolutions of the same names.
-
-    Args:
-        model: it is not changed.
-        names: as ``find_small_pools`` gives them.
-    """
+    """Return the graph with these average pools as depthwise convolutions of the same names."""
     result = model.clone()
     for pool in [node for node in result.graph if node.name in names]:
         count = _channels(pool)

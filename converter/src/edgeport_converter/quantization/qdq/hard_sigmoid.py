@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgeport_converter.optimizing.constants import array_of
-from edgeport_converter.quantization.tensors import constant, only_use, replace_constant
+from edgeport_converter.optimizing.constants import array_of, constant, known
+from edgeport_converter.quantization.tensors import only_use, replace_constant
 
 _CODES = 255
 # By how much the steps of what is read may grow so that zero and one fall on codes. Chosen.
@@ -41,13 +41,10 @@ def bound_codes(
 ) -> frozenset[str]:
     """Replace hard sigmoids between int8 layers by bounds of their codes; return their names.
 
-    Args:
-        graph: a graph with QuantizeLinear and DequantizeLinear of uint8, changed in place.
-        float_nodes: names of nodes that are to stay in float.
-        limited: tensors whose scale does the work of a relu or a clip, which another scale would
-            undo.
+    ``limited`` are tensors whose scale does the work of a relu or a clip, which another scale would
+    undo.
     """
-    settled: set[ir.Value] = set()  # scales that one hard sigmoid has chosen
+    settled: set[ir.Value | None] = set()  # scales that one hard sigmoid has chosen
     done = set()
     for node in [each for each in graph if each.op_type == "HardSigmoid"]:
         pair = None if node.name in float_nodes else _conversions_around(node, limited)
@@ -60,13 +57,9 @@ def bound_codes(
             continue
         slope = node.attributes.get_float("alpha", 0.2)
         offset = node.attributes.get_float("beta", 0.5)
-        found = _fit(
-            float(array_of(read_scale)),  # type: ignore[arg-type]  # _is_uint8 has seen it
-            int(array_of(read_zero)),  # type: ignore[arg-type]
-            slope,
-            offset,
-            widest=1 + _EXACT if read_scale in settled else _WIDEST,
-        )
+        widest = 1 + _EXACT if read_scale in settled else _WIDEST
+        given = float(known(read_scale)), int(known(read_zero))
+        found = _fit(*given, slope, offset, widest=widest)
         if found is None:
             continue
         for value, number in (
@@ -75,8 +68,7 @@ def bound_codes(
             (scale, found.scale * slope),
             (zero, found.lowest),
         ):
-            assert value is not None  # noqa: S101 - _is_uint8 has seen it
-            replace_constant(value, np.full(value.shape or (), number))
+            replace_constant(value, np.full(known(value).shape, number))
             settled.add(value)
         _replace_by_clip(graph, node, reading, writing, found)
         done.add(node.name or "")
@@ -114,12 +106,7 @@ def _replace_by_clip(
 def _fit(scale: float, zero: int, slope: float, offset: float, *, widest: float) -> _Fit | None:
     """Return the finest scale whose codes hold the present range, and the answer's zero and one.
 
-    Args:
-        scale: of what the hard sigmoid reads.
-        zero: its zero point.
-        slope: its alpha.
-        offset: its beta.
-        widest: by what factor the scale may grow.
+    The scale may grow by the factor ``widest``.
     """
     if scale <= 0 or slope <= 0 or not 0 < offset < 1:
         return None

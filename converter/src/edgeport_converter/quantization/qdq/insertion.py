@@ -26,15 +26,11 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.optimizing.constants import array_of, constant, known
 from edgeport_converter.quantization.calibration.ranges import Ranges
+from edgeport_converter.quantization.qdq import placement
 from edgeport_converter.quantization.qdq.pixel_inputs import PixelInput
-from edgeport_converter.quantization.qdq.placement import (
-    FLOAT_OUTPUT_OPERATORS,
-    LIMITS,
-    WEIGHTED_OPERATORS,
-)
-from edgeport_converter.quantization.tensors import constant, only_use
+from edgeport_converter.quantization.tensors import only_use
 
 # They only move values or choose among them, so that codes can be moved in their place.
 _PASSING = ("Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
@@ -68,12 +64,8 @@ def insert_conversions(
 ) -> Inserted:
     """Let nodes compute between DequantizeLinear and QuantizeLinear, in place.
 
-    Args:
-        model: a float graph with the types of its inner tensors.
-        nodes: of ``placement.STATIC_OPERATORS``, in running order.
-        ranges: (lowest, highest) by name of the inputs and activations.
-        pixels: inputs whose bytes are read as codes where that is exact.
-        wide: whether activations are uint16, else uint8.
+    ``pixels`` are inputs whose bytes are read as codes where that is exact. With ``wide``
+    activations are uint16, else uint8.
     """
     chosen = _Chosen(wide)
     nodes = list(nodes)
@@ -90,7 +82,7 @@ def insert_conversions(
     conversions = _Conversions(model.graph, chosen, ranges, exact, domain)
     for value in chosen.scaled_as:
         conversions.insert(value)
-    layers = tuple(node for node in chosen.nodes if node.op_type in WEIGHTED_OPERATORS)
+    layers = tuple(node for node in chosen.nodes if node.op_type in placement.WEIGHTED_OPERATORS)
     return Inserted(layers, frozenset(chosen.limited), domain)
 
 
@@ -136,25 +128,28 @@ class _Chosen:
 
 def _count_read(node: ir.Node) -> int:
     """Return how many of its inputs an int8 node reads as codes."""
-    if node.op_type in WEIGHTED_OPERATORS:
+    if node.op_type in placement.WEIGHTED_OPERATORS:
         return 2  # the bias has a format of its own
-    return 1 if node.op_type in (*LIMITS, *_PASSING, "AveragePool") else len(node.inputs)
+    return 1 if node.op_type in (*placement.LIMITS, *_PASSING, "AveragePool") else len(node.inputs)
 
 
 def _choose(graph: ir.Graph, chosen: _Chosen, node: ir.Node) -> None:
     """Add a node and its tensors to what is chosen, if it can be int8."""
-    if node.op_type in WEIGHTED_OPERATORS and not _has_int8_kernel(node):
+    if node.op_type in placement.WEIGHTED_OPERATORS and not _has_int8_kernel(node):
         return
     read = node.inputs[: _count_read(node)]
-    if node.op_type in (*LIMITS, *_PASSING, "AveragePool") and read[0] not in chosen.scaled_as:
+    if (
+        node.op_type in (*placement.LIMITS, *_PASSING, "AveragePool")
+        and read[0] not in chosen.scaled_as
+    ):
         return
-    if node.op_type in LIMITS and _does_no_more_than_a_scale(chosen, node):
+    if node.op_type in placement.LIMITS and _does_no_more_than_a_scale(chosen, node):
         _drop_limit(graph, chosen, node)
         return
     chosen.nodes[node] = None
     for value in read:
         # Constants of a layer are its weights, which have one scale a channel.
-        if node.op_type not in WEIGHTED_OPERATORS or array_of(value) is None:
+        if node.op_type not in placement.WEIGHTED_OPERATORS or array_of(value) is None:
             chosen.add(value)
     passes = node.op_type in _PASSING or _pads_with_own_values(node)
     # A mean over many positions is far smaller than the largest value among them. With its input's
@@ -217,7 +212,7 @@ def _answer_in_float(chosen: _Chosen) -> None:
         producer = value.producer()
         if (
             producer in chosen.nodes
-            and producer.op_type in FLOAT_OUTPUT_OPERATORS
+            and producer.op_type in placement.FLOAT_OUTPUT_OPERATORS
             and value not in chosen.limited
             and not any(chosen.reads(*use) for use in value.uses())
         ):
@@ -294,21 +289,13 @@ class _Conversions:
 
     def _encoded(self, value: ir.Value, array: Array, scale: ir.Value, zero: ir.Value) -> ir.Value:
         """Return the codes of a constant that is no layer's weights, as what an Add adds."""
-        step, shift = array_of(scale), array_of(zero)
-        assert step is not None and shift is not None  # noqa: S101, PT018 - made just now
-        codes = np.rint(array / step) + shift
+        codes = np.rint(array / known(scale)) + known(zero)
         clipped = np.clip(codes, 0, np.iinfo(self._code).max).astype(self._code)
         return constant(self._graph, f"{value.name}/codes", clipped)
 
 
 def choose_scale(low: float, high: float, code: Any) -> tuple[np.float32, int]:
-    """Return scale and zero point of unsigned codes for a range, which is widened to hold zero.
-
-    Args:
-        low: the lowest value.
-        high: the highest value.
-        code: numpy's type of the codes.
-    """
+    """Return scale and zero point of unsigned codes for a range, which is widened to hold zero."""
     least, most = min(float(np.float32(low)), 0.0), max(float(np.float32(high)), 0.0)
     scale = (most - least) / np.iinfo(code).max
     if scale < np.finfo(np.float32).tiny:  # a tensor that is zero throughout

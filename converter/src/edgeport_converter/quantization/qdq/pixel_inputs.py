@@ -15,9 +15,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of
-from edgeport_converter.quantization.tensors import constant, only_use
-from edgeport_converter.quantization.weights.forms import is_transposed
+from edgeport_converter.optimizing.constants import array_of, constant
+from edgeport_converter.optimizing.layer_inputs import take_offset
+from edgeport_converter.quantization.tensors import only_use
 
 _LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
@@ -120,9 +120,12 @@ def round_offsets(graph: ir.Graph) -> list[PixelInput]:
             and all(_can_shift(node, place) for node, place in uses)
         ):
             for node, _ in uses:
-                _shift_bias(graph, node, found.shift)
-            offset = np.array(-found.zero_point * found.scale)
-            _own_constant(graph, found.nodes[-1], 1, offset.reshape(found.offset.shape))
+                take_offset(graph, node, np.array(found.shift))
+            offset, adding = np.array(-found.zero_point * found.scale), found.nodes[-1]
+            stored = offset.reshape(found.offset.shape).astype(np.float32)
+            # A constant of its own: another node may share the old one.
+            own = constant(graph, f"{adding.name}/whole_pixels", stored)
+            adding.replace_input_with(1, own)
             found = replace(found, offset=offset)
         result.append(found)
     return result
@@ -136,23 +139,3 @@ def _can_shift(node: ir.Node, place: int) -> bool:
         and all(array_of(value) is not None for value in node.inputs[1:])
         and all(node.attributes.get_float(name, 1.0) == 1.0 for name in ("alpha", "beta"))
     )
-
-
-def _shift_bias(graph: ir.Graph, node: ir.Node, shift: float) -> None:
-    """Add to a layer's bias what a constant input gives."""
-    weights = array_of(node.inputs[1])
-    assert weights is not None  # noqa: S101 - _can_shift has seen it
-    rows = node.op_type == "Conv" or is_transposed(node)
-    axes = tuple(range(1, weights.ndim)) if rows else (0,)
-    bias = weights.astype(np.float64).sum(axis=axes) * shift
-    if len(node.inputs) > 2:
-        bias = bias + array_of(node.inputs[2])
-    else:
-        node.resize_inputs(3)
-    _own_constant(graph, node, 2, bias)
-
-
-def _own_constant(graph: ir.Graph, node: ir.Node, place: int, array: Array) -> None:
-    """Give a node a constant of its own: another node may share the old one."""
-    own = constant(graph, f"{node.name}/pixels_{place}", array.astype(np.float32))
-    node.replace_input_with(place, own)

@@ -11,8 +11,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
-from edgeport_converter.optimizing.constants import array_of
-from edgeport_converter.quantization.tensors import constant
+from edgeport_converter.optimizing.constants import array_of, constant, known
 from edgeport_converter.quantization.weights.forms import groups_of, is_transposed
 
 WEIGHTED_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -62,10 +61,6 @@ def gains_nothing(graph: ir.Graph, float_nodes: Collection[str]) -> frozenset[st
 
     For these int8 would only add rounding and conversions: nodes after the last int8 layers, nodes
     before the first ones, nodes between layers that stay in float, and the nodes of a gelu.
-
-    Args:
-        graph: a float graph.
-        float_nodes: names of the nodes that stay in float for another reason.
     """
     in_float = _before_the_first_layers(graph, float_nodes) | _in_gelus(graph)
     after: set[str] = set()
@@ -182,9 +177,6 @@ def keep_float_layers(graph: ir.Graph) -> None:
     channels, and all 8 bits, which saturate on AVX2. It ignores a DequantizeLinear with one scale
     for each channel, so each such layer gets one of its own, with the same number for all channels.
     Remove this when no supported onnxruntime has that pass.
-
-    Args:
-        graph: a quantized graph, changed in place.
     """
     for node in [node for node in graph if node.op_type in ("Conv", "ConvTranspose", "Gemm")]:
         source, weights = _producer(node), array_of(node.inputs[1])
@@ -195,20 +187,11 @@ def keep_float_layers(graph: ir.Graph) -> None:
             channels = weights.shape[1] * groups_of(node)
         elif node.op_type == "Gemm" and is_transposed(node):
             channels = weights.shape[1]
-        own = [_repeated(graph, value, channels) for value in source.inputs[1:]]
-        reading = ir.node(
-            "DequantizeLinear",
-            [source.inputs[0], *own],
-            {"axis": 1},
-            domain=source.domain,
-            name="",
-        )
+        inputs = [source.inputs[0]]
+        for value in source.inputs[1:]:
+            single = known(value)
+            repeated = np.full(channels, single, single.dtype)
+            inputs.append(constant(graph, f"{value.name if value else ''}/{channels}", repeated))
+        reading = ir.node("DequantizeLinear", inputs, {"axis": 1}, domain=source.domain, name="")
         node.replace_input_with(0, reading.outputs[0])
         graph.insert_before(node, reading)
-
-
-def _repeated(graph: ir.Graph, value: ir.Value | None, count: int) -> ir.Value:
-    """Return a constant with the value's one number ``count`` times."""
-    single = array_of(value)
-    assert single is not None and value is not None  # noqa: S101, PT018 - scales are constants
-    return constant(graph, f"{value.name}/{count}", np.full(count, single, single.dtype))

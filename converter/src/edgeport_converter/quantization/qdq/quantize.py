@@ -18,15 +18,10 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgeport_converter.optimizing.constants import array_of
 from edgeport_converter.quantization.calibration.ranges import Ranges
+from edgeport_converter.quantization.qdq import placement
 from edgeport_converter.quantization.qdq.hard_sigmoid import bound_codes
 from edgeport_converter.quantization.qdq.insertion import insert_conversions
 from edgeport_converter.quantization.qdq.pixel_inputs import round_offsets
-from edgeport_converter.quantization.qdq.placement import (
-    STATIC_OPERATORS,
-    WEIGHTED_OPERATORS,
-    gains_nothing,
-    keep_float_layers,
-)
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.weights.gptq import Rounder
 from edgeport_converter.quantization.weights.int8_layers import store_layers
@@ -70,13 +65,8 @@ def quantize(
 ) -> QuantizedGraph:
     """Return the graph that a recipe makes.
 
-    Args:
-        model: the optimized float graph; it is not changed.
-        recipe: ``none`` gives the graph back as it is.
-        ranges: (lowest, highest) by tensor name; needed by the static kinds.
-        target: decides which weights its kernels compute right.
-        rounder: rounds the weights by what their layers read; without one they go to the nearest
-            code.
+    The model is not changed. Static kinds need ranges; without a rounder, weights go to the nearest
+    code.
     """
     rounder = rounder or Rounder()
     if recipe.kind == "none":
@@ -94,7 +84,7 @@ def weighted_nodes(graph: ir.Graph) -> list[ir.Node]:
     return [
         node
         for node in graph
-        if node.op_type in WEIGHTED_OPERATORS and array_of(node.inputs[1]) is not None
+        if node.op_type in placement.WEIGHTED_OPERATORS and array_of(node.inputs[1]) is not None
     ]
 
 
@@ -115,12 +105,12 @@ def _quantize_static(
     result = model.clone()
     graph = result.graph
     pixel_inputs = round_offsets(graph)
-    in_float = recipe.float_nodes | gains_nothing(graph, recipe.float_nodes)
+    in_float = recipe.float_nodes | placement.gains_nothing(graph, recipe.float_nodes)
     in_float = in_float.union(node.name or "" for found in pixel_inputs for node in found.nodes)
     ranges = {**ranges, **{found.value.name or "": found.range for found in pixel_inputs}}
     inserted = insert_conversions(
         result,
-        [n for n in graph if n.op_type in STATIC_OPERATORS and n.name not in in_float],
+        [n for n in graph if n.op_type in placement.STATIC_OPERATORS and n.name not in in_float],
         ranges,
         pixels=pixel_inputs,
         wide=is_wide,
@@ -137,7 +127,7 @@ def _quantize_static(
         domain=inserted.domain,
     )
     if not is_wide:
-        keep_float_layers(graph)
+        placement.keep_float_layers(graph)
     common.RemoveUnusedNodesPass()(result)
     if recipe.stores_rest:
         done = {node.name or "" for node in graph if node.op_type not in _WITHOUT_INT8_KERNEL}
@@ -146,7 +136,9 @@ def _quantize_static(
         result,
         weights=f"int8 per channel, {_PAIRED if saturates else 'all 8 bits used'}",
         activations="uint16" if is_wide else "uint8",
-        float_layers=_float_layers(model.graph, recipe, STATIC_OPERATORS, in_float, bounded),
+        float_layers=_float_layers(
+            model.graph, recipe, placement.STATIC_OPERATORS, in_float, bounded
+        ),
     )
 
 

@@ -27,7 +27,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.optimizing.constants import array_of, known
+from edgeport_converter.optimizing.layer_inputs import by_channel
 from edgeport_converter.quantization.tensors import only_use, open_session, replace_constant
 from edgeport_converter.quantization.weights.forms import groups_of, is_transposed
 
@@ -35,27 +36,13 @@ _ALPHA = 0.5
 # A channel smaller than this share of the largest is brought up no further.
 _SMALLEST_SHARE = 1e-5
 
-_BETWEEN = (
-    "AveragePool",
-    "Flatten",
-    "GlobalAveragePool",
-    "LeakyRelu",
-    "MaxPool",
-    "Relu",
-    "Reshape",
-    "Squeeze",
-)
 _RESHAPING = ("Flatten", "Reshape", "Squeeze")
+_BETWEEN = ("AveragePool", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Relu", *_RESHAPING)
 
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """Two layers with nothing between them that a factor could not pass.
-
-    Attributes:
-        first, second: Conv or Gemm.
-        tensor: what the second layer reads, whose channels are equalized.
-    """
+    """Two layers, Conv or Gemm, and the tensor that the second reads, which is equalized."""
 
     first: ir.Node
     second: ir.Node
@@ -65,9 +52,7 @@ class _Pair:
 def equalize(model: ir.Model, batches: Iterable[Mapping[str, Array]]) -> ir.Model:
     """Return the graph with the same answers and channels of like ranges.
 
-    Args:
-        model: the optimized float graph, with the types of its inner tensors; it is not changed.
-        batches: the calibration data.
+    The given model is not changed.
     """
     result = model.clone()
     pairs = _find_pairs(result.graph)
@@ -79,16 +64,16 @@ def equalize(model: ir.Model, batches: Iterable[Mapping[str, Array]]) -> ir.Mode
             continue
         factors = _factors(ranges, _strengths(pair.second))
         _scale_outputs(pair.first, factors)
-        _scale_inputs(pair.second, 1 / factors)
+        weights = pair.second.inputs[1]
+        replace_constant(weights, known(weights) * by_channel(1 / factors, pair.second))
     return result
 
 
 def _factors(ranges: Array, strengths: Array | None) -> Array:
     """Return what to multiply each channel by: powers of two, which round nothing.
 
-    Args:
-        ranges: (C,) of the channels.
-        strengths: (C,) of the weights that read them, None where these have scales of their own.
+    ``strengths`` are those of the weights that read the channels, None where these have scales of
+    their own.
     """
     # A channel that is zero on all of the data may be dead, or may not: it is left alone.
     used = ranges > 0
@@ -108,7 +93,7 @@ def _factors(ranges: Array, strengths: Array | None) -> Array:
 
 def _strengths(node: ir.Node) -> Array | None:
     """Return the largest weight that reads each channel, as a share of its output's largest."""
-    weights = _weights_of(node).astype(np.float64)
+    weights = known(node.inputs[1]).astype(np.float64)
     if node.op_type == "Conv":
         groups = groups_of(node)
         if weights.shape[1] == 1 and groups > 1:
@@ -155,50 +140,26 @@ def _is_layer(node: ir.Node) -> bool:
     )
 
 
-def _weights_of(node: ir.Node) -> Array:
-    weights = array_of(node.inputs[1])
-    assert weights is not None  # noqa: S101 - _is_layer has seen it
-    return weights
-
-
 def _output_channels(node: ir.Node) -> int:
     rows = node.op_type == "Conv" or is_transposed(node)
-    return int(_weights_of(node).shape[0 if rows else 1])
+    return int(known(node.inputs[1]).shape[0 if rows else 1])
 
 
 def _input_channels(node: ir.Node) -> int:
-    shape = _weights_of(node).shape
+    shape = known(node.inputs[1]).shape
     if node.op_type == "Conv":
         return int(shape[1] * groups_of(node))
     return int(shape[1 if is_transposed(node) else 0])
 
 
 def _scale_outputs(node: ir.Node, factors: Array) -> None:
-    weights = _weights_of(node)
+    weights = known(node.inputs[1])
     rows = node.op_type == "Conv" or is_transposed(node)
     shape = (-1, *[1] * (weights.ndim - 1)) if rows else (1, -1)
-    _replace(node, 1, weights * factors.reshape(shape))
+    replace_constant(node.inputs[1], weights * factors.reshape(shape))
     bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is not None:
-        _replace(node, 2, bias * factors.reshape(bias.shape))
-
-
-def _scale_inputs(node: ir.Node, factors: Array) -> None:
-    weights = _weights_of(node)
-    if node.op_type == "Conv":
-        groups = groups_of(node)
-        split = weights.reshape(groups, weights.shape[0] // groups, *weights.shape[1:])
-        spread = factors.reshape(groups, 1, weights.shape[1], *[1] * (weights.ndim - 2))
-        scaled = (split * spread).reshape(weights.shape)
-    else:
-        scaled = weights * (factors if is_transposed(node) else factors[:, None])
-    _replace(node, 1, scaled)
-
-
-def _replace(node: ir.Node, place: int, array: Array) -> None:
-    value = node.inputs[place]
-    assert value is not None  # noqa: S101 - _is_layer has seen it
-    replace_constant(value, array)
+        replace_constant(node.inputs[2], bias * factors.reshape(bias.shape))
 
 
 def _channel_ranges(

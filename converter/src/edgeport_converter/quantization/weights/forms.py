@@ -23,12 +23,7 @@ def is_transposed(node: ir.Node) -> bool:
 
 
 def as_sums(node: ir.Node, weights: Array) -> Array:
-    """Return a layer's weights as (G, O, K) from the form in which its operator stores them.
-
-    Args:
-        node: a Conv or ConvTranspose, or a Gemm or MatMul with a matrix.
-        weights: as the operator wants them.
-    """
+    """Return a layer's weights as (G, O, K) from the form in which its operator stores them."""
     groups = groups_of(node)
     if node.op_type == "Conv":
         return weights.reshape(groups, weights.shape[0] // groups, -1)

@@ -171,14 +171,7 @@ class Rounder:
     def round(
         self, weights: Array, scales: Array, readers: Mapping[str, bool], *, pairs: bool
     ) -> Rounded:
-        """Return the codes, rounded by the readers' inputs where these are known.
-
-        Args:
-            weights: (G, O, K).
-            scales: (G, O).
-            readers: as for ``covariance``.
-            pairs: as for ``round_weights``.
-        """
+        """Return the codes, rounded by the readers' inputs where these are known."""
         digest = sha256(repr((sorted(readers.items()), pairs)).encode())
         for array in (weights, scales):
             digest.update(array.tobytes())

@@ -20,14 +20,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of
-from edgeport_converter.quantization.tensors import constant
-from edgeport_converter.quantization.weights.forms import (
-    as_stored,
-    as_sums,
-    groups_of,
-    is_transposed,
-)
+from edgeport_converter.optimizing.constants import array_of, constant, known
+from edgeport_converter.quantization.weights import forms
 from edgeport_converter.quantization.weights.gptq import Rounder, choose_scales
 
 # A bias is an int32 in steps of input scale * weight scale; half of its range is left for the sums.
@@ -83,7 +77,11 @@ def store_layers(
     sharing: dict[tuple[object, ...], list[ir.Node]] = {}
     for node in layers:
         if array_of(node.inputs[1]) is not None:
-            form = (node.op_type in _DENSE or node.op_type, groups_of(node), is_transposed(node))
+            form = (
+                node.op_type in _DENSE or node.op_type,
+                forms.groups_of(node),
+                forms.is_transposed(node),
+            )
             alpha = node.attributes.get_float("alpha", 1.0)
             sharing.setdefault((node.inputs[1], alpha, *form), []).append(node)
     for nodes in sharing.values():
@@ -95,19 +93,16 @@ def store_layers(
 def _read(node: ir.Node) -> _Layer:
     """Return a layer with its constants; what a Gemm multiplies them by is in them."""
     alpha, beta = (node.attributes.get_float(name, 1.0) for name in ("alpha", "beta"))
-    weights, bias = array_of(node.inputs[1]), None
     reading = None if node.inputs[0] is None else node.inputs[0].producer()
-    assert weights is not None and reading is not None  # noqa: S101, PT018 - the caller's promise
-    sums = alpha * as_sums(node, weights.astype(np.float64))
-    if len(node.inputs) > 2:
-        bias = array_of(node.inputs[2])
-    outputs = sums.shape[:2]
+    assert reading is not None  # noqa: S101 - a DequantizeLinear, by the caller's promise
+    sums = alpha * forms.as_sums(node, known(node.inputs[1]).astype(np.float64))
+    groups, outputs, _ = sums.shape
+    bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is not None:
-        fits = bias.size in (1, outputs[0] * outputs[1])
-        bias = np.broadcast_to(beta * bias.reshape(-1), outputs[0] * outputs[1]) if fits else None
-    scale = array_of(reading.inputs[1])
-    assert scale is not None  # noqa: S101 - scales are constants
-    return _Layer(node, sums, None if bias is None else bias.reshape(outputs), float(scale))
+        fits = bias.size in (1, groups * outputs)
+        spread = np.broadcast_to(beta * bias.reshape(-1), groups * outputs) if fits else None
+        bias = None if spread is None else spread.reshape(groups, outputs)
+    return _Layer(node, sums, bias, float(known(reading.inputs[1])))
 
 
 def _store(
@@ -122,7 +117,7 @@ def _store(
     """Store weights that one layer reads, or several, and the biases of these."""
     node, sums = users[0].node, users[0].sums
     weights = node.inputs[1]
-    assert weights is not None and weights.const_value is not None  # noqa: S101, PT018 - for types
+    assert weights is not None  # noqa: S101 - for types
     pairs = pairs and node.op_type != "ConvTranspose"  # it has no int8 kernel that could saturate
     scales = choose_scales(sums, pairs=pairs, least=_least_scales(users))
     if one_scale:
@@ -133,13 +128,13 @@ def _store(
     readers = {layer.node.name or "": layer.bias is not None for layer in users}
     rounded = rounder.round(sums, scales, readers, pairs=pairs)
     stored = scales[0] if node.op_type == "ConvTranspose" else scales.reshape(-1)
-    codes = as_stored(node, rounded.codes, weights.const_value.numpy().shape)
+    codes = forms.as_stored(node, rounded.codes, known(weights).shape)
     back = _dequantize(
         graph,
         node,
         constant(graph, f"{weights.name}/codes", codes),
         np.asarray(stored[0] if one_scale else stored, np.float32),
-        0 if node.op_type == "Conv" or is_transposed(node) else 1,
+        0 if node.op_type == "Conv" or forms.is_transposed(node) else 1,
         domain,
     )
     error = rounded.codes * scales[..., None] - sums

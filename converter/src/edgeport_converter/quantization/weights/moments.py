@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of
+from edgeport_converter.optimizing.constants import array_of, known
 from edgeport_converter.quantization.tensors import open_session
 from edgeport_converter.quantization.weights.forms import groups_of
 
@@ -76,11 +76,7 @@ def measure_moments(
 ) -> dict[str, Moments]:
     """Return the statistics of each layer's inputs by node name.
 
-    Args:
-        model: the float graph.
-        layers: nodes of the graph. Those that are not a Conv, a Gemm or a MatMul with a constant
-            weight matrix are left out of the result.
-        batches: the calibration data.
+    Layers that are not a Conv, a Gemm or a MatMul with a constant weight matrix are left out.
     """
     read: dict[ir.Node, ir.Value] = {}
     for node in layers:
@@ -112,9 +108,7 @@ def _rows(node: ir.Node, x: Array) -> Array:
         rows = x.reshape(-1, x.shape[-1])
         stride = max(1, len(rows) // (len(x) * _PLACES))
         return rows[None, ::stride]
-    weights = array_of(node.inputs[1])
-    assert weights is not None  # noqa: S101 - measure_moments has seen it
-    size = weights.shape[2:]
+    size = known(node.inputs[1]).shape[2:]
     strides = node.attributes.get_ints("strides", [1] * len(size))
     dilations = node.attributes.get_ints("dilations", [1] * len(size))
     pads = node.attributes.get_ints("pads", [0] * 2 * len(size))

@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
-from edgeport_converter.optimizing.constants import array_of
-from edgeport_converter.quantization.tensors import constant, only_use, replace_constant
+from edgeport_converter.optimizing.constants import array_of, constant, known
+from edgeport_converter.quantization.tensors import only_use, replace_constant
 from edgeport_converter.quantization.weights.forms import as_stored, as_sums, is_transposed
 from edgeport_converter.quantization.weights.gptq import Rounder, choose_scales
 
@@ -44,11 +44,8 @@ def store_weights_as_int8(
 ) -> ir.Model:
     """Return the graph with its large weights in int8.
 
-    Args:
-        model: a float graph, or one with some layers in int8; it is not changed.
-        float_nodes: names of nodes whose weights stay in float.
-        rounder: knows the layers by their nodes' names; without one, and for layers that it does
-            not know, weights are rounded to the nearest code.
+    The given model is not changed. Layers that the rounder does not know are rounded to the nearest
+    code.
 
     Source:
         Symmetric codes: scale = max |w| / 127 over a channel; rounded as in ``gptq``.
@@ -56,29 +53,20 @@ def store_weights_as_int8(
     result = model.clone()
     graph = result.graph
     rounder = rounder or Rounder()
-    stored = [
+    large = [
         (value, axis)
         for value in graph.initializers.values()
         if (axis := _common_axis(graph, value, float_nodes)) is not None
     ]
-    for value, axis in stored:
-        weights = array_of(value)
-        assert weights is not None  # noqa: S101 - it is an initializer
-        uses = value.uses()
+    for value, axis in large:
+        weights, uses = known(value), value.uses()
         users = list(dict.fromkeys(use.node for use in uses))
         rounded = _round_by_data(users, weights, axis, rounder)
         codes, scale = rounded or _round_to_nearest(weights, axis)
-        widening = ir.node(
-            "Cast",
-            [constant(graph, f"{value.name}/codes", codes)],
-            {"to": ir.DataType.FLOAT},
-            name="",
-        )
-        scaling = ir.node(
-            "Mul",
-            [widening.outputs[0], constant(graph, f"{value.name}/scale", scale)],
-            name="",
-        )
+        stored = constant(graph, f"{value.name}/codes", codes)
+        factor = constant(graph, f"{value.name}/scale", scale)
+        widening = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, name="")
+        scaling = ir.node("Mul", [widening.outputs[0], factor], name="")
         scaling.outputs[0].shape, scaling.outputs[0].dtype = value.shape, ir.DataType.FLOAT
         graph.insert_before(graph[0], [widening, scaling])
         for use in uses:

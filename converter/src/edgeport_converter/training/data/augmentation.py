@@ -25,11 +25,7 @@ Augment = Callable[[dict[str, Any], Any, Any], tuple[dict[str, Any], Any]]
 def augmentation(
     recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples
 ) -> Augment | None:
-    """Return what changes a batch, or None where the recipe asks for nothing.
-
-    Raises:
-        OptionError: it asks for what this data cannot have.
-    """
+    """Return what changes a batch; raises OptionError for what this data cannot have."""
     chosen = recipe.augmentation
     if chosen is None or not any(
         (chosen.shift, chosen.rotate, chosen.zoom, chosen.noise, chosen.mixup)
@@ -68,11 +64,9 @@ def _check(
 ) -> None:
     for name in ("shift", "rotate", "zoom"):
         if getattr(chosen, name) and not read.is_images:
+            found = getattr(chosen, name)
             raise recipe.refuse(
-                f"augmentation.{name}",
-                getattr(chosen, name),
-                "images to move",
-                "use noise or mixup",
+                f"augmentation.{name}", found, "images to move", "use noise or mixup"
             )
     categories = [name for name, x in train.inputs.items() if x.dtype == object]
     if chosen.mixup and categories:

@@ -44,7 +44,8 @@ def read_table(recipe: TrainingRecipe, path: Path) -> Table:
             "learn: add it"
         )
     names, rows, lines = _read_rows(path)
-    for option, wanted in (("data.target", data.target), *_declared(recipe)):
+    declared = [(f"data.columns.{name}", name) for name in data.columns or {}]
+    for option, wanted in (("data.target", data.target), *declared):
         if wanted not in names:
             near = difflib.get_close_matches(wanted, names, n=1)
             step = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names[:12])}"
@@ -79,10 +80,6 @@ def read_table(recipe: TrainingRecipe, path: Path) -> Table:
         else:
             numeric[name] = _numbers(path, name, cells[name], lines, declared=name in types)
     return Table(numeric, categories, _target(recipe, path, cells[data.target], lines))
-
-
-def _declared(recipe: TrainingRecipe) -> list[tuple[str, str]]:
-    return [(f"data.columns.{name}", name) for name in recipe.data.columns or {}]
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:

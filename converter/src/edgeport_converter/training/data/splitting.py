@@ -18,10 +18,8 @@ from edgeport_converter.training.recipe.recipe import TrainingRecipe
 class Split:
     """The three parts; no sample is in two of them.
 
-    Attributes:
-        train: what the weights are fitted to.
-        validation: what epochs and rates are chosen by.
-        test: what the result is measured on, once.
+    Weights are fitted to the first, epochs and rates are chosen by the second, and the result is
+    measured on the third, once.
     """
 
     train: TrainingSamples
@@ -46,11 +44,7 @@ class Split:
 
 
 def split(recipe: TrainingRecipe, read: TrainingData) -> Split:
-    """Return the parts; the same recipe gives the same ones.
-
-    Raises:
-        OptionError: a class or the whole is too small to be split so.
-    """
+    """Return the parts, the same for the same recipe; raises OptionError if there is too little."""
     data = recipe.data
     rest, test = read.samples, read.test
     if test is None:
@@ -80,11 +74,7 @@ def folds(
 
 
 def require_folds(recipe: TrainingRecipe, read: TrainingData, parts: Split, count: int) -> None:
-    """Refuse more folds than the data has samples for.
-
-    Raises:
-        OptionError: there are fewer samples, or fewer of a class, than folds.
-    """
+    """Refuse more folds than there are samples, or samples of a class, by an OptionError."""
     samples = parts.without_test()
     smallest, size = ("the data", len(samples))
     if _is_stratified(recipe, read):

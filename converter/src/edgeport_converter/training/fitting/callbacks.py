@@ -82,12 +82,7 @@ def epoch_rates(plan: ScheduleTable, base: float, steps: int, epochs: int, epoch
     steps of the warm-up have one. The rates are set step by step, since a schedule inside the
     optimizer would have to be one that every Keras can load, and none of those has a warm-up.
 
-    Args:
-        plan: how the rate moves.
-        base: the rate of the recipe.
-        steps: batches in an epoch.
-        epochs: planned in all.
-        epoch: counted from 0.
+    ``steps`` are the batches of an epoch; epochs count from 0.
     """
     step = np.arange(epoch * steps, (epoch + 1) * steps, dtype=np.float32)
     warm = plan.warmup * steps
@@ -109,11 +104,7 @@ def epoch_rates(plan: ScheduleTable, base: float, steps: int, epochs: int, epoch
 
 
 class Course(keras.callbacks.Callback):  # type: ignore[misc]
-    """The course of a training: order of the samples, rate, history, and what ends it.
-
-    Attributes:
-        history: an entry an epoch: loss, metrics, the same with "val_", learning_rate.
-    """
+    """The course of a training: order of the samples, rate, history, and what ends it."""
 
     def __init__(
         self, recipe: TrainingRecipe, batches: Batches, epochs: int, interrupt: Interrupt | None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scipy.stats import t as student_t
 
@@ -24,15 +23,10 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class CrossValidationResult:
-    """The metric on each fold and its summary.
+    """The metric, "accuracy" or "r2", on each fold held out, with mean and standard deviation.
 
-    Attributes:
-        metric: "accuracy" or "r2".
-        values: one for each fold held out.
-        mean: of them.
-        spread: their standard deviation.
-        low, high: where one more fold would fall with 95 %, by Student's t; for a test set of
-            another size this is a guide.
+    One more fold would fall between ``low`` and ``high`` with 95 %, by Student's t; for a test set
+    of another size this is a guide.
     """
 
     metric: str
@@ -41,10 +35,6 @@ class CrossValidationResult:
     spread: float
     low: float
     high: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-ready data."""
-        return asdict(self)
 
 
 def cross_validate(
@@ -60,17 +50,16 @@ def cross_validate(
     Where validation steers the training (early stopping, a plateau's rate), it is a part of the
     other folds, never the one held out; elsewhere all the other folds are trained on.
 
-    Args:
-        recipe: the recipe.
-        read: says what is learned.
-        samples: those for training and validation, none of the test.
-        watcher: is notified of each fold.
-        store: a file that finished folds are kept in, so that a killed run need not repeat them.
+    Finished folds are kept in the file ``store``, so that a killed run need not repeat them.
 
     Raises:
         OptionError: there are too few samples for the folds.
     """
     count = recipe.cross_validation.folds if recipe.cross_validation else 5
+    training = recipe.training
+    is_steered = training.early_stopping is not None or (
+        training.schedule is not None and training.schedule.kind == "plateau"
+    )
     known = _read_store(store, recipe, read)
     values: list[float] = []
     metric = "r2" if read.is_regression else "accuracy"
@@ -80,19 +69,12 @@ def cross_validate(
             continue
         watcher.stage(f"cross-validation: fold {number} of {count}")
         train, validation = samples.take(inside), samples.take(outside)
-        if _is_steered(recipe):
+        if is_steered:
             train, validation = split_validation(recipe, read, train)
         fitted = fit(recipe, read, train, validation, watcher=watcher)
         values.append(evaluate(fitted.model, read, samples.take(outside)).value)
         _write_store(store, recipe, read, values)
     return summarize(metric, values)
-
-
-def _is_steered(recipe: TrainingRecipe) -> bool:
-    training = recipe.training
-    return training.early_stopping is not None or (
-        training.schedule is not None and training.schedule.kind == "plateau"
-    )
 
 
 def summarize(metric: str, values: list[float]) -> CrossValidationResult:

@@ -8,13 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import (
-    confusion_matrix,
-    mean_absolute_error,
-    mean_squared_error,
-    precision_recall_fscore_support,
-    r2_score,
-)
+from sklearn import metrics
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.training.data.batches import as_feed
@@ -78,9 +72,9 @@ def measure_values(answers: Array, targets: Array) -> Evaluation:
     """Return the figures of a regression; R² needs two different targets and is NaN without."""
     has_spread = len(targets) > 1 and targets.min() < targets.max()
     figures = {
-        "mae": float(mean_absolute_error(targets, answers)),
-        "rmse": math.sqrt(mean_squared_error(targets, answers)),
-        "r2": float(r2_score(targets, answers)) if has_spread else math.nan,
+        "mae": float(metrics.mean_absolute_error(targets, answers)),
+        "rmse": math.sqrt(metrics.mean_squared_error(targets, answers)),
+        "r2": float(metrics.r2_score(targets, answers)) if has_spread else math.nan,
     }
     return Evaluation(len(targets), "r2", figures["r2"], figures)
 
@@ -88,16 +82,13 @@ def measure_values(answers: Array, targets: Array) -> Evaluation:
 def measure_scores(scores: Array, labels: Array, names: Sequence[str]) -> Evaluation:
     """Return the figures of a classifier.
 
-    Args:
-        scores: (N, C) shares that add to one, or (N, 1) the share of class 1.
-        labels: (N,) class numbers.
-        names: of the classes.
+    Scores are (N, C) shares that add to one, or (N, 1), the share of class 1.
     """
     if scores.shape[1] == 1:
         scores = np.concatenate([1 - scores, scores], axis=1)
     called = scores.argmax(axis=1)
     numbers = np.arange(len(names))
-    precision, recall, _, support = precision_recall_fscore_support(
+    precision, recall, _, support = metrics.precision_recall_fscore_support(
         labels, called, labels=numbers, zero_division=np.nan
     )
     accuracy = float(np.mean(called == labels))
@@ -121,7 +112,7 @@ def measure_scores(scores: Array, labels: Array, names: Sequence[str]) -> Evalua
 def _confusion(labels: Array, called: Array, numbers: Array) -> tuple[tuple[int, ...], ...]:
     if len(numbers) > _MOST_CONFUSED:
         return ()
-    counts = confusion_matrix(labels, called, labels=numbers)
+    counts = metrics.confusion_matrix(labels, called, labels=numbers)
     return tuple(tuple(int(count) for count in row) for row in counts)
 
 

@@ -29,17 +29,9 @@ from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A fitted model and how it came about.
+    """A fitted model and how it came about; ``TrainingReport`` explains the figures.
 
-    Attributes:
-        model: with the best weights after early stopping or an interrupt, else with the last.
-        history: an entry an epoch: loss, metrics, the same with "val_", learning_rate.
-        best_epoch: the epoch with the best validation value, from 1; 0: none was finished.
-        kept_epoch: the epoch whose weights the model has; 0: untrained.
-        stopped_early: whether it ended before the planned epochs.
-        interrupted: whether the user ended it.
-        resumed_after: the epoch it resumed after; 0: it began with the first.
-        learning_rate: before any schedule.
+    It has the best weights after early stopping or an interrupt, else the last ones.
     """
 
     model: Any
@@ -66,16 +58,8 @@ def fit(
 ) -> FittedModel:
     """Fit the recipe's model.
 
-    Args:
-        recipe: the recipe.
-        read: says what is learned.
-        train: what the weights are fitted to.
-        validation: what best epoch and rate are chosen by.
-        watcher: is notified of batches and epochs.
-        epochs: other than the recipe's.
-        checkpoint: a file that the state is kept in after each epoch, and read from first.
-        callbacks: of Keras, further ones.
-        interrupt: once it is asked for, the training ends with the best weights.
+    The state is kept in the file ``checkpoint`` after each epoch, and read from there first. Once
+    ``interrupt`` is asked for, the training ends with the best weights.
 
     Raises:
         TrainingError: a figure is not finite any more, or Keras cannot train this.
@@ -92,6 +76,7 @@ def fit(
     course, best = Course(recipe, batches, epochs, interrupt), BestWeights(recipe, epochs)
     steering = [course, best, *plateau(recipe.training.schedule)]
     saved = [] if checkpoint is None else [Checkpoint(checkpoint, recipe, read, steering)]
+    telling = Telling(watcher, course, batches.steps, epochs)
     resumed_after = sum(item.epoch for item in saved)
     interrupted = False
     try:
@@ -101,12 +86,7 @@ def fit(
             initial_epoch=epochs if any(item.is_done for item in saved) else resumed_after,
             epochs=epochs,
             validation_data=in_order(validation, wanted),
-            callbacks=[
-                *steering,
-                *saved,
-                Telling(watcher, course, batches.steps, epochs),
-                *callbacks,
-            ],
+            callbacks=[*steering, *saved, telling, *callbacks],
             shuffle=False,  # the batches are
             verbose=0,
         )

@@ -6,7 +6,7 @@ Source: Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -26,21 +26,11 @@ _FEWEST = 10
 
 @dataclass(frozen=True)
 class RangeTestResult:
-    """Losses under growing rates.
-
-    Attributes:
-        rates: one for each batch.
-        losses: smoothed.
-        suggested: the rate under which the loss fell fastest.
-    """
+    """Smoothed losses under growing rates, and the rate under which the loss fell fastest."""
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     suggested: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-ready data."""
-        return asdict(self)
 
 
 def run_range_test(
@@ -75,9 +65,7 @@ def run_range_test(
 def suggest(rates: list[float], losses: list[float]) -> RangeTestResult:
     """Return the smoothed losses and the rate at their steepest fall.
 
-    Args:
-        rates: in even steps of their logarithm.
-        losses: of single batches.
+    Rates are in even steps of their logarithm; losses are of single batches.
     """
     smoothed: list[float] = []
     average = 0.0

@@ -30,11 +30,6 @@ _DEVIATIONS = (1e-6, 1e18)
 def build_network(recipe: TrainingRecipe, read: TrainingData, train: TrainingSamples) -> Any:
     """Return the untrained, compiled model.
 
-    Args:
-        recipe: the recipe.
-        read: says what is learned from what.
-        train: the samples that the normalization is learned from.
-
     Raises:
         OptionError: a name is unknown to Keras, or the user's model does not fit the data.
     """
@@ -51,18 +46,13 @@ def build_network(recipe: TrainingRecipe, read: TrainingData, train: TrainingSam
             x = _convolutions(recipe, read, x)
         output = _head(read, train, _dense(recipe, x))
     model = keras.Model(tensors[0] if len(tensors) == 1 else tensors, output, name=recipe.name)
-    compile_network(recipe, read, model)
-    return model
-
-
-def compile_network(recipe: TrainingRecipe, read: TrainingData, model: Any) -> None:
-    """Give the model the recipe's optimizer, loss and metrics."""
     metrics: list[Any] = [_metric(recipe, name) for name in recipe.training.metrics]
     if not read.is_regression:
         metrics.insert(0, "accuracy")
     elif not metrics:
         metrics = [keras.metrics.MeanAbsoluteError(name="mae")]
     model.compile(optimizer=_optimizer(recipe), loss=_loss(recipe, read), metrics=metrics)
+    return model
 
 
 def takes_one_hot(recipe: TrainingRecipe, read: TrainingData) -> bool:
@@ -224,11 +214,10 @@ def _apply_own_model(recipe: TrainingRecipe, read: TrainingData, x: Any) -> Any:
 def _activation(recipe: TrainingRecipe, index: int) -> str:
     chosen = recipe.model.activation
     name = chosen if isinstance(chosen, str) else chosen[index]
-    known = {
-        item: value
-        for item, value in vars(keras.activations).items()
-        if inspect.isfunction(value) and item not in ("get", "serialize", "deserialize")
-    }
+    functions = (
+        item for item, value in vars(keras.activations).items() if inspect.isfunction(value)
+    )
+    known = set(functions) - {"get", "serialize", "deserialize"}
     if name not in known:
         raise recipe.refuse_name("model.activation", name, sorted(known), "a Keras activation")
     return name
@@ -243,13 +232,9 @@ def _optimizer(recipe: TrainingRecipe) -> Any:
     wanted = recipe.training.optimizer
     options = {} if isinstance(wanted, str) else {k: v for k, v in wanted.items() if k != "name"}
     name = wanted if isinstance(wanted, str) else str(wanted["name"])
-    known = {
-        item.lower(): value
-        for item, value in vars(keras.optimizers).items()
-        if inspect.isclass(value)
-        and issubclass(value, keras.optimizers.Optimizer)
-        and item not in ("Optimizer", "LossScaleOptimizer")
-    }
+    optimizers = _subclasses(keras.optimizers, keras.optimizers.Optimizer)
+    known = {item.lower(): value for item, value in optimizers.items()}
+    known.pop("lossscaleoptimizer", None)  # it wraps another one
     if name.lower() not in known:
         raise recipe.refuse_name("training.optimizer", name, sorted(known), "a Keras optimizer")
     if "learning_rate" in options:
@@ -281,11 +266,8 @@ def _loss(recipe: TrainingRecipe, read: TrainingData) -> Any:
             name = "binary_crossentropy"
         else:
             name = ("" if mixes else "sparse_") + "categorical_crossentropy"
-    known = {
-        _snake(item): value
-        for item, value in vars(keras.losses).items()
-        if inspect.isclass(value) and issubclass(value, keras.losses.Loss) and item != "Loss"
-    }
+    losses = _subclasses(keras.losses, keras.losses.Loss)
+    known = {_snake(item): value for item, value in losses.items()}
     short = {"mse": "mean_squared_error", "mae": "mean_absolute_error"}
     full = short.get(name.lower(), name)
     if full not in known:
@@ -310,6 +292,12 @@ def _metric(recipe: TrainingRecipe, name: str) -> Any:
     except (ValueError, TypeError):
         known = sorted(_snake(item) for item in vars(keras.metrics) if item[:1].isupper())
         raise recipe.refuse_name("training.metrics", name, known, "Keras metrics") from None
+
+
+def _subclasses(module: Any, base: type) -> dict[str, Any]:
+    """Return the classes of one of Keras' modules by name, without their base."""
+    classes = {name: item for name, item in vars(module).items() if inspect.isclass(item)}
+    return {name: item for name, item in classes.items() if issubclass(item, base) and item != base}
 
 
 def _snake(name: str) -> str:

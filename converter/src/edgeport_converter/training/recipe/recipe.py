@@ -21,34 +21,20 @@ from pydantic import Field, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 
 from edgeport import OptionError
-from edgeport_converter.training.recipe.tables import (
-    AugmentationTable,
-    CrossValidationTable,
-    DataTable,
-    ModelTable,
-    RangeTestTable,
-    RecipeTable,
-    SearchTable,
-    TrainingTable,
-)
+from edgeport_converter.training.recipe import tables
 
 _LONGEST = 60
 
-Table = TypeVar("Table", bound=RecipeTable)
+Table = TypeVar("Table", bound=tables.RecipeTable)
 
 
-class TrainingRecipe(RecipeTable):
-    """The whole recipe.
+class TrainingRecipe(tables.RecipeTable):
+    """The whole recipe; tables that are not asked for are None.
 
-    Attributes:
-        data: where the samples come from.
-        name: the model's name.
-        seed: of the split, the first weights, the order of the samples and every other chance.
-        model, training: the network, and how it is trained.
-        augmentation, cross_validation, range_test, search: None where they are not asked for.
+    The seed is that of the split, the first weights, the order of the samples and all other chance.
     """
 
-    data: DataTable
+    data: tables.DataTable
     name: str = Field(
         default="model",
         # TensorFlow takes it as a scope, and ONNX as a graph's name.
@@ -56,12 +42,12 @@ class TrainingRecipe(RecipeTable):
         description="a name of letters from A to Z, digits, '_', '.' and '-'",
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    model: ModelTable = ModelTable()
-    training: TrainingTable = TrainingTable()
-    augmentation: AugmentationTable | None = None
-    cross_validation: CrossValidationTable | None = None
-    range_test: RangeTestTable | None = None
-    search: SearchTable | None = None
+    model: tables.ModelTable = tables.ModelTable()
+    training: tables.TrainingTable = tables.TrainingTable()
+    augmentation: tables.AugmentationTable | None = None
+    cross_validation: tables.CrossValidationTable | None = None
+    range_test: tables.RangeTestTable | None = None
+    search: tables.SearchTable | None = None
 
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
     _path: Path | None = PrivateAttr(default=None)
@@ -101,9 +87,9 @@ class TrainingRecipe(RecipeTable):
         """
         raw = copy.deepcopy(self._raw)
         for name, value in values.items():
-            *tables, last = name.split(".")
+            *parts, last = name.split(".")
             table = raw
-            for part in tables:
+            for part in parts:
                 table = table.setdefault(part, {})
                 if not isinstance(table, dict):
                     raise OptionError(f"{self.origin}: {name} is in no table: correct it")
@@ -185,11 +171,7 @@ def _make(raw: dict[str, Any], path: Path | None, text: str | None) -> TrainingR
 def read_table(kind: type[Table], raw: Mapping[str, Any], origin: str, path: str = "") -> Table:
     """Return the record that a table says.
 
-    Args:
-        kind: of the record.
-        raw: the table as TOML has it.
-        origin: where it was written, for the beginning of a sentence.
-        path: the table's own key.
+    ``path`` is the table's own key; ``origin`` begins the sentences of errors.
 
     Raises:
         OptionError: keys or values that do not fit, all in one message.
@@ -211,11 +193,11 @@ def _with_tuples(value: Any) -> Any:
     return value
 
 
-def _explain(error: Any, kind: type[RecipeTable], raw: Mapping[str, Any], path: str) -> str:
+def _explain(error: Any, kind: type[tables.RecipeTable], raw: Mapping[str, Any], path: str) -> str:
     """Return one of pydantic's findings as a clause: key, value, what was expected, next step."""
     key = path
     found: Any = raw
-    table: type[RecipeTable] | None = kind
+    table: type[tables.RecipeTable] | None = kind
     for part in map(str, error["loc"]):
         if table is None:  # inside a list, or a member of a union
             break
@@ -225,7 +207,8 @@ def _explain(error: Any, kind: type[RecipeTable], raw: Mapping[str, Any], path: 
             return f"{key} is no key of {place}: {_nearest(part, table.model_fields, where)}"
         field = table.model_fields[part]
         found = found.get(part)
-        table = next((kind for kind in _members(field) if _is_table(kind)), None)
+        classes = (kind for kind in _members(field) if isinstance(kind, type))
+        table = next((kind for kind in classes if issubclass(kind, tables.RecipeTable)), None)
     if error["type"] == "missing" and found is None:  # it may also be a part of a list
         if table is not None:
             return f"there is no table [{key}]: add it"
@@ -233,10 +216,6 @@ def _explain(error: Any, kind: type[RecipeTable], raw: Mapping[str, Any], path: 
     if table is not None:
         return f"{key} is {_show(found)}, expected a table: write [{key}] and its keys below"
     return f"{key} is {_show(found)}, expected {_expected(field, error)}: correct it"
-
-
-def _is_table(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, RecipeTable)
 
 
 def _members(field: FieldInfo) -> tuple[Any, ...]:

@@ -105,10 +105,7 @@ class ScheduleTable(RecipeTable):
         kind: "constant"; "step": times ``factor`` every ``every`` epochs; "exponential": times
             ``factor`` each epoch, smoothly; "cosine": down to ``final`` of the rate at the end;
             "plateau": times ``factor`` after ``patience`` epochs without a better validation loss.
-        factor: see above.
-        every: see above, in epochs.
-        final: see above, as a share of the rate.
-        patience: see above, in epochs.
+        factor, every, final, patience: see above.
         warmup: epochs, or a part of one, in which the rate grows from 0; goes with every kind.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class TrainingReport:
         seed: of all chance.
         data: names and shapes of the inputs, classes, columns, digest.
         recipe_sha256: of the recipe as it was given.
-        history: an entry an epoch.
+        history: an entry an epoch: loss, metrics, the same with "val_", learning_rate.
         best_epoch: the one with the best validation value, from 1.
         kept_epoch: the one whose weights the model has; 0: untrained, interrupted before.
         stopped_early: whether it ended before the planned epochs.
@@ -73,27 +73,10 @@ class TrainingReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready data."""
-        return {
+        return asdict(self) | {
             "output": str(self.output),
             "run_folder": str(self.run_folder),
-            "name": self.name,
-            "samples": dict(self.samples),
-            "weights": self.weights,
-            "seed": self.seed,
-            "data": dict(self.data),
-            "recipe_sha256": self.recipe_sha256,
             "evaluation": self.evaluation.to_dict(),
-            "cross_validation": _dict_or_none(self.cross_validation),
-            "range_test": _dict_or_none(self.range_test),
-            "search": _dict_or_none(self.search),
-            "learning_rate": self.learning_rate,
-            "best_epoch": self.best_epoch,
-            "kept_epoch": self.kept_epoch,
-            "stopped_early": self.stopped_early,
-            "interrupted": self.interrupted,
-            "resumed_after": self.resumed_after,
-            "history": [dict(entry) for entry in self.history],
-            "versions": dict(self.versions),
         }
 
     def facts(self) -> dict[str, str]:
@@ -130,7 +113,14 @@ class TrainingReport:
         if self.range_test is not None:
             lines.append(f"range test suggests a rate of {self.range_test.suggested:.3g}")
         if self.search is not None:
-            lines += self._search_lines()
+            found = self.search
+            best = ", ".join(f"{name} = {value}" for name, value in found.best.items())
+            own = found.own_value
+            than = "" if own is None else f"; the recipe's own values {own:.4f}"
+            lines.append(
+                f"search     {len(found.trials)} trials by {found.sampler}: {found.metric} "
+                f"{found.value:.4f} with {best}{than}"
+            )
         if self.cross_validation is not None:
             folds = self.cross_validation
             lines.append(
@@ -145,16 +135,6 @@ class TrainingReport:
         lines += self._class_lines()
         lines.append(f"run        {self.run_folder}: summary.md, metrics.json, learning_curve.png")
         return "\n".join(map(escaped, lines))
-
-    def _search_lines(self) -> list[str]:
-        found = self.search
-        assert found is not None  # noqa: S101  # the caller has looked
-        best = ", ".join(f"{name} = {value}" for name, value in found.best.items())
-        own = "" if found.own_value is None else f"; the recipe's own values {found.own_value:.4f}"
-        return [
-            f"search     {len(found.trials)} trials by {found.sampler}: {found.metric} "
-            f"{found.value:.4f} with {best}{own}"
-        ]
 
     def _class_lines(self) -> list[str]:
         classes = self.evaluation.classes
@@ -176,7 +156,3 @@ class TrainingReport:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _dict_or_none(result: Any) -> dict[str, Any] | None:
-    return None if result is None else result.to_dict()

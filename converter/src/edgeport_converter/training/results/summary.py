@@ -71,10 +71,8 @@ def to_markdown(report: TrainingReport, recipe: TrainingRecipe) -> str:
     """Return the summary."""
     lines = [f"# {report.name}", ""]
     if report.interrupted:
-        lines += [
-            f"**Interrupted after epoch {len(report.history)}; the same command resumes it.**",
-            "",
-        ]
+        epoch = len(report.history)
+        lines += [f"**Interrupted after epoch {epoch}; the same command resumes it.**", ""]
     lines += ["```", report.to_text(), "```", ""]
     if report.history:
         lines += ["![loss and metric by epoch](learning_curve.png)", ""]
@@ -82,28 +80,23 @@ def to_markdown(report: TrainingReport, recipe: TrainingRecipe) -> str:
         lines += _search_table(report)
     if 0 < len(report.evaluation.classes) <= _MOST_CONFUSED:
         lines += _confusion_table(report)
-    is_classifier = bool(report.evaluation.classes)
+    options = ""
+    if report.evaluation.classes:
+        options = f" --labels labels.txt --expected-metric {report.evaluation.value:.6f}"
+    facts = report.facts() | dict(report.versions)
     lines += [
         "## To an artifact",
         "",
         "```",
         "edgeport convert model.keras -o model.onnx --calibration calibration.npz \\",
-        "    --evaluation test.npz"
-        + (
-            f" --labels labels.txt --expected-metric {report.evaluation.value:.6f}"
-            if is_classifier
-            else ""
-        ),
+        f"    --evaluation test.npz{options}",
         "```",
         "",
         "## Where it comes from",
         "",
         "| | |",
         "| --- | --- |",
-        *(
-            f"| {name} | {value} |"
-            for name, value in (report.facts() | dict(report.versions)).items()
-        ),
+        *(f"| {name} | {value} |" for name, value in facts.items()),
         "",
     ]
     return "\n".join(lines)
@@ -150,14 +143,9 @@ def _draw(report: TrainingReport, recipe: TrainingRecipe, path: Any) -> None:
     first = report.history[0]
     metric = monitored(recipe)[0].removeprefix("val_")
     if metric == "loss":
-        metric = next(
-            (
-                name
-                for name in first
-                if name not in ("loss", "learning_rate") and not name.startswith("val_")
-            ),
-            "loss",
-        )
+        others = [name for name in first if not name.startswith("val_")]
+        others = [name for name in others if name not in ("loss", "learning_rate")]
+        metric = others[0] if others else "loss"
     names = list(dict.fromkeys(["loss", metric]))
     figure = Figure(figsize=(5 * len(names), 3.6), layout="constrained")
     FigureCanvasAgg(figure)

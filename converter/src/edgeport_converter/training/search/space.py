@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,9 @@ _SEARCHED = ("model", "training", "augmentation")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One key and its values: a list, or a range.
+    """One key, such as "training.learning_rate", and its values: a list, or a range.
 
-    Attributes:
-        key: such as "training.learning_rate".
-        values: the list; () for a range.
-        low, high: the ends of a range, both whole for a range of whole numbers.
-        log: whether values are drawn evenly in the logarithm.
-        steps: how many values a grid takes of the range.
+    ``values`` is (), or the range is not used; ``SearchRangeTable`` explains its fields.
     """
 
     key: str
@@ -123,10 +118,13 @@ def read_parameters(recipe: TrainingRecipe) -> tuple[Parameter, ...]:
     return found
 
 
-def combinations(parameters: tuple[Parameter, ...]) -> Iterator[dict[str, Any]]:
-    """Yield every combination of a grid."""
-    for values in itertools.product(*(parameter.grid() for parameter in parameters)):
-        yield dict(zip((parameter.key for parameter in parameters), values, strict=True))
+def combinations(
+    parameters: Sequence[Parameter], *, as_grid: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Yield every combination of the values that a grid takes, or of all values."""
+    values = [item.grid() if as_grid else item.all_values() for item in parameters]
+    for point in itertools.product(*values):
+        yield dict(zip((item.key for item in parameters), point, strict=True))
 
 
 def _leaves(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:

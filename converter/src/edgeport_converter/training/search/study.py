@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import math
 import random
@@ -28,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from edgeport import OptionError
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
-from edgeport_converter.training.search.space import Parameter
+from edgeport_converter.training.search.space import Parameter, combinations
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _HELD = (*FINISHED, TrialState.RUNNING, TrialState.WAITING)
@@ -66,14 +65,8 @@ class SharedStudy:
     ) -> None:
         """Open the study, made by whoever comes first.
 
-        Args:
-            recipe: with [search]; its own values are the first trial.
-            data_sha256: of the data.
-            parameters: what is searched.
-            storage: an SQLite file, or a database URL.
-            more: whether more of the metric is better.
-            say: is told what else happens.
-            dead_after_s: seconds without a heartbeat after which a trial's process is dead.
+        The recipe's own values are the first trial. A trial without a heartbeat for
+        ``dead_after_s`` seconds belongs to a dead process.
 
         Raises:
             OptionError: the storage cannot be opened.
@@ -92,11 +85,8 @@ class SharedStudy:
             self.limit = most if search.sampler == "grid" else min(search.trials, most)
         self.study, is_first = self._open(recipe, data_sha256, storage)
         self.study.sampler = self._sampler(recipe, is_first=is_first)
-        self.study.pruner = (
-            optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
-            if search.pruning
-            else optuna.pruners.NopPruner()
-        )
+        median = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+        self.study.pruner = median if search.pruning else optuna.pruners.NopPruner()
         if has_own:
             self.study.enqueue_trial(self._as_stored(own), skip_if_exists=True)
 
@@ -107,9 +97,8 @@ class SharedStudy:
     ) -> None:
         """Try points until the budget is spent and no process is at work on one any more.
 
-        Args:
-            objective: claims a trial's point and returns the metric there.
-            stored: is told each finished trial of this process once it is in the storage.
+        ``objective`` claims a trial's point and returns the metric there; ``stored`` is told each
+        finished trial of this process once it is in the storage.
         """
         waited = False
         while True:
@@ -118,7 +107,7 @@ class SharedStudy:
             states = [trial.state for trial in held]
             has_room = len(held) < self.limit and self._repeats < _MOST_REPEATS
             if has_room or TrialState.WAITING in states:
-                self._work(objective, stored)
+                self._try_points(objective, stored)
             elif TrialState.RUNNING in states:
                 if not waited:
                     self._say("search: wait for the last trials of other processes")
@@ -141,11 +130,8 @@ class SharedStudy:
         trial.set_user_attr(_CLAIMED, trial.number)
         for item in self._parameters:
             item.suggest(trial)
-        others = [
-            other
-            for other in self.study.get_trials(deepcopy=False, states=_HELD)
-            if other.number != trial.number
-        ]
+        held = self.study.get_trials(deepcopy=False, states=_HELD)
+        others = [other for other in held if other.number != trial.number]
         if sum(other.number < trial.number for other in others) >= self.limit:
             raise SkippedTrialError
         if any(other.params == trial.params for other in others):
@@ -170,11 +156,7 @@ class SharedStudy:
         """Return the points of a grid or of a small space; [] where they cannot be listed."""
         if sampler != "grid" and math.prod(item.count for item in self._parameters) > _MOST_LISTED:
             return []
-        values = [
-            item.grid() if sampler == "grid" else item.all_values() for item in self._parameters
-        ]
-        keys = [item.key for item in self._parameters]
-        return [dict(zip(keys, point, strict=True)) for point in itertools.product(*values)]
+        return list(combinations(self._parameters, as_grid=sampler == "grid"))
 
     def _draw_another(self, others: Sequence[FrozenTrial]) -> None:
         """Queue a point that nobody has, where the points can be listed.
@@ -199,17 +181,14 @@ class SharedStudy:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             begun = trial.datetime_start
             is_claimed = trial.user_attrs.get(_CLAIMED) == trial.number
-            if is_claimed or begun is None:
-                continue
-            if (datetime.now() - begun).total_seconds() > self._dead_after_s:
+            is_late = begun and (datetime.now() - begun).total_seconds() > self._dead_after_s
+            if is_late and not is_claimed:
                 with contextlib.suppress(ValueError):  # another process was faster
                     self.study.tell(trial.number, state=TrialState.FAIL)
                     self._retry(self.study, trial)
 
-    def _work(
-        self,
-        objective: Callable[[optuna.Trial], float],
-        stored: Callable[[FrozenTrial], None],
+    def _try_points(
+        self, objective: Callable[[optuna.Trial], float], stored: Callable[[FrozenTrial], None]
     ) -> None:
         def tell(_: optuna.Study, trial: FrozenTrial) -> None:
             if trial.state in FINISHED:
@@ -313,16 +292,13 @@ def _name(recipe: TrainingRecipe, data_sha256: str) -> str:
 
     The budget, the place and the pruning may differ.
     """
-    search = {
-        name: value
-        for name, value in recipe.raw["search"].items()
-        if name not in ("trials", "storage", "study", "pruning")
-    }
+    others = ("trials", "storage", "study", "pruning")
+    search = {name: value for name, value in recipe.raw["search"].items() if name not in others}
     agreed = [{**recipe.raw, "search": search}, data_sha256]
     digest = hashlib.sha256(json.dumps(agreed, sort_keys=True, default=str).encode()).hexdigest()
     plan = recipe.search
-    given = plan.study if plan else None
-    return f"{given or f'{recipe.name}-{plan.sampler if plan else None}'}-{digest[:8]}"
+    assert plan is not None  # noqa: S101  # the study is one of a search
+    return f"{plan.study or f'{recipe.name}-{plan.sampler}'}-{digest[:8]}"
 
 
 def _lock_before_reading(engine: sqlalchemy.Engine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -25,15 +25,9 @@ from edgeport_converter.training.search.study import SharedStudy
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial.
+    """One trial: "complete", "pruned" or "failed".
 
-    Attributes:
-        number: in the study.
-        values: of the searched keys.
-        state: "complete", "pruned" or "failed".
-        value: the best of the metric in its epochs; None where it failed.
-        seconds: how long it took.
-        note: why it failed.
+    ``value`` is the best of the metric in its epochs, None where it failed; ``note`` says why.
     """
 
     number: int
@@ -46,18 +40,10 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """What a search found: the best trial's values by key, its metric, and all finished trials.
 
-    Attributes:
-        study: its name.
-        storage: where it is kept.
-        sampler: grid, random or tpe.
-        metric: what was compared, on the validation set.
-        best: the best trial's values by key.
-        value: its metric.
-        own_value: the metric of the recipe's own values, None where they were not tried.
-        trials: all that were finished, by this process or others, in their order.
-        resumed: how many of them were finished before this process began.
+    ``metric`` is what was compared on the validation set, ``own_value`` that of the recipe's own
+    values, None where they were not tried; ``resumed`` counts the trials from before this process.
     """
 
     study: str
@@ -70,10 +56,6 @@ class SearchResult:
     trials: tuple[TrialRecord, ...]
     resumed: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-ready data."""
-        return asdict(self)
-
 
 def search(
     recipe: TrainingRecipe, read: TrainingData, parts: Split, *, storage: str, watcher: Watcher
@@ -82,19 +64,17 @@ def search(
 
     Every trial is stored as it ends, so a search that was interrupted resumes where it was.
 
-    Args:
-        recipe: with [search].
-        read: says what is learned.
-        parts: trials are trained on ``train`` and compared on ``validation``.
-        storage: an SQLite file, or a database URL.
-        watcher: is notified of each trial.
+    Trials are trained on ``parts.train`` and compared on ``parts.validation``.
 
     Raises:
         OptionError: the search or its storage cannot be used.
         TrainingError: no trial could be trained.
     """
     parameters = read_parameters(recipe)
-    metric, more = _metric(recipe, read)
+    if recipe.training.early_stopping is not None:
+        metric, more = monitored(recipe)
+    else:
+        metric, more = ("val_loss", False) if read.is_regression else ("val_accuracy", True)
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -107,13 +87,6 @@ def search(
     finally:
         optuna.logging.set_verbosity(before)
     return _result(recipe, study, storage, metric, resumed)
-
-
-def _metric(recipe: TrainingRecipe, read: TrainingData) -> tuple[str, bool]:
-    """Return what trials are compared by, and whether more of it is better."""
-    if recipe.training.early_stopping is not None:
-        return monitored(recipe)
-    return ("val_loss", False) if read.is_regression else ("val_accuracy", True)
 
 
 def _try(
@@ -199,24 +172,18 @@ def _result(
 
 
 def _record(study: SharedStudy, trial: FrozenTrial) -> TrialRecord:
-    note = str(trial.user_attrs.get("note", ""))
-    value = trial.value
-    return TrialRecord(
-        trial.number,
-        study.point_of(trial),
-        "failed" if note else trial.state.name.lower(),
-        value if value is not None and math.isfinite(value) else None,
-        trial.duration.total_seconds() if trial.duration else 0.0,
-        note,
-    )
+    note, value = str(trial.user_attrs.get("note", "")), trial.value
+    state = "failed" if note else trial.state.name.lower()
+    found = value if value is not None and math.isfinite(value) else None
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    return TrialRecord(trial.number, study.point_of(trial), state, found, seconds, note)
 
 
 def _tell(record: TrialRecord, metric: str) -> str:
-    point = ", ".join(f"{name} {_short(value)}" for name, value in record.values.items())
+    point = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in record.values.items()
+    )
     found = "failed" if record.value is None else f"{metric} {record.value:.4f}"
     end = " (pruned)" if record.state == "pruned" else ""
     return f"search: trial {record.number}: {point}: {found}{end}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
