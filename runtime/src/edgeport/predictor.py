@@ -16,7 +16,7 @@ from edgeport.artifact.card import ModelCard, TensorSpec, format_shape, format_s
 from edgeport.artifact.golden import Array
 from edgeport.checks import truth, whole_number
 from edgeport.engine.watchdog import TimeLimit
-from edgeport.errors import ArtifactError, InferenceError, InputError
+from edgeport.errors import ArtifactError, InferenceError, InputError, OptionError
 from edgeport.inputs.batching import CHUNK_BYTES
 from edgeport.inputs.feeds import Feed, prepare
 from edgeport.inputs.ranges import refuse_non_finite_inputs, refuse_non_finite_outputs
@@ -92,7 +92,8 @@ class Predictor:
                 path, the text of one, or 32 bytes. Needs the extra ``edgeport[sign]``.
             minimum_version: the lowest signed version to accept, against a roll-back.
             chunk_bytes: most bytes of inputs and outputs in one run; larger batches are run in
-                parts, so that they do not need more memory.
+                parts, so that they do not need more memory. A model whose card says
+                ``samples_interact`` runs every batch whole.
             cache_dir: a folder of this user's own that keeps the optimized graph for the next load
                 on this device. If it cannot be used, the log says why and the load goes on.
             tuning: the file that ``edgeport tune`` wrote; by default ``FILE.tune.json`` if it
@@ -194,10 +195,16 @@ class Predictor:
             InputError: a sample disagrees with the card; the answers before it were yielded. Or
                 ``samples`` is no iterable.
             InferenceError, ArtifactError: as for :meth:`predict`.
-            OptionError: ``batch_size`` is no positive whole number.
+            OptionError: ``batch_size`` is no positive whole number, or the samples of this model
+                depend on each other, so that a stream has no answer to one.
         """
         whole_number(batch_size, "batch_size")
-        self._usable()  # a closed predictor says so here, not at the first sample
+        model = self._usable()  # a closed predictor says so here, not at the first sample
+        if model.card.samples_interact:
+            raise OptionError(
+                "stream was called on a model whose answers depend on the whole batch, expected "
+                "one that answers each sample by itself: pass the batch to predict"
+            )
         try:
             items = iter(samples)
         except TypeError as cause:
@@ -361,6 +368,8 @@ def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
         if one.axes != other.axes and sorted(one.axes) == sorted(other.axes):
             served, found = format_shape(one.axes), format_shape(other.axes)
             return f"'{one.name}' with the axes {found}, expected the order being served, {served}"
+    if new.samples_interact and not old.samples_interact:
+        return "answers that depend on the whole batch, expected one for each sample by itself"
     if old.is_vouched_for and not new.is_vouched_for:
         return "no card, expected one, as the artifact that is being served has"
     before = old.labels or ()

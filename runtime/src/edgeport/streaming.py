@@ -1,12 +1,17 @@
-"""Streams: one answer a sample, in order, in bounded memory. All is done in the caller's thread."""
+"""Streams: one answer a sample, in order, in bounded memory. All is done in the caller's thread.
+
+The samples of a model whose answers depend on the whole batch are joined by ``join_all`` instead,
+for `edgeport predict`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from edgeport.artifact.card import TensorSpec
 from edgeport.errors import InputError
 from edgeport.inputs.feeds import Feed, prepare
 from edgeport.model import Model
@@ -29,7 +34,8 @@ def stream(
     failures: list[Exception] = []
     for model, feed in _batches(usable, samples, batch_size, failures):
         # A fork may have happened since the batch was begun.
-        yield from _split(answer(usable() if model.session.is_lost else model, feed), feed)
+        outputs = answer(usable() if model.session.is_lost else model, feed)
+        yield from [outputs] if feed.is_single or feed.samples is None else rows(outputs)
     if failures:
         raise failures[0]
 
@@ -46,8 +52,9 @@ def _batches(
         for number, sample in enumerate(samples):
             if not feeds:
                 model = usable()
-            feed = _prepare(model, sample, number)
-            if feeds and not _fit(model, feeds[0], feed):
+            feed = _prepare(model.card.inputs, sample, number)
+            may_join = model.batching.may_split
+            if feeds and not (may_join and _fit(model.card.inputs, feeds[0], feed)):
                 yield model, _join(feeds)
                 model, feeds = usable(), []
             feeds.append(feed)
@@ -62,10 +69,10 @@ def _batches(
 
 
 @passing_signals
-def _prepare(model: Model, sample: Any, number: int) -> Feed:
+def _prepare(specs: Sequence[TensorSpec], sample: Any, number: int) -> Feed:
     """Return one sample in arrays of its own: a camera may refill its buffer for the next."""
     try:
-        feed = prepare(model.card.inputs, sample if isinstance(sample, tuple) else (sample,))
+        feed = prepare(specs, sample if isinstance(sample, tuple) else (sample,))
         if feed.samples is not None and not feed.is_single:
             raise InputError(
                 f"it is a batch of {feed.samples}, expected one sample without the batch axis: "
@@ -77,12 +84,28 @@ def _prepare(model: Model, sample: Any, number: int) -> Feed:
     return feed._replace(arrays={name: array.copy() for name, array in feed.arrays.items()})
 
 
-def _fit(model: Model, first: Feed, other: Feed) -> bool:
+def _fit(specs: Sequence[TensorSpec], first: Feed, other: Feed) -> bool:
     """Whether two samples can stand in one batch."""
-    return model.batching.may_split and all(
+    return all(
         spec.has_batch_axis and first.arrays[spec.name].shape == other.arrays[spec.name].shape
-        for spec in model.card.inputs
+        for spec in specs
     )
+
+
+def join_all(specs: Sequence[TensorSpec], samples: Iterable[Any]) -> Feed | None:
+    """Return all samples as one batch, None where there is none.
+
+    Raises:
+        InputError: a sample disagrees with the card, or with the first one in a free axis.
+    """
+    feeds = [_prepare(specs, sample, number) for number, sample in enumerate(samples)]
+    for number, feed in enumerate(feeds):
+        if not _fit(specs, feeds[0], feed):
+            raise InputError(
+                f"sample {number} has another shape than sample 0, expected the same, since the "
+                "answers depend on all samples together: pass samples of one shape"
+            )
+    return _join(feeds) if feeds else None
 
 
 def _join(feeds: list[Feed]) -> Feed:
@@ -93,12 +116,10 @@ def _join(feeds: list[Feed]) -> Feed:
     return Feed(arrays, len(feeds), is_single=False)
 
 
-def _split(outputs: Any, feed: Feed) -> Iterator[Any]:
+def rows(outputs: Any) -> Iterator[Any]:
     """Yield the answer to each sample of a batch, all of whose outputs have a batch axis."""
-    if feed.is_single or feed.samples is None:
-        yield outputs
-    elif isinstance(outputs, dict):
-        for index in range(feed.samples):
+    if isinstance(outputs, dict):
+        for index in range(len(next(iter(outputs.values())))):
             yield {name: output[index, ...] for name, output in outputs.items()}
     else:
-        yield from (outputs[index, ...] for index in range(feed.samples))
+        yield from (outputs[index, ...] for index in range(len(outputs)))

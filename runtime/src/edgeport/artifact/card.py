@@ -24,8 +24,12 @@ from edgeport.artifact.golden import GoldenSample, check_size, decode_array, dec
 from edgeport.artifact.records import Record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
 
-FORMAT_VERSION = 1
-"""Raised when an older runtime could misread a newer card; additions alone do not raise it."""
+FORMAT_VERSION = 2
+"""Raised when an older runtime could misread a newer card; additions alone do not raise it.
+
+2 has ``samples_interact``. A card is written in the oldest format that can say what it says, so
+that all others are of format 1.
+"""
 
 MOST_BYTES = 2**25
 """The largest card, as JSON text. A million long labels fit; more would fill a device's memory."""
@@ -125,6 +129,8 @@ class ModelCard(Record):
         quantization, accuracy, calibration: None where that stage did not run.
         requires: None where the file has no card.
         multiply_accumulates: per sample, or None where unknown.
+        samples_interact: whether a sample's answer depends on the other samples of the batch, so
+            that only the whole batch may be run.
         tolerance: largest absolute difference from a golden output, by output name.
         provenance: versions of the tools that made the file, and the source's digest.
         golden_samples: what the self-test runs.
@@ -142,6 +148,7 @@ class ModelCard(Record):
     calibration: Calibration | None = None
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
+    samples_interact: bool = False
     tolerance: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     golden_samples: tuple[GoldenSample, ...] = ()
@@ -160,7 +167,9 @@ class ModelCard(Record):
         """
         plain: dict[str, Any] = _plain(replace(self, golden_samples=()))
         del plain["golden_samples"], plain["sha256"]
-        return {"format_version": FORMAT_VERSION, **plain}
+        if not self.samples_interact:
+            del plain["samples_interact"]
+        return {"format_version": FORMAT_VERSION if self.samples_interact else 1, **plain}
 
     @classmethod
     def from_json(cls, text: str | bytes, *, sha256: str | None = None) -> "ModelCard":
@@ -228,6 +237,9 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
     if isinstance(labels, str):
         raise ValueError("labels in one text")
     macs = data.get("multiply_accumulates")
+    samples_interact = data.get("samples_interact", False)
+    if not isinstance(samples_interact, bool):
+        raise ValueError(f"samples_interact {samples_interact!r}")
     samples = data.get("golden_samples", ())
     check_size(samples)
     return ModelCard(
@@ -241,6 +253,7 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         calibration=_record_from_dict(Calibration, data.get("calibration")),
         requires=_record_from_dict(Requirements, data.get("requires")),
         multiply_accumulates=None if macs is None else int(macs),
+        samples_interact=samples_interact,
         tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
         provenance=_texts(data.get("provenance", {})),
         golden_samples=tuple(map(_sample_from_dict, samples)),

@@ -82,6 +82,7 @@ def bench(
             "usable_cpus": cpus.usable_cpus(),
             "inputs": {name: list(array.shape) for name, array in feed.items()},
             "free_axes": free_axes(card.inputs),
+            "samples_interact": card.samples_interact,
             "cold_start_ms": _cold_start_ms(path, threads, feed, seconds),
             "load_ms": load_ms,
             "calls": len(single),

@@ -15,12 +15,13 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import edgeport
 from edgeport.artifact.card import ModelCard
+from edgeport.artifact.golden import Array
 from edgeport.artifact.seal import read_card
 from edgeport.artifact.signature import sign
 from edgeport.checks import whole_number
@@ -31,6 +32,7 @@ from edgeport.errors import EdgeportError, InferenceError, IntegrityError, Optio
 from edgeport.options import TUNING_SUFFIX
 from edgeport.predictor import Predictor
 from edgeport.signals import reraise_signal
+from edgeport.streaming import join_all, rows
 
 COMMAND_GROUP = "edgeport.commands"
 
@@ -219,7 +221,7 @@ def _add_predict(commands: Any) -> None:
     output = f"write the outputs there ({writable}) instead of printing them"
     add("-o", "--output", metavar="OUT", help=output)
     add("--top-k", type=int, metavar="K", help="print the K best classes of each sample")
-    add("--batch-size", type=int, default=32, metavar="N", help="samples a run")
+    add("--batch-size", type=int, metavar="N", help="samples a run, by default 32")
     add("--threads", type=int, metavar="T", help="threads a run may use")
     add("--finite", action="store_true", help="refuse NaN and infinity in inputs and outputs")
 
@@ -349,7 +351,8 @@ def _checks(options: argparse.Namespace) -> dict[str, Any]:
 def _predict(options: argparse.Namespace) -> None:
     if options.top_k is not None and options.output:
         raise OptionError("--top-k prints classes and --output writes arrays: choose one")
-    whole_number(options.batch_size, "--batch-size")
+    if options.batch_size is not None:
+        whole_number(options.batch_size, "--batch-size")
     with Predictor.load(
         options.artifact, threads=options.threads, finite=options.finite
     ) as predictor:
@@ -358,6 +361,8 @@ def _predict(options: argparse.Namespace) -> None:
         if options.output is not None:
             writing.check_output(options.output, [options.artifact, *options.data], outputs)
         items = printing.with_progress(samples.items, samples.total, is_printing=not options.output)
+        if predictor.card.samples_interact:
+            items = _whole_batch(predictor.card, items, options.batch_size)
         if options.top_k is not None:
             for item in items:
                 values = item if isinstance(item, tuple) else (item,)
@@ -367,7 +372,7 @@ def _predict(options: argparse.Namespace) -> None:
         else:
             answers = (
                 answer if isinstance(answer, dict) else {outputs[0].name: answer}
-                for answer in predictor.stream(items, batch_size=options.batch_size)
+                for answer in _answers(predictor, items, options.batch_size)
             )
             if options.output:
                 writing.write_outputs(options.output, answers, outputs)
@@ -381,6 +386,31 @@ def _predict(options: argparse.Namespace) -> None:
                 f"warning: {count} values of input '{name}' lie outside the range that the model "
                 "was calibrated for: check their scale"
             )
+
+
+def _whole_batch(
+    card: ModelCard, samples: Iterable[Any], batch_size: int | None
+) -> Iterator[dict[str, Array]]:
+    """Yield all samples as one batch; nothing where there is none."""
+    if batch_size is not None:
+        raise OptionError(
+            f"--batch-size is {batch_size}, expected none for this model, whose answers depend on "
+            "the whole batch: leave it out"
+        )
+    feed = join_all(card.inputs, samples)
+    if feed is not None:
+        _say(
+            "note: the answers of this model depend on the whole batch: "
+            f"{feed.samples} samples are answered in one run"
+        )
+        yield feed.arrays
+
+
+def _answers(predictor: Predictor, items: Iterator[Any], batch_size: int | None) -> Iterator[Any]:
+    """Return the answer to each sample; of a model that runs whole batches, items are those."""
+    if not predictor.card.samples_interact:
+        return predictor.stream(items, batch_size=batch_size or 32)
+    return (row for batch in items for row in rows(predictor.predict(batch)))
 
 
 def _bench(options: argparse.Namespace) -> None:

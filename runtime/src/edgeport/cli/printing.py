@@ -60,6 +60,8 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
             values = spec.value_range
             limits = f", values {values[0]:g} to {values[1]:g}" if values else ""
             print_line(f"{title:<12} {spec.name}: {spec.dtype} {format_shape(spec.shape)}{limits}")
+    if card.samples_interact:
+        print_line("batch        run whole, since each answer depends on all of its samples")
     for step in card.preprocessing:
         print_line(f"inside       {step}")
     if card.labels:
@@ -111,6 +113,8 @@ def print_bench(figures: dict[str, Any]) -> None:
         print_line(f"measured on  {shapes}; --size or --data takes others")
     times = ", ".join(f"{p} {figures[f'{p}_ms'] * 1e3:.1f} us" for p in ("p50", "p95", "p99"))
     print_line(f"one sample   {times}")
+    if figures["samples_interact"]:
+        print_line("batches      run whole, since each answer depends on all of its samples")
     for size, rate in figures["samples_per_second"].items():
         print_line(f"batch {size:<6} {rate:,.0f} samples a second")
     if figures["memory_bytes"] is not None:

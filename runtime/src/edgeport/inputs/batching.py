@@ -1,6 +1,7 @@
 """Splits, pads and chunks a batch, with an answer that does not depend on how it was grouped.
 
-A batch is split only where a card says so, and every output has a batch axis. ``model`` calls this.
+A batch is split only where there is a card, every output has a batch axis, and the card does not
+say that the samples of a batch depend on each other. ``model`` calls this.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from edgeport.artifact.card import ANY_SHAPE, ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
-from edgeport.errors import InferenceError, InputError
+from edgeport.errors import InferenceError, InputError, OptionError
 from edgeport.inputs.feeds import Feed
 
 # Inputs and outputs of one run together. Activations of convolutional networks take some 16
@@ -46,12 +47,22 @@ class Batching(NamedTuple):
 
     @classmethod
     def of(cls, card: ModelCard, chunk_bytes: int = CHUNK_BYTES) -> Batching:
-        """Return what the card asks for; ``chunk_bytes`` as above."""
+        """Return what the card asks for; ``chunk_bytes`` as above.
+
+        Raises:
+            OptionError: another ``chunk_bytes`` than the default, for a model whose batches cannot
+                be run in parts.
+        """
+        if card.samples_interact and chunk_bytes != CHUNK_BYTES:
+            raise OptionError(
+                f"chunk_bytes is {chunk_bytes}, expected none for this model, whose answers depend "
+                "on the whole batch, so that no batch is run in parts: leave it out"
+            )
         sizes = [spec.shape[0] for spec in card.inputs if spec.has_batch_axis]
         fixed = next((size for size in sizes if isinstance(size, int)), None)
         batched = bool(sizes) and all(spec.has_batch_axis for spec in card.outputs)
         # Nobody vouches for it that the first axis of a graph without a card counts samples.
-        may_split = batched and card.is_vouched_for
+        may_split = batched and card.is_vouched_for and not card.samples_interact
         recipe = card.quantization.recipe if card.quantization else None
         one_by_one = may_split and recipe == _DYNAMIC
         return cls(card, fixed, may_split, one_by_one, chunk_bytes)
@@ -151,7 +162,12 @@ class Batching(NamedTuple):
 
     def _wrong_number(self, samples: int) -> InputError:
         whole = next((s.name for s in self.card.outputs if not s.has_batch_axis), None)
-        reason = f"output '{whole}' has no batch axis" if whole else "nothing vouches for its axes"
+        if self.card.samples_interact:
+            reason = "its samples depend on each other"
+        else:
+            reason = (
+                f"output '{whole}' has no batch axis" if whole else "nothing vouches for its axes"
+            )
         return InputError.of(
             "the model was given",
             f"{samples} samples",
