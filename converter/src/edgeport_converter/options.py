@@ -365,6 +365,35 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
     return replace(options, quantization=replace(wanted, quantize="none"), notes=(note,))
 
 
+def require_no_measure(options: ConversionOptions, place: str) -> str:
+    """Return the note on a model whose answers depend on the whole batch.
+
+    Args:
+        options: those of the conversion.
+        place: where in the model, in words.
+
+    Raises:
+        OptionError: a recipe or a metric was asked for, which no measurement could judge.
+    """
+    wanted = options.quantization
+    asked = {
+        "quantize": wanted.quantize not in ("auto", "none"),
+        "also": bool(set(wanted.also) - {"none"}),
+        "expected_metric": options.budget.expected_metric is not None,
+    }
+    for name in (name for name, is_asked in asked.items() if is_asked):
+        raise OptionError(
+            f"{name} was given and the answers of this model depend on the whole batch from "
+            f"{place} on, so that what is measured would change with the batches, expected a model "
+            f"that answers each sample by itself: leave {name} out"
+        )
+    return (
+        f"the answers depend on the whole batch from {place} on: the artifact is a float one that "
+        "runs each batch whole, in one piece, as the Keras model does; it refuses streams, and no "
+        "accuracy was measured, which would change with the batches"
+    )
+
+
 def require_data_file(path: Path, purpose: str) -> None:
     """Refuse a path that does not exist, by an OptionError."""
     if not path.exists():

@@ -30,6 +30,7 @@ from edgeport_converter.options import (
     fit_to_data,
     gather_options,
     list_class_names,
+    require_no_measure,
     variant_path,
 )
 from edgeport_converter.quantization.evaluation.budget import (
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from edgeport_converter.verification.runners import Run
 
 _GOLDEN_CANDIDATES = 256  # samples that golden samples are chosen from
+_GOLDEN_BATCH = 16  # the same for a model that runs them in one piece
 
 
 def convert(
@@ -183,10 +185,11 @@ def convert(
     with stages("optimize"):
         float_model = _optimize(float_model)
     with stages("check parity"):
+        float_model, options = _check_samples(float_model, source, data.user.measured, options)
         parity = _check_parity(float_model, data.user.measured)
     baseline, quantized = _Baseline(), _Quantized()
     with float_model.open() as run:
-        if data.user.measured is not None:
+        if data.user.measured is not None and not float_model.card.samples_interact:
             with stages("measure"):
                 baseline = _measure(run, float_model, source, data, metric, options)
         if options.quantization.quantizes and baseline.evaluator is not None:
@@ -355,6 +358,33 @@ def _optimize(float_model: _FloatModel) -> _FloatModel:
     return replace(float_model, graph=graph, compact=optimizing.compact(graph))
 
 
+def _check_samples(
+    float_model: _FloatModel, source: _Source, data: Dataset | None, options: ConversionOptions
+) -> tuple[_FloatModel, ConversionOptions]:
+    """Return the model and the options that are left if answers depend on the whole batch.
+
+    Such a model gets a mark in its card, and nothing splits its batches from then on. It stays in
+    float and has no accuracy, since both losses and metrics would change with the batches that
+    they are measured in.
+    """
+    import onnx_ir as ir
+
+    from edgeport_converter.verification.independence import find_interaction
+
+    found = find_interaction(
+        float_model.compact,
+        float_model.card,
+        float_model.reference,
+        data,
+        lambda graph: source.layers.owners(ir.from_proto(graph).graph),
+    )
+    if found is None:
+        return float_model, options
+    note = require_no_measure(options, found.place)
+    card = replace(float_model.card, samples_interact=True)
+    return replace(float_model, card=card), replace(options, notes=(*options.notes, note))
+
+
 @dataclass(frozen=True, eq=False)
 class _Parity:
     """The worst difference from Keras, and the last inputs that it was looked for on."""
@@ -494,10 +524,13 @@ def _stamp(
 ) -> _Stamped:
     from edgeport_converter.artifact.card import ArtifactWriter, describe
 
+    samples = data.golden_candidates
+    if samples is not None and float_model.card.samples_interact:  # a run takes them all at once
+        samples = {name: array[:_GOLDEN_BATCH] for name, array in samples.items()}
     writer = ArtifactWriter(
         describe(float_model.card, source.model.source, float_model.graph, data.user.calibration),
         options.device,
-        data.golden_candidates,
+        samples,
         parity.tried,
         source.layers,
     )

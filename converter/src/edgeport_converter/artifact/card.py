@@ -33,6 +33,7 @@ _WIDEST_INT8_TOLERANCE = 0.1
 _TYPICAL_DIFFERENCES = 3.0
 _FLOAT_TOLERANCE = 1e-4
 _SMALLEST_RANGE = 1e-3  # of an output that is zero on every sample
+_TOGETHER = 4  # samples in a golden sample of a model whose answers depend on the whole batch
 
 _PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
 
@@ -121,7 +122,9 @@ class ArtifactWriter:
             return []  # a card stores arrays as numbers, so a model with text has no self-test
         has_free_axes = any(isinstance(n, str) for s in card.inputs for n in s.shape[1:])
         generated = self.tried if has_free_axes else None  # a model may refuse some sizes
-        return stamping.make_golden_samples(defined, card.inputs, self.samples or generated)
+        together = _TOGETHER if card.samples_interact else 1  # alone, x less its mean is zero
+        samples = self.samples or generated
+        return stamping.make_golden_samples(defined, card.inputs, samples, together)
 
     def _requires(self, graph: onnx.ModelProto) -> Requirements:
         opsets = {entry.domain: entry.version for entry in graph.opset_import}

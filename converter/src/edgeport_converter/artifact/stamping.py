@@ -28,7 +28,10 @@ _DEFAULT_RANGE = (0.0, 1.0)
 
 
 def make_golden_samples(
-    run: Run, inputs: Sequence[TensorSpec], samples: Mapping[str, Array] | None
+    run: Run,
+    inputs: Sequence[TensorSpec],
+    samples: Mapping[str, Array] | None,
+    together: int = 1,
 ) -> list[dict[str, Any]]:
     """Return golden samples in their JSON form, with the outputs that ``run`` gives.
 
@@ -38,6 +41,7 @@ def make_golden_samples(
         samples: data by input name, axis 0 counts samples. The two with the largest sum of
             absolute values are taken, since large activations are where integer kernels saturate.
             None for ramps, for a model without free axes but the batch.
+        together: how many samples each golden sample holds, those that follow in the data.
     """
     if samples is None:
         chosen: list[dict[str, Array] | None] = [None, None]
@@ -48,11 +52,19 @@ def make_golden_samples(
             if array.dtype.kind in "iufb"
         )
         order = np.argsort(-np.asarray(energy), kind="stable")[:2]
-        chosen = [{name: a[i : i + 1] for name, a in samples.items()} for i in order]
+        chosen = [
+            {
+                name: a.take(range(i, i + together), axis=0, mode="wrap")
+                for name, a in samples.items()
+            }
+            for i in order
+        ]
     result = []
     for number, sample in enumerate(chosen):
         encoded = {
-            spec.name: _encode_input(spec, None if sample is None else sample[spec.name], number)
+            spec.name: _encode_input(
+                spec, None if sample is None else sample[spec.name], number, together
+            )
             for spec in inputs
         }
         outputs = run({name: golden.decode_array(array) for name, array in encoded.items()})
@@ -130,7 +142,9 @@ def _require_same_answers(written: Run, run: Run, samples: Sequence[GoldenSample
                 )
 
 
-def _encode_input(spec: TensorSpec, sample: Array | None, number: int) -> dict[str, Any]:
+def _encode_input(
+    spec: TensorSpec, sample: Array | None, number: int, together: int
+) -> dict[str, Any]:
     if sample is not None:
         stored = golden.encode_array(sample)
         if len(stored["zlib"]) <= _STORED_INPUT_CHARACTERS:
@@ -138,7 +152,8 @@ def _encode_input(spec: TensorSpec, sample: Array | None, number: int) -> dict[s
         low, high = spec.value_range or _range_of(sample)
         return golden.encode_blocks(sample, low, high, _BLOCKS)
     low, high = spec.value_range or _DEFAULT_RANGE
-    shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)  # N alone is free
+    # N alone is free.
+    shape = tuple(size if isinstance(size, int) else together for size in spec.shape)
     return golden.encode_ramp(shape, spec.dtype, low, high, start=number / 2)
 
 

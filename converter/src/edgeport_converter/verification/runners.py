@@ -150,7 +150,7 @@ def _with_outputs(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelPro
 
 def in_fixed_batches(run: Run, inputs: Sequence[TensorSpec]) -> Run:
     """Return ``run`` for any number of samples, also where the model insists on one."""
-    size = _fixed_batch(inputs)
+    size = fixed_batch(inputs)
     return run if size is None else _in_parts(run, size)
 
 
@@ -164,7 +164,7 @@ def cut_into_batches(
         size: of a batch, where the model takes any.
         inputs: the model's.
     """
-    size = _fixed_batch(inputs) or size
+    size = fixed_batch(inputs) or size
     for start in range(0, len(next(iter(samples.values()))), size):
         yield _fill_batch(
             {name: array[start : start + size] for name, array in samples.items()}, size
@@ -173,7 +173,7 @@ def cut_into_batches(
 
 def batches_for(batches: Batches, inputs: Sequence[TensorSpec]) -> Batches:
     """Return the same samples in batches that the model takes, whatever size is asked for."""
-    size = _fixed_batch(inputs)
+    size = fixed_batch(inputs)
     if size is None:
         return batches
 
@@ -183,7 +183,7 @@ def batches_for(batches: Batches, inputs: Sequence[TensorSpec]) -> Batches:
     return of_fixed_size
 
 
-def _fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
+def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
     """Return the number of samples that the model insists on, None where it takes any."""
     sizes = [spec.shape[0] for spec in inputs if spec.has_batch_axis]
     return next((size for size in sizes if isinstance(size, int)), None)
@@ -204,6 +204,8 @@ def _in_parts(run: Run, size: int) -> Run:
 
     def in_parts(arrays: Mapping[str, Array]) -> dict[str, Array]:
         count = len(next(iter(arrays.values())))
+        if count == size:
+            return run(arrays)
         parts = [
             run(_fill_batch({k: a[start : start + size] for k, a in arrays.items()}, size))
             for start in range(0, count, size)
