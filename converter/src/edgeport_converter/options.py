@@ -206,7 +206,7 @@ class PixelOptions:
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """What the artifact will run on."""
+    """What the artifact will run on, and how samples come there."""
 
     target: str = _option(
         "any",
@@ -216,8 +216,12 @@ class DeviceOptions:
     onnxruntime: str = _option(
         targets.ONNXRUNTIME_FLOOR, "the oldest onnxruntime on the devices", metavar="VERSION"
     )
+    one_by_one: bool = _option(
+        False, "answer each sample of a batch as the Keras model answers it alone"
+    )
 
     def __post_init__(self) -> None:
+        truth(self.one_by_one, "one_by_one")
         targets.find_target(self.target)
         targets.find_engine(self.onnxruntime)
 
@@ -269,6 +273,7 @@ class OptionKeywords(TypedDict, total=False):
     image_range: tuple[float, float]
     target: str
     onnxruntime: str
+    one_by_one: bool
     custom_objects: Any
     allow_code: bool
     weights: str | os.PathLike[str] | None
@@ -385,12 +390,14 @@ def require_no_measure(options: ConversionOptions, place: str) -> str:
         raise OptionError(
             f"{name} was given and the answers of this model depend on the whole batch from "
             f"{place} on, so that what is measured would change with the batches, expected a model "
-            f"that answers each sample by itself: leave {name} out"
+            f"that answers each sample by itself: leave {name} out, or pass one_by_one to have "
+            "each sample answered alone"
         )
     return (
         f"the answers depend on the whole batch from {place} on: the artifact is a float one that "
-        "runs each batch whole, in one piece, as the Keras model does; it refuses streams, and no "
-        "accuracy was measured, which would change with the batches"
+        "runs each batch in one piece, as the Keras model does, and refuses streams, and no "
+        "accuracy was measured, which would change with the batches; with one_by_one each sample "
+        "is answered alone, and can be quantized, measured and streamed"
     )
 
 

@@ -41,7 +41,6 @@ from edgeport_converter.quantization.evaluation.budget import (
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.report import ConversionReport
 from edgeport_converter.stages import Stages
-from edgeport_converter.targets import Engine
 
 if TYPE_CHECKING:
     import onnx
@@ -97,7 +96,7 @@ def convert(
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
         pixels: ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
-        device: ``target``, ``onnxruntime``, as below.
+        device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, as below.
         on_stage: called with the name of each stage as it begins, and with each recipe tried.
         **keywords: the options one by one.
@@ -138,6 +137,10 @@ def convert(
               "x86-64-v3" (AVX2), "x86-64-v4" (VNNI), "arm64".
             - ``onnxruntime``: the oldest version on the devices; fixes opset and IR version.
               Default: the oldest that the runtime package supports.
+            - ``one_by_one``: whether each sample of a batch is answered as the Keras model answers
+              it alone. For models whose answers depend on the whole batch, such as those with a
+              MelSpectrogram, which clips at a distance from the loudest sample of the batch; by
+              default such a model is a float artifact that runs each batch in one piece.
             - ``custom_objects``: classes and functions that the model's file names: a dict, or the
               Python file or module that defines them.
             - ``allow_code``: whether Python code stored in the model's file may run; by default it
@@ -179,7 +182,7 @@ def convert(
     with stages("load"):
         source = _load(model, options.loading, options.pixels)
     with stages("export"):
-        float_model = _export(source.model, names, options.device.engine)
+        float_model = _export(source.model, names, options)
     with stages("read data"):
         data = _read_data(calibration, evaluation, source, float_model, names, options)
     with stages("optimize"):
@@ -287,11 +290,16 @@ class _FloatModel:
         return Runner(self.card).open(self.compact)
 
 
-def _export(model: LoadedModel, names: tuple[str, ...] | None, engine: Engine) -> _FloatModel:
+def _export(
+    model: LoadedModel, names: tuple[str, ...] | None, options: ConversionOptions
+) -> _FloatModel:
+    engine = options.device.engine
     with quiet_stderr():
         from edgeport_converter import exporting
 
         exported = exporting.export(model, opset=engine.opset, ir_version=engine.ir_version)
+        if options.device.one_by_one:
+            exported = exporting.with_one_sample(exported)
     from edgeport_converter.verification.runners import in_fixed_batches
 
     check_class_names(names, exported.outputs)

@@ -174,6 +174,32 @@ def test_what_no_batch_could_judge_is_refused(option, value, tmp_path):
     assert not (tmp_path / "m.onnx").exists()
 
 
+def test_samples_may_be_answered_alone_instead(tmp_path):
+    # As in MelSpectrogram, which clips at a distance from the loudest sample of the batch.
+    model = model_of(
+        lambda x: ops.maximum(x, ops.max(x) - 2), last=[layers.Dense(3, activation="softmax")]
+    )
+    x = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    alone = np.concatenate([np.asarray(model(row[None])) for row in x])
+    assert np.abs(np.asarray(model(x)) - alone).max() > 0.1
+    report = convert(
+        model, tmp_path / "m.onnx", calibration=x, quantize="int16", max_drop=0.05, one_by_one=True
+    )
+    assert report.card.quantization.recipe == "int16"
+    assert not report.card.samples_interact
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        answers = predictor.predict(x)
+        np.testing.assert_allclose(answers, alone, atol=0.02)
+        np.testing.assert_array_equal(list(predictor.stream(x)), answers)
+
+
+def test_a_fixed_number_of_samples_is_not_answered_one_by_one(tmp_path):
+    with pytest.raises(
+        OptionError, match=r"one_by_one was given .* \(8, 6\), expected a free numb"
+    ):
+        convert(model_of(centred, batch=8), tmp_path / "m.onnx", one_by_one=True)
+
+
 FIXED = {
     "mean": centred,
     "mirror": lambda x: ops.flip(x, axis=0),

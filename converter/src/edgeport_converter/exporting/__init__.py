@@ -20,7 +20,7 @@ own beside its own, then name inputs, outputs and axes. Rewriting the graph for 
     unsupported      what ONNX cannot express, by Keras layer, and the messages that say so
 """
 
-from edgeport_converter.exporting.exported_model import ExportedModel, export
+from edgeport_converter.exporting.exported_model import ExportedModel, export, with_one_sample
 from edgeport_converter.exporting.reference import reference_of
 
-__all__ = ["ExportedModel", "export", "reference_of"]
+__all__ = ["ExportedModel", "export", "reference_of", "with_one_sample"]

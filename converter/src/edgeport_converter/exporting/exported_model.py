@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx
@@ -67,6 +67,21 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
         del frozen
         gc.collect()  # tf2onnx's graphs are cycles of references, which keep their weights
     return ExportedModel(graph, inputs, outputs, reference_of(loaded, loops=loops))
+
+
+def with_one_sample(exported: ExportedModel) -> ExportedModel:
+    """Return the model with a batch of one sample in place of a free number.
+
+    Raises:
+        OptionError: the model insists on another number.
+    """
+    inputs, outputs = (
+        tuple(interface.one_sample(spec) for spec in specs)
+        for specs in (exported.inputs, exported.outputs)
+    )
+    interface.write_shapes(exported.graph.graph.input, inputs)
+    interface.write_shapes(exported.graph.graph.output, outputs)
+    return replace(exported, inputs=inputs, outputs=outputs)
 
 
 def _require_pure(frozen: FrozenGraph, model: Any) -> None:

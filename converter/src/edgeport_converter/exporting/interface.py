@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edgeport import ConversionError, TensorSpec
+from edgeport import ConversionError, OptionError, TensorSpec
+from edgeport.artifact.card import format_shape
 from edgeport_converter.exporting.tracing import FrozenGraph
 from edgeport_converter.loading.model import TensorInfo
 
@@ -71,9 +72,9 @@ def write(
 ) -> tuple[TensorSpec, ...]:
     """Order the graph's inputs and outputs as declared, name their axes; describe the outputs."""
     _order(graph.graph.input, [spec.name for spec in inputs])
-    _write_shapes(graph.graph.input, inputs)
+    write_shapes(graph.graph.input, inputs)
     specs = _describe_outputs(graph, _as_traced(outputs, frozen), inputs)
-    _write_shapes(graph.graph.output, specs)
+    write_shapes(graph.graph.output, specs)
     return specs
 
 
@@ -147,6 +148,22 @@ def _as_traced(infos: Sequence[TensorInfo], frozen: FrozenGraph) -> list[TensorI
     return result
 
 
+def one_sample(spec: TensorSpec) -> TensorSpec:
+    """Return the input or output with one sample in place of a free number.
+
+    Raises:
+        OptionError: the model insists on another number.
+    """
+    if not spec.has_batch_axis or spec.shape[0] == 1:
+        return spec
+    if isinstance(spec.shape[0], int):
+        raise OptionError(
+            f"one_by_one was given and '{spec.name}' has the shape {format_shape(spec.shape)}, "
+            "expected a free number of samples: leave one_by_one out, or batch_size in keras.Input"
+        )
+    return replace(spec, shape=(1, *spec.shape[1:]))
+
+
 def _order(values: Any, names: list[str]) -> None:
     by_name = {value.name: value for value in values}
     if sorted(by_name) != sorted(names):
@@ -159,7 +176,7 @@ def _order(values: Any, names: list[str]) -> None:
     values.extend(ordered)
 
 
-def _write_shapes(values: Any, specs: Sequence[TensorSpec]) -> None:
+def write_shapes(values: Any, specs: Sequence[TensorSpec]) -> None:
     """Write sizes and the names of free axes into the graph's inputs or outputs."""
     for value, spec in zip(values, specs, strict=True):
         shape = value.type.tensor_type.shape
