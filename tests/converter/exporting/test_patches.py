@@ -6,9 +6,11 @@ from pathlib import Path
 import keras
 import pytest
 import tensorflow as tf
+import tf2onnx
+from tf2onnx.optimizer import transpose_optimizer
 
 from edgeport import ConversionError
-from edgeport_converter import exporting
+from edgeport_converter import UnsupportedModelError, exporting
 from edgeport_converter.exporting import keras_patches, patching, tf2onnx_bridge
 from edgeport_converter.exporting.patching import Patch
 from edgeport_converter.exporting.placeholders import Placeholders
@@ -111,6 +113,39 @@ def test_an_export_with_an_unknown_keras_fails_with_that_sentence(monkeypatch):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     with pytest.raises(ConversionError, match=r"keras .* has no 'keras.layers.Future.call'"):
         exporting.export(load_model(model), opset=17, ir_version=8)
+
+
+def test_a_name_that_a_patch_misses_in_keras_is_named_with_the_version():
+    """As if another Keras called this attribute of its layer otherwise."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.LayerNormalization(name="ln")])
+    loaded = load_model(model)
+    del vars(model.get_layer("ln"))["axis"]
+    expected = rf"^keras {keras.__version__} has no 'LayerNormalization.axis', which .*: install a"
+    with pytest.raises(ConversionError, match=expected):
+        exporting.export(loaded, opset=17, ir_version=8)
+
+
+def test_a_name_that_a_patch_misses_in_tf2onnx_is_named_with_the_version(monkeypatch):
+    name = "_handle_node_having_branches"
+    monkeypatch.delattr(transpose_optimizer.TransposeOptimizer, name)
+    x = keras.Input((6, 6, 2))
+    model = keras.Model(x, keras.layers.Conv2D(4, 3, use_bias=False)(x) + 0.5)
+    expected = rf"^tf2onnx {tf2onnx.__version__} has no 'TransposeOptimizer.{name}', which "
+    with pytest.raises(ConversionError, match=expected):
+        exporting.export(load_model(model), opset=17, ir_version=8)
+
+
+def test_a_name_that_the_users_layer_misses_is_the_users_matter():
+    class Forgetful(keras.layers.Layer):
+        def call(self, x):
+            return x * (self.factor if tf.inside_function() else 1.0)
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    x = keras.Input((3,))
+    with pytest.raises(UnsupportedModelError, match=r"Forgetful.*no attribute 'factor'"):
+        exporting.export(load_model(keras.Model(x, Forgetful()(x))), opset=17, ir_version=8)
 
 
 def test_keras_answers_as_before_after_an_export():

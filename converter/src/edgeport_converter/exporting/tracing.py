@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from edgeport import ConversionError
 from edgeport_converter.exporting import freezing, keras_patches, unsupported
-from edgeport_converter.exporting.patching import applied
+from edgeport_converter.exporting.patching import applied, refuse_missing_name
 from edgeport_converter.exporting.placeholders import Placeholders
 from edgeport_converter.loading import purity
 from edgeport_converter.loading.model import LoadedModel, refuse_large
@@ -72,6 +72,7 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
         except (ConversionError, MemoryError):
             raise
         except Exception as cause:
+            refuse_missing_name(cause)
             raise unsupported.trace_refusal(loaded.model, cause, "trace") from cause
         written = purity.WRITES.find_in(concrete.graph.as_graph_def())
         if written:  # no constant can replace a variable that changes
@@ -82,6 +83,7 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
         except (ConversionError, MemoryError):
             raise
         except Exception as cause:
+            refuse_missing_name(cause)
             raise unsupported.translation_failure(loaded.model, [], cause) from cause
     return FrozenGraph(
         graph_def,

@@ -18,7 +18,7 @@ from tf2onnx import optimizer, tfonnx
 
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.exporting import tf2onnx_bridge, tf_ops, unsupported
-from edgeport_converter.exporting.patching import applied
+from edgeport_converter.exporting.patching import applied, refuse_missing_name
 from edgeport_converter.exporting.tf2onnx_bridge.passes import NodeNames, restore_names
 from edgeport_converter.exporting.tf_ops.builder import NoOnnxFormError
 from edgeport_converter.exporting.tracing import FrozenGraph
@@ -53,6 +53,7 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
         except (UnsupportedModelError, MemoryError):
             raise
         except Exception as cause:
+            refuse_missing_name(cause)
             reason = _reason(cause)
             if failed and reason is not None:
                 raise unsupported.operation_refusal(model, failed, reason) from cause
