@@ -77,24 +77,44 @@ class Registry(list[Case]):
             self.layer(name, shape, build, **options)
 
 
+_QUANTIZED = ("_scale", "_scales", "_zero", "_history")
+
+
 def randomize(model: Any, seed: int = 0) -> None:
-    """Give every float weight random values of an ordinary size."""
+    """Give every float weight a value as after a training, so that none is neutral.
+
+    Scales and zero points that Keras' own quantization computed from the weights stay.
+    """
     generator = np.random.default_rng(seed)
     for weight in model.weights:
-        if not np.issubdtype(np.dtype(keras.backend.standardize_dtype(weight.dtype)), np.floating):
-            continue
-        shape, name = tuple(weight.shape), weight.path.rsplit("/", 1)[-1]
-        if "variance" in name:
-            value = generator.uniform(0.5, 2.0, shape)
-        elif name in ("gamma", "scale"):
-            value = generator.uniform(0.5, 1.5, shape)
-        elif len(shape) < 2:
-            value = generator.normal(0.0, 0.3, shape)
-        else:
-            # He's rule keeps activations at an ordinary size through deep networks.
-            fan_in = max(1, int(np.prod(shape[:-1])))
-            value = generator.normal(0.0, np.sqrt(1.5 / fan_in), shape)
-        weight.assign(value.astype(np.float32))
+        name = weight.path.rsplit("/", 1)[-1]
+        is_float = np.issubdtype(
+            np.dtype(keras.backend.standardize_dtype(weight.dtype)), np.floating
+        )
+        if is_float and not name.endswith(_QUANTIZED):
+            weight.assign(_trained(name, tuple(weight.shape), generator).astype(np.float32))
+    for layer in model._flatten_layers():
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()  # it computes with a copy of its weights
+
+
+def _trained(name: str, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    """Return values for a weight of Keras; ``name`` is the last part of its path."""
+    if "variance" in name or "stddev" in name:
+        return np.exp(generator.uniform(np.log(0.25), np.log(4.0), shape))
+    if "mean" in name:
+        return generator.normal(0.0, 1.0, shape)
+    if name in ("gamma", "scale"):
+        # Trained ones differ by sign, and are nearly zero for a channel that does nothing.
+        value = generator.uniform(0.4, 1.4, shape) * generator.choice([1.0, 1.0, 1.0, -1.0], shape)
+        return np.where(generator.random(shape) < 0.06, 1e-3 * value, value)
+    if name == "alpha":  # of a PReLU, which need not rise
+        return generator.uniform(-0.5, 1.5, shape)
+    if "bias" in name or len(shape) < 2:
+        return generator.normal(0.0, 0.3, shape)
+    # He's rule keeps activations at an ordinary size through deep networks.
+    fan_in = max(1, int(np.prod(shape[:-1])))
+    return generator.normal(0.0, np.sqrt(1.5 / fan_in), shape)
 
 
 def make_values(

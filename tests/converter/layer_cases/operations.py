@@ -14,6 +14,11 @@ from layer_cases.case import Registry
 CASES = Registry()
 
 
+def _weights(*shape: int) -> np.ndarray:
+    """Return a constant as after a training: no two values are equal, so that their order shows."""
+    return np.random.default_rng(len(shape)).normal(0.0, 0.6, shape).astype(np.float32)
+
+
 def _add(
     name: str,
     compute: Callable[..., Any],
@@ -113,8 +118,8 @@ for _name, _compute in {
     "vectorized_map": lambda x: ops.vectorized_map(lambda row: row * ops.max(row), x),
     "stop_gradient": lambda x: ops.stop_gradient(x) * 2.0,
     "cross": lambda x: ops.cross(x[:, :3], x[:, 3:]),
-    "dot": lambda x: ops.dot(x, np.ones((6, 2), "float32")),
-    "tensordot": lambda x: ops.tensordot(x, np.ones((6, 2, 3), "float32"), axes=1),
+    "dot": lambda x: ops.dot(x, _weights(6, 2)),
+    "tensordot": lambda x: ops.tensordot(x, _weights(6, 2, 3), axes=1),
     "binary_crossentropy": lambda x: ops.binary_crossentropy(ops.ones_like(x), ops.sigmoid(x)),
     "categorical_crossentropy": lambda x: ops.categorical_crossentropy(
         ops.softmax(x), ops.softmax(2.0 * x)
@@ -158,7 +163,7 @@ for _name, _compute in {
     "top_k free": lambda x: list(ops.top_k(ops.transpose(x, (0, 2, 1)), 3)),
     "dot_product_attention": lambda x: ops.dot_product_attention(*[ops.expand_dims(x, 2)] * 3),
     "max_pool": lambda x: ops.max_pool(x, 2, padding="same"),
-    "conv": lambda x: ops.conv(x, np.ones((3, 4, 2), "float32"), padding="same"),
+    "conv": lambda x: ops.conv(x, _weights(3, 4, 2), padding="same"),
 }.items():
     _add(_name, _compute, (None, 4))
 
@@ -185,15 +190,17 @@ for _name, _compute in {
         ops.transpose(ops.reshape(x, (-1, 8, 10, 3, 1)), (0, 1, 4, 2, 3)), (-1, 8, 30)
     ),
     "average_pool": lambda x: ops.average_pool(x, 3, strides=2, padding="same"),
-    "depthwise_conv": lambda x: ops.depthwise_conv(x, np.ones((3, 3, 3, 1), "float32")),
-    "separable_conv": lambda x: ops.separable_conv(
-        x, np.ones((3, 3, 3, 1), "float32"), np.ones((1, 1, 3, 2), "float32")
-    ),
+    "depthwise_conv": lambda x: ops.depthwise_conv(x, _weights(3, 3, 3, 1)),
+    "separable_conv": lambda x: ops.separable_conv(x, _weights(3, 3, 3, 1), _weights(1, 1, 3, 2)),
     "batch_normalization": lambda x: ops.batch_normalization(
-        x, np.ones(3, "float32"), np.full(3, 2.0, "float32"), axis=-1
+        x, _weights(3), np.exp(_weights(3)), axis=-1, offset=_weights(3)[::-1], scale=_weights(3)
     ),
-    "rms_normalization": lambda x: ops.rms_normalization(x),
-    "layer_normalization": lambda x: ops.layer_normalization(x),
+    "rms_normalization": lambda x: ops.rms_normalization(x, scale=_weights(3)),
+    "layer_normalization": lambda x: ops.layer_normalization(
+        x, gamma=_weights(3), beta=_weights(3)[::-1]
+    ),
+    "rms_normalization without scale": lambda x: ops.rms_normalization(x),
+    "layer_normalization without gamma": lambda x: ops.layer_normalization(x),
 }.items():
     _add(_name, _compute, (8, 10, 3))
 

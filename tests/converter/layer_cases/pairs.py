@@ -26,6 +26,10 @@ _ANY: dict[str, Build] = {
     "BatchNormalization": layers.BatchNormalization,
     "LayerNormalization": layers.LayerNormalization,
     "UnitNormalization": layers.UnitNormalization,
+    "RMSNormalization": layers.RMSNormalization,
+    "Normalization": partial(
+        layers.Normalization, mean=[0.4, -0.7, 1.1, 0.2], variance=[0.3, 2.0, 1.2, 0.6]
+    ),
     "Rescaling": partial(layers.Rescaling, 0.5, offset=0.3),
     "ReLU": layers.ReLU,
     "ReLU6": partial(layers.ReLU, 6.0),
@@ -56,6 +60,7 @@ _OF_SEQUENCES: dict[str, Build] = {
     "Conv1DTranspose": partial(layers.Conv1DTranspose, 4, 3, strides=2, padding="same"),
     "DepthwiseConv1D": partial(layers.DepthwiseConv1D, 3, padding="same"),
     "SeparableConv1D": partial(layers.SeparableConv1D, 4, 3),
+    "GroupNormalization": partial(layers.GroupNormalization, 2),
     "LSTM": partial(layers.LSTM, 4, return_sequences=True),
     "GRU": partial(layers.GRU, 4, return_sequences=True),
     "SimpleRNN": partial(layers.SimpleRNN, 4, return_sequences=True),
@@ -92,6 +97,7 @@ _OF_IMAGES: dict[str, Build] = {
     "DepthwiseConv2D": partial(layers.DepthwiseConv2D, 3, padding="same"),
     "SeparableConv2D": partial(layers.SeparableConv2D, 4, 3),
     "GroupNormalization": partial(layers.GroupNormalization, 2),
+    "SpectralNormalization": lambda: layers.SpectralNormalization(layers.Conv2D(4, 2)),
     "Resizing": partial(layers.Resizing, 5, 6),
     "ConvLSTM1D": partial(layers.ConvLSTM1D, 4, 3, padding="same", return_sequences=True),
     "TimeDistributed": lambda: layers.TimeDistributed(layers.Conv1D(4, 2)),
