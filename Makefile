@@ -2,7 +2,8 @@
 #
 # .venv         the workstation: converter, runtime, TensorFlow, tools
 # .venv-device  the device: the runtime's wheel and what it needs, nothing else
-# build/        wheels, the demo's files, an environment of the runtime's tests for each Python
+# build/        wheels, the demo's files, an environment of the runtime's tests for each Python, one
+#               with the lowest versions that the converter allows
 #
 # Each environment holds a stamp file for what was installed into it. An environment that was deleted
 # or only half made has no stamp, so make builds it again.
@@ -14,6 +15,7 @@ export MNIST ?=
 
 WORKSTATION := .venv/bin/python
 DEVICE := .venv-device/bin/python
+LOWEST := build/venv-lowest/bin/python
 PIP := -m pip --disable-pip-version-check
 # Folders too: their time changes when a file is deleted.
 SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -path '*/.*') \
@@ -21,13 +23,14 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast devices operators lint readme bench figures passes layers \
+.PHONY: help demo test test-fast test-lowest devices operators lint readme bench figures passes layers \
 	quantization quantization-devices calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
 	@echo 'make test                     every test, the runtime in each Python of this machine'
 	@echo 'make test-fast                the quick part of them in one Python, while editing'
+	@echo 'make test-lowest              layers and the demo with the lowest versions that are allowed'
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
@@ -55,6 +58,11 @@ test: .venv/.tools .venv-device/.runtime
 # The sources as they lie here, without building wheels; what takes long is left to `make test`.
 test-fast: .venv/.tools
 	PYTHONPATH=runtime/src:converter/src $(WORKSTATION) -m pytest -q -m 'not slow' tests
+
+# What pyproject.toml allows has to work. The runtime's lowest versions are tested by `make test`.
+# Old packages warn of what new ones have changed.
+test-lowest: build/venv-lowest/.installed .venv-device/.runtime
+	$(LOWEST) -m pytest -q -W ignore tests/converter/exporting tests/integration/test_article_network.py
 
 # Needs Debian's qemu-user-static. Runs the numerical tests only, a few minutes for each device.
 devices: .venv/.tools
@@ -112,7 +120,7 @@ clean:
 	rm -rf .venv .venv-device build
 
 # pip older than 25.1 knows no dependency groups.
-.venv/.pip .venv-device/.pip:
+.venv/.pip .venv-device/.pip build/venv-lowest/.pip:
 	@test -n '$(PYTHON)' || { echo 'edgeport needs Python 3.11, 3.12 or 3.13 and found none: install one, or name it with make PYTHON=/path/to/python' >&2; exit 1; }
 	@'$(PYTHON)' -c '$(SUPPORTED)' || { echo "'$(PYTHON)' is no Python 3.11, 3.12 or 3.13: name one with make PYTHON=/path/to/python" >&2; exit 1; }
 	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
@@ -140,4 +148,16 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 .venv-device/.runtime: .venv-device/.pip build/wheels/.built constraints.txt
 	$(DEVICE) $(PIP) install -c constraints.txt build/wheels/edgeport-*.whl
 	$(DEVICE) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
+	@touch $@
+
+build/lowest.txt: tests/runtime/lowest_versions.py pyproject.toml build/wheels/.built
+	$(WORKSTATION) tests/runtime/lowest_versions.py runtime converter . > $@
+
+# The lowest versions have no wheels for Python 3.13.
+build/venv-lowest/.pip: PYTHON = $(shell for p in python3.11 python3.12; do \
+	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
+
+build/venv-lowest/.installed: build/venv-lowest/.pip build/lowest.txt
+	$(LOWEST) $(PIP) install --no-compile -c build/lowest.txt --group demo --group test --group test-converter $(WHEELS)
+	$(LOWEST) $(PIP) install --no-deps --force-reinstall --quiet $(WHEELS)
 	@touch $@

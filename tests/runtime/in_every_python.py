@@ -3,7 +3,7 @@
     python tests/runtime/in_every_python.py BUILD_FOLDER [pytest arguments]
 
 Each gets an environment below BUILD_FOLDER that holds the wheel, its extras and pytest, and no
-TensorFlow. Python 3.10 gets the oldest onnxruntime and numpy that edgeport supports, the others the
+TensorFlow. Python 3.10 gets the lowest versions that runtime/pyproject.toml allows, the others the
 versions of constraints.txt. At the end it says which were run and which were not found.
 """
 
@@ -19,9 +19,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lowest_versions import lowest_versions
+
 REPOSITORY = Path(__file__).parents[2]
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
-FLOOR = ("3.10", ["numpy==1.26.*", "onnxruntime==1.19.*"])
+FLOOR = "3.10"
 VERSIONS = """
 import json, platform, numpy, onnxruntime
 print(json.dumps([platform.python_version(), onnxruntime.__version__, numpy.__version__]))
@@ -58,7 +60,7 @@ def install(python: str, version: str, folder: Path, wheel: Path) -> Path:
     subprocess.run([python, "-m", "venv", folder], check=True)
     pip = [inside, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     subprocess.run([*pip, "--upgrade", "pip>=25.1"], check=True)
-    pinned = FLOOR[1] if version == FLOOR[0] else ["-c", "constraints.txt"]
+    pinned = lowest_versions("runtime") if version == FLOOR else ["-c", "constraints.txt"]
     wanted = f"edgeport[images,sign] @ {wheel.resolve().as_uri()}"
     subprocess.run([*pip, *pinned, "--group", "test", wanted], check=True, cwd=REPOSITORY)
     # An unchanged version number would keep the old code.

@@ -14,6 +14,9 @@ import keras
 import numpy as np
 from keras import layers
 
+IS_KERAS_3_12 = keras.__version__.startswith("3.12.")
+"""The older series that the converter allows; it lacks a few of the newer one's layers."""
+
 FREE_SIZES = (8, 13)
 """What free axes are filled with; one even, one odd, so that padding cannot hide."""
 

@@ -6,9 +6,10 @@ from functools import partial
 
 from keras import layers
 
-from layer_cases.case import Registry
+from layer_cases.case import IS_KERAS_3_12, Registry
 
 CASES = Registry()
+_ADAPTIVE = () if IS_KERAS_3_12 else ("AdaptiveMaxPooling", "AdaptiveAveragePooling")
 _SHAPES = {1: (11, 4), 2: (9, 8, 4), 3: (6, 5, 7, 4)}
 _FREE = {1: (None, 4), 2: (None, None, 4), 3: (None, None, None, 4)}
 
@@ -88,7 +89,7 @@ for _rank, _shape in _SHAPES.items():
         _global = getattr(layers, f"Global{_kind}{_rank}D")
         CASES.layer(f"Global{_kind}{_rank}D", _shape, _global)
         CASES.layer(f"Global{_kind}{_rank}D free keepdims", _free, partial(_global, keepdims=True))
-    for _kind in ("AdaptiveMaxPooling", "AdaptiveAveragePooling"):
+    for _kind in _ADAPTIVE:
         _pool = getattr(layers, f"{_kind}{_rank}D")
         CASES.layer(f"{_kind}{_rank}D", _shape, partial(_pool, 3))
     CASES.layer(
@@ -179,9 +180,6 @@ CASES.layers_on(
         "DepthwiseConv2D dilated": lambda: layers.DepthwiseConv2D(
             3, dilation_rate=2, padding="same"
         ),
-        "DepthwiseConv2D strides dilated": lambda: layers.DepthwiseConv2D(
-            3, strides=2, dilation_rate=2, padding="same"
-        ),
         "SeparableConv2D": lambda: layers.SeparableConv2D(5, 3, padding="same"),
         "SeparableConv2D strides multiplier": lambda: layers.SeparableConv2D(
             5, 3, strides=2, depth_multiplier=2
@@ -198,9 +196,20 @@ CASES.layers_on(
         "GlobalAveragePooling2D channels_first": lambda: layers.GlobalAveragePooling2D(
             data_format="channels_first"
         ),
-        "AdaptiveAveragePooling2D rectangular": lambda: layers.AdaptiveAveragePooling2D((2, 5)),
     },
 )
+if not IS_KERAS_3_12:
+    CASES.layer(
+        "DepthwiseConv2D strides dilated",
+        (9, 10, 4),
+        lambda: layers.DepthwiseConv2D(3, strides=2, dilation_rate=2, padding="same"),
+    )
+for _kind in _ADAPTIVE:
+    CASES.layer(
+        f"{_kind}2D rectangular",
+        (9, 10, 4),
+        lambda kind=_kind: getattr(layers, f"{kind}2D")((2, 5)),
+    )
 CASES.layer(
     "DepthwiseConv2D rectangular strides",
     (9, 10, 4),

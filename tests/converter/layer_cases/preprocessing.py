@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from layer_cases.case import Registry
+from layer_cases.case import IS_KERAS_3_12, Registry
 
 CASES = Registry()
 _WORDS = ["ash", "birch", "cedar", "oak"]
@@ -213,13 +213,17 @@ CASES.layers_on(
         "RandAugment": lambda: layers.RandAugment(),
         "AutoContrast": lambda: layers.AutoContrast(),
         "Solarization": lambda: layers.Solarization(addition_factor=0.1, threshold_factor=0.3),
-        "ContrastLimitedAdaptiveHistogramEqualization": lambda: (
-            layers.ContrastLimitedAdaptiveHistogramEqualization(tile_grid_size=(2, 2))
-        ),
         "Pipeline": lambda: layers.Pipeline([layers.RandomFlip(), layers.Rescaling(1 / 255)]),
     },
     values="image",
 )
+if not IS_KERAS_3_12:
+    CASES.layer(
+        "ContrastLimitedAdaptiveHistogramEqualization",
+        _IMAGE,
+        lambda: layers.ContrastLimitedAdaptiveHistogramEqualization(tile_grid_size=(2, 2)),
+        values="image",
+    )
 # Wider, higher, of the wanted size, and smaller than it.
 CASES.layers_on(
     (None, None, 3),
