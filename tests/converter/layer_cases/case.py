@@ -17,6 +17,9 @@ from keras import layers
 IS_KERAS_3_12 = keras.__version__.startswith("3.12.")
 """The older series that the converter allows; it lacks a few of the newer one's layers."""
 
+NOT_IN_KERAS_3_12 = frozenset({"may not build"} if IS_KERAS_3_12 else ())
+"""Tags of a case that only the newer series builds."""
+
 FREE_SIZES = (8, 13)
 """What free axes are filled with; one even, one odd, so that padding cannot hide."""
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from keras import layers
 
-from layer_cases.case import IS_KERAS_3_12, Registry
+from layer_cases.case import IS_KERAS_3_12, NOT_IN_KERAS_3_12, Registry
 
 CASES = Registry()
 _ADAPTIVE = () if IS_KERAS_3_12 else ("AdaptiveMaxPooling", "AdaptiveAveragePooling")
@@ -198,12 +198,12 @@ CASES.layers_on(
         ),
     },
 )
-if not IS_KERAS_3_12:
-    CASES.layer(
-        "DepthwiseConv2D strides dilated",
-        (9, 10, 4),
-        lambda: layers.DepthwiseConv2D(3, strides=2, dilation_rate=2, padding="same"),
-    )
+CASES.layer(
+    "DepthwiseConv2D strides dilated",
+    (9, 10, 4),
+    lambda: layers.DepthwiseConv2D(3, strides=2, dilation_rate=2, padding="same"),
+    tags=NOT_IN_KERAS_3_12,
+)
 for _kind in _ADAPTIVE:
     CASES.layer(
         f"{_kind}2D rectangular",

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from layer_cases.case import Registry
+from layer_cases.case import NOT_IN_KERAS_3_12, Registry
 from layer_cases.precisions import small_network
 
 CASES = Registry()
@@ -52,13 +52,13 @@ def _same_names():
     return keras.Model(x, [first, second, first])
 
 
-@_model("input and its copy as outputs")
+@_model("input and its copy as outputs", tags=NOT_IN_KERAS_3_12)
 def _echo():
     x, y = keras.Input((4,), name="x"), keras.Input((3,), name="y")
     return keras.Model([x, y], [y, layers.Dense(2)(x), x])
 
 
-@_model("input that nothing uses")
+@_model("input that nothing uses", tags=NOT_IN_KERAS_3_12)
 def _unused():
     x, y = keras.Input((4,), name="x"), keras.Input((3,), name="y")
     return keras.Model([x, y], layers.Dense(2)(x))
