@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from edgeport import Accuracy, ModelCard, OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.labels import are_classes, is_classifier
-from edgeport_converter.data.user_data import UserData
 from edgeport_converter.errors import AgreementError
+from edgeport_converter.quantization.evaluation.held_out import SPLIT_FROM, SampleRoles
 
 if TYPE_CHECKING:
     from edgeport_converter.loading.model import LoadedModel
@@ -23,41 +23,51 @@ _MIN_CALIBRATION = 10  # samples; the range of fewer is chance
 _THIN_EVIDENCE = 100  # samples, of which one is a whole per cent
 
 
-def check_data(data: UserData) -> tuple[str, ...]:
-    """Return notes where the loss is measured on few samples, or on those of the calibration.
+def check_data(roles: SampleRoles) -> tuple[str, ...]:
+    """Return notes where the loss is measured on few samples, or on those that calibrated.
 
     Raises:
         OptionError: the calibration data is too little to take ranges from.
     """
-    if data.calibration is not None and len(data.calibration) < _MIN_CALIBRATION:
+    if roles.calibration is not None and len(roles.calibration) < _MIN_CALIBRATION:
         raise OptionError(
-            f"the calibration data holds {len(data.calibration)} samples, expected at least "
+            f"the calibration data holds {len(roles.calibration)} samples, expected at least "
             f"{_MIN_CALIBRATION}, since the ranges of so few say nothing of the device's: pass "
             "some hundred"
         )
     notes = []
-    if data.measured is not None and len(data.measured) < _THIN_EVIDENCE:
+    if roles.judged is not None and len(roles.judged) < _THIN_EVIDENCE:
         notes.append(
-            f"what quantization loses was measured on {len(data.measured)} samples: a few hundred "
+            f"what quantization loses was measured on {len(roles.judged)} samples: a few hundred "
             "are needed to see half a per cent"
         )
-    if data.calibration is not None and data.measured is data.calibration:
+    if roles.flatters:
         notes.append(
             "what quantization loses was measured on the calibration data itself, which flatters "
-            "it: pass evaluation data of its own"
+            f"it: pass evaluation data of its own, or at least {SPLIT_FROM} samples, of which "
+            "three tenths are then held out"
         )
     return tuple(notes)
 
 
 def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:
-    """Return a note where a bad artifact would reach the same metric as a good one."""
-    if evaluator.reached is None or evaluator.float_metric is not None:
+    """Return notes where smaller is better, or where a bad artifact would reach the same metric."""
+    if evaluator.reached is None:
         return ()
-    return (
-        f"{name} is {evaluator.reached:.4f} and loses no more than max_drop when the answers are "
-        "shuffled among the samples, so that it says nothing about the artifact, which was held to "
-        "agreement with the float model instead: check the labels, or pass a smaller max_drop",
-    )
+    if evaluator.float_metric is None:
+        return (
+            f"{name} is {evaluator.reached:.4f} and gets worse by no more than max_drop when the "
+            "answers are shuffled among the samples, so that it says nothing about the artifact, "
+            "which was held to agreement with the float model instead: check the labels, or pass "
+            "a smaller max_drop",
+        )
+    if evaluator.smaller_is_better:
+        return (
+            f"{name} was taken for an error, smaller is better, by its name or since shuffled "
+            "answers reach more: if that is wrong, check the labels and the order of the metric's "
+            "arguments, which is outputs, labels",
+        )
+    return ()
 
 
 def check_answers(agreement: Agreement) -> tuple[str, ...]:
