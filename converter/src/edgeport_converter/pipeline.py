@@ -92,8 +92,9 @@ def convert(
             arrays by input name; a pair (x, y); or an iterable of these, such as a generator or a
             ``tf.data.Dataset``. At least 10 samples, better a few hundred, like the device's.
         evaluation: data that the loss is measured on, in the same forms. With labels y the metric
-            is measured. By default three of each ten calibration samples are held out for it, and
-            calibrate nothing; of less than 100 all do both, which flatters the artifact.
+            is measured. By default a part of the calibration samples is held out for it and
+            calibrates nothing: half, of 600 and more 300, of 1,000 and more three tenths. Of less
+            than 100 all do both, which flatters the artifact; a note says so.
         labels: class names in the order of the scores; they also number text labels and folders.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.

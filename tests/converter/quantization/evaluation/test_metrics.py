@@ -182,7 +182,7 @@ def test_class_names_in_bytes_are_understood(two_layer_model, tmp_path):
 def test_data_of_one_class_is_noted(two_layer_model, tmp_path):
     near = (X[:1] + GENERATOR.normal(size=(100, 6)) * 1e-3).astype(np.float32)
     report = convert(two_layer_model, tmp_path / "m.onnx", calibration=near)
-    assert any("all 30 samples the same class" in note for note in report.notes)
+    assert any("all 50 samples the same class" in note for note in report.notes)
     assert report.agreement.classes == 1
     assert report.agreement.signal_to_noise_db >= 20
 

@@ -44,8 +44,8 @@ def check_data(roles: SampleRoles) -> tuple[str, ...]:
     if roles.flatters:
         notes.append(
             "what quantization loses was measured on the calibration data itself, which flatters "
-            f"it: pass evaluation data of its own, or at least {SPLIT_FROM} samples, of which "
-            "three tenths are then held out"
+            f"it: pass evaluation data of its own, or at least {SPLIT_FROM} calibration samples, "
+            "of which a part is then held out"
         )
     return tuple(notes)
 

@@ -18,10 +18,12 @@ from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.data.user_data import UserData
 
 SPLIT_FROM = 100
-"""The fewest samples that are split: three tenths of fewer are no thirty, of which one is already
-more than three per cent, and ranges of the rest would be worse, too."""
+"""The fewest samples that are split: of less than fifty for the verdict one is over two per cent,
+and ranges of less than fifty would be worse, too."""
 
-_BLOCK, _HELD = 10, 3  # three of each ten in a row
+# Half of the samples judge until these are enough to see half a per cent; ranges and rounding gain
+# little from more than a few hundred, so of many samples the larger part still calibrates.
+_MOST_SHARE, _ENOUGH, _LEAST_SHARE = 0.5, 300, 0.3
 
 _READ = 64
 
@@ -108,10 +110,11 @@ def assign_samples(user: UserData, *, quantizes: bool) -> SampleRoles:
     """Return what calibrates and what judges.
 
     1. With evaluation data, these judge.
-    2. Without, three of each ten calibration samples in a row do, drawn by a fixed generator: data
-       that is sorted by class is spread over both parts, and no period of the data can meet one of
-       the split. Near-copies, such as frames of one film, stand in both parts: only evaluation
-       data of the user's own are new then.
+    2. Without, some of the calibration samples do: half of them, but no more than 300 or three
+       tenths, whichever is more. The data is cut into as many equal pieces, and a fixed generator
+       draws one sample of each: data that is sorted by class is spread over both parts, and no
+       period of the data can meet one of the split. Near-copies, such as frames of one film, stand
+       in both parts: only evaluation data of the user's own are new then.
     3. Fewer than ``SPLIT_FROM`` samples do both, which a note says.
 
     The samples that judge also choose among the candidates. Those are few and much alike, and
@@ -138,9 +141,10 @@ def assign_samples(user: UserData, *, quantizes: bool) -> SampleRoles:
 
 def draw_held_out(samples: int) -> Array:
     """Return which samples are held out, (N,) bool."""
-    blocks = np.tile(np.arange(_BLOCK), (-(-samples // _BLOCK), 1))
-    drawn = np.random.default_rng(0).permuted(blocks, axis=1) < _HELD
-    held: Array = drawn.reshape(-1)[:samples]
+    count = int(min(_MOST_SHARE * samples, max(_ENOUGH, _LEAST_SHARE * samples)))
+    edges = np.arange(count + 1) * samples // count
+    held = np.zeros(samples, dtype=bool)
+    held[np.random.default_rng(0).integers(edges[:-1], edges[1:])] = True
     return held
 
 
