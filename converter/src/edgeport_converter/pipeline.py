@@ -506,7 +506,7 @@ def _quantize(
     notes: tuple[str, ...] = ()
     if wanted.quantize != "none":
         choice = quantizer.choose(wanted.quantize, wanted.ranges, wanted.objective, nodes)
-        notes = evidence.check_answers(choice.candidate.measured.agreement)
+        notes = evidence.check_answers(choice.candidate.measured.agreement, options.budget.max_drop)
     variants = quantizer.variants(wanted.also, wanted.ranges, nodes)
     return _Quantized(choice, variants, quantizer.steps, notes)
 

@@ -95,4 +95,5 @@ def test_a_metric_says_what_counts_instead(tmp_path):
         quantize="static",
     )
     assert report.agreement.error_ranks < 0.98
+    assert any("if these errors tell anomalies, pass a metric" in note for note in report.notes)
     assert report.card.quantization.recipe == "static"

@@ -107,6 +107,11 @@ def require_expected_metric(
         )
 
 
+def least_rank_correlation(max_drop: float) -> float:
+    """Return how alike the order of reconstruction errors has to be, as a correlation."""
+    return 1 - _RANK_LOSS * max_drop
+
+
 def judge(
     agreement: Agreement,
     float_metric: float | None,
@@ -134,14 +139,14 @@ def judge(
         return counted
     if float_metric is not None and metric is not None:
         return _judge_metric(agreement, float_metric, metric, max_drop, smaller=smaller_is_better)
-    ranks = agreement.error_ranks
-    if ranks is not None and ranks < 1 - _RANK_LOSS * max_drop:
+    ranks, least = agreement.error_ranks, least_rank_correlation(max_drop)
+    if ranks is not None and ranks < least:
         return Verdict(
             1 - ranks,
-            _RANK_LOSS * max_drop,
+            1 - least,
             f"ranks the samples by their reconstruction errors as float does to {ranks:.4f} only, "
-            f"expected at least {1 - _RANK_LOSS * max_drop:.4f}, since such errors tell anomalies "
-            "(if they are not what you use, pass the metric that is)",
+            f"expected at least {least:.4f}, since such errors tell anomalies (if they are not "
+            "what you use, pass the metric that is)",
         )
     if agreement.top_1 is not None:
         verdict = _changes(1 - agreement.top_1, max_drop, "the best classes")

@@ -8,6 +8,7 @@ from edgeport import Accuracy, ModelCard, OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.labels import are_classes, is_classifier
 from edgeport_converter.errors import AgreementError
+from edgeport_converter.quantization.evaluation.budget import least_rank_correlation
 from edgeport_converter.quantization.evaluation.held_out import SPLIT_FROM, SampleRoles
 
 if TYPE_CHECKING:
@@ -70,14 +71,26 @@ def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:
     return ()
 
 
-def check_answers(agreement: Agreement) -> tuple[str, ...]:
-    """Return a note where the model answers all of the data with the same class."""
-    if agreement.classes != 1 or agreement.samples < _MIN_CALIBRATION:
-        return ()
-    return (
-        f"the float model gives all {agreement.samples} samples the same class: check that the "
-        "data is scaled as in training and holds samples of each class",
-    )
+def check_answers(agreement: Agreement, max_drop: float) -> tuple[str, ...]:
+    """Return notes on what the figures do not say by themselves.
+
+    1. The model answers all of the data with the same class.
+    2. The metric kept its budget, and the order of an autoencoder's reconstruction errors is lost.
+    """
+    notes = []
+    if agreement.classes == 1 and agreement.samples >= _MIN_CALIBRATION:
+        notes.append(
+            f"the float model gives all {agreement.samples} samples the same class: check that the "
+            "data is scaled as in training and holds samples of each class"
+        )
+    ranks, least = agreement.error_ranks, least_rank_correlation(max_drop)
+    if ranks is not None and ranks < least:
+        notes.append(
+            f"the artifact ranks the samples by their reconstruction errors as float does to "
+            f"{ranks:.4f} only: if these errors tell anomalies, pass a metric of them, such as the "
+            "area under the ROC curve"
+        )
+    return tuple(notes)
 
 
 def answers_with_a_class(loaded: LoadedModel, card: ModelCard, labels: Array | None) -> bool:
