@@ -5,10 +5,11 @@ The bounds, in the order that ``judge`` takes them in:
 1. answers that are counted: as many may change as best classes may;
 2. with a metric: it may get worse by ``max_drop``; outputs that it does not see keep 20 dB; a
    classifier's scores keep 14 dB, since a metric of classes does not see them;
-3. a classifier without a metric: best classes change for at most twice ``max_drop`` of the samples,
-   and the scores of all others keep 20 dB, that is, they move by a tenth of their spread;
-4. anything else keeps 20 dB in all channels together and 10 dB in the worst one;
-5. an autoencoder, by which samples are ranked, keeps the order of their reconstruction errors, too.
+3. without one, what reconstructs its input, as an autoencoder does, keeps the order of the samples'
+   reconstruction errors;
+4. a classifier's best classes change for at most twice ``max_drop`` of the samples, and the scores
+   of all others keep 20 dB, that is, they move by a tenth of their spread;
+5. anything else keeps 20 dB in all channels together and 10 dB in the worst one.
 
 All figures are those of the samples at hand. Holding their uncertainty against a candidate would
 refuse each that is measured on less than some 300 samples; the report tells it instead.
@@ -36,8 +37,8 @@ MIN_SIGNAL_TO_NOISE_DB = 20.0
 # One channel may be this much worse than all of them together.
 _CHANNEL_MARGIN_DB = 10.0
 
-# Where the metric itself is measured, scores may move by a fifth of their spread: large good
-# networks for a thousand classes keep their accuracy in int8 with 15 to 20 dB in their scores.
+# Where the metric itself is measured, scores may move by a fifth of their spread. Chosen: looser
+# than without labels, since these say already that the answers are right.
 MIN_SCORES_BESIDE_METRIC_DB = 14.0
 
 # Errors that rank samples as in float up to a correlation of r separate two normal distributions
