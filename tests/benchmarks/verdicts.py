@@ -63,15 +63,15 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a pattern that the names must contain")
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
-    rows = []
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
     print("network        calibrated     told at least   unseen  differ errors tried  recipe")
     for number in range(options.rounds):
         for name in NETWORKS:
             if re.search(options.only, name):
                 rows.append(measure(name, options.shared, number))
                 show(rows[-1])
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+                options.output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     summarize(rows)
 
 

@@ -5,7 +5,7 @@ import scipy.stats
 from edgeport_converter.quantization.evaluation.agreement import least_share, measure_agreement
 
 GENERATOR = np.random.default_rng(9)
-X = {"x": GENERATOR.normal(size=(400, 3))}
+X = {"x": GENERATOR.normal(size=(400, 6))}
 
 
 def constant(answer):
@@ -151,14 +151,22 @@ def test_reconstruction_errors_are_ranked_as_scipy_ranks_them(noise):
     "wanted",
     [
         X["x"] * 2 + 1,  # no reconstruction
-        np.zeros((400, 3)),  # explains nothing
-        GENERATOR.normal(size=(400, 3)),
+        np.zeros((400, 6)),  # explains nothing
+        GENERATOR.normal(size=(400, 6)),
         X["x"][:, :2],  # of another shape
         X["x"],  # the input itself: errors of zero have no order
     ],
 )
 def test_what_reconstructs_nothing_ranks_nothing(wanted):
     assert compare(wanted, wanted + 1e-3).error_ranks is None
+
+
+def test_a_function_of_three_numbers_to_three_is_no_autoencoder():
+    x = X["x"][:, :3]
+    found = measure_agreement(
+        lambda _: {"y": 0.9 * x + 0.01}, lambda _: {"y": 0.9 * x}, [{"x": x}], classifier=False
+    )
+    assert found.error_ranks is None
 
 
 def test_images_are_ranked_by_whole_samples_and_two_inputs_are_not():

@@ -39,6 +39,7 @@ def evaluate(metric, outputs=OUTPUTS, labels=LABELS, max_drop=0.005):
         (keras.metrics.R2Score(), R2, False),
         (keras.losses.MeanAbsoluteError(), MAE, True),
         ("keras.losses:mean_absolute_error", MAE, True),
+        ("keras.metrics:MeanSquaredError", MSE, True),
         (sklearn.metrics.mean_squared_error, MSE, True),
         (sklearn.metrics.r2_score, R2, False),  # with the labels last it would be another number
         ("sklearn.metrics:median_absolute_error", float(np.median(np.abs(OUTPUTS - LABELS))), True),

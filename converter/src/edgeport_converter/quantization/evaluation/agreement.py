@@ -26,6 +26,7 @@ _NEGLIGIBLE = 1e-4
 # An output reconstructs the input where it explains at least a tenth of the input's variance: on
 # data unlike its training's, an autoencoder explains little more.
 _RECONSTRUCTS = 0.9
+_LEAST_VALUES = 4  # of a sample: a function of one number to one may be near it by chance
 
 _SURE = 1.645  # standard errors: one-sided, 95 of 100 times; the normal distribution's quantile
 
@@ -223,8 +224,11 @@ class _ReconstructionErrors:
         self, batch: Mapping[str, Array], wanted: Mapping[str, Array], found: Mapping[str, Array]
     ) -> None:
         given = next(iter(batch.values()))
-        name = next((name for name, y in wanted.items() if y.shape == given.shape), None)
-        if len(batch) != 1 or name is None or given.dtype.kind not in "fiu" or given.ndim < 2:
+        if len(batch) != 1 or given.dtype.kind not in "fiu" or given[:1].size < _LEAST_VALUES:
+            return
+        alike = (k for k, y in wanted.items() if y.shape == given.shape and y.dtype.kind == "f")
+        name = next(alike, None)
+        if name is None:
             return
         self._inputs.add(given, given)
         wide = given.astype(np.float64)

@@ -51,7 +51,7 @@ def adapt(metric: Any) -> Metric:
     Args:
         metric: a function of (outputs, labels) or of (y_true, y_pred); a metric or a loss of Keras.
     """
-    if isinstance(metric, type):
+    if isinstance(inspect.unwrap(metric) if callable(metric) else metric, type):
         metric = metric()
     if hasattr(metric, "update_state") and hasattr(metric, "reset_state"):
         return _mean_of_samples(_read_keras_metric(metric))
