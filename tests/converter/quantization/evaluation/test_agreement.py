@@ -124,12 +124,13 @@ def test_a_few_changed_classes_do_not_hide_how_close_the_other_scores_are():
     assert (agreement.top_1, agreement.scores_db) == (0.99, float("inf"))
 
 
+@pytest.mark.parametrize("candidates", [1, 11])
 @pytest.mark.parametrize(("right", "samples"), [(300, 300), (297, 300), (45, 90), (1, 30)])
-def test_a_share_is_told_with_what_it_is_at_least(right, samples):
+def test_a_share_is_told_with_what_it_is_at_least(right, samples, candidates):
     wanted = scipy.stats.binomtest(right, samples, alternative="greater").proportion_ci(
-        0.95, method="wilson"
+        1 - 0.05 / candidates, method="wilson"
     )
-    assert least_share(right / samples, samples) == pytest.approx(wanted.low, abs=1e-4)
+    assert least_share(right / samples, samples, candidates) == pytest.approx(wanted.low, abs=1e-6)
 
 
 def reconstruct(noise, quality=0.3, x=X["x"]):

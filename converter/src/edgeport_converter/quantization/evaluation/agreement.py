@@ -11,8 +11,10 @@ reconstructs them, so the order of its errors is compared with that of the float
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 
@@ -28,7 +30,7 @@ _NEGLIGIBLE = 1e-4
 _RECONSTRUCTS = 0.9
 _LEAST_VALUES = 4  # of a sample: a function of one number to one may be near it by chance
 
-_SURE = 1.645  # standard errors: one-sided, 95 of 100 times; the normal distribution's quantile
+_UNSURE = 0.05  # how often a share may be smaller than it is told to be at least
 
 # Narrower integers are amounts, such as the pixels of an image, which may be off by one.
 _COUNTED = (np.dtype(bool), np.dtype(np.int32), np.dtype(np.int64))
@@ -53,7 +55,7 @@ class Agreement:
         others_changed: the same of the outputs but the first.
         classes: how many best classes the float model gave; None for anything but a classifier.
         top_1_at_least: what ``top_1`` is at least on other samples of the same kind, 95 times of
-            100; see ``least_share``.
+            100; see ``least_share``, where the one that was chosen counts all that were judged.
         scores_db: of a classifier's scores on the samples whose best class is the same: 10 log10 of
             signal / noise, the sum over the classes of their variance over the mean squared
             distance. None for anything but a classifier.
@@ -255,15 +257,18 @@ def rank_correlation(first: Array, second: Array) -> float:
     return float(np.sum(one * other) / np.sum(one**2))
 
 
-def least_share(share: float, samples: int) -> float:
+def least_share(share: float, samples: int, candidates: int = 1) -> float:
     """Return what a share is at least in the population that the samples were drawn from.
 
     The lower end of Wilson's interval, one-sided, 95 of 100 times. Source: Wilson, "Probable
-    inference, the law of succession, and statistical inference" (1927).
+    inference, the law of succession, and statistical inference" (1927). Where the same samples
+    chose among several candidates, luck had as many chances, and each is allowed that part of the
+    five in a hundred (Bonferroni).
     """
-    weight = _SURE**2 / samples
+    sure = NormalDist().inv_cdf(1 - _UNSURE / candidates)
+    weight = sure**2 / samples
     centre = share + weight / 2
-    spread = _SURE * float(np.sqrt(share * (1 - share) / samples + weight / (4 * samples)))
+    spread = sure * math.sqrt(share * (1 - share) / samples + weight / (4 * samples))
     return max(0.0, (centre - spread) / (1 + weight))
 
 

@@ -117,9 +117,10 @@ def assign_samples(user: UserData, *, quantizes: bool) -> SampleRoles:
        in both parts: only evaluation data of the user's own are new then.
     3. Fewer than ``SPLIT_FROM`` samples do both, which a note says.
 
-    The samples that judge also choose among the candidates. Those are few and much alike, and
-    keeping a third part for the figures of the report would make both verdicts coarser:
-    `make verdicts` measures that what is told holds on other samples.
+    The samples that judge also choose among the candidates, which flatters where there are many: of
+    eleven candidates of one network the chosen one kept two points less on others than it was told
+    to. A third part for the report alone would make both verdicts coarser, so what a share is at
+    least counts the candidates instead; `make verdicts` measures whether that holds.
 
     Args:
         user: the data as it was read.

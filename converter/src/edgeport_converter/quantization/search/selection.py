@@ -17,6 +17,7 @@ from edgeport import ModelCard
 from edgeport_converter import optimizing
 from edgeport_converter.errors import QuantizationError
 from edgeport_converter.quantization.evaluation import budget, float_fallback, timing
+from edgeport_converter.quantization.evaluation.agreement import least_share
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.search.candidates import Candidate, CandidateFactory
@@ -326,7 +327,18 @@ class Quantizer:
         best = best_of(contenders, objective)
         reason = explain_choice(contenders, [str(a.recipe) for a in holding], best, objective)
         self._latencies |= {attempt.recipe: us for attempt, us in zip(holding, times, strict=True)}
-        return Selection(holding[best].built, times[best], float_us, reason)
+        chosen = self._with_chances(holding[best].built)
+        return Selection(chosen, times[best], float_us, reason)
+
+    def _with_chances(self, chosen: Candidate) -> Candidate:
+        """Return the candidate with a share of classes that counts how many were judged."""
+        seen = chosen.measured.agreement
+        judged = sum(attempt.recipe.kind != "none" for attempt in self._search.attempts)
+        if seen.top_1 is None or chosen.recipe.kind == "none":
+            return chosen
+        least = least_share(seen.top_1, seen.samples, judged)
+        measured = replace(chosen.measured, agreement=replace(seen, top_1_at_least=least))
+        return replace(chosen, measured=measured)
 
     def _judge(self, candidate: Candidate) -> budget.Verdict:
         measured = candidate.measured
