@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -395,4 +396,8 @@ def test_a_report_is_json_where_nothing_was_lost(samples, tmp_path):
     assert report.agreement.signal_to_noise_db == float("inf")
     found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert found["agreement"]["signal_to_noise_db"] is None
+    assert found["judged_on"] == "held out of the calibration data"
+    assert found["reason"] == report.reason
+    reasoned = replace(report, reason="static has the least product of time and size")
+    assert "chosen     static has the least product" in reasoned.to_text()
     assert found["file_bytes"] == (tmp_path / "m.onnx").stat().st_size

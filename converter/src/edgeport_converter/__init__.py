@@ -51,7 +51,7 @@ Words, as the code, the messages and the documentation use them:
     GPTQ: rounding weights one by one, each later one making up for the error of the earlier ones
     hard-sigmoid: a sigmoid of three straight lines; hard-swish is the input times it
     Keras patch: a function that stands in for one of Keras while a model is traced
-    metric: a number that a model reaches on labelled data, larger is better
+    metric: a number that a model reaches on labelled data; larger is better unless it is an error
     multiply-accumulate: one product added to a sum; their number is the work of a network
     non-finite: NaN or an infinity
     objective: what candidates within the budget are weighed by: latency, size, or both

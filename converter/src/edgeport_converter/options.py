@@ -84,13 +84,14 @@ class BudgetOptions:
     max_drop: float = _option(
         DEFAULT_MAX_DROP,
         "how much of the metric may be lost; without labels, twice that share of the best "
-        "classes may change, or 20 dB signal-to-noise must remain",
+        "classes may change, and 20 dB signal-to-noise must remain",
         metavar="SHARE",
         read=_read_number,
     )
     metric: Any = _option(
         None,
-        "of outputs and labels, larger is better (default: accuracy)",
+        "of outputs and labels, larger is better unless its name says loss or error "
+        "(default: accuracy)",
         metavar="MODULE:FUNCTION",
     )
     expected_metric: float | None = _option(

@@ -34,10 +34,10 @@ from edgeport_converter.options import (
     variant_path,
 )
 from edgeport_converter.quantization.evaluation.budget import (
-    Metric,
     find_metric,
     require_expected_metric,
 )
+from edgeport_converter.quantization.evaluation.user_metrics import Metric, is_smaller_better
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.report import ConversionReport
 from edgeport_converter.stages import Stages
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from edgeport_converter.data.user_data import UserData
     from edgeport_converter.loading.model import LoadedModel
     from edgeport_converter.quantization.evaluation.evaluator import Evaluator
+    from edgeport_converter.quantization.evaluation.held_out import SampleRoles
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
     from edgeport_converter.quantization.evaluation.layer_report import LayerReport
     from edgeport_converter.quantization.search.candidates import Candidate
@@ -90,8 +91,10 @@ def convert(
             ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
             arrays by input name; a pair (x, y); or an iterable of these, such as a generator or a
             ``tf.data.Dataset``. At least 10 samples, better a few hundred, like the device's.
-        evaluation: data that the loss is measured on, in the same forms; by default the
-            calibration data, which flatters the artifact. With labels y the metric is measured.
+        evaluation: data that the loss is measured on, in the same forms. With labels y the metric
+            is measured. By default a part of the calibration samples is held out for it and
+            calibrates nothing: half, of 600 and more 300, of 1,000 and more three tenths. Of less
+            than 100 all do both, which flatters the artifact; a note says so.
         labels: class names in the order of the scores; they also number text labels and folders.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
@@ -104,14 +107,20 @@ def convert(
             - ``max_drop``: the budget, a share from 0 to below 1: how much of the metric may be
               lost against the float graph. Default 0.005, less than a thousand samples can tell.
               Without labels, the best class may change for twice that share of the samples (about
-              half of the samples near a border were wrong before), or the signal-to-noise ratio
-              must reach 20 dB if the model is no classifier; of an output in int32, int64 or bool
-              as many answers may change as best classes. The same holds where the metric tells
-              nothing, since answers shuffled among the samples keep the budget, too; a note says
-              so.
+              half of the samples near a border were wrong before), and the scores of the others
+              must keep a signal-to-noise ratio of 20 dB (14 dB where there is a metric); if the
+              model is no classifier, its outputs must. Of an output in int32, int64 or bool as
+              many answers may change as best classes. An output that reconstructs the input must
+              rank the samples by their reconstruction errors as in float, to a rank correlation of
+              1 - 4 * ``max_drop``. The same holds where the metric tells nothing, since answers
+              shuffled among the samples keep the budget, too; a note says so.
             - ``metric``: None for accuracy; a function of outputs (N, ...) and labels to a number,
-              larger is better; or its name, ``module:function`` or ``file.py:function``. It sees
-              the labels in the shape that they were given in.
+              or to a number a sample; a metric or a loss of Keras; or a name, ``module:function``
+              or ``file.py:function``. It sees the labels in the shape that they were given in.
+              Parameters named like ``y_true, y_pred`` get the labels first. Larger is better,
+              unless the name says loss or error (``mse``, ``perplexity``, ...), or shuffled
+              answers reach clearly more than the model's own; a note says so. ``max_drop`` is in
+              the metric's own unit.
             - ``expected_metric``: what you measured with Keras on the evaluation data. Data on
               which Keras gives another value is refused: it is scaled or labelled in another way.
             - ``quantize``: "static" for int8 weights and activations; "int16" for int8 weights and
@@ -209,9 +218,11 @@ def convert(
         file_bytes=stamped.file_bytes,
         float_bytes=float_model.compact.ByteSize(),
         recipe=str(quantized.candidate.recipe) if quantized.candidate else "none",
+        reason=quantized.choice.reason if quantized.choice else "",
         card=stamped.card,
         parity=parity.figures,
         agreement=quantized.candidate.measured.agreement if quantized.candidate else None,
+        judged_on=data.roles.source,
         accuracy=stamped.card.accuracy,
         latency_us=quantized.choice.latency_us if quantized.choice else None,
         float_latency_us=quantized.choice.float_latency_us if quantized.choice else None,
@@ -316,14 +327,15 @@ def _export(
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """The user's data, and what has to be said of it."""
+    """The user's data, which samples calibrate and which judge, and what has to be said of it."""
 
     user: UserData
+    roles: SampleRoles
     notes: tuple[str, ...]
 
     @cached_property
     def golden_candidates(self) -> dict[str, Array] | None:
-        """The first samples that were measured, None without data."""
+        """The first samples of the evaluation data, else of all others; None without data."""
         measured = self.user.measured
         return None if measured is None else measured.first(_GOLDEN_CANDIDATES)
 
@@ -339,6 +351,7 @@ def _read_data(
     from edgeport_converter import exporting
     from edgeport_converter.data.user_data import read_user_data
     from edgeport_converter.quantization.evaluation import evidence
+    from edgeport_converter.quantization.evaluation.held_out import assign_samples
     from edgeport_converter.verification.runners import in_fixed_batches
     from edgeport_converter.verification.scales import check_scale
 
@@ -354,9 +367,10 @@ def _read_data(
     )
     run = in_fixed_batches(exporting.reference_of(source.trained), card.inputs)
     notes = check_scale(source.trained, run, user, options.pixels, by_class=by_class)
+    roles = assign_samples(user, quantizes=options.quantization.quantizes)
     if options.quantization.quantizes:
-        notes += evidence.check_data(user)
-    return _Data(user, notes)
+        notes += evidence.check_data(roles)
+    return _Data(user, roles, notes)
 
 
 def _optimize(float_model: _FloatModel) -> _FloatModel:
@@ -430,20 +444,21 @@ def _measure(
     from edgeport_converter.quantization.evaluation.evaluator import Evaluator
 
     name, function = metric
-    measured = data.user.measured
-    assert measured is not None  # noqa: S101 - the caller asked
+    judged = data.roles.judged
+    assert judged is not None  # noqa: S101 - the caller asked
     evaluator = Evaluator(
         run,
-        measured.batches,
+        judged.batches,
         data.user.labels,
         function,
         classifier=evidence.answers_with_a_class(source.model, float_model.card, data.user.labels),
         max_drop=options.budget.max_drop,
+        smaller_is_better=is_smaller_better(options.budget.metric),
     )
     notes = evidence.check_metric(name, evaluator) if options.quantization.quantizes else ()
     keras = evaluator.metric_of(float_model.reference)
-    require_expected_metric(name, keras, options.budget.expected_metric, len(measured))
-    accuracy = evidence.compare_metrics(name, keras, evaluator, len(measured))
+    require_expected_metric(name, keras, options.budget.expected_metric, len(judged))
+    accuracy = evidence.compare_metrics(name, keras, evaluator, len(judged))
     return _Baseline(evaluator, accuracy, notes)
 
 
@@ -474,13 +489,13 @@ def _quantize(
     from edgeport_converter.quantization.search.selection import Quantizer
     from edgeport_converter.verification.runners import batches_for
 
-    assert data.user.calibration is not None  # noqa: S101 - the caller asked
+    assert data.roles.calibration is not None  # noqa: S101 - the caller asked
     assert baseline.evaluator is not None  # noqa: S101 - the same
     wanted, graph = options.quantization, float_model.graph
     quantizer = Quantizer(
         graph,
         float_model.card,
-        batches_for(data.user.calibration.batches, float_model.card.inputs),
+        batches_for(data.roles.calibration.batches, float_model.card.inputs),
         baseline.evaluator,
         options.device.cpu,
         options.budget.max_drop,
@@ -491,7 +506,7 @@ def _quantize(
     notes: tuple[str, ...] = ()
     if wanted.quantize != "none":
         choice = quantizer.choose(wanted.quantize, wanted.ranges, wanted.objective, nodes)
-        notes = evidence.check_answers(choice.candidate.measured.agreement)
+        notes = evidence.check_answers(choice.candidate.measured.agreement, options.budget.max_drop)
     variants = quantizer.variants(wanted.also, wanted.ranges, nodes)
     return _Quantized(choice, variants, quantizer.steps, notes)
 
@@ -536,11 +551,12 @@ def _stamp(
     if samples is not None and float_model.card.samples_interact:  # a run takes them all at once
         samples = {name: array[:_GOLDEN_BATCH] for name, array in samples.items()}
     writer = ArtifactWriter(
-        describe(float_model.card, source.model.source, float_model.graph, data.user.calibration),
+        describe(float_model.card, source.model.source, float_model.graph, data.roles.calibration),
         options.device,
         samples,
         parity.tried,
         source.layers,
+        data.roles.source,
     )
 
     def write(candidate: Candidate | None, path: Path) -> tuple[ModelCard, int]:

@@ -29,9 +29,13 @@ class ConversionReport:
         file_bytes: its size.
         float_bytes: the size of the float graph it was made from.
         recipe: how it was quantized, in words.
+        reason: why that recipe, where it is neither the fastest nor the smallest that keeps the
+            budget; else "".
         card: the card inside the file.
         parity: the float graph beside Keras.
         agreement: the artifact beside the float graph, None for a float artifact without data.
+        judged_on: which samples the agreement was measured on, in words: "held out of the
+            calibration data", "of the evaluation data" or "that calibrated it"; "" without data.
         accuracy: with Keras, in float and of the artifact; None without labels.
         latency_us: median time of one sample on one thread here, None where it was not measured.
         float_latency_us: the same of the float graph, interleaved with it.
@@ -46,9 +50,11 @@ class ConversionReport:
     file_bytes: int
     float_bytes: int
     recipe: str
+    reason: str
     card: ModelCard
     parity: Parity
     agreement: Agreement | None
+    judged_on: str
     accuracy: Accuracy | None
     latency_us: float | None
     float_latency_us: float | None
@@ -77,16 +83,10 @@ class ConversionReport:
             f"parity     {parity.samples} samples, largest difference from Keras "
             f"{parity.largest_difference:.2g} in '{parity.output}'",
         ]
+        lines += [f"chosen     {self.reason}"] if self.reason else []
         lines += [f"note       {note}" for note in self.notes]
         if self.agreement:
-            top_1 = self.agreement.top_1
-            same = "" if top_1 is None else f"best class equal for {top_1:.2%}, "
-            if self.agreement.changed is not None:
-                same += f"counted answers equal for {1 - self.agreement.changed:.2%}, "
-            lines.append(
-                f"agreement  {same}{self.agreement.signal_to_noise_db:.1f} dB with float "
-                f"on {self.agreement.samples:,} samples"
-            )
+            lines.append(f"agreement  {self.agreement.describe()} {self.judged_on}")
         if self.accuracy:
             seen = self.accuracy
             lines.append(

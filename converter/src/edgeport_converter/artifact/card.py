@@ -20,6 +20,7 @@ from edgeport_converter.artifact import stamping
 from edgeport_converter.artifact.macs import count_multiply_accumulates
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.options import DeviceOptions
+from edgeport_converter.quantization.evaluation.held_out import Part
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.quantization.qdq.pixel_inputs import find_pixel_inputs
 from edgeport_converter.quantization.search.candidates import Candidate
@@ -49,6 +50,7 @@ class ArtifactWriter:
         tried: trial inputs that the model took: golden samples of a model with free axes, if there
             is no data.
         layers: the Keras layers by the names of a graph's nodes.
+        judged_on: which samples a candidate's loss was measured on, in words.
     """
 
     card: ModelCard
@@ -56,6 +58,7 @@ class ArtifactWriter:
     samples: Mapping[str, Array] | None
     tried: Mapping[str, Array]
     layers: KerasLayers
+    judged_on: str = ""
 
     def write(
         self,
@@ -107,6 +110,7 @@ class ArtifactWriter:
             candidate.activations,
             self.device.target,
             self._float_layers(candidate.float_layers),
+            f"{candidate.measured.agreement.describe()} {self.judged_on}",
         )
 
     def _float_layers(self, nodes: Mapping[str, str]) -> dict[str, str]:
@@ -178,7 +182,7 @@ def describe(
     base: ModelCard,
     source: Mapping[str, str],
     float_graph: onnx.ModelProto,
-    calibration: Dataset | None,
+    calibration: Dataset | Part | None,
 ) -> ModelCard:
     """Return the card with what holds for every artifact of this conversion.
 

@@ -80,13 +80,19 @@ class TensorSpec(Record):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Quantization(Record):
-    """How the weights and activations are stored, and what was left in float and why."""
+    """How the weights and activations are stored, what was left in float and why.
+
+    Attributes:
+        evidence: how closely it answers like the float graph and on which samples that was
+            measured, in words; "" where the file does not say.
+    """
 
     recipe: str
     weights: str
     activations: str
     target: str
     float_layers: Mapping[str, str] = field(default_factory=dict)
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -102,7 +108,12 @@ class Accuracy(Record):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Calibration(Record):
-    """The data that the ranges of the activations were taken from."""
+    """The data that the ranges of the activations were taken from.
+
+    Attributes:
+        samples: those that the ranges were taken from; others of the data may have been held out.
+        sha256: over all of the data.
+    """
 
     samples: int
     sha256: str

@@ -72,6 +72,8 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
             f"quantization {parts.recipe} for target {parts.target}: "
             f"weights {parts.weights}, activations {parts.activations}"
         )
+        if parts.evidence:
+            print_line(f"agreement    {parts.evidence}")
         for layer, reason in parts.float_layers.items():
             print_line(f"in float     {layer}: {reason}")
     if card.accuracy:

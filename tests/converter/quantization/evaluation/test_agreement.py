@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+import scipy.stats
 
-from edgeport_converter.quantization.evaluation.agreement import measure_agreement
+from edgeport_converter.quantization.evaluation.agreement import least_share, measure_agreement
 
 GENERATOR = np.random.default_rng(9)
-X = {"x": GENERATOR.normal(size=(400, 3))}
+X = {"x": GENERATOR.normal(size=(400, 6))}
 
 
 def constant(answer):
@@ -95,3 +96,91 @@ def test_pixels_may_be_off_by_one():
     )
     assert agreement.changed is None
     assert agreement.signal_to_noise_db > 30
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_scores_are_compared_where_the_best_class_stays(columns):
+    logits = GENERATOR.normal(size=(400, columns))
+    wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    if columns == 1:
+        wanted = 1 / (1 + np.exp(-logits))
+    found = np.clip(wanted + 0.05 * GENERATOR.normal(size=wanted.shape), 0, 1)
+    same = (
+        (wanted[:, 0] > 0.5) == (found[:, 0] > 0.5)
+        if columns == 1
+        else wanted.argmax(1) == found.argmax(1)
+    )
+    noise = np.mean(np.sum((wanted - found)[same] ** 2, axis=1))
+    agreement = compare(wanted, found, classifier=True)
+    assert agreement.scores_db == pytest.approx(10 * np.log10(wanted.var(axis=0).sum() / noise))
+    assert compare(wanted, found).scores_db is None
+
+
+def test_a_few_changed_classes_do_not_hide_how_close_the_other_scores_are():
+    wanted = np.eye(4)[GENERATOR.integers(0, 4, 400)]
+    found = wanted.copy()
+    found[:4] = np.roll(found[:4], 1, axis=1)
+    agreement = compare(wanted, found, classifier=True)
+    assert (agreement.top_1, agreement.scores_db) == (0.99, float("inf"))
+
+
+@pytest.mark.parametrize("candidates", [1, 11])
+@pytest.mark.parametrize(("right", "samples"), [(300, 300), (297, 300), (45, 90), (1, 30)])
+def test_a_share_is_told_with_what_it_is_at_least(right, samples, candidates):
+    wanted = scipy.stats.binomtest(right, samples, alternative="greater").proportion_ci(
+        1 - 0.05 / candidates, method="wilson"
+    )
+    assert least_share(right / samples, samples, candidates) == pytest.approx(wanted.low, abs=1e-6)
+
+
+def reconstruct(noise, quality=0.3, x=X["x"]):
+    """A model's answers to ``x``, each sample reconstructed by its own quality, and the int8's."""
+    scale = quality * GENERATOR.uniform(0.2, 1.0, (len(x), 1))
+    wanted = x + scale * GENERATOR.normal(size=x.shape)
+    return wanted, wanted + noise * GENERATOR.normal(size=x.shape)
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.05, 0.3])
+def test_reconstruction_errors_are_ranked_as_scipy_ranks_them(noise):
+    wanted, found = reconstruct(noise)
+    errors = [np.mean((X["x"] - y) ** 2, axis=1) for y in (wanted, found)]
+    agreement = compare(wanted, found)
+    assert agreement.error_ranks == pytest.approx(scipy.stats.spearmanr(*errors).statistic)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        X["x"] * 2 + 1,  # no reconstruction
+        np.zeros((400, 6)),  # explains nothing
+        GENERATOR.normal(size=(400, 6)),
+        X["x"][:, :2],  # of another shape
+        X["x"],  # the input itself: errors of zero have no order
+    ],
+)
+def test_what_reconstructs_nothing_ranks_nothing(wanted):
+    assert compare(wanted, wanted + 1e-3).error_ranks is None
+
+
+def test_a_function_of_three_numbers_to_three_is_no_autoencoder():
+    x = X["x"][:, :3]
+    found = measure_agreement(
+        lambda _: {"y": 0.9 * x + 0.01}, lambda _: {"y": 0.9 * x}, [{"x": x}], classifier=False
+    )
+    assert found.error_ranks is None
+
+
+def test_images_are_ranked_by_whole_samples_and_two_inputs_are_not():
+    x = GENERATOR.normal(size=(50, 4, 4, 2))
+    wanted = x + GENERATOR.uniform(0.1, 0.4, (50, 1, 1, 1)) * GENERATOR.normal(size=x.shape)
+    found = wanted + 0.2 * GENERATOR.normal(size=x.shape)
+
+    def agree(**batch):
+        return measure_agreement(
+            lambda _: {"y": found}, lambda _: {"y": wanted}, [batch], classifier=False
+        )
+
+    errors = [np.mean((x - y) ** 2, axis=(1, 2, 3)) for y in (wanted, found)]
+    expected = scipy.stats.spearmanr(*errors).statistic
+    assert agree(x=x).error_ranks == pytest.approx(expected)
+    assert agree(x=x, other=x).error_ranks is None

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.stats
 
 from edgeport import OptionError
 from edgeport_converter.quantization.evaluation.agreement import Agreement
@@ -85,3 +86,54 @@ def test_verdicts_in_different_units_are_compared_in_budgets():
     assert not far.holds
     assert nearly.excess == pytest.approx(4 / 20)
     assert far.excess == pytest.approx((0.1 - 0.01) / 0.01)
+
+
+@pytest.mark.parametrize(
+    ("scores", "metric", "holds"),
+    [
+        (20.1, None, True),
+        (17.8, None, False),  # every best class is the same
+        (17.8, 0.9, True),  # labels say that the classes are kept, scores are bounded more loosely
+        (14.1, 0.9, True),
+        (13.9, 0.9, False),
+        (None, 0.9, True),
+    ],
+)
+def test_equal_classes_do_not_excuse_other_scores(scores, metric, holds):
+    found = Agreement(100, 1.0, 17.8, 17.8, 0.1, classes=3, scores_db=scores)
+    verdict = judge(found, metric, metric, 0.005)
+    assert verdict.holds is holds
+    assert ("scores" in verdict.sentence) is not holds
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "holds"), [(0.10, 0.104, True), (0.10, 0.106, False), (0.10, 0.01, True)]
+)
+def test_an_error_may_shrink_and_not_grow(before, after, holds):
+    verdict = judge(agreement(), before, after, 0.005, smaller_is_better=True)
+    assert verdict.holds is holds
+    assert verdict.loss == pytest.approx(after - before)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "max_drop", "metric", "holds"),
+    [
+        (0.981, 0.005, None, True),
+        (0.979, 0.005, None, False),
+        (0.979, 0.01, None, True),
+        (0.5, 0.005, 0.9, True),  # the user's metric says what counts
+        (None, 0.005, None, True),
+    ],
+)
+def test_reconstruction_errors_keep_their_order(ranks, max_drop, metric, holds):
+    found = Agreement(100, None, 40.0, 40.0, 0.1, error_ranks=ranks)
+    assert judge(found, metric, metric, max_drop).holds is holds
+
+
+@pytest.mark.parametrize("separation", np.linspace(0.2, 4, 20))
+def test_the_bound_on_ranks_costs_no_more_area_under_the_curve_than_the_budget(separation):
+    """Two normal distributions, and noise that leaves a correlation of r with what it was."""
+    max_drop = 0.005
+    normal = scipy.stats.norm.cdf
+    area, spoiled = (normal(separation * r / np.sqrt(2)) for r in (1.0, 1 - 4 * max_drop))
+    assert area - spoiled <= max_drop

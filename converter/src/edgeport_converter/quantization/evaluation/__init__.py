@@ -5,7 +5,9 @@ budget          what quantization may lose, and whether a candidate kept to it
 evaluator       the loss of a quantized graph: agreement, and the user's metric
 evidence        whether data, metric and answers suffice to judge a candidate
 float_fallback  which layers to leave in float because int8 is slower there
+held_out        which samples calibrate and which judge
 keras_layers    from the Keras layers that users name to the graph's nodes, and back
 layer_report    what each Keras layer became: number format, error, share of time and bytes
 timing          how long a graph takes, and each of its nodes
+user_metrics    the user's metric: argument order, objects of Keras, which way is better
 """

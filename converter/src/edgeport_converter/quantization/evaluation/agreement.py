@@ -3,12 +3,18 @@
 The ratio is taken channel by channel and without the mean: an output near 1,000 that varies by 1
 must not hide that the variation is lost, nor that a smaller output beside it is. Answers that are
 counted, such as the index of the best class, are equal or not: the next index is another class.
+
+Two kinds of models are judged by more. Equal best classes say little where there are few of them,
+so a classifier's scores are compared, too. An autoencoder is made to rank samples by how badly it
+reconstructs them, so the order of its errors is compared with that of the float model's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 
@@ -18,6 +24,13 @@ from edgeport_converter.verification.runners import Run
 # Noise below this share of a channel's largest value is no loss, even where the channel hardly
 # varies on the data at hand.
 _NEGLIGIBLE = 1e-4
+
+# An output reconstructs the input where it explains at least a tenth of the input's variance: on
+# data unlike its training's, an autoencoder explains little more.
+_RECONSTRUCTS = 0.9
+_LEAST_VALUES = 4  # of a sample: a function of one number to one may be near it by chance
+
+_UNSURE = 0.05  # how often a share may be smaller than it is told to be at least
 
 # Narrower integers are amounts, such as the pixels of an image, which may be off by one.
 _COUNTED = (np.dtype(bool), np.dtype(np.int32), np.dtype(np.int64))
@@ -41,6 +54,13 @@ class Agreement:
             which has no ratio; None where there is none.
         others_changed: the same of the outputs but the first.
         classes: how many best classes the float model gave; None for anything but a classifier.
+        top_1_at_least: what ``top_1`` is at least on other samples of the same kind, 95 times of
+            100; see ``least_share``, where the one that was chosen counts all that were judged.
+        scores_db: of a classifier's scores on the samples whose best class is the same: 10 log10 of
+            signal / noise, the sum over the classes of their variance over the mean squared
+            distance. None for anything but a classifier.
+        error_ranks: rank correlation, -1 to 1, of the samples' reconstruction errors in the
+            quantized and in the float model; None where no output reconstructs the only input.
     """
 
     samples: int
@@ -53,6 +73,23 @@ class Agreement:
     changed: float | None = None
     others_changed: float | None = None
     classes: int | None = None
+    top_1_at_least: float | None = None
+    scores_db: float | None = None
+    error_ranks: float | None = None
+
+    def describe(self) -> str:
+        """Return what was measured in words."""
+        parts = []
+        if self.top_1 is not None:
+            parts.append(f"best class equal for {self.top_1:.2%}")
+            if self.top_1_at_least is not None:
+                parts[-1] += f" (of others at least {self.top_1_at_least:.2%}, 95% sure)"
+        if self.changed is not None:
+            parts.append(f"counted answers equal for {1 - self.changed:.2%}")
+        if self.error_ranks is not None:
+            parts.append(f"reconstruction errors ranked alike to {self.error_ranks:.4f}")
+        parts.append(f"{self.signal_to_noise_db:.1f} dB with float on {self.samples:,} samples")
+        return ", ".join(parts)
 
 
 class _ChannelSums:
@@ -86,10 +123,16 @@ class _ChannelSums:
             self.largest_difference, float(np.abs(error).max(initial=0.0))
         )
 
+    @property
+    def variance(self) -> Array:
+        """The variance of each channel of the float model's answers."""
+        count = max(self.count, 1)
+        found: Array = np.maximum(self.squares / count - (self.total / count) ** 2, 0.0)
+        return found
+
     def noise_to_signal(self) -> Array:
         """Return the ratio of each channel."""
-        count = max(self.count, 1)
-        variance = np.maximum(self.squares / count - (self.total / count) ** 2, 0.0)
+        count, variance = max(self.count, 1), self.variance
         signal = variance + (_NEGLIGIBLE * self.largest) ** 2
         noise = np.asarray(self.noise / count)
         ratio: Array = np.where(noise == 0, 0.0, noise / np.maximum(signal, 1e-300))
@@ -107,10 +150,11 @@ def measure_agreement(
         batches: arrays by input name.
         classifier: whether the only output is a row of class scores.
     """
-    samples = same = 0
+    samples = 0
     sums: dict[str, _ChannelSums] = {}
     counted: set[str] = set()
-    classes: set[int] = set()
+    classes = _Classes()
+    errors = _ReconstructionErrors()
     first = ""
     for batch in batches:
         expected, actual = reference(batch), run(batch)
@@ -122,15 +166,14 @@ def measure_agreement(
             if wanted.dtype.kind in "fiub" and wanted.size:
                 sums.setdefault(name, _ChannelSums()).add(wanted, actual[name])
         if classifier:
-            best = best_classes(expected[first])
-            classes.update(best.tolist())
-            same += int(np.sum(best == best_classes(actual[first])))
+            classes.add(expected[first], actual[first])
+        errors.add(batch, expected, actual)
     ratios = {name: sums[name].noise_to_signal() for name in sums if name not in counted}
     changed = {name: sums[name].unequal / sums[name].values for name in sums if name in counted}
     others = [float(ratio.mean()) for name, ratio in ratios.items() if name != first]
     return Agreement(
         samples,
-        same / samples if classifier else None,
+        classes.same / samples if classifier else None,
         _decibel(max((float(ratio.mean()) for ratio in ratios.values()), default=0.0)),
         _decibel(max((float(ratio.max()) for ratio in ratios.values()), default=0.0)),
         max((output.largest_difference for output in sums.values()), default=0.0),
@@ -141,8 +184,92 @@ def measure_agreement(
         _decibel(max(others)) if others else None,
         max(changed.values(), default=None),
         max((share for name, share in changed.items() if name != first), default=None),
-        len(classes) if classifier else None,
+        len(classes.seen) if classifier else None,
+        least_share(classes.same / samples, samples) if classifier else None,
+        _decibel(classes.noise_to_signal(sums[first])) if classifier else None,
+        errors.rank_correlation(),
     )
+
+
+class _Classes:
+    """Best classes of both models, and how far the scores of equal ones lie apart."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.same = 0
+        self._noise = 0.0
+
+    def add(self, wanted: Array, found: Array) -> None:
+        best = best_classes(wanted)
+        equal = best == best_classes(found)
+        self.seen.update(best.tolist())
+        self.same += int(np.sum(equal))
+        # Samples that change class are bounded by their share. In a network that is sure of itself,
+        # the few that may would else outweigh the scores of all the others.
+        error = wanted[equal].astype(np.float64) - found[equal]
+        self._noise += float(np.sum(error**2))
+
+    def noise_to_signal(self, scores: _ChannelSums) -> float:
+        signal = float(np.sum(scores.variance)) + float(np.max(scores.largest) * _NEGLIGIBLE) ** 2
+        return self._noise / max(self.same, 1) / max(signal, 1e-300)
+
+
+class _ReconstructionErrors:
+    """Each sample's squared distance between an output and the input that it reconstructs."""
+
+    def __init__(self) -> None:
+        self._wanted: list[Array] = []
+        self._found: list[Array] = []
+        self._inputs = _ChannelSums()
+
+    def add(
+        self, batch: Mapping[str, Array], wanted: Mapping[str, Array], found: Mapping[str, Array]
+    ) -> None:
+        given = next(iter(batch.values()))
+        if len(batch) != 1 or given.dtype.kind not in "fiu" or given[:1].size < _LEAST_VALUES:
+            return
+        alike = (k for k, y in wanted.items() if y.shape == given.shape and y.dtype.kind == "f")
+        name = next(alike, None)
+        if name is None:
+            return
+        self._inputs.add(given, given)
+        wide = given.astype(np.float64)
+        axes = tuple(range(1, given.ndim))
+        self._wanted.append(np.mean((wide - wanted[name]) ** 2, axis=axes))
+        self._found.append(np.mean((wide - found[name]) ** 2, axis=axes))
+
+    def rank_correlation(self) -> float | None:
+        if not self._wanted:
+            return None
+        wanted, found = np.concatenate(self._wanted), np.concatenate(self._found)
+        spread = float(np.mean(self._inputs.variance))
+        if not np.isfinite(wanted).all() or np.mean(wanted) > _RECONSTRUCTS * spread:
+            return None
+        if len(wanted) < 3 or np.ptp(wanted) <= _NEGLIGIBLE**2 * spread:
+            return None  # the float model's own errors have no order, as those of an identity
+        return rank_correlation(wanted, found)
+
+
+def rank_correlation(first: Array, second: Array) -> float:
+    """Return Spearman's rank correlation of two rows (N,), from -1 to 1."""
+    rows = [np.argsort(np.argsort(row, kind="stable"), kind="stable") for row in (first, second)]
+    one, other = (row - (len(row) - 1) / 2 for row in rows)
+    return float(np.sum(one * other) / np.sum(one**2))
+
+
+def least_share(share: float, samples: int, candidates: int = 1) -> float:
+    """Return what a share is at least in the population that the samples were drawn from.
+
+    The lower end of Wilson's interval, one-sided, 95 of 100 times. Source: Wilson, "Probable
+    inference, the law of succession, and statistical inference" (1927). Where the same samples
+    chose among several candidates, luck had as many chances, and each is allowed that part of the
+    five in a hundred (Bonferroni).
+    """
+    sure = NormalDist().inv_cdf(1 - _UNSURE / candidates)
+    weight = sure**2 / samples
+    centre = share + weight / 2
+    spread = sure * math.sqrt(share * (1 - share) / samples + weight / (4 * samples))
+    return max(0.0, (centre - spread) / (1 + weight))
 
 
 def noise_to_signal(found: Array, wanted: Array) -> float:

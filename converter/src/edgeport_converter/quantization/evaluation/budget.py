@@ -1,15 +1,31 @@
-"""What quantization may lose, and whether a candidate kept to it."""
+"""What quantization may lose, and whether a candidate kept to it.
+
+The bounds, in the order that ``judge`` takes them in:
+
+1. answers that are counted: as many may change as best classes may;
+2. with a metric: it may get worse by ``max_drop``; outputs that it does not see keep 20 dB; a
+   classifier's scores keep 14 dB, since a metric of classes does not see them;
+3. without one, what reconstructs its input, as an autoencoder does, keeps the order of the samples'
+   reconstruction errors;
+4. a classifier's best classes change for at most twice ``max_drop`` of the samples, and the scores
+   of all others keep 20 dB, that is, they move by a tenth of their spread;
+5. anything else keeps 20 dB in all channels together and 10 dB in the worst one.
+
+All figures are those of the samples at hand. Holding their uncertainty against a candidate would
+refuse each that is measured on less than some 300 samples; the report tells it instead.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.loading.user_code import import_function
+from edgeport_converter.quantization.evaluation import user_metrics
+from edgeport_converter.quantization.evaluation.user_metrics import Metric
 
 if TYPE_CHECKING:
     from edgeport_converter.quantization.evaluation.agreement import Agreement
@@ -21,11 +37,17 @@ MIN_SIGNAL_TO_NOISE_DB = 20.0
 # One channel may be this much worse than all of them together.
 _CHANNEL_MARGIN_DB = 10.0
 
+# Where the metric itself is measured, scores may move by a fifth of their spread. Chosen: looser
+# than without labels, since these say already that the answers are right.
+MIN_SCORES_BESIDE_METRIC_DB = 14.0
+
+# Errors that rank samples as in float up to a correlation of r separate two normal distributions
+# r times as far, which costs at most 0.242 (1 - r) of the area under the curve, the largest value
+# of x * density(x). With this factor that is max_drop.
+_RANK_LOSS = 4.0
+
 _ROUNDING = 1e-9
 _SMALLEST_BUDGET = 1e-3
-
-Metric = Callable[[Array, Array], float]
-"""(outputs (N, ...), labels (N, ...)) to a number, larger is better."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +55,8 @@ class Verdict:
     """A candidate against the budget.
 
     Attributes:
-        loss: smaller is better: of the metric, share of changed answers, or minus dB.
+        loss: smaller is better: of the metric, share of changed answers, minus dB, or what a rank
+            correlation lacks of 1.
         allowed: the budget, in the same unit.
         sentence: what was found and what was expected, for a refusal.
     """
@@ -85,8 +108,18 @@ def require_expected_metric(
         )
 
 
+def least_rank_correlation(max_drop: float) -> float:
+    """Return how alike the order of reconstruction errors has to be, as a correlation."""
+    return 1 - _RANK_LOSS * max_drop
+
+
 def judge(
-    agreement: Agreement, float_metric: float | None, metric: float | None, max_drop: float
+    agreement: Agreement,
+    float_metric: float | None,
+    metric: float | None,
+    max_drop: float,
+    *,
+    smaller_is_better: bool = False,
 ) -> Verdict:
     """Hold a candidate to the budget: by the user's metric where there is one.
 
@@ -99,31 +132,28 @@ def judge(
         metric: the metric of the candidate.
         max_drop: how much of the metric may be lost; without a metric, a classifier's best class
             may change for twice that share of the samples.
+        smaller_is_better: whether the metric is an error.
     """
     seen = float_metric is not None and metric is not None
     changed = agreement.others_changed if seen else agreement.changed
     if changed is not None and not (counted := _changes(changed, max_drop, "the answers")).holds:
         return counted
     if float_metric is not None and metric is not None:
-        others = agreement.others_db
-        if others is not None and others < MIN_SIGNAL_TO_NOISE_DB:
-            return Verdict(
-                -others,
-                -MIN_SIGNAL_TO_NOISE_DB,
-                f"has a signal-to-noise ratio of {others:.1f} dB in an output that the metric does "
-                f"not see, expected at least {MIN_SIGNAL_TO_NOISE_DB:g} dB",
-            )
-        drop = float_metric - metric
+        return _judge_metric(agreement, float_metric, metric, max_drop, smaller=smaller_is_better)
+    ranks, least = agreement.error_ranks, least_rank_correlation(max_drop)
+    if ranks is not None and ranks < least:
         return Verdict(
-            drop,
-            max_drop,
-            f"loses {drop:.4f} ({float_metric:.4f} to {metric:.4f}), expected at most {max_drop}",
+            1 - ranks,
+            1 - least,
+            f"ranks the samples by their reconstruction errors as float does to {ranks:.4f} only, "
+            f"expected at least {least:.4f}, since such errors tell anomalies (if they are not "
+            "what you use, pass the metric that is)",
         )
     if agreement.top_1 is not None:
         verdict = _changes(1 - agreement.top_1, max_drop, "the best classes")
         # Where there is one class throughout, a constant would keep it: the scores have to agree.
         if agreement.classes != 1 or not verdict.holds:
-            return verdict
+            return _lost_scores(agreement, MIN_SIGNAL_TO_NOISE_DB, verdict)
     if changed is not None and math.isinf(agreement.signal_to_noise_db):
         return _changes(changed, max_drop, "the answers")
     together, worst = agreement.signal_to_noise_db, agreement.worst_channel_db
@@ -134,6 +164,39 @@ def judge(
         f"has a signal-to-noise ratio of {together:.1f} dB and {worst:.1f} dB in its worst "
         f"channel, expected at least {MIN_SIGNAL_TO_NOISE_DB:g} dB and "
         f"{MIN_SIGNAL_TO_NOISE_DB - _CHANNEL_MARGIN_DB:g} dB",
+    )
+
+
+def _judge_metric(
+    agreement: Agreement, float_metric: float, metric: float, max_drop: float, *, smaller: bool
+) -> Verdict:
+    others = agreement.others_db
+    if others is not None and others < MIN_SIGNAL_TO_NOISE_DB:
+        return Verdict(
+            -others,
+            -MIN_SIGNAL_TO_NOISE_DB,
+            f"has a signal-to-noise ratio of {others:.1f} dB in an output that the metric does "
+            f"not see, expected at least {MIN_SIGNAL_TO_NOISE_DB:g} dB",
+        )
+    drop = metric - float_metric if smaller else float_metric - metric
+    verdict = Verdict(
+        drop,
+        max_drop,
+        f"loses {drop:.4f} ({float_metric:.4f} to {metric:.4f}), expected at most {max_drop}",
+    )
+    return _lost_scores(agreement, MIN_SCORES_BESIDE_METRIC_DB, verdict)
+
+
+def _lost_scores(agreement: Agreement, least_db: float, verdict: Verdict) -> Verdict:
+    """Return the verdict, or that on a classifier's scores where these alone miss the budget."""
+    scores = agreement.scores_db
+    if not verdict.holds or scores is None or scores >= least_db:
+        return verdict
+    return Verdict(
+        -scores,
+        -least_db,
+        f"has a signal-to-noise ratio of {scores:.1f} dB in the scores of samples that keep their "
+        f"best class, expected at least {least_db:g} dB",
     )
 
 
@@ -158,23 +221,19 @@ def accuracy(outputs: Array, labels: Array) -> float:
 
 
 def find_metric(metric: Any) -> tuple[str, Metric]:
-    """Return the metric's name and function.
+    """Return the metric's name, and the metric as a function of outputs and labels.
 
     Args:
-        metric: None for accuracy; a function of (outputs, labels); or ``module:function``, where
-            the module is an importable name or the path of a Python file.
+        metric: None for accuracy; a function, or a metric of Keras, as ``user_metrics.adapt`` takes
+            them; or ``module:function``, where the module is an importable name or the path of a
+            Python file.
 
     Raises:
         OptionError: there is no such function.
     """
     if metric is None:
         return "accuracy", accuracy
-    if hasattr(metric, "update_state"):
-        raise OptionError(
-            f"the metric is a Keras metric ({type(metric).__name__}), which goes on from call to "
-            "call and takes the labels first, expected a function of (outputs, labels) to a "
-            "number, larger is better: wrap one that makes a new Keras metric at each call"
-        )
-    if callable(metric):
-        return getattr(metric, "__name__", "metric"), metric
-    return str(metric).rpartition(":")[2], import_function(str(metric), "the metric")
+    if callable(metric) or hasattr(metric, "update_state"):
+        return user_metrics.name_of(metric), user_metrics.adapt(metric)
+    found = import_function(str(metric), "the metric")
+    return str(metric).rpartition(":")[2], user_metrics.adapt(found)

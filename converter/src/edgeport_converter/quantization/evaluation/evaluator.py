@@ -6,7 +6,8 @@ where a metric needs all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +16,18 @@ from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport.signals import reraise_signal
 from edgeport_converter.options import DEFAULT_MAX_DROP
-from edgeport_converter.quantization.evaluation import budget
 from edgeport_converter.quantization.evaluation.agreement import Agreement, measure_agreement
+from edgeport_converter.quantization.evaluation.user_metrics import Metric
 from edgeport_converter.verification.runners import Batches, Run
 
 _BATCH = 64
 
 _SHUFFLES = 3
 _EQUAL = 1e-6  # of a metric; float32 sums in another order
+
+# Shuffled answers are clearly worse where the model's own lie outside of theirs by so many times
+# the width of theirs: among four numbers of one distribution that happens once in a hundred times.
+_CLEARLY = 3.0
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,14 @@ class Evaluator:
         float_run: the float graph as a function.
         batches: starts a pass over the data, in batches of the given size.
         labels: one a sample, or None.
-        metric: of outputs and labels, larger is better.
+        metric: of outputs and labels.
         classifier: whether the model has one row of class scores.
         max_drop: the budget.
+        smaller_is_better: whether the metric is an error, as far as its name tells; None where it
+            does not. Data that clearly say otherwise are believed, but where this is False.
 
     Attributes:
+        smaller_is_better: whether the metric is an error, by its name and by the data.
         reached: the metric of the float graph, None without labels.
         float_metric: the same to hold candidates to, None also where it is no evidence: answers
             that were shuffled among the samples would keep the budget, too.
@@ -59,10 +67,11 @@ class Evaluator:
         float_run: Run,
         batches: Batches,
         labels: Array | None,
-        metric: budget.Metric,
+        metric: Metric,
         *,
         classifier: bool,
         max_drop: float = DEFAULT_MAX_DROP,
+        smaller_is_better: bool | None = False,
     ) -> None:
         self._float_run, self._batches = float_run, batches
         self._metric, self._classifier = metric, classifier
@@ -72,26 +81,29 @@ class Evaluator:
             self._labels.flags.writeable = False  # the user's function sees them again and again
         self.reached: float | None = None
         self.float_metric: float | None = None
+        self.smaller_is_better = bool(smaller_is_better)
         if self._labels is not None:
             outputs = self._first_outputs(float_run)
             self.reached = self._of(outputs.copy(), self._labels)  # it may write into them
             _require_pairs(self._of, outputs, self._labels, self.reached)
-            if self.reached - self._by_chance(outputs) > max_drop:
+            chance = self._by_chance(outputs)
+            if smaller_is_better is not False:
+                self.smaller_is_better = _is_error(self.reached, chance, bool(smaller_is_better))
+            if all(self._lost(self.reached, value) > max_drop for value in chance):
                 self.float_metric = self.reached
 
-    def _by_chance(self, outputs: Array) -> float:
-        """Return what answers of other samples reach at most."""
-        generator = np.random.default_rng(0)
-        orders = [generator.permutation(len(outputs)) for _ in range(_SHUFFLES)]
-        return max(self._or_least(outputs[order]) for order in orders)
+    def _lost(self, before: float, after: float) -> float:
+        return after - before if self.smaller_is_better else before - after
 
-    def _or_least(self, outputs: Array) -> float:
-        """Return the metric; where it has no number for answers that are all wrong, minus inf."""
-        assert self._labels is not None  # noqa: S101 - for the type checker
-        try:
-            return self._of(outputs, self._labels)
-        except OptionError:
-            return float("-inf")
+    def _by_chance(self, outputs: Array) -> list[float]:
+        """Return what answers of other samples reach; an order without a number is left out."""
+        generator = np.random.default_rng(0)
+        found = []
+        for _ in range(_SHUFFLES):
+            order = generator.permutation(len(outputs))
+            with suppress(OptionError):  # no number for answers that are all wrong
+                found.append(self._of(outputs[order], self._labels))
+        return found
 
     def measure(self, run: Run) -> Evaluation:
         """Return the figures of one graph."""
@@ -123,21 +135,36 @@ class Evaluator:
     def _first_outputs(self, run: Run) -> Array:
         return np.concatenate([next(iter(run(batch).values())) for batch in self._batches(_BATCH)])
 
-    def _of(self, outputs: Array, labels: Array) -> float:
+    def _of(self, outputs: Array, labels: Array | None) -> float:
+        assert labels is not None  # noqa: S101 - for the type checker
         try:
             value = float(self._metric(outputs, labels))
         except (Exception, SystemExit) as cause:  # the user's own code
             reraise_signal(cause)
             raise OptionError(
                 f"the metric raised {type(cause).__name__} ({cause}) on outputs of shape "
-                f"{outputs.shape} and labels of shape {labels.shape}, expected a number, larger is "
-                "better: mend it"
+                f"{outputs.shape} and labels of shape {labels.shape}, expected a number: "
+                "mend it"
             ) from cause
         if not np.isfinite(value):
-            raise OptionError(
-                f"the metric gave {value}, expected a finite number, larger is better: check it"
-            )
+            raise OptionError(f"the metric gave {value}, expected a finite number: check it")
         return value
+
+
+def _is_error(reached: float, chance: Sequence[float], otherwise: bool) -> bool:
+    """Whether a metric is better when it is smaller: the model's own answers beat shuffled ones.
+
+    Args:
+        reached: the metric of the float graph's answers.
+        chance: the same of answers that were shuffled among the samples.
+        otherwise: what is returned where these do not differ clearly.
+    """
+    if not chance:
+        return otherwise
+    width = max(max(chance) - min(chance), _EQUAL * abs(reached))
+    if reached < min(chance) - _CLEARLY * width:
+        return True
+    return otherwise and not reached > max(chance) + _CLEARLY * width
 
 
 def _require_pairs(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from edgeport import Accuracy, ModelCard, OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.labels import are_classes, is_classifier
-from edgeport_converter.data.user_data import UserData
 from edgeport_converter.errors import AgreementError
+from edgeport_converter.quantization.evaluation.budget import least_rank_correlation
+from edgeport_converter.quantization.evaluation.held_out import SPLIT_FROM, SampleRoles
 
 if TYPE_CHECKING:
     from edgeport_converter.loading.model import LoadedModel
@@ -23,51 +24,73 @@ _MIN_CALIBRATION = 10  # samples; the range of fewer is chance
 _THIN_EVIDENCE = 100  # samples, of which one is a whole per cent
 
 
-def check_data(data: UserData) -> tuple[str, ...]:
-    """Return notes where the loss is measured on few samples, or on those of the calibration.
+def check_data(roles: SampleRoles) -> tuple[str, ...]:
+    """Return notes where the loss is measured on few samples, or on those that calibrated.
 
     Raises:
         OptionError: the calibration data is too little to take ranges from.
     """
-    if data.calibration is not None and len(data.calibration) < _MIN_CALIBRATION:
+    if roles.calibration is not None and len(roles.calibration) < _MIN_CALIBRATION:
         raise OptionError(
-            f"the calibration data holds {len(data.calibration)} samples, expected at least "
+            f"the calibration data holds {len(roles.calibration)} samples, expected at least "
             f"{_MIN_CALIBRATION}, since the ranges of so few say nothing of the device's: pass "
             "some hundred"
         )
     notes = []
-    if data.measured is not None and len(data.measured) < _THIN_EVIDENCE:
+    if roles.judged is not None and len(roles.judged) < _THIN_EVIDENCE:
         notes.append(
-            f"what quantization loses was measured on {len(data.measured)} samples: a few hundred "
+            f"what quantization loses was measured on {len(roles.judged)} samples: a few hundred "
             "are needed to see half a per cent"
         )
-    if data.calibration is not None and data.measured is data.calibration:
+    if roles.flatters:
         notes.append(
             "what quantization loses was measured on the calibration data itself, which flatters "
-            "it: pass evaluation data of its own"
+            f"it: pass evaluation data of its own, or at least {SPLIT_FROM} calibration samples, "
+            "of which a part is then held out"
         )
     return tuple(notes)
 
 
 def check_metric(name: str, evaluator: Evaluator) -> tuple[str, ...]:
-    """Return a note where a bad artifact would reach the same metric as a good one."""
-    if evaluator.reached is None or evaluator.float_metric is not None:
+    """Return notes where smaller is better, or where a bad artifact would reach the same metric."""
+    if evaluator.reached is None:
         return ()
-    return (
-        f"{name} is {evaluator.reached:.4f} and loses no more than max_drop when the answers are "
-        "shuffled among the samples, so that it says nothing about the artifact, which was held to "
-        "agreement with the float model instead: check the labels, or pass a smaller max_drop",
-    )
+    if evaluator.float_metric is None:
+        return (
+            f"{name} is {evaluator.reached:.4f} and gets worse by no more than max_drop when the "
+            "answers are shuffled among the samples, so that it says nothing about the artifact, "
+            "which was held to agreement with the float model instead: check the labels, or pass "
+            "a smaller max_drop",
+        )
+    if evaluator.smaller_is_better:
+        return (
+            f"{name} was taken for an error, smaller is better, by its name or since shuffled "
+            "answers reach more: if that is wrong, check the labels and the order of the metric's "
+            "arguments, which is outputs, labels",
+        )
+    return ()
 
 
-def check_answers(agreement: Agreement) -> tuple[str, ...]:
-    """Return a note where the model answers all of the data with the same class."""
-    if agreement.classes != 1 or agreement.samples < _MIN_CALIBRATION:
-        return ()
-    return (
-        f"the float model gives all {agreement.samples} samples the same class: check that the "
-        "data is scaled as in training and holds samples of each class",
-    )
+def check_answers(agreement: Agreement, max_drop: float) -> tuple[str, ...]:
+    """Return notes on what the figures do not say by themselves.
+
+    1. The model answers all of the data with the same class.
+    2. The metric kept its budget, and the order of an autoencoder's reconstruction errors is lost.
+    """
+    notes = []
+    if agreement.classes == 1 and agreement.samples >= _MIN_CALIBRATION:
+        notes.append(
+            f"the float model gives all {agreement.samples} samples the same class: check that the "
+            "data is scaled as in training and holds samples of each class"
+        )
+    ranks, least = agreement.error_ranks, least_rank_correlation(max_drop)
+    if ranks is not None and ranks < least:
+        notes.append(
+            f"the artifact ranks the samples by their reconstruction errors as float does to "
+            f"{ranks:.4f} only: if these errors tell anomalies, pass a metric of them, such as the "
+            "area under the ROC curve"
+        )
+    return tuple(notes)
 
 
 def answers_with_a_class(loaded: LoadedModel, card: ModelCard, labels: Array | None) -> bool:

@@ -17,6 +17,7 @@ from edgeport import ModelCard
 from edgeport_converter import optimizing
 from edgeport_converter.errors import QuantizationError
 from edgeport_converter.quantization.evaluation import budget, float_fallback, timing
+from edgeport_converter.quantization.evaluation.agreement import least_share
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.search.candidates import Candidate, CandidateFactory
@@ -35,11 +36,23 @@ _WORTHWHILE = 0.03
 
 @dataclass(frozen=True)
 class Contender:
-    """A graph that keeps the budget: its kind of recipe, its time and size over float's."""
+    """A graph that keeps the budget.
+
+    Attributes:
+        kind: of its recipe.
+        time, size: over float's.
+        loss: by how many budgets it stays below the budget, as ``Verdict.excess``; smaller is
+            better.
+    """
 
     kind: str
     time: float
     size: float
+    loss: float = 0.0
+
+    def beats(self, other: Contender) -> bool:
+        """Whether it is better in time, size and loss at once."""
+        return self.time < other.time and self.size < other.size and self.loss < other.loss
 
 
 def cost(objective: str, time: float, size: float) -> float:
@@ -48,14 +61,61 @@ def cost(objective: str, time: float, size: float) -> float:
 
 
 def best_of(contenders: Sequence[Contender], objective: str) -> int:
-    """Return the place of the best one; among equals the preferred kind, then the smaller file."""
+    """Return the place of the best one; among equals the preferred kind, then the smaller file.
+
+    What another one beats in time, size and loss at once is out, however preferred its kind.
+    """
     costs = [cost(objective, one.time, one.size) for one in contenders]
     limit = min(costs) * (1 + _TIE[objective])
-    equal = [place for place, each in enumerate(costs) if each <= limit]
+    equal = [
+        place
+        for place, each in enumerate(contenders)
+        if costs[place] <= limit and not any(other.beats(each) for other in contenders)
+    ]
     return min(
         equal,
         key=lambda place: (_PREFERENCE.index(contenders[place].kind), contenders[place].size),
     )
+
+
+def explain_choice(
+    contenders: Sequence[Contender], names: Sequence[str], best: int, objective: str
+) -> str:
+    """Return why the best one was chosen, "" where it is the fastest or the smallest of all.
+
+    Args:
+        contenders: the candidates that keep the budget.
+        names: their recipes in words.
+        best: the place of the one that was chosen.
+        objective: as for ``cost``.
+    """
+    places = range(len(contenders))
+    fastest = min(places, key=lambda place: contenders[place].time)
+    smallest = min(places, key=lambda place: contenders[place].size)
+    chosen = contenders[best]
+    if chosen.time <= contenders[fastest].time or chosen.size <= contenders[smallest].size:
+        return ""
+    others = [
+        f"the {what} ({names[place]}) takes {contenders[place].time / chosen.time:.2f} of its time "
+        f"and {contenders[place].size / chosen.size:.2f} of its bytes"
+        for what, place in (("fastest", fastest), ("smallest", smallest))
+    ]
+    if fastest == smallest:
+        others = [others[0].replace("the fastest", "the fastest and smallest", 1)]
+    costs = [cost(objective, one.time, one.size) for one in contenders]
+    reason = {
+        "balanced": "has the least product of time and size",
+        "latency": "is as fast as any within the noise of timing",
+        "size": "has the fewest bytes",
+    }[objective]
+    if costs[best] > min(costs):
+        reason = (
+            f"is within {_TIE[objective]:.0%} of the least "
+            + ("time" if objective == "latency" else "product of time and size")
+            + f", where '{chosen.kind}' is preferred, since it gains most on batches and on CPUs "
+            "with int8 instructions"
+        )
+    return f"{names[best]} {reason}; {' and '.join(others)}"
 
 
 @dataclass(frozen=True)
@@ -88,11 +148,12 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What was chosen, and its time beside the float graph's."""
+    """What was chosen, its time beside the float graph's, and why it, where that is a question."""
 
     candidate: Candidate
     latency_us: float | None
     float_latency_us: float | None
+    reason: str = ""
 
 
 class Quantizer:
@@ -254,22 +315,39 @@ class Quantizer:
         graphs = [attempt.built.graph for attempt in holding]
         float_graph = optimizing.compact(ir.to_proto(self._factory.float_graph))
         float_us, *times = timing.median_latencies_us([float_graph, *graphs], self._card, sample)
-        best = best_of(
-            [
-                Contender(
-                    attempt.recipe.kind, us / float_us, graph.ByteSize() / float_graph.ByteSize()
-                )
-                for attempt, us, graph in zip(holding, times, graphs, strict=True)
-            ],
-            objective,
-        )
+        contenders = [
+            Contender(
+                attempt.recipe.kind,
+                us / float_us,
+                graph.ByteSize() / float_graph.ByteSize(),
+                attempt.verdict.excess,
+            )
+            for attempt, us, graph in zip(holding, times, graphs, strict=True)
+        ]
+        best = best_of(contenders, objective)
+        reason = explain_choice(contenders, [str(a.recipe) for a in holding], best, objective)
         self._latencies |= {attempt.recipe: us for attempt, us in zip(holding, times, strict=True)}
-        return Selection(holding[best].built, times[best], float_us)
+        chosen = self._with_chances(holding[best].built)
+        return Selection(chosen, times[best], float_us, reason)
+
+    def _with_chances(self, chosen: Candidate) -> Candidate:
+        """Return the candidate with a share of classes that counts how many were judged."""
+        seen = chosen.measured.agreement
+        judged = sum(attempt.recipe.kind != "none" for attempt in self._search.attempts)
+        if seen.top_1 is None or chosen.recipe.kind == "none":
+            return chosen
+        least = least_share(seen.top_1, seen.samples, judged)
+        measured = replace(chosen.measured, agreement=replace(seen, top_1_at_least=least))
+        return replace(chosen, measured=measured)
 
     def _judge(self, candidate: Candidate) -> budget.Verdict:
         measured = candidate.measured
         return budget.judge(
-            measured.agreement, self._evaluator.float_metric, measured.metric, self._max_drop
+            measured.agreement,
+            self._evaluator.float_metric,
+            measured.metric,
+            self._max_drop,
+            smaller_is_better=self._evaluator.smaller_is_better,
         )
 
     def _tell(self, attempt: Attempt[Candidate]) -> None:
