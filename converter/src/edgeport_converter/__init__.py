@@ -87,6 +87,7 @@ from edgeport_converter.errors import (
 )
 from edgeport_converter.options import (
     BudgetOptions,
+    DataOptions,
     DeviceOptions,
     LoadingOptions,
     PixelOptions,
@@ -103,6 +104,7 @@ __all__ = [
     "AgreementError",
     "BudgetOptions",
     "ConversionReport",
+    "DataOptions",
     "DeviceOptions",
     "LoadingOptions",
     "PixelOptions",

@@ -21,6 +21,7 @@ from edgeport_converter.loading.user_code import find_code_files
 from edgeport_converter.options import (
     BudgetOptions,
     ConversionOptions,
+    DataOptions,
     DeviceOptions,
     LoadingOptions,
     OptionKeywords,
@@ -70,6 +71,7 @@ def convert(
     labels: Sequence[str] | None = None,
     budget: BudgetOptions | None = None,
     quantization: QuantizationOptions | None = None,
+    data: DataOptions | None = None,
     pixels: PixelOptions | None = None,
     device: DeviceOptions | None = None,
     loading: LoadingOptions | None = None,
@@ -78,7 +80,7 @@ def convert(
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
 
-    The options after ``labels`` are fields of five records. Each is passed by its own name,
+    The options after ``labels`` are fields of six records. Each is passed by its own name,
     ``convert(..., quantize="static")``, or in its record,
     ``convert(..., quantization=QuantizationOptions(quantize="static"))``; not in both.
 
@@ -89,12 +91,16 @@ def convert(
         calibration: data that activation ranges are taken from, needed to quantize: the path of a
             ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
             arrays by input name; a pair (x, y); or an iterable of these, such as a generator or a
-            ``tf.data.Dataset``. At least 10 samples, better a few hundred, like the device's.
+            ``tf.data.Dataset``, which is read once. At least 10 samples, better a few hundred,
+            like the device's.
         evaluation: data that the loss is measured on, in the same forms; by default the
             calibration data, which flatters the artifact. With labels y the metric is measured.
+            The columns of a ``.csv`` file are matched with those of the calibration by name.
         labels: class names in the order of the scores; they also number text labels and folders.
+            One output has two: behind a sigmoid class 1 is above 0.5, as a logit above 0.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
+        data: ``label_column``, as below.
         pixels: ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, as below.
@@ -109,7 +115,8 @@ def convert(
               as many answers may change as best classes. The same holds where the metric tells
               nothing, since answers shuffled among the samples keep the budget, too; a note says
               so.
-            - ``metric``: None for accuracy; a function of outputs (N, ...) and labels to a number,
+            - ``metric``: None for accuracy, over all places of scores (N, ..., C) and labels
+              (N, ...); a function of outputs (N, ...) and labels to a number,
               larger is better; or its name, ``module:function`` or ``file.py:function``. It sees
               the labels in the shape that they were given in.
             - ``expected_metric``: what you measured with Keras on the evaluation data. Data on
@@ -126,6 +133,8 @@ def convert(
               "size", or "balanced", the default and the geometric mean of both.
             - ``also``: further recipes to write beside the output for comparison, as
               NAME.RECIPE.onnx. One that misses the budget is reported and not written.
+            - ``label_column``: the column of a ``.csv`` file that holds the labels; by default
+              ``y`` or ``label``. Its texts are numbered by ``labels``.
             - ``input_uint8``: whether the artifact takes uint8 pixels, 0 to 255; the data is then
               of pixels, too. In an int8 artifact the first layer reads the bytes as they are.
             - ``scale``: with ``input_uint8``, above 0: the model sees ``(pixel - mean) * scale``;
@@ -165,6 +174,7 @@ def convert(
         {
             "budget": budget,
             "quantization": quantization,
+            "data": data,
             "pixels": pixels,
             "device": device,
             "loading": loading,
@@ -184,25 +194,25 @@ def convert(
     with stages("export"):
         float_model = _export(source.model, names, options)
     with stages("read data"):
-        data = _read_data(calibration, evaluation, source, float_model, names, options)
+        samples = _read_data(calibration, evaluation, source, float_model, names, options)
     with stages("optimize"):
         float_model = _optimize(float_model)
     with stages("check parity"):
-        float_model, options = _check_samples(float_model, source, data.user.measured, options)
-        parity = _check_parity(float_model, data.user.measured)
+        float_model, options = _check_samples(float_model, source, samples.user.measured, options)
+        parity = _check_parity(float_model, samples.user.measured)
     baseline, quantized = _Baseline(), _Quantized()
     with float_model.open() as run:
-        if data.user.measured is not None and not float_model.card.samples_interact:
+        if samples.user.measured is not None and not float_model.card.samples_interact:
             with stages("measure"):
-                baseline = _measure(run, float_model, source, data, metric, options)
+                baseline = _measure(run, float_model, source, samples, metric, options)
         if options.quantization.quantizes and baseline.evaluator is not None:
             with stages("quantize"):
-                quantized = _quantize(float_model, source, data, baseline, options, stages.tell)
+                quantized = _quantize(float_model, source, samples, baseline, options, stages.tell)
     with stages("report layers"):
-        layers = _report_layers(float_model, quantized, source, data, parity)
+        layers = _report_layers(float_model, quantized, source, samples, parity)
     with stages("stamp"):
         stamped = _stamp(
-            float_model, quantized, source, data, parity, baseline, options, destination
+            float_model, quantized, source, samples, parity, baseline, options, destination
         )
     return ConversionReport(
         output=destination,
@@ -219,7 +229,7 @@ def convert(
         variants=stamped.variants,
         layers=layers,
         stages=tuple(stages.names),
-        notes=options.notes + source.model.notes + data.notes + baseline.notes + quantized.notes,
+        notes=options.notes + source.model.notes + samples.notes + baseline.notes + quantized.notes,
     )
 
 
@@ -316,9 +326,17 @@ def _export(
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """The user's data, and what has to be said of it."""
+    """The user's data, and what has to be said of it.
+
+    Attributes:
+        user: the data.
+        border: of a score that stands alone, above which it means class 1; None where it means no
+            class.
+        notes: what has to be said.
+    """
 
     user: UserData
+    border: float | None
     notes: tuple[str, ...]
 
     @cached_property
@@ -351,12 +369,19 @@ def _read_data(
         needs_classes=by_class,
         image_range=options.pixels.image_range,
         class_names=names,
+        label_column=options.data.label_column,
     )
     run = in_fixed_batches(exporting.reference_of(source.trained), card.inputs)
-    notes = check_scale(source.trained, run, user, options.pixels, by_class=by_class)
+    border, notes = evidence.measure_border(
+        source.model, card, float_model.reference, user, by_class=by_class
+    )
+    notes = user.notes + notes
+    notes += check_scale(
+        source.trained, run, user, options.pixels, by_class=by_class, border=border or 0.0
+    )
     if options.quantization.quantizes:
         notes += evidence.check_data(user)
-    return _Data(user, notes)
+    return _Data(user, border, notes)
 
 
 def _optimize(float_model: _FloatModel) -> _FloatModel:
@@ -437,8 +462,11 @@ def _measure(
         measured.batches,
         data.user.labels,
         function,
-        classifier=evidence.answers_with_a_class(source.model, float_model.card, data.user.labels),
+        classifier=evidence.answers_with_a_class(
+            source.model, float_model.card, data.user.labels, data.border
+        ),
         max_drop=options.budget.max_drop,
+        border=data.border or 0.0,
     )
     notes = evidence.check_metric(name, evaluator) if options.quantization.quantizes else ()
     keras = evaluator.metric_of(float_model.reference)

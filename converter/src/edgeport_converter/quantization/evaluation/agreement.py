@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgeport.artifact.golden import Array
+from edgeport_converter.data.labels import best_classes
 from edgeport_converter.verification.runners import Run
 
 # Noise below this share of a channel's largest value is no loss, even where the channel hardly
@@ -97,7 +98,12 @@ class _ChannelSums:
 
 
 def measure_agreement(
-    run: Run, reference: Run, batches: Iterable[Mapping[str, Array]], *, classifier: bool
+    run: Run,
+    reference: Run,
+    batches: Iterable[Mapping[str, Array]],
+    *,
+    classifier: bool,
+    border: float = 0.5,
 ) -> Agreement:
     """Compare two models on all batches.
 
@@ -106,6 +112,7 @@ def measure_agreement(
         reference: the float model.
         batches: arrays by input name.
         classifier: whether the only output is a row of class scores.
+        border: of a score that stands alone, above which it means class 1.
     """
     samples = same = 0
     sums: dict[str, _ChannelSums] = {}
@@ -122,9 +129,9 @@ def measure_agreement(
             if wanted.dtype.kind in "fiub" and wanted.size:
                 sums.setdefault(name, _ChannelSums()).add(wanted, actual[name])
         if classifier:
-            best = best_classes(expected[first])
+            best = best_classes(expected[first], border)
             classes.update(best.tolist())
-            same += int(np.sum(best == best_classes(actual[first])))
+            same += int(np.sum(best == best_classes(actual[first], border)))
     ratios = {name: sums[name].noise_to_signal() for name in sums if name not in counted}
     changed = {name: sums[name].unequal / sums[name].values for name in sums if name in counted}
     others = [float(ratio.mean()) for name, ratio in ratios.items() if name != first]
@@ -150,14 +157,6 @@ def noise_to_signal(found: Array, wanted: Array) -> float:
     sums = _ChannelSums()
     sums.add(wanted, found)
     return float(sums.noise_to_signal().mean())
-
-
-def best_classes(scores: Array) -> Array:
-    """Return class indices (N,) from scores (N, C), or from probabilities (N, 1)."""
-    if scores.shape[1] == 1:
-        return (scores[:, 0] > 0.5).astype(np.int64)
-    best: Array = scores.argmax(axis=1)
-    return best
 
 
 def _decibel(noise_to_signal: float) -> float:

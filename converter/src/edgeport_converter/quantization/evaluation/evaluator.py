@@ -14,6 +14,7 @@ import numpy as np
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport.signals import reraise_signal
+from edgeport_converter.data.labels import best_classes
 from edgeport_converter.options import DEFAULT_MAX_DROP
 from edgeport_converter.quantization.evaluation import budget
 from edgeport_converter.quantization.evaluation.agreement import Agreement, measure_agreement
@@ -43,6 +44,7 @@ class Evaluator:
         metric: of outputs and labels, larger is better.
         classifier: whether the model has one row of class scores.
         max_drop: the budget.
+        border: of a score that stands alone, above which it means class 1.
 
     Attributes:
         reached: the metric of the float graph, None without labels.
@@ -63,9 +65,10 @@ class Evaluator:
         *,
         classifier: bool,
         max_drop: float = DEFAULT_MAX_DROP,
+        border: float = 0.5,
     ) -> None:
         self._float_run, self._batches = float_run, batches
-        self._metric, self._classifier = metric, classifier
+        self._metric, self._classifier, self._border = metric, classifier, border
         self._labels = labels
         if labels is not None:
             self._labels = labels.view()
@@ -100,11 +103,15 @@ class Evaluator:
         def run_and_keep(batch: Mapping[str, Array]) -> dict[str, Array]:
             answers = run(batch)
             if self._labels is not None:
-                outputs.append(next(iter(answers.values())))
+                outputs.append(self._seen_of(answers))
             return answers
 
         agreement = measure_agreement(
-            run_and_keep, self._float_run, self._batches(_BATCH), classifier=self._classifier
+            run_and_keep,
+            self._float_run,
+            self._batches(_BATCH),
+            classifier=self._classifier,
+            border=self._border,
         )
         if self._labels is None:
             return Evaluation(agreement, None)
@@ -121,7 +128,12 @@ class Evaluator:
         return self._of(self._first_outputs(run), self._labels)
 
     def _first_outputs(self, run: Run) -> Array:
-        return np.concatenate([next(iter(run(batch).values())) for batch in self._batches(_BATCH)])
+        return np.concatenate([self._seen_of(run(batch)) for batch in self._batches(_BATCH)])
+
+    def _seen_of(self, answers: Mapping[str, Array]) -> Array:
+        """Return what the metric sees: of accuracy the best classes, less than their scores."""
+        first = next(iter(answers.values()))
+        return best_classes(first, self._border) if self._metric is budget.accuracy else first
 
     def _of(self, outputs: Array, labels: Array) -> float:
         try:
