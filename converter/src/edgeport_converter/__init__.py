@@ -87,11 +87,11 @@ from edgeport_converter.errors import (
 )
 from edgeport_converter.options import (
     BudgetOptions,
-    DataOptions,
     DeviceOptions,
     LoadingOptions,
     PixelOptions,
     QuantizationOptions,
+    TableOptions,
 )
 from edgeport_converter.pipeline import convert
 from edgeport_converter.report import ConversionReport
@@ -104,12 +104,12 @@ __all__ = [
     "AgreementError",
     "BudgetOptions",
     "ConversionReport",
-    "DataOptions",
     "DeviceOptions",
     "LoadingOptions",
     "PixelOptions",
     "QuantizationError",
     "QuantizationOptions",
+    "TableOptions",
     "TrainingError",
     "TrainingReport",
     "UnsupportedModelError",

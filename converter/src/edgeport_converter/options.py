@@ -163,11 +163,13 @@ class QuantizationOptions:
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """How the files of the data are read."""
+class TableOptions:
+    """How the .csv files of the data are read."""
 
     label_column: str | None = _option(
-        None, "the column of a .csv file that holds the labels (default: y or label)", metavar="NAME"
+        None,
+        "the column of a .csv file that holds the labels (default: y or label)",
+        metavar="NAME",
     )
 
     def __post_init__(self) -> None:
@@ -305,7 +307,7 @@ class ConversionOptions:
 
     budget: BudgetOptions
     quantization: QuantizationOptions
-    data: DataOptions
+    tables: TableOptions
     pixels: PixelOptions
     device: DeviceOptions
     loading: LoadingOptions
@@ -315,7 +317,7 @@ class ConversionOptions:
 RECORDS: dict[str, type[Any]] = {
     "budget": BudgetOptions,
     "quantization": QuantizationOptions,
-    "data": DataOptions,
+    "tables": TableOptions,
     "pixels": PixelOptions,
     "device": DeviceOptions,
     "loading": LoadingOptions,
@@ -370,7 +372,8 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
                     "check the variable that it came from"
                 )
             require_data_file(Path(data), purpose)
-    if options.data.label_column is not None and not any(map(_is_table, (calibration, evaluation))):
+    has_table = _is_table(calibration) or _is_table(evaluation)
+    if options.tables.label_column is not None and not has_table:
         raise OptionError(
             "label_column was given and no data is a .csv file, expected the name of a column in "
             "one: leave it out"

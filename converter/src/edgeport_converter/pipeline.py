@@ -21,12 +21,12 @@ from edgeport_converter.loading.user_code import find_code_files
 from edgeport_converter.options import (
     BudgetOptions,
     ConversionOptions,
-    DataOptions,
     DeviceOptions,
     LoadingOptions,
     OptionKeywords,
     PixelOptions,
     QuantizationOptions,
+    TableOptions,
     find_destination,
     fit_to_data,
     gather_options,
@@ -71,7 +71,7 @@ def convert(
     labels: Sequence[str] | None = None,
     budget: BudgetOptions | None = None,
     quantization: QuantizationOptions | None = None,
-    data: DataOptions | None = None,
+    tables: TableOptions | None = None,
     pixels: PixelOptions | None = None,
     device: DeviceOptions | None = None,
     loading: LoadingOptions | None = None,
@@ -100,7 +100,7 @@ def convert(
             One output has two: behind a sigmoid class 1 is above 0.5, as a logit above 0.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
-        data: ``label_column``, as below.
+        tables: ``label_column``, as below.
         pixels: ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, as below.
@@ -174,7 +174,7 @@ def convert(
         {
             "budget": budget,
             "quantization": quantization,
-            "data": data,
+            "tables": tables,
             "pixels": pixels,
             "device": device,
             "loading": loading,
@@ -194,25 +194,25 @@ def convert(
     with stages("export"):
         float_model = _export(source.model, names, options)
     with stages("read data"):
-        samples = _read_data(calibration, evaluation, source, float_model, names, options)
+        data = _read_data(calibration, evaluation, source, float_model, names, options)
     with stages("optimize"):
         float_model = _optimize(float_model)
     with stages("check parity"):
-        float_model, options = _check_samples(float_model, source, samples.user.measured, options)
-        parity = _check_parity(float_model, samples.user.measured)
+        float_model, options = _check_samples(float_model, source, data.user.measured, options)
+        parity = _check_parity(float_model, data.user.measured)
     baseline, quantized = _Baseline(), _Quantized()
     with float_model.open() as run:
-        if samples.user.measured is not None and not float_model.card.samples_interact:
+        if data.user.measured is not None and not float_model.card.samples_interact:
             with stages("measure"):
-                baseline = _measure(run, float_model, source, samples, metric, options)
+                baseline = _measure(run, float_model, source, data, metric, options)
         if options.quantization.quantizes and baseline.evaluator is not None:
             with stages("quantize"):
-                quantized = _quantize(float_model, source, samples, baseline, options, stages.tell)
+                quantized = _quantize(float_model, source, data, baseline, options, stages.tell)
     with stages("report layers"):
-        layers = _report_layers(float_model, quantized, source, samples, parity)
+        layers = _report_layers(float_model, quantized, source, data, parity)
     with stages("stamp"):
         stamped = _stamp(
-            float_model, quantized, source, samples, parity, baseline, options, destination
+            float_model, quantized, source, data, parity, baseline, options, destination
         )
     return ConversionReport(
         output=destination,
@@ -229,7 +229,7 @@ def convert(
         variants=stamped.variants,
         layers=layers,
         stages=tuple(stages.names),
-        notes=options.notes + source.model.notes + samples.notes + baseline.notes + quantized.notes,
+        notes=options.notes + source.model.notes + data.notes + baseline.notes + quantized.notes,
     )
 
 
@@ -369,7 +369,7 @@ def _read_data(
         needs_classes=by_class,
         image_range=options.pixels.image_range,
         class_names=names,
-        label_column=options.data.label_column,
+        label_column=options.tables.label_column,
     )
     run = in_fixed_batches(exporting.reference_of(source.trained), card.inputs)
     border, notes = evidence.measure_border(

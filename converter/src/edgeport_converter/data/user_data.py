@@ -20,7 +20,6 @@ class UserData:
     Attributes:
         calibration: what activation ranges are taken from, None where none was given.
         measured: what the loss is measured on: the evaluation data, or else the calibration data.
-            It is the same object where both hold the same samples.
         labels: of the evaluation data, one a sample; None where it has none.
         notes: on labels that say little.
     """
@@ -87,5 +86,4 @@ def read_user_data(
             + ", expected data with labels to measure it on: pass evaluation=(x, y), or leave the "
             "metric out"
         )
-    is_same = first is not None and second is not None and first.sha256 == second.sha256
-    return UserData(first, first if is_same else second or first, labels, notes)
+    return UserData(first, second or first, labels, notes)
