@@ -45,6 +45,18 @@ def test_logits_are_compared_with_zero(scale, labels, tmp_path):
     assert any("was taken for a logit: class 1 above 0" in note for note in report.notes)
 
 
+def test_the_expected_metric_of_a_logit_says_its_border(tmp_path):
+    model = linear(scale=0.3)
+    with pytest.raises(OptionError, match=r"accuracy \(class 1 above 0\) with Keras is"):
+        convert(
+            model,
+            tmp_path / "m.onnx",
+            evaluation=(X, ONE),
+            quantize="none",
+            expected_metric=0.6,
+        )
+
+
 def test_a_column_that_learned_zero_and_one_by_squares_is_compared_with_a_half(tmp_path):
     model = linear(scale=0.2, shift=0.5)
     outputs = model.predict(X, verbose=0)

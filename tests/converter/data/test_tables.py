@@ -88,6 +88,12 @@ def test_labels_that_cannot_be_read_are_named_with_their_line(text, names, found
         both(tmp_path, "a,b\n5,6\n7,8\n", text, class_names=names, label_column="species")
 
 
+def test_labels_of_the_calibration_are_not_read(tmp_path):
+    user = both(tmp_path, "label,a,b\nred,5,6\n,7,8\n", "a,b\n1,2\n3,4\n")
+    assert user.calibration.columns == ("a", "b")
+    np.testing.assert_array_equal(user.calibration.first(9)["x"], [[5, 6], [7, 8]])
+
+
 def test_a_column_too_many_gets_a_hint_at_the_labels(tmp_path):
     path = table(tmp_path / "t.csv", "a,b,species\n1,2,0\n3,4,1\n")
     with pytest.raises(InputError, match=r"t.csv': .*named y or label, or by label_column="):

@@ -132,7 +132,13 @@ class Dataset:
                 f"{len(given)}, expected one array: pass the labels of the first output, which is "
                 "what the metric sees"
             )
-        return np.asarray(given)
+        try:
+            return np.asarray(given)
+        except Exception as cause:  # rows of different lengths, tensors of other devices
+            raise OptionError(
+                f"the labels of {self._subject} cannot be an array ({cause}), expected one label a "
+                "sample, all of one form: make an array of them"
+            ) from cause
 
     def _as_inputs(self, named: dict[str, Any]) -> dict[str, Array]:
         try:

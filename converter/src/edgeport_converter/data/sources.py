@@ -239,7 +239,7 @@ def _count_items(source: Any) -> float | None:
 def _endless(purpose: str, found: str) -> OptionError:
     return OptionError(
         f"the {purpose} data {found}, expected some hundred samples and an end: cut it short with "
-        "take() or itertools.islice"
+        "take() or itertools.islice, or give it a length"
     )
 
 

@@ -102,7 +102,7 @@ def read_csv(
         path: of the file.
         purpose: "calibration" or "evaluation", for messages.
         label_column: the name of the column with the labels; without one it is ``y`` or ``label``.
-            Data for calibration need not have it.
+            Data for calibration need not have it, and its labels are not read.
         class_names: number labels in text.
         like: the features of another table, which this one has to have, too, in any order.
 
@@ -127,7 +127,7 @@ def read_csv(
             named: bool | None = None  # whether labels are names of classes, as the first one is
             for line, row in rows:
                 block.append([_number(row[at], names[at], line, what) for at in order])
-                if label_at is not None:
+                if label_at is not None and purpose != "calibration":
                     cell = row[label_at]
                     named = cell in by_name if named is None else named
                     labels.append(

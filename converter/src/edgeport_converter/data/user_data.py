@@ -57,6 +57,7 @@ def read_user_data(
         OptionError: the data cannot be read, or its labels are no classes of the model.
         InputError: it disagrees with the inputs.
     """
+    _check_order(evaluation, class_names)
     if calibration is evaluation is not None:  # one pass, for an iterable that can be read once
         calibration = evaluation = keep(calibration, inputs, "calibration")
 
@@ -87,3 +88,22 @@ def read_user_data(
             "metric out"
         )
     return UserData(first, second or first, labels, notes)
+
+
+def _check_order(source: Any, class_names: Sequence[str] | None) -> None:
+    """Refuse class names in another order than that of a set which knows its own.
+
+    Keras' ``image_dataset_from_directory`` and the like number the classes by ``class_names``.
+    """
+    known = getattr(source, "class_names", None)
+    if class_names is None or not isinstance(known, (list, tuple)):
+        return
+    wrong = next(
+        (pair for pair in zip(known, class_names, strict=False) if pair[0] != pair[1]), None
+    )
+    if wrong is not None and set(known) == set(class_names):
+        raise OptionError(
+            f"the evaluation data numbers its classes as {', '.join(map(repr, known))} and the "
+            f"labels have '{wrong[1]}' where it has '{wrong[0]}', expected one order: pass "
+            "labels=data.class_names if the model was trained on such data"
+        )
