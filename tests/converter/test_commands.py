@@ -91,6 +91,22 @@ def test_a_missing_file_is_refused_before_tensorflow_starts(option, tmp_path):
     assert done.returncode == 3
 
 
+def test_a_table_with_labels_in_text_is_measured(two_layer_model, samples, tmp_path):
+    two_layer_model.save(tmp_path / "m.keras")
+    classes = two_layer_model.predict(samples, verbose=0).argmax(axis=1)
+    head = ["f", "e", "kind", "d", "c", "b", "a"]
+    named = dict(zip("abcdef", samples.T.tolist(), strict=True))
+    named["kind"] = [("x", "y", "z")[number] for number in classes]
+    rows = [",".join(map(str, row)) for row in zip(*(named[name] for name in head), strict=True)]
+    (tmp_path / "e.csv").write_text("\n".join([",".join(head), *rows]))
+    np.savetxt(tmp_path / "c.csv", samples, delimiter=",", header="a,b,c,d,e,f", comments="")
+    arguments = ["convert", str(tmp_path / "m.keras"), "--quantize", "none", "--labels", "x,y,z"]
+    arguments += ["--calibration", str(tmp_path / "c.csv"), "--evaluation", str(tmp_path / "e.csv")]
+    assert main([*arguments, "--label-column", "kind"]) == 0
+    assert Predictor.load(tmp_path / "m.onnx").card.accuracy.keras == 1.0
+    assert main(arguments) == 2
+
+
 def test_labels_are_a_list_of_any_length_or_a_file(tmp_path):
     names = [f"class {number}" for number in range(200)]
     assert _read_labels(", ".join(names)) == names

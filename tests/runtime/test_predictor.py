@@ -179,6 +179,18 @@ def test_one_probability_counts_as_two_classes() -> None:
         assert predictor.classify([[0.25], [0.75]]) == [[Label("no", 0.75)], [Label("yes", 0.75)]]
 
 
+def test_one_logit_with_two_labels_is_ranked_by_its_sign() -> None:
+    card = ModelCard(
+        "binary",
+        (spec("x", "float32", ("N", 1)),),
+        (spec("y", "float32", ("N", 1)),),
+        labels=("no", "yes"),
+    )
+    with Predictor.load(sealed(identity("float32", ("N", 1)).onnx, card)) as predictor:
+        assert predictor.classify([0.25], top_k=2) == [Label("yes", 0.25), Label("no", -0.25)]
+        assert predictor.classify([[-0.25], [0.0]]) == [[Label("no", 0.25)], [Label("no", 0.0)]]
+
+
 @pytest.mark.parametrize("top_k", [0, 4, True, 1.0, "1", None])
 def test_an_impossible_top_k_is_refused(predictor: Predictor, top_k: Any) -> None:
     with pytest.raises(OptionError) as caught:

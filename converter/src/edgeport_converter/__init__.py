@@ -91,6 +91,7 @@ from edgeport_converter.options import (
     LoadingOptions,
     PixelOptions,
     QuantizationOptions,
+    TableOptions,
 )
 from edgeport_converter.pipeline import convert
 from edgeport_converter.report import ConversionReport
@@ -108,6 +109,7 @@ __all__ = [
     "PixelOptions",
     "QuantizationError",
     "QuantizationOptions",
+    "TableOptions",
     "TrainingError",
     "TrainingReport",
     "UnsupportedModelError",

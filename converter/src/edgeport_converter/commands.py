@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import ArtifactError, EdgeportError, OptionError
-from edgeport_converter.options import RECORDS, find_destination, gather_options
+from edgeport_converter.options import DATA_FILES, RECORDS, find_destination, gather_options
 from edgeport_converter.pipeline import convert
 from edgeport_converter.quiet import stdout_on_stderr
 
-_DATA_FORMS = ".npz with one array for each input name (x for a single input), .npy, .csv, or a \
-folder of images"
 _UNTOLD = (None, False, ())  # defaults that say nothing, or that the help says itself
 
 
@@ -46,7 +44,12 @@ def add_convert(commands: Any) -> None:
         metavar="OUT.onnx",
         help="the artifact; replaced only when every stage held (default: MODEL.onnx)",
     )
-    add("--calibration", metavar="DATA", help=f"data like the device's: {_DATA_FORMS}")
+    add(
+        "--calibration",
+        metavar="DATA",
+        help=f"data like the device's: {DATA_FILES}; a .npz has one array for each input name (x "
+        "for a single input)",
+    )
     add(
         "--evaluation",
         metavar="DATA",

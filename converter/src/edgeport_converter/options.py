@@ -1,6 +1,6 @@
 """The options of a conversion, each declared once: name, default, choices, help, and its check.
 
-An option is a field of one of five records. It is a keyword of ``convert`` under the same name, and
+An option is a field of one of six records. It is a keyword of ``convert`` under the same name, and
 an option of `edgeport convert` with ``-`` for ``_``; the docstring of ``convert`` explains it. A
 record checks itself when it is made, and raises OptionError; what depends on the data or the output
 is checked by the functions below, before any work is done.
@@ -32,6 +32,9 @@ RANGE_METHODS = ("minmax", "mse")
 
 DEFAULT_MAX_DROP = 0.005
 """Half a percentage point of accuracy: less than a test set of a thousand samples can tell."""
+
+DATA_FILES = "a .npy, .npz or .csv file, or a folder of images"
+"""What data may be read from, for sentences."""
 
 
 def _option(default: Any, purpose: str, **look: Any) -> Any:
@@ -161,6 +164,24 @@ class QuantizationOptions:
 
 
 @dataclass(frozen=True)
+class TableOptions:
+    """How the .csv files of the data are read."""
+
+    label_column: str | None = _option(
+        None,
+        "the column of a .csv file that holds the labels (default: y or label)",
+        metavar="NAME",
+    )
+
+    def __post_init__(self) -> None:
+        name = self.label_column
+        if name is not None and not (isinstance(name, str) and name.strip()):
+            raise OptionError(
+                f"label_column is {name!r}, expected the name of a column: take it from the header"
+            )
+
+
+@dataclass(frozen=True)
 class PixelOptions:
     """How the pixels of images become the model's numbers."""
 
@@ -268,6 +289,7 @@ class OptionKeywords(TypedDict, total=False):
     keep_float: Sequence[str]
     objective: str
     also: Sequence[str]
+    label_column: str | None
     input_uint8: bool
     scale: float | Sequence[float] | None
     mean: float | Sequence[float] | None
@@ -286,6 +308,7 @@ class ConversionOptions:
 
     budget: BudgetOptions
     quantization: QuantizationOptions
+    tables: TableOptions
     pixels: PixelOptions
     device: DeviceOptions
     loading: LoadingOptions
@@ -295,6 +318,7 @@ class ConversionOptions:
 RECORDS: dict[str, type[Any]] = {
     "budget": BudgetOptions,
     "quantization": QuantizationOptions,
+    "tables": TableOptions,
     "pixels": PixelOptions,
     "device": DeviceOptions,
     "loading": LoadingOptions,
@@ -349,6 +373,12 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
                     "check the variable that it came from"
                 )
             require_data_file(Path(data), purpose)
+    has_table = _is_table(calibration) or _is_table(evaluation)
+    if options.tables.label_column is not None and not has_table:
+        raise OptionError(
+            "label_column was given and no data is a .csv file, expected the name of a column in "
+            "one: leave it out"
+        )
     if options.budget.expected_metric is not None and evaluation is None:
         raise OptionError(
             "expected_metric was given without evaluation data, expected the number that Keras "
@@ -402,13 +432,14 @@ def require_no_measure(options: ConversionOptions, place: str) -> str:
     )
 
 
+def _is_table(data: Any) -> bool:
+    return isinstance(data, (str, os.PathLike)) and os.fspath(data).lower().endswith(".csv")
+
+
 def require_data_file(path: Path, purpose: str) -> None:
     """Refuse a path that does not exist, by an OptionError."""
     if not path.exists():
-        raise OptionError(
-            f"there is no {purpose} file '{path}': pass a .npy, .npz or .csv file, or a folder of "
-            "images"
-        )
+        raise OptionError(f"there is no {purpose} file '{path}': pass {DATA_FILES}")
 
 
 def find_destination(output: Any, sources: Sequence[Any], also: Sequence[str] = ()) -> Path:

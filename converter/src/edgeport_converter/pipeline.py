@@ -26,6 +26,7 @@ from edgeport_converter.options import (
     OptionKeywords,
     PixelOptions,
     QuantizationOptions,
+    TableOptions,
     find_destination,
     fit_to_data,
     gather_options,
@@ -71,6 +72,7 @@ def convert(
     labels: Sequence[str] | None = None,
     budget: BudgetOptions | None = None,
     quantization: QuantizationOptions | None = None,
+    tables: TableOptions | None = None,
     pixels: PixelOptions | None = None,
     device: DeviceOptions | None = None,
     loading: LoadingOptions | None = None,
@@ -79,7 +81,7 @@ def convert(
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
 
-    The options after ``labels`` are fields of five records. Each is passed by its own name,
+    The options after ``labels`` are fields of six records. Each is passed by its own name,
     ``convert(..., quantize="static")``, or in its record,
     ``convert(..., quantization=QuantizationOptions(quantize="static"))``; not in both.
 
@@ -90,14 +92,18 @@ def convert(
         calibration: data that activation ranges are taken from, needed to quantize: the path of a
             ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
             arrays by input name; a pair (x, y); or an iterable of these, such as a generator or a
-            ``tf.data.Dataset``. At least 10 samples, better a few hundred, like the device's.
+            ``tf.data.Dataset``, which is read once. At least 10 samples, better a few hundred,
+            like the device's.
         evaluation: data that the loss is measured on, in the same forms. With labels y the metric
-            is measured. By default a part of the calibration samples is held out for it and
+            is measured. The columns of a ``.csv`` file are matched with those of the calibration
+            by name. By default a part of the calibration samples is held out for it and
             calibrates nothing: half, of 600 and more 300, of 1,000 and more three tenths. Of less
             than 100 all do both, which flatters the artifact; a note says so.
         labels: class names in the order of the scores; they also number text labels and folders.
+            One output has two: behind a sigmoid class 1 is above 0.5, as a logit above 0.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
+        tables: ``label_column``, as below.
         pixels: ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, as below.
@@ -114,9 +120,10 @@ def convert(
               rank the samples by their reconstruction errors as in float, to a rank correlation of
               1 - 4 * ``max_drop``. The same holds where the metric tells nothing, since answers
               shuffled among the samples keep the budget, too; a note says so.
-            - ``metric``: None for accuracy; a function of outputs (N, ...) and labels to a number,
-              or to a number a sample; a metric or a loss of Keras; or a name, ``module:function``
-              or ``file.py:function``. It sees the labels in the shape that they were given in.
+            - ``metric``: None for accuracy, over all places of scores (N, ..., C) and labels
+              (N, ...); a function of outputs (N, ...) and labels to a number, or to a number a
+              sample; a metric or a loss of Keras; or a name, ``module:function`` or
+              ``file.py:function``. It sees the labels in the shape that they were given in.
               Parameters named like ``y_true, y_pred`` get the labels first. Larger is better,
               unless the name says loss or error (``mse``, ``perplexity``, ...), or shuffled
               answers reach clearly more than the model's own; a note says so. ``max_drop`` is in
@@ -135,6 +142,8 @@ def convert(
               "size", or "balanced", the default and the geometric mean of both.
             - ``also``: further recipes to write beside the output for comparison, as
               NAME.RECIPE.onnx. One that misses the budget is reported and not written.
+            - ``label_column``: the column of a ``.csv`` file that holds the labels; by default
+              ``y`` or ``label``. Its texts are numbered by ``labels``.
             - ``input_uint8``: whether the artifact takes uint8 pixels, 0 to 255; the data is then
               of pixels, too. In an int8 artifact the first layer reads the bytes as they are.
             - ``scale``: with ``input_uint8``, above 0: the model sees ``(pixel - mean) * scale``;
@@ -174,6 +183,7 @@ def convert(
         {
             "budget": budget,
             "quantization": quantization,
+            "tables": tables,
             "pixels": pixels,
             "device": device,
             "loading": loading,
@@ -327,10 +337,19 @@ def _export(
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """The user's data, which samples calibrate and which judge, and what has to be said of it."""
+    """The user's data, which samples calibrate and which judge.
+
+    Attributes:
+        user: the data.
+        roles: which samples calibrate and which judge.
+        border: of a score that stands alone, above which it means class 1; None where it means no
+            class.
+        notes: what has to be said.
+    """
 
     user: UserData
     roles: SampleRoles
+    border: float | None
     notes: tuple[str, ...]
 
     @cached_property
@@ -364,13 +383,20 @@ def _read_data(
         needs_classes=by_class,
         image_range=options.pixels.image_range,
         class_names=names,
+        label_column=options.tables.label_column,
     )
     run = in_fixed_batches(exporting.reference_of(source.trained), card.inputs)
-    notes = check_scale(source.trained, run, user, options.pixels, by_class=by_class)
+    border, notes = evidence.measure_border(
+        source.model, card, float_model.reference, user, by_class=by_class
+    )
+    notes = user.notes + notes
+    notes += check_scale(
+        source.trained, run, user, options.pixels, by_class=by_class, border=border or 0.0
+    )
     roles = assign_samples(user, quantizes=options.quantization.quantizes)
     if options.quantization.quantizes:
         notes += evidence.check_data(roles)
-    return _Data(user, roles, notes)
+    return _Data(user, roles, border, notes)
 
 
 def _optimize(float_model: _FloatModel) -> _FloatModel:
@@ -451,13 +477,18 @@ def _measure(
         judged.batches,
         data.user.labels,
         function,
-        classifier=evidence.answers_with_a_class(source.model, float_model.card, data.user.labels),
+        classifier=evidence.answers_with_a_class(
+            source.model, float_model.card, data.user.labels, data.border
+        ),
         max_drop=options.budget.max_drop,
         smaller_is_better=is_smaller_better(options.budget.metric),
+        border=data.border or 0.0,
     )
     notes = evidence.check_metric(name, evaluator) if options.quantization.quantizes else ()
     keras = evaluator.metric_of(float_model.reference)
-    require_expected_metric(name, keras, options.budget.expected_metric, len(judged))
+    # Keras' own accuracy compares a logit with 0.5, unless it is told its threshold.
+    told = f"{name} (class 1 above 0)" if data.border == 0 else name
+    require_expected_metric(told, keras, options.budget.expected_metric, len(judged))
     accuracy = evidence.compare_metrics(name, keras, evaluator, len(judged))
     return _Baseline(evaluator, accuracy, notes)
 

@@ -21,7 +21,7 @@ class Label(Record):
 
 
 def best_labels(
-    scores: Array, classes: tuple[str, ...], top_k: int
+    scores: Array, classes: tuple[str, ...], top_k: int, *, is_logit: bool = False
 ) -> list[Label] | list[list[Label]]:
     """Return the ``top_k`` classes with the highest scores, best first; ties in class order.
 
@@ -30,6 +30,7 @@ def best_labels(
             the second of two classes, as a sigmoid gives it; the first has the rest to 1.
         classes: from ``class_names``.
         top_k: 1 or more; all classes where there are fewer.
+        is_logit: whether a single column is a logit instead; the first class has its negative.
 
     Returns:
         A list of labels for one sample, a list of such lists for (N, classes).
@@ -39,7 +40,7 @@ def best_labels(
     """
     scores = scores.astype(np.float64)
     if scores.shape[-1] == 1:
-        scores = np.concatenate([1.0 - scores, scores], axis=-1)
+        scores = np.concatenate([(0.0 if is_logit else 1.0) - scores, scores], axis=-1)
     if np.isnan(scores).any():
         raise InferenceError(
             "the model answered NaN for a class, expected a number for each: "
@@ -64,7 +65,7 @@ def class_names(card: ModelCard) -> tuple[str, ...]:
     labels, spec = card.labels, card.outputs[0]
     is_row = len(card.outputs) == 1 and len(spec.shape) == 2 and spec.has_batch_axis
     count = spec.shape[1] if is_row and spec.dtype.kind == "f" else None
-    if count == 1 and spec.value_range == (0.0, 1.0):
+    if count == 1 and (spec.value_range == (0.0, 1.0) or labels is not None):
         count, labels = 2, labels or ("0", "1")
     if not isinstance(count, int) or count < 2 or (labels is not None and len(labels) != count):
         raise OptionError(

@@ -168,7 +168,8 @@ class Predictor:
         Returns:
             A list of labels for one sample, a list of such lists for a batch. A score is the
             model's own output, not rescaled. Without labels in the card, a class is named by its
-            index. One sigmoid output with two labels counts as scores ``1 - p`` and ``p``.
+            index. One sigmoid output with two labels counts as scores ``1 - p`` and ``p``, one
+            logit with two labels as ``-z`` and ``z``.
 
         Raises:
             InputError: as for :meth:`predict`.
@@ -180,7 +181,9 @@ class Predictor:
         classes = class_names(model.card)
         remedy = f"the model has {len(classes)} classes"
         whole_number(top_k, "top_k", highest=len(classes), remedy=remedy)
-        return best_labels(self._predict(model, inputs, None, None), classes, top_k)
+        is_logit = model.card.outputs[0].value_range != (0.0, 1.0)
+        scores = self._predict(model, inputs, None, None)
+        return best_labels(scores, classes, top_k, is_logit=is_logit)
 
     def stream(self, samples: Iterable[Any], *, batch_size: int = 32) -> Iterator[Any]:
         """Yield the answer to each sample in order; all is done in the caller's thread.

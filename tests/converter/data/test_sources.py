@@ -107,26 +107,34 @@ def test_a_truncated_file_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", X)
     data = (tmp_path / "x.npy").read_bytes()
     (tmp_path / "x.npy").write_bytes(data[:-5])
-    with pytest.raises(OptionError, match=r"cannot be read as .npy or .npz \(it was cut short\)"):
+    with pytest.raises(OptionError, match=r"x.npy' cannot .* \(it was cut short in sample 24\)"):
         read_dataset(tmp_path / "x.npy", SPEC, "calibration")
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("größe,b,c\n1,2,3\n".encode("latin-1"), "can't decode byte"),
-        ("a,b,c\n1,2,3\n".encode("utf-16"), "can't decode byte"),
+        ("größe,b,c\n1,2,3\n".encode("latin-1"), "line 1 has byte 0xf6, which is no UTF-8"),
+        (b"a,b,c\n1,2,3\n4,5,\xa36\n", "line 3 has byte 0xa3, which is no UTF-8"),
+        ("a,b,c\n1,2,3\n".encode("utf-16"), "line 1 has a NUL byte, as files in UTF-16 have"),
+        ("a,b,c\n1,2,3\n".encode("utf-32-be"), "line 1 has a NUL byte"),
+        (b"a,b,c\n1,2,3\n4,\x005,6\n", "line 3 has a NUL byte"),
         (b'a,b,c\n1,"2,3\n', "unexpected end of data"),
+        (b"a,b,c\n1,2," + b"3" * 200_000, "field larger than field limit"),
     ],
 )
 def test_a_table_in_another_form_is_named(content, reason, tmp_path):
     (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(OptionError, match=rf"t.csv' cannot be read as .csv \(.*{reason}"):
+    with pytest.raises(
+        OptionError, match=rf"t.csv' cannot be read as .csv from line \d on \(.*{reason}"
+    ):
         read_dataset(tmp_path / "t.csv", SPEC, "calibration")
 
 
-def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbflabel,a,b,c\n1,2,3,4\n0,3,4,5\n")
+@pytest.mark.parametrize("first", ["label", '"label"', "\ufefflabel"])
+def test_a_byte_order_mark_is_no_part_of_a_name(first, tmp_path):
+    text = f"\ufeff{first},a,b,c\n1,2,3,4\n0,3,4,5\n"
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
     assert read_dataset(tmp_path / "t.csv", SPEC, "evaluation").labels.tolist() == [1, 0]
 
 
@@ -137,6 +145,10 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
         ("a,b,c\n1,2\n", r"has 2 cells in line 2, expected 3 as in the header"),
         ("", r"is empty, expected a header and rows"),
         ("1.5,2,3\n4,5,6\n", r"begins with numbers \(1.5, 2, 3\), expected a header"),
+        ("1.5,,NA\n4,5,6\n", r"begins with numbers \(1.5, , NA\), expected a header"),
+        ("a,b,a\n4,5,6\n", r"has the column 'a' more than once, expected a name for each"),
+        ("a,b,c\n1,2,nan\n", r"has 'nan' in line 2, column 'c', expected a number"),
+        ("a,b,c\n1,2,1_0\n", r"has '1_0' in line 2, column 'c', expected a number"),
         ("a;b\n1;2\n", r"has one column, whose name holds ';', expected commas"),
     ],
 )

@@ -5,8 +5,8 @@ No stage is imported here. ``pipeline`` calls ``user_data``; ``training`` uses t
     array_files    numpy's files, a few megabytes at a time
     chunks         samples in chunks of arrays, and which array belongs to which input
     datasets       samples as the model's inputs: checked, measured, in batches
-    image_folders  folders of images, resized to the model's input
-    labels         whether labels and class names fit the model's outputs
+    image_folders  folders of images, upright, resized to the model's input
+    labels         classes: the best of scores, and whether labels and names fit the outputs
     sources        from a path, arrays or an iterable to chunks
     tables         .csv files, and tables of numbers
     user_data      the data of one conversion: calibration, evaluation, labels

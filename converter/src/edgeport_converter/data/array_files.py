@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -19,9 +21,10 @@ def read_npy(path: Path, purpose: str) -> Chunks:
     """Read the one array of a .npy file."""
 
     def chunks() -> Iterator[Chunk]:
-        with path.open("rb") as file:
-            for part in _stream_array(file, path, purpose):
-                yield {SINGLE_KEY: part}
+        with _naming(path, purpose), path.open("rb") as file:
+            stream = _ArrayStream(file, os.fstat(file.fileno()).st_size, "", path, purpose)
+            for start in range(0, stream.length, stream.samples_a_chunk):
+                yield {SINGLE_KEY: stream.read(min(stream.samples_a_chunk, stream.length - start))}
 
     return chunks
 
@@ -30,48 +33,77 @@ def read_npz(path: Path, purpose: str, pick: Pick) -> Chunks:
     """Read the arrays that are picked, the same number of samples of each at a time."""
 
     def chunks() -> Iterator[Chunk]:
-        try:
-            archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as cause:
-            raise _unreadable(path, purpose, cause) from cause
-        with archive, ExitStack() as members:
+        with _naming(path, purpose), zipfile.ZipFile(path) as archive, ExitStack() as members:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
+            repeated = next((name for name in names if names.count(name) > 1), None)
+            if repeated is not None:
+                raise OptionError(
+                    f"the {purpose} file '{path}' has two arrays '{repeated[:-4]}', expected a "
+                    "name for each: save it again"
+                )
             picked = pick([name.removesuffix(".npy") for name in names])
             keys = list(dict.fromkeys(picked.inputs.values()))
             keys += [picked.labels] if picked.labels else []
-            files = [members.enter_context(archive.open(f"{key}.npy")) for key in keys]
-            streams = [_ArrayStream(file, path, purpose) for file in files]
-            lengths = {key: stream.length for key, stream in zip(keys, streams, strict=True)}
+            streams = {}
+            for key in keys:
+                member = archive.getinfo(f"{key}.npy")
+                file = members.enter_context(archive.open(member))
+                of = f" of the array '{key}'"
+                streams[key] = _ArrayStream(file, member.file_size, of, path, purpose)
+            lengths = {key: stream.length for key, stream in streams.items()}
             if len(set(lengths.values())) > 1:
                 listed = ", ".join(f"{size} in '{key}'" for key, size in lengths.items())
                 raise OptionError(
                     f"the {purpose} file '{path}' has {listed}, expected as many samples in each "
                     "array: check how the file was made"
                 )
-            size = max(1, min((stream.samples_a_chunk for stream in streams), default=1))
+            size = min((stream.samples_a_chunk for stream in streams.values()), default=1)
             for start in range(0, next(iter(lengths.values()), 0), size):
                 yield {
                     key: stream.read(min(size, stream.length - start))
-                    for key, stream in zip(keys, streams, strict=True)
+                    for key, stream in streams.items()
                 }
 
     return chunks
 
 
-class _ArrayStream:
-    """One array of a .npy stream, read in order."""
+@contextmanager
+def _naming(path: Path, purpose: str) -> Iterator[None]:
+    """Name the file in whatever zipfile, zlib and numpy raise about its content."""
+    try:
+        yield
+    except OptionError:
+        raise
+    except Exception as cause:
+        found = " ".join(str(cause).split())[:200] or type(cause).__name__
+        raise OptionError(
+            f"the {purpose} file '{path}' cannot be read as .npy or .npz ({found}): "
+            "save it again with numpy.save or numpy.savez"
+        ) from cause
 
-    def __init__(self, file: IO[bytes], path: Path, purpose: str) -> None:
-        self._file, self._path, self._purpose = file, path, purpose
-        try:
-            version = np.lib.format.read_magic(file)
-            reader = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, fortran, dtype = reader(file)
-        except (ValueError, KeyError, EOFError, OSError) as cause:
-            raise _unreadable(path, purpose, cause) from cause
+
+class _ArrayStream:
+    """One array of a .npy stream, read in order.
+
+    Args:
+        file: at the array's beginning.
+        size: the bytes of the array with its header.
+        of: which array of several it is, for messages.
+        path: of the file, for messages.
+        purpose: the same.
+
+    Raises:
+        OptionError: it holds no samples of plain values, or is shorter than its header says.
+        Exception: what numpy raises about a header that it cannot read.
+    """
+
+    def __init__(self, file: IO[bytes], size: int, of: str, path: Path, purpose: str) -> None:
+        self._file, self._of = file, of
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
         if dtype.hasobject:
             raise OptionError(
                 f"the {purpose} file '{path}' holds Python objects, expected numbers: "
@@ -82,22 +114,27 @@ class _ArrayStream:
                 f"the {purpose} file '{path}' holds a single number, expected samples along "
                 "axis 0: check how the file was made"
             )
+        if min(shape) < 0:
+            raise ValueError(f"the shape{of} is {shape}")
         self._dtype, self._shape = dtype, shape[1:]
         self.length: int = shape[0]
-        self._sample_bytes = dtype.itemsize * int(np.prod(self._shape, dtype=np.int64))
+        self._sample_bytes = dtype.itemsize * math.prod(self._shape)
+        self._at = 0
+        if self.length * self._sample_bytes > size:  # before memory is taken for it
+            raise self._cut_short(max(0, size - file.tell()) // max(1, self._sample_bytes))
         self.samples_a_chunk = max(1, CHUNK_BYTES // max(1, self._sample_bytes))
         # The samples of a column-major file are not stored one after another: it is read whole.
         self._whole = self._read_whole(shape) if fortran and len(shape) > 1 else None
-        self._at = 0
 
     def read(self, samples: int) -> Array:
         """Return the next samples."""
         if self._whole is not None:
             part = self._whole[self._at : self._at + samples]
-            self._at += samples
-            return part
-        data = self._exactly(samples * self._sample_bytes)
-        return np.frombuffer(data, self._dtype).reshape(samples, *self._shape)
+        else:
+            data = self._exactly(samples * self._sample_bytes)
+            part = np.frombuffer(data, self._dtype).reshape(samples, *self._shape)
+        self._at += samples
+        return part
 
     def _read_whole(self, shape: tuple[int, ...]) -> Array:
         data = self._exactly(self.length * self._sample_bytes)
@@ -106,21 +143,11 @@ class _ArrayStream:
     def _exactly(self, size: int) -> bytes:
         try:
             data = self._file.read(size)
-        except (OSError, zipfile.BadZipFile, EOFError) as cause:
-            raise _unreadable(self._path, self._purpose, cause) from cause
+        except Exception as cause:
+            raise ValueError(f"{cause}, from sample {self._at}{self._of} on") from cause
         if len(data) < size:
-            raise _unreadable(self._path, self._purpose, EOFError("it was cut short"))
+            raise self._cut_short(self._at + len(data) // max(1, self._sample_bytes))
         return data
 
-
-def _stream_array(file: IO[bytes], path: Path, purpose: str) -> Iterator[Array]:
-    stream = _ArrayStream(file, path, purpose)
-    for start in range(0, stream.length, stream.samples_a_chunk):
-        yield stream.read(min(stream.samples_a_chunk, stream.length - start))
-
-
-def _unreadable(path: Path, purpose: str, cause: BaseException) -> OptionError:
-    return OptionError(
-        f"the {purpose} file '{path}' cannot be read as .npy or .npz ({cause}): "
-        "save it again with numpy.save or numpy.savez"
-    )
+    def _cut_short(self, whole: int) -> ValueError:
+        return ValueError(f"it was cut short in sample {whole}{self._of}")

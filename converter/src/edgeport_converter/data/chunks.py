@@ -18,6 +18,22 @@ Chunk = dict[str, Array]
 Chunks = Callable[[], Iterator[Chunk]]
 """Starts a new pass over all samples, in the same order each time."""
 
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Samples before they are matched with the model's inputs.
+
+    Attributes:
+        chunks: starts a new pass over them.
+        subject: what messages call them, such as "the calibration file 'x.csv'".
+        columns: of a table, the names of its features in the order of the samples' values.
+    """
+
+    chunks: Chunks
+    subject: str
+    columns: tuple[str, ...] = ()
+
+
 SINGLE_KEY = "x"
 LABEL_KEY = "y"
 CHUNK_BYTES = 4 * 2**20
@@ -49,13 +65,16 @@ Pick = Callable[[Sequence[str]], Keys]
 """Says which of many keys are read."""
 
 
-def pick_keys(keys: Sequence[str], specs: Sequence[TensorSpec], purpose: str) -> Keys:
+def pick_keys(
+    keys: Sequence[str], specs: Sequence[TensorSpec], purpose: str, subject: str = "the data"
+) -> Keys:
     """Return the keys to read.
 
     Args:
         keys: of the arrays that there are.
         specs: the model's inputs.
         purpose: "calibration" or "evaluation".
+        subject: what a message calls the data.
 
     Raises:
         OptionError: it is not clear which array is which input.
@@ -73,7 +92,7 @@ def pick_keys(keys: Sequence[str], specs: Sequence[TensorSpec], purpose: str) ->
             return Keys({names[0]: others[0]}, _first(_LABEL_NAMES, keys))
     hint = f" (or '{next(iter(_PURPOSE_PAIRS[purpose]))}')" if len(names) == 1 else ""
     raise OptionError(
-        f"the {purpose} data has the arrays {', '.join(map(repr, keys)) or 'none'}, expected "
+        f"{subject} has the arrays {', '.join(map(repr, keys)) or 'none'}, expected "
         f"{', '.join(map(repr, names))}{hint}: name each array after the model's input"
     )
 

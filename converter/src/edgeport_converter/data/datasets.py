@@ -14,7 +14,7 @@ import numpy as np
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.inputs.feeds import prepare
-from edgeport_converter.data.chunks import Chunks, Keys, pick_keys
+from edgeport_converter.data.chunks import Keys, Source, pick_keys
 from edgeport_converter.data.sources import open_source
 
 
@@ -25,6 +25,7 @@ class Dataset:
 
     Attributes:
         labels: one label a sample, or None.
+        columns: of a table, the names of its features in the order of the samples' values.
         value_ranges: (lowest, highest) value by input name; text has none.
         sha256: over names, dtypes, shapes and values. It does not depend on how the samples were
             split into chunks.
@@ -35,8 +36,9 @@ class Dataset:
         InputError: the samples do not fit the model's inputs.
     """
 
-    def __init__(self, chunks: Chunks, specs: Sequence[TensorSpec], purpose: str) -> None:
-        self._chunks, self._specs, self._purpose = chunks, specs, purpose
+    def __init__(self, source: Source, specs: Sequence[TensorSpec], purpose: str) -> None:
+        self._chunks, self._subject, self._specs = source.chunks, source.subject, specs
+        self._purpose, self.columns = purpose, source.columns
         self._length = 0
         self.value_ranges: dict[str, tuple[float, float]] = {}
         labels: list[Array] = []
@@ -53,17 +55,17 @@ class Dataset:
             self._length += len(next(iter(arrays.values())))
         if not self._length:
             raise OptionError(
-                f"the {purpose} data holds no sample, expected some hundred: check the file"
+                f"{self._subject} holds no sample, expected some hundred: check how it was made"
             )
         ranges = self.value_ranges.values()
         if self._length > 1 and ranges and all(low == high for low, high in ranges):
             raise OptionError(
-                f"every value of the {purpose} data is {next(iter(ranges))[0]:g}, expected samples "
+                f"every value of {self._subject} is {next(iter(ranges))[0]:g}, expected samples "
                 "that differ, since nothing can be learned from these: check how the data was made"
             )
         if self._length > 1 and not differ:
             raise OptionError(
-                f"all {self._length} samples of the {purpose} data are the same, expected samples "
+                f"all {self._length} samples of {self._subject} are the same, expected samples "
                 "that differ, since they say nothing of others: check how the data was made"
             )
         self.labels = self._joined(labels)
@@ -108,7 +110,7 @@ class Dataset:
     def _checked(self) -> Iterator[tuple[dict[str, Array], Array | None]]:
         """Yield each chunk as the model's inputs, with its labels."""
         for chunk in self._chunks():
-            keys = pick_keys(tuple(chunk), self._specs, self._purpose)
+            keys = pick_keys(tuple(chunk), self._specs, self._purpose, self._subject)
             labels = None if keys.labels is None else self._as_labels(chunk[keys.labels])
             arrays = self._as_inputs({name: chunk[key] for name, key in keys.inputs.items()})
             if not len(next(iter(arrays.values()))):
@@ -116,7 +118,7 @@ class Dataset:
             samples = len(next(iter(arrays.values())))
             if labels is not None and len(np.atleast_1d(labels)) != samples:
                 raise OptionError(
-                    f"the {self._purpose} data has {samples} samples and "
+                    f"{self._subject} has {samples} samples and "
                     f"{len(np.atleast_1d(labels))} labels, expected one label a sample: "
                     "check how the data was made"
                 )
@@ -126,22 +128,30 @@ class Dataset:
         # A list is not refused: it may hold one row for each sample.
         if isinstance(given, Mapping) or (isinstance(given, tuple) and any(map(np.ndim, given))):
             raise OptionError(
-                f"the labels of the {self._purpose} data are a {type(given).__name__} of "
+                f"the labels of {self._subject} are a {type(given).__name__} of "
                 f"{len(given)}, expected one array: pass the labels of the first output, which is "
                 "what the metric sees"
             )
-        return np.asarray(given)
+        try:
+            return np.asarray(given)
+        except Exception as cause:  # rows of different lengths, tensors of other devices
+            raise OptionError(
+                f"the labels of {self._subject} cannot be an array ({cause}), expected one label a "
+                "sample, all of one form: make an array of them"
+            ) from cause
 
     def _as_inputs(self, named: dict[str, Any]) -> dict[str, Array]:
         try:
             feed = prepare(self._specs, (named,))
         except InputError as cause:
             raise InputError(
-                f"{self._purpose} data: {cause}", expected=cause.expected, actual=cause.actual
+                f"{self._subject.removeprefix('the ')}: {cause}{self._hint(named)}",
+                expected=cause.expected,
+                actual=cause.actual,
             ) from cause
         if feed.is_single:
             raise OptionError(
-                f"the {self._purpose} data holds one sample without the batch axis, "
+                f"{self._subject} holds one sample without the batch axis, "
                 "expected a batch of samples along axis 0: stack the samples first"
             )
         for name, array in feed.arrays.items():
@@ -149,23 +159,30 @@ class Dataset:
                 index = np.argwhere(~np.isfinite(array))[0]
                 index[0] += self._length  # during the survey, the samples before this chunk
                 raise OptionError(
-                    f"the {self._purpose} data has a NaN or an infinity in '{name}' at "
+                    f"{self._subject} has a NaN or an infinity in '{name}' at "
                     f"{index.tolist()}, expected numbers: clean or drop that sample"
                 )
         return feed.arrays
+
+    def _hint(self, named: Mapping[str, Any]) -> str:
+        """Return what may be wrong with a table that has a column more than the model takes."""
+        size = self._specs[0].shape[-1]
+        if not self.columns or size != len(self.columns) - 1 or len(named) > 1:
+            return ""
+        return "; a column with labels is named y or label, or by label_column="
 
     def _joined(self, labels: list[Array]) -> Array | None:
         if not labels:
             return None
         if len({(label.ndim, label.shape[1:]) for label in labels}) > 1:
             raise OptionError(
-                f"the labels of the {self._purpose} data change their form between batches, "
+                f"the labels of {self._subject} change their form between batches, "
                 "expected class numbers or one-hot rows throughout: choose one"
             )
         joined = np.concatenate(labels)
         if len(joined) != self._length:
             raise OptionError(
-                f"the {self._purpose} data has {self._length} samples and {len(joined)} labels, "
+                f"{self._subject} has {self._length} samples and {len(joined)} labels, "
                 "expected one label a sample: check how the data was made"
             )
         return joined
@@ -178,6 +195,8 @@ def read_dataset(
     *,
     image_range: tuple[float, float] = (0.0, 255.0),
     class_names: Sequence[str] | None = None,
+    label_column: str | None = None,
+    like: Sequence[str] = (),
 ) -> Dataset:
     """Return the user's data, every value checked against the model's inputs.
 
@@ -187,6 +206,8 @@ def read_dataset(
         purpose: "calibration" or "evaluation", for messages.
         image_range: the values that black and white pixels of image files become.
         class_names: number the classes of a folder of folders of images, and labels in text.
+        label_column: of a table.
+        like: the columns of another table, in whose order a table's are read.
 
     Raises:
         OptionError: the data is not what was asked for.
@@ -194,12 +215,19 @@ def read_dataset(
     """
 
     def pick(keys: Sequence[str]) -> Keys:
-        return pick_keys(keys, specs, purpose)
+        return pick_keys(keys, specs, purpose, f"the {purpose} file '{source}'")
 
-    chunks = open_source(
-        source, specs, purpose, pick, image_range=image_range, class_names=class_names
+    opened = open_source(
+        source,
+        specs,
+        purpose,
+        pick,
+        image_range=image_range,
+        class_names=class_names,
+        label_column=label_column,
+        like=like,
     )
-    dataset = Dataset(chunks, specs, purpose)
+    dataset = Dataset(opened, specs, purpose)
     if dataset.labels is not None and dataset.labels.dtype.kind in "OSU" and class_names:
         dataset.labels = _number_labels(dataset.labels, list(class_names), purpose)
     return dataset
@@ -217,7 +245,7 @@ def _number_labels(labels: Array, class_names: list[str], purpose: str) -> Array
             f"the {purpose} data has the label '{unknown[0]}', expected one of "
             f"{', '.join(map(repr, class_names))}: name the classes as the labels do"
         )
-    return np.array([class_names.index(text) for text in texts])
+    return np.array([class_names.index(text) for text in texts]).reshape(labels.shape)
 
 
 def _concatenate(parts: list[dict[str, Array]]) -> dict[str, Array]:

@@ -1,17 +1,27 @@
-"""Folders of images: each image resized to the model's input, one at a time."""
+"""Folders of images: each image upright, resized to the model's input, one at a time."""
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgeport import OptionError, TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport.cli.images import IMAGES
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Chunks
 
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+# What Pillow calls pixels of more than 8 bits. It hands on grey values of 16 bits as they are and
+# cuts or clips the others to 8 bits without a word.
+_DEEP = re.compile(r"\b(?!BGR)\w*;(1[0-9]|32|64)\w*")  # BGR;16 is one pixel in 16 bits
+_GREY_16 = re.compile(r"I;16[BLN]?")
+_LEVELS = 65535 / 255  # of 16 bits, for each level of 8 bits
 
 
 def read_image_folder(
@@ -23,51 +33,64 @@ def read_image_folder(
 ) -> Chunks:
     """Read a folder of images, or of one folder of images for each class.
 
+    Files and folders whose names begin with a dot are no data.
+
     Args:
         folder: of the images, read in name order.
         specs: the model's only input, which gives the size.
-        purpose: for messages.
+        purpose: for messages. An image that lies beside the folders of the classes is a sample for
+            calibration, which needs no class, and refused elsewhere.
         image_range: the values of black and white.
-        class_names: number the classes; without them the folders are numbered in name order.
+        class_names: number the classes; without them the folders are numbered in name order, as
+            Keras' ``image_dataset_from_directory`` does it.
 
     Raises:
-        OptionError: there is no image, or a folder that is no class.
+        OptionError: there is no image, a folder that is no class, or an image of no class.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES)
+    places = [(path, path.relative_to(folder).parts) for path in sorted(folder.rglob("*"))]
+    places = [place for place in places if not any(part.startswith(".") for part in place[1])]
+    files = [place for place in places if place[0].suffix.lower() in IMAGES and place[0].is_file()]
     if not files:
         raise OptionError(
             f"the {purpose} folder '{folder}' holds no image, expected "
-            f"{', '.join(_IMAGE_SUFFIXES)}: choose the folder that holds them"
+            f"{', '.join(IMAGES)}: choose the folder that holds them"
         )
     height, width, mode = _image_form(specs, purpose)
-    folders = sorted({path.relative_to(folder).parts[0] for path in files})
-    has_classes = all(len(path.relative_to(folder).parts) > 1 for path in files)
-    classes = folders if class_names is None else list(class_names)
-    unknown = [name for name in folders if name not in classes] if has_classes else []
+    stray = next((path for path, parts in files if len(parts) == 1), None)
+    folders = sorted({parts[0] for _, parts in files if len(parts) > 1})
+    if stray is not None and folders and purpose != "calibration":
+        raise OptionError(
+            f"the {purpose} folder '{folder}' has the image '{stray.name}' beside the folder "
+            f"'{folders[0]}', expected each image in the folder of its class: sort it, or remove it"
+        )
+    classes = list(class_names or [])
+    if class_names is None:
+        classes = [path.name for path, parts in places if len(parts) == 1 and path.is_dir()]
+    unknown = [name for name in folders if name not in classes] if stray is None else []
     if unknown:
         raise OptionError(
             f"the {purpose} folder '{folder}' has the class '{unknown[0]}', expected the labels "
             f"{', '.join(map(repr, classes))}: name the folders as the labels"
         )
+    is_whole = specs[0].dtype.kind in "iu"
 
     def chunks() -> Iterator[Chunk]:
-        for path in files:
-            chunk = {SINGLE_KEY: _read_image(path, height, width, mode, image_range, purpose)[None]}
-            if has_classes:
-                label = classes.index(path.relative_to(folder).parts[0])
-                chunk[LABEL_KEY] = np.array([label])
+        for path, parts in files:
+            pixels = _read_image(path, height, width, mode, image_range, purpose)[None]
+            chunk = {SINGLE_KEY: np.rint(pixels) if is_whole else pixels}
+            if stray is None:
+                chunk[LABEL_KEY] = np.array([classes.index(parts[0])])
             yield chunk
 
     return chunks
 
 
 def _image_form(specs: Sequence[TensorSpec], purpose: str) -> tuple[int, int, str]:
-    modes = {1: "L", 3: "RGB", 4: "RGBA"}
     shape = specs[0].shape
     if len(specs) == 1 and len(shape) == 4:
         _, height, width, channels = shape
-        if isinstance(height, int) and isinstance(width, int) and channels in modes:
-            return height, width, modes[int(channels)]
+        if isinstance(height, int) and isinstance(width, int) and channels in _MODES:
+            return height, width, _MODES[int(channels)]
     raise OptionError(
         f"the {purpose} data is a folder of images, but the model's input is no image of fixed "
         "size with 1, 3 or 4 channels: pass arrays instead, in a .npz file"
@@ -78,15 +101,54 @@ def _read_image(
     path: Path, height: int, width: int, mode: str, image_range: tuple[float, float], purpose: str
 ) -> Array:
     """Return (H, W, C) float32, resized bilinearly, 0 to 255 mapped to ``image_range``."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            resized = image.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError) as cause:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large images and damaged tags
+            picture = _open_upright(path, mode, purpose)
+            resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+    except OptionError:
+        raise
+    except Exception as cause:  # Pillow's decoders raise nearly anything
+        is_large = isinstance(cause, Image.DecompressionBombError)
+        step = "make it smaller" if is_large else "repair or remove it"
         raise OptionError(
-            f"the {purpose} image '{path}' cannot be read ({cause}): repair or remove it"
+            f"the {purpose} image '{path}' cannot be read ({cause}): {step}"
         ) from cause
     low, high = image_range
     pixels = np.asarray(resized, dtype=np.float32).reshape(height, width, -1)
+    if resized.mode == "F" and mode != "L":  # grey of 16 bits
+        pixels = np.repeat(pixels, 3, axis=-1)
+        if mode == "RGBA":
+            pixels = np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=-1)
     return pixels * np.float32((high - low) / 255) + np.float32(low)
+
+
+def _open_upright(path: Path, mode: str, purpose: str) -> Any:
+    """Return a picture as its camera was held, in ``mode``; grey of 16 bits in "F", 0 to 255.
+
+    Raises:
+        OptionError: its depth would be cut, or it has several pages.
+        Exception: what Pillow raises about a file that it cannot read.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        # Until the pixels are read, the decoder's own mode shows the depth in the file.
+        stored = str([tile[3] for tile in getattr(image, "tile", ())])
+        deep = _DEEP.search(stored) or re.fullmatch("[IF]", image.mode)
+        is_grey_16 = deep is not None and _GREY_16.fullmatch(deep[0]) is not None
+        pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+        found = f"{pages} pages" if pages > 1 else None
+        if deep is not None and not is_grey_16:
+            found = f"pixels of more than 8 bits ({deep[0]})"
+        if found is not None:
+            raise OptionError(
+                f"the {purpose} image '{path}' has {found}, expected one picture of 8 bits a "
+                "channel, or of 16 bits in grey: convert it as for the training"
+            )
+        upright = ImageOps.exif_transpose(image)
+    if is_grey_16:
+        return Image.fromarray(np.asarray(upright).astype(np.float32) / np.float32(_LEVELS))
+    return upright.convert(mode)

@@ -2,7 +2,9 @@
 
 Each kind becomes the same thing, a function that starts a new pass over the samples and yields
 chunks of them: arrays by key, sample along axis 0. Files are read a few megabytes at a time, so
-memory does not grow with the number of samples. ``datasets`` finds out what the keys mean.
+memory does not grow with the number of samples. An iterable is read once and kept, since a second
+pass may give other samples, as with a shuffle or a random augmentation: labels would then belong to
+other samples. ``datasets`` finds out what the keys mean.
 """
 
 from __future__ import annotations
@@ -18,13 +20,24 @@ import numpy as np
 
 from edgeport import OptionError, TensorSpec
 from edgeport_converter.data.array_files import read_npy, read_npz
-from edgeport_converter.data.chunks import CHUNK_BYTES, LABEL_KEY, SINGLE_KEY, Chunk, Chunks, Pick
+from edgeport_converter.data.chunks import (
+    CHUNK_BYTES,
+    LABEL_KEY,
+    SINGLE_KEY,
+    Chunk,
+    Chunks,
+    Pick,
+    Source,
+)
 from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.data.tables import read_csv
-from edgeport_converter.options import require_data_file
+from edgeport_converter.options import DATA_FILES, require_data_file
 
-# An iterator that can be read only once counts as endless after this.
+# An iterable that does not say where it ends counts as endless after this.
 _MOST_BYTES = 4 * 2**30
+_MOST_ITEMS = 1_000_000
+
+_BYTES_IN_MEMORY = 16 * 2**20  # what is kept of an iterable; more goes to a temporary file
 
 
 def open_source(
@@ -35,37 +48,71 @@ def open_source(
     *,
     image_range: tuple[float, float] = (0.0, 255.0),
     class_names: Sequence[str] | None = None,
-) -> Chunks:
-    """Return a new pass over ``source`` for each call.
+    label_column: str | None = None,
+    like: Sequence[str] = (),
+) -> Source:
+    """Return what starts a new pass over ``source`` at each call.
 
     Args:
         source: the path of a ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an
             array; a dict of arrays; a pair ``(x, y)``; or an iterable of samples or batches in
-            these forms, such as a generator or a ``tf.data.Dataset``.
+            these forms, such as a generator or a ``tf.data.Dataset``; or what ``keep`` returned.
         specs: the model's inputs; images take their size; one sample has an axis less than a batch.
         purpose: "calibration" or "evaluation", for messages.
         pick: says which keys of a file with many arrays are read.
         image_range: the values that black and white pixels of image files become.
-        class_names: number the classes of a folder of folders of images.
+        class_names: number the classes of a folder of folders of images, and the labels of a table.
+        label_column: of a table.
+        like: the features of another table, in whose order a table's are read.
 
     Raises:
-        OptionError: there is no such file, or it is of no known kind.
+        OptionError: there is no such file, it is of no known kind, or an iterable has no end.
     """
+    subject = f"the {purpose} data"
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_dir():
-            return read_image_folder(path, specs, purpose, image_range, class_names)
-        return _open_file(path, purpose, pick)
+            images = read_image_folder(path, specs, purpose, image_range, class_names)
+            return Source(images, f"the {purpose} folder '{path}'")
+        if path.suffix.lower() == ".csv" and path.is_file():
+            return read_csv(
+                path, purpose, label_column=label_column, class_names=class_names, like=like
+            )
+        return Source(_open_file(path, purpose, pick), f"the {purpose} file '{path}'")
     if isinstance(source, Mapping) or _is_pair(source) or hasattr(source, "shape"):
-        return _in_memory(source)
-    if isinstance(source, (list, tuple)) and not any(map(_is_batch_like, source)):
-        return _in_memory(source)
+        return Source(_in_memory(source), subject)
+    if isinstance(source, (list, tuple)):
+        if any(map(_is_batch_like, source)):
+            return Source(lambda: (_as_batch(item, specs, purpose) for item in source), subject)
+        return Source(_in_memory(source), subject)
+    return Source(keep(source, specs, purpose), subject)
+
+
+def keep(source: Any, specs: Sequence[TensorSpec], purpose: str) -> Any:
+    """Return the samples of an iterable, read once and kept; any other source as it is.
+
+    Raises:
+        OptionError: it is no source, raised an exception, gave no array, has no end, or does not
+            fit into the folder for temporary files, which is then left as it was.
+    """
+    known = (str, os.PathLike, Mapping, list, tuple, _Kept)
+    if isinstance(source, known) or hasattr(source, "shape"):
+        return source
+    items: Iterator[Any]
     if isinstance(source, Iterable):
-        return _from_iterable(source, specs, purpose)
-    raise OptionError(
-        f"the {purpose} data is a {type(source).__name__}, expected a path, arrays or an iterable "
-        "of them: pass the path of a .npy, .npz or .csv file, for instance"
-    )
+        items = (item for items in [source] for item in items)  # asked for under the guard
+    elif hasattr(source, "__getitem__") and hasattr(source, "__len__"):  # as torch has datasets
+        items = (source[index] for index in range(len(source)))
+    else:
+        raise OptionError(
+            f"the {purpose} data is a {type(source).__name__}, expected a path, arrays or an "
+            f"iterable of them: pass the path of {DATA_FILES}, for instance"
+        )
+    count = _count_items(source)
+    if count == float("inf"):
+        raise _endless(purpose, "repeats without end")
+    batches = (_as_batch(item, specs, purpose) for item in _guarded(items, purpose))
+    return _Kept(_gather(batches), purpose, ends=count is not None)
 
 
 def _open_file(path: Path, purpose: str, pick: Pick) -> Chunks:
@@ -81,11 +128,10 @@ def _open_file(path: Path, purpose: str, pick: Pick) -> Chunks:
         return read_npy(path, purpose)
     if start.startswith(b"PK\x03\x04"):
         return read_npz(path, purpose, pick)
-    if path.suffix.lower() == ".csv":
-        return read_csv(path, purpose)
+    found = "is neither .npy nor .npz nor named .csv" if start else "is empty"
     raise OptionError(
-        f"the {purpose} file '{path}' is neither .npy nor .npz nor named .csv, "
-        "expected one of them: save it with numpy.save or numpy.savez"
+        f"the {purpose} file '{path}' {found}, expected {DATA_FILES}: save it with numpy.save or "
+        "numpy.savez"
     )
 
 
@@ -125,11 +171,17 @@ def _as_array(value: Any, purpose: str) -> Any:
     """Return a numpy array of numbers or of text; no other Python objects are accepted."""
     try:
         array = np.asarray(value)
-    except ValueError:
+    except Exception:  # ragged lists, sparse tensors, tensors of other devices
         array = np.asarray(None)
     if array.dtype != object:
         return array
-    texts = [item.decode("utf-8") if isinstance(item, bytes) else item for item in array.flat]
+    try:
+        texts = [item.decode("utf-8") if isinstance(item, bytes) else item for item in array.flat]
+    except UnicodeDecodeError as cause:
+        raise OptionError(
+            f"the {purpose} data has an item of text that is no UTF-8 ({cause}), expected UTF-8: "
+            "decode it first"
+        ) from cause
     if texts and all(isinstance(text, str) for text in texts):
         return np.array(texts).reshape(array.shape)
     raise OptionError(
@@ -159,50 +211,115 @@ def _guarded(items: Iterator[Any], purpose: str) -> Iterator[Any]:
         yield item
 
 
-def _from_iterable(source: Iterable[Any], specs: Sequence[TensorSpec], purpose: str) -> Chunks:
-    """Read items as they come; what can be read only once is kept in a temporary file."""
+def _as_batch(item: Any, specs: Sequence[TensorSpec], purpose: str) -> Chunk:
+    """Return an item's arrays, with a batch axis where it is one sample."""
     ranks = {spec.name: len(spec.shape) for spec in specs}
     rank = next(iter(ranks.values())) if len(ranks) == 1 else None
-
-    def as_batch(item: Any) -> Chunk:
-        chunk = {key: _as_array(value, purpose) for key, value in _as_chunk(item).items()}
-        inputs = {key: array for key, array in chunk.items() if key != LABEL_KEY}
-        expected = {key: ranks.get(key, rank) for key in inputs}
-        if all(want == inputs[key].ndim + 1 for key, want in expected.items() if want is not None):
-            return {key: array[np.newaxis] for key, array in chunk.items()}
-        return chunk
-
-    iterator = iter(source)
-    if iterator is source:
-        return _keep_in_file(map(as_batch, _guarded(iterator, purpose)), purpose)
-    return lambda: map(as_batch, _guarded(iter(source), purpose))
+    chunk = {key: _as_array(value, purpose) for key, value in _as_chunk(item).items()}
+    inputs = {key: array for key, array in chunk.items() if key != LABEL_KEY}
+    expected = {key: ranks.get(key, rank) for key in inputs}
+    if all(want == inputs[key].ndim + 1 for key, want in expected.items() if want is not None):
+        return {key: array[np.newaxis] for key, array in chunk.items()}
+    return chunk
 
 
-def _keep_in_file(batches: Iterator[Chunk], purpose: str) -> Chunks:
-    """Write the batches to a temporary file, which is removed with the last use of the result."""
-    layout: list[tuple[str, ...]] = []
-    handle, name = tempfile.mkstemp(prefix="edgeport-")
+def _count_items(source: Any) -> float | None:
+    """Return how many items an iterable says that it has, None where it does not say."""
+    try:
+        if hasattr(source, "cardinality"):  # of tf.data: -1 is infinite, -2 unknown
+            count = int(source.cardinality())
+            return {-1: float("inf"), -2: None}.get(count, count)
+        if hasattr(source, "num_batches"):  # of Keras: None is infinite
+            return float("inf") if source.num_batches is None else int(source.num_batches)
+        return len(source)
+    except Exception:  # the user's own code, or no length
+        return None
 
-    def chunks() -> Iterator[Chunk]:
-        with Path(name).open("rb") as file:
-            for keys in layout:
-                yield {key: np.load(file) for key in keys}
 
-    weakref.finalize(chunks, os.unlink, name)
-    with os.fdopen(handle, "wb") as file:
+def _endless(purpose: str, found: str) -> OptionError:
+    return OptionError(
+        f"the {purpose} data {found}, expected some hundred samples and an end: cut it short with "
+        "take() or itertools.islice, or give it a length"
+    )
+
+
+def _gather(batches: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Join small batches of one form, so that later passes read few large ones."""
+
+    def form(chunk: Chunk) -> object:
+        lengths = {len(array) if array.ndim else -1 for array in chunk.values()}
+        if len(lengths) != 1 or -1 in lengths:
+            return object()  # equal to no other: refused as it is
+        kinds = [
+            array.dtype if array.dtype.kind not in "SU" else "text" for array in chunk.values()
+        ]
+        return [*zip(chunk, kinds, [array.shape[1:] for array in chunk.values()], strict=True)]
+
+    waiting: list[Chunk] = []
+    size = 0
+    last: object = None
+    for batch in batches:
+        own = form(batch)
+        if waiting and (own != last or size >= CHUNK_BYTES):
+            yield _joined(waiting)
+            waiting, size = [], 0
+        waiting.append(batch)
+        size += sum(array.nbytes for array in batch.values())
+        last = own
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[Chunk]) -> Chunk:
+    if len(batches) == 1:
+        return batches[0]
+    return {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+
+
+class _Kept:
+    """Chunks that were read once, in memory, or in a temporary file where they are many.
+
+    A call starts a new pass. The file has no name, so it goes with the object, and with the
+    process, however that ends.
+
+    Args:
+        batches: read to the end.
+        purpose: for messages.
+        ends: whether it is known that there is an end.
+
+    Raises:
+        OptionError: there is no batch, no end, or no space.
+    """
+
+    def __init__(self, batches: Iterator[Chunk], purpose: str, *, ends: bool) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_BYTES_IN_MEMORY)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        self._layout: list[tuple[int, tuple[str, ...]]] = []
+        samples = 0
         for batch in batches:
-            layout.append(tuple(batch))
-            for array in batch.values():
-                np.save(file, array, allow_pickle=False)
-            if file.tell() > _MOST_BYTES:
+            self._layout.append((self._file.tell(), tuple(batch)))
+            try:
+                for array in batch.values():
+                    np.save(self._file, array, allow_pickle=False)
+            except OSError as cause:
                 raise OptionError(
-                    f"the {purpose} data is still going on after {len(layout)} items and "
-                    f"{_MOST_BYTES >> 30} GiB, expected some hundred samples and an end: cut the "
-                    "iterable short, with itertools.islice or take()"
+                    f"the {purpose} data does not fit into the folder for temporary files "
+                    f"'{tempfile.gettempdir()}' ({cause.strerror}): pass fewer samples, or set "
+                    "TMPDIR to another folder"
+                ) from cause
+            samples += max(len(np.atleast_1d(array)) for array in batch.values())
+            if not ends and (self._file.tell() > _MOST_BYTES or samples > _MOST_ITEMS):
+                gibibytes = self._file.tell() / 2**30
+                raise _endless(
+                    purpose, f"is still going on after {samples} samples and {gibibytes:.1f} GiB"
                 )
-    if not layout:
-        raise OptionError(
-            f"the {purpose} data is an iterable without any item, expected samples: "
-            "check that it was not used up before"
-        )
-    return chunks
+        if not self._layout:
+            raise OptionError(
+                f"the {purpose} data is an iterable without any item, expected samples: "
+                "check that it was not used up before"
+            )
+
+    def __call__(self) -> Iterator[Chunk]:
+        for start, keys in self._layout:
+            self._file.seek(start)  # another pass may have moved it
+            yield {key: np.load(self._file) for key in keys}

@@ -7,19 +7,24 @@ columns have declared types.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import difflib
+import math
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from edgeport import OptionError
-from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Chunks
+from edgeport.cli.reading import is_name
+from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Source
 
 _CSV_ROWS = 1024
 _LABEL_COLUMNS = ("y", "label")
+_BYTE_ORDER_MARK = "\ufeff"
 
 
-def read_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
+def read_rows(path: Path, what: str) -> Generator[tuple[int, list[str]], None, None]:
     """Yield each row with the line that it ends in, the header first; cells without blanks around.
 
     Args:
@@ -27,26 +32,38 @@ def read_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
         what: the file, for messages.
 
     Raises:
-        OptionError: the file cannot be read as such, is empty, or a row has another number of cells
-            than the header.
+        OptionError: the file cannot be read as such, is empty, has two columns of one name, or a
+            row has another number of cells than the header.
     """
+    line = 0
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            reader = csv.reader(_plain_lines(file), strict=True)
             header = [name.strip() for name in next(reader, [])]
-            if not header:
+            if not any(header):
                 raise OptionError(f"{what} is empty, expected a header and rows: add them")
-            yield reader.line_num, header
+            repeated = next((name for name in header if header.count(name) > 1), None)
+            if repeated is not None:
+                raise OptionError(
+                    f"{what} has the column '{repeated}' more than once, expected a name for each: "
+                    "rename one"
+                )
+            line = reader.line_num
+            yield line, header
             for row in filter(None, reader):
+                line = reader.line_num
                 if len(row) != len(header):
                     raise OptionError(
-                        f"{what} has {len(row)} cells in line {reader.line_num}, expected "
+                        f"{what} has {len(row)} cells in line {line}, expected "
                         f"{len(header)} as in the header: correct that line"
                     )
-                yield reader.line_num, [cell.strip() for cell in row]
-    except (UnicodeDecodeError, csv.Error) as cause:
+                yield line, [cell.strip() for cell in row]
+    except (ValueError, csv.Error) as cause:
+        if isinstance(cause, OptionError):
+            raise
         raise OptionError(
-            f"{what} cannot be read as .csv ({cause}): save it as UTF-8 with commas"
+            f"{what} cannot be read as .csv from line {line + 1} on ({cause}): save it as UTF-8 "
+            "with commas"
         ) from cause
     except OSError as cause:
         raise OptionError(
@@ -54,30 +71,82 @@ def read_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
         ) from cause
 
 
-def read_csv(path: Path, purpose: str) -> Chunks:
-    """Read a table of numbers: a column ``y`` or ``label`` holds labels, the rest features."""
+def _plain_lines(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines without byte order marks; bytes that are no UTF-8 came as surrogates.
+
+    Raises:
+        ValueError: there is such a byte, or a NUL, as in UTF-16.
+    """
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:
+            raise ValueError(f"line {number} has a NUL byte, as files in UTF-16 have")
+        try:
+            line.encode("utf-8")
+        except UnicodeEncodeError as cause:
+            byte = ord(line[cause.start]) - 0xDC00
+            raise ValueError(f"line {number} has byte 0x{byte:02x}, which is no UTF-8") from None
+        yield line.lstrip(_BYTE_ORDER_MARK) if number == 1 else line
+
+
+def read_csv(
+    path: Path,
+    purpose: str,
+    *,
+    label_column: str | None = None,
+    class_names: Sequence[str] | None = None,
+    like: Sequence[str] = (),
+) -> Source:
+    """Read a table of numbers: one column holds labels, the rest features.
+
+    Args:
+        path: of the file.
+        purpose: "calibration" or "evaluation", for messages.
+        label_column: the name of the column with the labels; without one it is ``y`` or ``label``.
+            Data for calibration need not have it, and its labels are not read.
+        class_names: number labels in text.
+        like: the features of another table, which this one has to have, too, in any order.
+
+    Raises:
+        OptionError: the header is missing, or lacks a column. What is wrong in a row is refused
+            when it is read.
+    """
     what = f"the {purpose} file '{path}'"
+    with closing(read_rows(path, what)) as rows:
+        _, names = next(rows)
+    _check_header(names, what)
+    label_at = _find_labels(names, label_column, purpose, what)
+    features = [name for at, name in enumerate(names) if at != label_at]
+    order = [names.index(name) for name in _in_order_of(like, features, what)]
+    by_name = {name: number for number, name in enumerate(class_names or ())}
 
     def chunks() -> Iterator[Chunk]:
-        rows = read_rows(path, what)
-        _, names = next(rows)
-        _check_header(names, what)
-        label_at = next((i for i, name in enumerate(names) if name in _LABEL_COLUMNS), None)
-        block: list[list[float]] = []
-        for line, row in rows:
-            block.append(_numbers(row, names, line, what))
-            if len(block) == _CSV_ROWS:
-                yield _table(block, label_at)
-                block = []
-        if block:
-            yield _table(block, label_at)
+        with closing(read_rows(path, what)) as rows:
+            next(rows)
+            block: list[list[float]] = []
+            labels: list[float] = []
+            named: bool | None = None  # whether labels are names of classes, as the first one is
+            for line, row in rows:
+                block.append([_number(row[at], names[at], line, what) for at in order])
+                if label_at is not None and purpose != "calibration":
+                    cell = row[label_at]
+                    named = cell in by_name if named is None else named
+                    labels.append(
+                        _class_of(cell, by_name, line, what)
+                        if named
+                        else _number(cell, names[label_at], line, what, is_label=True)
+                    )
+                if len(block) == _CSV_ROWS:
+                    yield _table(block, labels)
+                    block, labels = [], []
+            if block:
+                yield _table(block, labels)
 
-    return chunks
+    return Source(chunks, what, tuple(names[at] for at in order))
 
 
 def _check_header(names: list[str], what: str) -> None:
     counted = [str(i) for i in range(len(names))]  # what pandas calls nameless columns
-    if all(map(_is_number, names)) and names != counted:
+    if any(map(_is_number, names)) and not any(map(is_name, names)) and names != counted:
         raise OptionError(
             f"{what} begins with numbers ({', '.join(names[:3])}), expected a header with the "
             "columns' names in the first line: add it"
@@ -98,21 +167,66 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _numbers(row: list[str], names: list[str], line: int, what: str) -> list[float]:
-    values = []
-    for name, text in zip(names, row, strict=True):
-        try:
-            values.append(float(text))
-        except ValueError:
-            raise OptionError(
-                f"{what} has {text!r} in line {line}, column '{name}', expected a number: turn "
-                "text into numbers first, or drop the column"
-            ) from None
-    return values
+def _find_labels(names: list[str], wanted: str | None, purpose: str, what: str) -> int | None:
+    """Return the place of the column with the labels, None where there is none."""
+    if wanted is None:
+        return next((at for at, name in enumerate(names) if name in _LABEL_COLUMNS), None)
+    if wanted in names:
+        return names.index(wanted)
+    if purpose == "calibration":
+        return None
+    near = difflib.get_close_matches(wanted, names, n=1)
+    step = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names[:12])}"
+    raise OptionError(f"{what} has no column '{wanted}', expected the labels in it: {step}")
 
 
-def _table(block: list[list[float]], label_at: int | None) -> Chunk:
-    table = np.array(block)
-    if label_at is None:
-        return {SINGLE_KEY: table}
-    return {SINGLE_KEY: np.delete(table, label_at, axis=1), LABEL_KEY: table[:, label_at]}
+def _in_order_of(like: Sequence[str], features: Sequence[str], what: str) -> Sequence[str]:
+    """Return the features in the order of another table's.
+
+    Raises:
+        OptionError: they are not the same.
+    """
+    if not like:
+        return features
+    missing = [name for name in like if name not in features]
+    extra = [name for name in features if name not in like]
+    if missing or extra:
+        found = [f"no column '{name}'" for name in missing[:1]]
+        found += [f"the column '{name}' more" for name in extra[:1]]
+        raise OptionError(
+            f"{what} has {' and '.join(found)}, expected the columns of the calibration data, "
+            f"{', '.join(like[:12])}{', …' if len(like) > 12 else ''}: name them alike, or pass "
+            "label_column= where one of them holds labels"
+        )
+    return like
+
+
+def _number(text: str, name: str, line: int, what: str, *, is_label: bool = False) -> float:
+    try:
+        value = float(text) if "_" not in text else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        step = (
+            "for class names pass labels=[...] in the order of the scores"
+            if is_label
+            else "turn text into numbers first, or drop the column"
+        )
+        raise OptionError(
+            f"{what} has {text!r} in line {line}, column '{name}', expected a number: {step}"
+        )
+    return value
+
+
+def _class_of(text: str, by_name: dict[str, int], line: int, what: str) -> int:
+    if text not in by_name:
+        raise OptionError(
+            f"{what} has the label '{text}' in line {line}, expected one of "
+            f"{', '.join(map(repr, by_name))}: name the classes as the labels do"
+        )
+    return by_name[text]
+
+
+def _table(block: list[list[float]], labels: list[float]) -> Chunk:
+    table = {SINGLE_KEY: np.array(block)}
+    return table | {LABEL_KEY: np.array(labels)} if labels else table

@@ -9,7 +9,8 @@ from typing import Any
 from edgeport import OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.datasets import Dataset, read_dataset
-from edgeport_converter.data.labels import check_labels
+from edgeport_converter.data.labels import as_classes
+from edgeport_converter.data.sources import keep
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +21,13 @@ class UserData:
         calibration: what activation ranges are taken from, None where none was given.
         measured: what the loss is measured on: the evaluation data, or else the calibration data.
         labels: of the evaluation data, one a sample; None where it has none.
+        notes: on labels that say little.
     """
 
     calibration: Dataset | None
     measured: Dataset | None
     labels: Array | None
+    notes: tuple[str, ...] = ()
 
 
 def read_user_data(
@@ -36,6 +39,7 @@ def read_user_data(
     needs_classes: bool,
     image_range: tuple[float, float],
     class_names: Sequence[str] | None = None,
+    label_column: str | None = None,
 ) -> UserData:
     """Return the data that ``convert`` was given, checked against the model.
 
@@ -47,23 +51,35 @@ def read_user_data(
         needs_classes: whether the labels have to be classes, as for accuracy.
         image_range: as for ``convert``.
         class_names: the labels of ``convert``.
+        label_column: as for ``convert``.
 
     Raises:
         OptionError: the data cannot be read, or its labels are no classes of the model.
         InputError: it disagrees with the inputs.
     """
+    _check_order(evaluation, class_names)
+    if calibration is evaluation is not None:  # one pass, for an iterable that can be read once
+        calibration = evaluation = keep(calibration, inputs, "calibration")
 
-    def read(source: Any, purpose: str) -> Dataset | None:
+    def read(source: Any, purpose: str, like: Sequence[str] = ()) -> Dataset | None:
         if source is None:
             return None
         return read_dataset(
-            source, inputs, purpose, image_range=image_range, class_names=class_names
+            source,
+            inputs,
+            purpose,
+            image_range=image_range,
+            class_names=class_names,
+            label_column=label_column,
+            like=like,
         )
 
-    first, second = read(calibration, "calibration"), read(evaluation, "evaluation")
+    first = read(calibration, "calibration")
+    second = read(evaluation, "evaluation", first.columns if first else ())
     labels = None if second is None else second.labels
+    notes: tuple[str, ...] = ()
     if labels is not None and needs_classes:
-        labels = check_labels(labels, outputs)
+        labels, notes = as_classes(labels, outputs)
     if labels is None and not needs_classes:
         raise OptionError(
             "a metric was given and the evaluation data "
@@ -71,4 +87,23 @@ def read_user_data(
             + ", expected data with labels to measure it on: pass evaluation=(x, y), or leave the "
             "metric out"
         )
-    return UserData(first, second or first, labels)
+    return UserData(first, second or first, labels, notes)
+
+
+def _check_order(source: Any, class_names: Sequence[str] | None) -> None:
+    """Refuse class names in another order than that of a set which knows its own.
+
+    Keras' ``image_dataset_from_directory`` and the like number the classes by ``class_names``.
+    """
+    known = getattr(source, "class_names", None)
+    if class_names is None or not isinstance(known, (list, tuple)):
+        return
+    wrong = next(
+        (pair for pair in zip(known, class_names, strict=False) if pair[0] != pair[1]), None
+    )
+    if wrong is not None and set(known) == set(class_names):
+        raise OptionError(
+            f"the evaluation data numbers its classes as {', '.join(map(repr, known))} and the "
+            f"labels have '{wrong[1]}' where it has '{wrong[0]}', expected one order: pass "
+            "labels=data.class_names if the model was trained on such data"
+        )

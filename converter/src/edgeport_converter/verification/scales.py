@@ -13,12 +13,14 @@ import numpy as np
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
+from edgeport_converter.data.labels import best_classes
 from edgeport_converter.data.user_data import UserData
 from edgeport_converter.loading.model import LoadedModel
 from edgeport_converter.options import PixelOptions
 from edgeport_converter.verification.runners import Run
 
 _SAMPLES = 512  # enough for a difference of 0.1
+_BATCH = 64  # scores of every pixel of all samples may be gigabytes
 _CLEARLY_BETTER = 0.1  # of all samples, and less than half of the errors
 
 _Scaling = tuple[str, Callable[[Array], Array]]
@@ -37,7 +39,13 @@ _FROM_SIGNED_UNITS: tuple[_Scaling, ...] = (
 
 
 def check_scale(
-    loaded: LoadedModel, run: Run, data: UserData, pixels: PixelOptions, *, by_class: bool
+    loaded: LoadedModel,
+    run: Run,
+    data: UserData,
+    pixels: PixelOptions,
+    *,
+    by_class: bool,
+    border: float = 0.5,
 ) -> tuple[str, ...]:
     """Return a note if the data may be scaled in another way than in training.
 
@@ -47,6 +55,7 @@ def check_scale(
         data: the user's, of pixels if ``pixels`` says so.
         pixels: how the artifact scales pixels.
         by_class: whether the labels are classes.
+        border: of a score that stands alone, above which it means class 1.
 
     Raises:
         OptionError: by the labels, the model was trained on another scale.
@@ -62,7 +71,7 @@ def check_scale(
             factor = 1.0 if pixels.scale is None else np.asarray(pixels.scale)
             samples = ((samples - mean) * factor).astype(np.float32)
             value_range = float(samples.min()), float(samples.max())
-        if _require_trained_scale(run, spec.name, samples, data.labels, value_range):
+        if _require_trained_scale(run, spec.name, samples, data.labels, value_range, border):
             return ()
     if pixels.input_uint8 or loaded.preprocessing or not _looks_like_pixels(*value_range):
         return ()
@@ -89,7 +98,12 @@ def _note(name: str, value_range: tuple[float, float], *, has_labels: bool) -> s
 
 
 def _require_trained_scale(
-    run: Run, name: str, samples: Array, labels: Array, value_range: tuple[float, float]
+    run: Run,
+    name: str,
+    samples: Array,
+    labels: Array,
+    value_range: tuple[float, float],
+    border: float,
 ) -> bool:
     """Refuse data that a classifier answers far better on another usual scale.
 
@@ -101,6 +115,7 @@ def _require_trained_scale(
         samples: the first of the evaluation data (N, ...).
         labels: class indices, of all samples.
         value_range: of all the data.
+        border: as for ``check_scale``.
 
     Raises:
         OptionError: another scale is clearly better; the sentence says which.
@@ -118,9 +133,12 @@ def _require_trained_scale(
         return True
 
     def accuracy(values: Array) -> float:
-        (scores,) = run({name: values.astype(samples.dtype)}).values()
-        best = scores.argmax(axis=1) if scores.shape[1] > 1 else scores[:, 0] > 0.5
-        return float(np.mean(best == labels))
+        given = values.astype(samples.dtype)
+        best = [
+            best_classes(next(iter(run({name: given[at : at + _BATCH]}).values())), border)
+            for at in range(0, len(given), _BATCH)
+        ]
+        return float(np.mean(np.concatenate(best) == labels))
 
     given = accuracy(samples)
     found, words = max((accuracy(scale(samples)), words) for words, scale in scalings)

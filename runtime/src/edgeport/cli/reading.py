@@ -217,11 +217,11 @@ def _is_header(row: Sequence[str]) -> bool:
     line of missing values, or of values that somebody damaged (``1.5.2``, ``12%``), is no header:
     it is refused as a sample.
     """
-    names = [text.strip() for text in row if _is_name(text)]
+    names = [text.strip() for text in row if is_name(text)]
     return not any(map(_is_number, row)) and 0 < len(names) == len(set(names))
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
     """Whether a cell can only be a column's name."""
     text = text.strip()
     if _NO_NAME.fullmatch(text) or not any(map(str.isalnum, text)):

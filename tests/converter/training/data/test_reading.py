@@ -219,10 +219,12 @@ def test_a_folder_of_images_has_a_class_for_each_folder(tmp_path):
     with pytest.raises(OptionError, match=r"no key 'data\.image_size', expected height and width"):
         read_data(recipe_of(tmp_path))
     (tmp_path / "birds").mkdir()
-    with pytest.raises(OptionError, match=r"has 3 folders and images in 2 of them"):
+    with pytest.raises(
+        OptionError, match=r"has no image in its folder 'birds', expected images in each"
+    ):
         read_data(recipe_of(tmp_path, image_size=[6, 8]))
     Image.new("L", (8, 6)).save(tmp_path / "loose.png")
-    with pytest.raises(OptionError, match=r"holds images beside its folders"):
+    with pytest.raises(OptionError, match=r"the image 'loose\.png' beside the folder 'cats'"):
         read_data(recipe_of(tmp_path, image_size=[6, 8]))
 
 

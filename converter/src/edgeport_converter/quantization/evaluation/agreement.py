@@ -19,6 +19,7 @@ from statistics import NormalDist
 import numpy as np
 
 from edgeport.artifact.golden import Array
+from edgeport_converter.data.labels import best_classes
 from edgeport_converter.verification.runners import Run
 
 # Noise below this share of a channel's largest value is no loss, even where the channel hardly
@@ -140,7 +141,12 @@ class _ChannelSums:
 
 
 def measure_agreement(
-    run: Run, reference: Run, batches: Iterable[Mapping[str, Array]], *, classifier: bool
+    run: Run,
+    reference: Run,
+    batches: Iterable[Mapping[str, Array]],
+    *,
+    classifier: bool,
+    border: float = 0.5,
 ) -> Agreement:
     """Compare two models on all batches.
 
@@ -149,11 +155,12 @@ def measure_agreement(
         reference: the float model.
         batches: arrays by input name.
         classifier: whether the only output is a row of class scores.
+        border: of a score that stands alone, above which it means class 1.
     """
     samples = 0
     sums: dict[str, _ChannelSums] = {}
     counted: set[str] = set()
-    classes = _Classes()
+    classes = _Classes(border)
     errors = _ReconstructionErrors()
     first = ""
     for batch in batches:
@@ -194,14 +201,15 @@ def measure_agreement(
 class _Classes:
     """Best classes of both models, and how far the scores of equal ones lie apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, border: float) -> None:
         self.seen: set[int] = set()
+        self._border = border
         self.same = 0
         self._noise = 0.0
 
     def add(self, wanted: Array, found: Array) -> None:
-        best = best_classes(wanted)
-        equal = best == best_classes(found)
+        best = best_classes(wanted, self._border)
+        equal = best == best_classes(found, self._border)
         self.seen.update(best.tolist())
         self.same += int(np.sum(equal))
         # Samples that change class are bounded by their share. In a network that is sure of itself,
@@ -277,14 +285,6 @@ def noise_to_signal(found: Array, wanted: Array) -> float:
     sums = _ChannelSums()
     sums.add(wanted, found)
     return float(sums.noise_to_signal().mean())
-
-
-def best_classes(scores: Array) -> Array:
-    """Return class indices (N,) from scores (N, C), or from probabilities (N, 1)."""
-    if scores.shape[1] == 1:
-        return (scores[:, 0] > 0.5).astype(np.int64)
-    best: Array = scores.argmax(axis=1)
-    return best
 
 
 def _decibel(noise_to_signal: float) -> float:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
+from edgeport_converter.data.labels import best_classes
 from edgeport_converter.loading.user_code import import_function
 from edgeport_converter.quantization.evaluation import user_metrics
 from edgeport_converter.quantization.evaluation.user_metrics import Metric
@@ -206,17 +207,14 @@ def _changes(share: float, max_drop: float, what: str) -> Verdict:
 
 
 def accuracy(outputs: Array, labels: Array) -> float:
-    """Return the share of samples whose best class is the label's: the default metric.
+    """Return the share of answers whose best class is the label's: the default metric.
 
     Args:
-        outputs: (N, C) scores, or (N, 1) probabilities of class 1.
-        labels: (N,) class indices.
+        outputs: (N, ..., C) scores, (N, ..., 1) probabilities of class 1, or the best classes
+            themselves, (N, ...).
+        labels: (N, ...) class numbers.
     """
-    best: Any = (
-        (outputs[:, 0] > 0.5).astype(labels.dtype)
-        if outputs.shape[1] == 1
-        else outputs.argmax(axis=1)
-    )
+    best = outputs if outputs.ndim == labels.ndim else best_classes(outputs)
     return float((best == labels).mean())
 
 

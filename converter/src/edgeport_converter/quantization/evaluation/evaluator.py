@@ -15,7 +15,9 @@ import numpy as np
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport.signals import reraise_signal
+from edgeport_converter.data.labels import best_classes
 from edgeport_converter.options import DEFAULT_MAX_DROP
+from edgeport_converter.quantization.evaluation import budget
 from edgeport_converter.quantization.evaluation.agreement import Agreement, measure_agreement
 from edgeport_converter.quantization.evaluation.user_metrics import Metric
 from edgeport_converter.verification.runners import Batches, Run
@@ -50,6 +52,7 @@ class Evaluator:
         max_drop: the budget.
         smaller_is_better: whether the metric is an error, as far as its name tells; None where it
             does not. Data that clearly say otherwise are believed, but where this is False.
+        border: of a score that stands alone, above which it means class 1.
 
     Attributes:
         smaller_is_better: whether the metric is an error, by its name and by the data.
@@ -72,9 +75,10 @@ class Evaluator:
         classifier: bool,
         max_drop: float = DEFAULT_MAX_DROP,
         smaller_is_better: bool | None = False,
+        border: float = 0.5,
     ) -> None:
         self._float_run, self._batches = float_run, batches
-        self._metric, self._classifier = metric, classifier
+        self._metric, self._classifier, self._border = metric, classifier, border
         self._labels = labels
         if labels is not None:
             self._labels = labels.view()
@@ -112,11 +116,15 @@ class Evaluator:
         def run_and_keep(batch: Mapping[str, Array]) -> dict[str, Array]:
             answers = run(batch)
             if self._labels is not None:
-                outputs.append(next(iter(answers.values())))
+                outputs.append(self._seen_of(answers))
             return answers
 
         agreement = measure_agreement(
-            run_and_keep, self._float_run, self._batches(_BATCH), classifier=self._classifier
+            run_and_keep,
+            self._float_run,
+            self._batches(_BATCH),
+            classifier=self._classifier,
+            border=self._border,
         )
         if self._labels is None:
             return Evaluation(agreement, None)
@@ -133,7 +141,12 @@ class Evaluator:
         return self._of(self._first_outputs(run), self._labels)
 
     def _first_outputs(self, run: Run) -> Array:
-        return np.concatenate([next(iter(run(batch).values())) for batch in self._batches(_BATCH)])
+        return np.concatenate([self._seen_of(run(batch)) for batch in self._batches(_BATCH)])
+
+    def _seen_of(self, answers: Mapping[str, Array]) -> Array:
+        """Return what the metric sees: of accuracy the best classes, less than their scores."""
+        first = next(iter(answers.values()))
+        return best_classes(first, self._border) if self._metric is budget.accuracy else first
 
     def _of(self, outputs: Array, labels: Array | None) -> float:
         assert labels is not None  # noqa: S101 - for the type checker

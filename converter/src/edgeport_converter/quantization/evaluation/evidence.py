@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgeport import Accuracy, ModelCard, OptionError
 from edgeport.artifact.golden import Array
-from edgeport_converter.data.labels import are_classes, is_classifier
+from edgeport_converter.data.labels import are_classes, find_border, is_classifier, is_logit
 from edgeport_converter.errors import AgreementError
 from edgeport_converter.quantization.evaluation.budget import least_rank_correlation
 from edgeport_converter.quantization.evaluation.held_out import SPLIT_FROM, SampleRoles
 
 if TYPE_CHECKING:
+    from edgeport_converter.data.user_data import UserData
     from edgeport_converter.loading.model import LoadedModel
     from edgeport_converter.quantization.evaluation.agreement import Agreement
     from edgeport_converter.quantization.evaluation.evaluator import Evaluator
+    from edgeport_converter.verification.runners import Run
 
 # Between Keras and the float graph, by the user's metric on all of the evaluation data: a sample
 # or two may stand on the border of two classes, more would be another model.
@@ -22,6 +26,7 @@ _MAX_METRIC_GAP = 0.002
 
 _MIN_CALIBRATION = 10  # samples; the range of fewer is chance
 _THIN_EVIDENCE = 100  # samples, of which one is a whole per cent
+_BORDER_SAMPLES, _BORDER_BATCH = 512, 64
 
 
 def check_data(roles: SampleRoles) -> tuple[str, ...]:
@@ -93,12 +98,66 @@ def check_answers(agreement: Agreement, max_drop: float) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def answers_with_a_class(loaded: LoadedModel, card: ModelCard, labels: Array | None) -> bool:
+def measure_border(
+    loaded: LoadedModel, card: ModelCard, reference: Run, data: UserData, *, by_class: bool
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return what a score that stands alone is compared with, and a note on a logit.
+
+    It is 0.5 for a probability. A number without a sigmoid is a logit, a probability or no class at
+    all, which the labels tell; without labels it is a logit if there are class names.
+
+    Args:
+        loaded: the model.
+        card: its outputs and class names.
+        reference: computes it.
+        data: the user's.
+        by_class: whether the labels are classes.
+
+    Returns:
+        The border, None where nothing says that the number means a class.
+
+    Raises:
+        OptionError: class names for a number of which a device would take the wrong one.
+    """
+    if not is_logit(card.outputs):
+        return 0.5, ()
+    name = card.outputs[0].name
+    border: float | None = None
+    if data.labels is not None and data.measured is not None and by_class:
+        samples = data.measured.first(_BORDER_SAMPLES)
+        count = len(next(iter(samples.values())))
+        answers = [
+            reference({key: x[at : at + _BORDER_BATCH] for key, x in samples.items()})[name]
+            for at in range(0, count, _BORDER_BATCH)
+        ]
+        border = find_border(np.concatenate(answers), data.labels[:count])
+    elif card.labels is not None and loaded.outputs[0].activation == "linear":
+        border = 0.0
+    if card.labels is not None and border != 0:
+        raise OptionError(
+            f"labels were given, but '{name}' has no sigmoid and is no logit whose border is 0, "
+            "expected a number of which a device can tell the class: end the model in a sigmoid, "
+            "or leave the labels out"
+        )
+    if border is None:
+        return None, ()
+    kind = "a logit" if border == 0 else "a probability, since it is as near to the labels as one"
+    return border, (
+        f"'{name}' has no sigmoid and was taken for {kind}: class 1 above {border:g}; pass a "
+        "metric of your own if that is wrong",
+    )
+
+
+def answers_with_a_class(
+    loaded: LoadedModel, card: ModelCard, labels: Array | None, border: float | None
+) -> bool:
     """Whether the best class is what matters.
 
     Outputs (N, C) may be class scores, a regression, or several yes-or-no answers. They are class
     scores if a softmax makes them, or if there are class names or class labels.
     """
+    if is_logit(card.outputs):
+        return border is not None and len(card.outputs[0].shape) == 2
     return is_classifier(card.outputs) and (
         loaded.outputs[0].activation == "softmax"
         or card.labels is not None

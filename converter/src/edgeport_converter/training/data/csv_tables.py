@@ -89,12 +89,6 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         raise OptionError(
             f"the table '{path}' has a header and no row, expected a header and rows: add them"
         )
-    repeated = next((name for name in header if header.count(name) > 1), None)
-    if repeated is not None:
-        raise OptionError(
-            f"the table '{path}' has the column '{repeated}' more than once, expected a name for "
-            "each: rename one"
-        )
     return header, [row for _, row in numbered], [line for line, _ in numbered]
 
 

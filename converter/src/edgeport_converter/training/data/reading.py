@@ -73,17 +73,20 @@ def _read_folder(recipe: TrainingRecipe, path: Path) -> TrainingData:
     for chunk in read_image_folder(path, [spec], PURPOSE, (0.0, 255.0))():
         if LABEL_KEY not in chunk:
             raise OptionError(
-                f"the training folder '{path}' holds images beside its folders, expected a folder "
+                f"the training folder '{path}' holds images and no folders, expected a folder "
                 "of images for each class: sort them"
             )
-        images.append(chunk[SINGLE_KEY].astype(np.uint8))  # whole numbers, a quarter of the memory
+        pixels = np.rint(chunk[SINGLE_KEY])  # whole numbers, a quarter of the memory
+        images.append(pixels.astype(np.uint8))
         labels.append(chunk[LABEL_KEY])
-    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    entries = sorted(path.iterdir())
+    folders = [one.name for one in entries if one.is_dir() and not one.name.startswith(".")]
     targets = np.concatenate(labels)
-    if len(folders) != targets.max() + 1:
+    empty = next((name for at, name in enumerate(folders) if at not in targets), None)
+    if empty is not None:
         raise OptionError(
-            f"the training folder '{path}' has {len(folders)} folders and images in "
-            f"{targets.max() + 1} of them, expected images in each: fill or remove the empty ones"
+            f"the training folder '{path}' has no image in its folder '{empty}', expected images "
+            "in each: fill or remove it"
         )
     return TrainingData(
         TrainingSamples({IMAGE: np.concatenate(images)}, targets), None, True, tuple(folders)
