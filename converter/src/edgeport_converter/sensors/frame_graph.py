@@ -27,8 +27,7 @@ from onnx import TensorProto, helper
 
 from edgeport import OptionError
 from edgeport_converter.sensors.frames import Frames
-from edgeport_converter.sensors.taps import F32, F64, FIXED_POINT, I64, Span, Taps
-from edgeport_converter.sensors.taps import find_nearest, find_taps
+from edgeport_converter.sensors.taps import F32, F64, I64, Span, Taps, find_nearest, find_taps
 from edgeport_converter.sensors.values import (
     Array,
     GraphWriter,
@@ -41,14 +40,11 @@ from edgeport_converter.sensors.values import (
     pick,
     reshape,
     round_half_even,
-    scatter_rows,
+    scatter,
     split,
     transpose,
     where,
 )
-
-_OVERSHOOTING = ("bicubic", "lanczos")
-"""Filters below 0 in places: what is clipped after the first pass depends on which pass it is."""
 
 _PREFIX = "frames/"
 _LANES = 16  # floats that a product computes at once; a block is as wide as that
@@ -252,55 +248,50 @@ class _FrameGraph:
         node, constant = self.writer.node, self.writer.constant
         taps = find_taps(self.frames, rows, columns, np.arange(self.target_height))
         above = reshape(transpose(taps.index, (1, 0)), [2 * self.target_height])
-        flat = self._flat(self.source)
-        small = node("Gather", [flat, above.name], axis=1)
+        small = node("Gather", [self._flat(self.source), above.name], axis=1)
         small = self._columns(small, columns, rows, is_frame=True)
-        shape = np.array([0, 2, self.target_height, self.target_width * self.inner])
-        small = node("Reshape", [small, constant(shape)])
-        weight = reshape(transpose(taps.weight, (1, 0)), [2, self.target_height, 1])
-        if self.frames.library == "opencv":
-            # VResizeLinear of 8 bits: (b * (s >> 4)) >> 16 for both rows, then (sum + 2) >> 2.
-            small = node("Floor", [node("Mul", [small, constant(F32(1 / 16))])])
-            small = node("Mul", [small, (weight * (1 / 65536)).name])
-            small = node("ReduceSum", [node("Floor", [small]), constant(np.array([1]))], keepdims=0)
-            small = node("Mul", [node("Add", [small, constant(F32(2))]), constant(F32(0.25))])
-            return self._shaped(node("Floor", [small]))
-        small = node("Mul", [small, weight.name])
-        return self._shaped(node("ReduceSum", [small, constant(np.array([1]))], keepdims=0))
+        halves = constant(np.array([self.target_height] * 2))
+        share = reshape(pick(taps.weight, 1, axis=1), [self.target_height, 1])
+        if self.frames.library == "keras":
+            upper, lower = self.writer.nodes_of("Split", [small, halves], 2, axis=1)
+            step = node("Mul", [node("Sub", [lower, upper]), share.name])
+            return self._shaped(node("Add", [upper, step]))
+        # VResizeLinear of 8 bits: (b * (s >> 4)) >> 16 for both rows, then (sum + 2) >> 2.
+        weight = reshape(transpose(taps.weight, (1, 0)), [2 * self.target_height, 1])
+        small = node("Mul", [node("Floor", [small]), (weight * (1 / 65536)).name])
+        upper, lower = self.writer.nodes_of("Split", [node("Floor", [small]), halves], 2, axis=1)
+        small = node("Mul", [node("Add", [upper, lower]), constant(F32(0.25))])
+        return self._shaped(node("Floor", [node("Add", [small, constant(F32(0.5))])]))
 
     def _filtered(self, rows: Span, columns: Span) -> str:
         """Make the new columns of all rows, then the new rows; Pillow may do the rows first."""
-        if self.frames.kind in _OVERSHOOTING and self.frames.library == "pillow":
-            if pillow_has_two_orders():
-                tall = is_tall(rows, columns)
-                if tall.array is None:
-                    return self.writer.choose(
-                        tall,
-                        lambda: self._rows_first(rows, columns),
-                        lambda: self._columns_first(rows, columns),
-                    )
-                if tall.array:
-                    return self._rows_first(rows, columns)
-        return self._columns_first(rows, columns)
+        if self.frames.library != "pillow" or not pillow_has_two_orders():
+            return self._columns_first(rows, columns)
+        tall = is_tall(rows, columns)
+        if tall.array is not None:
+            first = self._rows_first if tall.array else self._columns_first
+            return first(rows, columns)
+        return self.writer.choose(
+            tall,
+            lambda: self._rows_first(rows, columns),
+            lambda: self._columns_first(rows, columns),
+        )
 
     def _columns_first(self, rows: Span, columns: Span) -> str:
         small = self._columns(self._flat(self.source), columns, rows, is_frame=True)
-        if self.frames.library == "pillow":
-            small = self._to_levels(small)
         small = self._rows(small, rows, columns)
-        if self.frames.library != "keras":
+        if self.frames.library == "opencv":
             small = self._to_levels(small)
         return self._shaped(small)
 
     def _rows_first(self, rows: Span, columns: Span) -> str:
         small = self._rows(self._flat(self.source), rows, columns, is_frame=True)
-        small = self._columns(self._to_levels(small), columns, rows)
-        return self._shaped(self._to_levels(small))
+        return self._shaped(self._columns(small, columns, rows))
 
     def _to_levels(self, name: str) -> str:
-        """Round and clip to 0 to 255, as the library does."""
+        """Round and clip to 0 to 255, as OpenCV does."""
         node, constant = self.writer.node, self.writer.constant
-        if self.frames.resize in ("opencv-area", "opencv-cubic"):
+        if self.frames.kind in ("area", "cubic"):
             name = node("Round", [name])
         else:
             name = node("Floor", [node("Add", [name, constant(F32(0.5))])])
@@ -310,42 +301,99 @@ class _FrameGraph:
 
     def _columns(self, flat: str, columns: Span, rows: Span, is_frame: bool = False) -> str:
         """Return (N, rows, w * inner) float32 from (N, rows, W * C), uint8 if it is the frame."""
-        node, constant = self.writer.node, self.writer.constant
-        starts, window, matrices = self._blocks(
-            columns, rows, self.width, self.target_width, max(1, _LANES // self.inner)
+        inner = self.inner
+        count, starts, window, taps = self._blocks(
+            columns, rows, self.width, self.target_width, max(1, _LANES // inner)
         )
-        count = len(starts)
         block = -(-self.target_width // count)
         # A column's weights hold for all its channels.
-        spread = reshape(transpose(matrices, (0, 2, 1)), [count, window, 1, block, 1])
-        spread = spread * np.eye(self.inner, dtype=F32).reshape(1, 1, self.inner, 1, self.inner)
-        parts = split(reshape(spread, [count, window * self.inner, block * self.inner]), count)
-        channels = self.frame_channels if is_frame else self.inner
-        results = []
-        for start, part in zip(starts, parts, strict=True):
-            begin = start * channels
-            ends = [begin.name, (begin + window * channels).name, constant(np.array([2]))]
-            values = node("Slice", [flat, *ends])
-            if is_frame:
-                values = self._floats(values)
-            results.append(node("MatMul", [values, part.name]))
-        return self._joined(results, 2, block * count * self.inner, self.target_width * self.inner)
+        each = np.repeat(np.arange(count * block), inner)
+        channel = np.tile(np.arange(inner), count * block).reshape(-1, 1)
+        shape = [count, block * inner, -1]
+        index = transpose(reshape(pick(taps.index * inner, each) + channel, shape), (0, 2, 1))
+        matrices = [
+            scatter(
+                transpose(reshape(pick(weight, each), shape), (0, 2, 1)),
+                index,
+                [count, window * inner, block * inner],
+                axis=1,
+            )
+            for weight in self._parts(taps.weight)
+        ]
+        channels = self.frame_channels if is_frame else inner
+        ends = (starts * channels, (starts + window) * channels)
+        lengths = (count * block * inner, self.target_width * inner)
+        return self._product(flat, ends, matrices, count, 2, lengths, is_frame)
 
     def _rows(self, flat: str, rows: Span, columns: Span, is_frame: bool = False) -> str:
         """Return (N, h, columns) float32 from (N, H, columns), uint8 if it is the frame."""
-        node, constant = self.writer.node, self.writer.constant
-        starts, window, matrices = self._blocks(
+        count, starts, window, taps = self._blocks(
             rows, columns, self.height, self.target_height, _LANES
         )
-        results = []
-        for start, part in zip(starts, split(matrices, len(starts)), strict=True):
-            end = start + window
-            values = node("Slice", [flat, start.name, end.name, constant(np.array([1]))])
+        block = -(-self.target_height // count)
+        index = reshape(taps.index, [count, block, -1])
+        matrices = [
+            scatter(reshape(weight, [count, block, -1]), index, [count, block, window], axis=2)
+            for weight in self._parts(taps.weight)
+        ]
+        ends, lengths = (starts, starts + window), (count * block, self.target_height)
+        return self._product(flat, ends, matrices, count, 1, lengths, is_frame)
+
+    def _parts(self, weight: Value) -> list[Value]:
+        """Return weights as they are multiplied.
+
+        Pillow adds up whole numbers of 30 bits, float32 has 24: the upper and the lower 11 bits of
+        its weights are multiplied apart, so that both sums are exact.
+        """
+        if self.frames.resize == "opencv-linear":
+            return [weight * (1 / 16)]  # the sums are shifted by 4 bits later
+        if self.frames.library != "pillow":
+            return [weight]
+        upper = floor(weight * 2048.0)
+        return [upper * (1 / 2048), weight * 2048.0 - upper]
+
+    def _product(
+        self,
+        flat: str,
+        ends: tuple[Value, Value],
+        matrices: Sequence[Value],
+        count: int,
+        axis: int,
+        lengths: tuple[int, int],
+        is_frame: bool,
+    ) -> str:
+        """Cut the blocks' windows out of an axis, multiply them, and join the new pixels.
+
+        Args:
+            flat: (N, rows, columns).
+            ends: of the windows, two of (blocks,) int64.
+            matrices: one of (blocks, ...), or Pillow's upper and lower part.
+            count: of blocks.
+            axis: 1 for rows, where the matrix stands on the left, 2 for columns.
+            lengths: of the joined axis, and of it without the last block's repetitions.
+            is_frame: whether ``flat`` is the frame's uint8.
+        """
+        node, constant = self.writer.node, self.writer.constant
+        begins, stops = (split(side, count) for side in ends)
+        results: list[list[str]] = [[] for _ in matrices]
+        parts = [split(matrix, count) for matrix in matrices]
+        for place, (begin, stop) in enumerate(zip(begins, stops, strict=True)):
+            values = node("Slice", [flat, begin.name, stop.name, constant(np.array([axis]))])
             if is_frame:
                 values = self._floats(values)
-            results.append(node("MatMul", [part.name, values]))
-        block = -(-self.target_height // len(starts))
-        return self._joined(results, 1, block * len(starts), self.target_height)
+            for part, result in zip(parts, results, strict=True):
+                pair = [values, part[place].name]
+                result.append(node("MatMul", pair if axis == 2 else pair[::-1]))
+        upper, *lower = (node("Concat", result, axis=axis) for result in results)
+        if lower:
+            # floor((2048 * upper + lower + 2**21) / 2**22) of whole numbers, then clip8.
+            rest = node("Add", [node("Floor", lower), constant(F32(1024))])
+            rest = node("Mul", [rest, constant(F32(1 / 2048))])
+            upper = node("Floor", [node("Add", [upper, rest])])
+            upper = node("Clip", [upper, constant(F32(0)), constant(F32(255))])
+        if lengths[0] == lengths[1]:
+            return upper
+        return node("Slice", [upper, *(constant(np.array([n])) for n in (0, lengths[1], axis))])
 
     def _floats(self, values: str) -> str:
         """Return a part of the frame (N, rows, columns * C) in float32, gray if the model is."""
@@ -359,13 +407,14 @@ class _FrameGraph:
 
     def _blocks(
         self, span: Span, other: Span, side: Value, target: int, block: int
-    ) -> tuple[list[Value], Value, Value]:
-        """Return where each block begins, how many pixels it reads, and its weights.
+    ) -> tuple[int, Value, Value, Taps]:
+        """Return where each block of new pixels begins to read, and the taps within its window.
 
         Returns:
-            starts: of each block, (1,) int64.
-            window: a scalar, int64; the same for all blocks.
-            matrices: (blocks, new pixels, window), float32.
+            count: of blocks; the last one repeats the last new pixel until it is full.
+            starts: of the windows, (blocks,) int64.
+            window: how many pixels each block reads, a scalar, int64.
+            taps: of all blocks' new pixels, counted from their windows' starts.
         """
         count = -(-target // block)
         block = -(-target // count)
@@ -376,16 +425,7 @@ class _FrameGraph:
         window = largest(high - low) + 1
         low = minimum(low, side - window)
         inside = taps.index - reshape(pick(low, np.repeat(np.arange(count), block)), [-1, 1])
-        matrix = scatter_rows(taps.weight, inside, count * block, window)
-        return split(low, count), window, reshape(matrix, [count, block, window])
-
-    def _joined(self, parts: list[str], axis: int, length: int, wanted: int) -> str:
-        node, constant = self.writer.node, self.writer.constant
-        whole = parts[0] if len(parts) == 1 else node("Concat", parts, axis=axis)
-        if length == wanted:
-            return whole
-        ends = [constant(np.array([number])) for number in (0, wanted, axis)]
-        return node("Slice", [whole, *ends])
+        return count, low, window, Taps(inside, taps.weight)
 
     # Shapes and colours
 

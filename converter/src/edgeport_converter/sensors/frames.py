@@ -59,19 +59,20 @@ class Frames:
     In this order: gray from colour, fit, resize, ``(pixel - mean) * scale``.
 
     Attributes:
-        resize: what the training code called: ``keras`` (bilinear; ``image_dataset_from_directory``,
-            ``tf.image.resize``, ``Resizing`` of float pictures), ``keras-bicubic`` and others, each
-            also with ``-antialias``; ``load_img`` (nearest; also ``ImageDataGenerator``),
-            ``load_img-bilinear`` ...; ``pillow-lanczos`` ...; ``opencv-linear``, ``opencv-area`` ...
-            ``ImageOps.fit`` is short for ``pillow-bicubic`` with ``fit="crop"``, and so is
-            ``ImageOps.fit-lanczos`` for another filter.
+        resize: what the training code called, one of ``RESIZES`` or a short form. ``keras``
+            (bilinear) stands for ``image_dataset_from_directory``, ``tf.image.resize`` and
+            ``Resizing`` of float pictures, which have further filters, most of them also with
+            ``-antialias``. ``load_img`` (nearest) is that of Keras, and ``ImageDataGenerator``.
+            ``pillow`` is bicubic and ``opencv`` linear, as these are when told nothing.
+            ``ImageOps.fit`` is ``pillow-bicubic`` with ``fit="crop"``; ``ImageOps.fit-lanczos`` and
+            others name another filter.
         fit: ``stretch`` to the model's size; ``crop`` the middle of the model's aspect (as
             ``crop_to_aspect_ratio``, ``keep_aspect_ratio`` of ``load_img``, ``ImageOps.fit`` do);
             ``pad`` to the model's aspect (as ``tf.image.resize_with_pad`` and ``ImageOps.pad`` do).
         pad: the colour of the padding, 0 to 255: one number, or one for each channel of the model.
         order: of the channels in the frames that the device hands over: ``rgb``, ``bgr``, ``gray``.
-        model_order: in which the training code gave channels to the model: ``rgb``, or ``bgr`` if it
-            read pictures with OpenCV and left them so. A model of one channel sees gray.
+        model_order: of the channels that the training code gave to the model: ``rgb``, or ``bgr``
+            if it read pictures with OpenCV and left them so. A model of one channel sees gray.
         size: (height, width) of every frame, where the device has only one: a faster graph.
         most_pixels: height times width of the largest frame that is accepted.
         scale: one number above zero, or one for each channel of the model.
@@ -250,8 +251,8 @@ def _full_names(resize: Any, fit: Any) -> tuple[str, str]:
     if isinstance(resize, str) and resize.partition("-")[0] == _FIT_CALL:
         if fit not in ("stretch", "crop"):
             raise OptionError(
-                f"frames have resize='{resize}' and fit={fit!r}, expected fit='crop', which is what "
-                f"{_FIT_CALL} does: leave fit out"
+                f"frames have resize='{resize}' and fit={fit!r}, expected fit='crop', which is "
+                f"what {_FIT_CALL} does: leave fit out"
             )
         resize, fit = f"pillow-{resize.partition('-')[2] or 'bicubic'}", "crop"
     resize = _DEFAULTS.get(resize, resize) if isinstance(resize, str) else resize

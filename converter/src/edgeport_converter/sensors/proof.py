@@ -1,7 +1,7 @@
 """Comparing a frame graph with the library that it stands for, at conversion.
 
-``prove_frames`` runs the graph in onnxruntime on made-up frames, and asks ``reference`` for the same
-pictures. ``pipeline`` is to call it before an artifact is written.
+``prove_frames`` runs the graph in onnxruntime on made-up frames, and asks ``reference`` for the
+same pictures. A conversion calls it before it writes an artifact.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def check_frame(frame: Array, frames: Frames) -> Array:
         )
     if frames.size not in (None, (height, width)):
         raise OptionError(
-            f"the frame is {height} × {width}, expected the declared size {frames.size}: resize it, "
-            "or leave the size out of frames"
+            f"the frame is {height} × {width}, expected the declared size {frames.size}: resize "
+            "it, or leave the size out of frames"
         )
     return frame
 

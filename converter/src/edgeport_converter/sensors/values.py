@@ -73,7 +73,8 @@ class GraphWriter:
 
         Args:
             condition: a scalar.
-            first, second: add the nodes of each, and return the name of their float32 result.
+            first: adds the nodes for where it holds; returns the name of their float32 result.
+            second: the same for where it does not.
         """
         outer, bodies = self.nodes, []
         for write in (first, second):
@@ -329,18 +330,28 @@ def join(values: Sequence[Value]) -> Value:
     return Value(writer, None, name, values[0].dtype)
 
 
-def scatter_rows(weights: Value, index: Value, rows: int, width: Value) -> Value:
-    """Return a matrix (rows, width) whose row i has the weights of row i added at their places."""
+def scatter(weights: Value, index: Value, shape: Sequence[Value | int], axis: int) -> Value:
+    """Return an array of a shape, zero but for weights that are added at their places.
+
+    Args:
+        weights: of the shape, but for ``axis``.
+        index: of each weight, along ``axis``.
+        shape: of the result.
+        axis: the one along which weights are spread.
+    """
     writer = weights.writer
-    if weights.array is not None and index.array is not None and width.array is not None:
-        matrix = np.zeros((rows, int(width.array)), weights.dtype)
-        np.add.at(matrix, (np.arange(rows)[:, None], index.array), weights.array)
-        return writer.known(matrix)
-    shape = shape_of([writer.known(rows, np.int64), width], writer)
+    sides = [side if isinstance(side, Value) else writer.known(side, np.int64) for side in shape]
+    known = [side.array for side in sides if side.array is not None]
+    if weights.array is not None and index.array is not None and len(known) == len(sides):
+        array = np.zeros([int(side) for side in known], weights.dtype)
+        places: list[Array] = list(np.indices(index.array.shape, sparse=True))
+        places[axis] = index.array
+        np.add.at(array, tuple(places), weights.array)
+        return writer.known(array)
     zero = numpy_helper.from_array(np.zeros(1, weights.dtype))
-    blank = writer.node("ConstantOfShape", [shape.name], value=zero)
+    blank = writer.node("ConstantOfShape", [shape_of(sides, writer).name], value=zero)
     name = writer.node(
-        "ScatterElements", [blank, index.name, weights.name], axis=1, reduction="add"
+        "ScatterElements", [blank, index.name, weights.name], axis=axis, reduction="add"
     )
     return Value(writer, None, name, weights.dtype)
 
