@@ -463,12 +463,13 @@ class _FrameGraph:
                 small = node("MatMul", [small, constant(mirror)])
         if frames.fit == "pad":
             inside = _is_inside(rows, (-1, 1, 1)) & _is_inside(columns, (1, -1, 1))
-            color = np.array(frames.pad, F32)
+            color = np.array(frames.numbers("pad"), F32)
             small = node("Where", [inside.name, small, constant(color)])
-        if any(frames.mean):
-            small = node("Sub", [small, constant(np.array(frames.mean, F32))])
-        if any(number != 1 for number in frames.scale):
-            small = node("Mul", [small, constant(np.array(frames.scale, F32))])
+        mean, scale = (np.array(frames.numbers(name), F32) for name in ("mean", "scale"))
+        if np.any(mean):
+            small = node("Sub", [small, constant(mean)])
+        if np.any(scale != 1):
+            small = node("Mul", [small, constant(scale)])
         return small
 
 

@@ -84,13 +84,13 @@ class Frames:
 
     resize: str = "keras-bilinear"
     fit: str = "stretch"
-    pad: tuple[float, ...] = (0.0,)
+    pad: float | Sequence[float] = (0.0,)
     order: str = "rgb"
     model_order: str = "rgb"
     size: tuple[int, int] | None = None
     most_pixels: int = MOST_PIXELS
-    scale: tuple[float, ...] = (1.0,)
-    mean: tuple[float, ...] = (0.0,)
+    scale: float | Sequence[float] = (1.0,)
+    mean: float | Sequence[float] = (0.0,)
 
     def __post_init__(self) -> None:
         resize, fit = _full_names(self.resize, self.fit)
@@ -101,7 +101,7 @@ class Frames:
         for name in ("pad", "scale", "mean"):
             object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         self._check_pad()
-        if not all(number > 0 for number in self.scale):
+        if not all(number > 0 for number in self.numbers("scale")):
             raise OptionError(
                 f"frames have the scale {self.scale}, expected numbers above zero: pass 1/255 for "
                 "0 to 1, for instance"
@@ -130,13 +130,17 @@ class Frames:
         """Whether TensorFlow was asked to widen its filter when it makes a picture smaller."""
         return self.resize.endswith("-antialias")
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """Return ``pad``, ``scale`` or ``mean``: one number, or one for each channel."""
+        return tuple(getattr(self, name))
+
     def _check_pad(self) -> None:
-        if any(not 0 <= number <= 255 for number in self.pad):
+        if any(not 0 <= number <= 255 for number in self.numbers("pad")):
             raise OptionError(
                 f"frames have the padding {self.pad}, expected numbers from 0 to 255: pass a colour"
             )
         if self.fit != "pad":
-            if any(self.pad):
+            if any(self.numbers("pad")):
                 raise OptionError(
                     f"frames have the padding {self.pad} and fit='{self.fit}', expected a padding "
                     "with fit='pad' only: leave one of them out"
@@ -148,7 +152,9 @@ class Frames:
                 "own to compare with, expected a keras or a pillow resize: pad before predict, and "
                 "pass fit='stretch'"
             )
-        if self.library == "pillow" and any(number != int(number) for number in self.pad):
+        if self.library == "pillow" and any(
+            number != int(number) for number in self.numbers("pad")
+        ):
             raise OptionError(
                 f"frames have the padding {self.pad}, expected whole numbers, as Pillow paints"
             )
@@ -239,7 +245,7 @@ class Frames:
                 "make the picture before predict, and leave frames out"
             )
         for name in ("pad", "scale", "mean"):
-            numbers = getattr(self, name)
+            numbers = self.numbers(name)
             if len(numbers) not in (1, channels):
                 raise OptionError(
                     f"frames have {len(numbers)} numbers as {name}, expected one, or one for each "

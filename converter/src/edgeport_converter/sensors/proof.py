@@ -81,7 +81,7 @@ def prove_frames(
         make_frames_model(frames, picture).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     plain = replace(frames, scale=1.0, mean=0.0)
-    scale, mean = np.float32(frames.scale), np.float32(frames.mean)
+    scale, mean = (np.array(frames.numbers(name), np.float32) for name in ("scale", "mean"))
     allowed = allowed_levels(frames, int(picture[2]))
     differences = []
     for frame in (*_made_up(frames, sizes), *photos):

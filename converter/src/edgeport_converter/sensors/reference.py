@@ -50,7 +50,9 @@ def read_frame(frame: Array, frames: Frames, picture: Sequence[int]) -> Array:
         if frames.model_order == "bgr":
             small = small[..., ::-1]
     pixels = _padded(small.astype(np.float32), frames, (height, width), frame.shape[:2])
-    return (pixels - np.float32(frames.mean)) * np.float32(frames.scale)
+    mean, scale = (np.array(frames.numbers(name), np.float32) for name in ("mean", "scale"))
+    result: Array = (pixels - mean) * scale
+    return result
 
 
 def check_frame(frame: Array, frames: Frames) -> Array:
@@ -112,12 +114,12 @@ def _padded(
     pixels: Array, frames: Frames, target: tuple[int, int], sides: tuple[int, ...]
 ) -> Array:
     """Paint TensorFlow's black padding in the colour that was asked for."""
-    if frames.fit != "pad" or frames.library == "pillow" or not any(frames.pad):
+    if frames.fit != "pad" or frames.library == "pillow" or not any(frames.numbers("pad")):
         return pixels
     tf = require_library(frames)
     white = tf.ones((*sides, 1), tf.float32)
     inside = tf.image.resize_with_pad(white, *target, method="nearest").numpy() > 0
-    return np.where(inside, pixels, np.float32(frames.pad))
+    return np.where(inside, pixels, np.array(frames.numbers("pad"), np.float32))
 
 
 def _by_keras(frame: Array, frames: Frames, target: tuple[int, int], is_gray: bool) -> Array:
@@ -148,7 +150,7 @@ def _by_pillow(frame: Array, frames: Frames, target: tuple[int, int], is_gray: b
         image = image.convert("L")
     height, width = target
     if frames.fit == "pad":
-        color = tuple(int(level) for level in frames.pad)
+        color = tuple(int(level) for level in frames.numbers("pad"))
         if frames.model_order == "bgr":
             color = color[::-1]
         if not is_gray:

@@ -21,6 +21,7 @@ import numpy as np
 
 from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.sensors.values import (
+    Array,
     Value,
     absolute,
     cast,
@@ -87,7 +88,7 @@ class Taps:
     weight: Value
 
 
-def find_taps(frames: Frames, span: Span, other: Span, places: np.ndarray) -> Taps:  # type: ignore[type-arg]
+def find_taps(frames: Frames, span: Span, other: Span, places: Array) -> Taps:
     """Return the taps of some new pixels.
 
     Args:
@@ -107,7 +108,7 @@ def find_taps(frames: Frames, span: Span, other: Span, places: np.ndarray) -> Ta
     return _scale_and_translate(span, index, kernel, radius, frames.antialias)
 
 
-def find_nearest(frames: Frames, span: Span, places: np.ndarray) -> Value:  # type: ignore[type-arg]
+def find_nearest(frames: Frames, span: Span, places: Array) -> Value:
     """Return the one pixel (new,) that each new pixel repeats."""
     index = reshape(_inside(span, places), [len(places)])
     if frames.library == "pillow":
@@ -127,7 +128,7 @@ def find_nearest(frames: Frames, span: Span, places: np.ndarray) -> Value:  # ty
     return span.first + minimum(cast(position, I64), length - 1)
 
 
-def _inside(span: Span, places: np.ndarray) -> Value:  # type: ignore[type-arg]
+def _inside(span: Span, places: Array) -> Value:
     """Return which new pixel (places, 1) stands at each place; padding repeats the outermost."""
     known = span.side.writer.known(places.reshape(-1, 1), I64)
     return minimum(maximum(known - span.offset, 0), span.new - 1)

@@ -140,16 +140,16 @@ class Value:
         """Divide whole numbers that are not negative."""
         return _apply("Div", np.floor_divide, self, other)
 
-    def __lt__(self, other: Number) -> Value:
+    def __lt__(self, other: Value | float) -> Value:
         return _apply("Less", np.less, self, other, dtype=bool)
 
-    def __gt__(self, other: Number) -> Value:
+    def __gt__(self, other: Value | float) -> Value:
         return _apply("Greater", np.greater, self, other, dtype=bool)
 
-    def __le__(self, other: Number) -> Value:
+    def __le__(self, other: Value | float) -> Value:
         return _apply("LessOrEqual", np.less_equal, self, other, dtype=bool)
 
-    def __ge__(self, other: Number) -> Value:
+    def __ge__(self, other: Value | float) -> Value:
         return _apply("GreaterOrEqual", np.greater_equal, self, other, dtype=bool)
 
     def __and__(self, other: Value) -> Value:
