@@ -26,10 +26,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgeport import OptionError
+from edgeport.artifact.golden import Array
 from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.sensors.taps import F32, F64, I64, Span, Taps, find_nearest, find_taps
 from edgeport_converter.sensors.values import (
-    Array,
     GraphWriter,
     Value,
     cast,

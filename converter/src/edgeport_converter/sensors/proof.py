@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeport import ConversionError
+from edgeport.artifact.golden import Array
 from edgeport_converter.sensors.frame_graph import make_frames_model
 from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.sensors.reference import read_frame, require_library
-from edgeport_converter.sensors.values import Array
 
 SIZES = (
     *((1, 1), (1, 7), (9, 1), (2, 3), (5, 4), (31, 47), (96, 96), (97, 95), (240, 320)),

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from edgeport import OptionError
+from edgeport.artifact.golden import Array
 from edgeport_converter.sensors.frames import Frames
-from edgeport_converter.sensors.values import Array
 
 _PACKAGES = {
     "keras": ("tensorflow", "tensorflow"),

@@ -19,9 +19,9 @@ from functools import partial
 
 import numpy as np
 
+from edgeport.artifact.golden import Array
 from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.sensors.values import (
-    Array,
     Value,
     absolute,
     cast,

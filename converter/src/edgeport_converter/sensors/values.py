@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-Array: TypeAlias = np.ndarray[Any, Any]
+from edgeport.artifact.golden import Array
+
 Number: TypeAlias = "Value | Array | float | int"
 
 
