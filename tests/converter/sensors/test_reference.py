@@ -60,3 +60,10 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(reference._PACKAGES, "opencv", ("no_such_cv2", "opencv-python-headless"))
     with pytest.raises(OptionError, match="pip install opencv-python-headless"):
         read_frame(np.zeros((5, 4, 3), np.uint8), Frames("opencv"), PICTURE)
+
+
+def test_a_picture_that_the_library_refuses_is_named():
+    frame = np.zeros((2, 3, 3), np.uint8)
+    for resize in ("load_img", "load_img-lanczos"):
+        with pytest.raises(OptionError, match="2 × 3, which pillow cannot bring to 7 × 300"):
+            read_frame(frame, Frames(resize, "crop"), (7, 300, 3))

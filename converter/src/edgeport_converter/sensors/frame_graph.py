@@ -28,7 +28,17 @@ from onnx import TensorProto, helper
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.sensors.frames import Frames
-from edgeport_converter.sensors.taps import F32, F64, I64, Span, Taps, find_nearest, find_taps
+from edgeport_converter.sensors.taps import (
+    F32,
+    F64,
+    I64,
+    Span,
+    Taps,
+    find_growing_area,
+    find_nearest,
+    find_taps,
+    is_shrinking_area,
+)
 from edgeport_converter.sensors.values import (
     GraphWriter,
     Value,
@@ -205,13 +215,14 @@ class _FrameGraph:
         self.frame_channels = 1 if frames.order == "gray" else 3
         self.to_gray = self.channels < self.frame_channels
         self.inner = min(self.channels, self.frame_channels)  # channels while resizing
-        self.height, self.width = self._sides()
+        self.sides = self._sides()
+        self.is_growing = False  # while OpenCV's area is written as a linear filter
 
     def write(self) -> str:
         rows, columns = find_spans(
             self.writer,
             self.frames,
-            (self.height, self.width),
+            self.sides,
             (self.target_height, self.target_width),
         )
         if self.frames.kind == "nearest":
@@ -246,10 +257,10 @@ class _FrameGraph:
     def _linear(self, rows: Span, columns: Span) -> str:
         """Gather the rows above and below each new row, make the new columns, then the rows."""
         node, constant = self.writer.node, self.writer.constant
-        taps = find_taps(self.frames, rows, columns, np.arange(self.target_height))
+        taps = self._taps(rows, np.arange(self.target_height))
         above = reshape(transpose(taps.index, (1, 0)), [2 * self.target_height])
         small = node("Gather", [self._flat(self.source), above.name], axis=1)
-        small = self._columns(small, columns, rows, is_frame=True)
+        small = self._columns(small, columns, is_frame=True)
         halves = constant(np.array([self.target_height] * 2))
         share = reshape(pick(taps.weight, 1, axis=1), [self.target_height, 1])
         if self.frames.library == "keras":
@@ -265,28 +276,44 @@ class _FrameGraph:
 
     def _filtered(self, rows: Span, columns: Span) -> str:
         """Make the new columns of all rows, then the new rows; Pillow may do the rows first."""
-        if self.frames.library != "pillow" or not pillow_has_two_orders():
+
+        def columns_first() -> str:
             return self._columns_first(rows, columns)
-        tall = is_tall(rows, columns)
-        if tall.array is not None:
-            first = self._rows_first if tall.array else self._columns_first
-            return first(rows, columns)
-        return self.writer.choose(
-            tall,
-            lambda: self._rows_first(rows, columns),
-            lambda: self._columns_first(rows, columns),
-        )
+
+        if self.frames.resize == "opencv-area":
+            return self.writer.choose(
+                is_shrinking_area(rows, columns),
+                columns_first,
+                lambda: self._growing_area(rows, columns),
+            )
+        if self.frames.library == "pillow" and pillow_has_two_orders():
+            return self.writer.choose(
+                is_tall(rows, columns), lambda: self._rows_first(rows, columns), columns_first
+            )
+        return columns_first()
+
+    def _growing_area(self, rows: Span, columns: Span) -> str:
+        """Blend pairs of pixels, as OpenCV's area does where a side of the frame has to grow."""
+        self.is_growing = True
+        small = self._linear(rows, columns)
+        self.is_growing = False
+        return small
+
+    def _taps(self, span: Span, places: Array) -> Taps:
+        if self.is_growing:
+            return find_growing_area(span, places)
+        return find_taps(self.frames, span, places)
 
     def _columns_first(self, rows: Span, columns: Span) -> str:
-        small = self._columns(self._flat(self.source), columns, rows, is_frame=True)
-        small = self._rows(small, rows, columns)
+        small = self._columns(self._flat(self.source), columns, is_frame=True)
+        small = self._rows(small, rows)
         if self.frames.library == "opencv":
             small = self._to_levels(small)
         return self._shaped(small)
 
     def _rows_first(self, rows: Span, columns: Span) -> str:
-        small = self._rows(self._flat(self.source), rows, columns, is_frame=True)
-        return self._shaped(self._columns(small, columns, rows))
+        small = self._rows(self._flat(self.source), rows, is_frame=True)
+        return self._shaped(self._columns(small, columns))
 
     def _to_levels(self, name: str) -> str:
         """Round and clip to 0 to 255, as OpenCV does."""
@@ -299,12 +326,10 @@ class _FrameGraph:
 
     # Blocks of band matrices
 
-    def _columns(self, flat: str, columns: Span, rows: Span, is_frame: bool = False) -> str:
+    def _columns(self, flat: str, columns: Span, is_frame: bool = False) -> str:
         """Return (N, rows, w * inner) float32 from (N, rows, W * C), uint8 if it is the frame."""
         inner = self.inner
-        count, starts, window, taps = self._blocks(
-            columns, rows, self.width, self.target_width, max(1, _LANES // inner)
-        )
+        count, starts, window, taps = self._blocks(columns, max(1, _LANES // inner))
         block = -(-self.target_width // count)
         # A column's weights hold for all its channels.
         each = np.repeat(np.arange(count * block), inner)
@@ -325,11 +350,9 @@ class _FrameGraph:
         lengths = (count * block * inner, self.target_width * inner)
         return self._product(flat, ends, matrices, count, 2, lengths, is_frame)
 
-    def _rows(self, flat: str, rows: Span, columns: Span, is_frame: bool = False) -> str:
+    def _rows(self, flat: str, rows: Span, is_frame: bool = False) -> str:
         """Return (N, h, columns) float32 from (N, H, columns), uint8 if it is the frame."""
-        count, starts, window, taps = self._blocks(
-            rows, columns, self.height, self.target_height, _LANES
-        )
+        count, starts, window, taps = self._blocks(rows, _LANES)
         block = -(-self.target_height // count)
         index = reshape(taps.index, [count, block, -1])
         matrices = [
@@ -345,7 +368,7 @@ class _FrameGraph:
         Pillow adds up whole numbers of 30 bits, float32 has 24: the upper and the lower 11 bits of
         its weights are multiplied apart, so that both sums are exact.
         """
-        if self.frames.resize == "opencv-linear":
+        if self.frames.resize == "opencv-linear" or self.is_growing:
             return [weight * (1 / 16)]  # the sums are shifted by 4 bits later
         if self.frames.library != "pillow":
             return [weight]
@@ -405,9 +428,7 @@ class _FrameGraph:
         values = node("Reshape", [values, constant(np.array([0, 0, -1, 3]))])
         return node("Squeeze", [self._gray(values), constant(np.array([3]))])
 
-    def _blocks(
-        self, span: Span, other: Span, side: Value, target: int, block: int
-    ) -> tuple[int, Value, Value, Taps]:
+    def _blocks(self, span: Span, block: int) -> tuple[int, Value, Value, Taps]:
         """Return where each block of new pixels begins to read, and the taps within its window.
 
         Returns:
@@ -416,14 +437,14 @@ class _FrameGraph:
             window: how many pixels each block reads, a scalar, int64.
             taps: of all blocks' new pixels, counted from their windows' starts.
         """
-        count = -(-target // block)
-        block = -(-target // count)
-        places = np.minimum(np.arange(count * block), target - 1)
-        taps = find_taps(self.frames, span, other, places)
+        count = -(-span.target // block)
+        block = -(-span.target // count)
+        places = np.minimum(np.arange(count * block), span.target - 1)
+        taps = self._taps(span, places)
         low = pick(pick(taps.index, 0, axis=1), np.arange(count) * block)
         high = pick(pick(taps.index, -1, axis=1), np.arange(count) * block + block - 1)
         window = largest(high - low) + 1
-        low = minimum(low, side - window)
+        low = minimum(low, span.side - window)
         inside = taps.index - reshape(pick(low, np.repeat(np.arange(count), block)), [-1, 1])
         return count, low, window, Taps(inside, taps.weight)
 

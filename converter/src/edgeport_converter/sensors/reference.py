@@ -35,8 +35,8 @@ def read_frame(frame: Array, frames: Frames, picture: Sequence[int]) -> Array:
         (h, w, c) float32.
 
     Raises:
-        OptionError: a frame of another type, shape or size, or the library is not installed.
-        ValueError: the library itself refuses a frame of such an aspect.
+        OptionError: a frame of another type, shape or size, or one of an aspect that the library
+            itself refuses, or the library is not installed.
     """
     height, width, channels = (int(side) for side in picture)
     frames.require_channels(channels)
@@ -44,7 +44,16 @@ def read_frame(frame: Array, frames: Frames, picture: Sequence[int]) -> Array:
     if frames.order == "bgr":
         frame = np.ascontiguousarray(frame[..., ::-1])
     read = {"keras": _by_keras, "pillow": _by_pillow, "opencv": _by_opencv}[frames.library]
-    small = read(frame, frames, (height, width), channels == 1).reshape(height, width, -1)
+    try:
+        small = read(frame, frames, (height, width), channels == 1).reshape(height, width, -1)
+    except OptionError:
+        raise
+    except Exception as cause:  # each library has its own
+        raise OptionError(
+            f"the frame is {frame.shape[0]} × {frame.shape[1]}, which {frames.library} cannot "
+            f"bring to {height} × {width} with fit='{frames.fit}' ({cause}): leave such pictures "
+            "out"
+        ) from cause
     if channels == 3:
         small = np.repeat(small, 3, axis=2) if small.shape[2] == 1 else small
         if frames.model_order == "bgr":
@@ -164,6 +173,8 @@ def _by_pillow(frame: Array, frames: Frames, target: tuple[int, int], is_gray: b
         if frames.fit == "crop":
             rows = min(image.height, image.width * height // width)
             columns = min(image.width, image.height * width // height)
+            if not rows or not columns:  # Pillow's nearest would read nothing, and answer
+                raise ValueError("nothing remains of it")
             top, left = (image.height - rows) // 2, (image.width - columns) // 2
             box = (left, top, left + columns, top + rows)
         image = image.resize((width, height), kind, box=box)

@@ -88,20 +88,19 @@ class Taps:
     weight: Value
 
 
-def find_taps(frames: Frames, span: Span, other: Span, places: Array) -> Taps:
+def find_taps(frames: Frames, span: Span, places: Array) -> Taps:
     """Return the taps of some new pixels.
 
     Args:
         frames: with any resize but nearest, whose one tap is ``find_nearest``'s.
         span: the axis.
-        other: the other axis, which OpenCV's area asks whether it grows.
         places: of the new pixels in the model's input, rising.
     """
     index = _inside(span, places)
     if frames.library == "pillow":
         return _pillow(span, index, *_PILLOW[frames.kind])
     if frames.library == "opencv":
-        return _OPENCV[frames.kind](span, index, other)
+        return _OPENCV[frames.kind](span, index)
     if frames.kind in _KERAS and not frames.antialias:
         return _KERAS[frames.kind](span, index)
     kernel, radius = _KERNELS[frames.kind]
@@ -305,7 +304,7 @@ def _opencv_position(span: Span, index: Value) -> tuple[Value, Value]:
     return cast(below, I64), position - below
 
 
-def _opencv_linear(span: Span, index: Value, other: Span) -> Taps:
+def _opencv_linear(span: Span, index: Value) -> Taps:
     below, share = _opencv_position(span, index)
     return _opencv_pair(span, below, share)
 
@@ -319,13 +318,13 @@ def _opencv_pair(span: Span, below: Value, share: Value) -> Taps:
     return Taps(pair + span.first, round_half_even(weight * float(FIXED_POINT)))
 
 
-def _opencv_cubic(span: Span, index: Value, other: Span) -> Taps:
+def _opencv_cubic(span: Span, index: Value) -> Taps:
     below, share = _opencv_position(span, index)
     distance = share * np.array([[1, 1, -1, -1]], F32) + np.array([[1, 0, 1, 2]], F32)
     return _opencv_filter(span, below + np.array([[-1, 0, 1, 2]]), _cubic(distance, -0.75))
 
 
-def _opencv_lanczos4(span: Span, index: Value, other: Span) -> Taps:
+def _opencv_lanczos4(span: Span, index: Value) -> Taps:
     below, share = _opencv_position(span, index)
     steps = np.arange(-3, 5)
     x = cast(share, F64) - steps.astype(F64).reshape(1, -1)
@@ -339,37 +338,33 @@ def _opencv_filter(span: Span, pixel: Value, weight: Value) -> Taps:
     return Taps(index, round_half_even(weight * float(FIXED_POINT)) * (1 / FIXED_POINT))
 
 
-def _opencv_area(span: Span, index: Value, other: Span) -> Taps:
-    """computeResizeAreaTab; where one of the axes grows, a linear filter with other positions."""
+def _opencv_area(span: Span, index: Value) -> Taps:
+    """ComputeResizeAreaTab."""
     scale = _opencv_scale(span)
     length = span.last - span.first
     low = cast(index, F64) * scale
     high = low + scale
     width = minimum(scale, cast(length, F64) - low)
-    begin = cast(floor(low), I64)
-    pixel = begin + count_to(cast(ceil(scale), I64) + 2)
+    pixel = cast(floor(low), I64) + count_to(cast(ceil(scale), I64) + 2)
     edge = cast(pixel, F64)
     covered = minimum(edge + 1.0, high) - maximum(edge, low)
     covered = where((covered > 1e-3) & (pixel < length), covered, 0.0) / width
-
-    inverse = cast(span.new, F64) / cast(length, F64)
-    share = cast((cast(index, F64) + 1.0) - (cast(begin, F64) + 1.0) * inverse, F32)
-    share = where(share > 0.0, share - floor(share), 0.0)
-    pair = _opencv_pair(span, begin, share)
-    # The pair's two taps, in the first two columns of as many as the area has.
-    column = count_to(cast(ceil(scale), I64) + 2)
-    first, second = (_column(pair.weight, place) for place in (0, 1))
-    linear = where(column < 1, first, where(column < 2, second, 0.0)) * (1 / FIXED_POINT)
-
-    shrinks = (scale >= 1.0) & (_opencv_scale(other) >= 1.0)
-    weight = where(shrinks, cast(covered, F32), linear)
-    return Taps(span.first + minimum(pixel, length - 1), weight)
+    return Taps(span.first + minimum(pixel, length - 1), cast(covered, F32))
 
 
-def _column(value: Value, place: int) -> Value:
-    """Return one of the two columns of a pair's weights, as (new, 1)."""
-    mask = np.eye(2, dtype=F32)[place].reshape(1, 2)
-    return row_sums(value * mask)
+def find_growing_area(span: Span, places: Array) -> Taps:
+    """Return the pairs that OpenCV's area blends where ``is_shrinking_area`` does not hold."""
+    index = _inside(span, places)
+    length = cast(span.last - span.first, F64)
+    below = cast(floor(cast(index, F64) * _opencv_scale(span)), I64)
+    inverse = cast(span.new, F64) / length
+    share = cast((cast(index, F64) + 1.0) - (cast(below, F64) + 1.0) * inverse, F32)
+    return _opencv_pair(span, below, where(share > 0.0, share - floor(share), 0.0))
+
+
+def is_shrinking_area(rows: Span, columns: Span) -> Value:
+    """Return whether OpenCV's area averages, a scalar: where no axis grows."""
+    return (_opencv_scale(rows) >= 1.0) & (_opencv_scale(columns) >= 1.0)
 
 
 _OPENCV = {

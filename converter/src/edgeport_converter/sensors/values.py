@@ -70,13 +70,15 @@ class GraphWriter:
         return outputs
 
     def choose(self, condition: Value, first: Callable[[], str], second: Callable[[], str]) -> str:
-        """Add a node that runs one of two subgraphs, and return its output's name.
+        """Add one of two subgraphs, or a node that runs one; return its output's name.
 
         Args:
             condition: a scalar.
             first: adds the nodes for where it holds; returns the name of their float32 result.
             second: the same for where it does not.
         """
+        if condition.array is not None:
+            return first() if condition.array else second()
         outer, bodies = self.nodes, []
         for write in (first, second):
             self.nodes = []
