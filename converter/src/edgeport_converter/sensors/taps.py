@@ -32,6 +32,7 @@ from edgeport_converter.sensors.values import (
     join,
     maximum,
     minimum,
+    reciprocal,
     reshape,
     round_half_even,
     row_sums,
@@ -120,8 +121,7 @@ def find_nearest(frames: Frames, span: Span, places: Array) -> Value:
         return minimum(cast(position, I64), span.side - 1)
     length = span.last - span.first
     if frames.library == "opencv":
-        step = 1.0 / (cast(span.new, F64) / cast(length, F64))
-        position = floor(cast(index, F64) * step)
+        position = floor(cast(index, F64) * _opencv_scale(span))
     else:
         position = floor((cast(index, F32) + 0.5) * _keras_scale(span))
     return span.first + minimum(cast(position, I64), length - 1)
@@ -146,7 +146,7 @@ def _pillow(span: Span, index: Value, kernel: Callable[[Value], Value], support:
     low = maximum(cast(center - reach + 0.5, I64), 0)
     high = minimum(cast(center + reach + 0.5, I64), span.side)
     pixel = low + count_to(cast(ceil(reach), I64) * 2 + 1)
-    weight = kernel((cast(pixel, F64) - center + 0.5) * (1.0 / wide))
+    weight = kernel((cast(pixel, F64) - center + 0.5) * reciprocal(wide))
     weight = where(pixel < high, weight, 0.0)
     weight = weight / row_sums(weight)
     weight = round_half_even(weight * _PILLOW_FIXED_POINT) * (1 / _PILLOW_FIXED_POINT)
@@ -241,16 +241,14 @@ def _scale_and_translate(
 ) -> Taps:
     """ComputeSpansCore."""
     length = span.last - span.first
-    # 1.0 is a double there; float32's own division of one may be an estimate in onnxruntime.
-    inverse = cast(1.0 / cast(cast(span.new, F32) / cast(length, F32), F64), F32)
+    inverse = reciprocal(cast(span.new, F32) / cast(length, F32))
     wide = maximum(inverse, 1.0) if antialias else inverse.writer.known(1, F32)
     reach = wide * radius
     sample = (cast(index, F32) + 0.5) * inverse
     begin = minimum(maximum(cast(ceil(sample - reach - 0.5), I64), 0), length - 1)
     end = minimum(maximum(cast(floor(sample + reach - 0.5), I64), 0), length - 1) + 1
     pixel = begin + count_to(cast(ceil(reach), I64) * 2 + 1)
-    narrow = cast(1.0 / cast(wide, F64), F32)
-    weight = kernel(absolute((cast(pixel, F32) + 0.5 - sample) * narrow))
+    weight = kernel(absolute((cast(pixel, F32) + 0.5 - sample) * reciprocal(wide)))
     return _normalized(span, pixel, where(pixel < end, weight, 0.0))
 
 
@@ -294,7 +292,7 @@ _KERNELS: dict[str, tuple[Callable[[Value], Value], float]] = {
 
 
 def _opencv_scale(span: Span) -> Value:
-    return 1.0 / (cast(span.new, F64) / cast(span.last - span.first, F64))
+    return reciprocal(cast(span.new, F64) / cast(span.last - span.first, F64))
 
 
 def _opencv_position(span: Span, index: Value) -> tuple[Value, Value]:

@@ -179,6 +179,14 @@ def _apply(
     return Value(partner.writer, None, name, result)
 
 
+def reciprocal(value: Value) -> Value:
+    """Return one divided by the values, rounded once.
+
+    onnxruntime turns ``y * (1 / x)`` into ``y / x``, which rounds otherwise; not so with a two.
+    """
+    return (2.0 / value) * 0.5
+
+
 def floor(value: Value) -> Value:
     """Return the whole numbers below."""
     return _apply("Floor", np.floor, value)
