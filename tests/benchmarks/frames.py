@@ -18,6 +18,7 @@ import json
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +66,11 @@ def main() -> int:
     result = {"classes": [], "times": []}
     for name, (path, side, scale, mean) in NETWORKS.items():
         model = float_model(options.shared / "models" / path)
+        classes = customary(model, Frames(scale=scale, mean=mean), frames, side)
         for trained in TRAINED:
             spec = Frames(trained, scale=scale, mean=mean)
-            result["classes"].append({"network": name, **changed(model, spec, frames, side)})
+            row = changed(model, spec, frames, side, classes)
+            result["classes"].append({"network": name, **row})
             print(json.dumps(result["classes"][-1]), flush=True)
         for size in SIZES:
             for row in times(model, size, side, scale, mean):
@@ -111,32 +114,42 @@ def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     )
 
 
-def changed(model: onnx.ModelProto, spec: Frames, frames: list, side: int) -> dict:
+def customary(model: onnx.ModelProto, spec: Frames, frames: list, side: int) -> dict:
+    """Return the classes of each frame after the usual resizes of device code."""
+    name = model.graph.input[0].name
+    plain = session_of(model)
+    return {
+        way: [
+            plain.run(None, {name: read_frame(frame, other, (side, side, 3))[None]})[0][0].argmax()
+            for frame in frames
+        ]
+        for way, other in (
+            ("opencv", replace(spec, resize="opencv-linear")),
+            ("pillow", replace(spec, resize="pillow-bilinear")),
+        )
+    }
+
+
+def changed(model: onnx.ModelProto, spec: Frames, frames: list, side: int, classes: dict) -> dict:
     """Return the shares of frames whose class is another one than in the training code."""
     name = model.graph.input[0].name
     plain, whole = session_of(model), session_of(prepend_frames(model, name, spec))
-    picture = (side, side, 3)
     counts = dict.fromkeys(("opencv", "pillow", "bgr", "graph"), 0)
     score, ties = 0.0, 0
-    for frame in frames:
-        expected = plain.run(None, {name: read_frame(frame, spec, picture)[None]})[0][0]
+    for place, frame in enumerate(frames):
+        picture = read_frame(frame, spec, (side, side, 3))
+        expected = plain.run(None, {name: picture[None]})[0][0]
         found = whole.run(None, {name: frame[None]})[0][0]
+        mirrored = plain.run(None, {name: picture[None, ..., ::-1]})[0][0]
         score = max(score, float(np.abs(found - expected).max()))
         first, second = np.sort(expected)[-2:][::-1]
         if first - second < TIE:
             ties += 1
             continue
-        other = {
-            "opencv": Frames("opencv-linear", scale=spec.scale, mean=spec.mean),
-            "pillow": Frames("pillow-bilinear", scale=spec.scale, mean=spec.mean),
-            "bgr": Frames(spec.resize, spec.fit, order="bgr", scale=spec.scale, mean=spec.mean),
-        }
-        answers = {
-            way: plain.run(None, {name: read_frame(frame, each, picture)[None]})[0][0]
-            for way, each in other.items()
-        }
-        for way, answer in {**answers, "graph": found}.items():
-            counts[way] += int(answer.argmax() != expected.argmax())
+        answers = {way: each[place] for way, each in classes.items()}
+        answers |= {"bgr": mirrored.argmax(), "graph": found.argmax()}
+        for way, answer in answers.items():
+            counts[way] += int(answer != expected.argmax())
     shares = {way: count / len(frames) for way, count in counts.items()}
     return {
         "trained": spec.to_text().split()[0],
