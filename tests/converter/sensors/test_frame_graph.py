@@ -199,6 +199,13 @@ def test_a_frames_graph_is_only_for_a_picture_of_fixed_size():
         prepend_frames(a_model(), "extra", Frames())
 
 
+def test_a_model_of_an_old_opset_is_refused():
+    model = a_model()
+    model.opset_import[0].version = 13
+    with pytest.raises(OptionError, match="of opset 13, expected 16 or newer"):
+        prepend_frames(model, "image", Frames())
+
+
 def test_the_graph_has_standard_operators_only():
     for resize in RESIZES:
         model = make_frames_model(Frames(resize), PICTURE)

@@ -57,6 +57,7 @@ from edgeport_converter.sensors.values import (
 )
 
 _PREFIX = "frames/"
+_OLDEST_OPSET = 16  # ScatterElements that adds
 _LANES = 16  # floats that a product computes at once; a block is as wide as that
 
 # PIL's L24, OpenCV's RY15, and tf.image.rgb_to_grayscale: weights of red, green, blue, then the
@@ -113,8 +114,15 @@ def prepend_frames(model: onnx.ModelProto, input_name: str, frames: Frames) -> o
         and the known shapes inside stay.
 
     Raises:
-        OptionError: there is no such input, or it is no picture of fixed size.
+        OptionError: there is no such input, or it is no picture of fixed size, or the model's
+            opset lacks an operator.
     """
+    opset = max((entry.version for entry in model.opset_import if not entry.domain), default=0)
+    if opset < _OLDEST_OPSET:
+        raise OptionError(
+            f"frames are for a model of opset {opset}, expected {_OLDEST_OPSET} or newer, which "
+            "adds up weights at their places: export it with the default opset"
+        )
     combined = onnx.ModelProto()
     combined.CopyFrom(model)
     graph = combined.graph
