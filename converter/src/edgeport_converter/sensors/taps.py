@@ -317,9 +317,14 @@ def _opencv_pair(span: Span, below: Value, share: Value) -> Taps:
 
 
 def _opencv_cubic(span: Span, index: Value) -> Taps:
+    """Keys' cubic with another slope.
+
+    OpenCV's builds for x86 leave it to IPP, which computes in float. Other builds round the weights
+    to parts of ``FIXED_POINT``, which is at most one level away.
+    """
     below, share = _opencv_position(span, index)
     distance = share * np.array([[1, 1, -1, -1]], F32) + np.array([[1, 0, 1, 2]], F32)
-    return _opencv_filter(span, below + np.array([[-1, 0, 1, 2]]), _cubic(distance, -0.75))
+    return Taps(_clamped(span, below + np.array([[-1, 0, 1, 2]])), _cubic(distance, -0.75))
 
 
 def _opencv_lanczos4(span: Span, index: Value) -> Taps:
@@ -327,13 +332,14 @@ def _opencv_lanczos4(span: Span, index: Value) -> Taps:
     steps = np.arange(-3, 5)
     x = cast(share, F64) - steps.astype(F64).reshape(1, -1)
     weight = _sinc(x) * _sinc(x / 4.0)
-    return _opencv_filter(span, below + steps.reshape(1, -1), cast(weight / row_sums(weight), F32))
+    weight = cast(weight / row_sums(weight), F32)
+    weight = round_half_even(weight * float(FIXED_POINT)) * (1 / FIXED_POINT)
+    return Taps(_clamped(span, below + steps.reshape(1, -1)), weight)
 
 
-def _opencv_filter(span: Span, pixel: Value, weight: Value) -> Taps:
-    last = span.last - span.first - 1
-    index = span.first + minimum(maximum(pixel, 0), last)
-    return Taps(index, round_half_even(weight * float(FIXED_POINT)) * (1 / FIXED_POINT))
+def _clamped(span: Span, pixel: Value) -> Value:
+    """Return the outermost pixels for those beyond."""
+    return span.first + minimum(maximum(pixel, 0), span.last - span.first - 1)
 
 
 def _opencv_area(span: Span, index: Value) -> Taps:
