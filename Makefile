@@ -24,7 +24,7 @@ WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-fast test-lowest devices operators lint readme bench figures passes layers \
-	quantization quantization-devices verdicts calibration-memory training assets clean
+	frames quantization quantization-devices verdicts calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -39,6 +39,7 @@ help:
 	@echo 'make figures                  the stored runs into the READMEs and the picture'
 	@echo 'make passes SHARED=dir        what each rewriting of the graph is worth'
 	@echo 'make layers                   every Keras layer and application: exact or refused'
+	@echo 'make frames SHARED=dir        how a photo reaches a model: classes that change, and the cost'
 	@echo 'make quantization SHARED=dir  int8 beside naive quantization and LiteRT'
 	@echo 'make quantization-devices SHARED=dir  int8 files for every target on emulated CPUs'
 	@echo 'make verdicts SHARED=dir      shares of equal classes that reports tell, on other samples'
@@ -98,6 +99,10 @@ passes: .venv/.workstation
 # Every Keras layer, activation and application: exact, or refused by name.
 layers: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/layers.py --output build/layers.json
+
+# What training code did to pictures, beside the graph that does it on a device.
+frames: .venv/.tools
+	$(WORKSTATION) tests/benchmarks/frames.py "$(SHARED)" --output build/frames.json
 
 # SHARED holds the models, data and .tflite files; tests/benchmarks/quantization.py names them.
 quantization: .venv/.workstation

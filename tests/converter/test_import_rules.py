@@ -22,6 +22,7 @@ HEAVY = (
 # checking alone are free.
 ORDER = (
     ("errors", "progress", "stages", "quiet", "provenance", "targets"),
+    ("sensors",),
     ("options",),
     ("data",),
     ("loading",),

@@ -23,6 +23,7 @@ optimizing, verification, quantization, artifact:
     loading/       from a Keras file, or a model in memory, to a function that can be traced
     optimizing/    rewriting the float graph for speed and size
     quantization/  from the float graph to the best quantized graph within the budget
+    sensors/       from what a sensor gives to the model's input, inside the graph and proven
     training/      from data and a recipe to a trained Keras model
     verification/  how a graph is run, and the parity check against Keras
 
