@@ -41,8 +41,8 @@ FILES = (
     "mnist_mlp/Digit_Recognition_MLP.keras",
 )
 APPLICATIONS = (
-    *("MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "EfficientNetB0"),
-    *("NASNetMobile", "DenseNet121", "ResNet50", "ResNet50V2", "ConvNeXtTiny"),
+    *("MobileNet", "MobileNetV2", "EfficientNetB0", "EfficientNetV2B0", "NASNetMobile"),
+    *("DenseNet121", "DenseNet169", "ResNet50", "ResNet50V2", "ConvNeXtTiny"),
 )
 LOGITS = 15.0  # the spread of a trained network's logits, made up
 PICKED = 3  # layers and channels of each network
