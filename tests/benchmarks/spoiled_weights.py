@@ -90,11 +90,13 @@ def sure_application(name: str, shared: Path) -> Any:
     """Return a network of keras.applications that is sure of its answers on photos."""
     from quantization_data import SAMPLES
 
-    model = random_application(name, SAMPLES["mobilenet_v2"](shared, 32, 0))
+    scales_bytes = name.startswith(("EfficientNet", "ConvNeXt", "ResNet50"))
+    samples = SAMPLES["efficientnet_b0" if scales_bytes else "mobilenet_v2"]
+    model = random_application(name, samples(shared, 32, 0))
     last = model.layers[-1]
     if last.get_weights():
         activation, last.activation = last.activation, None
-        spread = np.std(np.asarray(model(SAMPLES["mobilenet_v2"](shared, 8, 0))))
+        spread = np.std(np.asarray(model(samples(shared, 8, 0))))
         last.activation = activation
         kernel, *rest = last.get_weights()
         last.set_weights([kernel * LOGITS / spread, *rest])
