@@ -24,7 +24,7 @@ WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-fast test-lowest devices operators lint readme bench figures passes layers \
-	frames quantization quantization-devices verdicts calibration-memory training assets clean
+	frames quantization quantization-devices verdicts spoiled calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -43,6 +43,7 @@ help:
 	@echo 'make quantization SHARED=dir  int8 beside naive quantization and LiteRT'
 	@echo 'make quantization-devices SHARED=dir  int8 files for every target on emulated CPUs'
 	@echo 'make verdicts SHARED=dir      shares of equal classes that reports tell, on other samples'
+	@echo 'make spoiled SHARED=dir       wrong weights: what the parity check notices or owns up to'
 	@echo 'make calibration-memory       peak memory with 200 and with 2,000 samples'
 	@echo 'make training MNIST=mnist.npz what recipes, searches and means against over-fitting reach'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
@@ -115,6 +116,10 @@ quantization-devices: .venv/.workstation
 # Whether what a report tells of 300 samples holds on thousands of others.
 verdicts: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/verdicts.py "$(SHARED)" --output build/verdicts.json
+
+# Fails if wrong weights are missed and the card says nothing of it.
+spoiled: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/spoiled_weights.py "$(SHARED)" --output build/spoiled.json
 
 calibration-memory: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/calibration_memory.py --output build/calibration_memory.json

@@ -52,6 +52,7 @@ Words, as the code, the messages and the documentation use them:
     GPTQ: rounding weights one by one, each later one making up for the error of the earlier ones
     hard-sigmoid: a sigmoid of three straight lines; hard-swish is the input times it
     Keras patch: a function that stands in for one of Keras while a model is traced
+    logits: what goes into the last function of an output, where that bounds the answers
     metric: a number that a model reaches on labelled data; larger is better unless it is an error
     multiply-accumulate: one product added to a sum; their number is the work of a network
     non-finite: NaN or an infinity
@@ -70,6 +71,7 @@ Words, as the code, the messages and the documentation use them:
     self-test: running the golden samples when an artifact is loaded
     sensitivity: how much quantizing one layer alone changes the outputs
     signal-to-noise ratio: variance of the float answers over the mean squared error, in dB
+    spoiled weights: weights with noise, to see whether a check notices
     stage: one step of a conversion, named in its progress and its errors
     subgraph: the graph inside a Loop, Scan or If node
     target: the devices' CPU family

@@ -240,7 +240,12 @@ def convert(
         variants=stamped.variants,
         layers=layers,
         stages=tuple(stages.names),
-        notes=options.notes + source.model.notes + data.notes + baseline.notes + quantized.notes,
+        notes=options.notes
+        + source.model.notes
+        + data.notes
+        + baseline.notes
+        + quantized.notes
+        + stamped.card.unproven,
     )
 
 
@@ -297,12 +302,14 @@ class _FloatModel:
         compact: the same as it is written to a file.
         card: names, inputs, outputs, labels and preprocessing.
         reference: the Keras model as a function of any number of samples.
+        logits: the same, with the values before the last function of each output.
     """
 
     graph: onnx.ModelProto
     compact: onnx.ModelProto
     card: ModelCard
     reference: Run
+    logits: Run
 
     def open(self) -> AbstractContextManager[Run]:
         """Open the graph as it is judged."""
@@ -331,8 +338,10 @@ def _export(
         labels=names,
         preprocessing=model.preprocessing,
     )
-    reference = in_fixed_batches(exported.reference, card.inputs)
-    return _FloatModel(exported.graph, exported.graph, card, reference)
+    reference, logits = (
+        in_fixed_batches(run, card.inputs) for run in (exported.reference, exported.logits)
+    )
+    return _FloatModel(exported.graph, exported.graph, card, reference, logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -445,7 +454,9 @@ def _check_parity(float_model: _FloatModel, data: Dataset | None) -> _Parity:
     from edgeport_converter.verification.parity import check_parity
 
     return _Parity(
-        *check_parity(float_model.compact, float_model.card, float_model.reference, data)
+        *check_parity(
+            float_model.compact, float_model.card, float_model.reference, float_model.logits, data
+        )
     )
 
 
@@ -582,7 +593,13 @@ def _stamp(
     if samples is not None and float_model.card.samples_interact:  # a run takes them all at once
         samples = {name: array[:_GOLDEN_BATCH] for name, array in samples.items()}
     writer = ArtifactWriter(
-        describe(float_model.card, source.model.source, float_model.graph, data.roles.calibration),
+        describe(
+            float_model.card,
+            source.model.source,
+            float_model.graph,
+            data.roles.calibration,
+            parity.figures.doubts(),
+        ),
         options.device,
         samples,
         parity.tried,

@@ -83,6 +83,14 @@ class ConversionReport:
             f"parity     {parity.samples} samples, largest difference from Keras "
             f"{parity.largest_difference:.2g} in '{parity.output}'",
         ]
+        if parity.logits:
+            lines.append(f"logits     compared, too: {', '.join(parity.logits)}")
+        if parity.trials:
+            found = ", ".join(
+                f"{trial.what} by {trial.noise:.0%} {trial.noticed} of {trial.tried}"
+                for trial in parity.trials
+            )
+            lines.append(f"spoiled    weights noticed by parity: {found}")
         lines += [f"chosen     {self.reason}"] if self.reason else []
         lines += [f"note       {note}" for note in self.notes]
         if self.agreement:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgeport import ModelCard, TensorSpec
+from edgeport.artifact.golden import GoldenOutput
 from edgeport_converter.artifact.card import ArtifactWriter
 
 
@@ -23,7 +24,10 @@ def test_an_infinite_output_leaves_the_self_test_strict(unusual: float) -> None:
     def run(_: Any) -> dict[str, Any]:
         return {"y": np.array([[-2.0, 1.0, unusual]], "f4")}
 
-    assert writer._tolerance(run, card, None, []) == {"y": pytest.approx(2.0 * 1e-4)}
+    answer = GoldenOutput.of(run(tried)["y"], 128)
+    assert writer._allowed(run, card, None)({"y": answer}) == {
+        "y": pytest.approx(1e-5 + 2.0 * 1e-4)
+    }
 
 
 def test_a_generated_sample_with_large_answers_counts() -> None:
@@ -34,10 +38,14 @@ def test_a_generated_sample_with_large_answers_counts() -> None:
     writer = ArtifactWriter(
         ModelCard("loud", (), (spec,)), device=unused, samples=samples, tried=samples, layers=unused
     )
-    ramp = {"inputs": {"x": {"dtype": "float32", "shape": [1, 3], "ramp": [0.0, 255.0, 0.0]}}}
 
     def run(batch: Any) -> dict[str, Any]:
         loud = np.abs(batch["x"]).max() > 0
         return {"y": np.full((len(batch["x"]), 3), 5.0 if loud else 0.01, "f4")}
 
-    assert writer._tolerance(run, writer.card, None, [ramp]) == {"y": pytest.approx(5e-4)}
+    quiet, loud = (
+        GoldenOutput.of(run({"x": np.full((1, 3), value)})["y"], 128) for value in (0.0, 255.0)
+    )
+    allowed = writer._allowed(run, writer.card, None)
+    assert allowed({"y": quiet}) == {"y": pytest.approx(1e-5 + 1e-6)}
+    assert allowed({"y": loud}) == {"y": pytest.approx(1e-5 + 5e-4)}

@@ -42,7 +42,13 @@ def samples():
 def stamped(samples):
     """(artifact, graph's run, golden samples) of a graph that multiplies by 1, 2, 3, 4."""
     run = run_as_defined(make_graph())
-    golden_samples = stamping.make_golden_samples(run, [SPEC], samples)
+    golden_samples = [
+        {
+            "inputs": {"x": golden.encode_array(x)},
+            "outputs": {"y": golden.encode_output(golden.GoldenOutput.of(run({"x": x})["y"], 128))},
+        }
+        for x in (samples["x"][:1], samples["x"][1:2])
+    ]
     card = ModelCard("times", (SPEC,), (OUT,), tolerance={"y": 1e-6})
     text = card_json(card, golden_samples)
     return stamping.stamp(make_graph(), text), run, ModelCard.from_json(text).golden_samples
@@ -62,64 +68,6 @@ def test_the_artifact_is_an_onnx_file_with_the_card_in_its_metadata(stamped):
     assert metadata.keys() == {"edgeport.sha256", "edgeport.card"}
     assert ModelCard.from_json(metadata["edgeport.card"]).name == "times"
     assert model.graph == make_graph().graph
-
-
-def test_golden_samples_are_the_loudest_real_ones_with_what_numpy_computes(stamped, samples):
-    loudest = np.argsort(-np.abs(samples["x"]).sum(axis=1))[:2]
-    for place, sample in zip(loudest, stamped[2], strict=True):
-        np.testing.assert_array_equal(sample.inputs["x"], samples["x"][place : place + 1])
-        np.testing.assert_array_equal(sample.outputs["y"].values, samples["x"][place] * SCALE)
-
-
-def test_without_data_golden_samples_span_the_value_range():
-    encoded = stamping.make_golden_samples(run_as_defined(make_graph()), [SPEC], None)
-    first, second = (golden.decode_array(sample["inputs"]["x"]) for sample in encoded)
-    assert first.shape == (1, 4)
-    assert not np.array_equal(first, second)
-    assert min(first.min(), second.min()) >= -1
-    assert max(first.max(), second.max()) <= 1
-
-
-PHOTO = TensorSpec("x", np.dtype(np.float32), ("N", 224, 224, 3), ("N", "H", "W", "C"), (0.0, 1.0))
-
-
-def test_a_large_golden_input_is_like_the_data():
-    """A deep network answers noise of the same range by chance, and each CPU otherwise."""
-    place = np.linspace(0, 3, 224, dtype=np.float32)
-    photo = (np.sin(place[:, None]) * np.cos(place) / 2 + 0.5)[None, ..., None].repeat(3, -1)
-    encoded = stamping.make_golden_samples(lambda x: {"y": x["x"]}, [PHOTO], {"x": photo})
-    back = golden.decode_array(encoded[0]["inputs"]["x"])
-    assert np.abs(back - photo).max() < 0.1  # of a block, and half of the 1/255 of a code
-    assert np.corrcoef(back.ravel(), photo.ravel())[0, 1] > 0.99
-
-
-@pytest.mark.parametrize("kind", ["int32", "float32"])
-def test_a_large_golden_input_without_a_known_range_keeps_its_own(kind):
-    """As of tokens: between 0 and 1, where nothing else is known, they would all be alike."""
-    spec = TensorSpec("x", np.dtype(kind), ("N", "T"), ("N", "T"))
-    tokens = {"x": np.random.default_rng(0).integers(-100, 30_000, (2, 3000)).astype(kind)}
-    for sample in stamping.make_golden_samples(lambda x: {"y": x["x"]}, [spec], tokens):
-        back = golden.decode_array(sample["inputs"]["x"])
-        assert back.min() < 100
-        assert 29_000 < back.max() < 30_000
-        assert len(np.unique(back)) > 200
-
-
-def test_a_range_is_of_numbers_alone():
-    spec = TensorSpec("x", np.dtype("f4"), ("N", "T"), ("N", "T"))
-    x = np.random.default_rng(0).uniform(-5, 5, (2, 3000)).astype("f4")
-    x[:, ::100] = np.nan
-    x[:, 1::100] = np.inf
-    for sample in stamping.make_golden_samples(lambda x: {"y": x["x"]}, [spec], {"x": x}):
-        assert np.abs(sample["inputs"]["x"]["blocks"]["range"]).max() <= 5
-        assert 4 < golden.decode_array(sample["inputs"]["x"]).max() <= 5.0001
-
-
-def test_a_large_input_costs_the_file_next_to_nothing():
-    spec = PHOTO
-    noise = {"x": np.random.default_rng(0).random((2, 224, 224, 3)).astype(np.float32)}
-    encoded = stamping.make_golden_samples(lambda arrays: {"y": arrays["x"]}, [spec], noise)
-    assert len(card_json(ModelCard("big", (spec,), (OUT,)), encoded)) < 20_000
 
 
 def test_write_replaces_the_target_and_leaves_nothing_else(stamped, tmp_path):

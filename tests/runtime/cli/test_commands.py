@@ -66,6 +66,22 @@ def test_verify(mlp_file: Path, capsys: Capture) -> None:
     assert "golden samples  1 within tolerance" in capsys.readouterr().out
 
 
+def test_verify_says_what_it_cannot_tell(tmp_path: Path, capsys: Capture) -> None:
+    """No golden samples are no proof, whatever else is checked."""
+    path = tmp_path / "m.onnx"
+    doubt = "the parity check would miss much: pass data"
+    path.write_bytes(mlp().artifact(unproven=(doubt,)))
+    checks = run(capsys, "verify", path)
+    assert (checks["golden_samples"], checks["unproven"]) == (0, [doubt])
+    assert main(["verify", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "golden samples  none: nothing tells whether it answers right\n" in text
+    assert "within tolerance" not in text
+    assert f"unproven        {doubt}\n" in text
+    assert main(["info", str(path)]) == 0
+    assert f"unproven     {doubt}\n" in capsys.readouterr().out
+
+
 def test_verify_of_a_damaged_file(mlp_file: Path, capsys: Capture) -> None:
     mlp_file.write_bytes(mlp_artifact()[:-3])
     code, sentence = fails(capsys, "verify", mlp_file)

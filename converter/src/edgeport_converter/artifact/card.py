@@ -6,18 +6,16 @@ import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from edgeport import Accuracy, Calibration, ModelCard, Quantization, Requirements
-from edgeport.artifact import golden
 from edgeport.artifact.card import card_json
-from edgeport.artifact.golden import Array
+from edgeport.artifact.golden import Array, GoldenOutput
 from edgeport_converter.artifact import stamping
-from edgeport_converter.artifact.macs import count_multiply_accumulates
+from edgeport_converter.artifact.golden_samples import Allowed, GoldenChoice, Runs, choose
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.options import DeviceOptions
 from edgeport_converter.quantization.evaluation.held_out import Part
@@ -25,16 +23,18 @@ from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.quantization.qdq.pixel_inputs import find_pixel_inputs
 from edgeport_converter.quantization.search.candidates import Candidate
 from edgeport_converter.targets import require_readable
+from edgeport_converter.verification.differences import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE
+from edgeport_converter.verification.macs import count_multiply_accumulates
 from edgeport_converter.verification.runners import Run, Runner
+from edgeport_converter.verification.spoiling import STRONG, has_weights, spoil
 
 # An int8 kernel of another CPU may round a tie the other way: that stays within this share of an
 # output's range. A kernel that saturates moves outputs by far more. Chosen, not measured.
 _INT8_TOLERANCE = 0.02
 _WIDEST_INT8_TOLERANCE = 0.1
 _TYPICAL_DIFFERENCES = 3.0
-_FLOAT_TOLERANCE = 1e-4
-_SMALLEST_RANGE = 1e-3  # of an output that is zero on every sample
 _TOGETHER = 4  # samples in a golden sample of a model whose answers depend on the whole batch
+_SMALLEST_RANGE = 1e-3  # of an int8 output that is zero on every sample
 
 _PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
 
@@ -44,11 +44,10 @@ class ArtifactWriter:
     """Writes the artifacts of one conversion, which share all of this.
 
     Attributes:
-        card: without quantization, accuracy and self-test.
+        card: without quantization, accuracy and self-test; with what parity could not tell.
         device: what the artifacts are for.
         samples: the user's samples by input name, for golden samples; None without data.
-        tried: trial inputs that the model took: golden samples of a model with free axes, if there
-            is no data.
+        tried: trial inputs that the model took, for golden samples, if there is no data.
         layers: the Keras layers by the names of a graph's nodes.
         judged_on: which samples a candidate's loss was measured on, in words.
     """
@@ -85,15 +84,15 @@ class ArtifactWriter:
         with runner.open(graph) as run:
             # Golden outputs are as ONNX defines them. Loading the file runs the self-test, so that
             # this machine's kernels are held to the definition, too. Once they are made, the
-            # session, which holds all weights once more, is gone.
-            golden_samples = self._golden_samples(
-                run if runner.judges_as_defined else runner.as_defined(graph), card
-            )
+            # sessions, which hold all weights once more, are gone.
+            chosen = self._choose_golden_samples(runner, run, graph, card, candidate)
             card = replace(
                 card,
                 requires=self._requires(graph),
-                tolerance=self._tolerance(run, card, candidate, golden_samples),
+                tolerance=chosen.tolerance,
+                unproven=self.card.unproven + self._doubts(graph, chosen),
             )
+            golden_samples = chosen.samples
             text = card_json(card, golden_samples)
             artifact = stamping.stamp(graph, text)
             samples = ModelCard.from_json(text).golden_samples
@@ -121,54 +120,84 @@ class ArtifactWriter:
                 reasons.setdefault(layer, reason)
         return reasons
 
-    def _golden_samples(self, defined: Run, card: ModelCard) -> list[dict[str, Any]]:
+    def _choose_golden_samples(
+        self,
+        runner: Runner,
+        run: Run,
+        graph: onnx.ModelProto,
+        card: ModelCard,
+        candidate: Candidate | None,
+    ) -> GoldenChoice:
         if any(spec.dtype.kind == "O" for spec in (*card.inputs, *card.outputs)):
-            return []  # a card stores arrays as numbers, so a model with text has no self-test
-        has_free_axes = any(isinstance(n, str) for s in card.inputs for n in s.shape[1:])
-        generated = self.tried if has_free_axes else None  # a model may refuse some sizes
+            # A card stores arrays as numbers, so a model with text has no self-test.
+            return GoldenChoice([], {}, 0.0)
+        runs = Runs(
+            run if runner.judges_as_defined else runner.as_defined(graph),
+            run,
+            runner.as_defined(spoil(graph, STRONG)),
+        )
+        samples = self.tried if self.samples is None else self.samples
+        allowed = self._allowed(run, card, candidate)
         together = _TOGETHER if card.samples_interact else 1  # alone, x less its mean is zero
-        samples = self.samples or generated
-        return stamping.make_golden_samples(defined, card.inputs, samples, together)
+        return choose(
+            runs, card.inputs, samples, allowed, made_up=self.samples is None, together=together
+        )
 
     def _requires(self, graph: onnx.ModelProto) -> Requirements:
         opsets = {entry.domain: entry.version for entry in graph.opset_import}
         require_readable(self.device.engine, opsets, graph.ir_version)
         return Requirements(graph.ir_version, opsets[""], self.device.engine.version)
 
-    def _tolerance(
-        self,
-        run: Run,
-        card: ModelCard,
-        candidate: Candidate | None,
-        golden_samples: list[dict[str, Any]],
-    ) -> dict[str, float]:
-        """Return what a golden output may be off by, a share of the output's largest value.
+    def _doubts(self, graph: onnx.ModelProto, chosen: GoldenChoice) -> tuple[str, ...]:
+        """Return what the golden samples cannot tell, a sentence, for the card and the report."""
+        if not chosen.samples:
+            return ("no golden samples, so that no device can tell whether it answers right",)
+        if chosen.tells > 1 or not has_weights(graph):
+            return ()
+        remedy = ": pass data like the device's" if self.samples is None else ""
+        return (
+            f"the golden samples would pass with all weights {STRONG:.0%} off, so that a device "
+            f"that loads the file hardly proves that it answers right{remedy}",
+        )
 
-        1. The largest value is taken over the samples and over the golden samples themselves. The
-           golden sample of a large input is coarse or a ramp, and its answers may be far larger.
-        2. Where quantizing moves an output by more than that share, a tie that is rounded the other
-           way may do so, too: three times the typical error is allowed.
-        3. Ten per cent is the most, so that a kernel that saturates is still found.
+    def _allowed(self, run: Run, card: ModelCard, candidate: Candidate | None) -> Allowed:
+        """Return what a golden output may be off by at least, as a function of golden outputs.
+
+        1. A float output: as much as the parity check allows, by the output's largest value. An
+           int8 output: two per cent of that value.
+        2. The largest value is taken over the user's samples and over the golden sample itself.
+           That of a large input is coarse or a ramp, and its answers may be far larger.
+        3. Where quantizing moves an output by more than that share, a tie that is rounded the other
+           way may do so, too: three times the typical error is allowed, ten per cent at most.
         """
-        given = [
-            {name: golden.decode_array(array) for name, array in sample["inputs"].items()}
-            for sample in golden_samples
-        ]
-        answers = [run(batch) for batch in (self.samples or self.tried, *given)]
-        share = _FLOAT_TOLERANCE if card.quantization is None else _INT8_TOLERANCE
+        answers = {} if self.samples is None else run(self.samples)
+        sizes = {name: _size(array) for name, array in answers.items()}
         lost = candidate.measured.agreement.typical_difference if candidate else {}
-        allowed = {}
-        for name, array in answers[0].items():
-            values = np.concatenate([each[name].astype(np.float64).ravel() for each in answers])
-            size = np.max(np.abs(values[np.isfinite(values)]), initial=_SMALLEST_RANGE)
-            wanted = _TYPICAL_DIFFERENCES * lost.get(name, 0.0)
-            widest = share if card.quantization is None else _WIDEST_INT8_TOLERANCE
-            allowed[name] = (
-                float(np.clip(wanted, share * size, widest * size))
-                if array.dtype.kind == "f"
-                else 0.0
-            )
+
+        def allowed(outputs: Mapping[str, GoldenOutput]) -> dict[str, float]:
+            found = {}
+            for name, output in outputs.items():
+                largest = max(sizes.get(name, 0.0), _size(output.values))
+                if output.values.dtype.kind != "f":
+                    found[name] = 0.0
+                elif card.quantization is None:
+                    found[name] = ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * largest
+                else:
+                    least = max(largest, _SMALLEST_RANGE)
+                    wanted = _TYPICAL_DIFFERENCES * lost.get(name, 0.0)
+                    bounds = _INT8_TOLERANCE * least, _WIDEST_INT8_TOLERANCE * least
+                    found[name] = float(np.clip(wanted, *bounds))
+            return found
+
         return allowed
+
+
+def _size(array: Array) -> float:
+    """Return the largest absolute value of those that are numbers."""
+    if array.dtype.kind not in "iufb":
+        return 0.0
+    values = array.astype(np.float64)
+    return float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0))
 
 
 def _own(accuracy: Accuracy | None, candidate: Candidate | None) -> Accuracy | None:
@@ -183,6 +212,7 @@ def describe(
     source: Mapping[str, str],
     float_graph: onnx.ModelProto,
     calibration: Dataset | Part | None,
+    unproven: tuple[str, ...],
 ) -> ModelCard:
     """Return the card with what holds for every artifact of this conversion.
 
@@ -191,6 +221,7 @@ def describe(
         source: where the model came from.
         float_graph: the optimized graph.
         calibration: the data that the inputs' ranges are taken from.
+        unproven: what the parity check could not tell.
     """
     inputs, digest = base.inputs, None
     if calibration is not None:
@@ -214,4 +245,5 @@ def describe(
         calibration=digest,
         multiply_accumulates=count_multiply_accumulates(float_graph),
         provenance={**source, **versions},
+        unproven=unproven,
     )

@@ -10,6 +10,7 @@ own beside its own, then name inputs, outputs and axes. Rewriting the graph for 
     freezing         from a traced function to a TensorFlow graph whose variables are constants
     interface        names and letters for the axes of inputs and outputs
     keras_patches/   the Keras patches: what is replaced in Keras while a model is traced
+    logits           the Keras model's values before the last function of each output
     patching         how a part of a library is replaced for a while, and put back
     placeholders     placeholder ops: places in a traced graph that ONNX nodes will take
     reference        the Keras model as a function over numpy arrays

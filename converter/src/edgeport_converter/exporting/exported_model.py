@@ -13,6 +13,7 @@ import tensorflow as tf
 from edgeport import TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.exporting import interface, tracing, unsupported
+from edgeport_converter.exporting.logits import Logits, logits_of
 from edgeport_converter.exporting.reference import reference_of
 from edgeport_converter.exporting.tf2onnx_bridge import translate
 from edgeport_converter.exporting.tf_ops import signal
@@ -37,12 +38,14 @@ class ExportedModel:
         inputs, outputs: in the Keras model's declared order.
         reference: runs the Keras model itself: arrays by input name, each with the batch axis N,
             to arrays by output name.
+        logits: the same, with the values before the last function of each output.
     """
 
     graph: onnx.ModelProto
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     reference: Callable[[Mapping[str, Array]], dict[str, Array]]
+    logits: Logits
 
 
 def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel:
@@ -66,7 +69,9 @@ def export(loaded: LoadedModel, *, opset: int, ir_version: int) -> ExportedModel
     if graph.ByteSize() > _LARGE_BYTES:
         del frozen
         gc.collect()  # tf2onnx's graphs are cycles of references, which keep their weights
-    return ExportedModel(graph, inputs, outputs, reference_of(loaded, loops=loops))
+    return ExportedModel(
+        graph, inputs, outputs, reference_of(loaded, loops=loops), logits_of(loaded)
+    )
 
 
 def with_one_sample(exported: ExportedModel) -> ExportedModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.exporting import unsupported
-from edgeport_converter.loading.model import Call, LoadedModel
+from edgeport_converter.loading.model import Call, LoadedModel, TensorInfo
 
 
 def reference_of(
@@ -29,17 +29,12 @@ def reference_of(
 
     def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
         with tf.device("/cpu:0"):
-            tensors = {}
-            for info in loaded.inputs:
-                array = arrays[info.name]
-                # numpy's text arrays hold Python objects, which TensorFlow takes as lists only.
-                given = array.tolist() if array.dtype.kind == "O" else array
-                tensors[info.name] = tf.constant(given, dtype=info.dtype)
+            tensors = as_tensors(arrays, loaded.inputs)
             try:
                 results = call(tensors)
             except tf.errors.OpError as cause:
                 raise unsupported.trace_refusal(loaded.model, cause, "run") from cause
-        return {name: _as_array(tensor) for name, tensor in results.items()}
+        return as_arrays(results)
 
     return reference
 
@@ -70,6 +65,22 @@ def _as_one_function(loaded: LoadedModel) -> Call:
         return {info.name: answer for info, answer in zip(loaded.outputs, answers, strict=True)}
 
     return call
+
+
+def as_tensors(arrays: Mapping[str, Array], inputs: Sequence[TensorInfo]) -> dict[str, Any]:
+    """Return the model's inputs as TensorFlow tensors, in the declared order."""
+    tensors = {}
+    for info in inputs:
+        array = arrays[info.name]
+        # numpy's text arrays hold Python objects, which TensorFlow takes as lists only.
+        given = array.tolist() if array.dtype.kind == "O" else array
+        tensors[info.name] = tf.constant(given, dtype=info.dtype)
+    return tensors
+
+
+def as_arrays(tensors: Mapping[str, Any]) -> dict[str, Array]:
+    """Return TensorFlow tensors as arrays; text as Python strings."""
+    return {name: _as_array(tensor) for name, tensor in tensors.items()}
 
 
 def _as_array(tensor: Any) -> Array:

@@ -23,6 +23,8 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # for nodes, names and the card.
 _MAX_WEIGHT_BYTES = 2**31 - 2**24
 
+_BEFORE = " before "
+
 Call = Callable[[Mapping[str, Any]], dict[str, Any]]
 """TensorFlow tensors by input name to tensors by output name, each in the declared order."""
 
@@ -97,6 +99,16 @@ def layer_of(model: Any, operation: str) -> Any:
         if layer is not None:
             return layer
     return None
+
+
+def logits_name(output: str, kinds: tuple[str, ...]) -> str:
+    """Return the name of what an output is before its last functions: ``scores before softmax``."""
+    return f"{output}{_BEFORE}{', '.join(kinds)}"
+
+
+def is_logits(name: str) -> bool:
+    """Whether a name is one that ``logits_name`` gives."""
+    return _BEFORE in name
 
 
 def unique_names(names: list[str], taken: tuple[str, ...] = ()) -> list[str]:

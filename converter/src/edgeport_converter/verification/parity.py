@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,14 @@ from edgeport import ArtifactError, ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.errors import AgreementError, UnsupportedModelError
+from edgeport_converter.verification.differences import (
+    difference_of,
+    largest_excess,
+    tolerance_of,
+)
+from edgeport_converter.verification.proof import Proof
 from edgeport_converter.verification.runners import Run, Runner
+from edgeport_converter.verification.spoiling import STRONG, SpoiledTrial
 from edgeport_converter.verification.trial_inputs import (
     BATCH_SIZES,
     find_lookup_keys,
@@ -27,14 +34,6 @@ from edgeport_converter.verification.trial_inputs import (
 
 if TYPE_CHECKING:
     import onnx
-
-
-# Both sides compute in float32 (relative step 1.2e-7) but add in another order. In networks of some
-# hundred layers that explains less than a thousand steps; a real mistake makes far more. The bound
-# is relative to the output's largest value, since a small output may be the difference of large
-# sums.
-_RELATIVE_TOLERANCE = 1e-4
-_ABSOLUTE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,10 @@ class Parity:
         index: the element of that output.
         keras: Keras' value there.
         onnx: the graph's.
+        logits: what was compared before the last function of an output, too, such as
+            "scores before softmax".
+        trials: what the check noticed of spoiled weights.
+        made_up: whether the samples were made up.
     """
 
     samples: int
@@ -56,6 +59,28 @@ class Parity:
     index: tuple[int, ...]
     keras: float
     onnx: float
+    logits: tuple[str, ...] = ()
+    trials: tuple[SpoiledTrial, ...] = ()
+    made_up: bool = False
+
+    def doubts(self) -> tuple[str, ...]:
+        """Return what the check could not tell, a sentence, for the card and the report."""
+        missed = [trial for trial in self.trials if trial.noticed < trial.tried]
+        if not self.made_up:  # channels that no data of the user reaches do not matter
+            missed = [trial for trial in missed if trial.what != "channel"]
+        if not missed:
+            return ()
+        where = "made-up inputs" if self.made_up else "the data"
+        remedy = "pass data like the device's" if self.made_up else "pass data of more kinds"
+        if any(trial.what == "graph" and trial.noise == STRONG for trial in missed):
+            return (
+                f"answers are saturated on {where}: the parity check would pass with all weights "
+                f"{STRONG:.0%} off, so that it proves little: {remedy}",
+            )
+        return (
+            f"answers on {where} do not depend on all weights: the parity check would miss "
+            f"{' and '.join(trial.describe() for trial in missed)}: {remedy}",
+        )
 
 
 def compare_answers(run: Run, reference: Run, batches: Sequence[Mapping[str, Array]]) -> Parity:
@@ -86,9 +111,7 @@ def compare_answers(run: Run, reference: Run, batches: Sequence[Mapping[str, Arr
                 worst = found
     if worst is None:
         raise AgreementError("no sample to compare with Keras: pass data")
-    return Parity(
-        samples, worst.largest_difference, worst.output, worst.index, worst.keras, worst.onnx
-    )
+    return replace(worst, samples=samples)
 
 
 def _compare_output(name: str, wanted: Array, got: Array, samples: int) -> Parity:
@@ -99,19 +122,11 @@ def _compare_output(name: str, wanted: Array, got: Array, samples: int) -> Parit
         )
     if wanted.size == 0:
         return Parity(samples, 0.0, name, (), 0.0, 0.0)
-    if wanted.dtype.kind not in "f":
-        difference = (wanted != got).astype(np.float64)
-        allowed = 0.0
-    else:
-        wide, other = wanted.astype(np.float64), got.astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            difference = np.abs(wide - other)
-        same = (wide == other) | (np.isnan(wide) & np.isnan(other))  # infinities, too
-        difference = np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))
-        finite = np.abs(wide[np.isfinite(wide)])
-        allowed = _ABSOLUTE_TOLERANCE + _RELATIVE_TOLERANCE * float(finite.max(initial=0.0))
-    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), difference.shape))
-    largest = float(difference[index])
+    difference = difference_of(wanted, got)
+    allowance = np.broadcast_to(tolerance_of(name, wanted), wanted.shape)
+    worst = int(np.argmax(difference - allowance))
+    index = tuple(int(i) for i in np.unravel_index(worst, difference.shape))
+    largest, allowed = float(difference[index]), float(allowance[index])
     if largest > allowed:
         raise AgreementError(
             f"output '{name}' is {got[index]!r} at {list(index)} in ONNX, Keras gives "
@@ -121,10 +136,12 @@ def _compare_output(name: str, wanted: Array, got: Array, samples: int) -> Parit
             allowed=1.0,
         )
     values = (wanted[index], got[index]) if wanted.dtype.kind in "fiub" else (0.0, 0.0)
-    return Parity(samples, largest, name, index, *map(float, values))
+    keras, onnx_value = map(float, values)
+    return Parity(samples, largest, name, index, keras, onnx_value)
 
 
 _PARITY_SAMPLES = 512
+_LOGITS_SAMPLES = 16
 # One even and one odd small size, since batches of one often take another way through a kernel.
 _PARITY_BATCHES = (*BATCH_SIZES, *[64] * (_PARITY_SAMPLES // 64))
 _MISSING_KERNEL = re.compile(
@@ -133,14 +150,24 @@ _MISSING_KERNEL = re.compile(
 
 
 def check_parity(
-    graph: onnx.ModelProto, card: ModelCard, reference: Run, data: Dataset | None
+    graph: onnx.ModelProto,
+    card: ModelCard,
+    reference: Run,
+    logits: Run,
+    data: Dataset | None,
 ) -> tuple[Parity, dict[str, Array]]:
-    """Return the parity, and the last inputs that it was measured on.
+    """Return the parity, and samples that it was measured on.
+
+    1. The answers are compared with Keras'.
+    2. So are the logits, what goes into the last function of each output, on some of the samples.
+    3. Without data, samples of further kinds are made up and compared.
+    4. The graph's weights are spoiled, to find what the check would notice.
 
     Args:
         graph: the float graph, finished.
         card: its inputs and outputs.
         reference: the Keras model.
+        logits: the same with its logits.
         data: the user's samples; the first 512 are compared. None for trial inputs.
 
     Raises:
@@ -154,7 +181,19 @@ def check_parity(
         batches = with_cut_axes(card.inputs, _cut(data.first(_PARITY_SAMPLES)), reference)
     try:
         with Runner(card).open(graph) as run:
-            return compare_answers(run, reference, batches), batches[-1]
+            parity = compare_answers(run, reference, batches)
+            proof = Proof(graph, card)
+            asked = logits if proof.logits else None
+            telling = proof.make_telling(batches[-1]) if data is None else None
+            answers = {} if telling is None else _ask(run, reference, asked, telling)
+            samples = telling if telling and answers else _few(max(batches, key=_count))
+            if telling and answers:
+                wanted = {spec.name: answers[spec.name] for spec in card.outputs}
+                more = compare_answers(run, lambda _: wanted, [samples])
+                worst = max(parity, more, key=lambda each: each.largest_difference)
+                parity = replace(worst, samples=parity.samples + more.samples)
+            elif asked:
+                answers = _ask(run, reference, asked, samples)
     except ArtifactError as cause:
         missing = _MISSING_KERNEL.search(str(cause))
         if missing is None:
@@ -165,6 +204,47 @@ def check_parity(
             "kernel for, expected float32 or what its documentation lists for this operator: cast "
             "its inputs to float32 in the model"
         ) from cause
+    compared = proof.shared_logits(answers, samples)
+    if compared:
+        before = {name: answers[name] for name in compared}
+        compare_answers(proof.run, lambda _: before, [samples])
+    parity = replace(
+        parity,
+        logits=compared,
+        trials=proof.try_spoiling(samples, compared),
+        made_up=data is None,
+    )
+    return parity, samples if data is None else batches[-1]
+
+
+def _ask(
+    run: Run, reference: Run, logits: Run | None, samples: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return Keras' answers with its logits, or without; none where Keras refuses the samples.
+
+    Keras' own graph is wrong for some layers. Where it does not answer as the exported graph does,
+    the model itself is asked, without logits.
+    """
+    if logits is not None:
+        try:
+            found = logits(samples)
+        except Exception:  # what TensorFlow cannot trace or open, though it can run it
+            found = {}
+        answers = run(samples)
+        if found and largest_excess(answers, found) <= 1:
+            return found
+    try:
+        return reference(samples)
+    except Exception:  # whatever a layer raises about values
+        return {}
+
+
+def _few(batch: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: array[:_LOGITS_SAMPLES] for name, array in batch.items()}
+
+
+def _count(batch: Mapping[str, Array]) -> int:
+    return len(next(iter(batch.values())))
 
 
 def _cut(samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:

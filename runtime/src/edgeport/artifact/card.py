@@ -144,6 +144,7 @@ class ModelCard(Record):
             that only the whole batch may be run.
         tolerance: largest absolute difference from a golden output, by output name.
         provenance: versions of the tools that made the file, and the source's digest.
+        unproven: what the converter's checks and the golden samples cannot tell, a sentence each.
         golden_samples: what the self-test runs.
         sha256: the sealed digest of the file; None means that **nothing vouches for it**:
             the file has no card, and all of the above comes from its graph.
@@ -162,6 +163,7 @@ class ModelCard(Record):
     samples_interact: bool = False
     tolerance: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    unproven: tuple[str, ...] = ()
     golden_samples: tuple[GoldenSample, ...] = ()
     sha256: str | None = None
 
@@ -267,6 +269,7 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         samples_interact=samples_interact,
         tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
         provenance=_texts(data.get("provenance", {})),
+        unproven=tuple(map(str, data.get("unproven", ()))),
         golden_samples=tuple(map(_sample_from_dict, samples)),
         sha256=sha256,
     )

@@ -345,6 +345,7 @@ def _checks(options: argparse.Namespace) -> dict[str, Any]:
         "signature": "not asked for" if version is None else f"version {version}",
         "engine": f"onnxruntime {engine_version()} loads it",
         "golden_samples": len(card.golden_samples),
+        "unproven": list(card.unproven),
     }
 
 

@@ -47,7 +47,11 @@ def print_checks(checks: Mapping[str, Any]) -> None:
     """Print what ``edgeport verify`` found, a line each."""
     for name in ("seal", "signature", "engine"):
         print_line(f"{name:<15} {checks[name]}")
-    print_line(f"golden samples  {checks['golden_samples']} within tolerance")
+    count = checks["golden_samples"]
+    found = f"{count} within tolerance" if count else "none: nothing tells whether it answers right"
+    print_line(f"golden samples  {found}")
+    for doubt in checks["unproven"]:
+        print_line(f"unproven        {doubt}")
 
 
 def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
@@ -87,6 +91,8 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
             f"requires     onnxruntime {card.requires.onnxruntime} or newer "
             f"(opset {card.requires.opset}, IR {card.requires.ir_version})"
         )
+    for doubt in card.unproven:
+        print_line(f"unproven     {doubt}")
     for key, value in card.provenance.items():
         print_line(f"{key:<12} {value}")
     device = facts["device"]

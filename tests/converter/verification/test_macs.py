@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeport_converter.artifact.macs import count_multiply_accumulates
+from edgeport_converter.verification.macs import count_multiply_accumulates
 
 
 def make_model(op, x_shape, w_shape, y_shape, **attributes):

@@ -1,0 +1,73 @@
+"""What two answers may differ by, and by how much they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edgeport.artifact.golden import Array
+from edgeport_converter.loading.model import is_logits
+
+# Both sides compute in float32 (relative step 1.2e-7) but add in another order. In networks of some
+# hundred layers that explains less than a thousand steps; a real mistake makes far more. The bound
+# is relative to the output's largest value, since a small output may be the difference of large
+# sums.
+RELATIVE_TOLERANCE = 1e-4
+ABSOLUTE_TOLERANCE = 1e-5
+
+
+def tolerance_of(name: str, wanted: Array) -> Array:
+    """Return what an output may be off by, one number, or one a channel for logits.
+
+    Logits of one channel may be far larger than all others, such as a bias that rules out a class,
+    so that each channel is measured by itself, or by the median channel where it is smaller.
+    """
+    if wanted.dtype.kind != "f":
+        return np.zeros(())
+    size = np.abs(np.where(np.isfinite(wanted), wanted, 0).astype(np.float64))
+    largest = size.max(initial=0.0)
+    if is_logits(name) and wanted.ndim > 1 and wanted.size:
+        channels = size.max(axis=tuple(range(wanted.ndim - 1)))
+        largest = np.maximum(channels, np.median(channels))
+    return np.asarray(ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * largest)
+
+
+def difference_of(wanted: Array, got: Array) -> Array:
+    """Return how far each element is off: infinitely, where only one of the two is finite."""
+    if wanted.dtype.kind != "f":
+        return np.asarray(wanted != got, np.float64)
+    wide, other = wanted.astype(np.float64), got.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(wide - other)
+    same = (wide == other) | (np.isnan(wide) & np.isnan(other))  # infinities, too
+    return np.asarray(np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference)))
+
+
+def excesses(wanted: Mapping[str, Array], got: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the difference of each element, in units of what is allowed, by output."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            name: np.nan_to_num(
+                difference_of(array, got[name]) / tolerance_of(name, array), posinf=np.inf
+            )
+            for name, array in wanted.items()
+        }
+
+
+def largest_excess(wanted: Mapping[str, Array], got: Mapping[str, Array]) -> float:
+    """Return the largest difference of all outputs, in units of what is allowed."""
+    return max(
+        (float(each.max(initial=0.0)) for each in excesses(wanted, got).values()), default=0.0
+    )
+
+
+def excess_by_sample(
+    wanted: Mapping[str, Array], got: Mapping[str, Array], samples: int
+) -> Array | None:
+    """Return the largest excess of each sample (N,); None if an output has no axis of samples."""
+    found = list(excesses(wanted, got).values())
+    if any(each.ndim == 0 or len(each) != samples for each in found):
+        return None
+    worst = [each.reshape(samples, -1).max(axis=1, initial=0.0) for each in found]
+    return np.asarray(np.max(worst, axis=0))
