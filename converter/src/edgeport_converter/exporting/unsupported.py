@@ -149,7 +149,11 @@ def layers_of(model: Any) -> Iterator[Any]:
 
 # What an operation without an ONNX form does, and how to do without.
 _PYTHON = ("calls Python code", "write it with Keras operations, keras.ops")
-_RANDOM = ("draws random numbers", "leave the layer out at inference")
+_RANDOM = (
+    "draws random numbers",
+    "leave the layer out at inference, or keep an output or a layer that does not need it, "
+    "outputs=['NAME']",
+)
 _RESIZE = ("resizes images of a free size by a filter", "give the image a fixed size")
 _OPERATIONS = {
     "StringToHashBucket": ("hashes text", _ON_HOST),

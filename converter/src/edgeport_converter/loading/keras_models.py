@@ -8,13 +8,13 @@ precision is rebuilt in float32.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loading import purity
+from edgeport_converter.loading import kept_outputs, purity
 from edgeport_converter.loading.legacy import configs
 from edgeport_converter.loading.model import LoadedModel, all_layers, refuse_nan, shorten
 from edgeport_converter.loading.structures import make_call
@@ -29,12 +29,19 @@ _PREPROCESSING = (
 )
 
 
-def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) -> LoadedModel:
+def describe(
+    model: Any,
+    source: dict[str, str],
+    notes: tuple[str, ...] = (),
+    kept: Sequence[str] = (),
+) -> LoadedModel:
     """Return a Keras 3 model as a function over named tensors.
 
-    Neither the model nor its weights are changed.
+    Neither the model nor its weights are changed. ``kept`` names the outputs and layers to keep, ()
+    is for the outputs as declared.
 
     Raises:
+        OptionError: there is no output or layer of such a name.
         UnsupportedModelError: it has no fixed inputs and outputs, or its code makes its answers
             depend on more than its inputs.
     """
@@ -48,13 +55,17 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
     if not policies.isdisjoint(configs.OTHER_POLICIES):
         graph, policy = _rebuild_in_float32(graph)
         notes += (float32_note(policy),)
-    _refuse_stateful(graph)
-    refuse_nan(model.name, graph.weights)
-    notes += tuple(_training_notes(graph))
     if isinstance(graph, keras.Sequential):  # keeps no structure
         structures = graph.inputs[0], graph.outputs[0] if len(graph.outputs) == 1 else graph.outputs
     else:
         structures = graph.input, graph.output
+    if kept:
+        part = kept_outputs.cut(graph, *structures, kept)
+        graph, structures = part.model, (part.inputs, part.outputs)
+        notes += part.notes
+    _refuse_stateful(graph)
+    refuse_nan(model.name, graph.weights)
+    notes += tuple(_training_notes(graph))
     inputs, outputs, call = make_call(graph, *structures)
     fixed = [info.shape[0] for info in inputs if info.shape and info.shape[0] is not None]
     if fixed:
