@@ -16,8 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from edgeport import TensorSpec
+from edgeport_converter.data.made_up import Draw, random_inputs
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loading.model import LoadedModel, layer_of, shorten
+from edgeport_converter.loading.model import LoadedModel, TensorInfo, layer_of, shorten
 
 _FREE_SIZE = 8
 _TOLERANCE = 1e-4
@@ -294,18 +296,20 @@ def _constant_seed(self: Any, ordered: bool = True) -> Any:
     return tf.constant([0, 0], dtype=self.state.dtype)
 
 
+def _spec(info: TensorInfo) -> TensorSpec:
+    axes = ("N", *(f"A{axis}" for axis in range(1, len(info.shape))))[: len(info.shape)]
+    sizes = zip(info.shape, axes, strict=True)
+    shape = tuple(axis if size is None else size for size, axis in sizes)
+    return TensorSpec(info.name, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), shape, axes)
+
+
 def _require_same_answer(loaded: LoadedModel, owner: str) -> None:
     """Call the code twice by hand; one sample is enough to see a counter, a clock, a dice."""
-    generator = np.random.default_rng(0)
-    inputs = {}
-    for spec in loaded.inputs:
-        shape = [
-            (1 if axis == 0 else _FREE_SIZE) if size is None else size
-            for axis, size in enumerate(spec.shape)
-        ]
-        if spec.dtype == "string":
-            return
-        inputs[spec.name] = tf.cast(generator.random(shape), tf.as_dtype(spec.dtype))
+    if any(info.dtype == "string" for info in loaded.inputs):
+        return
+    specs = [_spec(info) for info in loaded.inputs]
+    arrays = random_inputs(specs, 1, _FREE_SIZE, 0, Draw())
+    inputs = {name: tf.constant(array) for name, array in arrays.items()}
     try:
         with tf.device("/cpu:0"):
             first, second = loaded.call(inputs), loaded.call(inputs)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeport import ArtifactError, ModelCard
+from edgeport import ArtifactError, EdgeportError, ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.errors import AgreementError, UnsupportedModelError
+from edgeport_converter.loading.model import shorten
+from edgeport_converter.verification.index_limits import IndexLimits
 from edgeport_converter.verification.runners import Run, Runner
 from edgeport_converter.verification.trial_inputs import (
     BATCH_SIZES,
@@ -127,6 +129,7 @@ def _compare_output(name: str, wanted: Array, got: Array, samples: int) -> Parit
 _PARITY_SAMPLES = 512
 # One even and one odd small size, since batches of one often take another way through a kernel.
 _PARITY_BATCHES = (*BATCH_SIZES, *[64] * (_PARITY_SAMPLES // 64))
+_OR_DATA = ", or pass a few real samples, calibration=, if it needs special inputs"
 _MISSING_KERNEL = re.compile(
     r"Could not find an implementation for (\w+)\(\d+\) node with name '(.*?)'"
 )
@@ -145,11 +148,12 @@ def check_parity(
 
     Raises:
         AgreementError: the graph does not answer as Keras does.
-        UnsupportedModelError: the engine has no kernel for an operator in the format it is used in.
-        Exception: what the Keras model raised, where it took none of the trial inputs.
+        UnsupportedModelError: the engine has no kernel for an operator in the format it is used in,
+            or the Keras model took none of the trial inputs.
     """
     if data is None:
-        batches = make_trial_inputs(card.inputs, reference, find_lookup_keys(graph))
+        reference = _remembered(reference)
+        batches = _make_up(graph, card, reference)
     else:
         batches = with_cut_axes(card.inputs, _cut(data.first(_PARITY_SAMPLES)), reference)
     try:
@@ -165,6 +169,37 @@ def check_parity(
             "kernel for, expected float32 or what its documentation lists for this operator: cast "
             "its inputs to float32 in the model"
         ) from cause
+
+
+def _make_up(graph: onnx.ModelProto, card: ModelCard, reference: Run) -> list[dict[str, Array]]:
+    """Return trial inputs that the Keras model takes."""
+    tables = IndexLimits(graph, card.inputs)
+    try:
+        return make_trial_inputs(card.inputs, reference, find_lookup_keys(graph), tables)
+    except MemoryError:
+        raise
+    except EdgeportError as cause:
+        raise type(cause)(f"{cause}{_OR_DATA}") from cause
+    except Exception as cause:
+        raise UnsupportedModelError(
+            f"Keras takes none of the inputs that were made up for the model '{card.name}' "
+            f"({shorten(cause)}), expected one to compare the graph on: pass a few real samples, "
+            "calibration=, or change the model until it takes such inputs"
+        ) from cause
+
+
+def _remembered(reference: Run) -> Run:
+    """Return the Keras model as a function that does not compute the same batch twice."""
+    answers: list[tuple[Mapping[str, Array], dict[str, Array]]] = []
+
+    def answer(batch: Mapping[str, Array]) -> dict[str, Array]:
+        for known, found in answers:
+            if known is batch:
+                return found
+        answers.append((batch, reference(batch)))
+        return answers[-1][1]
+
+    return answer
 
 
 def _cut(samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
