@@ -405,3 +405,55 @@ def test_sparse_inputs_are_refused():
     x = keras.Input((4,), sparse=True, name="x")
     with pytest.raises(UnsupportedModelError, match=r"the input 'x' of the model .* is sparse"):
         load_model(keras.Model(x, keras.layers.Dense(2)(x)))
+
+
+def test_layers_that_do_the_same_in_training_are_not_called_left_out():
+    layers = keras.layers
+    image = [keras.Input((40, 52, 3)), layers.Resizing(24, 24), layers.RandomFlip()]
+    assert load_model(keras.Sequential([*image, layers.GlobalAveragePooling2D()])).notes == ()
+    x = keras.Input((40, 52, 3))
+    explicit = layers.GlobalAveragePooling2D()(layers.CenterCrop(24, 24)(x, training=True))
+    assert load_model(keras.Model(x, explicit)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (keras.layers.SpatialDropout1D(0.5, name="it"), "it is left out"),
+        (keras.layers.GaussianNoise(0.5, name="it"), "it is left out"),
+        (keras.layers.LSTM(3, dropout=0.5, name="it"), "with training=False, as predict does"),
+        (keras.layers.LSTM(3, name="it"), None),
+        (keras.Sequential([keras.layers.Dropout(0.5)], name="it"), "with training=False"),
+    ],
+)
+def test_a_note_on_training_says_what_becomes_of_the_layer(layer, said):
+    x = keras.Input((4, 3))
+    notes = load_model(keras.Model(x, layer(x, training=True))).notes
+    assert [note for note in notes if "'it' was called with training=True" in note] == list(notes)
+    assert [said in note for note in notes] == ([True] if said else [])
+
+
+def test_arguments_that_a_call_does_not_name_are_not_noted():
+    class Own(keras.Model):
+        def call(self, x, *rest, scale=2.0, **options):
+            return x * scale
+
+    model = Own(name="own")
+    model(np.ones((1, 3), np.float32))
+    assert [note for note in load_model(model).notes if "at the defaults" in note] == [
+        "the call of 'own' takes scale, too: kept at the defaults"
+    ]
+
+
+def test_preprocessing_is_what_comes_before_the_first_weights():
+    layers = keras.layers
+    x = keras.Input((8, 8, 3))
+    scaled = keras.Sequential([keras.Input((8, 8, 3)), layers.Rescaling(0.1, name="first")])
+    y = layers.Normalization(mean=1.0, variance=2.0, name="second")(scaled(x))
+    y = layers.Conv2D(1, 3)(y)
+    y = layers.Resizing(8, 8, name="late")(layers.Rescaling(3.0, name="last")(y))
+    loaded = load_model(keras.Model(x, y))
+    assert [step.partition(":")[0] for step in loaded.preprocessing] == [
+        "Rescaling 'first'",
+        "Normalization 'second'",
+    ]

@@ -90,7 +90,7 @@ def cut(model: Any, inputs: Any, outputs: Any, wanted: Sequence[str]) -> Cut:
     Raises:
         OptionError: there is no such output or layer, or the layer is called several times.
     """
-    graph = _graph_of(model)
+    graph = graph_of(model)
     declared = name_outputs(model, inputs, outputs)
     names, places, notes = [], [], []
     for name in dict.fromkeys(wanted):
@@ -153,7 +153,7 @@ def _find(
     node = calls[int(number or 0)]
     if len(steps) == 1:
         return _Place(node)
-    inner = _graph_of(operation)
+    inner = graph_of(operation)
     if inner is None:
         raise OptionError(
             f"'{name}' names a layer inside of '{step}' ({type(operation).__name__}), which keeps "
@@ -179,7 +179,7 @@ def _tensors(graph: Any, places: Sequence[_Place]) -> list[list[Any]]:
     counts: dict[Any, int] = {}  # how many of a new model's outputs are those of the old one
     sizes: dict[int, int] = {}  # how many tensors each place has
     for operation, inside in opened.items():
-        inner = _graph_of(operation)
+        inner = graph_of(operation)
         own = [_place_of(tensor) for tensor in inner.outputs]
         if whole.isdisjoint(_calls(graph, operation)):
             own = []  # only inner tensors are needed, not the nested model's own answers
@@ -191,7 +191,7 @@ def _tensors(graph: Any, places: Sequence[_Place]) -> list[list[Any]]:
     run = whole | {place.node for place in places}
     changed: dict[int, Any] = {}  # new tensors by the id of those that they replace
     extras: dict[tuple[int, int], list[Any]] = {}  # by place
-    for node in _in_order(graph):
+    for node in calls_in_order(graph):
         if node not in run or node.is_input:
             continue
         operation = node.operation
@@ -223,14 +223,14 @@ def _place_of(tensor: Any) -> _Place:
     return _Place(operation._inbound_nodes[call], index)
 
 
-def _graph_of(model: Any) -> Any:
+def graph_of(model: Any) -> Any:
     """Return the functional model that a model is or holds, None where it is another layer."""
     if isinstance(model, keras.Sequential):
         return model._functional
     return model if hasattr(model, "_nodes_by_depth") else None
 
 
-def _in_order(graph: Any) -> Iterator[Any]:
+def calls_in_order(graph: Any) -> Iterator[Any]:
     """Yield the calls of a functional model's layers, each after those that it reads from."""
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         yield from graph._nodes_by_depth[depth]
@@ -238,12 +238,14 @@ def _in_order(graph: Any) -> Iterator[Any]:
 
 def _operations(graph: Any) -> dict[str, Any]:
     """Return the layers and operations of a functional model by name, its inputs aside."""
-    return {node.operation.name: node.operation for node in _in_order(graph) if not node.is_input}
+    return {
+        node.operation.name: node.operation for node in calls_in_order(graph) if not node.is_input
+    }
 
 
 def _calls(graph: Any, operation: Any) -> list[Any]:
     """Return the calls of a layer in this model, in the order that they were written in."""
-    present = set(_in_order(graph))
+    present = set(calls_in_order(graph))
     return [node for node in operation._inbound_nodes if node in present]
 
 
@@ -283,7 +285,7 @@ def _paths(graph: Any, before: str = "") -> Iterator[str]:
     """Yield the names of a model's layers, those of nested models as paths."""
     for name, operation in _operations(graph).items():
         yield before + name
-        inner = _graph_of(operation)
+        inner = graph_of(operation)
         if inner is not None:
             yield from _paths(inner, f"{before}{name}/")
 
@@ -291,7 +293,7 @@ def _paths(graph: Any, before: str = "") -> Iterator[str]:
 def _closed(graph: Any) -> str:
     """Return what to add where a layer may be one of a subclassed model's, which are not known."""
     for operation in _operations(graph).values():
-        if isinstance(operation, keras.Model) and _graph_of(operation) is None:
+        if isinstance(operation, keras.Model) and graph_of(operation) is None:
             kind = type(operation).__name__
             return f", and those that the call of '{operation.name}' ({kind}) uses are not known"
     return ""
