@@ -457,3 +457,44 @@ def test_preprocessing_is_what_comes_before_the_first_weights():
         "Rescaling 'first'",
         "Normalization 'second'",
     ]
+
+
+class Chunks(keras.layers.Layer):
+    def call(self, x):
+        return keras.ops.reshape(x, (-1, x.shape[1] // 2, 2))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((None, None, 2))
+
+
+class Steps(keras.layers.Layer):
+    def call(self, x):
+        return sum(x[:, step] for step in range(x.shape[1]))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((None, 3))
+
+
+@pytest.mark.parametrize("layer", [Chunks, Steps])
+def test_python_that_needs_the_size_of_a_free_axis_says_so(layer):
+    model = keras.Sequential([keras.Input((None, 3)), layer()])
+    with pytest.raises(UnsupportedModelError, match="size of a free axis, expected a fixed one"):
+        load_model(model)
+
+
+def test_custom_objects_of_a_model_in_memory_are_not_used_and_of_a_function_are(
+    tmp_path, monkeypatch
+):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, activation=swapped)])
+    loaded = load_model(model, custom_objects={"swapped": swapped})
+    assert "custom_objects were not used: a model in memory has its code" in loaded.notes
+    model.save(tmp_path / "model.keras")
+    text = "import keras\n\ndef build():\n    return keras.saving.load_model('model.keras')\n"
+    (tmp_path / "maker.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    loaded = load_model("maker.py:build", custom_objects={"swapped": swapped})
+    assert loaded.notes == ()
+
+
+def swapped(x):
+    return -x

@@ -19,7 +19,14 @@ import tensorflow as tf
 from edgeport import TensorSpec
 from edgeport_converter.data.made_up import Draw, random_inputs
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loading.model import LoadedModel, TensorInfo, layer_of, shorten
+from edgeport_converter.loading.model import (
+    NEEDS_FIXED_AXIS,
+    LoadedModel,
+    TensorInfo,
+    layer_of,
+    needs_fixed_axis,
+    shorten,
+)
 
 _FREE_SIZE = 8
 _TOLERANCE = 1e-4
@@ -113,6 +120,8 @@ def require_pure(loaded: LoadedModel, owner: str) -> None:
         with tf.device("/cpu:0"), patch.object(keras.random.SeedGenerator, "next", _constant_seed):
             concrete = tf.function(loaded.call, autograph=False).get_concrete_function(signature)
     except Exception as cause:
+        if needs_fixed_axis(cause):
+            raise UnsupportedModelError(f"the call of {owner} {NEEDS_FIXED_AXIS}") from cause
         raise UnsupportedModelError(
             f"the call of {owner} cannot be traced ({shorten(cause)}), expected Keras or "
             "TensorFlow operations only: take conversions to numpy and Python numbers out of it"

@@ -22,7 +22,7 @@ from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loading.kept_outputs import choose_outputs
 from edgeport_converter.loading.model import Call, LoadedModel, TensorInfo, refuse_large, shorten
-from edgeport_converter.loading.purity import refuse_operations
+from edgeport_converter.loading.purity import refuse_operations, running_nodes
 
 _TAG = "serve"
 _SIGNATURE = "serving_default"
@@ -74,6 +74,13 @@ def load_saved_model(path: Path, source: dict[str, str], kept: Sequence[str] = (
             ) from cause
         notes.append("read without its Python objects, as a graph of TensorFlow 1")
     refuse_operations(graph_def, f"the SavedModel '{path}'", tensors)
+    free = any(None in info.shape[1:] for info in inputs)
+    if free and any("/loop_body/" in node.name for node in running_nodes(graph_def)):
+        notes.append(
+            "it maps a function over an axis of free size, which Keras writes wrongly for "
+            "TimeDistributed: the SavedModel itself may answer otherwise than the Keras model, "
+            "so convert the .keras file instead, or save with a fixed number of steps"
+        )
     return LoadedModel(path.resolve().name, call, inputs, outputs, source, tuple(notes))
 
 
