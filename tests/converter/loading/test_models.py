@@ -272,7 +272,7 @@ def test_functions_and_modules_that_are_not_there(code, tmp_path):
         with pytest.raises(error, match=match):
             load_model(name)
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]).save(tmp_path / "m.keras")
-    (tmp_path / "nothing.py").write_text("x = 1\n")
+    (tmp_path / "nothing.py").write_text("import math\n")
     for objects, match in (("nothing.py", "define no class"), ("missing.py", "no Python file")):
         with pytest.raises(OptionError, match=match):
             load_model(tmp_path / "m.keras", custom_objects=objects)
