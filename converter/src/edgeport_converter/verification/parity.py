@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeport import ArtifactError, EdgeportError, ModelCard
+from edgeport import ArtifactError, ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.errors import AgreementError, UnsupportedModelError
-from edgeport_converter.loading.model import shorten
-from edgeport_converter.verification.index_limits import IndexLimits
 from edgeport_converter.verification.runners import Run, Runner
 from edgeport_converter.verification.trial_inputs import (
     BATCH_SIZES,
-    find_lookup_keys,
-    make_trial_inputs,
+    make_up_for,
     with_cut_axes,
 )
 
@@ -129,7 +126,6 @@ def _compare_output(name: str, wanted: Array, got: Array, samples: int) -> Parit
 _PARITY_SAMPLES = 512
 # One even and one odd small size, since batches of one often take another way through a kernel.
 _PARITY_BATCHES = (*BATCH_SIZES, *[64] * (_PARITY_SAMPLES // 64))
-_OR_DATA = ", or pass a few real samples, calibration=, if it needs special inputs"
 _MISSING_KERNEL = re.compile(
     r"Could not find an implementation for (\w+)\(\d+\) node with name '(.*?)'"
 )
@@ -153,7 +149,7 @@ def check_parity(
     """
     if data is None:
         reference = _remembered(reference)
-        batches = _make_up(graph, card, reference)
+        batches = make_up_for(graph, card, reference)
     else:
         batches = with_cut_axes(card.inputs, _cut(data.first(_PARITY_SAMPLES)), reference)
     try:
@@ -168,23 +164,6 @@ def check_parity(
             f"the model computes {operator} ('{node}') in a number format that onnxruntime has no "
             "kernel for, expected float32 or what its documentation lists for this operator: cast "
             "its inputs to float32 in the model"
-        ) from cause
-
-
-def _make_up(graph: onnx.ModelProto, card: ModelCard, reference: Run) -> list[dict[str, Array]]:
-    """Return trial inputs that the Keras model takes."""
-    tables = IndexLimits(graph, card.inputs)
-    try:
-        return make_trial_inputs(card.inputs, reference, find_lookup_keys(graph), tables)
-    except MemoryError:
-        raise
-    except EdgeportError as cause:
-        raise type(cause)(f"{cause}{_OR_DATA}") from cause
-    except Exception as cause:
-        raise UnsupportedModelError(
-            f"Keras takes none of the inputs that were made up for the model '{card.name}' "
-            f"({shorten(cause)}), expected one to compare the graph on: pass a few real samples, "
-            "calibration=, or change the model until it takes such inputs"
         ) from cause
 
 

@@ -10,9 +10,11 @@ from dataclasses import replace
 
 import onnx
 
-from edgeport import TensorSpec
+from edgeport import EdgeportError, ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.made_up import NO_KEYS, Draw, LookupKeys, random_inputs
+from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loading.model import shorten
 from edgeport_converter.verification.index_limits import IndexLimits
 from edgeport_converter.verification.runners import Run
 
@@ -45,6 +47,27 @@ def find_lookup_keys(graph: onnx.ModelProto) -> LookupKeys:
     return LookupKeys(tuple(words), tuple(numbers))
 
 
+def make_up_for(graph: onnx.ModelProto, card: ModelCard, reference: Run) -> list[dict[str, Array]]:
+    """Return trial inputs that the Keras model takes, within the limits that its graph tells.
+
+    Raises:
+        UnsupportedModelError: it took none.
+    """
+    tables = IndexLimits(graph, card.inputs)
+    try:
+        return make_trial_inputs(card.inputs, reference, find_lookup_keys(graph), tables)
+    except MemoryError:
+        raise
+    except EdgeportError as cause:
+        raise type(cause)(f"{cause}{_OR_DATA}") from cause
+    except Exception as cause:
+        raise UnsupportedModelError(
+            f"Keras takes none of the inputs that were made up for the model '{card.name}' "
+            f"({shorten(cause)}), expected one to compare the graph on: pass a few real samples, "
+            "calibration=, or change the model until it takes such inputs"
+        ) from cause
+
+
 # What is drawn, tried in this order. Integers may be row numbers of a table whose size the graph
 # does not tell, codes with an end, or divisors that must not be 0; floats may stand for integers.
 _DRAWS = (
@@ -57,6 +80,7 @@ _DRAWS = (
     Draw(lowest=1, largest=1, whole=True),
     Draw(lowest=0, largest=0, whole=True),
 )
+_OR_DATA = ", or pass a few real samples, calibration=, if it needs special inputs"
 _SEEDS = (0, 100, 200)  # added to each other, so that a batch that is refused is drawn again
 
 
