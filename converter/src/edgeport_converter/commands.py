@@ -142,12 +142,13 @@ def _as_on_the_command_line(sentence: str) -> str:
 
 def _say_option(sentence: str, name: str, *, only_assigned: bool = False) -> str:
     flag = "--" + name.replace("_", "-")
-    value = r"=(?:'(?P<word>[^']*)'|\([^)]*\)|\[[^\]]*\]|True)?"
-    sentence = re.sub(
-        rf"(?<![\w-]){name}{value}",
-        lambda found: f"{flag} {found['word']}" if found["word"] else flag,
-        sentence,
-    )
+    value = r"=(?:'(?P<word>[^']*)'|\([^)]*\)|\[(?P<words>[^\]]*)\]|\{[^}]*\}|True)?"
+
+    def as_option(found: re.Match[str]) -> str:
+        words = (found["word"] or found["words"] or "").replace("'", "").replace(", ", ",")
+        return f"{flag} {words}" if words.strip(".…") else flag
+
+    sentence = re.sub(rf"(?<![\w-]){name}{value}", as_option, sentence)
     if "_" in name and not only_assigned:
         sentence = re.sub(rf"(?<![\w-]){name}(?!\w)", flag, sentence)
     return sentence.replace(f"{flag}, or {flag}", flag)  # a sentence that named both

@@ -273,9 +273,24 @@ class LoadingOptions:
     weights: str | os.PathLike[str] | None = _option(
         None, "the weights of a .json model", metavar="FILE"
     )
+    outputs: Sequence[str] | None = _option(
+        None,
+        "outputs or layers to keep, comma-separated, such as backbone/block3; what they do not "
+        "need is left out (default: all outputs)",
+        metavar="NAMES",
+        read=_read_names,
+    )
 
     def __post_init__(self) -> None:
         truth(self.allow_code, "allow_code")
+        if self.outputs is not None:
+            names = _as_words("outputs", self.outputs)
+            if not all(names) or not names:
+                raise OptionError(
+                    f"outputs is {self.outputs!r}, expected names of outputs or layers to keep: "
+                    "name one at least, or leave the option out for all outputs"
+                )
+            object.__setattr__(self, "outputs", names)
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -300,6 +315,7 @@ class OptionKeywords(TypedDict, total=False):
     custom_objects: Any
     allow_code: bool
     weights: str | os.PathLike[str] | None
+    outputs: Sequence[str] | None
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def convert(
         tables: ``label_column``, as below.
         pixels: ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
-        loading: ``custom_objects``, ``allow_code``, ``weights``, as below.
+        loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
         on_stage: called with the name of each stage as it begins, and with each recipe tried.
         **keywords: the options one by one.
 
@@ -164,6 +164,9 @@ def convert(
             - ``allow_code``: whether Python code stored in the model's file may run; by default it
               is refused, and named.
             - ``weights``: for a ``.json`` model, the file with its weights.
+            - ``outputs``: names of the outputs to keep, or of layers, whose tensors then become
+              outputs; what they do not need is left out. ``backbone/block3`` is a layer of a nested
+              model, ``shared:1`` the second call of a layer. By default all outputs.
 
     Returns:
         Every figure, and the card that the file holds.
@@ -284,6 +287,7 @@ def _load(model: Any, options: LoadingOptions, pixels: PixelOptions) -> _Source:
         custom_objects=options.custom_objects,
         allow_code=options.allow_code,
         weights=options.weights,
+        outputs=options.outputs or (),
     )
     layers = KerasLayers(trained.layer_names)
     if not pixels.input_uint8:

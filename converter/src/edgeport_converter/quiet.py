@@ -17,10 +17,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 
+from edgeport_converter.errors import UnsupportedModelError
+
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hide what the block writes to stderr, from Python and from C++; show it if it raises."""
+    """Hide what the block writes to stderr, from Python and from C++; show it if it raises.
+
+    A model that is refused is told of in a sentence, which needs no more.
+    """
     try:
         sys.stderr.flush()
         saved = os.dup(2)
@@ -33,6 +38,9 @@ def quiet_stderr() -> Iterator[None]:
         try:
             yield
             failed = False
+        except UnsupportedModelError:
+            failed = False
+            raise
         finally:
             sys.stderr.flush()
             os.dup2(saved, 2)

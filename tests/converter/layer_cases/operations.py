@@ -108,6 +108,8 @@ for _name, _compute in {
     "split": lambda x: ops.split(x, [1, 3], axis=1),
     "unstack": lambda x: ops.unstack(ops.reshape(x, (-1, 2, 3)), axis=1),
     "reshape free": lambda x: ops.reshape(x, (-1, 3)),
+    "slice_update": lambda x: ops.slice_update(x, (0, 2), x[:, :3] * 2.0),
+    "slice_update beyond the end": lambda x: ops.slice_update(x, (0, 5), x[:, :3] * 2.0),
     "slice": lambda x: ops.slice(ops.reshape(x, (-1, 6)), (0, 1), (1, 3)),
     "fori_loop": lambda x: ops.fori_loop(0, 4, lambda i, v: v * 0.5 + ops.cast(i, "float32"), x),
     "while_loop": lambda x: ops.while_loop(

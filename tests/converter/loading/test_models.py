@@ -272,7 +272,7 @@ def test_functions_and_modules_that_are_not_there(code, tmp_path):
         with pytest.raises(error, match=match):
             load_model(name)
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]).save(tmp_path / "m.keras")
-    (tmp_path / "nothing.py").write_text("x = 1\n")
+    (tmp_path / "nothing.py").write_text("import math\n")
     for objects, match in (("nothing.py", "define no class"), ("missing.py", "no Python file")):
         with pytest.raises(OptionError, match=match):
             load_model(tmp_path / "m.keras", custom_objects=objects)
@@ -405,3 +405,96 @@ def test_sparse_inputs_are_refused():
     x = keras.Input((4,), sparse=True, name="x")
     with pytest.raises(UnsupportedModelError, match=r"the input 'x' of the model .* is sparse"):
         load_model(keras.Model(x, keras.layers.Dense(2)(x)))
+
+
+def test_layers_that_do_the_same_in_training_are_not_called_left_out():
+    layers = keras.layers
+    image = [keras.Input((40, 52, 3)), layers.Resizing(24, 24), layers.RandomFlip()]
+    assert load_model(keras.Sequential([*image, layers.GlobalAveragePooling2D()])).notes == ()
+    x = keras.Input((40, 52, 3))
+    explicit = layers.GlobalAveragePooling2D()(layers.CenterCrop(24, 24)(x, training=True))
+    assert load_model(keras.Model(x, explicit)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (keras.layers.SpatialDropout1D(0.5, name="it"), "it is left out"),
+        (keras.layers.GaussianNoise(0.5, name="it"), "it is left out"),
+        (keras.layers.LSTM(3, dropout=0.5, name="it"), "with training=False, as predict does"),
+        (keras.layers.LSTM(3, name="it"), None),
+        (keras.Sequential([keras.layers.Dropout(0.5)], name="it"), "with training=False"),
+    ],
+)
+def test_a_note_on_training_says_what_becomes_of_the_layer(layer, said):
+    x = keras.Input((4, 3))
+    notes = load_model(keras.Model(x, layer(x, training=True))).notes
+    assert [note for note in notes if "'it' was called with training=True" in note] == list(notes)
+    assert [said in note for note in notes] == ([True] if said else [])
+
+
+def test_arguments_that_a_call_does_not_name_are_not_noted():
+    class Own(keras.Model):
+        def call(self, x, *rest, scale=2.0, **options):
+            return x * scale
+
+    model = Own(name="own")
+    model(np.ones((1, 3), np.float32))
+    assert [note for note in load_model(model).notes if "at the defaults" in note] == [
+        "the call of 'own' takes scale, too: kept at the defaults"
+    ]
+
+
+def test_preprocessing_is_what_comes_before_the_first_weights():
+    layers = keras.layers
+    x = keras.Input((8, 8, 3))
+    scaled = keras.Sequential([keras.Input((8, 8, 3)), layers.Rescaling(0.1, name="first")])
+    y = layers.Normalization(mean=1.0, variance=2.0, name="second")(scaled(x))
+    y = layers.Conv2D(1, 3)(y)
+    y = layers.Resizing(8, 8, name="late")(layers.Rescaling(3.0, name="last")(y))
+    loaded = load_model(keras.Model(x, y))
+    assert [step.partition(":")[0] for step in loaded.preprocessing] == [
+        "Rescaling 'first'",
+        "Normalization 'second'",
+    ]
+
+
+class Chunks(keras.layers.Layer):
+    def call(self, x):
+        return keras.ops.reshape(x, (-1, x.shape[1] // 2, 2))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((None, None, 2))
+
+
+class Steps(keras.layers.Layer):
+    def call(self, x):
+        return sum(x[:, step] for step in range(x.shape[1]))
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((None, 3))
+
+
+@pytest.mark.parametrize("layer", [Chunks, Steps])
+def test_python_that_needs_the_size_of_a_free_axis_says_so(layer):
+    model = keras.Sequential([keras.Input((None, 3)), layer()])
+    with pytest.raises(UnsupportedModelError, match="size of a free axis, expected a fixed one"):
+        load_model(model)
+
+
+def test_custom_objects_of_a_model_in_memory_are_not_used_and_of_a_function_are(
+    tmp_path, monkeypatch
+):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, activation=swapped)])
+    loaded = load_model(model, custom_objects={"swapped": swapped})
+    assert "custom_objects were not used: a model in memory has its code" in loaded.notes
+    model.save(tmp_path / "model.keras")
+    text = "import keras\n\ndef build():\n    return keras.saving.load_model('model.keras')\n"
+    (tmp_path / "maker.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    loaded = load_model("maker.py:build", custom_objects={"swapped": swapped})
+    assert loaded.notes == ()
+
+
+def swapped(x):
+    return -x

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras2
 
-from edgeport import ConversionError
+from edgeport import ConversionError, Predictor
+from edgeport_converter import convert
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loading.load import load_model
 
@@ -227,3 +228,83 @@ def test_missing_variables_are_refused(trained_folder, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes())
     with pytest.raises(ConversionError, match="expected a whole folder with its variables"):
         load_model(tmp_path)
+
+
+def exported(tmp_path, *layers):
+    """Export a Sequential model; return its folder and the model."""
+    model = keras.Sequential(layers)
+    model.export(tmp_path / "exported", verbose=False)
+    return tmp_path / "exported", model
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.LSTM(4, dropout=0.3, recurrent_dropout=0.2),
+        keras.layers.Bidirectional(keras.layers.GRU(4, dropout=0.3)),
+        keras.layers.GaussianNoise(0.3),
+    ],
+)
+def test_seeds_that_no_output_needs_are_no_random_numbers(layer, tmp_path):
+    folder, model = exported(tmp_path, keras.Input((6, 3)), layer, keras.layers.Dropout(0.5))
+    x = np.random.default_rng(0).random((2, 6, 3), np.float32)
+    convert(folder, tmp_path / "m.onnx")
+    found = Predictor.load(tmp_path / "m.onnx").predict(x)
+    np.testing.assert_allclose(found, model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_random_number_that_an_output_needs_is_refused(tmp_path):
+    class Noisy(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.seeds = keras.random.SeedGenerator(1)
+
+        def call(self, x):
+            return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds)
+
+    folder, _ = exported(tmp_path, keras.Input((3,)), Noisy())
+    with pytest.raises(UnsupportedModelError, match="draws random numbers at inference"):
+        load_model(folder)
+
+
+def test_a_variable_that_is_counted_up_and_not_read_does_no_harm(tmp_path):
+    module = tf.Module()
+    module.calls = tf.Variable(0.0)
+
+    def double(x):
+        module.calls.assign_add(1.0)
+        return {"y": 2.0 * x}
+
+    module.double = tf.function(double, input_signature=[tf.TensorSpec((None, 2), name="x")])
+    tf.saved_model.save(module, tmp_path / "plain", module.double)
+    convert(tmp_path / "plain", tmp_path / "m.onnx")
+    x = np.ones((3, 2), np.float32)
+    np.testing.assert_array_equal(Predictor.load(tmp_path / "m.onnx").predict(x), 2 * x)
+
+
+def test_text_vectorization_in_a_saved_model_is_named(tmp_path, capfd):
+    words = keras.layers.TextVectorization(max_tokens=20, output_sequence_length=4)
+    words.adapt(["a b c", "the cat"])
+    embedded = keras.layers.Embedding(20, 3)
+    folder, _ = exported(tmp_path, keras.Input((), dtype="string"), words, embedded)
+    capfd.readouterr()
+    with pytest.raises(UnsupportedModelError, match=r"text_vectorization.*as TextVectorization"):
+        convert(folder, tmp_path / "m.onnx")
+    assert "CollectionDef" not in capfd.readouterr().err
+
+
+def test_keras_own_graph_of_free_steps_is_doubted(tmp_path):
+    steps = keras.layers.TimeDistributed(keras.layers.Dense(3))
+    folder, model = exported(tmp_path, keras.Input((None, 4)), steps, keras.layers.LSTM(3))
+    x = np.random.default_rng(0).random((2, 5, 4), np.float32)
+    saved = tf.saved_model.load(folder)
+    assert np.abs(saved.serve(x) - model(x)).max() > 0.01  # without ours: Keras' graph is wrong
+    assert any("may answer otherwise than the Keras model" in n for n in load_model(folder).notes)
+
+
+def test_a_convolution_of_unknown_rank_is_refused_as_that(tmp_path):
+    steps = keras.layers.TimeDistributed(keras.layers.Conv2D(2, 3))
+    last = keras.layers.ConvLSTM2D(3, 3)
+    folder, _ = exported(tmp_path, keras.Input((None, 8, 8, 1)), steps, last)
+    with pytest.raises(UnsupportedModelError, match="whose number of axes TensorFlow does not"):
+        convert(folder, tmp_path / "m.onnx")

@@ -82,6 +82,23 @@ def test_allowed_code_finds_the_user_s_objects_and_a_missing_name_is_told(tmp_pa
         load_model(path, allow_code=True)
 
 
+FACTOR = 3.0
+
+
+def test_values_and_modules_that_code_names_come_from_the_user_s_file(tmp_path):
+    path, objects = tmp_path / "model.keras", tmp_path / "objects.py"
+    layer = layers.Lambda(lambda x: arrays.abs(x) * FACTOR, output_shape=(3,))  # noqa: F821
+    globals()["arrays"] = keras.ops
+    keras.Sequential([keras.Input((3,)), layer]).save(path)
+    with pytest.raises(
+        UnsupportedModelError, match=r"define 'arrays' in a Python file.*custom_objects='FILE.py'"
+    ):
+        load_model(path, allow_code=True)
+    objects.write_text("import keras.ops as arrays\nFACTOR = 3.0\n")
+    loaded = load_model(path, allow_code=True, custom_objects=objects)
+    np.testing.assert_allclose(answer(loaded), 3 * np.abs(X), rtol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_an_activation_without_a_name_is_code_too(suffix, tmp_path):

@@ -6,13 +6,12 @@ from onnx import helper
 
 from edgeport import TensorSpec
 from edgeport_converter import AgreementError
+from edgeport_converter.data.made_up import Draw, LookupKeys, random_inputs
 from edgeport_converter.verification.parity import compare_answers
 from edgeport_converter.verification.trial_inputs import (
     BATCH_SIZES,
-    LookupKeys,
     find_lookup_keys,
     make_trial_inputs,
-    random_inputs,
     with_cut_axes,
 )
 
@@ -75,7 +74,7 @@ def test_the_users_data_is_compared_whole_and_cut_short():
 def test_random_values_cover_bytes_ranges_and_text():
     image = TensorSpec("image", np.dtype(np.uint8), ("N", 50), ("N", "F"))
     ranged = TensorSpec("r", np.dtype(np.float32), ("N", 50), ("N", "F"), (-20.0, -10.0))
-    arrays = random_inputs([image, ranged, TEXT], 4, 8, seed=1)
+    arrays = random_inputs([image, ranged, TEXT], 4, 8, 1, Draw())
     assert arrays["image"].max() > 200
     assert -20 <= arrays["r"].min() < arrays["r"].max() <= -10
     assert all(isinstance(word, str) for word in arrays["text"].flat)

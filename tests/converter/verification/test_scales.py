@@ -83,7 +83,7 @@ def test_without_labels_raw_pixels_are_noted(tmp_path):
     report = convert(
         model_for("units"), tmp_path / "m.onnx", evaluation=FITTING["pixels"], quantize="none"
     )
-    assert any("no layer that scales" in note for note in report.notes)
+    assert any("scales them in another way" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(("expected", "refused"), [(0.99, False), (0.5, True)])

@@ -83,7 +83,7 @@ def choose(
 
     1. Candidates are the samples with the largest sums of absolute values, where integer kernels
        saturate, then others, evenly. Before made-up samples come ramps, which cost the file
-       nothing, for a model without free axes but the batch.
+       nothing, for a model that may refuse neither some sizes nor some integers.
     2. Each is measured in the form that the card stores: what it may be off by is what ``allowed``
        says, and at least four times the noise of the graph on it; it tells by what spoiled weights
        change, in units of that.
@@ -99,7 +99,12 @@ def choose(
     """
     measured: list[_Candidate] = []
     for encoded in _candidates(inputs, samples, made_up, together):
-        found = _measure(runs, encoded, allowed)
+        try:
+            found = _measure(runs, encoded, allowed)
+        except Exception:  # of onnxruntime, such as for a ramp that leaves the rows of a table
+            if not made_up:
+                raise
+            continue
         if found is not None:
             measured.append(found)
             if sum(each.tells >= _TELLS_ENOUGH for each in measured) == _KEPT:
@@ -180,8 +185,12 @@ def _candidates(
     inputs: Sequence[TensorSpec], samples: Mapping[str, Array], made_up: bool, together: int
 ) -> Iterator[dict[str, Any]]:
     """Yield samples in the form that a card stores, those to prefer first."""
-    has_free_axes = any(isinstance(n, str) for spec in inputs for n in spec.shape[1:])
-    if made_up and not has_free_axes:
+    may_refuse = any(
+        isinstance(size, str) or (spec.dtype.kind in "iu" and spec.dtype != np.uint8)
+        for spec in inputs
+        for size in (*spec.shape[1:], 0)
+    )
+    if made_up and not may_refuse:
         for number in range(_KEPT):
             yield {spec.name: _ramp(spec, number, together) for spec in inputs}
     for row in _rows(samples):

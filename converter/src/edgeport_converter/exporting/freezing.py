@@ -18,6 +18,7 @@ from tf2onnx import tf_loader
 from edgeport_converter.exporting import complex_numbers, saved_tables
 from edgeport_converter.exporting.placeholders import Placeholders
 from edgeport_converter.exporting.tf_ops import signal
+from edgeport_converter.loading import purity
 
 # How TensorFlow's constant folding names weights that it has multiplied by a later scale.
 _MERGED_WEIGHTS = "/merged_input"
@@ -53,6 +54,7 @@ def freeze(
     data = convert_to_constants._FunctionConverterDataInEager(
         func=concrete, lower_control_flow=False, aggressive_inlining=True
     )
+    _leave_out_side_effects(data.graph_def, [tensor.name for tensor in concrete.outputs])
     graph_def, converted = convert_to_constants._replace_variables_by_constants(data)
     captured = {concrete.graph.internal_captures[place].name for place in converted}
     tables = saved_tables.captured_handles(concrete)
@@ -79,6 +81,26 @@ def freeze(
     _name_after_weights(graph_def)
     _leave_empty_constants(graph_def, weights)
     return graph_def, weights, inputs, outputs
+
+
+def _leave_out_side_effects(graph_def: Any, outputs: Sequence[str]) -> None:
+    """Remove what runs beside the outputs without giving them anything, where there is some.
+
+    A SavedModel counts up the seeds of its dropout layers at inference, too. The variables of the
+    seeds cannot be written once they are constants.
+    """
+    kinds = (*purity.WRITES.operations, *purity.RANDOM.operations)
+    if not any(node.op.startswith(kinds) for node in purity.running_nodes(graph_def)):
+        return
+    needed = {node.name for node in purity.needed_nodes(graph_def, outputs)}
+    kept = [node for node in graph_def.node if node.name in needed or node.op == "Placeholder"]
+    for node in kept:
+        sources = [source for source in node.input if not source.startswith("^")]
+        del node.input[:]
+        node.input.extend(sources)
+    nodes = type(graph_def)(node=kept)
+    del graph_def.node[:]
+    graph_def.node.extend(nodes.node)
 
 
 def _name_after_weights(graph_def: Any) -> None:

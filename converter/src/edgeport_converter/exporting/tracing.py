@@ -74,7 +74,8 @@ def trace(loaded: LoadedModel) -> FrozenGraph:
         except Exception as cause:
             refuse_missing_name(cause)
             raise unsupported.trace_refusal(loaded.model, cause, "trace") from cause
-        written = purity.WRITES.find_in(concrete.graph.as_graph_def())
+        kept = [tensor.name for tensor in concrete.outputs]
+        written = purity.WRITES.find_in(concrete.graph.as_graph_def(), kept)
         if written:  # no constant can replace a variable that changes
             raise unsupported.operation_refusal(loaded.model, written)
         refuse_large(loaded.name, freezing.weight_bytes(concrete))

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loading.model import NEEDS_FIXED_AXIS, needs_fixed_axis
 
 _ON_HOST = "do this step on the device before predict, and give the model its result"
 
@@ -147,14 +148,27 @@ def layers_of(model: Any) -> Iterator[Any]:
     return iter(flatten() if callable(flatten) else ())
 
 
+_CUTS_TEXT = "cuts and cleans text, as TextVectorization does, for which ONNX has no operators"
+_BEFORE_IT = (
+    "do this step on the device before predict, and convert the model from the numbers on: save "
+    "the part that comes after it as a model of its own"
+)
 # What an operation without an ONNX form does, and how to do without.
 _PYTHON = ("calls Python code", "write it with Keras operations, keras.ops")
-_RANDOM = ("draws random numbers", "leave the layer out at inference")
+_RANDOM = (
+    "draws random numbers",
+    "leave the layer out at inference, or keep an output or a layer that does not need it, "
+    "outputs=['NAME']",
+)
 _RESIZE = ("resizes images of a free size by a filter", "give the image a fixed size")
 _OPERATIONS = {
     "StringToHashBucket": ("hashes text", _ON_HOST),
     "SparseCross": ("crosses features by hashing", _ON_HOST),
-    "Regex": ("edits text", _ON_HOST),
+    "StringLength": ("edits text", _ON_HOST),
+    "Regex": (_CUTS_TEXT, _BEFORE_IT),
+    "StaticRegex": (_CUTS_TEXT, _BEFORE_IT),
+    "StringSplit": (_CUTS_TEXT, _BEFORE_IT),
+    "StringLower": (_CUTS_TEXT, _BEFORE_IT),
     "String": ("edits text", _ON_HOST),
     "Decode": ("decodes a file", _ON_HOST),
     "ScaleAndTranslate": _RESIZE,
@@ -210,6 +224,15 @@ def translation_failure(
     )
 
 
+def unknown_rank_refusal(model: Any, operation: str) -> UnsupportedModelError:
+    """Return the refusal of a convolution whose input has a number of axes that nobody knows."""
+    return UnsupportedModelError(
+        f"{describe_place(model, operation)} convolves or pools a tensor whose number of axes "
+        "TensorFlow does not know where it traces the model, expected a known one: give the Inputs "
+        "fixed sizes, or reshape the tensor to a known shape before it, keras.ops.reshape"
+    )
+
+
 def describe_place(model: Any, operation: str) -> str:
     """Return "the layer 'x' (Class)" for the name of an operation in the graph."""
     parts = operation.split("/")
@@ -219,6 +242,9 @@ def describe_place(model: Any, operation: str) -> str:
             layer = by_name.get(candidate)
             if layer is not None and layer is not model:
                 return f"the layer '{layer.name}' ({type(layer).__name__})"
+    scopes = [part for part in parts[:-1] if not part.endswith("PartitionedCall")]
+    if not by_name and scopes:  # the layers of a SavedModel are the scopes of its operations
+        return f"the part '{'/'.join(scopes[:2])}' of the SavedModel"
     return f"the operation '{operation}'" if operation else "the model"
 
 
@@ -234,6 +260,8 @@ def trace_refusal(model: Any, cause: Exception, action: str) -> UnsupportedModel
         place = f"a layer of the kind {match[1]}"
         if len(fitting) == 1:
             place = f"the layer '{fitting[0].name}' ({match[1]})"
+    if action == "trace" and needs_fixed_axis(cause):
+        return UnsupportedModelError(f"{place} {NEEDS_FIXED_AXIS}")
     reason = re.sub(r"\x1b\[[0-9;]*m", "", lines[0])[:200]
     means = "in a graph" if action == "trace" else "on this machine's CPU"
     return UnsupportedModelError(

@@ -9,6 +9,7 @@ Importing this package imports no TensorFlow; its modules do.
     diagnostics   the error message for a Keras file that nothing could open
     formats       what a path holds, by its bytes and not by its name; refusals of all other files
     keras_files   files that Keras writes: config, version and weights, opened with Keras 3
+    kept_outputs  a model with the outputs and layers that the user names, and no others
     keras_models  a Keras 3 model in memory as the function that the export traces
     load          ``load_model``: decides how a model is opened, the first stage of ``convert``
     model         ``LoadedModel``: a function over named tensors, with its inputs and outputs

@@ -8,13 +8,13 @@ precision is rebuilt in float32.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loading import purity
+from edgeport_converter.loading import kept_outputs, purity
 from edgeport_converter.loading.legacy import configs
 from edgeport_converter.loading.model import LoadedModel, all_layers, refuse_nan, shorten
 from edgeport_converter.loading.structures import make_call
@@ -29,12 +29,19 @@ _PREPROCESSING = (
 )
 
 
-def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) -> LoadedModel:
+def describe(
+    model: Any,
+    source: dict[str, str],
+    notes: tuple[str, ...] = (),
+    kept: Sequence[str] = (),
+) -> LoadedModel:
     """Return a Keras 3 model as a function over named tensors.
 
-    Neither the model nor its weights are changed.
+    Neither the model nor its weights are changed. ``kept`` names the outputs and layers to keep, ()
+    is for the outputs as declared.
 
     Raises:
+        OptionError: there is no output or layer of such a name.
         UnsupportedModelError: it has no fixed inputs and outputs, or its code makes its answers
             depend on more than its inputs.
     """
@@ -48,13 +55,17 @@ def describe(model: Any, source: dict[str, str], notes: tuple[str, ...] = ()) ->
     if not policies.isdisjoint(configs.OTHER_POLICIES):
         graph, policy = _rebuild_in_float32(graph)
         notes += (float32_note(policy),)
-    _refuse_stateful(graph)
-    refuse_nan(model.name, graph.weights)
-    notes += tuple(_training_notes(graph))
     if isinstance(graph, keras.Sequential):  # keeps no structure
         structures = graph.inputs[0], graph.outputs[0] if len(graph.outputs) == 1 else graph.outputs
     else:
         structures = graph.input, graph.output
+    if kept:
+        part = kept_outputs.cut(graph, *structures, kept)
+        graph, structures = part.model, (part.inputs, part.outputs)
+        notes += part.notes
+    _refuse_stateful(graph)
+    refuse_nan(model.name, graph.weights)
+    notes += tuple(_training_notes(graph))
     inputs, outputs, call = make_call(graph, *structures)
     fixed = [info.shape[0] for info in inputs if info.shape and info.shape[0] is not None]
     if fixed:
@@ -125,7 +136,11 @@ def _as_graph(model: Any) -> tuple[Any, tuple[str, ...]]:
         f"the inputs of '{model.name}' are those it was built for, {_write_shapes(shapes)} in "
         f"{dtype}, with any number of samples"
     ]
-    others = [a for a in arguments if a not in shapes and a not in ("training", "mask")]
+    others = [
+        name
+        for name, parameter in inspect.signature(model.call).parameters.items()
+        if name not in (*shapes, "training", "mask") and parameter.default is not parameter.empty
+    ]
     if others:
         notes.append(
             f"the call of '{model.name}' takes {', '.join(others)}, too: kept at the defaults"
@@ -187,31 +202,59 @@ def _refuse_stateful(graph: Any) -> None:
 
 
 def _training_notes(graph: Any) -> Iterator[str]:
-    """Yield a note for each layer that was called with ``training=True``.
+    """Yield a note for each layer that was called with ``training=True`` and then does otherwise.
 
     Keras' own ``predict`` passes ``training=False`` down and overrules these, and so do we.
     """
     for layer in all_layers(graph):
-        for node in layer._inbound_nodes:  # the only place where call arguments are kept
-            if node.arguments is None or node.arguments.kwargs.get("training") is not True:
-                continue
-            kind = type(layer).__name__
-            if isinstance(layer, keras.layers.BatchNormalization):
-                yield (
-                    f"{kind} '{layer.name}' was called with training=True: the artifact uses its "
-                    "moving statistics, as predict does, not the batch's; check its accuracy"
-                )
-            elif layer.name != graph.name:
-                yield f"{kind} '{layer.name}' was called with training=True: it is left out"
-            break
+        if layer is graph or not _is_called_in_training(layer):
+            continue
+        kind = type(layer).__name__
+        called = f"{kind} '{layer.name}' was called with training=True"
+        if isinstance(layer, keras.layers.BatchNormalization):
+            yield (
+                f"{called}: the artifact uses its moving statistics, as predict does, not the "
+                "batch's; check its accuracy"
+            )
+        elif isinstance(layer, _LEFT_OUT):
+            yield f"{called}: it is left out, as by predict"
+        elif is_custom(layer) or getattr(layer, "dropout", None) or hasattr(layer, "layers"):
+            yield f"{called}: the artifact computes it with training=False, as predict does"
+
+
+# Keras' layers that pass their inputs on where ``training`` is False.
+_LEFT_OUT = (
+    keras.layers.ActivityRegularization,
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)
+
+
+def _is_called_in_training(layer: Any) -> bool:
+    """Whether a call of the layer says ``training=True``, beyond what its own default says.
+
+    Keras fills the default in, which is True for all layers of images, Resizing among them.
+    """
+    parameter = inspect.signature(layer.call).parameters.get("training")
+    if parameter is None or parameter.default is True:
+        return False
+    return any(  # the only place where call arguments are kept
+        node.arguments is not None and node.arguments.kwargs.get("training") is True
+        for node in layer._inbound_nodes
+    )
 
 
 def _preprocessing(graph: Any) -> Iterator[str]:
-    """Yield, in words, the preprocessing that the model's own layers do."""
-    for layer in all_layers(graph):
-        kind = type(layer).__name__
-        if kind not in _PREPROCESSING or type(layer).__module__.partition(".")[0] != "keras":
+    """Yield, in words, what Keras' layers do to the inputs before the first layer with weights."""
+    for layer in _layers_before_weights(graph):
+        if not _is_preprocessing(layer):
             continue
+        kind = type(layer).__name__
         config = layer.get_config()
         numbers = [
             f"{key} {config[key]}"
@@ -219,6 +262,37 @@ def _preprocessing(graph: Any) -> Iterator[str]:
             if isinstance(config.get(key), (int, float, str))
         ]
         yield f"{kind} '{layer.name}'" + (f": {', '.join(numbers)}" if numbers else "")
+
+
+def _layers_before_weights(model: Any) -> Iterator[Any]:
+    """Yield the layers that no layer with weights comes before, those of nested models, too.
+
+    In what order the call of a subclassed model or of a layer of layers uses these is not known:
+    they are left out if one of them has weights.
+    """
+    late: set[int] = set()
+    for node in kept_outputs.calls_in_order(kept_outputs.graph_of(model)):
+        operation = node.operation
+        if node.is_input or not isinstance(operation, keras.Layer):
+            is_late = False
+        else:
+            inner = kept_outputs.graph_of(operation)
+            own = {id(weight) for weight in operation.weights}
+            for layer in all_layers(operation):
+                own -= {id(weight) for weight in layer.weights if _is_preprocessing(layer)}
+            is_late = bool(own)
+            if late.isdisjoint(map(id, node.input_tensors)):
+                if inner is not None:
+                    yield from _layers_before_weights(operation)
+                elif not is_late:
+                    yield from all_layers(operation)
+        if is_late or not late.isdisjoint(map(id, node.input_tensors)):
+            late.update(map(id, node.outputs))
+
+
+def _is_preprocessing(layer: Any) -> bool:
+    kind = type(layer)
+    return kind.__name__ in _PREPROCESSING and kind.__module__.partition(".")[0] == "keras"
 
 
 def is_custom(layer: Any) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ def load_model(
     custom_objects: Any = None,
     allow_code: bool = False,
     weights: str | os.PathLike[str] | None = None,
+    outputs: Sequence[str] = (),
 ) -> LoadedModel:
     """Return the model as a function over named tensors.
 
@@ -43,6 +46,7 @@ def load_model(
             module that defines them.
         allow_code: whether Python code stored in the file may run.
         weights: for a ``.json`` model, the file with its weights.
+        outputs: names of the outputs and layers to keep, () for the outputs as declared.
 
     Raises:
         ConversionError: no such file, damaged, or none that holds a Keras model.
@@ -57,27 +61,36 @@ def load_model(
         )
     if isinstance(model, str) and user_code.is_function_name(model):
         _refuse_weights(weights, f"'{model}'")
-        loaded = _describe_in_memory(user_code.call_function(model), {"source": model})
+        objects = user_code.find_custom_objects(custom_objects)
+        with keras.saving.custom_object_scope(objects):  # the function may open a file itself
+            made = user_code.call_function(model)
+        loaded = _describe_in_memory(made, {"source": model}, outputs)
     elif isinstance(model, (str, os.PathLike)):
-        loaded = _load_path(
-            Path(model), user_code.find_custom_objects(custom_objects), allow_code, weights
-        )
+        objects = user_code.find_custom_objects(custom_objects)
+        loaded = _load_path(Path(model), objects, allow_code, weights, outputs)
     else:
         _refuse_weights(weights, "a model in memory")
-        loaded = _describe_in_memory(model, {"source": "memory"})
+        loaded = _describe_in_memory(model, {"source": "memory"}, outputs)
+        if custom_objects is not None:
+            loaded = _with_note(loaded, "a model in memory has its code")
     _refuse_sparse(loaded)
     return loaded
 
 
 def _load_path(
-    path: Path, objects: dict[str, Any], allow_code: bool, weights: str | os.PathLike[str] | None
+    path: Path,
+    objects: dict[str, Any],
+    allow_code: bool,
+    weights: str | os.PathLike[str] | None,
+    outputs: Sequence[str],
 ) -> LoadedModel:
     kind = formats.find_kind(path)
     if kind != formats.JSON:
         _refuse_weights(weights, f"'{path}'")
     source = {"source": path.name, "source_sha256": formats.digest(path)}
     if kind == formats.SAVED_MODEL:
-        return load_saved_model(path, source)
+        loaded = load_saved_model(path, source, outputs)
+        return _with_note(loaded, "its graph holds all of its code") if objects else loaded
     if kind == formats.JSON:
         file = _find_weights(path, weights)
         source |= {"weights": file.name, "weights_sha256": formats.digest(file)}
@@ -94,8 +107,8 @@ def _load_path(
     except Exception as cause:
         if not saved.is_old or kind == formats.JSON or not _has_tf_keras():
             raise diagnostics.explain(saved, cause, may_help=not _has_tf_keras()) from cause
-        return _load_legacy(saved, objects, allow_code, source, notes, cause)
-    return describe(opened, source, notes + repairs)
+        return _load_legacy(saved, objects, allow_code, source, notes, cause, outputs)
+    return describe(opened, source, notes + repairs, outputs)
 
 
 def _load_legacy(
@@ -105,6 +118,7 @@ def _load_legacy(
     source: dict[str, str],
     notes: tuple[str, ...],
     first: Exception,
+    outputs: Sequence[str],
 ) -> LoadedModel:
     from edgeport_converter.loading.legacy import tf_keras_models
 
@@ -114,21 +128,25 @@ def _load_legacy(
     except Exception as cause:
         raise diagnostics.explain(saved, first, second=cause) from cause
     notes += (f"opened with tf_keras: Keras {keras.__version__} {diagnostics.say_why(first)}",)
-    return tf_keras_models.describe_tf_keras(opened, source, notes)
+    return tf_keras_models.describe_tf_keras(opened, source, notes, outputs)
 
 
-def _describe_in_memory(model: Any, source: dict[str, str]) -> LoadedModel:
+def _describe_in_memory(model: Any, source: dict[str, str], outputs: Sequence[str]) -> LoadedModel:
     if isinstance(model, keras.Model):
-        return describe(model, source)
+        return describe(model, source, kept=outputs)
     if any(base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__):
         from edgeport_converter.loading.legacy import tf_keras_models
 
-        return tf_keras_models.describe_tf_keras(model, source)
+        return tf_keras_models.describe_tf_keras(model, source, kept=outputs)
     raise ConversionError(
         f"the model is a {type(model).__name__}, expected a keras.Model, the path of a .keras, "
         ".h5 or .json file or of a SavedModel folder, or 'package.module:function': pass one of "
         "these"
     )
+
+
+def _with_note(loaded: LoadedModel, why: str) -> LoadedModel:
+    return replace(loaded, notes=(*loaded.notes, f"custom_objects were not used: {why}"))
 
 
 def _has_tf_keras() -> bool:

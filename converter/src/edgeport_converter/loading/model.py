@@ -17,6 +17,11 @@ from edgeport_converter.errors import UnsupportedModelError
 
 # Keras' list of what it could not load; the line after a layer's name gives the reason.
 _NOT_LOADED = re.compile(r"A total of \d+ objects could not be loaded\. .*<(\w+) name=([^,>]+)")
+_NONE_AS_NUMBER = re.compile(
+    r"'NoneType' object cannot be interpreted as an integer"
+    r"|unsupported operand type\(s\) for [^:]+: .*'NoneType'"
+    r"|'[<>]=?' not supported between .*'NoneType'"
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 # A protobuf message, and so an ONNX file with its weights inside, ends at 2 GiB; 16 MiB are left
@@ -138,6 +143,19 @@ def shorten(cause: BaseException, length: int = 200) -> str:
     if layer and len(lines) > 1:
         line = f"the weights of {layer[1]} '{layer[2]}': {lines[1].rstrip(' .:')}"
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def needs_fixed_axis(cause: BaseException) -> bool:
+    """Whether Python computed with the size of a free axis, which is None, while it was traced."""
+    return isinstance(cause, (TypeError, ValueError)) and bool(_NONE_AS_NUMBER.search(str(cause)))
+
+
+NEEDS_FIXED_AXIS = (
+    "computes in Python with the size of a free axis, expected a fixed one, which a graph can "
+    "hold: build the model with a number instead of None for that axis, such as "
+    "keras.Input((128,)) for 128 steps"
+)
+"""What to say then, after the layer or the model."""
 
 
 def refuse_nan(name: str, weights: Sequence[Any]) -> None:

@@ -7,7 +7,7 @@ models with Python code of their own; ``exporting`` looks for the same operation
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -16,8 +16,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from edgeport import TensorSpec
+from edgeport_converter.data.made_up import Draw, random_inputs
 from edgeport_converter.errors import UnsupportedModelError
-from edgeport_converter.loading.model import LoadedModel, layer_of, shorten
+from edgeport_converter.loading.model import (
+    NEEDS_FIXED_AXIS,
+    LoadedModel,
+    TensorInfo,
+    layer_of,
+    needs_fixed_axis,
+    shorten,
+)
 
 _FREE_SIZE = 8
 _TOLERANCE = 1e-4
@@ -38,12 +47,16 @@ class Impurity:
     way_out: str
 
     def find_in(self, graph_def: Any, outputs: Iterable[str] = ()) -> list[tuple[str, str]]:
-        """Return name and operation of each such node that can run, as ``running_nodes`` says."""
-        return [
-            (node.name, node.op)
-            for node in running_nodes(graph_def, outputs)
-            if node.op.startswith(self.operations)
-        ]
+        """Return name and operation of each such node.
+
+        Args:
+            graph_def: a TensorFlow graph, with the functions that it calls.
+            outputs: names of tensors; nodes that they do not need are left out, as
+                ``needed_nodes`` says. Without any, all nodes that can run count.
+        """
+        names = list(outputs)
+        nodes = needed_nodes(graph_def, names) if names else running_nodes(graph_def)
+        return [(node.name, node.op) for node in nodes if node.op.startswith(self.operations)]
 
 
 PYTHON = Impurity(
@@ -107,90 +120,205 @@ def require_pure(loaded: LoadedModel, owner: str) -> None:
         with tf.device("/cpu:0"), patch.object(keras.random.SeedGenerator, "next", _constant_seed):
             concrete = tf.function(loaded.call, autograph=False).get_concrete_function(signature)
     except Exception as cause:
+        if needs_fixed_axis(cause):
+            raise UnsupportedModelError(f"the call of {owner} {NEEDS_FIXED_AXIS}") from cause
         raise UnsupportedModelError(
             f"the call of {owner} cannot be traced ({shorten(cause)}), expected Keras or "
             "TensorFlow operations only: take conversions to numpy and Python numbers out of it"
         ) from cause
-    outputs = [tensor.op.name for tensor in concrete.outputs]
+    names = sorted(info.name for info in loaded.outputs)  # TensorFlow lists a dict's values so
+    tensors = dict(zip(names, concrete.outputs, strict=True))
+    outputs = {info.name: tensors[info.name].name for info in loaded.outputs}
     refuse_operations(concrete.graph.as_graph_def(), owner, outputs, loaded.model)
     _require_same_answer(loaded, owner)
 
 
 def refuse_operations(
-    graph_def: Any, owner: str, outputs: Iterable[str] = (), model: Any = None
+    graph_def: Any, owner: str, outputs: Mapping[str, str], model: Any = None
 ) -> None:
     """Refuse a TensorFlow graph with operations that no file can hold.
 
     Args:
         graph_def: the graph, with the functions that it calls.
         owner: names the layer or model where the operation does not tell its layer.
-        outputs: as for ``running_nodes``.
+        outputs: the tensors of the graph by the names of the model's outputs.
         model: the Keras model, for the names of its layers; None where there is none.
 
     Raises:
         UnsupportedModelError: there is one.
     """
     for impurity in _ALL:
-        for place, operation in impurity.find_in(graph_def, outputs):
+        for place, operation in impurity.find_in(graph_def, outputs.values()):
             layer = layer_of(model, place)
             subject = owner if layer is None else f"the {type(layer).__name__} '{layer.name}'"
             raise UnsupportedModelError(
                 f"{subject} {impurity.does} (operation {operation}), expected tensors in, tensors "
-                f"out and nothing else: {impurity.way_out}"
+                f"out and nothing else: {impurity.way_out}{_or_keep(graph_def, outputs, impurity)}"
             )
 
 
-def running_nodes(graph_def: Any, outputs: Iterable[str] = ()) -> Iterator[Any]:
+def _or_keep(graph_def: Any, outputs: Mapping[str, str], impurity: Impurity) -> str:
+    """Return the way out that is left if other outputs are pure, or other layers might be."""
+    pure = [name for name, tensor in outputs.items() if not impurity.find_in(graph_def, [tensor])]
+    if pure:
+        return f", or keep the outputs that do not need it, outputs={pure}"
+    return ", or keep a layer before it as the output, outputs=['NAME']"
+
+
+def running_nodes(graph_def: Any) -> Iterator[Any]:
     """Yield the nodes that can run: the graph's own, and those of functions that these call.
 
     The library of a SavedModel holds the functions of its training, too.
+    """
+    for _, node in _Graph(graph_def).running():
+        yield node
+
+
+def needed_nodes(graph_def: Any, outputs: Iterable[str]) -> Iterator[Any]:
+    """Yield the nodes that the outputs are computed from, and what writes to what they read.
+
+    What only has to run before or beside them is left out: a dropout layer draws a seed at
+    inference, too, and the variable that it counts up is read by no output.
 
     Args:
         graph_def: a TensorFlow graph.
-        outputs: names of the nodes whose results count; the others are left out unless these need
-            them. Without any, all nodes of the graph count.
+        outputs: names of tensors of the graph.
     """
-    library = {function.signature.name: function for function in graph_def.library.function}
-    waiting = [_needed(graph_def.node, outputs) if outputs else graph_def.node]
-    while waiting:
-        for node in waiting.pop():
+    graph = _Graph(graph_def)
+    needed = graph.needed(outputs)
+    for scope, node in graph.running():
+        if (scope, node.name) in needed or (
+            node.op.startswith(WRITES.operations)
+            and not needed.isdisjoint(graph.origins(scope, node.input[0]))
+        ):
             yield node
-            called = {node.op}
-            for value in node.attr.values():
-                called.update([value.func.name], (each.name for each in value.list.func))
-            for name in called & library.keys():
-                waiting.append(library.pop(name).node_def)
 
 
-def _needed(nodes: Iterable[Any], outputs: Iterable[str]) -> list[Any]:
-    """Return the nodes that the outputs wait for, for their values or for their being done."""
-    by_name = {node.name: node for node in nodes}
-    needed: dict[str, Any] = {}
-    waiting = list(outputs)
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed[name] = by_name[name]
-            waiting += [each.lstrip("^").partition(":")[0] for each in by_name[name].input]
-    return list(needed.values())
+_Key = tuple[str, str]  # the name of a function, "" for the graph itself; the name of a node in it
+
+
+class _Graph:
+    """A TensorFlow graph with its functions, as one graph whose calls can be followed."""
+
+    def __init__(self, graph_def: Any) -> None:
+        self._functions = {each.signature.name: each for each in graph_def.library.function}
+        self._nodes = {"": {node.name: node for node in graph_def.node}}
+        self._callers: dict[str, list[tuple[str, Any]]] = {}
+        self._running: list[tuple[str, Any]] = []
+        waiting = [""]
+        while waiting:
+            scope = waiting.pop()
+            for node in self._nodes[scope].values():
+                self._running.append((scope, node))
+                for name in self._called(node):
+                    if name not in self._callers:
+                        body = self._functions[name].node_def
+                        self._nodes[name] = {inner.name: inner for inner in body}
+                        waiting.append(name)
+                    self._callers.setdefault(name, []).append((scope, node))
+
+    def running(self) -> list[tuple[str, Any]]:
+        """Return the nodes that can run, each after the name of its function."""
+        return self._running
+
+    def needed(self, outputs: Iterable[str]) -> set[_Key]:
+        """Return the nodes that the tensors of these names are computed from."""
+        found: set[_Key] = set()
+        seen: set[_Key] = set()
+        waiting = [("", name) for name in outputs]
+        while waiting:
+            scope, tensor = waiting.pop()
+            if (scope, tensor) in seen or tensor.startswith("^"):
+                continue
+            seen.add((scope, tensor))
+            name = tensor.partition(":")[0]
+            node = self._nodes[scope].get(name)
+            if node is None:
+                waiting += self._given(scope, name)
+                continue
+            found.add((scope, name))
+            waiting += self._read_by(scope, node, tensor)
+        return found
+
+    def origins(self, scope: str, tensor: str) -> set[_Key]:
+        """Return the nodes that a handle may come from, followed out of functions and Identity."""
+        found: set[_Key] = set()
+        waiting = [(scope, tensor)]
+        seen = set()
+        while waiting:
+            scope, tensor = waiting.pop()
+            name = tensor.partition(":")[0]
+            if (scope, name) in seen:
+                continue
+            seen.add((scope, name))
+            node = self._nodes[scope].get(name)
+            if node is None:
+                waiting += self._given(scope, name)
+            elif node.op == "Identity":
+                waiting.append((scope, node.input[0]))
+            else:
+                found.add((scope, name))
+        return found
+
+    def _read_by(self, scope: str, node: Any, tensor: str) -> Iterator[tuple[str, str]]:
+        """Yield the tensors that one tensor of a node is computed from."""
+        called = self._called(node)
+        for name in called:
+            function = self._functions[name]
+            results = [each.name for each in function.signature.output_arg]
+            if node.op in _CALLS:  # one tensor of a call needs one result of the function
+                port = tensor.rpartition(":")[2] if ":" in tensor else "0"
+                results = results[int(port) : int(port) + 1]
+            for result in results:
+                yield name, function.ret[result]
+        if not (called and node.op in _CALLS):  # which arguments a call needs, its function says
+            for source in node.input:
+                yield scope, source
+
+    def _given(self, scope: str, argument: str) -> Iterator[tuple[str, str]]:
+        """Yield the tensors that a function gets for an argument, wherever it is called."""
+        if scope == "":
+            return
+        names = [each.name for each in self._functions[scope].signature.input_arg]
+        if argument not in names:
+            return
+        place = names.index(argument)
+        for outer, node in self._callers[scope]:
+            data = [source for source in node.input if not source.startswith("^")]
+            if node.op in _CALLS:
+                yield outer, data[place]
+            else:  # a branch has its condition in front, a loop has not: all of them are needed
+                for source in data:
+                    yield outer, source
+
+    def _called(self, node: Any) -> list[str]:
+        names = [node.op]
+        for value in node.attr.values():
+            names += [value.func.name, *(each.name for each in value.list.func)]
+        return [name for name in dict.fromkeys(names) if name in self._functions]
+
+
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
 def _constant_seed(self: Any, ordered: bool = True) -> Any:
     return tf.constant([0, 0], dtype=self.state.dtype)
 
 
+def _spec(info: TensorInfo) -> TensorSpec:
+    axes = ("N", *(f"A{axis}" for axis in range(1, len(info.shape))))[: len(info.shape)]
+    sizes = zip(info.shape, axes, strict=True)
+    shape = tuple(axis if size is None else size for size, axis in sizes)
+    return TensorSpec(info.name, np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype), shape, axes)
+
+
 def _require_same_answer(loaded: LoadedModel, owner: str) -> None:
     """Call the code twice by hand; one sample is enough to see a counter, a clock, a dice."""
-    generator = np.random.default_rng(0)
-    inputs = {}
-    for spec in loaded.inputs:
-        shape = [
-            (1 if axis == 0 else _FREE_SIZE) if size is None else size
-            for axis, size in enumerate(spec.shape)
-        ]
-        if spec.dtype == "string":
-            return
-        inputs[spec.name] = tf.cast(generator.random(shape), tf.as_dtype(spec.dtype))
+    if any(info.dtype == "string" for info in loaded.inputs):
+        return
+    specs = [_spec(info) for info in loaded.inputs]
+    arrays = random_inputs(specs, 1, _FREE_SIZE, 0, Draw())
+    inputs = {name: tf.constant(array) for name, array in arrays.items()}
     try:
         with tf.device("/cpu:0"):
             first, second = loaded.call(inputs), loaded.call(inputs)

@@ -20,18 +20,25 @@ from tensorflow.python.framework.convert_to_constants import (
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loading.kept_outputs import choose_outputs
 from edgeport_converter.loading.model import Call, LoadedModel, TensorInfo, refuse_large, shorten
-from edgeport_converter.loading.purity import refuse_operations
+from edgeport_converter.loading.purity import refuse_operations, running_nodes
 
 _TAG = "serve"
 _SIGNATURE = "serving_default"
 _INITIALIZERS = ("__saved_model_init_op", "__saved_model_train_op")
 
 
-def load_saved_model(path: Path, source: dict[str, str]) -> LoadedModel:
+def load_saved_model(path: Path, source: dict[str, str], kept: Sequence[str] = ()) -> LoadedModel:
     """Return the serving signature of a SavedModel.
 
+    Args:
+        path: the folder.
+        source: where it came from, for the card.
+        kept: names of the outputs to keep; () for all.
+
     Raises:
+        OptionError: there is no output of such a name.
         ConversionError: the folder is damaged, or no TensorFlow model.
         UnsupportedModelError: it has no signature to serve, or one that no file can hold.
     """
@@ -40,21 +47,23 @@ def load_saved_model(path: Path, source: dict[str, str]) -> LoadedModel:
     signature = meta_graph.signature_def[key]
     declared = _declared_order(meta_graph, set(signature.inputs))
     input_names = declared or sorted(signature.inputs, key=_with_numbers)
-    output_names = sorted(signature.outputs, key=_with_numbers)
+    output_names = choose_outputs(
+        kept, sorted(signature.outputs, key=_with_numbers), f"the SavedModel '{path}'"
+    )
     inputs = tuple(_info(path, name, signature.inputs[name]) for name in input_names)
     outputs = tuple(_info(path, name, signature.outputs[name]) for name in output_names)
     notes = [f"read by its signature '{key}', which is the model as it was saved for serving"]
     unordered = ["inputs"] if len(inputs) > 1 and not declared else []
-    unordered += ["outputs"] if len(outputs) > 1 else []
+    unordered += ["outputs"] if len(outputs) > 1 and not kept else []
     if unordered:
         notes.append(f"a signature keeps no order: {' and '.join(unordered)} are sorted by name")
     try:
-        call, graph_def = _load_function(path, key, output_names)
+        call, graph_def, tensors = _load_function(path, key, output_names)
     except Exception as first:
         # TensorFlow asks tf_keras for the optimizers of Keras 2, and fails with add_slot where that
         # is not installed; its reader of version 1 skips all objects.
         try:
-            call, graph_def = _load_frozen(path, signature, output_names)
+            call, graph_def, tensors = _load_frozen(path, signature, output_names)
         except UnsupportedModelError:
             raise
         except Exception as cause:
@@ -64,7 +73,14 @@ def load_saved_model(path: Path, source: dict[str, str]) -> LoadedModel:
                 "folder with its variables: copy it again, or save the model as .keras"
             ) from cause
         notes.append("read without its Python objects, as a graph of TensorFlow 1")
-    refuse_operations(graph_def, f"the SavedModel '{path}'")
+    refuse_operations(graph_def, f"the SavedModel '{path}'", tensors)
+    free = any(None in info.shape[1:] for info in inputs)
+    if free and any("/loop_body/" in node.name for node in running_nodes(graph_def)):
+        notes.append(
+            "it maps a function over an axis of free size, which Keras writes wrongly for "
+            "TimeDistributed: the SavedModel itself may answer otherwise than the Keras model, "
+            "so convert the .keras file instead, or save with a fixed number of steps"
+        )
     return LoadedModel(path.resolve().name, call, inputs, outputs, source, tuple(notes))
 
 
@@ -142,7 +158,10 @@ def _info(path: Path, name: str, tensor: Any) -> TensorInfo:
     return TensorInfo(name, sizes, tf.as_dtype(tensor.dtype).name)
 
 
-def _load_function(path: Path, key: str, outputs: Sequence[str]) -> tuple[Call, Any]:
+def _load_function(
+    path: Path, key: str, outputs: Sequence[str]
+) -> tuple[Call, Any, dict[str, str]]:
+    """Return the function, its graph, and the tensors of the outputs in that graph, by name."""
     loaded = tf.saved_model.load(str(path))
     function = loaded.signatures[key]
 
@@ -151,10 +170,14 @@ def _load_function(path: Path, key: str, outputs: Sequence[str]) -> tuple[Call, 
         return {name: results[name] for name in outputs}
 
     call.keeps_variables_alive = loaded  # type: ignore[attr-defined]
-    return call, function.graph.as_graph_def()
+    names = sorted(function.structured_outputs)  # a concrete function lists a dict's values so
+    tensors = dict(zip(names, function.outputs, strict=True))
+    return call, function.graph.as_graph_def(), {name: tensors[name].name for name in outputs}
 
 
-def _load_frozen(path: Path, signature: Any, outputs: Sequence[str]) -> tuple[Call, Any]:
+def _load_frozen(
+    path: Path, signature: Any, outputs: Sequence[str]
+) -> tuple[Call, Any, dict[str, str]]:
     """Return the function of a SavedModel read as TensorFlow 1 did, with its variables frozen."""
     feeds = {name: signature.inputs[name].name for name in sorted(signature.inputs)}
     fetches = {name: signature.outputs[name].name for name in outputs}
@@ -177,4 +200,5 @@ def _load_frozen(path: Path, signature: Any, outputs: Sequence[str]) -> tuple[Ca
         results = pruned(*(tensors[name] for name in feeds))
         return {name: results[name] for name in fetches}
 
-    return call, pruned.graph.as_graph_def()
+    tensors = dict(zip(sorted(fetches), pruned.outputs, strict=True))
+    return call, pruned.graph.as_graph_def(), {name: tensors[name].name for name in outputs}

@@ -112,9 +112,9 @@ def require_names(path: Path, code: Iterable[StoredCode], objects: Mapping[str, 
             if name not in known:
                 raise UnsupportedModelError(
                     f"the code in '{path}', layer '{piece.owner}', uses the name '{name}', which "
-                    "the file does not define, expected all that it needs: pass what it stands "
-                    f"for as custom_objects={{'{name}': …}}, or a function that builds the model "
-                    "and loads its weights, as module:function or file.py:function"
+                    f"the file does not define, expected all that it needs: define '{name}' in a "
+                    "Python file and pass that, custom_objects='FILE.py', or pass a function that "
+                    "builds the model and loads its weights, as module:function or file.py:function"
                 )
 
 

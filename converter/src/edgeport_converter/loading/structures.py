@@ -27,10 +27,8 @@ def make_call(
         outputs: the same of what it returns.
     """
     leaves_in, leaves_out = dict(_walk(inputs)), dict(_walk(outputs))
-    names_in = unique_names(
-        [_key(path) or _input_name(tensor) for path, tensor in leaves_in.items()]
-    )
-    names_out = unique_names(_output_names(model, list(leaves_out)), tuple(names_in))
+    names_in = _input_names(inputs)
+    names_out = list(name_outputs(model, inputs, outputs))
     name_by_path = dict(zip(leaves_in, names_in, strict=True))
 
     def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,6 +53,13 @@ def parts_of(config: Any) -> Iterator[Any]:
     if isinstance(config, (dict, list)):
         for value in list(config.values()) if isinstance(config, dict) else config:
             yield from parts_of(value)
+
+
+def name_outputs(model: Any, inputs: Any, outputs: Any) -> dict[str, Any]:
+    """Return the symbolic outputs of a model by their names, in the declared order."""
+    leaves = dict(_walk(outputs))
+    names = unique_names(_output_names(model, list(leaves)), tuple(_input_names(inputs)))
+    return dict(zip(names, leaves.values(), strict=True))
 
 
 def _walk(structure: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
@@ -94,6 +99,10 @@ def _key(path: _Path) -> str | None:
     return ".".join(str(step) for step in path)
 
 
+def _input_names(inputs: Any) -> list[str]:
+    return unique_names([_key(path) or _input_name(tensor) for path, tensor in _walk(inputs)])
+
+
 def _input_name(tensor: Any) -> str:
     """Return the InputLayer's name, which survives saving; the tensor's may not."""
     name: str = getattr(_layer_of(tensor), "name", None) or tensor.name.partition(":")[0]
@@ -116,8 +125,9 @@ def _info(name: str, tensor: Any, activation: str | None = None) -> TensorInfo:
 def _activation(tensor: Any) -> str | None:
     """Return the name of the activation that a symbolic output comes from."""
     layer = _layer_of(tensor)
-    while getattr(layer, "layers", None) and len(getattr(layer, "outputs", None) or ()) == 1:
-        layer = _layer_of(layer.outputs[0])  # a nested model ends in the activation of its last
+    while getattr(layer, "layers", None) and getattr(layer, "outputs", None):
+        tensor = layer.outputs[tensor._keras_history.tensor_index]  # of a nested model's own layer
+        layer = _layer_of(tensor)
     if layer is None:
         return None
     name = getattr(getattr(layer, "activation", None), "__name__", None)

@@ -127,7 +127,7 @@ def find_custom_objects(source: Any) -> dict[str, Any]:
 
     Args:
         source: None; a dict; a module; the path of a Python file or the name of a module, whose own
-            classes and functions are taken.
+            classes and functions are taken, and its values and modules without an underscore.
 
     Raises:
         OptionError: there is no such file or module, or it fails, or defines nothing.
@@ -141,13 +141,16 @@ def find_custom_objects(source: Any) -> dict[str, Any]:
     found = {
         name: item
         for name, item in vars(module).items()
-        if (inspect.isclass(item) or inspect.isfunction(item))
-        and item.__module__.partition(".")[0] == package
+        if (
+            item.__module__.partition(".")[0] == package
+            if inspect.isclass(item) or inspect.isfunction(item)
+            else not name.startswith("_")  # numbers and modules, which stored code may name
+        )
     }
-    if not found:
+    if all(inspect.ismodule(item) for item in found.values()):
         raise OptionError(
-            f"the custom objects '{source}' define no class or function, expected the layers and "
-            "functions that the model names: define them there"
+            f"the custom objects '{source}' define no class or function, expected the layers, "
+            "functions and values that the model names: define them there"
         )
     return found
 

@@ -2,6 +2,7 @@
 
 differences     what two answers may differ by, and by how much they do
 independence    whether a sample's answer depends on the other samples of the batch
+index_limits    which input elements are row numbers of a table, and how many rows it has
 logits          what is before the last function of a graph's outputs
 macs            the multiply-accumulates of a graph for one sample
 parity          the parity check: the float graph's answers compared with the Keras model's

@@ -33,7 +33,7 @@ from edgeport.artifact.golden import Array
 from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.verification.runners import Run, fixed_batch, run_as_defined
-from edgeport_converter.verification.trial_inputs import find_lookup_keys, make_trial_inputs
+from edgeport_converter.verification.trial_inputs import make_up_for
 
 Batch = Mapping[str, Array]
 Owners = Callable[[onnx.ModelProto], Sequence[str]]
@@ -127,8 +127,7 @@ def find_interaction(
 
     Raises:
         UnsupportedModelError: an output has not one row a sample, or the model insists on a number
-            of samples that depend on each other.
-        Exception: what the Keras model raised, where it took none of the trial inputs.
+            of samples that depend on each other, or takes none of the trial inputs.
     """
     fixed = fixed_batch(card.inputs)
     samples = fixed or _SAMPLES
@@ -171,10 +170,7 @@ def _base_batch(
     graph: onnx.ModelProto, card: ModelCard, reference: Run, data: Dataset | None, samples: int
 ) -> dict[str, Array]:
     """Return the first samples of the data, or trial inputs; few are repeated."""
-    if data is not None:
-        batch = data.first(samples)
-    else:
-        batch = make_trial_inputs(card.inputs, reference, find_lookup_keys(graph))[-1]
+    batch = data.first(samples) if data is not None else make_up_for(graph, card, reference)[-1]
     return _take(batch, card.inputs, range(samples))
 
 

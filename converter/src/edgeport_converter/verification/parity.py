@@ -27,8 +27,7 @@ from edgeport_converter.verification.runners import Run, Runner
 from edgeport_converter.verification.spoiling import STRONG, SpoiledTrial
 from edgeport_converter.verification.trial_inputs import (
     BATCH_SIZES,
-    find_lookup_keys,
-    make_trial_inputs,
+    make_up_for,
     with_cut_axes,
 )
 
@@ -172,11 +171,12 @@ def check_parity(
 
     Raises:
         AgreementError: the graph does not answer as Keras does.
-        UnsupportedModelError: the engine has no kernel for an operator in the format it is used in.
-        Exception: what the Keras model raised, where it took none of the trial inputs.
+        UnsupportedModelError: the engine has no kernel for an operator in the format it is used in,
+            or the Keras model took none of the trial inputs.
     """
     if data is None:
-        batches = make_trial_inputs(card.inputs, reference, find_lookup_keys(graph))
+        reference = _remembered(reference)
+        batches = make_up_for(graph, card, reference)
     else:
         batches = with_cut_axes(card.inputs, _cut(data.first(_PARITY_SAMPLES)), reference)
     try:
@@ -245,6 +245,20 @@ def _few(batch: Mapping[str, Array]) -> dict[str, Array]:
 
 def _count(batch: Mapping[str, Array]) -> int:
     return len(next(iter(batch.values())))
+
+
+def _remembered(reference: Run) -> Run:
+    """Return the Keras model as a function that does not compute the same batch twice."""
+    answers: list[tuple[Mapping[str, Array], dict[str, Array]]] = []
+
+    def answer(batch: Mapping[str, Array]) -> dict[str, Array]:
+        for known, found in answers:
+            if known is batch:
+                return found
+        answers.append((batch, reference(batch)))
+        return answers[-1][1]
+
+    return answer
 
 
 def _cut(samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:

@@ -14,6 +14,7 @@ import numpy as np
 from edgeport import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter.verification.differences import excess_by_sample, largest_excess
+from edgeport_converter.verification.index_limits import IndexLimits
 from edgeport_converter.verification.logits import find_logits
 from edgeport_converter.verification.macs import count_multiply_accumulates
 from edgeport_converter.verification.spoiling import (
@@ -53,6 +54,7 @@ class Proof:
         found = find_logits(graph)
         self._inputs = card.inputs
         self._answers = [spec.name for spec in card.outputs]
+        self._tables = IndexLimits(graph, card.inputs)
         self._cost = count_multiply_accumulates(graph)
         self._has_weights = has_weights(graph)
         self._graph: SpoilableGraph | None = None
@@ -77,12 +79,15 @@ class Proof:
         most = next(
             (kinds for cost, kinds in _KINDS_BY_COST if self._is_cheap(cost)), _FEWEST_KINDS
         )
-        samples = varied_samples(self._inputs, batch, most) if self._graph else None
+        if self._graph is None:
+            return None
+        rows = self._tables.places(batch)
+        samples = varied_samples(self._inputs, batch, most, rows)
         if samples is None:
             return None
         try:
             samples = self._well_behaved(samples)
-            near = None if samples is None else self._near_uncertain(samples)
+            near = None if samples is None else self._near_uncertain(samples, rows)
         except Exception:  # the engine refuses such values, whatever it raises
             return None
         if samples is None or near is None:
@@ -115,7 +120,9 @@ class Proof:
         kept = np.all([changes <= _MOVED_BY_ROUNDING, *finite], axis=0)
         return {name: array[kept] for name, array in samples.items()} if kept.any() else None
 
-    def _near_uncertain(self, samples: Mapping[str, Array]) -> dict[str, Array] | None:
+    def _near_uncertain(
+        self, samples: Mapping[str, Array], rows: Mapping[str, Array]
+    ) -> dict[str, Array] | None:
         """Return samples with uncertain answers, None where others tell enough."""
         if self._graph is None or not self._is_cheap(_MOST_SEARCHED):
             return None
@@ -132,7 +139,7 @@ class Proof:
         found = telling(samples)
         if found is None or found.max(initial=0.0) >= _TELLS_ENOUGH:
             return None
-        near = nearer_to_uncertain(self._inputs, samples, telling)
+        near = nearer_to_uncertain(self._inputs, samples, telling, rows)
         return None if near is None else self._well_behaved(near)
 
     def shared_logits(

@@ -127,6 +127,7 @@ def run_as_defined(graph: onnx.ModelProto, names: Sequence[str] = ()) -> Run:
         graph = _with_outputs(graph, names)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4  # its errors are raised, too
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -23,6 +23,7 @@ _SAMPLES = 512  # enough for a difference of 0.1
 _BATCH = 64  # scores of every pixel of all samples may be gigabytes
 _CLEARLY_BETTER = 0.1  # of all samples, and less than half of the errors
 
+_SCALING_LAYERS = ("Rescaling ", "Normalization ")  # in ``LoadedModel.preprocessing``
 _Scaling = tuple[str, Callable[[Array], Array]]
 _FROM_PIXELS: tuple[_Scaling, ...] = (
     ("divided by 255", lambda x: x / 255),
@@ -73,7 +74,8 @@ def check_scale(
             value_range = float(samples.min()), float(samples.max())
         if _require_trained_scale(run, spec.name, samples, data.labels, value_range, border):
             return ()
-    if pixels.input_uint8 or loaded.preprocessing or not _looks_like_pixels(*value_range):
+    scaled = any(step.startswith(_SCALING_LAYERS) for step in loaded.preprocessing)
+    if pixels.input_uint8 or scaled or not _looks_like_pixels(*value_range):
         return ()
     return (_note(spec.name, value_range, has_labels=data.labels is not None),)
 
@@ -92,8 +94,9 @@ def _note(name: str, value_range: tuple[float, float], *, has_labels: bool) -> s
         else ", or pass labels, by which it is checked"
     )
     return (
-        f"the data of '{name}' goes from {low:g} to {high:g} and the model has no layer that "
-        f"scales: check that it was trained on such values{reason}"
+        f"the data of '{name}' goes from {low:g} to {high:g} and the model does not begin with "
+        "Rescaling or Normalization: check that it was trained on such values, or scales them in "
+        f"another way{reason}"
     )
 
 

@@ -18,6 +18,8 @@ from edgeport.artifact.golden import Array
 Telling = Callable[[Mapping[str, Array]], "Array | None"]
 """Samples (N, ...) by input name to how much each one tells (N,); None where that is unknown."""
 
+NOTHING: Mapping[str, Array] = {}
+
 # (lowest, highest, share that is noise): bytes, shares, standardized values, weak ones.
 _KINDS = (
     (-1.0, 1.0, 1.0),
@@ -36,7 +38,10 @@ _ROUNDS = 3  # each looks at an interval of 2/9 of the one before
 
 
 def varied_samples(
-    inputs: Sequence[TensorSpec], batch: Mapping[str, Array], most: int | None = None
+    inputs: Sequence[TensorSpec],
+    batch: Mapping[str, Array],
+    most: int | None = None,
+    kept: Mapping[str, Array] = NOTHING,
 ) -> dict[str, Array] | None:
     """Return a sample of each kind, None where no floats or bytes could vary.
 
@@ -44,6 +49,7 @@ def varied_samples(
         inputs: the model's.
         batch: samples that the model takes, which integers and text are repeated from.
         most: how many kinds, None for all.
+        kept: by input which elements of a sample stay as they are: row numbers of a table.
     """
     if not any(_varies(spec) for spec in inputs) or not all(array.ndim for array in batch.values()):
         return None
@@ -52,11 +58,13 @@ def varied_samples(
     varied = {}
     for spec in inputs:
         given = batch[spec.name]
+        repeated = given[np.arange(len(kinds)) % len(given)]
         if _varies(spec):
             rows = [_sample(spec, given.shape[1:], kind, generator) for kind in kinds]
-            varied[spec.name] = np.stack(rows).astype(spec.dtype)
+            made = np.stack(rows).astype(spec.dtype)
+            varied[spec.name] = np.where(kept.get(spec.name, False), repeated, made)
         else:
-            varied[spec.name] = given[np.arange(len(kinds)) % len(given)]
+            varied[spec.name] = repeated
     return varied
 
 
@@ -84,7 +92,10 @@ def _sample(
 
 
 def nearer_to_uncertain(
-    inputs: Sequence[TensorSpec], samples: Mapping[str, Array], telling: Telling
+    inputs: Sequence[TensorSpec],
+    samples: Mapping[str, Array],
+    telling: Telling,
+    kept: Mapping[str, Array] = NOTHING,
 ) -> dict[str, Array] | None:
     """Return samples on the way from one sample to another that tell more than both.
 
@@ -97,6 +108,7 @@ def nearer_to_uncertain(
         inputs: the model's.
         samples: by input name.
         telling: what is looked for.
+        kept: as for ``varied_samples``; such elements are those of the sample that tells most.
     """
     scores = telling(samples)
     if scores is None or len(scores) < 2:
@@ -106,7 +118,7 @@ def nearer_to_uncertain(
     steps = np.arange(1, _BLENDS + 1) / (_BLENDS + 1)
     for end in range(min(len(scores), _WAYS)):
         if end != start:
-            found = telling(_blend(inputs, samples, start, end, steps))
+            found = telling(_blend(inputs, samples, start, end, steps, kept))
             if found is None:
                 return None
             place = int(np.argmax(found))
@@ -117,12 +129,13 @@ def nearer_to_uncertain(
     _, end, middle = best
     for _ in range(_ROUNDS):
         near = np.clip(middle + width * np.linspace(-1, 1, _BLENDS), 0.0, 1.0)
-        found = telling(_blend(inputs, samples, start, end, near))
+        found = telling(_blend(inputs, samples, start, end, near, kept))
         if found is None:
             return None
         middle = float(near[int(np.argmax(found))])
         width *= 2 / (_BLENDS + 1)
-    return _blend(inputs, samples, start, end, np.array([middle, min(1.0, middle + width)]))
+    ends = np.array([middle, min(1.0, middle + width)])
+    return _blend(inputs, samples, start, end, ends, kept)
 
 
 def _blend(
@@ -131,14 +144,16 @@ def _blend(
     start: int,
     end: int,
     steps: Array,
+    kept: Mapping[str, Array],
 ) -> dict[str, Array]:
-    """Return samples between two others; integers and text are the first one's."""
+    """Return samples between two others; integers, text and what is kept are the first one's."""
     blended = {}
     for spec in inputs:
         first, last = samples[spec.name][start], samples[spec.name][end]
         if _varies(spec):
             share = steps.reshape(-1, *[1] * first.ndim)
             values = first + share * (last.astype(np.float64) - first)
+            values = np.where(kept.get(spec.name, False), first, values)
             blended[spec.name] = values.astype(spec.dtype)
         else:
             blended[spec.name] = np.repeat(first[None], len(steps), axis=0)

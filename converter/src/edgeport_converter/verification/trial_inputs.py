@@ -5,42 +5,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
 import onnx
 
-from edgeport import TensorSpec
+from edgeport import EdgeportError, ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport_converter.data.made_up import NO_KEYS, Draw, LookupKeys, random_inputs
+from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loading.model import shorten
+from edgeport_converter.verification.index_limits import IndexLimits
 from edgeport_converter.verification.runners import Run
 
 # Sizes of free axes, tried in this order; the first two that the model takes are used. A model that
 # takes any size gets an even and an odd one. Networks with skip connections often take multiples of
 # a power of two only; 16,000 is a second of sound.
-_FREE_AXIS_SIZES = (8, 13, 16, 32, 48, 64, 96, 128, 192, 224, 256, 512, 1024, 2048, 4096, 16000)
+_FREE_AXIS_SIZES = (
+    *(8, 13, 16, 32, 48, 64, 96, 128, 192, 224, 256, 512, 1024, 2048, 4096, 16000),
+    *(4, 5, 6, 3, 2, 1),  # a table of positions may be short
+)
 
-# Largest values of integer inputs, tried in this order. Integers may be indices into a table of
-# unknown length; the first that the model takes is used.
-_LARGEST_INTEGERS = (99, 9, 1)
 BATCH_SIZES = (1, 2, 5)
 """Numbers of samples in the batches that a model is tried with."""
 
 # Standard deviation of the floats in the last batches: values outside [0, 1), negative ones, too.
 _SPREAD = 3.0
-_WORDS = ("", "a", "b", "the", "yes", "no")
-
-
-@dataclass(frozen=True)
-class LookupKeys:
-    """Keys of a graph's lookup tables. Random text alone would never contain one of them."""
-
-    words: tuple[str, ...] = ()
-    numbers: tuple[int, ...] = ()
-
-
-NO_KEYS = LookupKeys()
 
 
 def find_lookup_keys(graph: onnx.ModelProto) -> LookupKeys:
@@ -57,115 +47,111 @@ def find_lookup_keys(graph: onnx.ModelProto) -> LookupKeys:
     return LookupKeys(tuple(words), tuple(numbers))
 
 
-def random_inputs(
-    inputs: Sequence[TensorSpec],
-    samples: int,
-    free_size: int,
-    seed: int,
-    *,
-    largest: int = 1,
-    spread: float | None = None,
-    keys: LookupKeys = NO_KEYS,
-) -> dict[str, Array]:
-    """Return random arrays that the inputs accept.
+def make_up_for(graph: onnx.ModelProto, card: ModelCard, reference: Run) -> list[dict[str, Array]]:
+    """Return trial inputs that the Keras model takes, within the limits that its graph tells.
 
-    Args:
-        inputs: floats are drawn from their value range, or else from [0, 1); uint8 from 0 to 255;
-            text from a few short words.
-        samples: the size of the batch axis N.
-        free_size: the size of every other free axis.
-        seed: for the random generator.
-        largest: integers other than uint8 are drawn from 0 to this number, which is included.
-        spread: if given, floats without a value range come from a normal distribution with this
-            standard deviation.
-        keys: about half of the elements of text and integer inputs are drawn from these keys.
+    Raises:
+        UnsupportedModelError: it took none.
     """
-    generator = np.random.default_rng(seed)
-    arrays: dict[str, Array] = {}
-    for spec in inputs:
-        sizes = [size if isinstance(size, int) else free_size for size in spec.shape]
-        for place, (axis, size) in enumerate(zip(spec.axes, spec.shape, strict=True)):
-            if axis == "N" and isinstance(size, str):
-                sizes[place] = samples
-        if spec.dtype.kind == "O":
-            array = generator.choice(np.array(_WORDS, dtype=object), sizes)
-            arrays[spec.name] = _mix(array, keys.words, generator)
-        elif spec.dtype.kind == "f":
-            low, high = spec.value_range or (0.0, 1.0)
-            values = low + (high - low) * generator.random(sizes)
-            if spread is not None and spec.value_range is None:
-                values = generator.normal(0.0, spread, sizes)
-            arrays[spec.name] = values.astype(spec.dtype)
-        else:
-            top = 255 if spec.dtype == np.uint8 else 1 if spec.dtype.kind == "b" else largest
-            top = min(top, 1 if spec.dtype.kind == "b" else int(np.iinfo(spec.dtype).max))
-            array = generator.integers(0, top, sizes, endpoint=True).astype(spec.dtype)
-            arrays[spec.name] = _mix(array, keys.numbers, generator)
-    return arrays
+    tables = IndexLimits(graph, card.inputs)
+    try:
+        return make_trial_inputs(card.inputs, reference, find_lookup_keys(graph), tables)
+    except MemoryError:
+        raise
+    except EdgeportError as cause:
+        raise type(cause)(f"{cause}{_OR_DATA}") from cause
+    except Exception as cause:
+        raise UnsupportedModelError(
+            f"Keras takes none of the inputs that were made up for the model '{card.name}' "
+            f"({shorten(cause)}), expected one to compare the graph on: pass a few real samples, "
+            "calibration=, or change the model until it takes such inputs"
+        ) from cause
 
 
-def _mix(array: Array, keys: Sequence[Any], generator: np.random.Generator) -> Array:
-    """Return the array with about half of its elements replaced by keys that its dtype can hold."""
-    if array.dtype.kind in "iu":
-        limits = np.iinfo(array.dtype)
-        keys = [key for key in keys if limits.min <= key <= limits.max]
-    if not keys or array.dtype.kind == "b":
-        return array
-    chosen = generator.choice(np.array(keys, dtype=array.dtype), array.shape)
-    return np.where(generator.random(array.shape) < 0.5, chosen, array)
+# What is drawn, tried in this order. Integers may be row numbers of a table whose size the graph
+# does not tell, codes with an end, or divisors that must not be 0; floats may stand for integers.
+_DRAWS = (
+    Draw(largest=99),
+    Draw(largest=9),
+    Draw(largest=1),
+    Draw(lowest=1, largest=9),
+    Draw(lowest=1, largest=9, whole=True),
+    Draw(lowest=0, largest=1, whole=True),
+    Draw(lowest=1, largest=1, whole=True),
+    Draw(lowest=0, largest=0, whole=True),
+)
+_OR_DATA = ", or pass a few real samples, calibration=, if it needs special inputs"
+_SEEDS = (0, 100, 200)  # added to each other, so that a batch that is refused is drawn again
 
 
 def make_trial_inputs(
-    inputs: Sequence[TensorSpec], reference: Run, keys: LookupKeys = NO_KEYS
+    inputs: Sequence[TensorSpec],
+    reference: Run,
+    keys: LookupKeys = NO_KEYS,
+    tables: IndexLimits | None = None,
 ) -> list[dict[str, Array]]:
     """Return random batches that the Keras model takes.
 
-    1. Integers may be indices into a table of unknown length: large ones are tried first, mixed
-       with the keys of lookup tables, then smaller ones.
-    2. For each largest integer, sizes of the free axes are tried until the model has taken two.
-    3. At the first largest integer with a size that the model took, batches of each of
-       ``BATCH_SIZES`` are made, at each size found.
+    1. What the graph tells is tried first: row numbers within its tables, keys of its lookup
+       tables. Then other values are tried, large integers before smaller ones.
+    2. For each, sizes of the free axes are tried until the model has taken two.
+    3. Of the first that the model took with some size, batches of each of ``BATCH_SIZES`` are made,
+       at each size found. One that the model refuses is drawn again, and left out in the end.
 
     Args:
         inputs: the model's inputs.
         reference: the Keras model.
         keys: the keys of the graph's lookup tables.
+        tables: the tables of the graph that are read by row numbers.
 
     Raises:
-        Exception: the last exception of the Keras model, if it took none of the inputs.
+        Exception: the first exception of the Keras model, if it took none of the inputs.
     """
     free = any(isinstance(size, str) for spec in inputs for size in spec.shape[1:])
     wanted = 2 if free else 1
     problem: Exception | None = None
-    for largest, known in _integers_to_try(inputs, keys):
+    for draw, within in _draws_to_try(inputs, keys, tables):
         sizes: list[int] = []
         for size in _FREE_AXIS_SIZES if free else _FREE_AXIS_SIZES[:1]:
-            batch = random_inputs(inputs, 1, size, seed=0, largest=largest, keys=known)
-            problem = _refusal(reference, batch)
-            if problem is None:
+            limits = within.find(size) if within is not None else {}
+            batch = random_inputs(inputs, 1, size, 0, replace(draw, limits=limits))
+            refused = _refusal(reference, batch)
+            problem = problem or refused
+            if refused is None:
                 sizes.append(size)
             if len(sizes) == wanted:
                 break
-        if sizes:
-            return [
-                random_inputs(
-                    inputs, samples, size, samples, largest=largest, spread=spread, keys=known
-                )
-                for samples, spread in zip(BATCH_SIZES, (None, None, _SPREAD), strict=True)
-                for size in sizes
-            ]
+        batches = []
+        for samples, spread in zip(BATCH_SIZES, (None, None, _SPREAD), strict=True):
+            for size in sizes:
+                limits = within.find(size) if within is not None else {}
+                for seed in _SEEDS:
+                    values = replace(draw, spread=spread, limits=limits)
+                    batch = random_inputs(inputs, samples, size, samples + seed, values)
+                    refused = _refusal(reference, batch)
+                    if refused is None:
+                        batches.append(batch)
+                        break
+                    problem = problem or refused
+        if batches:
+            return batches
     assert problem is not None  # noqa: S101 - there was at least one try
     raise problem
 
 
-def _integers_to_try(
-    inputs: Sequence[TensorSpec], keys: LookupKeys
-) -> list[tuple[int, LookupKeys]]:
-    """Return (largest integer, keys) for each try; a single one if no input takes integers."""
-    if not any(spec.dtype.kind in "iu" for spec in inputs):
-        return [(_LARGEST_INTEGERS[-1], keys)]
-    tries = [(largest, replace(keys, numbers=())) for largest in _LARGEST_INTEGERS]
-    return [(_LARGEST_INTEGERS[0], keys), *tries] if keys.numbers else tries
+def _draws_to_try(
+    inputs: Sequence[TensorSpec], keys: LookupKeys, tables: IndexLimits | None
+) -> Iterator[tuple[Draw, IndexLimits | None]]:
+    """Yield what to draw, and whether within the limits of the graph's tables."""
+    has_integers = any(spec.dtype.kind in "iu" for spec in inputs)
+    first = _DRAWS[0] if has_integers else Draw()
+    yield replace(first, keys=keys), tables
+    words = replace(keys, numbers=())
+    if keys.numbers:
+        yield replace(first, keys=words), tables
+    for draw in _DRAWS[1:]:
+        if has_integers or draw.whole:
+            yield replace(draw, keys=words), None
 
 
 def with_cut_axes(
@@ -186,6 +172,8 @@ def _refusal(reference: Run, batch: Mapping[str, Array]) -> Exception | None:
     """Return the exception that the Keras model raises for a batch, None if it raises none."""
     try:
         reference(batch)
+    except MemoryError:
+        raise
     except Exception as problem:  # whatever a layer raises about sizes and indices
         return problem
     return None

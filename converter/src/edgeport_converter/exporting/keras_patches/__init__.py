@@ -48,6 +48,12 @@ PATCHES: tuple[Patch, ...] = (
         until="Keras calls tf.matmul for it",
     ),
     Patch(
+        "keras.src.backend.tensorflow.core.slice_update",
+        layers.slice_update,
+        why="Keras calls an operation of XLA, which has no ONNX form",
+        until="Keras calls tf.tensor_scatter_nd_update",
+    ),
+    Patch(
         "tensorflow.einsum",
         products.einsum,
         why="TensorFlow traces einsum as a chain of Shape, Gather and Reshape, run at each call",

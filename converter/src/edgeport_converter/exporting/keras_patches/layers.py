@@ -26,6 +26,27 @@ def signbit(original: Any, placeholders: Placeholders, x: Any) -> Any:
 
 
 @function_patch
+def slice_update(
+    original: Any, placeholders: Placeholders, inputs: Any, start_indices: Any, updates: Any
+) -> Any:
+    """Scatter the update's elements into the tensor, each to its own place."""
+    if tf.executing_eagerly():
+        return original(inputs, start_indices, updates)
+    inputs, updates = tf.convert_to_tensor(inputs), tf.convert_to_tensor(updates)
+    sizes, rank = tf.shape(updates), len(inputs.shape)
+    listed = tf.unstack(start_indices) if tf.is_tensor(start_indices) else start_indices
+    starts = tf.stack([tf.cast(start, tf.int32) for start in listed])
+    starts = tf.clip_by_value(starts, 0, tf.shape(inputs) - sizes)  # as XLA does
+    places = []
+    for axis in range(rank):
+        row = starts[axis] + tf.range(sizes[axis])
+        row = tf.reshape(row, [-1 if other == axis else 1 for other in range(rank)])
+        places.append(tf.broadcast_to(row, sizes))
+    updates = tf.cast(updates, inputs.dtype)
+    return tf.tensor_scatter_nd_update(inputs, tf.stack(places, axis=-1), updates)
+
+
+@function_patch
 def time_distributed(
     original: Any,
     placeholders: Placeholders,

@@ -57,8 +57,26 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
             reason = _reason(cause)
             if failed and reason is not None:
                 raise unsupported.operation_refusal(model, failed, reason) from cause
+            unknown = _of_unknown_rank(frozen)
+            if unknown is not None:
+                raise unsupported.unknown_rank_refusal(model, unknown) from cause
             raise unsupported.translation_failure(model, failed, cause) from cause
     return result
+
+
+_WINDOWED = ("Conv", "Depthwise", "MaxPool", "AvgPool")
+
+
+def _of_unknown_rank(frozen: FrozenGraph) -> str | None:
+    """Return the first convolution or pooling of a tensor of unknown rank, None without one."""
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(frozen.graph_def, name="")
+    for operation in graph.get_operations():
+        if operation.type.startswith(_WINDOWED) and any(
+            tensor.shape.rank is None for tensor in operation.inputs
+        ):
+            return str(operation.name)
+    return None
 
 
 # With this prefix tf2onnx refuses an operation, or a use of it, that it does not support.

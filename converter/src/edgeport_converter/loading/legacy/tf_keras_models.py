@@ -5,6 +5,7 @@ The extra ``legacy`` installs it. ``load`` imports this module only where it is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import tf_keras
 
 from edgeport import ConversionError
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.loading.kept_outputs import choose_outputs
 from edgeport_converter.loading.model import LoadedModel, refuse_nan, shorten
 from edgeport_converter.loading.purity import require_pure
 from edgeport_converter.loading.structures import make_call
@@ -25,11 +27,21 @@ def load_with_tf_keras(path: Path, custom_objects: dict[str, Any], *, allow_code
 
 
 def describe_tf_keras(
-    model: Any, source: dict[str, str], notes: tuple[str, ...] = ()
+    model: Any,
+    source: dict[str, str],
+    notes: tuple[str, ...] = (),
+    kept: Sequence[str] = (),
 ) -> LoadedModel:
     """Return a tf_keras model as a function over named tensors.
 
+    Args:
+        model: a tf_keras model.
+        source: where it came from, for the card.
+        notes: what the report has to say so far.
+        kept: names of the outputs to keep; () for all.
+
     Raises:
+        OptionError: there is no output of such a name.
         UnsupportedModelError: it has no fixed inputs and outputs, or its answers depend on more
             than its inputs.
     """
@@ -47,7 +59,16 @@ def describe_tf_keras(
             f"the inputs of the tf_keras model '{model.name}' cannot be read ({shorten(cause)}), "
             "expected dense tensors: rebuild the model in Keras 3"
         ) from cause
-    loaded = LoadedModel(model.name, call, inputs, outputs, source, notes, model)
+    names = choose_outputs(
+        kept, [info.name for info in outputs], f"the tf_keras model '{model.name}'"
+    )
+    outputs = tuple(info for name in names for info in outputs if info.name == name)
+
+    def call_kept(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        results = call(tensors)
+        return {name: results[name] for name in names}
+
+    loaded = LoadedModel(model.name, call_kept, inputs, outputs, source, notes, model)
     # Keras 2 keeps training=True of a call, so dropout may be left in: random, and refused here.
     require_pure(loaded, f"the tf_keras model '{model.name}'")
     return loaded
