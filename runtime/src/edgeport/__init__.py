@@ -61,6 +61,7 @@ Words, as the code, the messages and the documentation use them:
 from edgeport.artifact.card import (
     Accuracy,
     Calibration,
+    FrameFormat,
     ModelCard,
     Quantization,
     Requirements,
@@ -89,6 +90,7 @@ __all__ = [
     "Calibration",
     "ConversionError",
     "EdgeportError",
+    "FrameFormat",
     "GoldenSample",
     "InferenceError",
     "InputError",

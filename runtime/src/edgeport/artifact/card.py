@@ -38,6 +38,11 @@ BATCH_AXIS = "N"
 
 Shape = tuple["int | str", ...]
 
+FRAME_CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
+"""The orders of a frame's channels, and how many these are."""
+
+FRAME_AXES = ("N", "H", "W", "C")
+
 ANY_SHAPE: Shape = ("...",)
 """Any rank and any sizes: some graphs without a card say no more about a tensor."""
 
@@ -129,6 +134,31 @@ class Requirements(Record):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FrameFormat(Record):
+    """What frames an input takes, which are uint8 (N, H, W, C), and what the graph does to them.
+
+    Attributes:
+        order: of the channels in the device's frames: ``rgb``, ``bgr`` or ``gray``.
+        picture: (H, W, C) of what the network sees.
+        size: (H, W) of every frame; None where any size is taken.
+        most_pixels: height times width of the largest frame.
+        training: what the training code did to a picture, in the words of ``edgeport convert
+            --frames``.
+    """
+
+    order: str
+    picture: tuple[int, int, int]
+    size: tuple[int, int] | None
+    most_pixels: int
+    training: str
+
+    @property
+    def channels(self) -> int:
+        """How many channels a frame has."""
+        return FRAME_CHANNELS[self.order]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ModelCard(Record):
     """The contract between a model and its users.
 
@@ -142,6 +172,7 @@ class ModelCard(Record):
         multiply_accumulates: per sample, or None where unknown.
         samples_interact: whether a sample's answer depends on the other samples of the batch, so
             that only the whole batch may be run.
+        frames: by the name of each input that takes frames as a camera gives them.
         tolerance: largest absolute difference from a golden output, by output name.
         provenance: versions of the tools that made the file, and the source's digest.
         unproven: what the converter's checks and the golden samples cannot tell, a sentence each.
@@ -161,6 +192,7 @@ class ModelCard(Record):
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
     samples_interact: bool = False
+    frames: Mapping[str, FrameFormat] = field(default_factory=dict)
     tolerance: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     unproven: tuple[str, ...] = ()
@@ -182,6 +214,8 @@ class ModelCard(Record):
         del plain["golden_samples"], plain["sha256"]
         if not self.samples_interact:
             del plain["samples_interact"]
+        if not self.frames:
+            del plain["frames"]
         return {"format_version": FORMAT_VERSION if self.samples_interact else 1, **plain}
 
     @classmethod
@@ -267,6 +301,7 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         requires=_record_from_dict(Requirements, data.get("requires")),
         multiply_accumulates=None if macs is None else int(macs),
         samples_interact=samples_interact,
+        frames=_frames_from_dict(data.get("frames", {}), inputs),
         tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
         provenance=_texts(data.get("provenance", {})),
         unproven=tuple(map(str, data.get("unproven", ()))),
@@ -289,6 +324,38 @@ def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
         value_range=None
         if value_range is None
         else (_finite(value_range[0]), _finite(value_range[1])),
+    )
+
+
+def _frames_from_dict(
+    data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]
+) -> dict[str, FrameFormat]:
+    if not data:
+        return {}
+    specs = {spec.name: spec for spec in inputs}
+    found = {str(name): _frame_format(item) for name, item in data.items()}
+    for name, frames in found.items():
+        spec = specs[name]
+        if (spec.dtype, spec.axes) != (np.uint8, FRAME_AXES) or spec.shape[3] != frames.channels:
+            raise ValueError(f"frames for the input '{name}', which takes none")
+    return found
+
+
+def _frame_format(data: Mapping[str, Any]) -> FrameFormat:
+    picture, size = data["picture"], data.get("size")
+    height, width, channels = map(_size, picture)
+    if data["order"] not in FRAME_CHANNELS:
+        raise ValueError(f"frames in the order {data['order']!r}")
+    sides = None
+    if size is not None:
+        rows, columns = map(_size, size)
+        sides = rows, columns
+    return FrameFormat(
+        order=data["order"],
+        picture=(height, width, channels),
+        size=sides,
+        most_pixels=_size(data["most_pixels"]),
+        training=str(data["training"]),
     )
 
 
