@@ -336,7 +336,8 @@ def _frames_from_dict(
     found = {str(name): _frame_format(item) for name, item in data.items()}
     for name, frames in found.items():
         spec = specs[name]
-        if (spec.dtype, spec.axes) != (np.uint8, FRAME_AXES) or spec.shape[3] != frames.channels:
+        takes_bytes = spec.dtype == np.uint8 and spec.axes == FRAME_AXES
+        if not takes_bytes or spec.shape[3] != frames.channels:
             raise ValueError(f"frames for the input '{name}', which takes none")
     return found
 
