@@ -123,6 +123,7 @@ FRAMES = {
         ({"most_pixels": 0}, "an axis of size 0"),
         ({"most_pixels": "many"}, "ValueError"),
         ({"most_pixels": None}, "TypeError"),
+        ({"training": " "}, "do not say what the training did"),
     ],
 )
 def test_broken_frames_in_a_card_are_refused(changes: dict[str, Any], found: str) -> None:

@@ -351,12 +351,15 @@ def _frame_format(data: Mapping[str, Any]) -> FrameFormat:
     if size is not None:
         rows, columns = map(_size, size)
         sides = rows, columns
+    training = str(data["training"])
+    if not training.strip():
+        raise ValueError("frames that do not say what the training did")
     return FrameFormat(
         order=data["order"],
         picture=(height, width, channels),
         size=sides,
         most_pixels=_size(data["most_pixels"]),
-        training=str(data["training"]),
+        training=training,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeport.artifact.card import ModelCard, format_shape
+from edgeport.artifact.card import FrameFormat, ModelCard, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.cli.writing import as_json as json_of
 from edgeport.labels import Label
@@ -61,6 +62,10 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
     print_line(f"sha256       {card.sha256 or 'no card: nothing vouches for this file'}")
     for title, specs in (("input", card.inputs), ("output", card.outputs)):
         for spec in specs:
+            frames = card.frames.get(spec.name) if title == "input" else None
+            if frames is not None:
+                print_line(f"{title:<12} {spec.name}: {frames_in_words(frames)}")
+                continue
             values = spec.value_range
             limits = f", values {values[0]:g} to {values[1]:g}" if values else ""
             print_line(f"{title:<12} {spec.name}: {spec.dtype} {format_shape(spec.shape)}{limits}")
@@ -107,6 +112,41 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
             f"tuned        {tuned['threads']} thread(s), spinning {spins}, graph optimization "
             f"'{tuned['optimization']}'"
         )
+
+
+def frames_in_words(frames: FrameFormat) -> str:
+    """Return which frames an input takes and what the graph does to them, on one line."""
+    if frames.size is None:
+        millions = frames.most_pixels / 1e6
+        limit = f"{millions:,.0f} Mpx" if millions >= 10 else f"{millions:.2g} Mpx"
+        taken = f"frames of any size up to {limit}"
+    else:
+        taken = "frames of {} x {}".format(*frames.size)
+    resize, *words = frames.training.split()
+    options = dict(word.partition("=")[::2] for word in words)
+    for name in ("order", "size", "most_pixels"):  # said in other ways
+        options.pop(name, None)
+    steps = [options.pop("fit", "stretch"), resize]
+    mean, scale = options.pop("mean", ""), options.pop("scale", "")
+    arithmetic = "levels as they are"
+    if mean or scale:
+        arithmetic = (f"(pixel - {mean})" if mean else "pixel") + (_times(scale) if scale else "")
+    further = "".join(f", {name} {value}" for name, value in options.items())
+    height, width, channels = frames.picture
+    gray = " gray" if channels == 1 else ""
+    return (
+        f"uint8 {taken}, {frames.order}; {', '.join(steps)} to {height} x {width}{gray}, "
+        f"{arithmetic}{further}"
+    )
+
+
+def _times(scale: str) -> str:
+    """Return ``* 0.5``, or ``/ 255`` where the scale is the reciprocal of a short number."""
+    with contextlib.suppress(ValueError, ZeroDivisionError):
+        divisor = f"{1 / float(scale):.6g}"
+        if len(divisor) < len(scale) and 1 / float(divisor) == float(scale):
+            return f" / {divisor}"
+    return f" * {scale}"
 
 
 def print_bench(figures: dict[str, Any]) -> None:

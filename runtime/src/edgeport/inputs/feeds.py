@@ -14,10 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgeport.artifact.card import ANY_SHAPE, BATCH_AXIS, Shape, TensorSpec, format_shape
+from edgeport.artifact.card import (
+    ANY_SHAPE,
+    BATCH_AXIS,
+    FrameFormat,
+    Shape,
+    TensorSpec,
+    format_shape,
+)
 from edgeport.artifact.golden import Array
 from edgeport.errors import InferenceError, InputError
 from edgeport.inputs.casting import as_exact_array, counted
+from edgeport.inputs.frames import as_frames
 
 
 class Feed(NamedTuple):
@@ -34,8 +42,15 @@ class Feed(NamedTuple):
     is_single: bool
 
 
-def prepare(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Feed:
-    """Return what ``predict(*values)`` has to feed.
+_NO_FRAMES: Mapping[str, FrameFormat] = {}
+
+
+def prepare(
+    specs: Sequence[TensorSpec],
+    values: tuple[Any, ...],
+    frames: Mapping[str, FrameFormat] = _NO_FRAMES,
+) -> Feed:
+    """Return what ``predict(*values)`` has to feed; ``frames`` are those of the card.
 
     Raises:
         InputError: a name, dtype, value, rank or size disagrees with the card.
@@ -47,7 +62,10 @@ def prepare(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Feed:
     batches: list[str] = []
     for spec in specs:
         try:
-            array = given = as_exact_array(spec, named[spec.name])
+            if spec.name in frames:
+                array = given = as_frames(spec, frames[spec.name], named[spec.name])
+            else:
+                array = given = as_exact_array(spec, named[spec.name])
         except MemoryError as cause:
             raise InferenceError(
                 f"there is not enough memory to convert input '{spec.name}' to {spec.dtype} "
