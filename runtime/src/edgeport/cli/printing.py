@@ -117,8 +117,9 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
 def frames_in_words(frames: FrameFormat) -> str:
     """Return which frames an input takes and what the graph does to them, on one line."""
     if frames.size is None:
-        millions = frames.most_pixels / 1e6
-        limit = f"{millions:,.0f} Mpx" if millions >= 10 else f"{millions:.2g} Mpx"
+        most = frames.most_pixels
+        millions = f"{most / 1e6:,.0f}" if most >= 10**7 else f"{most / 1e6:.2g}"
+        limit = f"{most:,} pixels" if most < 10**5 else f"{millions} Mpx"
         taken = f"frames of any size up to {limit}"
     else:
         taken = "frames of {} x {}".format(*frames.size)
@@ -131,7 +132,7 @@ def frames_in_words(frames: FrameFormat) -> str:
     arithmetic = "levels as they are"
     if mean or scale:
         arithmetic = (f"(pixel - {mean})" if mean else "pixel") + (_times(scale) if scale else "")
-    further = "".join(f", {name} {value}" for name, value in options.items())
+    further = "".join(f", {name} {value}".rstrip() for name, value in options.items())
     height, width, channels = frames.picture
     gray = " gray" if channels == 1 else ""
     return (
