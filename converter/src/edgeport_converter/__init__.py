@@ -98,6 +98,7 @@ from edgeport_converter.options import (
 )
 from edgeport_converter.pipeline import convert
 from edgeport_converter.report import ConversionReport
+from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.training.results.report import TrainingReport
 from edgeport_converter.training.train import train
 
@@ -108,6 +109,7 @@ __all__ = [
     "BudgetOptions",
     "ConversionReport",
     "DeviceOptions",
+    "Frames",
     "LoadingOptions",
     "PixelOptions",
     "QuantizationError",

@@ -32,6 +32,7 @@ from edgeport_converter.data.chunks import (
 from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.data.tables import read_csv
 from edgeport_converter.options import DATA_FILES, require_data_file
+from edgeport_converter.sensors.frame_inputs import FrameInput
 
 # An iterable that does not say where it ends counts as endless after this.
 _MOST_BYTES = 4 * 2**30
@@ -50,6 +51,7 @@ def open_source(
     class_names: Sequence[str] | None = None,
     label_column: str | None = None,
     like: Sequence[str] = (),
+    frames: Sequence[FrameInput] = (),
 ) -> Source:
     """Return what starts a new pass over ``source`` at each call.
 
@@ -64,6 +66,7 @@ def open_source(
         class_names: number the classes of a folder of folders of images, and the labels of a table.
         label_column: of a table.
         like: the features of another table, in whose order a table's are read.
+        frames: the inputs that are given as frames; images in a folder keep their size then.
 
     Raises:
         OptionError: there is no such file, it is of no known kind, or an iterable has no end.
@@ -72,7 +75,9 @@ def open_source(
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.is_dir():
-            images = read_image_folder(path, specs, purpose, image_range, class_names)
+            images = read_image_folder(
+                path, specs, purpose, image_range, class_names, frames=frames
+            )
             return Source(images, f"the {purpose} folder '{path}'")
         if path.suffix.lower() == ".csv" and path.is_file():
             return read_csv(

@@ -11,6 +11,7 @@ from edgeport.artifact.golden import Array
 from edgeport_converter.data.datasets import Dataset, read_dataset
 from edgeport_converter.data.labels import as_classes
 from edgeport_converter.data.sources import keep
+from edgeport_converter.sensors.frame_inputs import FrameInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ def read_user_data(
     image_range: tuple[float, float],
     class_names: Sequence[str] | None = None,
     label_column: str | None = None,
+    frames: Sequence[FrameInput] = (),
 ) -> UserData:
     """Return the data that ``convert`` was given, checked against the model.
 
@@ -52,6 +54,7 @@ def read_user_data(
         image_range: as for ``convert``.
         class_names: the labels of ``convert``.
         label_column: as for ``convert``.
+        frames: the inputs that are given as frames.
 
     Raises:
         OptionError: the data cannot be read, or its labels are no classes of the model.
@@ -72,6 +75,7 @@ def read_user_data(
             class_names=class_names,
             label_column=label_column,
             like=like,
+            frames=frames,
         )
 
     first = read(calibration, "calibration")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeport.artifact.golden import Array
+from edgeport_converter.sensors.frames import Frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,7 @@ class TrainingData:
         is_images: whether the one input is (N, H, W, C).
         classes: the names of the classes in the order of their numbers; () for a regression.
         columns: the names of a table's numeric columns, in order; () elsewhere.
+        frames: what was done to a folder's images, which the artifact does, too; None elsewhere.
     """
 
     samples: TrainingSamples
@@ -56,6 +58,7 @@ class TrainingData:
     is_images: bool
     classes: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    frames: Frames | None = None
 
     @property
     def sha256(self) -> str:
