@@ -105,7 +105,7 @@ TAKEN: dict[str, tuple[Callable[[], Image.Image], Array]] = {
 
 
 @pytest.mark.parametrize("kind", TAKEN)
-def test_what_every_library_reads_alike_is_a_frame(kind: str, recwarn: Any) -> None:
+def test_what_every_library_converts_alike_is_a_frame(kind: str, recwarn: Any) -> None:
     make, pixels = TAKEN[kind]
     colours = np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
     np.testing.assert_array_equal(frame_of(make()), colours)
@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[Callable[[], Image.Image], str]] = {
 
 @pytest.mark.parametrize("order", ["rgb", "gray"])
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_libraries_read_unlike_is_refused(kind: str, order: str, recwarn: Any) -> None:
+def test_what_is_not_converted_is_refused(kind: str, order: str, recwarn: Any) -> None:
     make, found = REFUSED[kind]
     with pytest.raises(InputError, match=rf"^input 'image' (has|holds) .*{re.escape(found)}.*: "):
         frame_of(make(), order)

@@ -55,7 +55,7 @@ def picture_as_frame(frames: FrameFormat, image: Any, subject: str) -> Array:
         subject: what messages call it.
 
     Raises:
-        InputError: as for ``as_frames``, or the picture is of a kind that libraries read unlike.
+        InputError: as for ``as_frames``, or the picture is of a kind that is not converted.
         Exception: what Pillow raises about a file that it cannot read.
     """
     width, height = image.size
