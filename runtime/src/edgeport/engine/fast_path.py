@@ -8,6 +8,7 @@ it goes to the engine as it is. ``predictor`` takes the general path for every o
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from edgeport.artifact.card import FrameFormat, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.engine.session import Session
 from edgeport.errors import InferenceError
-from edgeport.inputs.frames import is_frame
 from edgeport.inputs.ranges import RangeCounter
 from edgeport.signals import reraise_signal
 
@@ -60,7 +60,11 @@ class FastPath:
     ) -> None:
         self._session, self._given, self._answer = session, given, answer
         self._dtype, self._counter = given.dtype, counter
-        self._frames = frames if answer.has_batch_axis and not counter.ranges else None
+        self._is_frame: Callable[[tuple[int, ...]], bool] | None = None
+        if frames is not None and answer.has_batch_axis and not counter.ranges:
+            from edgeport.inputs.frames import is_frame  # most models have none
+
+            self._is_frame = functools.partial(is_frame, frames)
         # Unused buffers by shape; a shape without an entry has no fast path. deque.pop and append
         # are single steps of Python, so that no lock is needed.
         self._idle: dict[Any, deque[Bound]] = {}
@@ -84,7 +88,7 @@ class FastPath:
             return None
         idle = self._idle.get(x.shape)
         if not idle or self._session.is_lost:
-            return self._predict_frame(x) if idle is None and self._frames is not None else None
+            return None if idle is not None or self._is_frame is None else self._predict_frame(x)
         try:
             bound = idle.pop()
         except IndexError as error:  # another thread was faster
@@ -104,7 +108,7 @@ class FastPath:
         return answer
 
     def _predict_frame(self, x: Array) -> Array | None:
-        if self._frames is None or not is_frame(self._frames, x.shape) or self._session.is_lost:
+        if self._is_frame is None or not self._is_frame(x.shape) or self._session.is_lost:
             return None
         try:
             feed = {self._given.name: x[np.newaxis]}
