@@ -229,6 +229,18 @@ def test_a_picture_beyond_the_cards_limit_is_refused_before_it_is_decoded(tmp_pa
         frame_of(image)
 
 
+@pytest.mark.parametrize("side", [10_000, 20_000, 60_000])
+def test_the_limit_is_the_cards_and_not_that_of_pillow(side: int, tmp_path: Path) -> None:
+    """Pillow warns of 90 million pixels and refuses 180 million."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    small = png(8, 0, 1, [b"\0"])
+    start, end = small.index(b"IHDR") + 4, small.index(b"IHDR") + 4 + len(header)
+    checksum = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    (tmp_path / "x.png").write_bytes(small[:start] + header + checksum + small[end + 4 :])
+    with pytest.raises(InputError, match=f"which are {side * side:,} pixels, expected at most"):
+        read_image(str(tmp_path / "x.png"), camera().card)
+
+
 def test_only_the_declared_size_is_taken_after_the_turn(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
