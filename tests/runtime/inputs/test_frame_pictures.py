@@ -105,7 +105,7 @@ TAKEN: dict[str, tuple[Callable[[], Image.Image], Array]] = {
 
 
 @pytest.mark.parametrize("kind", TAKEN)
-def test_what_every_library_reads_alike_is_a_frame(kind: str, recwarn: Any) -> None:
+def test_what_every_library_converts_alike_is_a_frame(kind: str, recwarn: Any) -> None:
     make, pixels = TAKEN[kind]
     colours = np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels
     np.testing.assert_array_equal(frame_of(make()), colours)
@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[Callable[[], Image.Image], str]] = {
 
 @pytest.mark.parametrize("order", ["rgb", "gray"])
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_libraries_read_unlike_is_refused(kind: str, order: str, recwarn: Any) -> None:
+def test_what_is_not_converted_is_refused(kind: str, order: str, recwarn: Any) -> None:
     make, found = REFUSED[kind]
     with pytest.raises(InputError, match=rf"^input 'image' (has|holds) .*{re.escape(found)}.*: "):
         frame_of(make(), order)
@@ -227,6 +227,18 @@ def test_a_picture_beyond_the_cards_limit_is_refused_before_it_is_decoded(tmp_pa
         read_image(str(path), camera().card)
     with Image.open(path) as image, pytest.raises(InputError, match="which are 3,000,000 pixels"):
         frame_of(image)
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000, 60_000])
+def test_the_limit_is_the_cards_and_not_that_of_pillow(side: int, tmp_path: Path) -> None:
+    """Pillow warns of 90 million pixels and refuses 180 million."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    small = png(8, 0, 1, [b"\0"])
+    start, end = small.index(b"IHDR") + 4, small.index(b"IHDR") + 4 + len(header)
+    checksum = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    (tmp_path / "x.png").write_bytes(small[:start] + header + checksum + small[end + 4 :])
+    with pytest.raises(InputError, match=f"which are {side * side:,} pixels, expected at most"):
+        read_image(str(tmp_path / "x.png"), camera().card)
 
 
 def test_only_the_declared_size_is_taken_after_the_turn(tmp_path: Path) -> None:

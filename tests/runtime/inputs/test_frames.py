@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from examples import camera, golden, sealed
+from examples import camera, golden, sealed, spec
+from onnx_writer import graph, model, node
 from PIL import Image
 
-from edgeport import ArtifactError, InputError, ModelCard, Predictor
+from edgeport import ArtifactError, InferenceError, InputError, ModelCard, Predictor
 from edgeport.inputs.examples import example
 from edgeport.inputs.frames import as_frames, usual_size
 
@@ -326,6 +327,71 @@ def test_the_bits_are_those_of_the_plain_engine() -> None:
             for frame in frames:
                 (expected,) = session.run(None, {"image": frame[None]})
                 assert predictor.predict(frame).tobytes() == expected[0].tobytes()
+
+
+@pytest.mark.parametrize("size", [None, (6, 8), (600, 700)])
+def test_every_way_to_ask_gives_the_same_bits(size: tuple[int, int] | None) -> None:
+    frame = RANDOM.integers(0, 256, (*(size or (33, 17)), 3), np.uint8)
+    with loaded(size=size, most_pixels=10**6) as predictor:
+        expected = predictor.predict(frame)
+        answers = [
+            *(predictor.predict(frame) for _ in range(3)),
+            predictor.predict({"image": frame}),
+            predictor.predict(frame[None])[0],
+            predictor.predict(frame, finite=True),
+            predictor.predict(frame, timeout=60),
+            *predictor.stream([frame]),
+        ]
+    assert expected.shape == (9,)
+    assert {answer.tobytes() for answer in answers} == {expected.tobytes()}
+
+
+def test_a_frame_that_the_engine_fails_on_is_an_inference_error() -> None:
+    """The graph takes no size but one, which its card does not say."""
+    content = graph(
+        [
+            node("Reshape", ["image", "sizes"], ["flat"]),
+            node("Cast", ["flat"], ["y"], to=1),
+        ],
+        [("image", "uint8", ["N", "height", "width", 3])],
+        [("y", "float32", ["N", 9])],
+        {"sizes": np.array([-1, 9])},
+    )
+    with Predictor.load(sealed(model(content), camera().card)) as predictor:
+        good = np.arange(9, dtype=np.uint8).reshape(1, 3, 3)
+        np.testing.assert_array_equal(predictor.predict(good), np.arange(9))
+        with pytest.raises(InferenceError, match="failed while running the model"):
+            predictor.predict(COLOUR[:5, :1])
+        with pytest.raises(InferenceError, match=r"has shape \(16, 9\) for 1 samples"):
+            predictor.predict(COLOUR)
+        np.testing.assert_array_equal(predictor.predict(good), np.arange(9))
+
+
+def test_frames_stand_beside_other_inputs_by_name() -> None:
+    """y = (mean of the frame) * gain."""
+    content = graph(
+        [
+            node("Cast", ["image"], ["pixels"], to=1),
+            node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2], keepdims=0),
+            node("Mul", ["mean", "gain"], ["y"]),
+        ],
+        [("image", "uint8", ["N", "height", "width", 3]), ("gain", "float32", ["N", 1])],
+        [("y", "float32", ["N", 3])],
+    )
+    one = camera().card
+    card = replace(
+        one,
+        inputs=(*one.inputs, spec("gain", "float32", ("N", 1))),
+        outputs=(spec("y", "float32", ("N", 3)),),
+    )
+    with Predictor.load(sealed(model(content), card)) as predictor:
+        expected = COLOUR.mean(axis=(0, 1)) * 2
+        for ask in ((COLOUR, [2]), ({"gain": [2.0], "image": COLOUR.tolist()},)):
+            np.testing.assert_allclose(predictor.predict(*ask), expected, rtol=1e-5)
+        with pytest.raises(InputError, match="input 'image' has pixels of dtype float64"):
+            predictor.predict(COLOUR / 255, [2])
+        with pytest.raises(InputError, match=r"input 'image' is one sample .* a batch"):
+            predictor.predict(COLOUR, [[2]])
 
 
 def test_golden_frames_are_run_at_load() -> None:

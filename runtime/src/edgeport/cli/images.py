@@ -34,8 +34,14 @@ def read_image(path: str, card: ModelCard) -> Array:
             "images need the package 'pillow', which is not installed: "
             "pip install 'edgeport[images]'"
         ) from cause
-    with Image.open(path) as image:
-        frames = card.frames.get(spec.name)
-        if frames is not None:
+    frames = card.frames.get(spec.name)
+    if frames is None:
+        with Image.open(path) as image:
+            return pixels_of(spec, image, f"'{path}'")
+    limit = Image.MAX_IMAGE_PIXELS
+    try:
+        Image.MAX_IMAGE_PIXELS = None  # the card has a limit of its own, checked before decoding
+        with Image.open(path) as image:
             return picture_as_frame(frames, image, f"'{path}'")
-        return pixels_of(spec, image, f"'{path}'")
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

@@ -25,7 +25,6 @@ from edgeport.artifact.card import (
 from edgeport.artifact.golden import Array
 from edgeport.errors import InferenceError, InputError
 from edgeport.inputs.casting import as_exact_array, counted
-from edgeport.inputs.frames import as_frames
 
 
 class Feed(NamedTuple):
@@ -63,6 +62,8 @@ def prepare(
     for spec in specs:
         try:
             if spec.name in frames:
+                from edgeport.inputs.frames import as_frames  # most models have none
+
                 array = given = as_frames(spec, frames[spec.name], named[spec.name])
             else:
                 array = given = as_exact_array(spec, named[spec.name])

@@ -46,6 +46,16 @@ def as_frames(spec: TensorSpec, frames: FrameFormat, value: Any) -> Array:
     return array
 
 
+def is_frame(frames: FrameFormat, shape: tuple[int, ...]) -> bool:
+    """Whether ``as_frames`` takes a uint8 array of this shape as one frame."""
+    return (
+        len(shape) == 3
+        and shape[2] == frames.channels
+        and 0 < shape[0] * shape[1] <= frames.most_pixels
+        and frames.size in (None, shape[:2])
+    )
+
+
 def picture_as_frame(frames: FrameFormat, image: Any, subject: str) -> Array:
     """Return the pixels of a picture of Pillow, uint8 (H, W, C), upright, in the card's order.
 
@@ -55,7 +65,7 @@ def picture_as_frame(frames: FrameFormat, image: Any, subject: str) -> Array:
         subject: what messages call it.
 
     Raises:
-        InputError: as for ``as_frames``, or the picture is of a kind that libraries read unlike.
+        InputError: as for ``as_frames``, or the picture is of a kind that is not converted.
         Exception: what Pillow raises about a file that it cannot read.
     """
     width, height = image.size

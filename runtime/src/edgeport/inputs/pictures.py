@@ -3,11 +3,11 @@
 ``predict`` and the command line use this one path. A picture is recognised by its attributes,
 since a device need not have Pillow. Nothing is resized or scaled here.
 
-Where the card knows frames, a picture is brought to their channels if every library that reads
-pictures for a training does so in the same way: gray, a palette, one bit, an alpha channel that
-hides nothing. TensorFlow, Pillow and OpenCV disagree about CMYK, about more than 8 bits, and
-about what shines through, so these are refused. Without frames, nothing is converted: a palette's
-indices or the hues of HSV would be taken for brightness without a complaint.
+Where the card knows frames, a picture is brought to their channels as every library does that
+reads pictures for a training: gray, a palette, one bit, an alpha channel that hides nothing.
+TensorFlow, Pillow and OpenCV disagree about CMYK and about more than 8 bits, and of a transparent
+pixel all take a colour that nobody sees, so these are refused. Without frames, nothing is
+converted: a palette's indices or the hues of HSV would be taken for brightness without a complaint.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def frame_pixels(frames: FrameFormat, image: Any, subject: str) -> Array:
     """Return a picture as one frame: uint8 (H, W, C), upright, its channels in the card's order.
 
     Raises:
-        InputError: it is of a kind that libraries read unlike, or has colours and the card's
-            frames are gray.
+        InputError: it is of a kind that is not converted (see above), or has colours and the
+            card's frames are gray.
         Exception: what Pillow raises about a file that it cannot read.
     """
     _refuse_pages(image, subject)
