@@ -209,8 +209,10 @@ def test_what_frames_cannot_be_is_said_in_a_sentence(model, options, expected, t
 
 
 def test_a_model_of_free_size_is_refused_by_name(tmp_path):
-    model = keras.Sequential([keras.Input((None, None, 3), name="scene"), keras.layers.Conv2D(2, 3)])
-    with pytest.raises(OptionError, match="input 'scene' of float32 .* fixed height and width"):
+    model = keras.Sequential(
+        [keras.Input((None, None, 3), name="scene"), keras.layers.Conv2D(2, 3)]
+    )
+    with pytest.raises(OptionError, match=r"input 'scene' of float32 .* fixed height and width"):
         convert(model, tmp_path / "m.onnx", frames="keras")
 
 
@@ -228,6 +230,8 @@ def test_without_frames_a_folder_is_resized_as_keras_does_it(tmp_path):
 def test_a_graph_that_differs_from_its_library_is_not_written(model, tmp_path, monkeypatch):
     read = proof.read_frame
     monkeypatch.setattr(proof, "read_frame", lambda *given: read(*given) + 2)
-    with pytest.raises(ConversionError, match=r"the graph of frames 'keras-bilinear' differs from keras"):
+    with pytest.raises(
+        ConversionError, match=r"the graph of frames 'keras-bilinear' differs from keras"
+    ):
         convert(model, tmp_path / "m.onnx", frames="keras")
     assert not list(tmp_path.iterdir())
