@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from examples import Example, identity
 
-from edgeport.artifact.signal_spec import SignalSpec
+from edgeport.artifact.signal_format import SignalFormat
 
 Array = npt.NDArray[Any]
 
@@ -20,7 +20,7 @@ def echo(
 ) -> Example:
     """Return a model that answers a window with itself; with channels, it is (window, channels)."""
     plain = identity(dtype, ("N", window, channels) if channels else ("N", window))
-    signal = SignalSpec("x", rate, window, hop, channels or 1, **more)
+    signal = SignalFormat("x", rate, window, hop, channels or 1, **more)
     return replace(plain, card=replace(plain.card, signal=signal))
 
 

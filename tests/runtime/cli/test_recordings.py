@@ -11,7 +11,7 @@ import pytest
 from examples import mlp, sealed
 from recordings import echo, strided, wav
 
-from edgeport.artifact.signal_spec import SignalSpec
+from edgeport.artifact.signal_format import SignalFormat
 from edgeport.cli.main import main
 
 Capture = pytest.CaptureFixture[str]
@@ -65,7 +65,7 @@ def test_each_of_several_files_begins_at_zero_and_is_named(
 
 
 def test_classes_have_their_time(tmp_path: Path, capsys: Capture) -> None:
-    card = replace(mlp().card, signal=SignalSpec("x", 2, 6, 6))
+    card = replace(mlp().card, signal=SignalFormat("x", 2, 6, 6))
     model, path = tmp_path / "mlp.onnx", tmp_path / "sound.wav"
     model.write_bytes(sealed(mlp().onnx, card))
     values = np.linspace(-1, 1, 12, dtype="<f4")

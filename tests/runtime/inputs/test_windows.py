@@ -15,7 +15,7 @@ from recordings import Array, echo, strided, wav
 
 from edgeport import ArtifactError, InputError, OptionError, Predictor
 from edgeport.artifact.card import ModelCard
-from edgeport.artifact.signal_spec import SignalSpec
+from edgeport.artifact.signal_format import SignalFormat
 from edgeport.inputs.windows import Cutter, file_windows
 
 
@@ -239,7 +239,7 @@ def test_another_rate_or_number_of_channels_is_refused(tmp_path: Path) -> None:
     path.write_bytes(wav(bytes(32), channels=2))
     with pytest.raises(InputError, match="has 2 channels, expected 1: choose or mix"):
         list(file_windows(str(path), card.inputs[0], card.signal))
-    mixing = SignalSpec("x", 8, 4, 4, mix_down=True)
+    mixing = SignalFormat("x", 8, 4, 4, mix_down=True)
     path.write_bytes(wav(np.array([[2, 4]] * 4, "<i2").tobytes(), channels=2))
     assert [one.tolist() for one in file_windows(str(path), card.inputs[0], mixing)] == [[3] * 4]
 

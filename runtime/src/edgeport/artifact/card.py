@@ -25,7 +25,7 @@ from edgeport.artifact.records import Record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
 
 if TYPE_CHECKING:
-    from edgeport.artifact.signal_spec import SignalSpec
+    from edgeport.artifact.signal_format import SignalFormat
 
 FORMAT_VERSION = 2
 """Raised when an older runtime could misread a newer card; additions alone do not raise it.
@@ -165,7 +165,7 @@ class ModelCard(Record):
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
     samples_interact: bool = False
-    signal: "SignalSpec | None" = None
+    signal: "SignalFormat | None" = None
     tolerance: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     unproven: tuple[str, ...] = ()
@@ -300,8 +300,8 @@ def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
     )
 
 
-def _signal_from_dict(data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> "SignalSpec":
-    from edgeport.artifact.signal_spec import read_signal  # few cards have one
+def _signal_from_dict(data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> "SignalFormat":
+    from edgeport.artifact.signal_format import read_signal  # few cards have one
 
     shapes = {spec.name: spec.sample_shape for spec in inputs}
     return read_signal(data, shapes[str(data["input"])])

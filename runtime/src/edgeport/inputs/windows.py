@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeport.artifact.card import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
-from edgeport.artifact.signal_spec import SignalSpec
+from edgeport.artifact.signal_format import SignalFormat
 from edgeport.errors import InputError, OptionError
 from edgeport.inputs.casting import as_exact_array
 from edgeport.inputs.wav import WavFile
@@ -30,7 +30,7 @@ class Cutter:
         signal: how the card says to cut them.
     """
 
-    def __init__(self, spec: TensorSpec, signal: SignalSpec) -> None:
+    def __init__(self, spec: TensorSpec, signal: SignalFormat) -> None:
         self._spec, self._signal = spec, signal
         self._kept = np.empty((signal.window, signal.channels), spec.dtype)
         self._filled = 0  # samples of the present window that are there
@@ -126,7 +126,7 @@ class Cutter:
         return InputError.of(subject, actual, f"{self._spec.dtype} of shape {shape}", remedy)
 
 
-def signal_of(card: ModelCard) -> tuple[TensorSpec, SignalSpec]:
+def signal_of(card: ModelCard) -> tuple[TensorSpec, SignalFormat]:
     """Return the input that takes windows, and how they are cut.
 
     Raises:
@@ -152,7 +152,7 @@ def signal_of(card: ModelCard) -> tuple[TensorSpec, SignalSpec]:
     return card.inputs[0], card.signal
 
 
-def file_windows(path: str, spec: TensorSpec, signal: SignalSpec) -> Iterator[Array]:
+def file_windows(path: str, spec: TensorSpec, signal: SignalFormat) -> Iterator[Array]:
     """Yield the windows of a WAV file, which is read as they are asked for.
 
     Raises:

@@ -14,7 +14,7 @@ _MOST = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class SignalSpec(Record):
+class SignalFormat(Record):
     """How a recording becomes windows, each of them one sample of an input.
 
     Attributes:
@@ -48,7 +48,7 @@ class SignalSpec(Record):
         )
 
 
-def read_signal(data: Mapping[str, Any], shape: tuple[int | str, ...]) -> SignalSpec:
+def read_signal(data: Mapping[str, Any], shape: tuple[int | str, ...]) -> SignalFormat:
     """Return what a card's JSON says.
 
     Args:
@@ -73,4 +73,4 @@ def read_signal(data: Mapping[str, Any], shape: tuple[int | str, ...]) -> Signal
         or (flags[0] and numbers[2] != 1)
     ):
         raise ValueError(f"the signal {dict(data)!r:.200} of an input of shape {shape}")
-    return SignalSpec(str(data["input"]), rate, *numbers, *flags)
+    return SignalFormat(str(data["input"]), rate, *numbers, *flags)
