@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,17 @@ def test_every_file_cut_short_is_refused_in_one_sentence(path: Path) -> None:
     for length in range(len(content)):
         with pytest.raises(InputError, match=r", expected .*: "):
             read(path, content[:length])
+
+
+def test_a_damaged_header_is_read_or_refused(path: Path) -> None:
+    content = wav(LEVELS.astype("<i2").tobytes(), extensible=True)
+    for place in range(len(content) - 2 * len(LEVELS)):
+        for value in (0, 1, 3, 127, 255):
+            damaged = content[:place] + bytes([value]) + content[place + 1 :]
+            path.write_bytes(damaged)
+            with suppress(InputError), WavFile(str(path)) as file:
+                for piece in file.pieces(INT16):
+                    assert piece.shape[1:] == (file.channels,)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

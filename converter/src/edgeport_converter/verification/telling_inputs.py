@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeport import TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport_converter.data.made_up import is_amount
 
 Telling = Callable[[Mapping[str, Array]], "Array | None"]
 """Samples (N, ...) by input name to how much each one tells (N,); None where that is unknown."""
@@ -43,7 +44,7 @@ def varied_samples(
     most: int | None = None,
     kept: Mapping[str, Array] = NOTHING,
 ) -> dict[str, Array] | None:
-    """Return a sample of each kind, None where no floats or bytes could vary.
+    """Return a sample of each kind, None where no floats, bytes or amounts could vary.
 
     Args:
         inputs: the model's.
@@ -69,7 +70,7 @@ def varied_samples(
 
 
 def _varies(spec: TensorSpec) -> bool:
-    return spec.dtype.kind == "f" or spec.dtype == np.uint8
+    return spec.dtype.kind == "f" or spec.dtype == np.uint8 or is_amount(spec)
 
 
 def _sample(
