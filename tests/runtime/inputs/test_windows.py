@@ -119,6 +119,16 @@ def test_channels_are_mixed_to_the_nearest_even_level_if_the_card_says_so() -> N
         windows(echo(5, 5).card, [piece])
 
 
+def test_pieces_that_are_mixed_have_as_many_channels_each_time() -> None:
+    pieces = [np.zeros((2, 3), np.int16), np.zeros((2, 4), np.int16)]  # perhaps (C, T)
+    with pytest.raises(InputError, match=r"has shape \(2, 4\), .*as many each time"):
+        windows(echo(4, 4, mix_down=True).card, pieces)
+
+
+def test_the_order_of_bytes_is_that_of_the_array() -> None:
+    assert windows(echo(3, 3).card, [np.array([1, -2, 300], ">i2")])[0].tolist() == [1, -2, 300]
+
+
 @pytest.mark.parametrize(
     ("card", "piece", "message"),
     [
@@ -131,6 +141,7 @@ def test_channels_are_mixed_to_the_nearest_even_level_if_the_card_says_so() -> N
         (echo(4, 4, 2).card, np.zeros(8, np.int16), r"shape \(8,\).*piece.reshape\(-1, 2\)"),
         (echo(4, 4, 2).card, np.zeros((2, 9), np.int16), r"swapped, piece\.T"),
         (echo(4, 4, 2).card, np.zeros((9, 3), np.int16), r"\(9, 3\), expected int16 .*\(T, 2\)"),
+        (echo(4, 4, mix_down=True).card, np.zeros((2, 160), np.int16), r"swapped, piece\.T"),
         (echo(4, 4, 3, "float32").card, np.zeros((2, 3), np.int16), "holds int16, expected float"),
         (echo(4, 4, 3, "float32").card, b"abcd", "is a bytes"),
     ],

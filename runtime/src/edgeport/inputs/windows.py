@@ -18,6 +18,9 @@ from edgeport.errors import InputError, OptionError
 from edgeport.inputs.casting import as_exact_array
 from edgeport.inputs.wav import WavFile
 
+# A piece of more channels is likely one of (C, T). Microphone arrays on boards have up to 8.
+_MOST_MIXED = 8
+
 
 class Cutter:
     """Cuts one recording, handed over piece by piece, at the same places as if it were whole.
@@ -37,6 +40,7 @@ class Cutter:
         self._gap = 0  # samples to leave out before it begins
         self._bytes = b""  # of a sample that the last piece broke off in
         self._pieces = 0
+        self._mixed = 0  # channels of the pieces before, where these are mixed
 
     def cut(self, piece: Any) -> Iterator[Array]:
         """Yield the windows that the piece completes, in arrays of their own.
@@ -104,6 +108,13 @@ class Cutter:
         if given.ndim == 1 and channels == 1:
             given = given[:, np.newaxis]
         if self._signal.mix_down and given.ndim == 2 and given.shape[1] > 1:
+            self._mixed = self._mixed or given.shape[1]
+            if given.shape[1] not in range(2, _MOST_MIXED + 1) or given.shape[1] != self._mixed:
+                raise self._refusal(
+                    f"has shape {given.shape}",
+                    f"for mixing, pass (T, C) of up to {_MOST_MIXED} channels, as many each time; "
+                    "if the axes are swapped, piece.T",
+                )
             given = given.mean(axis=1, dtype=np.float64, keepdims=True)
             if spec.dtype == np.int16:
                 given = np.rint(given)
