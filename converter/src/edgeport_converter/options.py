@@ -247,7 +247,7 @@ class SensorOptions:
     def __post_init__(self) -> None:
         if self.signal is not None and not isinstance(self.signal, Signal):
             raise OptionError(
-                f"the option of a signal is a {type(self.signal).__name__}, expected a Signal: "
+                f"signal= was given a {type(self.signal).__name__}, expected a Signal: "
                 "pass Signal(rate=16000, window=16000, hop=8000), for instance"
             )
 

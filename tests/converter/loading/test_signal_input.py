@@ -160,7 +160,7 @@ def test_rows_of_an_accelerometer(tmp_path, steps):
     model = motion_model(steps)
     signal = Signal(52.5, 16, 5, channels=3, dtype="float32")
     card = convert(model, tmp_path / "m.onnx", signal=signal, quantize="none").card
-    assert card.inputs[0].dtype == np.float32
+    assert (card.inputs[0].dtype, card.inputs[0].shape) == (np.float32, ("N", 16, 3))
     assert card.preprocessing == ()
     rows = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
     pcm = np.lib.stride_tricks.sliding_window_view(rows, 16, axis=0)[::5].swapaxes(1, 2)

@@ -76,5 +76,7 @@ def test_words_that_say_nothing_are_refused(text, message):
 
 
 def test_a_text_is_for_the_command_line_alone(two_layer_model, tmp_path):
-    with pytest.raises(OptionError, match=r"is a str, expected a Signal: pass Signal\(rate=16000"):
+    with pytest.raises(
+        OptionError, match=r"signal= was given a str, expected a Signal: pass Signal\(rate=16000"
+    ):
         convert(two_layer_model, tmp_path / "m.onnx", signal="rate=16000")

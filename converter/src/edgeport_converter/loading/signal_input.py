@@ -50,15 +50,19 @@ def find_signal_input(loaded: LoadedModel, signal: Signal) -> TensorInfo:
 def take_signal(loaded: LoadedModel, signal: Signal) -> LoadedModel:
     """Return the model with int16 windows as its input, multiplied by the scale first.
 
-    A model of float32 recordings stays as it is.
+    A model of float32 recordings computes as before. Of both, a free time axis gets the size of the
+    window, so that the proof is of what the device will run.
 
     Raises:
         OptionError: as for ``find_signal_input``.
     """
     info = find_signal_input(loaded, signal)
     scale = signal.scale
+    shape = (info.shape[0], signal.window, signal.channels)[: len(info.shape)]
+    taken = replace(info, shape=shape, dtype=info.dtype if scale is None else "int16")
+    inputs = tuple(taken if each is info else each for each in loaded.inputs)
     if scale is None:
-        return loaded
+        return replace(loaded, inputs=inputs)
 
     def call(tensors: Mapping[str, Any]) -> dict[str, Any]:
         # float16 does not hold every int16.
