@@ -42,6 +42,18 @@ def doubled_if_any_is_large(x):
     return ops.where(ops.max(ops.abs(x)) > 300.0, x * 2, x)
 
 
+def shrunk_if_any_is_a_byte(x):
+    return ops.where(ops.max(x) > 1.0, x / 255, x)
+
+
+def marked_if_any_is_positive(x):
+    return x + ops.cast(ops.any(x > 0.5), "float32")
+
+
+def halved_unless_all_are_small(x):
+    return ops.where(ops.all(ops.abs(x) < 0.9), x, x / 2)
+
+
 def ranked(x):
     return ops.cast(ops.argsort(ops.argsort(x, axis=0), axis=0), "float32")
 
@@ -53,6 +65,9 @@ INTERACTING = {
     "norm of everything": lambda x: (x - ops.mean(x)) / (ops.std(x) + 1e-3),
     "largest of everything": lambda x: x / (1 + ops.max(x)),
     "rare branch": doubled_if_any_is_large,
+    "scale by the largest": shrunk_if_any_is_a_byte,
+    "common branch": marked_if_any_is_positive,
+    "rarely left branch": halved_unless_all_are_small,
     "attention": lambda x: ops.matmul(ops.softmax(ops.matmul(x, ops.transpose(x))), x),
     "similarity": lambda x: ops.matmul(x, ops.transpose(x)),
     "running sum": lambda x: ops.cumsum(x, axis=0),

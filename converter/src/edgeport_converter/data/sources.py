@@ -169,11 +169,18 @@ def _as_chunk(item: Any) -> Chunk:
     """Return one item as arrays by key; what is no array is left as it is."""
     if isinstance(item, Mapping):
         return dict(item)
+    if isinstance(item, tuple) and len(item) == 1 and _is_array_like(item[0]):  # Keras' (x,)
+        return _as_chunk(item[0])
     if _is_pair(item):
         first, labels = item[:2]
         named = dict(first) if isinstance(first, Mapping) else {SINGLE_KEY: first}
         return named if labels is None else named | {LABEL_KEY: labels}
     return {SINGLE_KEY: item}
+
+
+def _is_array_like(item: Any) -> bool:
+    """Whether it holds arrays, rather than being a number that is the only one of a sample."""
+    return isinstance(item, Mapping) or len(getattr(item, "shape", ())) > 0
 
 
 def _is_pair(item: Any) -> bool:
