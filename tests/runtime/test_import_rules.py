@@ -146,6 +146,7 @@ print(*(name for name in sys.modules if name.startswith("edgeport.")))
     unneeded = "artifact.signature engine.providers"
     unneeded += " device.graph_cache device.tuning_file device.identity inputs.examples"
     unneeded += " artifact.signal_format inputs.windows inputs.wav"
+    unneeded += " artifact.column inputs.columns inputs.column_ranges"
     assert not {f"edgeport.{name}" for name in unneeded.split()} & loaded
 
 

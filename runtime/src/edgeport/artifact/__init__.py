@@ -1,6 +1,7 @@
 """The file: what it says, whether it is whole, who made it. numpy only.
 
 card           the model card: all that a device has to know about an artifact
+column         what a card says of each column of a table
 golden         golden samples: known inputs with known outputs, stored in the artifact
 protobuf       the one reader of protobuf messages; tensors in other files are refused
 records        what the records of a card have in common: equality, hash and text
