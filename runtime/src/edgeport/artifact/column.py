@@ -80,7 +80,7 @@ def read_columns(
     Raises:
         ValueError, KeyError, TypeError: these are no columns, or they do not fill the inputs.
     """
-    columns = tuple(map(_read_column, data))
+    columns = tuple(map(read_column, data))
     check_columns(columns, shapes, texts)
     return columns
 
@@ -100,7 +100,8 @@ def check_columns(
             raise ValueError(f"{count} columns for the input '{name}' of shape {shape}")
 
 
-def _read_column(data: Mapping[str, Any]) -> Column:
+def read_column(data: Mapping[str, Any]) -> Column:
+    """Return one column; raises as ``read_columns`` does."""
     name, kind, seen = data["name"], data["kind"], data.get("value_range")
     missing, categories = data.get("missing"), data.get("categories", ())
     limits = None if seen is None else (float(seen[0]), float(seen[1]))
