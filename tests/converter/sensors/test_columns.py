@@ -76,6 +76,22 @@ def test_the_header_of_the_data_names_columns_and_gives_ranges(form, model, tmp_
     ]
 
 
+def test_a_table_without_names_is_an_array_and_labels_are_no_feature(model, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    report = convert(model, tmp_path / "m.onnx", calibration=pandas.DataFrame(X), quantize="none")
+    assert report.card.columns == ()
+    table = pandas.DataFrame({"y": X[:, 0], "height_cm": X[:, 1], "width_m": X[:, 0]})
+    report = convert(
+        model,
+        tmp_path / "m.onnx",
+        calibration=table,
+        feature_names=["width_m", "height_cm"],
+        quantize="none",
+    )
+    assert report.card.columns[0].value_range == (X[:, 0].min(), X[:, 0].max())
+    assert not any("left out" in note for note in report.notes)
+
+
 def test_given_names_put_the_columns_of_the_data_in_order(model, tmp_path):
     """Without the names, a table in another order would calibrate the wrong columns."""
     write_table(tmp_path / "t.csv", ["id", "height_cm", "width_m"], X[:, 0], X[:, 1], X[:, 0])

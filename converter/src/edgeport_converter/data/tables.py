@@ -283,7 +283,10 @@ def _table(block: list[list[float | str]], labels: list[float], columns: Sequenc
 
 def is_table(source: Any) -> bool:
     """Whether it is a table with named columns, as pandas, polars and pyarrow have them."""
-    return hasattr(source, "columns") and hasattr(source, "__getitem__")
+    if not (hasattr(source, "columns") and hasattr(source, "__getitem__")):
+        return False
+    names = list(getattr(source, "column_names", source.columns))
+    return bool(names) and all(isinstance(name, str) for name in names)
 
 
 def read_frame(
@@ -301,7 +304,7 @@ def read_frame(
     """
     what = f"the {purpose} data"
     table, labels = source[:2] if isinstance(source, tuple) else (source, None)
-    names = [str(name) for name in getattr(table, "column_names", table.columns)]
+    names = list(getattr(table, "column_names", table.columns))
     label_at = None
     if labels is None:
         label_at = _find_labels(names, label_column, purpose, what)

@@ -135,7 +135,7 @@ def from_names(
 
 def from_header(names: Sequence[str], inputs: Sequence[TensorSpec]) -> tuple[Column, ...]:
     """Return the columns that a header names, () if it does not name those of one input."""
-    if len(inputs) != 1 or inputs[0].sample_shape != (len(names),):
+    if len(inputs) != 1 or inputs[0].sample_shape != (len(names),) or "" in names:
         return ()
     try:
         return from_names(names, inputs)

@@ -27,6 +27,7 @@ from edgeport.inputs.columns import Columns
 from edgeport.inputs.ranges import RangeCounter
 
 _TENTH = 10.0
+_SMALL = 2**12
 
 
 def far_limits(low: float, high: float) -> tuple[float, float]:
@@ -85,11 +86,15 @@ class ColumnCounter(RangeCounter):
                 low, high = low.astype(array.dtype), high.astype(array.dtype)
         at_least, at_most, both = np.greater_equal, np.less_equal, np.logical_and
         first, second = np.empty(array.shape, bool), np.empty(array.shape, bool)
+        is_row = array.size < _SMALL
+        expected = b"\1" * array.size if is_row else b""
 
         def holds() -> bool:
             at_least(array, low, first)
             at_most(array, high, second)
-            return bool(both(first, second, first).all())
+            both(first, second, first)
+            # On a row, all() costs three times as much as a look at the bytes.
+            return first.tobytes() == expected if is_row else bool(first.all())
 
         return holds
 

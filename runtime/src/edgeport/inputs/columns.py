@@ -30,6 +30,8 @@ cell does, since ``NA`` may be Namibia.
 
 _NO_VALUES = ("NAType", "NaTType", "NullType")  # what pandas and others have for None
 _MOST_NAMES = 12
+_PLAIN = {int, float}
+_MOST = 65504.0  # the largest number of float16, the narrowest type of floats
 
 
 class Columns:
@@ -44,12 +46,17 @@ class Columns:
         self.all = card.columns
         self.names = [column.name for column in card.columns]
         self._specs = card.inputs
+        self._known = frozenset(self.names)
         self._inputs = {spec.name for spec in card.inputs}
+        self._by_input = {
+            spec.name: [column for column in card.columns if column.input == spec.name]
+            for spec in card.inputs
+        }
         self._tell, self._told = tell, set[str]()
 
     def of(self, input_name: str) -> list[Column]:
         """Return the columns of one input, in order."""
-        return [column for column in self.all if column.input == input_name]
+        return self._by_input[input_name]
 
     def arrange(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return what ``predict`` was given as arrays by input name.
@@ -86,6 +93,8 @@ class Columns:
             InputError: a column of the card is missing or occurs more than once.
         """
         found = list(names)
+        if len(found) == len(self._known) and self._known == set(found):
+            return
         for name in self.names:
             count = found.count(name)
             if count > 1:
@@ -97,8 +106,7 @@ class Columns:
                 )
             if not count:
                 raise _missing_column(name, found, self.names, subject)
-        known = set(self.names)
-        further = [name for name in found if name not in known and name not in self._told]
+        further = [name for name in found if name not in self._known | self._told]
         if further:
             self._told.update(further)
             listed = ", ".join(f"'{name}'" for name in further[:_MOST_NAMES])
@@ -137,6 +145,9 @@ class Columns:
     def _from_dict(self, given: Mapping[Any, Any]) -> dict[str, Array]:
         self.check_names(given, "the dict")
         named = {name: given[name] for name in self.names}
+        row = self._plain_row(list(named.values()))
+        if row is not None:
+            return row
         scalars = [name for name, value in named.items() if _is_scalar(value)]
         if not scalars:
             return self._assemble(named)
@@ -150,6 +161,16 @@ class Columns:
             )
         arrays = self._assemble({name: [value] for name, value in named.items()}, is_single=True)
         return {name: array[0, ...] for name, array in arrays.items()}
+
+    def _plain_row(self, values: list[Any]) -> dict[str, Array] | None:
+        """Return one row of ordinary numbers for one input of floats, the usual case; else None."""
+        spec = self._specs[0]
+        if len(self._specs) > 1 or spec.dtype.kind != "f" or not set(map(type, values)) <= _PLAIN:
+            return None
+        # NaN compares as False, so that it takes the way of all others, too.
+        if not all(-_MOST <= value <= _MOST for value in values):
+            return None
+        return {spec.name: np.array(values, spec.dtype).reshape(spec.sample_shape)}
 
     def _from_table(self, table: Any) -> dict[str, Array]:
         # pyarrow has the columns themselves in .columns, and their names here.
