@@ -30,10 +30,9 @@ import onnx
 
 from edgeport import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
-from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.verification.runners import Run, fixed_batch, run_as_defined
-from edgeport_converter.verification.trial_inputs import make_up_for
+from edgeport_converter.verification.trial_inputs import TrialBatches
 
 Batch = Mapping[str, Array]
 Owners = Callable[[onnx.ModelProto], Sequence[str]]
@@ -112,8 +111,7 @@ class _Trial:
 def find_interaction(
     graph: onnx.ModelProto,
     card: ModelCard,
-    reference: Run,
-    data: Dataset | None,
+    compared: TrialBatches,
     owners: Owners,
 ) -> Interaction | None:
     """Return where samples depend on each other, None where each is answered by itself.
@@ -121,17 +119,17 @@ def find_interaction(
     Args:
         graph: the float graph, finished.
         card: its inputs and outputs.
-        reference: the Keras model.
-        data: the user's samples, None for trial inputs.
+        compared: the Keras model, and samples that it takes.
         owners: names the layer.
 
     Raises:
         UnsupportedModelError: an output has not one row a sample, or the model insists on a number
-            of samples that depend on each other, or takes none of the trial inputs.
+            of samples that depend on each other.
     """
     fixed = fixed_batch(card.inputs)
     samples = fixed or _SAMPLES
-    base = _base_batch(graph, card, reference, data, samples)
+    reference = compared.reference
+    base = _take(compared.samples, card.inputs, range(samples))
     batches = [base] if fixed else [base, _take(base, card.inputs, [-1])]
     wanted = _answer_of_keras(reference, batches)
     names = [spec.name for spec in card.outputs]
@@ -164,14 +162,6 @@ def find_interaction(
             "answered each by itself: leave batch_size out of keras.Input"
         )
     return interaction
-
-
-def _base_batch(
-    graph: onnx.ModelProto, card: ModelCard, reference: Run, data: Dataset | None, samples: int
-) -> dict[str, Array]:
-    """Return the first samples of the data, or trial inputs; few are repeated."""
-    batch = data.first(samples) if data is not None else make_up_for(graph, card, reference)[-1]
-    return _take(batch, card.inputs, range(samples))
 
 
 def _take(batch: Batch, inputs: Sequence[TensorSpec], places: Sequence[int]) -> dict[str, Array]:
