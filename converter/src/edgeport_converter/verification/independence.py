@@ -10,7 +10,8 @@ same samples in different company, at other places and alone:
    and both of its values, so that of each pair of samples one was kept while the other was
    replaced. With the first digit the new values are a thousand times as large, of both signs, which
    moves every maximum, threshold and mean; with the others they are like those of the data, since
-   large ones may be clipped or refused. The rows that were kept must stay, to the last bits: no
+   large ones may be clipped or refused. Where a model refuses them, elements that are row numbers
+   of a table get those of another sample. The rows that were kept must stay, to the last bits: no
    kernel computes a row in another way because another row holds other values.
 3. The last sample is answered alone, and all of them in other places of a larger batch, within the
    tolerance of the parity check: other sizes take other ways through a kernel.
@@ -31,6 +32,7 @@ import onnx
 from edgeport import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.verification.index_limits import IndexLimits
 from edgeport_converter.verification.runners import Run, fixed_batch, run_as_defined
 from edgeport_converter.verification.trial_inputs import TrialBatches
 
@@ -80,12 +82,14 @@ class _Trial:
         rows: places of the samples in the batch that all trials begin with.
         other_rows: their places in the other batch.
         exact: whether they are computed by the very same steps.
+        loud: whether the samples that are replaced become large.
     """
 
     batches: Sequence[Batch]
     rows: Sequence[int]
     other_rows: Sequence[int]
     exact: bool
+    loud: bool = False
 
     def differs(self, answer: Array, other: Array) -> bool:
         """Whether the answers to the same samples differ."""
@@ -144,8 +148,8 @@ def find_interaction(
         _require_rows(answer, names, size)
     if fixed == 1:
         return None
-    trials = _trials(base, card.inputs, fixed)
-    loud = [trial for trial in trials if len(trial.batches) > 1]
+    trials = _trials(base, card.inputs, fixed, IndexLimits(graph, card.inputs).places(base))
+    loud = [trial for trial in trials if trial.loud]
     with_rows = [name for name in inner if _has_rows(name, answers, sizes)]
     found = _first_difference(run, answers[0], trials, [*names, *with_rows]) or _first_difference(
         reference, wanted, [*loud, *trials[-1:]], names
@@ -209,19 +213,30 @@ def _has_rows(name: str, answers: Sequence[Batch], sizes: Sequence[int]) -> bool
     )
 
 
-def _trials(base: Batch, inputs: Sequence[TensorSpec], fixed: int | None) -> list[_Trial]:
-    """Return what to compare: steps 2 and 3 of the module's docstring."""
+def _trials(
+    base: Batch, inputs: Sequence[TensorSpec], fixed: int | None, rows: Mapping[str, Array]
+) -> list[_Trial]:
+    """Return what to compare: steps 2 and 3 of the module's docstring.
+
+    Args:
+        base: the batch that the samples are taken from.
+        inputs: the model's.
+        fixed: the number of samples that the model insists on.
+        rows: by input which elements of a sample are row numbers of a table, (1, ...).
+    """
     samples = fixed or _SAMPLES
     trials = []
     highest = (samples - 1).bit_length() - 1
     for digit in range(highest, -1, -1):
         for value in (0, 1):
             kept = [place for place in range(samples) if (place >> digit) & 1 == value]
-            quiet = _in_company(base, inputs, kept, loud=False)
-            batches = [quiet]
-            if digit == highest:
-                batches = [_in_company(base, inputs, kept, loud=True), quiet]
-            trials.append(_Trial(batches, kept, kept, exact=True))
+            loud = digit == highest
+            batches = [
+                _in_company(base, inputs, kept, loud=each, rows=same)
+                for each in ((True, False) if loud else (False,))
+                for same in ({}, rows)[: 2 if rows else 1]
+            ]
+            trials.append(_Trial(batches, kept, kept, exact=True, loud=loud))
     if fixed:
         turned = [(place + 1) % fixed for place in range(fixed)]
         moved = [_Trial([_take(base, inputs, turned)], turned, range(fixed), exact=False)]
@@ -233,13 +248,19 @@ def _trials(base: Batch, inputs: Sequence[TensorSpec], fixed: int | None) -> lis
 
 
 def _in_company(
-    base: Batch, inputs: Sequence[TensorSpec], kept: Sequence[int], *, loud: bool
+    base: Batch,
+    inputs: Sequence[TensorSpec],
+    kept: Sequence[int],
+    *,
+    loud: bool,
+    rows: Mapping[str, Array],
 ) -> dict[str, Array]:
     """Return the batch with all samples replaced but those that are kept.
 
     A replaced sample gets the values of its neighbour in reverse order. If ``loud``, floats become
     a thousand times as large, positive and negative by turns, and integers the largest and the
-    smallest of the batch, since they may be indices.
+    smallest of the batch, since they may be indices. The elements that are ``rows`` of a table, by
+    input name, get the neighbour's in any case.
     """
     result = dict(base)
     for spec in inputs:
@@ -256,7 +277,9 @@ def _in_company(
                     values = (np.abs(values) + 1) * (_LOUD if turn % 2 == 0 else -_LOUD)
             elif loud and array.dtype.kind in "iub":
                 values = array.max() if turn % 2 == 0 else array.min()
-            new[place] = values
+            new[place] = (
+                np.where(rows[spec.name][0], neighbour, values) if spec.name in rows else values
+            )
         result[spec.name] = new
     return result
 

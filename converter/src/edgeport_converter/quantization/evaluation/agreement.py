@@ -63,8 +63,8 @@ class Agreement:
             100; see ``least_share``, where the one that was chosen counts all that were judged.
         scores_db: of a classifier's scores on the samples whose best class is the same: 10 log10 of
             signal / noise, the sum over the classes of their variance over the mean squared
-            distance. Probabilities that move by less than 0.005 count as the same. None for anything
-            but a classifier.
+            distance. Probabilities that move by less than 0.005 count as the same. None where the
+            model is no classifier.
         error_ranks: rank correlation, -1 to 1, of the samples' reconstruction errors in the
             quantized and in the float model; None where no output reconstructs the only input.
     """
