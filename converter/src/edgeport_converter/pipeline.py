@@ -571,7 +571,7 @@ def _report_layers(
 
     chosen = quantized.candidate
     return report_layers(
-        chosen.float_graph if chosen else float_model.graph,
+        chosen.float_graph if chosen else float_model.compact,
         chosen.graph if chosen else float_model.compact,
         source.layers,
         data.golden_candidates or parity.tried,
