@@ -56,6 +56,7 @@ Words, as the code, the messages and the documentation use them:
     subgraph: the graph inside a Loop, Scan or If node
     trial input: an input made up where there is no data
     tuning: measuring on the device which threads and graph optimization answer soonest
+    window: a part of a recording that is one sample; the next window begins one hop later
 """
 
 from edgeport.artifact.card import (

@@ -31,6 +31,7 @@ import onnx
 from edgeport import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.datasets import Dataset
+from edgeport_converter.data.made_up import is_amount
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.verification.runners import Run, fixed_batch, run_as_defined
 from edgeport_converter.verification.trial_inputs import make_up_for
@@ -42,6 +43,7 @@ Owners = Callable[[onnx.ModelProto], Sequence[str]]
 _SAMPLES = 3
 _LARGER = (1, 2, 0, 2, 1)  # places in the batch of three, for one of five
 _LOUD = 1000.0
+_QUIET = 32.0  # levels of int16, 60 dB below full scale
 
 # A share of the row's largest value. Rows that were kept are computed by the same steps.
 _KEPT_TOLERANCE = 1e-5
@@ -171,7 +173,13 @@ def _base_batch(
 ) -> dict[str, Array]:
     """Return the first samples of the data, or trial inputs; few are repeated."""
     batch = data.first(samples) if data is not None else make_up_for(graph, card, reference)[-1]
-    return _take(batch, card.inputs, range(samples))
+    batch = _take(batch, card.inputs, range(samples))
+    for spec in card.inputs:
+        if is_amount(spec):  # nothing is louder than full scale, so that the samples are made quiet
+            array = batch[spec.name]
+            loudness = np.abs(array.astype(np.float64)).max(initial=1.0)
+            batch[spec.name] = (array * min(1.0, _QUIET / loudness)).astype(array.dtype)
+    return batch
 
 
 def _take(batch: Batch, inputs: Sequence[TensorSpec], places: Sequence[int]) -> dict[str, Array]:
@@ -248,8 +256,9 @@ def _in_company(
     """Return the batch with all samples replaced but those that are kept.
 
     A replaced sample gets the values of its neighbour in reverse order. If ``loud``, floats become
-    a thousand times as large, positive and negative by turns, and integers the largest and the
-    smallest of the batch, since they may be indices.
+    a thousand times as large, positive and negative by turns, PCM goes from end to end of its
+    range, and other integers become the largest and the smallest of the batch, since they may be
+    indices.
     """
     result = dict(base)
     for spec in inputs:
@@ -264,6 +273,9 @@ def _in_company(
             if loud and array.dtype.kind == "f":
                 with np.errstate(over="ignore"):
                     values = (np.abs(values) + 1) * (_LOUD if turn % 2 == 0 else -_LOUD)
+            elif loud and is_amount(spec):
+                low, high = spec.value_range or (0, 0)
+                values = np.where(values > 0, high, low)
             elif loud and array.dtype.kind in "iub":
                 values = array.max() if turn % 2 == 0 else array.min()
             new[place] = values

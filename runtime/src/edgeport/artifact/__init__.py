@@ -5,5 +5,6 @@ golden         golden samples: known inputs with known outputs, stored in the ar
 protobuf       the one reader of protobuf messages; tensors in other files are refused
 records        what the records of a card have in common: equality, hash and text
 seal           the seal: a digest over the whole file, checked before any parser sees a byte
+signal_format  how a recording becomes windows, where a card says so
 signature      who made an artifact: signatures, made and checked
 """

@@ -7,4 +7,6 @@ feeds     what ``predict`` accepts: names, shapes, batches
 frames    frames as a camera gives them: uint8 of any size that the card allows, uncopied
 pictures  pictures of Pillow as inputs: their pixels, upright, or a refusal
 ranges    non-finite values and values out of range: counted, logged or refused
+wav       WAV files as arrays, with every value as it is in the file
+windows   from a recording in pieces to windows, each a sample of the model
 """
