@@ -25,6 +25,7 @@ from edgeport.artifact.records import Record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
 
 if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
     from edgeport.artifact.signal_format import SignalFormat
 
 FORMAT_VERSION = 2
@@ -40,11 +41,6 @@ MOST_BYTES = 2**25
 BATCH_AXIS = "N"
 
 Shape = tuple["int | str", ...]
-
-FRAME_CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
-"""The orders of a frame's channels, and how many these are."""
-
-FRAME_AXES = ("N", "H", "W", "C")
 
 ANY_SHAPE: Shape = ("...",)
 """Any rank and any sizes: some graphs without a card say no more about a tensor."""
@@ -137,31 +133,6 @@ class Requirements(Record):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class FrameFormat(Record):
-    """What frames an input takes, which are uint8 (N, H, W, C), and what the graph does to them.
-
-    Attributes:
-        order: of the channels in the device's frames: ``rgb``, ``bgr`` or ``gray``.
-        picture: (H, W, C) of what the network sees.
-        size: (H, W) of every frame; None where any size is taken.
-        most_pixels: height times width of the largest frame.
-        training: what the training code did to a picture, in the words of ``edgeport convert
-            --frames``.
-    """
-
-    order: str
-    picture: tuple[int, int, int]
-    size: tuple[int, int] | None
-    most_pixels: int
-    training: str
-
-    @property
-    def channels(self) -> int:
-        """How many channels a frame has."""
-        return FRAME_CHANNELS[self.order]
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ModelCard(Record):
     """The contract between a model and its users.
 
@@ -196,7 +167,7 @@ class ModelCard(Record):
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
     samples_interact: bool = False
-    frames: Mapping[str, FrameFormat] = field(default_factory=dict)
+    frames: "Mapping[str, FrameFormat]" = field(default_factory=dict)
     signal: "SignalFormat | None" = None
     tolerance: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -335,40 +306,12 @@ def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
     )
 
 
-def _frames_from_dict(
-    data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]
-) -> dict[str, FrameFormat]:
+def _frames_from_dict(data: Any, inputs: tuple[TensorSpec, ...]) -> "dict[str, FrameFormat]":
     if not data:
         return {}
-    specs = {spec.name: spec for spec in inputs}
-    found = {str(name): _frame_format(item) for name, item in data.items()}
-    for name, frames in found.items():
-        spec = specs[name]
-        takes_bytes = spec.dtype == np.uint8 and spec.axes == FRAME_AXES
-        if not takes_bytes or spec.shape[3] != frames.channels:
-            raise ValueError(f"frames for the input '{name}', which takes none")
-    return found
+    from edgeport.artifact.frame_format import read_frames  # few cards have any
 
-
-def _frame_format(data: Mapping[str, Any]) -> FrameFormat:
-    picture, size = data["picture"], data.get("size")
-    height, width, channels = map(_size, picture)
-    if data["order"] not in FRAME_CHANNELS:
-        raise ValueError(f"frames in the order {data['order']!r}")
-    sides = None
-    if size is not None:
-        rows, columns = map(_size, size)
-        sides = rows, columns
-    training = str(data["training"])
-    if not training.strip():
-        raise ValueError("frames that do not say what the training did")
-    return FrameFormat(
-        order=data["order"],
-        picture=(height, width, channels),
-        size=sides,
-        most_pixels=_size(data["most_pixels"]),
-        training=training,
-    )
+    return read_frames(data, {spec.name: (spec.dtype, spec.shape, spec.axes) for spec in inputs})
 
 
 def _signal_from_dict(data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> "SignalFormat":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeport.artifact.card import FrameFormat, ModelCard, format_shape
+from edgeport.artifact.card import ModelCard, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.cli.writing import as_json as json_of
 from edgeport.labels import Label
@@ -115,44 +114,8 @@ def _print_tensors(card: ModelCard) -> None:
             if spec.value_range:
                 words += ", values {:g} to {:g}".format(*spec.value_range)
             if title == "input" and spec.name in card.frames:
-                words = frames_in_words(card.frames[spec.name])
+                words = card.frames[spec.name].in_words
             print_line(f"{title:<12} {spec.name}: {words}")
-
-
-def frames_in_words(frames: FrameFormat) -> str:
-    """Return which frames an input takes and what the graph does to them, on one line."""
-    if frames.size is None:
-        most = frames.most_pixels
-        millions = f"{most / 1e6:,.0f}" if most >= 10**7 else f"{most / 1e6:.2g}"
-        limit = f"{most:,} pixels" if most < 10**5 else f"{millions} Mpx"
-        taken = f"frames of any size up to {limit}"
-    else:
-        taken = "frames of {} x {}".format(*frames.size)
-    resize, *words = frames.training.split()
-    options = dict(word.partition("=")[::2] for word in words)
-    for name in ("order", "size", "most_pixels"):  # said in other ways
-        options.pop(name, None)
-    steps = [options.pop("fit", "stretch"), resize]
-    mean, scale = options.pop("mean", ""), options.pop("scale", "")
-    arithmetic = "levels as they are"
-    if mean or scale:
-        arithmetic = (f"(pixel - {mean})" if mean else "pixel") + (_times(scale) if scale else "")
-    further = "".join(f", {name} {value}".rstrip() for name, value in options.items())
-    height, width, channels = frames.picture
-    gray = " gray" if channels == 1 else ""
-    return (
-        f"uint8 {taken}, {frames.order}; {', '.join(steps)} to {height} x {width}{gray}, "
-        f"{arithmetic}{further}"
-    )
-
-
-def _times(scale: str) -> str:
-    """Return ``* 0.5``, or ``/ 255`` where the scale is the reciprocal of a short number."""
-    with contextlib.suppress(ValueError, ZeroDivisionError):
-        divisor = f"{1 / float(scale):.6g}"
-        if len(divisor) < len(scale) and 1 / float(divisor) == float(scale):
-            return f" / {divisor}"
-    return f" * {scale}"
 
 
 def print_bench(figures: dict[str, Any]) -> None:
