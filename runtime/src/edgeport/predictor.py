@@ -337,7 +337,7 @@ class Predictor:
     ) -> Any:
         if finite is not None:
             truth(finite, "finite")
-        feed = prepare(model.card.inputs, inputs)
+        feed = prepare(model.card.inputs, inputs, model.card.frames)
         if timeout is None:
             return self._answer(model, feed, None, finite)
         with TimeLimit.of(timeout) as limit:
@@ -415,6 +415,12 @@ def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
         if one.axes != other.axes and sorted(one.axes) == sorted(other.axes):
             served, found = format_shape(one.axes), format_shape(other.axes)
             return f"'{one.name}' with the axes {found}, expected the order being served, {served}"
+    for name, frames in new.frames.items():
+        served_frames = old.frames.get(name, frames)
+        if frames.order != served_frames.order:
+            return f"frames in the order {frames.order}, expected that being served, " + (
+                served_frames.order
+            )
     if new.samples_interact and not old.samples_interact:
         return "answers that depend on the whole batch, expected one for each sample by itself"
     if old.signal != new.signal:

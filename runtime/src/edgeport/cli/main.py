@@ -406,7 +406,7 @@ def _whole_batch(
             f"--batch-size is {batch_size}, expected none for this model, whose answers depend on "
             "the whole batch: leave it out"
         )
-    feed = join_all(card.inputs, samples)
+    feed = join_all(card, samples)
     if feed is not None:
         _say(
             "note: the answers of this model depend on the whole batch: "
