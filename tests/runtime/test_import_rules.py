@@ -147,6 +147,9 @@ print(*(name for name in sys.modules if name.startswith("edgeport.")))
     unneeded += " device.graph_cache device.tuning_file device.identity inputs.examples"
     unneeded += " artifact.signal_format inputs.windows inputs.wav"
     unneeded += " artifact.column inputs.columns inputs.column_ranges"
+    unneeded += (
+        " artifact.frame_format artifact.signal_format inputs.frames inputs.windows inputs.wav"
+    )
     assert not {f"edgeport.{name}" for name in unneeded.split()} & loaded
 
 

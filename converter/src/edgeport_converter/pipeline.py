@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from edgeport_converter.quantization.search.selection import Selection, Step
     from edgeport_converter.verification.parity import Parity
     from edgeport_converter.verification.runners import Run
+    from edgeport_converter.verification.trial_inputs import TrialBatches
 
 _GOLDEN_CANDIDATES = 256  # samples that golden samples are chosen from
 _PCM = (-32768.0, 32767.0)
@@ -226,8 +227,9 @@ def convert(
     with stages("optimize"):
         float_model = _optimize(float_model)
     with stages("check parity"):
-        float_model, options = _check_samples(float_model, source, data.user.measured, options)
-        parity = _check_parity(float_model, data.user.measured)
+        compared = _prepare_batches(float_model, data.user.measured)
+        float_model, options = _check_samples(float_model, source, compared, options)
+        parity = _check_parity(float_model, compared)
     baseline, quantized = _Baseline(), _Quantized()
     with float_model.open() as run:
         if data.user.measured is not None and not float_model.card.samples_interact:
@@ -474,8 +476,16 @@ def _optimize(float_model: _FloatModel) -> _FloatModel:
     return replace(float_model, graph=graph, compact=optimizing.compact(graph))
 
 
+def _prepare_batches(float_model: _FloatModel, data: Dataset | None) -> TrialBatches:
+    from edgeport_converter.verification.trial_inputs import prepare_batches
+
+    return prepare_batches(
+        float_model.compact, float_model.card, float_model.reference, float_model.logits, data
+    )
+
+
 def _check_samples(
-    float_model: _FloatModel, source: _Source, data: Dataset | None, options: ConversionOptions
+    float_model: _FloatModel, source: _Source, compared: TrialBatches, options: ConversionOptions
 ) -> tuple[_FloatModel, ConversionOptions]:
     """Return the model and the options that are left if answers depend on the whole batch.
 
@@ -490,8 +500,7 @@ def _check_samples(
     found = find_interaction(
         float_model.compact,
         float_model.card,
-        float_model.reference,
-        data,
+        compared,
         lambda graph: source.layers.owners(ir.from_proto(graph).graph),
     )
     if found is None:
@@ -509,13 +518,11 @@ class _Parity:
     tried: dict[str, Array]
 
 
-def _check_parity(float_model: _FloatModel, data: Dataset | None) -> _Parity:
+def _check_parity(float_model: _FloatModel, compared: TrialBatches) -> _Parity:
     from edgeport_converter.verification.parity import check_parity
 
     return _Parity(
-        *check_parity(
-            float_model.compact, float_model.card, float_model.reference, float_model.logits, data
-        )
+        *check_parity(float_model.compact, float_model.card, compared, float_model.logits)
     )
 
 
@@ -619,7 +626,7 @@ def _report_layers(
 
     chosen = quantized.candidate
     return report_layers(
-        chosen.float_graph if chosen else float_model.graph,
+        chosen.float_graph if chosen else float_model.compact,
         chosen.graph if chosen else float_model.compact,
         source.layers,
         data.golden_candidates or parity.tried,

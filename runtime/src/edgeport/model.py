@@ -79,7 +79,10 @@ class Model:
             and options.providers is None
             and not options.finite
         ):
-            self.fast_path = FastPath(self.session, *card.inputs, *card.outputs, self.counter)
+            frames = card.frames.get(card.inputs[0].name)
+            self.fast_path = FastPath(
+                self.session, *card.inputs, *card.outputs, self.counter, frames
+            )
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""

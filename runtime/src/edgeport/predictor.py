@@ -345,7 +345,7 @@ class Predictor:
             truth(finite, "finite")
         if model.columns is not None:
             inputs = model.columns.arrange(inputs)
-        feed = prepare(model.card.inputs, inputs)
+        feed = prepare(model.card.inputs, inputs, model.card.frames)
         if model.columns is not None:
             model.columns.check(feed.arrays)
         if timeout is None:
@@ -430,6 +430,12 @@ def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
     ]:
         served, found = (", ".join(one.name for one in card.columns[:12]) for card in (old, new))
         return f"the columns {found or 'none'}, expected those being served, {served or 'none'}"
+    for name, frames in new.frames.items():
+        served_frames = old.frames.get(name, frames)
+        if frames.order != served_frames.order:
+            return f"frames in the order {frames.order}, expected that being served, " + (
+                served_frames.order
+            )
     if new.samples_interact and not old.samples_interact:
         return "answers that depend on the whole batch, expected one for each sample by itself"
     if old.signal != new.signal:

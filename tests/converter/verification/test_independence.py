@@ -144,6 +144,23 @@ def test_indices_stay_within_their_table(tmp_path):
     assert convert(mixed, tmp_path / "m.onnx", quantize="none").card.samples_interact
 
 
+def test_samples_become_large_beside_their_row_numbers(tmp_path):
+    x = keras.Input((6,), name="x")
+    row = ops.cast(x[:, 0], "int32")  # 0 to 4; the other elements are measurements
+    rare = Apply(doubled_if_any_is_large, name="rare")(x[:, 1:])
+    model = keras.Model(x, ops.concatenate([layers.Embedding(5, 3)(row), rare], axis=1))
+    assert convert(model, tmp_path / "m.onnx").card.samples_interact
+
+
+def test_samples_change_within_tables_of_several_sizes(tmp_path):
+    x = keras.Input((3,), dtype="int32", name="x")
+    small = layers.Embedding(3, 4)(x[:, 0])
+    large = ops.sum(layers.Embedding(100, 4)(x[:, 1:]), axis=1)
+    mixed = Apply(lambda y: y + 2e-4 * ops.mean(y, axis=0, keepdims=True), name="mixer")
+    model = keras.Model(x, mixed(small + large))
+    assert convert(model, tmp_path / "m.onnx").card.samples_interact
+
+
 def test_one_of_two_outputs_suffices(tmp_path):
     x, z = keras.Input((6,), name="x"), keras.Input((2,), name="z")
     model = keras.Model([x, z], [layers.Dense(3)(x), Apply(centred, name="mixer")(z)])

@@ -26,6 +26,7 @@ from edgeport.errors import ArtifactError, UnsupportedFormatError
 
 if TYPE_CHECKING:
     from edgeport.artifact.column import Column
+    from edgeport.artifact.frame_format import FrameFormat
     from edgeport.artifact.signal_format import SignalFormat
 
 FORMAT_VERSION = 2
@@ -146,6 +147,7 @@ class ModelCard(Record):
         multiply_accumulates: per sample, or None where unknown.
         samples_interact: whether a sample's answer depends on the other samples of the batch, so
             that only the whole batch may be run.
+        frames: by the name of each input that takes frames as a camera gives them.
         signal: how recordings are cut into samples, None where samples are no windows.
         columns: of a table, which fill the inputs in this order; () where samples are no rows.
         tolerance: largest absolute difference from a golden output, by output name.
@@ -167,6 +169,7 @@ class ModelCard(Record):
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
     samples_interact: bool = False
+    frames: "Mapping[str, FrameFormat]" = field(default_factory=dict)
     signal: "SignalFormat | None" = None
     columns: "tuple[Column, ...]" = ()
     tolerance: Mapping[str, float] = field(default_factory=dict)
@@ -190,6 +193,8 @@ class ModelCard(Record):
         del plain["golden_samples"], plain["sha256"]
         if not self.samples_interact:
             del plain["samples_interact"]
+        if not self.frames:
+            del plain["frames"]
         if self.signal is None:
             del plain["signal"]
         del plain["columns"]
@@ -280,6 +285,7 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         requires=_record_from_dict(Requirements, data.get("requires")),
         multiply_accumulates=None if macs is None else int(macs),
         samples_interact=samples_interact,
+        frames=_frames_from_dict(data.get("frames", {}), inputs),
         signal=_signal_from_dict(data["signal"], inputs) if data.get("signal") else None,
         columns=_columns_from_list(data["columns"], inputs) if data.get("columns") else (),
         tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
@@ -305,6 +311,14 @@ def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
         if value_range is None
         else (_finite(value_range[0]), _finite(value_range[1])),
     )
+
+
+def _frames_from_dict(data: Any, inputs: tuple[TensorSpec, ...]) -> "dict[str, FrameFormat]":
+    if not data:
+        return {}
+    from edgeport.artifact.frame_format import read_frames  # few cards have any
+
+    return read_frames(data, {spec.name: (spec.dtype, spec.shape, spec.axes) for spec in inputs})
 
 
 def _signal_from_dict(data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> "SignalFormat":

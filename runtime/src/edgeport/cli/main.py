@@ -417,7 +417,7 @@ def _whole_batch(
         from edgeport.inputs.columns import Columns
 
         columns = Columns(card)
-    feed = join_all(card.inputs, samples, columns)
+    feed = join_all(card, samples, columns)
     if feed is not None:
         _say(
             "note: the answers of this model depend on the whole batch: "

@@ -89,11 +89,7 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
     print_line(f"name         {card.name}")
     print_line(f"file         {facts['file_bytes']:,} bytes")
     print_line(f"sha256       {card.sha256 or 'no card: nothing vouches for this file'}")
-    for title, specs in (("input", card.inputs), ("output", card.outputs)):
-        for spec in specs:
-            values = spec.value_range
-            limits = f", values {values[0]:g} to {values[1]:g}" if values else ""
-            print_line(f"{title:<12} {spec.name}: {spec.dtype} {format_shape(spec.shape)}{limits}")
+    _print_tensors(card)
     if card.signal:
         print_line(f"signal       {card.signal.in_words}")
     _print_columns(card)
@@ -140,6 +136,17 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
             f"tuned        {tuned['threads']} thread(s), spinning {spins}, graph optimization "
             f"'{tuned['optimization']}'"
         )
+
+
+def _print_tensors(card: ModelCard) -> None:
+    for title, specs in (("input", card.inputs), ("output", card.outputs)):
+        for spec in specs:
+            words = f"{spec.dtype} {format_shape(spec.shape)}"
+            if spec.value_range:
+                words += ", values {:g} to {:g}".format(*spec.value_range)
+            if title == "input" and spec.name in card.frames:
+                words = card.frames[spec.name].in_words
+            print_line(f"{title:<12} {spec.name}: {words}")
 
 
 def print_bench(figures: dict[str, Any]) -> None:

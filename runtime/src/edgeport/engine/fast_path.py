@@ -2,15 +2,17 @@
 
 Most calls on a device are of this kind, and with a small network the engine's own call takes most
 of their time. So the buffers of a shape are bound once, and a call copies the sample in and the
-answer out. ``predictor`` takes the general path for every other call.
+answer out. A camera's frame is too large for that, but it needs nothing of the general path either:
+it goes to the engine as it is. ``predictor`` takes the general path for every other call.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from edgeport.engine.session import Session
 from edgeport.errors import InferenceError
 from edgeport.inputs.ranges import RangeCounter
 from edgeport.signals import reraise_signal
+
+if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
 
 # From about here on, copying a sample costs more than binding saves.
 _LARGEST_BYTES = 2**18
@@ -45,13 +50,24 @@ class FastPath:
     """One model's bound buffers, by the caller's shape. Several threads may use it.
 
     Buffers are bound only where the sizes of input and output are fixed, the batch aside.
+    ``frames`` is what the card says of the input's frames, if it takes any.
     """
 
     def __init__(
-        self, session: Session, given: TensorSpec, answer: TensorSpec, counter: RangeCounter
+        self,
+        session: Session,
+        given: TensorSpec,
+        answer: TensorSpec,
+        counter: RangeCounter,
+        frames: FrameFormat | None = None,
     ) -> None:
         self._session, self._given, self._answer = session, given, answer
         self._dtype, self._counter = given.dtype, counter
+        self._is_frame: Callable[[tuple[int, ...]], bool] | None = None
+        if frames is not None and answer.has_batch_axis and not counter.ranges:
+            from edgeport.inputs.frames import is_frame  # most models have none
+
+            self._is_frame = functools.partial(is_frame, frames)
         # Unused buffers by shape; a shape without an entry has no fast path. deque.pop and append
         # are single steps of Python, so that no lock is needed.
         self._idle: dict[Any, deque[Bound]] = {}
@@ -75,7 +91,7 @@ class FastPath:
             return None
         idle = self._idle.get(x.shape)
         if not idle or self._session.is_lost:
-            return None
+            return None if idle is not None or self._is_frame is None else self._predict_frame(x)
         try:
             bound = idle.pop()
         except IndexError as error:  # another thread was faster
@@ -93,6 +109,18 @@ class FastPath:
         answer = bound.answer.copy()
         idle.append(bound)
         return answer
+
+    def _predict_frame(self, x: Array) -> Array | None:
+        if self._is_frame is None or not self._is_frame(x.shape) or self._session.is_lost:
+            return None
+        try:
+            feed = {self._given.name: x[np.newaxis]}
+            (answer,) = self._session.run(feed, [self._answer.name])
+        except InferenceError as error:
+            reraise_signal(error)
+            return None  # the general path raises the reason
+        result: Array | None = answer[0, ...] if answer.shape[:1] == (1,) else None
+        return result
 
     def learn(self, given: Array, answer: Array, *, is_single: bool) -> None:
         """Bind buffers for further calls like the general path's last one, unless some are unused.
