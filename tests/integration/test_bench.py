@@ -9,14 +9,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from bench_engines import open_floor
-from bench_files import write_floor
-from bench_models import MODELS
-from bench_row import make_row
-from bench_statistics import geometric_mean, inverse, ratio_of_rounds, ratio_of_runs, spread
-from bench_table import bars, render, render_short
-from bench_targets import best_peer, judge
-from bench_worker import by_turns, decibels, signal_to_noise_db
+from peers.engines import open_floor
+from peers.files import write_floor
+from peers.models import MODELS
+from peers.round_statistics import geometric_mean, inverse, ratio_of_rounds, ratio_of_runs, spread
+from peers.row import make_row
+from peers.table import bars, render, render_short
+from peers.targets import best_peer, judge
+from peers.timing import by_turns, decibels, signal_to_noise_db
 
 ROOT = Path(__file__).parents[2]
 STORED = sorted((ROOT / "tests" / "benchmarks" / "runs").glob("*/bench.json"))

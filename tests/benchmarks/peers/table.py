@@ -1,20 +1,15 @@
 """The tables of a run of ``make bench``, in Markdown.
 
-    python bench_table.py RESULT.json
-
-prints all of them; ``figures`` puts the first few of each stored run into the README beside.
+``bench.py`` prints all of them; ``figures.py`` puts the first few into the README.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from bench_targets import Row, best_peer, judge, ratio_to_auto
+from peers.targets import Row, best_peer, judge, ratio_to_auto
 
 COLUMNS = {
     "keras": "Keras call",
@@ -33,12 +28,6 @@ MISSING = "—"
 SAYS = {True: "met", False: "**missed**", None: "not measured"}
 
 Result = Mapping[str, Any]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("result", type=Path)
-    print(render(json.loads(parser.parse_args().result.read_text(encoding="utf-8"))))
 
 
 def render_short(result: Result) -> str:
@@ -297,7 +286,3 @@ def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
 
     ruler = line("-" * width for width in widths)
     return "\n".join([f"{title}:", "", line(rows[0]), ruler, *map(line, rows[1:])])
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from bench_statistics import geometric_mean, inverse
+from peers.round_statistics import geometric_mean, inverse
 
 PEERS = ("keras", "raw", "naive", "litert_float", "litert_int8", "openvino_float", "openvino_qdq")
 CONVOLUTION_NETS, ALL_MODELS = 8, 10

@@ -1,6 +1,6 @@
 """Times many files of one model by turns, in one process; runs in the environment of the peers.
 
-    python bench_worker.py JOB.json RESULT.json
+    python -m peers.timing JOB.json RESULT.json
 
 The job lists the files with their engines and thread counts, and names the samples. Rounds go
 through all of them, forwards and backwards by turns, so that what else the machine does hits each
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_engines import ENGINES, Array, Call, openvino_precision
+
+from peers.engines import ENGINES, Array, Call, openvino_precision
 
 ROUND_SECONDS = 0.03
 MOST_CALLS = 2000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench_models import BenchModel
-from bench_statistics import ratio_of_rounds, ratio_of_runs, significant, spread
+from peers.models import BenchModel
+from peers.round_statistics import ratio_of_rounds, ratio_of_runs, significant, spread
 
 OURS = "edgeport_auto"
 DEFAULT, FLOOR = "edgeport_default", "floor"
@@ -23,7 +23,7 @@ def make_row(
     Args:
         model: which one it is.
         made: the facts of its files by column, and of the floor.
-        timed: what ``bench_worker`` wrote, with the medians of the cold starts as ``starts``.
+        timed: what ``timing`` wrote, with the medians of the cold starts as ``starts``.
         keras: rounds of the Keras call by number of threads; of another run, so that their ratio
             to ours is that of medians.
     """

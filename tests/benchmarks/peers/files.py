@@ -1,6 +1,6 @@
 """Every column's file of one model, converted from the same Keras weights; TensorFlow runs here.
 
-    python bench_files.py SHARED NAME FOLDER PART
+    python -m peers.files SHARED NAME FOLDER PART
 
 One process for one part of one model, so that a converter that dies takes nothing with it. Below
 FOLDER/NAME lie the files and, for each part, ``PART.json``: by column the file, its size and the
@@ -41,7 +41,8 @@ Facts = dict[str, Any]
 def key(part: str) -> str:
     """Return what a part's files depend on: the tools' versions and the code that made them."""
     here = Path(__file__)
-    sources = [here, here.with_name("made_models.py"), here.with_name("quantization_data.py")]
+    above = here.parents[1]
+    sources = [here, above / "made_models.py", above / "quantization_data.py"]
     if part == "edgeport":
         import edgeport_converter
 
@@ -53,9 +54,8 @@ def key(part: str) -> str:
 
 
 def main(shared: Path, name: str, folder: Path, part: str) -> None:
-    from bench_models import MODELS
-
     from edgeport_converter.loading.load import start_tensorflow
+    from peers.models import MODELS
 
     (model,) = (each for each in MODELS if each.name == name)
     work = folder / name
@@ -122,7 +122,7 @@ def first_line(cause: BaseException) -> str:
 
 def export_float(loaded: Any, path: Path, x: np.ndarray, y: np.ndarray) -> Facts:
     """Write what a Keras user gets today, by the first route whose answers are Keras'."""
-    from bench_worker import signal_to_noise_db
+    from peers.timing import signal_to_noise_db
 
     first = 'model.export(format="onnx")'
     routes: dict[str, Callable[[Path], Any]] = {
