@@ -13,7 +13,13 @@ the repository. All columns have the same Keras weights, inputs, machine and run
   numbers that go in and out;
 - OpenVINO float and naive int8: it reads the first two files, with the shape fixed, one stream and
   the hint for latency;
+- what the peers' own accuracy tools reach: onnxruntime calibrated by percentile and by entropy,
+  LiteRT with int8 weights alone, with int16 activations and with the layers in float that its
+  debugger finds, OpenVINO with NNCF, without and with accuracy control;
 - edgeport float and auto: ``convert`` with "none" and "auto".
+
+All files are judged on the same held-out samples, which no conversion sees: a peer's file keeps the
+bound if its outputs are within 20 dB of Keras', or as near as edgeport auto's.
 
 Converted files stay below build/bench/ and are used again while the versions of the tools, the
 converter's sources and the code that made them are the same. ``--reuse`` takes them as they are,
@@ -62,6 +68,13 @@ ENGINES = {
     "litert_int8": ("litert", "litert_int8"),
     "openvino_float": ("openvino", "raw"),
     "openvino_qdq": ("openvino", "naive"),
+    "ort_percentile": ("onnxruntime", "ort_percentile"),
+    "ort_entropy": ("onnxruntime", "ort_entropy"),
+    "litert_dynamic": ("litert", "litert_dynamic"),
+    "litert_int16": ("litert", "litert_int16"),
+    "litert_selective": ("litert", "litert_selective"),
+    "nncf": ("openvino", "nncf"),
+    "nncf_accuracy": ("openvino", "nncf_accuracy"),
     "edgeport_float": ("edgeport", "edgeport_float"),
     "edgeport_auto": ("edgeport", "edgeport_auto"),
 }
@@ -84,7 +97,7 @@ def main() -> None:
     machine = describe()
     python = make_environment(
         folder.with_name("bench-peers"),
-        ["ai-edge-litert", "openvino", "onnxruntime", "numpy"],
+        ["ai-edge-litert", "openvino", "nncf", "onnxruntime", "numpy"],
         [newest_wheel(options.wheels)],
         (ROOT / "constraints.txt").read_text(encoding="utf-8"),
     )
@@ -94,7 +107,7 @@ def main() -> None:
         store(result, options.output)
         print(render(result))
         return
-    made = {model.name: convert(model, options, folder) for model in models}
+    made = {model.name: convert(model, options, folder, python) for model in models}
     keras = time_keras(made, options, folder)
     result = {
         "machine": machine,
@@ -145,37 +158,41 @@ def newest_wheel(folder: Path) -> Path:
     return wheels[-1]
 
 
-def convert(model: BenchModel, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Return what is known of the model's files, those missing made by child processes."""
+def convert(
+    model: BenchModel, options: argparse.Namespace, folder: Path, python: Path
+) -> dict[str, Any]:
+    """Return what is known of the model's files, those missing made by child processes.
+
+    ``python`` is that of the peers' environment, in which OpenVINO's tool runs.
+    """
     work = folder / model.name
     work.mkdir(exist_ok=True)
     made: dict[str, Any] = {"columns": {}}
-    for part in PARTS:
+    for part, columns in PARTS.items():
         facts = work / f"{part}.json"
         if not is_current(facts, part, options):
             say(f"{model.title}: converting, {part}")
             facts.unlink(missing_ok=True)
             log = work / f"{part}.log"
             with log.open("w", encoding="utf-8") as file:
-                command = [
-                    sys.executable,
-                    "-m",
-                    "peers.files",
-                    options.shared,
-                    model.name,
-                    folder,
-                    part,
-                ]
+                command = (
+                    [python, "-m", "peers.nncf_files", work, key(part)]
+                    if part == "openvino_tools"
+                    else [
+                        sys.executable,
+                        "-m",
+                        "peers.files",
+                        options.shared,
+                        model.name,
+                        folder,
+                        part,
+                    ]
+                )
                 status = subprocess.run(
                     command, stdout=file, stderr=file, check=False, env=child_environment()
                 ).returncode
             if status or not facts.exists():
                 say(f"{model.title}: {part} failed with {status}, see {log}")
-                columns = [
-                    name
-                    for name, (engine, _) in ENGINES.items()
-                    if (engine == "edgeport") == (part == "edgeport")
-                ]
                 error = {"error": f"the conversion ended with {status}: {last_line(log)}"}
                 made["columns"] |= dict.fromkeys(columns, error)
                 continue
@@ -249,8 +266,11 @@ def time_model(
         if "file" in made["columns"].get(source, {})
     ]
     floor = made.get("floor")
+    held_out = made.get("held_out")
     job = {
         "samples": str(work / "samples.npz"),
+        "judges": str(work / ("held_out.npz" if held_out else "samples.npz")),
+        "classifies": model.classifies,
         "files": files,
         "floor": str(work / floor["file"]) if floor else None,
         "threads": THREADS,
@@ -266,7 +286,7 @@ def time_model(
         say(f"{model.title}: timing failed, see {log}")
         return {"errors": {file["column"]: last_line(log) for file in files}}
     timed: dict[str, Any] = json.loads(result_path.read_text(encoding="utf-8"))
-    few = [file for file in files if file["column"] in FEW and file["column"] in timed["decibels"]]
+    few = [file for file in files if file["column"] in FEW and file["column"] in timed["judged"]]
     timed["starts"] = cold_starts(
         python, few, [1, *made["shape"]], options.starts, child_environment()
     )

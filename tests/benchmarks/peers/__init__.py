@@ -2,6 +2,8 @@
 
 models            the ten networks and their samples
 files             every column's file, converted from the same Keras weights
+accuracy_tools    the files of the peers' own accuracy tools
+nncf_files        those of OpenVINO's, in the environment of the peers
 environment       an environment of the peers' own
 engines           the engines under one interface
 timing            many files of one model by turns

@@ -38,8 +38,10 @@ def make_row(
         )
     for column, error in timed.get("errors", {}).items():
         columns[column] |= {"error": error}
-    for column, decibel in timed.get("decibels", {}).items():
-        columns[column]["decibels"] = round(decibel, 1)
+    for column, seen in timed.get("judged", {}).items():
+        columns[column]["decibels"] = round(seen["decibels"], 1)
+        if "same_class" in seen:
+            columns[column]["same_class"] = significant(seen["same_class"])
     for column, seen in timed.get("starts", {}).items():
         columns[column] |= {name: significant(value) for name, value in seen.items()}
     row: dict[str, Any] = {
@@ -48,6 +50,7 @@ def make_row(
         "is_convolutional": model.is_convolutional,
         "shape": made.get("shape"),
         "answers_vary": timed.get("answers_vary", True),
+        "held_out": made.get("held_out"),
         "columns": columns,
     }
     if "floor" in made:

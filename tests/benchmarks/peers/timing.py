@@ -43,11 +43,12 @@ def main(job_path: str, result_path: str) -> None:
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     with np.load(job["samples"]) as data:
         x, y = data["x"], data["y"]
-    found, errors = decibels(job["files"], x, y)
-    files = [file for file in job["files"] if file["column"] in found]
+    with np.load(job["judges"]) as data:
+        judged, errors = judge(job["files"], data["x"], data["y"], classifies=job["classifies"])
+    files = [file for file in job["files"] if file["column"] in judged]
     result = {
         "answers_vary": bool(np.ptp(y, axis=0).max() > VARIES * np.abs(y).max()),
-        "decibels": found,
+        "judged": judged,
         "errors": errors,
         "facts": facts(files, x[:1].shape),
         "one_sample_us": {
@@ -131,15 +132,28 @@ def mean_us(call: Callable[[Array], Any], x: Array, count: int) -> float:
     return (time.perf_counter() - started) / count * 1e6
 
 
-def decibels(files: Sequence[File], x: Array, y: Array) -> tuple[dict[str, float], dict[str, str]]:
-    """Return how far answers are from Keras', as signal-to-noise ratios, and what cannot run."""
-    found, errors = {}, {}
+def judge(
+    files: Sequence[File], x: Array, y: Array, *, classifies: bool
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Return by column how far its answers are from Keras', and why a file cannot run.
+
+    Args:
+        files: which ones; each runs on one thread.
+        x: samples, (N, ...), one in a call.
+        y: Keras' answers, (N, ...).
+        classifies: whether the share of equal best classes, ``same_class``, is told as well.
+    """
+    found: dict[str, dict[str, float]] = {}
+    errors = {}
     for file in files:
         column = file["column"]
         try:
             (call,) = open_all([file], 1, x[:1].shape).values()
             answers = np.concatenate([np.array(call(x[i : i + 1])) for i in range(len(x))])
-            found[column] = signal_to_noise_db(y, answers)
+            found[column] = {"decibels": signal_to_noise_db(y, answers)}
+            if classifies:
+                same = answers.reshape(y.shape).argmax(axis=-1) == y.argmax(axis=-1)
+                found[column]["same_class"] = float(same.mean())
         except Exception as cause:  # any engine's; the others are still to be measured
             errors[column] = f"{type(cause).__name__}: {str(cause).strip()[:200]}"
     return found, errors
