@@ -25,7 +25,7 @@ HISTOGRAM_SAMPLES, HISTOGRAM_VALUES = 64, 500_000
 # Samples for the errors of single layers; the reference kernels that find them are slow.
 DEBUGGED_SAMPLES = 8
 # Which share of the layers LiteRT's debugger turns back to float, in the order of trial.
-SHARES_IN_FLOAT = (0, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
+SHARES_IN_FLOAT = (0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)
 
 
 def onnxruntime_tools(source: Path, work: Path) -> Facts:

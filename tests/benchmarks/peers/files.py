@@ -52,7 +52,8 @@ def key(part: str) -> str:
     """Return what a part's files depend on: the tools' versions and the code that made them."""
     here = Path(__file__)
     above = here.parents[1]
-    sources = [here, above / "made_models.py", above / "quantization_data.py"]
+    sources = [here, here.with_name("models.py")]
+    sources += [above / "made_models.py", above / "quantization_data.py"]
     if part.endswith("_tools"):
         sources += [here.with_name("accuracy_tools.py"), here.with_name("nncf_files.py")]
     if part == "edgeport":
