@@ -25,6 +25,8 @@ from peers.timing import signal_to_noise_db
 # Each turns one more layer back to float and measures again.
 MOST_ITERATIONS = 20
 VALIDATION_SAMPLES = 32
+# Each layer is ranked by a run of its own.
+RANKING_SAMPLES = 8
 
 
 def main(folder: str, key: str) -> None:
@@ -78,7 +80,7 @@ def quantize_with_accuracy_control(work: Path, path: Path) -> dict[str, Any]:
         max_drop=0.01,
         preset=preset(),
         advanced_accuracy_restorer_parameters=AdvancedAccuracyRestorerParameters(
-            max_num_iterations=MOST_ITERATIONS
+            max_num_iterations=MOST_ITERATIONS, ranking_subset_size=RANKING_SAMPLES
         ),
     )
     return save(model, path, f"nncf.quantize_with_accuracy_control to {bound:.1f} dB, preset mixed")

@@ -28,8 +28,10 @@ PEERS = (
     "nncf_accuracy",
 )
 # A file keeps the bound with this signal-to-noise ratio to Keras on held-out samples, or with
-# edgeport's own where that is less.
+# edgeport's own where that is less. Two sets of samples tell ratios that differ by half a decibel
+# (ResNet-8, LiteRT: 17.7 and 17.1), so that this much below edgeport's is as near.
 KEPT_DB = 20.0
+AS_NEAR_DB = 0.5
 CONVOLUTION_NETS, ALL_MODELS = 8, 10
 
 Row = Mapping[str, Any]
@@ -66,7 +68,8 @@ def keeps_bound(row: Row, column: str) -> bool:
     if column == "keras":
         return True
     cells = row["columns"]
-    return bool(cells[column]["decibels"] >= min(KEPT_DB, cells["edgeport_auto"]["decibels"]))
+    as_near = cells["edgeport_auto"]["decibels"] - AS_NEAR_DB
+    return bool(cells[column]["decibels"] >= min(KEPT_DB, as_near))
 
 
 def is_judged(row: Row) -> bool:
