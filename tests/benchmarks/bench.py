@@ -286,7 +286,9 @@ def time_model(
         say(f"{model.title}: timing failed, see {log}")
         return {"errors": {file["column"]: last_line(log) for file in files}}
     timed: dict[str, Any] = json.loads(result_path.read_text(encoding="utf-8"))
-    few = [file for file in files if file["column"] in FEW and file["column"] in timed["judged"]]
+    few = [
+        file for file in files if file["column"] in FEW and file["column"] not in timed["errors"]
+    ]
     timed["starts"] = cold_starts(
         python, few, [1, *made["shape"]], options.starts, child_environment()
     )

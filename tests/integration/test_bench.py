@@ -16,7 +16,7 @@ from peers.round_statistics import geometric_mean, inverse, ratio_of_rounds, rat
 from peers.row import make_row
 from peers.table import bars, render, render_short
 from peers.targets import best_peer, judge
-from peers.timing import by_turns, signal_to_noise_db
+from peers.timing import by_turns, lost, signal_to_noise_db
 from peers.timing import judge as judge_answers
 from quantization_data import digits
 
@@ -111,8 +111,18 @@ def test_a_file_that_no_engine_opens_leaves_the_others_to_be_measured(tmp_path):
     ]
     x = np.array([[2.0]], np.float32)
     found, errors = judge_answers(files, x, x, classifies=False)
-    assert found == {"floor": {"decibels": 300}}
+    assert found["floor"]["decibels"] == 300
     assert re.search("NoSuchFile", errors["missing"])
+
+
+def test_a_file_that_wins_no_race_is_judged_and_not_timed():
+    seconds = {"edgeport_auto": 0.01, "raw": 0.19, "litert_int16": 0.3, "naive": 0.21}
+    judged = {column: {"call_seconds": each} for column, each in seconds.items()}
+    reasons = lost(judged)
+    assert reasons == {
+        "litert_int16": "not timed, since a call takes about 0.3 s",
+        "naive": "not timed, since a call takes about 0.2 s",
+    }
 
 
 def test_answers_are_judged_by_power_and_by_best_class(tmp_path):
