@@ -1,9 +1,9 @@
 """The options of a conversion, each declared once: name, default, choices, help, and its check.
 
-An option is a field of one of six records. It is a keyword of ``convert`` under the same name, and
-an option of `edgeport convert` with ``-`` for ``_``; the docstring of ``convert`` explains it. A
-record checks itself when it is made, and raises OptionError; what depends on the data or the output
-is checked by the functions below, before any work is done.
+An option is a field of one of seven records. It is a keyword of ``convert`` under the same name,
+and an option of `edgeport convert` with ``-`` for ``_``; the docstring of ``convert`` explains it.
+A record checks itself when it is made, and raises OptionError; what depends on the data or the
+output is checked by the functions below, before any work is done.
 
 The records are named ``...Options`` since a card has a ``Quantization`` of its own, which says
 what was done, not what is wanted.
@@ -26,6 +26,7 @@ from edgeport.checks import truth
 from edgeport_converter import targets
 from edgeport_converter.sensors.frame_inputs import Wanted, read_wanted
 from edgeport_converter.sensors.frames import Frames
+from edgeport_converter.sensors.signals import Signal
 
 RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
 OBJECTIVES = ("balanced", "latency", "size")
@@ -99,8 +100,26 @@ def _read_frames(option: str, texts: Sequence[str]) -> str | dict[str, str]:
     return named
 
 
+def _read_signal(option: str, text: str) -> Signal:
+    return Signal.from_text(text)
+
+
 def _read_names(option: str, text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _read_features(option: str, text: str) -> list[str]:
+    path = Path(text)
+    if "," not in text and path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise OptionError(
+                f"{option} is the file '{text}', which is no UTF-8 text: save it as UTF-8, one "
+                "name a line"
+            ) from None
+        return [line.strip() for line in lines if line.strip()]
+    return _read_names(option, text)
 
 
 @dataclass(frozen=True)
@@ -196,7 +215,17 @@ class TableOptions:
         metavar="NAME",
     )
 
+    feature_names: Sequence[str] | Mapping[str, Sequence[str]] | None = _option(
+        None,
+        "the names of a table's columns in the order that the model takes them, comma-separated, "
+        "or a file, one a line (default: the header of the calibration file)",
+        metavar="NAMES",
+        read=_read_features,
+    )
+
     def __post_init__(self) -> None:
+        if self.feature_names is not None:
+            object.__setattr__(self, "feature_names", _as_features(self.feature_names))
         name = self.label_column
         if name is not None and not (isinstance(name, str) and name.strip()):
             raise OptionError(
@@ -275,6 +304,27 @@ class PixelOptions:
             raise OptionError(
                 f"{name} was given with frames, which scale pixels themselves, expected one of "
                 "them: write scale and mean into frames, or leave frames out"
+            )
+
+
+@dataclass(frozen=True)
+class SensorOptions:
+    """What the device's sensors give, and how that becomes samples."""
+
+    signal: Signal | None = _option(
+        None,
+        "the artifact takes windows of recordings, such as 'rate=16000 window=16000 hop=8000' for "
+        "int16 PCM; the data is of such recordings then; further words: channels=, mix_down=yes, "
+        "pad=yes, scale=1/32768, dtype=float32, input=",
+        metavar="WORDS",
+        read=_read_signal,
+    )
+
+    def __post_init__(self) -> None:
+        if self.signal is not None and not isinstance(self.signal, Signal):
+            raise OptionError(
+                f"signal= was given a {type(self.signal).__name__}, expected a Signal: "
+                "pass Signal(rate=16000, window=16000, hop=8000), for instance"
             )
 
 
@@ -358,10 +408,12 @@ class OptionKeywords(TypedDict, total=False):
     also: Sequence[str]
     label_column: str | None
     frames: Wanted | str | Mapping[str, str] | None
+    feature_names: Sequence[str] | Mapping[str, Sequence[str]] | None
     input_uint8: bool
     scale: float | Sequence[float] | None
     mean: float | Sequence[float] | None
     image_range: tuple[float, float]
+    signal: Signal | None
     target: str
     onnxruntime: str
     one_by_one: bool
@@ -379,6 +431,7 @@ class ConversionOptions:
     quantization: QuantizationOptions
     tables: TableOptions
     pixels: PixelOptions
+    sensors: SensorOptions
     device: DeviceOptions
     loading: LoadingOptions
     notes: tuple[str, ...] = ()
@@ -389,6 +442,7 @@ RECORDS: dict[str, type[Any]] = {
     "quantization": QuantizationOptions,
     "tables": TableOptions,
     "pixels": PixelOptions,
+    "sensors": SensorOptions,
     "device": DeviceOptions,
     "loading": LoadingOptions,
 }
@@ -501,7 +555,26 @@ def require_no_measure(options: ConversionOptions, place: str) -> str:
     )
 
 
+def _as_features(names: Any) -> Any:
+    """Return the names of the features as tuples; raises OptionError where they are no names."""
+    if isinstance(names, Mapping):
+        return {str(key): _as_features(part) for key, part in names.items()}
+    found = None
+    if isinstance(names, Iterable) and not isinstance(names, (str, bytes, Set)):
+        found = tuple(names)  # an Index of pandas as well
+    if not found or not all(isinstance(name, str) and name.strip() for name in found):
+        raise OptionError(
+            f"feature_names is {names!r:.80}, expected a list of names in the order that the model "
+            "takes the features: write one, or leave it out"
+        )
+    return found
+
+
 def _is_table(data: Any) -> bool:
+    if isinstance(data, tuple):
+        data = data[0] if data else None
+    if hasattr(data, "columns"):  # a table of pandas and the like
+        return True
     return isinstance(data, (str, os.PathLike)) and os.fspath(data).lower().endswith(".csv")
 
 

@@ -28,6 +28,7 @@ from edgeport_converter.options import (
     OptionKeywords,
     PixelOptions,
     QuantizationOptions,
+    SensorOptions,
     TableOptions,
     find_destination,
     fit_to_data,
@@ -50,7 +51,9 @@ from edgeport_converter.stages import Stages
 if TYPE_CHECKING:
     import onnx
 
+    from edgeport.artifact.column import Column
     from edgeport.artifact.golden import Array
+    from edgeport.artifact.signal_format import SignalFormat
     from edgeport_converter.data.datasets import Dataset
     from edgeport_converter.data.user_data import UserData
     from edgeport_converter.loading.model import LoadedModel
@@ -62,8 +65,10 @@ if TYPE_CHECKING:
     from edgeport_converter.quantization.search.selection import Selection, Step
     from edgeport_converter.verification.parity import Parity
     from edgeport_converter.verification.runners import Run
+    from edgeport_converter.verification.trial_inputs import TrialBatches
 
 _GOLDEN_CANDIDATES = 256  # samples that golden samples are chosen from
+_PCM = (-32768.0, 32767.0)
 _GOLDEN_BATCH = 16  # the same for a model that runs them in one piece
 _PROVEN_FRAMES = 8  # of the user's, beside those that are made up
 
@@ -79,6 +84,7 @@ def convert(
     quantization: QuantizationOptions | None = None,
     tables: TableOptions | None = None,
     pixels: PixelOptions | None = None,
+    sensors: SensorOptions | None = None,
     device: DeviceOptions | None = None,
     loading: LoadingOptions | None = None,
     on_stage: Callable[[str], None] | None = None,
@@ -86,7 +92,7 @@ def convert(
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
 
-    The options after ``labels`` are fields of six records. Each is passed by its own name,
+    The options after ``labels`` are fields of seven records. Each is passed by its own name,
     ``convert(..., quantize="static")``, or in its record,
     ``convert(..., quantization=QuantizationOptions(quantize="static"))``; not in both.
 
@@ -95,7 +101,8 @@ def convert(
             SavedModel folder; or ``package.module:function`` that returns a model.
         output: where to write; replaced in one step, and only when every stage held.
         calibration: data that activation ranges are taken from, needed to quantize: the path of a
-            ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
+            ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images, with ``signal`` also of a
+            ``.wav`` file or a folder of them; an array; a dict of
             arrays by input name; a pair (x, y); or an iterable of these, such as a generator or a
             ``tf.data.Dataset``, which is read once. At least 10 samples, better a few hundred,
             like the device's.
@@ -108,8 +115,9 @@ def convert(
             One output has two: behind a sigmoid class 1 is above 0.5, as a logit above 0.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
-        tables: ``label_column``, as below.
+        tables: ``label_column``, ``feature_names``, as below.
         pixels: ``frames``, ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
+        sensors: ``signal``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
         on_stage: called with the name of each stage as it begins, and with each recipe tried.
@@ -158,6 +166,11 @@ def convert(
               model that `edgeport train` made of a folder names its frames itself; "none" leaves
               them out. Without frames the images of a folder are resized as Keras'
               ``image_dataset_from_directory`` does it, and the device's code has to do the same.
+            - ``feature_names``: the names of a table's columns, in the order that the model takes
+              them: a list, or a dict of lists by input name. They stand in the card with the
+              ranges of the data, and a device matches columns by them. By default they are what
+              ``edgeport train`` wrote into the model's file, or else the header of the calibration
+              data: a ``.csv`` file, or a table with ``.columns``.
             - ``input_uint8``: whether the artifact takes uint8 pixels, 0 to 255; the data is then
               of pixels, too, of the model's size. In an int8 artifact the first layer reads the
               bytes as they are.
@@ -166,6 +179,9 @@ def convert(
             - ``mean``: the same, in the unit of pixels, 0 to 255; default 0.
             - ``image_range``: the values that black and white pixels of image files become;
               default (0, 255), the pixels themselves.
+            - ``signal``: a ``Signal``: the artifact takes windows of recordings, of int16 PCM with
+              the scale inside the graph, or of floats; rate, window and hop are in its card. The
+              data is of such windows, too, or of recordings, which are cut in the same way.
             - ``target``: the devices' CPU family. "any", the default, is right on all of them;
               "x86-64-v3" (AVX2), "x86-64-v4" (VNNI), "arm64".
             - ``onnxruntime``: the oldest version on the devices; fixes opset and IR version.
@@ -203,6 +219,7 @@ def convert(
             "quantization": quantization,
             "tables": tables,
             "pixels": pixels,
+            "sensors": sensors,
             "device": device,
             "loading": loading,
         },
@@ -217,9 +234,9 @@ def convert(
     stages = Stages(on_stage)
 
     with stages("load"):
-        source = _load(model, options.loading, options.pixels)
+        source = _load(model, options)
     with stages("export"):
-        float_model = _export(source.model, names, options)
+        float_model = _export(source, names, options)
     with stages("read data"):
         data = _read_data(calibration, evaluation, source, float_model, names, options)
     if source.frames:
@@ -230,8 +247,9 @@ def convert(
     with stages("optimize"):
         float_model = _optimize(float_model)
     with stages("check parity"):
-        float_model, options = _check_samples(float_model, source, data.user.measured, options)
-        parity = _check_parity(float_model, data.user.measured)
+        compared = _prepare_batches(float_model, data.user.measured)
+        float_model, options = _check_samples(float_model, source, compared, options)
+        parity = _check_parity(float_model, compared)
     baseline, quantized = _Baseline(), _Quantized()
     with float_model.open() as run:
         if data.user.measured is not None and not float_model.card.samples_interact:
@@ -278,7 +296,8 @@ class _Source:
 
     Attributes:
         trained: the model as its file has it.
-        model: the same, or one that takes uint8 pixels, if asked for.
+        model: the same, or one that takes uint8 pixels or int16 PCM, if asked for.
+        signal: how the card says that recordings are cut, if asked for.
         layers: the Keras layers by the names of a graph's nodes.
         frames: the inputs that take frames. All stages but the last work with pictures.
     """
@@ -286,10 +305,12 @@ class _Source:
     trained: LoadedModel
     model: LoadedModel
     layers: KerasLayers
+    signal: SignalFormat | None = None
     frames: tuple[frame_inputs.FrameInput, ...] = ()
 
 
-def _load(model: Any, options: LoadingOptions, pixels: PixelOptions) -> _Source:
+def _load(model: Any, given: ConversionOptions) -> _Source:
+    options, pixels, signal = given.loading, given.pixels, given.sensors.signal
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":  # said before the import, which fails where it is not installed
         raise ConversionError(
@@ -302,6 +323,7 @@ def _load(model: Any, options: LoadingOptions, pixels: PixelOptions) -> _Source:
 
         start_tensorflow()
     from edgeport_converter.loading.pixel_input import take_pixels
+    from edgeport_converter.loading.signal_input import find_signal_input, take_signal
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 
     trained = load_model(
@@ -312,12 +334,19 @@ def _load(model: Any, options: LoadingOptions, pixels: PixelOptions) -> _Source:
         outputs=options.outputs or (),
     )
     layers = KerasLayers(trained.layer_names)
-    if not pixels.input_uint8:
+    taken, signal_format = trained, None
+    frames: tuple[frame_inputs.FrameInput, ...] = ()
+    if pixels.input_uint8:
+        scale = 1.0 if pixels.scale is None else pixels.scale
+        mean = 0.0 if pixels.mean is None else pixels.mean
+        taken = take_pixels(taken, scale, mean)
+    else:
         trained, frames = _find_frames(trained, pixels)
-        return _Source(trained, trained, layers, frames)
-    scale = 1.0 if pixels.scale is None else pixels.scale
-    mean = 0.0 if pixels.mean is None else pixels.mean
-    return _Source(trained, take_pixels(trained, scale, mean), layers)
+        taken = trained
+    if signal is not None:
+        signal_format = signal.format_of(find_signal_input(taken, signal).name)
+        taken = take_signal(taken, signal)
+    return _Source(trained, taken, layers, signal_format, frames)
 
 
 def _find_frames(
@@ -348,6 +377,7 @@ class _FloatModel:
         card: names, inputs, outputs, labels and preprocessing.
         reference: the Keras model as a function of any number of samples.
         logits: the same, with the values before the last function of each output.
+        columns: of the tables that it takes, as far as the model and the options say.
     """
 
     graph: onnx.ModelProto
@@ -355,6 +385,7 @@ class _FloatModel:
     card: ModelCard
     reference: Run
     logits: Run
+    columns: tuple[Column, ...] = ()
 
     def open(self) -> AbstractContextManager[Run]:
         """Open the graph as it is judged."""
@@ -364,8 +395,9 @@ class _FloatModel:
 
 
 def _export(
-    model: LoadedModel, names: tuple[str, ...] | None, options: ConversionOptions
+    source: _Source, names: tuple[str, ...] | None, options: ConversionOptions
 ) -> _FloatModel:
+    model, signal = source.model, source.signal
     engine = options.device.engine
     with quiet_stderr():
         from edgeport_converter import exporting
@@ -373,20 +405,31 @@ def _export(
         exported = exporting.export(model, opset=engine.opset, ir_version=engine.ir_version)
         if options.device.one_by_one:
             exported = exporting.with_one_sample(exported)
+    from edgeport_converter.sensors.columns import name_columns
     from edgeport_converter.verification.runners import in_fixed_batches
 
     check_class_names(names, exported.outputs)
+    inputs = exported.inputs
+    if signal is not None:  # until data says more, PCM may have any value
+        inputs = tuple(
+            replace(spec, value_range=_PCM)
+            if spec.name == signal.input and spec.dtype.kind == "i"
+            else spec
+            for spec in inputs
+        )
     card = ModelCard(
         model.name,
-        exported.inputs,
+        inputs,
         exported.outputs,
         labels=names,
         preprocessing=model.preprocessing,
+        signal=signal,
     )
     reference, logits = (
         in_fixed_batches(run, card.inputs) for run in (exported.reference, exported.logits)
     )
-    return _FloatModel(exported.graph, exported.graph, card, reference, logits)
+    columns = name_columns(model.columns, options.tables.feature_names, card.inputs)
+    return _FloatModel(exported.graph, exported.graph, card, reference, logits, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -400,12 +443,14 @@ class _Data:
             class.
         notes: what has to be said.
         frames: the first samples as they were given, if inputs take frames.
+        columns: of the tables that the model takes, with their ranges.
     """
 
     user: UserData
     roles: SampleRoles
     border: float | None
     notes: tuple[str, ...]
+    columns: tuple[Column, ...] = ()
     frames: tuple[dict[str, Array], ...] = ()
 
     @cached_property
@@ -441,22 +486,37 @@ def _read_data(
         class_names=names,
         label_column=options.tables.label_column,
         frames=source.frames,
+        signal=source.signal,
+        columns=float_model.columns,
     )
     run = in_fixed_batches(exporting.reference_of(source.trained), card.inputs)
     border, notes = evidence.measure_border(
         source.model, card, float_model.reference, user, by_class=by_class
     )
     notes = user.notes + notes
-    notes += check_scale(
-        source.trained, run, user, options.pixels, by_class=by_class, border=border or 0.0
-    )
+    if source.signal is None:  # else the data has the dtype and so the scale of the recordings
+        notes += check_scale(
+            source.trained, run, user, options.pixels, by_class=by_class, border=border or 0.0
+        )
     roles = assign_samples(user, quantizes=options.quantization.quantizes)
     if options.quantization.quantizes:
         notes += evidence.check_data(roles)
     frames: tuple[dict[str, Array], ...] = ()
     if source.frames and user.measured is not None:
         frames = tuple(islice(user.measured.as_given(), _GOLDEN_BATCH))
-    return _Data(user, roles, border, notes, frames)
+    return _Data(user, roles, border, notes, _describe_columns(float_model, user), frames)
+
+
+def _describe_columns(float_model: _FloatModel, user: UserData) -> tuple[Column, ...]:
+    """Return the columns with the data's names where nothing else named them, and its ranges."""
+    from edgeport_converter.sensors.columns import from_header, with_ranges
+
+    columns, seen = float_model.columns, user.calibration or user.measured
+    if seen is None:
+        return columns
+    return with_ranges(
+        columns or from_header(seen.columns, float_model.card.inputs), seen.feature_ranges
+    )
 
 
 def _optimize(float_model: _FloatModel) -> _FloatModel:
@@ -466,8 +526,16 @@ def _optimize(float_model: _FloatModel) -> _FloatModel:
     return replace(float_model, graph=graph, compact=optimizing.compact(graph))
 
 
+def _prepare_batches(float_model: _FloatModel, data: Dataset | None) -> TrialBatches:
+    from edgeport_converter.verification.trial_inputs import prepare_batches
+
+    return prepare_batches(
+        float_model.compact, float_model.card, float_model.reference, float_model.logits, data
+    )
+
+
 def _check_samples(
-    float_model: _FloatModel, source: _Source, data: Dataset | None, options: ConversionOptions
+    float_model: _FloatModel, source: _Source, compared: TrialBatches, options: ConversionOptions
 ) -> tuple[_FloatModel, ConversionOptions]:
     """Return the model and the options that are left if answers depend on the whole batch.
 
@@ -482,8 +550,7 @@ def _check_samples(
     found = find_interaction(
         float_model.compact,
         float_model.card,
-        float_model.reference,
-        data,
+        compared,
         lambda graph: source.layers.owners(ir.from_proto(graph).graph),
     )
     if found is None:
@@ -501,13 +568,11 @@ class _Parity:
     tried: dict[str, Array]
 
 
-def _check_parity(float_model: _FloatModel, data: Dataset | None) -> _Parity:
+def _check_parity(float_model: _FloatModel, compared: TrialBatches) -> _Parity:
     from edgeport_converter.verification.parity import check_parity
 
     return _Parity(
-        *check_parity(
-            float_model.compact, float_model.card, float_model.reference, float_model.logits, data
-        )
+        *check_parity(float_model.compact, float_model.card, compared, float_model.logits)
     )
 
 
@@ -611,7 +676,7 @@ def _report_layers(
 
     chosen = quantized.candidate
     return report_layers(
-        chosen.float_graph if chosen else float_model.graph,
+        chosen.float_graph if chosen else float_model.compact,
         chosen.graph if chosen else float_model.compact,
         source.layers,
         data.golden_candidates or parity.tried,
@@ -639,6 +704,8 @@ def _stamp(
     destination: Path,
 ) -> _Stamped:
     from edgeport_converter.artifact.card import ArtifactWriter, describe
+    from edgeport_converter.sensors.columns import check_fills
+    from edgeport_converter.verification.runners import as_run, open_graph
 
     samples = data.golden_candidates
     if samples is not None and float_model.card.samples_interact:  # a run takes them all at once
@@ -652,7 +719,7 @@ def _stamp(
 
     writer = ArtifactWriter(
         describe(
-            float_model.card,
+            replace(float_model.card, columns=data.columns),
             source.model.source,
             float_model.graph,
             data.roles.calibration,
@@ -668,8 +735,14 @@ def _stamp(
         None if baseline.accuracy is None else metric_on_frames,
     )
 
+    filled = data.columns, samples or parity.tried
+    check_fills(float_model.reference, *filled, "the Keras model")
+
     def write(candidate: Candidate | None, path: Path) -> tuple[ModelCard, int]:
         graph = candidate.graph if candidate else float_model.compact
+        if any(column.missing is not None for column in data.columns):
+            with open_graph(graph, float_model.card) as predictor:
+                check_fills(as_run(predictor), *filled, "the artifact")
         return writer.write(graph, candidate, baseline.accuracy, path)
 
     variants = {}

@@ -35,6 +35,7 @@ Words, as the code, the messages and the documentation use them:
     card: the JSON inside the artifact that says what it takes, answers, and is known to reach
     chunk: the part of a large batch that one run takes
     cold start: from a fresh process to its first answer
+    column: one feature of a table, which the card names
     digest: the SHA-256 of a file, as hexadecimal digits
     dynamic int8: activation ranges are found at each run, from the batch at hand
     engine: onnxruntime; its session is one loaded graph
@@ -56,12 +57,14 @@ Words, as the code, the messages and the documentation use them:
     subgraph: the graph inside a Loop, Scan or If node
     trial input: an input made up where there is no data
     tuning: measuring on the device which threads and graph optimization answer soonest
+    window: a part of a recording that is one sample; the next window begins one hop later
 """
+
+from typing import TYPE_CHECKING, Any
 
 from edgeport.artifact.card import (
     Accuracy,
     Calibration,
-    FrameFormat,
     ModelCard,
     Quantization,
     Requirements,
@@ -81,6 +84,9 @@ from edgeport.errors import (
 )
 from edgeport.labels import Label
 from edgeport.predictor import Predictor
+
+if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
 
 __version__ = "0.1.0"
 
@@ -106,3 +112,12 @@ __all__ = [
     "UnsupportedFormatError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what few programs use, when it is asked for."""
+    if name == "FrameFormat":
+        from edgeport.artifact.frame_format import FrameFormat
+
+        return FrameFormat
+    raise AttributeError(f"module 'edgeport' has no attribute {name!r}")

@@ -15,7 +15,6 @@ from PIL import Image, ImageOps
 
 from edgeport import FrameFormat, GoldenSample, InputError, Predictor
 from edgeport.cli.main import main
-from edgeport.cli.printing import frames_in_words
 from edgeport.cli.trial import Trial
 
 RANDOM = np.random.default_rng(8)
@@ -89,7 +88,7 @@ def test_frames_are_one_line_of_info(
     capsys: Capture,
 ) -> None:
     frames = FrameFormat(order, picture, size, most_pixels, training)
-    assert frames_in_words(frames) == words
+    assert frames.in_words == words
     one = camera(order, size)
     (tmp_path / "m.onnx").write_bytes(
         replace(one, card=replace(one.card, frames={"image": frames})).artifact()

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from edgeport import OptionError, TensorSpec
+from edgeport.artifact.column import Column
+from edgeport.artifact.signal_format import SignalFormat
 from edgeport_converter.data.array_files import read_npy, read_npz
 from edgeport_converter.data.chunks import (
     CHUNK_BYTES,
@@ -30,7 +32,8 @@ from edgeport_converter.data.chunks import (
     Source,
 )
 from edgeport_converter.data.image_folders import read_image_folder
-from edgeport_converter.data.tables import read_csv
+from edgeport_converter.data.recordings import is_recording, read_recordings
+from edgeport_converter.data.tables import is_table, read_csv, read_frame
 from edgeport_converter.options import DATA_FILES, require_data_file
 from edgeport_converter.sensors.frame_inputs import FrameInput
 
@@ -52,13 +55,16 @@ def open_source(
     label_column: str | None = None,
     like: Sequence[str] = (),
     frames: Sequence[FrameInput] = (),
+    signal: SignalFormat | None = None,
+    columns: Sequence[Column] = (),
 ) -> Source:
     """Return what starts a new pass over ``source`` at each call.
 
     Args:
-        source: the path of a ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an
-            array; a dict of arrays; a pair ``(x, y)``; or an iterable of samples or batches in
-            these forms, such as a generator or a ``tf.data.Dataset``; or what ``keep`` returned.
+        source: the path of a ``.npy``, ``.npz``, ``.csv`` or ``.wav`` file or of a folder of images
+            or recordings; an array; a dict of arrays; a pair ``(x, y)``; or an iterable of samples
+            or batches in these forms, such as a generator or a ``tf.data.Dataset``; or what
+            ``keep`` returned.
         specs: the model's inputs; images take their size; one sample has an axis less than a batch.
         purpose: "calibration" or "evaluation", for messages.
         pick: says which keys of a file with many arrays are read.
@@ -67,6 +73,8 @@ def open_source(
         label_column: of a table.
         like: the features of another table, in whose order a table's are read.
         frames: the inputs that are given as frames; images in a folder keep their size then.
+        signal: how recordings are cut into samples.
+        columns: of the model, if it knows them.
 
     Raises:
         OptionError: there is no such file, it is of no known kind, or an iterable has no end.
@@ -74,6 +82,10 @@ def open_source(
     subject = f"the {purpose} data"
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
+        if signal is not None and is_recording(path):
+            require_data_file(path, purpose)
+            windows = read_recordings(path, specs, purpose, signal, class_names)
+            return Source(windows, f"the {purpose} recordings '{path}'")
         if path.is_dir():
             images = read_image_folder(
                 path, specs, purpose, image_range, class_names, frames=frames
@@ -81,9 +93,16 @@ def open_source(
             return Source(images, f"the {purpose} folder '{path}'")
         if path.suffix.lower() == ".csv" and path.is_file():
             return read_csv(
-                path, purpose, label_column=label_column, class_names=class_names, like=like
+                path,
+                purpose,
+                label_column=label_column,
+                class_names=class_names,
+                like=like,
+                columns=columns,
             )
         return Source(_open_file(path, purpose, pick), f"the {purpose} file '{path}'")
+    if is_table(source) or (_is_pair(source) and is_table(source[0])):
+        return read_frame(source, purpose, label_column=label_column, like=like, columns=columns)
     if isinstance(source, Mapping) or _is_pair(source) or hasattr(source, "shape"):
         return Source(_in_memory(source), subject)
     if isinstance(source, (list, tuple)):
@@ -101,7 +120,7 @@ def keep(source: Any, specs: Sequence[TensorSpec], purpose: str) -> Any:
             fit into the folder for temporary files, which is then left as it was.
     """
     known = (str, os.PathLike, Mapping, list, tuple, _Kept)
-    if isinstance(source, known) or hasattr(source, "shape"):
+    if isinstance(source, known) or hasattr(source, "shape") or is_table(source):
         return source
     items: Iterator[Any]
     if isinstance(source, Iterable):
@@ -133,6 +152,11 @@ def _open_file(path: Path, purpose: str, pick: Pick) -> Chunks:
         return read_npy(path, purpose)
     if start.startswith(b"PK\x03\x04"):
         return read_npz(path, purpose, pick)
+    if start[:4] in (b"RIFF", b"RIFX"):
+        raise OptionError(
+            f"the {purpose} file '{path}' is a recording, expected its rate, window and hop, by "
+            "which it is cut into samples: pass signal="
+        )
     found = "is neither .npy nor .npz nor named .csv" if start else "is empty"
     raise OptionError(
         f"the {purpose} file '{path}' {found}, expected {DATA_FILES}: save it with numpy.save or "
@@ -160,11 +184,18 @@ def _as_chunk(item: Any) -> Chunk:
     """Return one item as arrays by key; what is no array is left as it is."""
     if isinstance(item, Mapping):
         return dict(item)
+    if isinstance(item, tuple) and len(item) == 1 and _is_array_like(item[0]):  # Keras' (x,)
+        return _as_chunk(item[0])
     if _is_pair(item):
         first, labels = item[:2]
         named = dict(first) if isinstance(first, Mapping) else {SINGLE_KEY: first}
         return named if labels is None else named | {LABEL_KEY: labels}
     return {SINGLE_KEY: item}
+
+
+def _is_array_like(item: Any) -> bool:
+    """Whether it holds arrays, rather than being a number that is the only one of a sample."""
+    return isinstance(item, Mapping) or len(getattr(item, "shape", ())) > 0
 
 
 def _is_pair(item: Any) -> bool:

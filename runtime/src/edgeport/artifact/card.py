@@ -16,13 +16,18 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeport.artifact.golden import GoldenSample, check_size, decode_array, decode_output
 from edgeport.artifact.records import Record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
+
+if TYPE_CHECKING:
+    from edgeport.artifact.column import Column
+    from edgeport.artifact.frame_format import FrameFormat
+    from edgeport.artifact.signal_format import SignalFormat
 
 FORMAT_VERSION = 2
 """Raised when an older runtime could misread a newer card; additions alone do not raise it.
@@ -37,11 +42,6 @@ MOST_BYTES = 2**25
 BATCH_AXIS = "N"
 
 Shape = tuple["int | str", ...]
-
-FRAME_CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
-"""The orders of a frame's channels, and how many these are."""
-
-FRAME_AXES = ("N", "H", "W", "C")
 
 ANY_SHAPE: Shape = ("...",)
 """Any rank and any sizes: some graphs without a card say no more about a tensor."""
@@ -134,31 +134,6 @@ class Requirements(Record):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class FrameFormat(Record):
-    """What frames an input takes, which are uint8 (N, H, W, C), and what the graph does to them.
-
-    Attributes:
-        order: of the channels in the device's frames: ``rgb``, ``bgr`` or ``gray``.
-        picture: (H, W, C) of what the network sees.
-        size: (H, W) of every frame; None where any size is taken.
-        most_pixels: height times width of the largest frame.
-        training: what the training code did to a picture, in the words of ``edgeport convert
-            --frames``.
-    """
-
-    order: str
-    picture: tuple[int, int, int]
-    size: tuple[int, int] | None
-    most_pixels: int
-    training: str
-
-    @property
-    def channels(self) -> int:
-        """How many channels a frame has."""
-        return FRAME_CHANNELS[self.order]
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ModelCard(Record):
     """The contract between a model and its users.
 
@@ -173,6 +148,8 @@ class ModelCard(Record):
         samples_interact: whether a sample's answer depends on the other samples of the batch, so
             that only the whole batch may be run.
         frames: by the name of each input that takes frames as a camera gives them.
+        signal: how recordings are cut into samples, None where samples are no windows.
+        columns: of a table, which fill the inputs in this order; () where samples are no rows.
         tolerance: largest absolute difference from a golden output, by output name.
         provenance: versions of the tools that made the file, and the source's digest.
         unproven: what the converter's checks and the golden samples cannot tell, a sentence each.
@@ -192,7 +169,9 @@ class ModelCard(Record):
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
     samples_interact: bool = False
-    frames: Mapping[str, FrameFormat] = field(default_factory=dict)
+    frames: "Mapping[str, FrameFormat]" = field(default_factory=dict)
+    signal: "SignalFormat | None" = None
+    columns: "tuple[Column, ...]" = ()
     tolerance: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     unproven: tuple[str, ...] = ()
@@ -216,6 +195,11 @@ class ModelCard(Record):
             del plain["samples_interact"]
         if not self.frames:
             del plain["frames"]
+        if self.signal is None:
+            del plain["signal"]
+        del plain["columns"]
+        if self.columns:
+            plain["columns"] = [column.to_dict() for column in self.columns]
         return {"format_version": FORMAT_VERSION if self.samples_interact else 1, **plain}
 
     @classmethod
@@ -302,6 +286,8 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         multiply_accumulates=None if macs is None else int(macs),
         samples_interact=samples_interact,
         frames=_frames_from_dict(data.get("frames", {}), inputs),
+        signal=_signal_from_dict(data["signal"], inputs) if data.get("signal") else None,
+        columns=_columns_from_list(data["columns"], inputs) if data.get("columns") else (),
         tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
         provenance=_texts(data.get("provenance", {})),
         unproven=tuple(map(str, data.get("unproven", ()))),
@@ -327,40 +313,26 @@ def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
     )
 
 
-def _frames_from_dict(
-    data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]
-) -> dict[str, FrameFormat]:
+def _frames_from_dict(data: Any, inputs: tuple[TensorSpec, ...]) -> "dict[str, FrameFormat]":
     if not data:
         return {}
-    specs = {spec.name: spec for spec in inputs}
-    found = {str(name): _frame_format(item) for name, item in data.items()}
-    for name, frames in found.items():
-        spec = specs[name]
-        takes_bytes = spec.dtype == np.uint8 and spec.axes == FRAME_AXES
-        if not takes_bytes or spec.shape[3] != frames.channels:
-            raise ValueError(f"frames for the input '{name}', which takes none")
-    return found
+    from edgeport.artifact.frame_format import read_frames  # few cards have any
+
+    return read_frames(data, {spec.name: (spec.dtype, spec.shape, spec.axes) for spec in inputs})
 
 
-def _frame_format(data: Mapping[str, Any]) -> FrameFormat:
-    picture, size = data["picture"], data.get("size")
-    height, width, channels = map(_size, picture)
-    if data["order"] not in FRAME_CHANNELS:
-        raise ValueError(f"frames in the order {data['order']!r}")
-    sides = None
-    if size is not None:
-        rows, columns = map(_size, size)
-        sides = rows, columns
-    training = str(data["training"])
-    if not training.strip():
-        raise ValueError("frames that do not say what the training did")
-    return FrameFormat(
-        order=data["order"],
-        picture=(height, width, channels),
-        size=sides,
-        most_pixels=_size(data["most_pixels"]),
-        training=training,
-    )
+def _signal_from_dict(data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> "SignalFormat":
+    from edgeport.artifact.signal_format import read_signal  # few cards have one
+
+    shapes = {spec.name: spec.sample_shape for spec in inputs}
+    return read_signal(data, shapes[str(data["input"])])
+
+
+def _columns_from_list(data: Any, inputs: tuple[TensorSpec, ...]) -> "tuple[Column, ...]":
+    from edgeport.artifact.column import read_columns  # few cards have them
+
+    shapes = {spec.name: spec.sample_shape for spec in inputs}
+    return read_columns(data, shapes, {spec.name for spec in inputs if spec.dtype.kind == "O"})
 
 
 def _size(value: Any) -> int:

@@ -358,7 +358,10 @@ def _predict(options: argparse.Namespace) -> None:
         options.artifact, threads=options.threads, finite=options.finite
     ) as predictor:
         outputs = predictor.card.outputs
-        samples = reading.read_samples(options.data, predictor.card)
+        told: set[str] = set()  # of several files, the same is said once
+        samples = reading.read_samples(
+            options.data, predictor.card, lambda note: _say_once(f"note: {note}", told)
+        )
         if options.output is not None:
             writing.check_output(options.output, [options.artifact, *options.data], outputs)
         items = printing.with_progress(samples.items, samples.total, is_printing=not options.output)
@@ -367,9 +370,8 @@ def _predict(options: argparse.Namespace) -> None:
         if options.top_k is not None:
             for item in items:
                 values = item if isinstance(item, tuple) else (item,)
-                printing.print_labels(
-                    predictor.classify(*values, top_k=options.top_k), options.json
-                )
+                labels = predictor.classify(*values, top_k=options.top_k)
+                printing.print_labels(labels, options.json, **_place(samples, options.data))
         else:
             answers = (
                 answer if isinstance(answer, dict) else {outputs[0].name: answer}
@@ -379,14 +381,26 @@ def _predict(options: argparse.Namespace) -> None:
                 writing.write_outputs(options.output, answers, outputs)
             else:
                 for answer in answers:
-                    printing.print_answer(answer, options.json)
-        outside = predictor.out_of_range
+                    place = _place(samples, options.data)
+                    printing.print_answer(answer, options.json, **place)
+        outside, card = predictor.out_of_range, predictor.card
     for name, count in outside.items():
         if count:
-            _say(
-                f"warning: {count} values of input '{name}' lie outside the range that the model "
-                "was calibrated for: check their scale"
-            )
+            _say(printing.say_outside(card, name, count))
+
+
+def _say_once(sentence: str, told: set[str]) -> None:
+    if sentence not in told:
+        told.add(sentence)
+        _say(sentence)
+
+
+def _place(samples: reading.SampleStream, files: Sequence[str]) -> dict[str, Any]:
+    """Return where the next answer belongs in a recording; its file, too, where there are more."""
+    if not samples.places:
+        return {}
+    place = samples.places.popleft()._asdict()
+    return place if len(files) > 1 else {"seconds": place["seconds"]}
 
 
 def _whole_batch(
@@ -398,7 +412,12 @@ def _whole_batch(
             f"--batch-size is {batch_size}, expected none for this model, whose answers depend on "
             "the whole batch: leave it out"
         )
-    feed = join_all(card, samples)
+    columns = None
+    if card.columns:
+        from edgeport.inputs.columns import Columns
+
+        columns = Columns(card)
+    feed = join_all(card, samples, columns)
     if feed is not None:
         _say(
             "note: the answers of this model depend on the whole batch: "

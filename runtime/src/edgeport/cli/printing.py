@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeport.artifact.card import FrameFormat, ModelCard, format_shape
+from edgeport.artifact.card import ModelCard, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.cli.writing import as_json as json_of
 from edgeport.labels import Label
@@ -55,20 +54,45 @@ def print_checks(checks: Mapping[str, Any]) -> None:
         print_line(f"unproven        {doubt}")
 
 
+_MOST_COLUMNS = 20
+
+
+def say_outside(card: ModelCard, name: str, count: int) -> str:
+    """Return the warning about values of an input, or a column, outside of the known range."""
+    values = f"{count} value{'s' if count != 1 else ''}"
+    column = next((one for one in card.columns if one.name == name), None)
+    if column is None:
+        return (
+            f"warning: {values} of input '{name}' lie outside the range that the model "
+            "was calibrated for: check their scale"
+        )
+    if column.categories:
+        return (
+            f"warning: {values} of column '{name}' are none of the training's categories, "
+            f"{column.seen}: check their spelling"
+        )
+    return (
+        f"warning: {values} of column '{name}' lie far outside of the training's {column.seen}: "
+        "check the column's unit"
+    )
+
+
+def _print_columns(card: ModelCard) -> None:
+    for column in card.columns[:_MOST_COLUMNS]:
+        print_line(f"column       {column.in_words}")
+    if len(card.columns) > _MOST_COLUMNS:
+        print_line(f"columns      {len(card.columns) - _MOST_COLUMNS} more; --json has all")
+
+
 def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
     """Print what an artifact says of itself, a line each."""
     print_line(f"name         {card.name}")
     print_line(f"file         {facts['file_bytes']:,} bytes")
     print_line(f"sha256       {card.sha256 or 'no card: nothing vouches for this file'}")
-    for title, specs in (("input", card.inputs), ("output", card.outputs)):
-        for spec in specs:
-            frames = card.frames.get(spec.name) if title == "input" else None
-            if frames is not None:
-                print_line(f"{title:<12} {spec.name}: {frames_in_words(frames)}")
-                continue
-            values = spec.value_range
-            limits = f", values {values[0]:g} to {values[1]:g}" if values else ""
-            print_line(f"{title:<12} {spec.name}: {spec.dtype} {format_shape(spec.shape)}{limits}")
+    _print_tensors(card)
+    if card.signal:
+        print_line(f"signal       {card.signal.in_words}")
+    _print_columns(card)
     if card.samples_interact:
         print_line("batch        run whole, since each answer depends on all of its samples")
     for step in card.preprocessing:
@@ -114,40 +138,15 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
         )
 
 
-def frames_in_words(frames: FrameFormat) -> str:
-    """Return which frames an input takes and what the graph does to them, on one line."""
-    if frames.size is None:
-        most = frames.most_pixels
-        millions = f"{most / 1e6:,.0f}" if most >= 10**7 else f"{most / 1e6:.2g}"
-        limit = f"{most:,} pixels" if most < 10**5 else f"{millions} Mpx"
-        taken = f"frames of any size up to {limit}"
-    else:
-        taken = "frames of {} x {}".format(*frames.size)
-    resize, *words = frames.training.split()
-    options = dict(word.partition("=")[::2] for word in words)
-    for name in ("order", "size", "most_pixels"):  # said in other ways
-        options.pop(name, None)
-    steps = [options.pop("fit", "stretch"), resize]
-    mean, scale = options.pop("mean", ""), options.pop("scale", "")
-    arithmetic = "levels as they are"
-    if mean or scale:
-        arithmetic = (f"(pixel - {mean})" if mean else "pixel") + (_times(scale) if scale else "")
-    further = "".join(f", {name} {value}".rstrip() for name, value in options.items())
-    height, width, channels = frames.picture
-    gray = " gray" if channels == 1 else ""
-    return (
-        f"uint8 {taken}, {frames.order}; {', '.join(steps)} to {height} x {width}{gray}, "
-        f"{arithmetic}{further}"
-    )
-
-
-def _times(scale: str) -> str:
-    """Return ``* 0.5``, or ``/ 255`` where the scale is the reciprocal of a short number."""
-    with contextlib.suppress(ValueError, ZeroDivisionError):
-        divisor = f"{1 / float(scale):.6g}"
-        if len(divisor) < len(scale) and 1 / float(divisor) == float(scale):
-            return f" / {divisor}"
-    return f" * {scale}"
+def _print_tensors(card: ModelCard) -> None:
+    for title, specs in (("input", card.inputs), ("output", card.outputs)):
+        for spec in specs:
+            words = f"{spec.dtype} {format_shape(spec.shape)}"
+            if spec.value_range:
+                words += ", values {:g} to {:g}".format(*spec.value_range)
+            if title == "input" and spec.name in card.frames:
+                words = card.frames[spec.name].in_words
+            print_line(f"{title:<12} {spec.name}: {words}")
 
 
 def print_bench(figures: dict[str, Any]) -> None:
@@ -170,26 +169,35 @@ def print_bench(figures: dict[str, Any]) -> None:
         print_line(f"memory       {figures['memory_bytes'] / 2**20:.1f} MiB")
 
 
-def print_answer(answer: Mapping[str, Array], as_json: bool) -> None:
-    """Print the outputs for one sample."""
+def _in_words(place: Mapping[str, Any]) -> str:
+    """Return where in a recording an answer belongs, for the begin of its line."""
+    file = f"{place['file']}  " if "file" in place else ""
+    return f"{file}{place['seconds']:.3f} s  " if place else ""
+
+
+def print_answer(answer: Mapping[str, Array], as_json: bool, **place: Any) -> None:
+    """Print the outputs for one sample; ``place`` is the window's, in a recording."""
     if as_json:
-        print_line(json_of(answer))
+        text = json_of(answer)
+        print_line(f'{json.dumps(place)[:-1]}, "outputs": {text}}}' if place else text)
         return
     for name, array in answer.items():
         # Digits that count, not decimals: a small number must not look like zero.
         formats: Any = {"float_kind": "{:.6g}".format}
         values = np.array2string(array, threshold=200, formatter=formats)
-        print_line(f"{name} {' '.join(values.split())}")
+        print_line(f"{_in_words(place)}{name} {' '.join(values.split())}")
 
 
-def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None:
-    """Print the classes of each sample, a line each."""
+def print_labels(labels: list[Label] | list[list[Label]], as_json: bool, **place: Any) -> None:
+    """Print the classes of each sample, a line each; ``place`` as for ``print_answer``."""
     rows: list[Any] = [labels] if labels and isinstance(labels[0], Label) else list(labels)
     for row in rows:
         if as_json:
-            print_line(json.dumps([asdict(label) for label in row]))
+            best = [asdict(label) for label in row]
+            print_line(json.dumps({**place, "labels": best} if place else best))
         else:
-            print_line("  ".join(f"{label.name} {label.score:.4g}" for label in row))
+            best_words = "  ".join(f"{label.name} {label.score:.4g}" for label in row)
+            print_line(f"{_in_words(place)}{best_words}")
 
 
 def with_progress(items: Iterator[Any], total: int | None, *, is_printing: bool) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """Data on disk for the command line: from files to samples.
 
-Here lives what ``edgeport predict`` reads: npy, npz, csv, json lines, images. Nothing is scaled,
-resized or guessed: preprocessing is the graph's.
+Here lives what ``edgeport predict`` reads: npy, npz, csv, json lines, sound, images. Nothing is
+scaled, resized or guessed: preprocessing is the graph's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import math
 import re
 import stat
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +24,19 @@ from edgeport.artifact.card import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.cli.images import IMAGES, read_image
 from edgeport.errors import InputError, OptionError
+from edgeport.inputs.windows import file_windows, signal_of
 from edgeport.signals import reraise_signal
 
 _FROM_PIPES = (".csv", ".jsonl")
-READABLE = (".npy", ".npz", *_FROM_PIPES, *IMAGES)
+_SOUND = ".wav"
+READABLE = (".npy", ".npz", *_FROM_PIPES, _SOUND, *IMAGES)
+
+
+class Place(NamedTuple):
+    """Where in a recording a window begins: its file, and the time in seconds."""
+
+    file: str
+    seconds: float
 
 
 class SampleStream(NamedTuple):
@@ -35,14 +45,28 @@ class SampleStream(NamedTuple):
     Attributes:
         items: read as they are asked for.
         total: how many there are, None where it is not known before the end.
+        places: of the windows of recordings that were read and not yet answered, in order; None
+            where samples come from other files.
     """
 
     items: Iterator[Any]
     total: int | None
+    places: deque[Place] | None = None
 
 
-def read_samples(paths: Sequence[str], card: ModelCard) -> SampleStream:
+def _silent(sentence: str) -> None:
+    """Say nothing."""
+
+
+def read_samples(
+    paths: Sequence[str], card: ModelCard, tell: Callable[[str], None] = _silent
+) -> SampleStream:
     """Return the samples of the files, one file after the other.
+
+    Args:
+        paths: of the files.
+        card: what the model takes.
+        tell: is called with what the user should know about the data, a sentence each.
 
     Raises:
         InputError: a file is missing, of another kind, or does not fit the model; in part only
@@ -51,7 +75,16 @@ def read_samples(paths: Sequence[str], card: ModelCard) -> SampleStream:
     """
     for path in paths:
         _check_kind(path)
-    parts = [_read_file(path, card) for path in paths]
+    sounds = [path for path in paths if path.lower().endswith(_SOUND)]
+    if sounds and len(sounds) < len(paths):
+        other = next(path for path in paths if path not in sounds)
+        raise OptionError(
+            f"'{sounds[0]}' is a recording and '{other}' is none, expected files of one kind, "
+            "since answers to recordings have a time: run the command for each kind"
+        )
+    if sounds:
+        return _read_sounds(sounds, card)
+    parts = [_read_file(path, card, tell) for path in paths]
     totals = [part.total for part in parts]
     total = None if None in totals else sum(size for size in totals if size is not None)
     return SampleStream((item for part in parts for item in part.items), total)
@@ -61,7 +94,7 @@ def _check_kind(path: str) -> None:
     try:
         is_file = stat.S_ISREG(Path(path).stat().st_mode)
     except OSError as cause:
-        kinds = ", ".join(READABLE[:4])
+        kinds = ", ".join(READABLE[:5])
         raise InputError(f"there is no file '{path}': pass a {kinds} or an image") from cause
     ending = Path(path).suffix.lower()
     if ending not in READABLE:
@@ -76,7 +109,7 @@ def _check_kind(path: str) -> None:
         )
 
 
-def _read_file(path: str, card: ModelCard) -> SampleStream:
+def _read_file(path: str, card: ModelCard, tell: Callable[[str], None]) -> SampleStream:
     """Return the samples of one file; but for a look at an array's shape, it is read later."""
     ending = Path(path).suffix.lower()
     if ending == ".npy":
@@ -85,9 +118,9 @@ def _read_file(path: str, card: ModelCard) -> SampleStream:
     if ending == ".npz":
         return SampleStream(_read_npz(path, card), None)
     if ending == ".csv":
-        return SampleStream(_read_csv(path, card), None)
+        return SampleStream(_read_table(path, card, tell), None)
     if ending == ".jsonl":
-        return SampleStream(_read_json_lines(path), None)
+        return SampleStream(_read_json_lines(path, card, tell), None)
     return SampleStream(_read_images(path, card), 1)
 
 
@@ -146,6 +179,31 @@ def _rows(array: Array, card: ModelCard, path: str) -> SampleStream:
 
 def _is_batch(array: Array, spec: TensorSpec) -> bool:
     return spec.has_batch_axis and array.ndim == len(spec.shape)
+
+
+def _read_sounds(paths: Sequence[str], card: ModelCard) -> SampleStream:
+    """Return the windows of recordings, of which each is cut from its own beginning."""
+    spec, signal = signal_of(card)
+    places: deque[Place] = deque()
+
+    def windows() -> Iterator[Array]:
+        for path in paths:
+            with _naming(path):
+                for number, window in enumerate(file_windows(path, spec, signal)):
+                    places.append(Place(path, number * signal.hop / signal.rate))
+                    yield window
+
+    return SampleStream(windows(), None, places)
+
+
+def _read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iterator[Any]:
+    if not card.columns:
+        yield from _read_csv(path, card)
+        return
+    from edgeport.cli.tables import read_table
+
+    with _naming(path):
+        yield from read_table(path, card, tell)
 
 
 def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
@@ -244,17 +302,28 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read_json_lines(path: str) -> Iterator[Any]:
-    """Yield one sample a line: nested lists, or an object of them by input name."""
+def _read_json_lines(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iterator[Any]:
+    """Yield one sample a line: nested lists, or an object by input name or by column."""
+    if not card.columns:
+        yield from (sample for _, sample in _read_objects(path))
+        return
+    from edgeport.cli.tables import check_rows
+
+    yield from check_rows(_read_objects(path), path, card, tell)
+
+
+def _read_objects(path: str) -> Iterator[tuple[int, Any]]:
+    """Yield what each line holds, with its number."""
     with _naming(path), Path(path).open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    yield json.loads(line, parse_float=_number, object_pairs_hook=_once_each)
+                    sample = json.loads(line, parse_float=_number, object_pairs_hook=_once_each)
                 except ValueError as cause:
                     raise InputError(
                         f"'{path}' line {number} is no JSON ({cause}): repair the line"
                     ) from cause
+                yield number, sample
 
 
 def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

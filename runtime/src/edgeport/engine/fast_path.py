@@ -12,16 +12,19 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from edgeport.artifact.card import FrameFormat, TensorSpec
+from edgeport.artifact.card import TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.engine.session import Session
 from edgeport.errors import InferenceError
 from edgeport.inputs.ranges import RangeCounter
 from edgeport.signals import reraise_signal
+
+if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
 
 # From about here on, copying a sample costs more than binding saves.
 _LARGEST_BYTES = 2**18

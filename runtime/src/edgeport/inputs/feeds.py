@@ -10,14 +10,13 @@ import difflib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from edgeport.artifact.card import (
     ANY_SHAPE,
     BATCH_AXIS,
-    FrameFormat,
     Shape,
     TensorSpec,
     format_shape,
@@ -25,6 +24,9 @@ from edgeport.artifact.card import (
 from edgeport.artifact.golden import Array
 from edgeport.errors import InferenceError, InputError
 from edgeport.inputs.casting import as_exact_array, counted
+
+if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
 
 
 class Feed(NamedTuple):

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeport.artifact.card import FrameFormat, TensorSpec
+from edgeport.artifact.card import TensorSpec
+from edgeport.artifact.frame_format import FrameFormat
 from edgeport.artifact.golden import Array
 from edgeport.errors import InputError
 from edgeport.inputs.casting import as_exact_array, is_unknown_sequence, read_array, unreadable

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeport.artifact.card import FrameFormat, TensorSpec, format_shape
+from edgeport.artifact.card import TensorSpec, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
 
 # Pillow's modes by number of channels.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
