@@ -407,8 +407,8 @@ class OptionKeywords(TypedDict, total=False):
     objective: str
     also: Sequence[str]
     label_column: str | None
-    frames: Wanted | str | Mapping[str, str] | None
     feature_names: Sequence[str] | Mapping[str, Sequence[str]] | None
+    frames: Wanted | str | Mapping[str, str] | None
     input_uint8: bool
     scale: float | Sequence[float] | None
     mean: float | Sequence[float] | None
