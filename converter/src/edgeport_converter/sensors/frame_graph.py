@@ -263,45 +263,57 @@ class _FrameGraph:
         return self._gray(small) if self.to_gray else small
 
     def _linear(self, rows: Span, columns: Span) -> str:
-        """Gather the four pixels around each new one, blend them along the row, then the rows."""
+        """Gather the four pixels around each new one, blend them along the row, then the rows.
+
+        Single pixels are slow to gather. The rows are gathered first and transposed, so that a
+        column of one colour is one stretch of memory.
+        """
         node, constant = self.writer.node, self.writer.constant
         taps = self._taps(rows, np.arange(self.target_height))
         both = reshape(transpose(taps.index, (1, 0)), [2 * self.target_height])
-        small = self._blended_columns(node("Gather", [self.source, both.name], axis=1), columns)
+        small = node("Gather", [self._flat(self.source), both.name], axis=1)
+        small = self._blended_columns(node("Transpose", [small], perm=[0, 2, 1]), columns)
         halves = constant(np.array([self.target_height] * 2))
         if self.frames.library == "keras":
-            share = reshape(pick(taps.weight, 1, axis=1), [self.target_height, 1])
-            upper, lower = self.writer.nodes_of("Split", [small, halves], 2, axis=1)
+            share = pick(taps.weight, 1, axis=1)
+            upper, lower = self.writer.nodes_of("Split", [small, halves], 2, axis=2)
             step = node("Mul", [node("Sub", [lower, upper]), share.name])
-            return self._shaped(node("Add", [upper, step]))
+            small = node("Add", [upper, step])
+            return self._shaped(node("Transpose", [small], perm=[0, 2, 1]))
         # VResizeLinear of 8 bits: (b * (s >> 4)) >> 16 for both rows, then (sum + 2) >> 2.
         # A cast drops the fraction of what is not negative, in less time than Floor.
-        weight = reshape(transpose(taps.weight, (1, 0)), [2 * self.target_height, 1])
+        weight = reshape(transpose(taps.weight, (1, 0)), [2 * self.target_height])
         small = node("Cast", [node("Cast", [small], to=TensorProto.INT32)], to=TensorProto.FLOAT)
         small = node("Mul", [small, (weight * (1 / 65536)).name])
         small = node("Cast", [small], to=TensorProto.INT32)
-        upper, lower = self.writer.nodes_of("Split", [small, halves], 2, axis=1)
+        upper, lower = self.writer.nodes_of("Split", [small, halves], 2, axis=2)
         small = node("Cast", [node("Add", [upper, lower])], to=TensorProto.FLOAT)
         small = node("Add", [node("Mul", [small, constant(F32(0.25))]), constant(F32(0.5))])
-        small = node("Cast", [node("Cast", [small], to=TensorProto.UINT8)], to=TensorProto.FLOAT)
-        return self._shaped(small)
+        small = node("Transpose", [node("Cast", [small], to=TensorProto.UINT8)], perm=[0, 2, 1])
+        return self._shaped(node("Cast", [small], to=TensorProto.FLOAT))
 
-    def _blended_columns(self, rows: str, columns: Span) -> str:
-        """Return (N, rows, w * inner) float32 from whole rows of the frame, (N, rows, W, C)."""
+    def _blended_columns(self, flat: str, columns: Span) -> str:
+        """Return (N, w * inner, rows) float32 from transposed rows of the frame, (N, W * C, rows)."""
         node, constant = self.writer.node, self.writer.constant
         taps = self._taps(columns, np.arange(self.target_width))
-        each = np.repeat(np.arange(self.target_width), self.inner)
+        channels = self.frame_channels
+        each = np.repeat(np.arange(self.target_width), channels)
+        channel = np.tile(np.arange(channels), self.target_width)
         parts = []
         for side in (0, 1):
-            pixels = node("Gather", [rows, pick(taps.index, side, axis=1).name], axis=2)
+            index = pick(pick(taps.index, side, axis=1), each) * channels + channel
+            pixels = node("Gather", [flat, index.name], axis=1)
             pixels = node("Cast", [pixels], to=TensorProto.FLOAT)
             if self.to_gray:
-                pixels = self._gray(pixels)
-            weight = pick(pick(taps.weight, side, axis=1), each)
+                shape = constant(np.array([0, self.target_width, 3, -1]))
+                pixels = self._gray(node("Reshape", [pixels, shape]), axis=2)
+                pixels = node("Squeeze", [pixels, constant(np.array([2]))])
+            weight = pick(
+                pick(taps.weight, side, axis=1), np.repeat(np.arange(self.target_width), self.inner)
+            )
             if self.frames.library == "opencv":
                 weight = weight * (1 / 16)  # the sums are shifted by 4 bits
-            flat = node("Reshape", [pixels, constant(np.array([0, 0, -1]))])
-            parts.append(node("Mul", [flat, weight.name]))
+            parts.append(node("Mul", [pixels, reshape(weight, [-1, 1]).name]))
         return node("Add", parts)
 
     def _filtered(self, rows: Span, columns: Span) -> str:
@@ -486,8 +498,13 @@ class _FrameGraph:
         shape = np.array([0, self.target_height, self.target_width, self.inner])
         return self.writer.node("Reshape", [name, self.writer.constant(shape)])
 
-    def _gray(self, name: str) -> str:
-        """Return (..., 1) from (..., 3) float32, in whole levels as the library computes them."""
+    def _gray(self, name: str, axis: int = 3) -> str:
+        """Return one colour from three float32, in whole levels as the library computes them.
+
+        Args:
+            name: of four axes.
+            axis: of the colours: 3, or 2, where rows are last.
+        """
         node, constant = self.writer.node, self.writer.constant
         weight, factor, half = _GRAY[self.frames.library]
         if self.frames.order == "bgr":
@@ -495,7 +512,10 @@ class _FrameGraph:
         if self.frames.library == "keras":
             name = node("Mul", [name, constant(F32(1 / 255))])
             factor = 255.5
-        gray = node("MatMul", [name, constant(weight.reshape(3, 1))])
+        if axis == 3:
+            gray = node("MatMul", [name, constant(weight.reshape(3, 1))])
+        else:
+            gray = node("MatMul", [constant(weight.reshape(1, 3)), name])
         gray = node("Mul", [gray, constant(F32(factor))])
         if half:
             gray = node("Add", [gray, constant(F32(half))])
