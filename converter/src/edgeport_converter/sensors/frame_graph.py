@@ -263,58 +263,51 @@ class _FrameGraph:
         return self._gray(small) if self.to_gray else small
 
     def _linear(self, rows: Span, columns: Span) -> str:
-        """Gather the four pixels around each new one, blend them along the row, then the rows.
-
-        Single pixels are slow to gather. The rows are gathered first and transposed, so that a
-        column of one colour is one stretch of memory.
-        """
+        """Gather the four pixels around each new one, blend them along the row, then the rows."""
         node, constant = self.writer.node, self.writer.constant
-        taps = self._taps(rows, np.arange(self.target_height))
-        both = reshape(transpose(taps.index, (1, 0)), [2 * self.target_height])
-        small = node("Gather", [self._flat(self.source), both.name], axis=1)
-        small = self._blended_columns(node("Transpose", [small], perm=[0, 2, 1]), columns)
-        halves = constant(np.array([self.target_height] * 2))
+        row = self._taps(rows, np.arange(self.target_height))
+        column = self._taps(columns, np.arange(self.target_width))
+        upper, lower = (
+            self._blended_columns(pick(row.index, side, axis=1), column) for side in (0, 1)
+        )
         if self.frames.library == "keras":
-            share = pick(taps.weight, 1, axis=1)
-            upper, lower = self.writer.nodes_of("Split", [small, halves], 2, axis=2)
-            step = node("Mul", [node("Sub", [lower, upper]), share.name])
-            small = node("Add", [upper, step])
-            return self._shaped(node("Transpose", [small], perm=[0, 2, 1]))
+            step = node("Mul", [node("Sub", [lower, upper]), pick(row.weight, 1, axis=1).name])
+            return node("Transpose", [node("Add", [upper, step])], perm=[0, 3, 1, 2])
         # VResizeLinear of 8 bits: (b * (s >> 4)) >> 16 for both rows, then (sum + 2) >> 2.
-        # A cast drops the fraction of what is not negative, in less time than Floor.
-        weight = reshape(transpose(taps.weight, (1, 0)), [2 * self.target_height])
-        small = node("Cast", [node("Cast", [small], to=TensorProto.INT32)], to=TensorProto.FLOAT)
-        small = node("Mul", [small, (weight * (1 / 65536)).name])
-        small = node("Cast", [small], to=TensorProto.INT32)
-        upper, lower = self.writer.nodes_of("Split", [small, halves], 2, axis=2)
-        small = node("Cast", [node("Add", [upper, lower])], to=TensorProto.FLOAT)
-        small = node("Add", [node("Mul", [small, constant(F32(0.25))]), constant(F32(0.5))])
-        small = node("Transpose", [node("Cast", [small], to=TensorProto.UINT8)], perm=[0, 2, 1])
-        return self._shaped(node("Cast", [small], to=TensorProto.FLOAT))
+        # Casts drop the fraction of what is not negative in less time than Floor does.
+        terms = []
+        for side, blended in enumerate((upper, lower)):
+            whole = node("Cast", [blended], to=TensorProto.INT32)
+            weight = pick(row.weight, side, axis=1) * (1 / 65536)
+            term = node("Mul", [node("Cast", [whole], to=TensorProto.FLOAT), weight.name])
+            terms.append(node("Cast", [term], to=TensorProto.INT32))
+        small = node("Cast", [node("Add", terms)], to=TensorProto.FLOAT)
+        small = node(
+            "QuantizeLinear", [small, constant(F32(4 * (1 - 1e-5))), constant(np.uint8(0))]
+        )
+        small = node("Transpose", [small], perm=[0, 3, 1, 2])
+        return node("Cast", [small], to=TensorProto.FLOAT)
 
-    def _blended_columns(self, flat: str, columns: Span) -> str:
-        """Return (N, w * inner, rows) float32 from transposed rows of the frame, (N, W * C, rows)."""
-        node, constant = self.writer.node, self.writer.constant
-        taps = self._taps(columns, np.arange(self.target_width))
-        channels = self.frame_channels
-        each = np.repeat(np.arange(self.target_width), channels)
-        channel = np.tile(np.arange(channels), self.target_width)
-        parts = []
+    def _blended_columns(self, row: Value, column: Taps) -> str:
+        """Return some rows of the frame with the new columns, (N, w, inner, rows) float32.
+
+        Single pixels are slow to gather. So the rows are transposed first, and a column is one
+        stretch of memory.
+        """
+        node = self.writer.node
+        pixels = node("Gather", [self.source, row.name], axis=1)
+        pixels = node("Transpose", [pixels], perm=[0, 2, 3, 1])
+        terms = []
         for side in (0, 1):
-            index = pick(pick(taps.index, side, axis=1), each) * channels + channel
-            pixels = node("Gather", [flat, index.name], axis=1)
-            pixels = node("Cast", [pixels], to=TensorProto.FLOAT)
+            term = node("Gather", [pixels, pick(column.index, side, axis=1).name], axis=1)
+            term = node("Cast", [term], to=TensorProto.FLOAT)
             if self.to_gray:
-                shape = constant(np.array([0, self.target_width, 3, -1]))
-                pixels = self._gray(node("Reshape", [pixels, shape]), axis=2)
-                pixels = node("Squeeze", [pixels, constant(np.array([2]))])
-            weight = pick(
-                pick(taps.weight, side, axis=1), np.repeat(np.arange(self.target_width), self.inner)
-            )
+                term = self._gray(term, axis=2)
+            weight = reshape(pick(column.weight, side, axis=1), [-1, 1, 1])
             if self.frames.library == "opencv":
                 weight = weight * (1 / 16)  # the sums are shifted by 4 bits
-            parts.append(node("Mul", [pixels, reshape(weight, [-1, 1]).name]))
-        return node("Add", parts)
+            terms.append(node("Mul", [term, weight.name]))
+        return node("Add", terms)
 
     def _filtered(self, rows: Span, columns: Span) -> str:
         """Make the new columns of all rows, then the new rows; Pillow may do the rows first."""
