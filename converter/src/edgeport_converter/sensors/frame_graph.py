@@ -300,13 +300,15 @@ class _FrameGraph:
         terms = []
         for side in (0, 1):
             term = node("Gather", [pixels, pick(column.index, side, axis=1).name], axis=1)
-            term = node("Cast", [term], to=TensorProto.FLOAT)
-            if self.to_gray:
-                term = self._gray(term, axis=2)
-            weight = reshape(pick(column.weight, side, axis=1), [-1, 1, 1])
+            weight = pick(column.weight, side, axis=1)
             if self.frames.library == "opencv":
                 weight = weight * (1 / 16)  # the sums are shifted by 4 bits
-            terms.append(node("Mul", [term, weight.name]))
+            if self.to_gray:
+                term = self._gray(node("Cast", [term], to=TensorProto.FLOAT), axis=2)
+                term = node("Mul", [term, reshape(weight, [-1, 1, 1]).name])
+            else:  # a cast and a product in one node
+                term = node("DequantizeLinear", [term, weight.name], axis=1)
+            terms.append(term)
         return node("Add", terms)
 
     def _filtered(self, rows: Span, columns: Span) -> str:
