@@ -92,7 +92,7 @@ def make_frames_model(
     graph = helper.make_graph(
         writer.nodes,
         "frames",
-        [_frames_info("frames", frames, "N")],
+        [_frames_info("frames", frames, "N", ("H", "W"))],
         [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["N", *picture])],
         writer.initializers,
     )
@@ -147,7 +147,8 @@ def prepend_frames(model: onnx.ModelProto, input_name: str, frames: Frames) -> o
     graph.value_info.append(
         helper.make_tensor_value_info(result, TensorProto.FLOAT, [batch, *picture])
     )
-    graph.input[position].CopyFrom(_frames_info(input_name, frames, batch))
+    axes = _free_axes(graph)
+    graph.input[position].CopyFrom(_frames_info(input_name, frames, batch, axes))
     return combined
 
 
@@ -200,8 +201,24 @@ def _names_in(graph: onnx.GraphProto) -> set[str]:
     return names
 
 
-def _frames_info(name: str, frames: Frames, batch: Any) -> onnx.ValueInfoProto:
-    sides = frames.size or ("H", "W")
+def _free_axes(graph: onnx.GraphProto) -> tuple[str, str]:
+    """Return names of a height and a width that no axis of the model has.
+
+    Axes of equal names have equal sizes, and frames of two inputs need not.
+    """
+    taken = {
+        side.dim_param
+        for info in (*graph.input, *graph.output, *graph.value_info)
+        for side in info.type.tensor_type.shape.dim
+    }
+    pairs = (("H" + end, "W" + end) for end in ("", *map(str, range(2, len(taken) + 3))))
+    return next(pair for pair in pairs if taken.isdisjoint(pair))
+
+
+def _frames_info(
+    name: str, frames: Frames, batch: Any, axes: tuple[str, str]
+) -> onnx.ValueInfoProto:
+    sides = frames.size or axes
     channels = 1 if frames.order == "gray" else 3
     return helper.make_tensor_value_info(name, TensorProto.UINT8, [batch, *sides, channels])
 
