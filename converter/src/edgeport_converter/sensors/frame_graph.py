@@ -461,14 +461,17 @@ class _FrameGraph:
                 result.append(node("MatMul", pair if axis == 2 else pair[::-1]))
         upper, *lower = (node("Concat", result, axis=axis) for result in results)
         if lower:
-            # floor((2048 * upper + lower + 2**21) / 2**22) of whole numbers, then clip8.
-            rest = node("Add", [node("Floor", lower), constant(F32(1024))])
+            # clip8(floor((2048 * upper + lower + 2**21) / 2**22)) of whole numbers: to the nearest
+            # whole number, which half a unit of the upper part keeps from being a tie.
+            rest = node("Add", [node("Floor", lower), constant(F32(0.5))])
             rest = node("Mul", [rest, constant(F32(1 / 2048))])
-            upper = node("Floor", [node("Add", [upper, rest])])
-            upper = node("Clip", [upper, constant(F32(0)), constant(F32(255))])
-        if lengths[0] == lengths[1]:
-            return upper
-        return node("Slice", [upper, *(constant(np.array([n])) for n in (0, lengths[1], axis))])
+            upper = node("Add", [upper, rest])
+            upper = node("QuantizeLinear", [upper, constant(F32(1)), constant(np.uint8(0))])
+        if lengths[0] != lengths[1]:
+            upper = node(
+                "Slice", [upper, *(constant(np.array([n])) for n in (0, lengths[1], axis))]
+            )
+        return node("Cast", [upper], to=TensorProto.FLOAT) if lower else upper
 
     def _floats(self, values: str) -> str:
         """Return a part of the frame (N, rows, columns * C) in float32, gray if the model is."""
