@@ -7,12 +7,13 @@ The graph of one picture, by steps:
    that it needs, casts only these to float, brings them to gray if the model sees gray, and
    multiplies them by the block's part of the band matrix of weights. So no float copy of the whole
    frame exists, and most of the band matrix's zeros are never multiplied.
-3. Rows: the same along the other axis. Bilinear kinds read only the rows that they need, before 2.
+3. Rows: the same along the other axis.
 4. Rounding where the library rounds, which for Pillow is also between 2 and 3.
 5. Colours, padding, mean and scale, on the small picture.
 
-Nearest neighbours are two gathers. ``taps`` has the weights, ``values`` decides what is computed
-now and what by nodes.
+Bilinear kinds without antialiasing read four pixels for a new one. They gather the rows that they
+need, transpose them, gather the columns, and blend. Nearest neighbours are two gathers. ``taps``
+has the weights, ``values`` decides what is computed now and what by nodes.
 """
 
 from __future__ import annotations
@@ -240,6 +241,7 @@ class _FrameGraph:
         self.frame_channels = 1 if frames.order == "gray" else 3
         self.to_gray = self.channels < self.frame_channels
         self.inner = min(self.channels, self.frame_channels)  # channels while resizing
+        self.is_swapped = self.inner == 3 and frames.order != frames.model_order
         self.sides = self._sides()
         self.is_growing = False  # while OpenCV's area is written as a linear filter
 
@@ -289,7 +291,7 @@ class _FrameGraph:
         )
         if self.frames.library == "keras":
             step = node("Mul", [node("Sub", [lower, upper]), pick(row.weight, 1, axis=1).name])
-            return node("Transpose", [node("Add", [upper, step])], perm=[0, 3, 1, 2])
+            return self._upright(node("Add", [upper, step]))
         # VResizeLinear of 8 bits: (b * (s >> 4)) >> 16 for both rows, then (sum + 2) >> 2.
         # Casts drop the fraction of what is not negative in less time than Floor does.
         terms = []
@@ -302,8 +304,14 @@ class _FrameGraph:
         small = node(
             "QuantizeLinear", [small, constant(F32(4 * (1 - 1e-5))), constant(np.uint8(0))]
         )
-        small = node("Transpose", [small], perm=[0, 3, 1, 2])
-        return node("Cast", [small], to=TensorProto.FLOAT)
+        return node("Cast", [self._upright(small)], to=TensorProto.FLOAT)
+
+    def _upright(self, small: str) -> str:
+        """Return (N, h, w, inner) from (N, w, inner, h); colours are cheap to swap before that."""
+        if self.is_swapped and self._is_linear():
+            swapped = self.writer.constant(np.array([2, 1, 0]))
+            small = self.writer.node("Gather", [small, swapped], axis=2)
+        return self.writer.node("Transpose", [small], perm=[0, 3, 1, 2])
 
     def _blended_columns(self, row: Value, column: Taps) -> str:
         """Return some rows of the frame with the new columns, (N, w, inner, rows) float32.
@@ -542,7 +550,7 @@ class _FrameGraph:
         if self.channels == 3:
             if self.frame_channels == 1:
                 small = node("Concat", [small] * 3, axis=3)
-            elif frames.order != frames.model_order:
+            elif self.is_swapped and not self._is_linear():
                 mirror = np.eye(3, dtype=F32)[::-1]
                 small = node("MatMul", [small, constant(mirror)])
         if frames.fit == "pad":
