@@ -128,7 +128,7 @@ def test_pieces_that_are_mixed_have_as_many_channels_each_time() -> None:
 @pytest.mark.parametrize("later", [np.zeros(4, np.int16), np.zeros((4, 1), np.int16)])
 def test_one_channel_after_two_that_were_mixed_is_refused(later: Array) -> None:
     pieces = [np.zeros((2, 2), np.int16), later]  # perhaps the channels alternate in it
-    with pytest.raises(InputError, match="piece 1 .*as many each time"):
+    with pytest.raises(InputError, match=r"piece 1 .*as many each time"):
         windows(echo(4, 4, mix_down=True).card, pieces)
 
 
