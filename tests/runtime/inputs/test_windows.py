@@ -290,6 +290,20 @@ def test_another_rate_or_number_of_channels_is_refused(tmp_path: Path) -> None:
     assert [one.tolist() for one in file_windows(str(path), card.inputs[0], mixing)] == [[3] * 4]
 
 
+def test_more_channels_than_are_mixed_are_refused_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "sound.wav"
+    mixing = echo(4, 4, mix_down=True).card
+    assert mixing.signal is not None
+    for channels in (8, 9):
+        path.write_bytes(wav(bytes(2 * 4 * channels), channels=channels))
+        found = file_windows(str(path), mixing.inputs[0], mixing.signal)
+        if channels == 8:
+            assert [one.tolist() for one in found] == [[0] * 4]
+        else:
+            with pytest.raises(InputError, match=r"sound.wav' has 9 channels, expected 1 to 8: "):
+                list(found)
+
+
 def test_a_free_time_axis_takes_the_windows_of_the_card() -> None:
     signal = {"input": "x", "rate": 8, "window": 5, "hop": 2}
     artifact = identity("int16", ("N", "T")).artifact(signal=signal)

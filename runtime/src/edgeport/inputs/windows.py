@@ -192,12 +192,14 @@ def file_windows(path: str, spec: TensorSpec, signal: SignalFormat) -> Iterator[
                 f"{signal.rate:g}",
                 "record at this rate, or resample the file with the tool of the training",
             )
-        if file.channels != signal.channels and not signal.mix_down:
+        most = _MOST_MIXED if signal.mix_down else signal.channels
+        if not signal.channels <= file.channels <= most:
+            remedy = "choose or mix the channels as in training"
             raise InputError.of(
                 f"'{path}' has",
                 f"{file.channels} channels",
-                f"{signal.channels}",
-                "choose or mix the channels as in training, or convert the model with mix_down",
+                f"1 to {most}" if signal.mix_down else f"{most}",
+                remedy if signal.mix_down else f"{remedy}, or convert the model with mix_down",
             )
         missing = signal.window - file.samples
         if missing > 0 and not (signal.pad and file.samples):
