@@ -55,6 +55,8 @@ def test_int16_is_scaled_to_one_and_floats_not_at_all():
         ({"dtype": "int8"}, "the dtype 'int8', expected 'int16' for PCM or 'float32'"),
         ({"dtype": "float32", "scale": 1 / 32768}, "expected a scale with int16 only"),
         ({"scale": 0}, "the scale 0, expected a number above zero"),
+        ({"scale": 1e-46}, "the scale 1e-46, expected a number above zero that float32 holds"),
+        ({"scale": 1e39}, r"the scale 1e\+39, expected a number above zero that float32 holds"),
         ({"channels": 2, "mix_down": True}, "mix_down and 2 channels, expected 1"),
         ({"input": 3}, "the input 3, expected the name"),
     ],

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from edgeport import OptionError
 from edgeport.artifact.signal_format import SignalFormat
 
@@ -22,6 +24,7 @@ FULL_SCALE = 1 / 32768
 
 _YES = {"yes": True, "true": True, "no": False, "false": False}
 _MOST = 2**31 - 1
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,10 @@ class Signal:
             )
         if self.dtype == "int16":
             object.__setattr__(self, "scale", FULL_SCALE if self.scale is None else self.scale)
-            if not _is_positive(self.scale):
+            if not _is_positive(self.scale) or not _SMALLEST <= self.scale <= _LARGEST:
                 raise OptionError(
-                    f"the signal has the scale {self.scale!r}, expected a number above zero: pass "
-                    "1/32768 for -1 to 1, for instance"
+                    f"the signal has the scale {self.scale!r}, expected a number above zero that "
+                    "float32 holds: pass 1/32768 for -1 to 1, for instance"
                 )
             object.__setattr__(self, "scale", _plain(self.scale))
         if self.mix_down and self.channels != 1:
