@@ -227,7 +227,8 @@ class Predictor:
         Args:
             chunks: an iterable of the recording's pieces in their order, each of any length, from
                 a microphone, a sensor or a file: arrays (T,) or (T, C) of the input's kind of
-                numbers, int16 or floats, or bytes of int16, little-endian. One is read at a time.
+                numbers, int16 or floats, or bytes of int16, little-endian, unless the card mixes
+                channels. One is read at a time.
             batch_size: how many windows of one chunk are run at once.
 
         Raises:
