@@ -219,6 +219,28 @@ def test_a_further_column_is_told_once(table: Predictor, caplog: pytest.LogCaptu
     ]
 
 
+def test_each_name_is_looked_at_a_few_times_alone() -> None:
+    """With a further column, a row of 10,000 columns took 8 s."""
+    looked_at = 0
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            return str.__eq__(self, other)
+
+    size = 200
+    one = identity(shape=("N", size))
+    own = [Column(f"c{at}", "number", "x") for at in range(size)]
+    with Predictor.load(artifact(one, *own)) as predictor:
+        row = {Name(f"c{at}"): float(at) for at in reversed(range(size))} | {Name("id"): 1.0}
+        assert predictor.predict(row).tolist() == list(range(size))
+    assert looked_at < 20 * size
+
+
 def test_integers_of_an_integer_input_stay_exact() -> None:
     one = identity("int64", ("N", 1))
     with Predictor.load(artifact(one, Column("count", "number", "x"))) as predictor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -99,20 +100,23 @@ class Columns:
             InputError: a column of the card is missing or occurs more than once.
         """
         found = list(names)
-        if len(found) == len(self._known) and self._known == set(found):
+        present = set(found)
+        if len(found) == len(self._known) and self._known == present:
             return
-        for name in self.names:
-            count = found.count(name)
-            if count > 1:
-                raise InputError.of(
-                    f"{subject} has the column '{name}'",
-                    f"{count} times",
-                    "each column once",
-                    "rename or drop one",
-                )
-            if not count:
-                raise _missing_column(name, found, self.names, subject)
-        further = [name for name in found if name not in self._known | self._told]
+        missing = next((name for name in self.names if name not in present), None)
+        if missing is not None:
+            raise _missing_column(missing, found, self.names, subject)
+        if len(present) < len(found):
+            for name, count in Counter(found).items():
+                if count > 1 and name in self._known:
+                    raise InputError.of(
+                        f"{subject} has the column '{name}'",
+                        f"{count} times",
+                        "each column once",
+                        "rename or drop one",
+                    )
+        known = self._known | self._told
+        further = [name for name in found if name not in known]
         if further:
             self._told.update(further)
             listed = ", ".join(f"'{name}'" for name in further[:_MOST_NAMES])
