@@ -430,6 +430,9 @@ def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
     ]:
         served, found = (", ".join(one.name for one in card.columns[:12]) for card in (old, new))
         return f"the columns {found or 'none'}, expected those being served, {served or 'none'}"
+    for one, other in zip(old.columns, new.columns, strict=True):
+        if one.unit and other.unit and one.unit != other.unit:
+            return f"the column '{one.name}' in {other.unit}, expected it as served, in {one.unit}"
     for name, frames in new.frames.items():
         served_frames = old.frames.get(name, frames)
         if frames.order != served_frames.order:
