@@ -73,7 +73,8 @@ class Columns:
         Raises:
             InputError: a column is missing or doubled, or a value is missing or of another kind.
         """
-        row = self._as_row(values)  # a stream's sample may be a named tuple itself
+        # A stream's sample may be a named tuple itself.
+        row = None if type(values) is tuple else self._as_row(values)
         if row is None:
             if len(values) != 1:
                 return values
