@@ -431,6 +431,10 @@ def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
     ]:
         served, found = (", ".join(one.name for one in card.columns[:12]) for card in (old, new))
         return f"the columns {found or 'none'}, expected those being served, {served or 'none'}"
+    for was_column, column in zip(old.columns, new.columns, strict=True):
+        unit, served_unit = column.unit, was_column.unit
+        if unit and served_unit and unit != served_unit:
+            return f"the column '{column.name}' in {unit}, expected it as served, in {served_unit}"
     for name, frames in new.frames.items():
         served_frames = old.frames.get(name, frames)
         if frames.order != served_frames.order:
