@@ -733,6 +733,7 @@ def _stamp(
         source.frames,
         data.frames,
         None if baseline.accuracy is None else metric_on_frames,
+        floors=parity.figures.floors,
     )
 
     filled = data.columns, samples or parity.tried
