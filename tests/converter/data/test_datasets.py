@@ -153,3 +153,14 @@ def test_labels_of_several_outputs_in_a_set_are_refused(labels, form):
         OptionError, match=r"of \d, expected one array: pass the labels of the first"
     ):
         read_dataset(form((X[:2], labels)), ONE, "evaluation", outputs=["a", "b"])
+
+
+class Callable:
+    def __call__(self):
+        return iter([X])
+
+
+@pytest.mark.parametrize("source", [lambda: iter([X]), batches_of, Callable(), Callable])
+def test_a_function_that_makes_data_is_to_be_called(source):
+    with pytest.raises(OptionError, match=r"itself, expected what it returns.*pass the result of"):
+        read_dataset(source, ONE, "calibration")

@@ -134,6 +134,12 @@ def keep(
         items = (item for items in [source] for item in items)  # asked for under the guard
     elif hasattr(source, "__getitem__") and hasattr(source, "__len__"):  # as torch has datasets
         items = (source[index] for index in range(len(source)))
+    elif callable(source):
+        name = getattr(source, "__name__", type(source).__name__)
+        raise OptionError(
+            f"the {purpose} data is the function or class '{name}' itself, expected what it "
+            "returns, such as a generator: pass the result of a call, with () after its name"
+        )
     else:
         raise OptionError(
             f"the {purpose} data is a {type(source).__name__}, expected a path, arrays or an "
