@@ -43,7 +43,8 @@ _INT8_TOLERANCE = 0.02
 _WIDEST_INT8_TOLERANCE = 0.1
 _TYPICAL_DIFFERENCES = 3.0
 _TOGETHER = 4  # samples in a golden sample of a model whose answers depend on the whole batch
-_SMALLEST_RANGE = 1e-3  # of an int8 output that is zero on every sample
+# Of an int8 output that is zero on every sample; one that parity found to be small has its own.
+_SMALLEST_RANGE = 1e-3
 
 _PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
 
@@ -52,19 +53,19 @@ _PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "on
 class ArtifactWriter:
     """Writes the artifacts of one conversion, which share all of this.
 
-    Attributes:
-        card: without quantization, accuracy and self-test; with what parity could not tell.
-        device: what the artifacts are for.
-        samples: the user's samples by input name, for golden samples; None without data.
-        tried: trial inputs that the model took, for golden samples, if there is no data.
-        layers: the Keras layers by the names of a graph's nodes.
-        judged_on: which samples a candidate's loss was measured on, in words.
-        frames: the inputs that take frames, which are put before each graph here.
-        given: samples with frames as a device hands them over; none without data.
-        metric: of a finished graph that takes frames; None without labels.
-        floors: by output what a float one may be off by whatever its size, where that is less than
-            usual, as the parity check found it.
-    """
+        Attributes:
+            card: without quantization, accuracy and self-test; with what parity could not tell.
+            device: what the artifacts are for.
+            samples: the user's samples by input name, for golden samples; None without data.
+            tried: trial inputs that the model took, for golden samples, if there is no data.
+            layers: the Keras layers by the names of a graph's nodes.
+            judged_on: which samples a candidate's loss was measured on, in words.
+                frames: the inputs that take frames, which are put before each graph here.
+            given: samples with frames as a device hands them over; none without data.
+            metric: of a finished graph that takes frames; None without labels.
+                floors: by output what a float one may be off by whatever its size, of outputs that are far
+                below 1, as the parity check found them.
+        """
 
     card: ModelCard
     device: DeviceOptions
@@ -223,7 +224,8 @@ class ArtifactWriter:
                     floor = self.floors.get(name, ABSOLUTE_TOLERANCE)
                     found[name] = floor + RELATIVE_TOLERANCE * largest
                 else:
-                    least = max(largest, _SMALLEST_RANGE)
+                    smallest = 0.0 if name in self.floors else _SMALLEST_RANGE
+                    least = max(largest, smallest)
                     wanted = _TYPICAL_DIFFERENCES * lost.get(name, 0.0)
                     bounds = _INT8_TOLERANCE * least, _WIDEST_INT8_TOLERANCE * least
                     found[name] = float(np.clip(wanted, *bounds))
