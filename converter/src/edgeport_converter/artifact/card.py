@@ -53,19 +53,19 @@ _PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "on
 class ArtifactWriter:
     """Writes the artifacts of one conversion, which share all of this.
 
-        Attributes:
-            card: without quantization, accuracy and self-test; with what parity could not tell.
-            device: what the artifacts are for.
-            samples: the user's samples by input name, for golden samples; None without data.
-            tried: trial inputs that the model took, for golden samples, if there is no data.
-            layers: the Keras layers by the names of a graph's nodes.
-            judged_on: which samples a candidate's loss was measured on, in words.
-                frames: the inputs that take frames, which are put before each graph here.
-            given: samples with frames as a device hands them over; none without data.
-            metric: of a finished graph that takes frames; None without labels.
-                floors: by output what a float one may be off by whatever its size, of outputs that are far
-                below 1, as the parity check found them.
-        """
+    Attributes:
+        card: without quantization, accuracy and self-test; with what parity could not tell.
+        device: what the artifacts are for.
+        samples: the user's samples by input name, for golden samples; None without data.
+        tried: trial inputs that the model took, for golden samples, if there is no data.
+        layers: the Keras layers by the names of a graph's nodes.
+        judged_on: which samples a candidate's loss was measured on, in words.
+        frames: the inputs that take frames, which are put before each graph here.
+        given: samples with frames as a device hands them over; none without data.
+        metric: of a finished graph that takes frames; None without labels.
+        floors: by output what a float one may be off by whatever its size, of outputs that are far
+            below 1, as the parity check found them.
+    """
 
     card: ModelCard
     device: DeviceOptions
