@@ -230,9 +230,9 @@ def convert(
     names = list_class_names(labels)
     code = find_code_files(model, options.budget.metric, options.loading.custom_objects)
     read = (model, calibration, evaluation, options.loading.weights, *code)
-    from edgeport_converter.loading.formats import require_model
-
     with Stages(None)("load"):  # what is no model is no source that could be overwritten
+        from edgeport_converter.loading.formats import require_model
+
         require_model(model)
     destination = find_destination(output, read, options.quantization.also)
     stages = Stages(on_stage)

@@ -269,3 +269,10 @@ def test_small_differences_of_large_sums_are_no_wrong_weights() -> None:
     assert "answers on the data are at most" in doubt
     assert "scale the outputs" in doubt
     assert "saturated" not in doubt
+
+
+def test_what_cancelling_leaves_is_too_coarse_to_be_held_to_its_size() -> None:
+    """1 - cos(x) near 0 has some dozen steps of 6e-8: one kernel may be a step off another."""
+    coarse = layers.Lambda(lambda x: (1 - keras.ops.cos(x * 1e-3)) * 0.1)
+    exported, graph = exported_of(ends_in(coarse))
+    assert check(exported, graph, DATA).floors == {}

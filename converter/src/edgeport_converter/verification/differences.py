@@ -23,17 +23,23 @@ ABSOLUTE_TOLERANCE = 1e-5
 SMALL_ANSWERS = 1e-3
 _SMALL_TOLERANCE = 1e-2
 _MOVED_BY_ROUNDING = 1e-3
+# And where a change of inputs and weights well above rounding shows in most elements: what is left
+# of 1 - cos(x) is coarse, so that it stays the same, and a kernel that differs moves it by a step.
+_MOVED_BY_CHANGE = 0.5
 _NORMAL = 1e-30  # smaller numbers may be flushed to zero
 
 NO_FLOORS: Mapping[str, float] = MappingProxyType({})
 
 
-def floors_of(right: Mapping[str, Array], moved: Sequence[Mapping[str, Array]]) -> dict[str, float]:
+def floors_of(
+    right: Mapping[str, Array], moved: Sequence[Mapping[str, Array]], changed: Mapping[str, Array]
+) -> dict[str, float]:
     """Return the absolute tolerance of each output that is small and hangs little on rounding.
 
     Args:
         right: the graph's answers.
         moved: the same after roundings of inputs and weights, and with other kernels.
+        changed: the same after a change of inputs and weights that is small, but no rounding.
     """
     floors = {}
     for name, array in right.items():
@@ -41,7 +47,9 @@ def floors_of(right: Mapping[str, Array], moved: Sequence[Mapping[str, Array]]) 
             continue
         size = largest_of(array)
         noise = max(float(difference_of(array, each[name]).max(initial=0.0)) for each in moved)
-        if _NORMAL < size < SMALL_ANSWERS and noise < _MOVED_BY_ROUNDING * size:
+        if not _NORMAL < size < SMALL_ANSWERS or noise >= _MOVED_BY_ROUNDING * size:
+            continue
+        if (array != changed[name])[array != 0].mean() > _MOVED_BY_CHANGE:
             floors[name] = _SMALL_TOLERANCE * size
     return floors
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 # by more, such as the logarithm of a difference, tell rounding from errors too badly.
 _ROUNDING = 2.0**-22
 _MOVED_BY_ROUNDING = 0.25
+_CHANGE = 2.0**-12  # relative, well above rounding
 _TELLS_ENOUGH = 3.0  # times what is allowed, with slightly spoiled weights
 # Multiply-accumulates of the networks that uncertain answers are searched in, which takes some
 # hundred runs; and by multiply-accumulates, how many kinds of samples are made up.
@@ -175,9 +176,13 @@ class Proof:
             return {}
         right = self.run(samples)
         small = {name: right[name] for name in names}
-        rounded = self._graph.with_spoiled(list(self._graph.weights), _ROUNDING)
+        every = list(self._graph.weights)
+        rounded = self._graph.with_spoiled(every, _ROUNDING)
+        changed = self._graph.with_spoiled(every, _CHANGE)
         return floors_of(
-            small, [right | optimized(samples), self.run(_rounded(samples)), rounded(samples)]
+            small,
+            [right | optimized(samples), self.run(_rounded(samples)), rounded(samples)],
+            changed(_rounded(samples, _CHANGE)),
         )
 
     def try_spoiling(
@@ -198,11 +203,11 @@ class Proof:
         return (SpoiledTrial("graph", STRONG, 1, 0),) if self._has_weights else ()
 
 
-def _rounded(samples: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the samples with each float moved by about two units in its last place."""
+def _rounded(samples: Mapping[str, Array], share: float = _ROUNDING) -> dict[str, Array]:
+    """Return the samples with each float moved by a share, two units in its last place."""
     generator = np.random.default_rng(0)
     return {
-        name: (array * (1 + _ROUNDING * generator.choice([-1, 1], array.shape))).astype(array.dtype)
+        name: (array * (1 + share * generator.choice([-1, 1], array.shape))).astype(array.dtype)
         if array.dtype.kind == "f"
         else array
         for name, array in samples.items()
