@@ -112,7 +112,11 @@ def _load(
         engine |= {"spinning": tuning.spinning, "optimization": tuning.optimization}
     arithmetic = card.multiply_accumulates if card else None
     measured = tuning.threads if tuning else None
-    engine["threads"] = cpus.choose_threads(options.threads, arithmetic, measured)
+    threads = cpus.choose_threads(options.threads, arithmetic, measured)
+    shared = 1
+    if card and not (options.providers or engine.get("spinning")):
+        shared = Batching.of(card, options.chunk_bytes, cpus.helpers(threads, arithmetic)).threads
+    engine["threads"] = threads if shared == 1 else 1
 
     def make(graph: bytes, **more: Any) -> Model:
         session = Session(graph, **{**engine, **more})
@@ -121,7 +125,7 @@ def _load(
         else:
             _check_agreement(card, session)
             described = card
-        batching = Batching.of(described, options.chunk_bytes)
+        batching = Batching.of(described, options.chunk_bytes, shared)
         source = data if path is None else os.path.abspath(path)
         return Model(source, digest, described, session, batching, options, path, version, tuning)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
+from edgeport.engine import helpers
 from edgeport.engine.fast_path import FastPath
 from edgeport.engine.session import Session
 from edgeport.engine.watchdog import TimeLimit
@@ -29,7 +30,8 @@ class Model:
 
     Attributes:
         counter: counts values outside of calibrated ranges, where activations are quantized.
-        fast_path: for one sample of one input to one output; None where there is none.
+        fast_path: for plain arrays of one input to one output; None where there is none.
+        threads: how many may work on one call, the engine's own or helpers.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Model:
         self.version = version
         self.tuning = tuning
         self.batching = batching
+        self.threads = max(session.threads, batching.threads)
         self.source = source
         self.digest = digest
         self.output_names = [spec.name for spec in card.outputs]
@@ -68,7 +71,8 @@ class Model:
             and options.providers is None
             and not options.finite
         ):
-            self.fast_path = FastPath(self.session, *card.inputs, *card.outputs, self.counter)
+            most = self.batching.most_in_one_run()
+            self.fast_path = FastPath(self.session, *card.inputs, *card.outputs, self.counter, most)
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""
@@ -93,7 +97,7 @@ class Model:
             feed: what ``prepare`` returned.
             limit: when the run is stopped.
             look: called with the arrays of each run just after it, while they are still in the
-                CPU's cache.
+                CPU's cache; maybe in several threads at once.
         """
 
         def run(arrays: Mapping[str, Array]) -> list[Array]:
@@ -103,7 +107,9 @@ class Model:
             return answers
 
         try:
-            return self.batching.run(run, feed)
+            if limit is None:
+                return self.batching.run(run, feed, helpers.share)
+            return self.batching.run(run, feed)  # a limit stops one run at a time
         except MemoryError as cause:  # of the arrays around the engine
             raise InferenceError(
                 f"there is not enough memory for {feed.samples} samples ({cause}): pass fewer at a "

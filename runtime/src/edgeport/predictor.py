@@ -291,7 +291,7 @@ class Predictor:
     def _adopt(self, model: Model) -> None:
         self.card = model.card
         self.path = model.path
-        self.threads = model.session.threads
+        self.threads = model.threads
         self.version = model.version
         self.tuning = model.tuning
         self._counter = model.counter  # can be read when the predictor is closed
@@ -321,17 +321,17 @@ class Predictor:
         given = _as_given(model.card.inputs, feed.arrays, feed.is_single)
         if finite:
             refuse_non_finite_inputs(given)
-        is_counted = False
+        all_hold = True
 
         def look(arrays: Mapping[str, Array]) -> None:
-            nonlocal is_counted
-            # A part does not know its place in the whole batch, so the whole is counted, once.
-            if not is_counted and not model.counter.all_hold(arrays):
-                is_counted = True
-                model.counter.watch(given)
+            nonlocal all_hold
+            if all_hold and not model.counter.all_hold(arrays):
+                all_hold = False
 
         started = time.perf_counter()
         answers = model.run(feed, limit, look if model.counter.ranges else None)
+        if not all_hold:  # a part does not know its place in the whole batch
+            model.counter.watch(given)
         if (
             model.fast_path is not None
             and feed.samples == 1

@@ -1,8 +1,9 @@
-"""The fast path: one sample of one input to one output, through buffers that are used again.
+"""The fast path: arrays of one input to one output that need no conversion and run in one piece.
 
-Most calls on a device are of this kind, and with a small network the engine's own call takes most
-of their time. So the buffers of a shape are bound once, and a call copies the sample in and the
-answer out. ``predictor`` takes the general path for every other call.
+With a small network the engine's own call takes most of the time. So small arrays, one sample or
+some, go through buffers that are bound once for their shape: a call copies the samples in and the
+answer out. A larger batch is handed to the engine as it is, which costs less than the copies, and
+the engine makes each answer a new array. ``predictor`` takes the general path for all else.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from edgeport.errors import InferenceError
 from edgeport.inputs.ranges import RangeCounter
 from edgeport.signals import reraise_signal
 
-# From about here on, copying a sample costs more than binding saves.
+# From about here on, copying a sample costs more than binding saves; a batch may do without.
 _LARGEST_BYTES = 2**18
+_LARGEST_BATCH_BYTES = 2**17
+_MOST_SHAPES = 8  # of batches that buffers are kept for, the first that come
 
 
 class Bound(NamedTuple):
@@ -42,31 +45,45 @@ class Bound(NamedTuple):
 
 
 class FastPath:
-    """One model's bound buffers, by the caller's shape. Several threads may use it.
+    """One model's short calls. Several threads may use it.
 
-    Buffers are bound only where the sizes of input and output are fixed, the batch aside.
+    There are some only where the sizes of input and output are fixed, the batch aside.
+
+    Args:
+        session: runs the model.
+        given: its only input.
+        answer: its only output.
+        counter: counts values out of range.
+        most: the largest batch that the engine may be given in one piece; 0 for none.
     """
 
     def __init__(
-        self, session: Session, given: TensorSpec, answer: TensorSpec, counter: RangeCounter
+        self,
+        session: Session,
+        given: TensorSpec,
+        answer: TensorSpec,
+        counter: RangeCounter,
+        most: int,
     ) -> None:
         self._session, self._given, self._answer = session, given, answer
         self._dtype, self._counter = given.dtype, counter
         # Unused buffers by shape; a shape without an entry has no fast path. deque.pop and append
         # are single steps of Python, so that no lock is needed.
         self._idle: dict[Any, deque[Bound]] = {}
-        shape = given.sample_shape
+        self._most, self._largest_batch = 0, _LARGEST_BATCH_BYTES
+        self._shape, self._names = given.sample_shape, [answer.name]
         if (
             given.has_batch_axis
             and answer.has_batch_axis
             and "O" not in given.dtype.kind + answer.dtype.kind  # text is looked at item by item
-            and all(isinstance(size, int) for size in shape + answer.sample_shape)
-            and 0 < math.prod(map(int, shape)) * given.dtype.itemsize <= _LARGEST_BYTES
+            and all(isinstance(size, int) for size in self._shape + answer.sample_shape)
         ):
-            self._idle = {shape: deque(), (1, *shape): deque()}
+            self._most = most
+            if 0 < math.prod(map(int, self._shape)) * given.dtype.itemsize <= _LARGEST_BYTES:
+                self._idle = {self._shape: deque(), (1, *self._shape): deque()}
 
     def predict(self, x: Any) -> Array | None:
-        """Return the answer to one sample, None where the general path has to be taken.
+        """Return the answer to a sample or batch, None where the general path has to be taken.
 
         Raises:
             InputError: as ``RangeCounter.watch`` does.
@@ -74,8 +91,10 @@ class FastPath:
         if type(x) is not np.ndarray or x.dtype is not self._dtype:  # one object a native dtype
             return None
         idle = self._idle.get(x.shape)
-        if not idle or self._session.is_lost:
+        if self._session.is_lost:
             return None
+        if not idle:
+            return self._whole_batch(x, least=1 if idle is None else 2)
         try:
             bound = idle.pop()
         except IndexError as error:  # another thread was faster
@@ -88,10 +107,30 @@ class FastPath:
             bound.run()
         except InferenceError as error:
             reraise_signal(error)
-            self._idle = {}  # the general path answers, or raises the reason
+            self._unlearn()  # the general path answers, or raises the reason
             return None
         answer = bound.answer.copy()
         idle.append(bound)
+        return answer
+
+    def _whole_batch(self, x: Array, least: int) -> Array | None:
+        """Return the engine's answer to a batch, None as ``predict``; see ``learn`` for one."""
+        shape = x.shape
+        if shape[1:] != self._shape or not least <= shape[0] <= self._most or not x.flags.aligned:
+            return None
+        try:
+            (answer,) = self._session.run({self._given.name: x}, self._names)
+        except InferenceError as error:
+            reraise_signal(error)
+            return None  # the general path answers, or raises the reason
+        if answer.shape != (shape[0], *self._answer.sample_shape):
+            return None
+        if not self._counter.holds(x):  # just after the run, while x is still in the CPU's cache
+            self._counter.watch({self._given.name: x})
+        elif x.nbytes <= self._largest_batch and shape[0] > 1:
+            if shape in self._idle or len(self._idle) < 2 + _MOST_SHAPES:
+                self._idle.setdefault(shape, deque())
+                self.learn(x, answer, is_single=False)
         return answer
 
     def learn(self, given: Array, answer: Array, *, is_single: bool) -> None:
@@ -100,7 +139,7 @@ class FastPath:
         ``is_single`` says whether callers of this kind leave the batch axis out.
         """
         idle = self._idle.get(given.shape[1:] if is_single else given.shape)
-        expected = (1, *self._answer.sample_shape), self._answer.dtype
+        expected = (len(given), *self._answer.sample_shape), self._answer.dtype
         if idle is None or idle:
             return
         if (answer.shape, answer.dtype) != expected:
@@ -113,15 +152,19 @@ class FastPath:
             run()
         except InferenceError as error:
             reraise_signal(error)
-            self._idle = {}
+            self._unlearn()
             return
         if target.tobytes() != answer.tobytes():  # a model that draws random numbers
-            self._idle = {}
+            self._unlearn()
             return
         # With an ellipsis, a sample without axes is still an array.
         views = (source[0, ...], target[0, ...]) if is_single else (source, target)
         holds = self._counter.check_of(self._given.name, views[0])
         idle.append(Bound(views[0], views[1], run, holds))
+
+    def _unlearn(self) -> None:
+        """Bind no buffers from now on."""
+        self._idle, self._largest_batch = {}, 0
 
 
 def _inverted(array: Array) -> Array:
