@@ -24,7 +24,7 @@ from edgeport.signals import reraise_signal
 
 # From about here on, copying a sample costs more than binding saves; a batch may do without.
 _LARGEST_BYTES = 2**18
-_LARGEST_BATCH_BYTES = 2**17
+_LARGEST_BATCH_BYTES = 2**17  # with the answers
 _MOST_SHAPES = 8  # of batches that buffers are kept for, the first that come
 
 
@@ -118,6 +118,7 @@ class FastPath:
         shape = x.shape
         if shape[1:] != self._shape or not least <= shape[0] <= self._most or not x.flags.aligned:
             return None
+        holds = self._counter.holds(x)
         try:
             (answer,) = self._session.run({self._given.name: x}, self._names)
         except InferenceError as error:
@@ -125,12 +126,12 @@ class FastPath:
             return None  # the general path answers, or raises the reason
         if answer.shape != (shape[0], *self._answer.sample_shape):
             return None
-        if not self._counter.holds(x):  # just after the run, while x is still in the CPU's cache
+        if not holds:
             self._counter.watch({self._given.name: x})
-        elif x.nbytes <= self._largest_batch and shape[0] > 1:
-            if shape in self._idle or len(self._idle) < 2 + _MOST_SHAPES:
+        elif shape[0] > 1 and x.nbytes + answer.nbytes <= self._largest_batch:
+            if len(self._idle) < 2 + _MOST_SHAPES:
                 self._idle.setdefault(shape, deque())
-                self.learn(x, answer, is_single=False)
+            self.learn(x, answer, is_single=False)
         return answer
 
     def learn(self, given: Array, answer: Array, *, is_single: bool) -> None:

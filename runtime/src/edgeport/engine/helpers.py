@@ -43,7 +43,7 @@ def share(work: Callable[[int], None], parts: Iterable[int], threads: int) -> No
             try:
                 if not failures:
                     work(part)
-            except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+            except BaseException as error:
                 failures.append(error)
             if next(ended) == total:
                 all_ended.release()

@@ -24,13 +24,13 @@ CHUNK_BYTES = 4 * 2**20
 
 # Enough work for one run: larger ones only leave the CPU's cache with their activations. On AVX-512
 # with VNNI, 1,000 samples take 0.4 (DS-CNN) and 0.85 (ResNet-8) of the time of one run when they
-# run in parts of this work, and a 32nd of a millisecond of work is lost for each run.
+# run in parts of this work; each run costs 5 to 30 us of its own.
 _ENOUGH_MULTIPLY_ACCUMULATES = 2**28
 # Dense layers with many weights read all of them in each run, so that small parts would be slower.
 _FEWEST_SAMPLES = 32
 
-# From here on a batch is worth a helper, which takes some 50 us to begin. Below it (0.2 to 0.7 ms of
-# work) two threads took 0.8 to 1.5 times as long as one. Source: as above.
+# From here on a batch is worth a helper, which takes some 50 us to begin. Below it (0.2 to 0.7 ms
+# of work) two threads took 0.8 to 1.5 times as long as one. Source: as above.
 _MULTIPLY_ACCUMULATES_WORTH_HELPERS = 2**26
 _PARTS_PER_THREAD = 2  # so that a thread beside a busy process does less
 
@@ -43,7 +43,7 @@ Share = Callable[[Callable[[int], None], Iterable[int], int], None]
 """Calls a function with each part, in so many threads. ``engine.helpers.share``, or without any."""
 
 
-def one_by_one(work: Callable[[int], None], parts: Iterable[int], threads: int) -> None:
+def in_turn(work: Callable[[int], None], parts: Iterable[int], threads: int) -> None:
     """Call ``work`` with each part, in this thread."""
     for part in parts:
         work(part)
@@ -91,7 +91,7 @@ class Batching(NamedTuple):
         threads = threads if may_split and card.multiply_accumulates else 1
         return cls(card, fixed, may_split, one_by_one, chunk_bytes, threads)
 
-    def run(self, run: Run, feed: Feed, share: Share = one_by_one) -> list[Array]:
+    def run(self, run: Run, feed: Feed, share: Share = in_turn) -> list[Array]:
         """Return the outputs for all samples of the feed, in the card's order.
 
         Args:
@@ -137,7 +137,7 @@ class Batching(NamedTuple):
                 _check_shape(spec, out, (size, *result.shape[1:]))
                 result[start : start + taken] = out[:taken]
 
-        (share if is_shared else one_by_one)(fill, range(0, samples, step), self.threads)
+        (share if is_shared else in_turn)(fill, range(0, samples, step), self.threads)
         return made["results"]
 
     def most_in_one_run(self) -> int:
