@@ -1,0 +1,268 @@
+"""Batches, whole and in parts, in one thread and in several: the plain engine's answers.
+
+The truth is ``onnxruntime.InferenceSession`` on the same file, one sample at a time.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from examples import identity, int8, mlp, sealed, spec, two_inputs
+
+from edgeport import InferenceError, InputError, Predictor
+from edgeport.engine import helpers
+from edgeport.inputs import batching
+
+# isort: split
+import onnxruntime
+
+RNG = np.random.default_rng(18)
+WORK = 2**20  # of a sample; 64 of them are worth a helper
+
+
+def artifact(example: Any = None, work: int = WORK) -> bytes:
+    example = example or mlp()
+    return sealed(example.onnx, replace(example.card, multiply_accumulates=work))
+
+
+def plain(onnx: bytes, x: Any) -> Any:
+    """The plain engine's answers, one sample at a time."""
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    (name,) = (node.name for node in session.get_inputs())
+    return np.concatenate([session.run(None, {name: row[None]})[0] for row in x])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("chunk_bytes", [1, 500, 2**22])
+def test_every_size_and_layout_gives_the_engines_answers(threads: int, chunk_bytes: int) -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    wanted = plain(mlp().onnx, x)
+    with Predictor.load(artifact(), threads=threads, chunk_bytes=chunk_bytes) as predictor:
+        assert predictor.threads == threads
+        for size in (1, 2, 3, 31, 63, 64, 65, 129, 300):
+            for form in (x[:size], x[:size], np.asfortranarray(x[:size]), x[:size].tolist()):
+                answer = predictor.predict(form)
+                np.testing.assert_allclose(answer, wanted[:size], rtol=1e-5)
+        np.testing.assert_allclose(predictor.predict(x[::-1]), wanted[::-1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 20, 400])
+def test_an_answer_is_not_a_view_of_what_a_later_call_overwrites(size: int) -> None:
+    batches = [RNG.random((size, 6), dtype="f4") for _ in range(12)]
+    with Predictor.load(artifact(), threads=2) as predictor:
+        answers = [predictor.predict(x) for x in batches]
+        kept = [answer.copy() for answer in answers]
+        for x in batches[::-1]:
+            predictor.predict(x)[...] = 7  # nor does the caller's writing reach a later one
+        for x, answer, before in zip(batches, answers, kept, strict=True):
+            np.testing.assert_array_equal(answer, before)
+            np.testing.assert_allclose(answer, mlp().formula(x), rtol=1e-5)
+
+
+def test_buffers_are_kept_for_a_few_sizes_and_none_is_shared_by_two_threads() -> None:
+    wrong: list[Any] = []
+    with Predictor.load(artifact(identity("float32", ("N", 4)))) as predictor:
+
+        def work(number: int) -> None:
+            for turn in range(600):
+                x = np.full((2 + (number + turn) % 30, 4), number * 1000 + turn, "f4")
+                if not np.array_equal(predictor.predict(x), x):
+                    wrong.append(x)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        model = predictor._model
+        assert model is not None
+        assert model.fast_path is not None
+        assert 3 <= len(model.fast_path._idle) <= 10
+    assert wrong == []
+
+
+@pytest.mark.parametrize("size", [5, 300])
+def test_values_out_of_range_are_counted_once_whatever_the_parts(size: int) -> None:
+    with Predictor.load(artifact(int8()), threads=2) as predictor:
+        total = 0
+        for _ in range(4):
+            x = RNG.uniform(-0.5, 1.5, (size, 6)).astype("f4")
+            predictor.predict(x)
+            total += int(((x < 0) | (x > 1)).sum())
+            assert predictor.out_of_range == {"x": total}
+        x = np.full((size, 6), 0.5, "f4")
+        predictor.predict(x)
+        x[size - 1, 2] = np.nan
+        with pytest.raises(InputError, match=rf"is nan at \[{size - 1}, 2\], which an int8"):
+            predictor.predict(x)
+        assert predictor.out_of_range == {"x": total}
+
+
+def test_finite_and_timeout_answer_a_large_batch_alike() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact(), threads=2) as predictor:
+        for options in ({"finite": True}, {"timeout": 60}, {"finite": True, "timeout": 60}):
+            answer = predictor.predict(x, **options)  # type: ignore[arg-type]
+            np.testing.assert_allclose(answer, mlp().formula(x), rtol=1e-5)
+        x[200, 3] = np.inf
+        with pytest.raises(InputError, match=r"input 'x' is inf at \[200, 3\], expected finite"):
+            predictor.predict(x, finite=True)
+
+
+def test_several_inputs_and_text_in_parts() -> None:
+    a, b = RNG.random((2, 300, 2), dtype="f4")
+    with Predictor.load(artifact(two_inputs()), threads=2) as predictor:
+        alone = [predictor.predict(a[i], b[i]) for i in range(300)]
+        together = predictor.predict(a, b)
+        for name, answer in together.items():
+            np.testing.assert_allclose(answer, [one[name] for one in alone], rtol=1e-6)
+    words = np.array([f"é{number}" for number in range(600)], object).reshape(300, 2)
+    with Predictor.load(artifact(identity("str", ("N", 2))), threads=2) as predictor:
+        for _ in range(3):
+            assert predictor.predict(words).tolist() == words.tolist()
+
+
+def test_a_fixed_batch_and_a_free_axis_in_parts() -> None:
+    x = RNG.random((301, 3), dtype="f4")
+    fixed = identity("float32", (4, 3))
+    card = replace(fixed.card, multiply_accumulates=WORK)
+    axes = ("N", "F")
+    card = replace(
+        card,
+        inputs=(replace(card.inputs[0], axes=axes),),
+        outputs=(replace(card.outputs[0], axes=axes),),
+    )
+    with Predictor.load(sealed(fixed.onnx, card), threads=2) as predictor:
+        np.testing.assert_array_equal(predictor.predict(x), x)
+        np.testing.assert_array_equal(predictor.predict(x[:3]), x[:3])
+    with Predictor.load(artifact(identity("float32", ("N", "T"))), threads=2) as predictor:
+        for length in (3, 2, 1):
+            np.testing.assert_array_equal(predictor.predict(x[:, :length]), x[:, :length])
+
+
+def test_dynamic_int8_runs_sample_by_sample_in_any_thread() -> None:
+    from edgeport import Quantization
+
+    quantization = Quantization("dynamic", "int8", "uint8", "any")
+    example = identity("float32", ("N", 3))
+    card = replace(example.card, quantization=quantization, multiply_accumulates=WORK)
+    x = RNG.random((100, 3), dtype="f4")
+    with Predictor.load(sealed(example.onnx, card), threads=2) as predictor:
+        seen: list[int] = []
+        model = predictor._model
+        assert model is not None
+        run = model.session.run
+
+        def counting(feeds: Any, *rest: Any) -> Any:
+            seen.extend(len(array) for array in feeds.values())
+            return run(feeds, *rest)
+
+        model.session.run = counting  # type: ignore[method-assign]
+        np.testing.assert_array_equal(predictor.predict(x), x)
+        assert seen == [1] * 100
+
+
+def test_an_engine_error_in_a_part_is_raised_and_the_predictor_stays_usable() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact(), threads=2) as predictor:
+        model = predictor._model
+        assert model is not None
+        run = model.session.run
+        calls: list[int] = []
+
+        def failing(feeds: Any, *rest: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 3:
+                raise InferenceError("the third part failed: try again")
+            return run(feeds, *rest)
+
+        model.session.run = failing  # type: ignore[method-assign]
+        with pytest.raises(InferenceError, match="the third part failed"):
+            predictor.predict(x)
+        model.session.run = run  # type: ignore[method-assign]
+        np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+
+
+def test_reload_copy_and_pickle_keep_threads_and_answers() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact(), threads=2) as predictor:
+        others = [copy.copy(predictor), pickle.loads(pickle.dumps(predictor))]  # noqa: S301 - ours
+        predictor.reload(artifact(work=WORK + 1))
+        for one in (predictor, *others):
+            assert one.threads == 2
+            np.testing.assert_allclose(one.predict(x), mlp().formula(x), rtol=1e-5)
+        for other in others:
+            other.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_after_a_shared_batch_answers_without_loading_again() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact(), threads=2) as predictor:
+        wanted = predictor.predict(x)
+        child = os.fork()
+        if not child:
+            model = predictor._model
+            same = np.array_equal(predictor.predict(x), wanted)
+            os._exit(0 if same and predictor._model is model else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_no_thread_stays_and_a_large_model_leaves_its_threads_to_the_engine() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact(work=10**9), threads=2) as large:
+        assert large._model is not None
+        assert (large.threads, large._model.session.threads) == (2, 2)
+        np.testing.assert_allclose(large.predict(x), mlp().formula(x), rtol=1e-5)
+    with Predictor.load(artifact(), threads=2) as small:
+        assert small._model is not None
+        assert (small.threads, small._model.session.threads) == (2, 1)
+
+
+@pytest.mark.parametrize(("samples", "shared"), [(63, False), (64, True)])
+def test_helpers_begin_where_the_work_is_worth_it(samples: int, shared: bool) -> None:
+    card = replace(mlp().card, multiply_accumulates=WORK, sha256="of a sealed file")
+    grouping = batching.Batching.of(card, threads=2)
+    assert (samples >= grouping.worth_helpers) is shared
+    assert grouping.most_in_one_run() == 63
+    free = replace(card, inputs=(spec("x", "float32", ("N", "T")),))
+    assert batching.Batching.of(free).most_in_one_run() == 0
+
+
+def test_sharing_does_each_part_once_and_raises_the_first_error() -> None:
+    done: list[int] = []
+    helpers.share(done.append, range(1000), 4)
+    assert sorted(done) == list(range(1000))
+    seen: list[int] = []
+
+    def failing(part: int) -> None:
+        seen.append(part)
+        raise ValueError(f"part {part}")
+
+    with pytest.raises(ValueError, match="part"):
+        helpers.share(failing, range(1000), 3)
+    assert len(seen) <= 3
+
+
+def test_where_no_thread_can_be_started_the_caller_does_it_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Full:
+        allocate_lock = staticmethod(threading.Lock)
+
+        @staticmethod
+        def start_new_thread(*_: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(helpers, "native_thread", lambda: Full)
+    done: list[int] = []
+    helpers.share(done.append, range(5), 4)
+    assert done == [0, 1, 2, 3, 4]
