@@ -266,3 +266,35 @@ def test_where_no_thread_can_be_started_the_caller_does_it_all(
     done: list[int] = []
     helpers.share(done.append, range(5), 4)
     assert done == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", ["?", "i1", "u1", "i2", "u2", "f2", "f8", "i4", "i8", ">u2"])
+@pytest.mark.parametrize("shape", [(6,), (1, 6), (5, 6), (300, 6)])
+def test_arrays_of_other_kinds_give_the_answers_of_their_exact_values(
+    kind: str, shape: tuple[int, ...]
+) -> None:
+    x = RNG.integers(0, 2, shape).astype(kind)
+    with Predictor.load(artifact()) as predictor:
+        wanted = wanted_of(x)
+        for _ in range(3):
+            np.testing.assert_allclose(predictor.predict(x), wanted, rtol=1e-5)
+            predictor.predict(x.astype("f4"))
+            np.testing.assert_allclose(predictor.predict(x[::-1]), wanted_of(x[::-1]), rtol=1e-5)
+
+
+def wanted_of(x: Any) -> Any:
+    answers = plain(mlp().onnx, x.astype("f4").reshape(-1, 6))
+    return answers.reshape(*x.shape[:-1], 3)
+
+
+@pytest.mark.parametrize("shape", [(6,), (5, 6), (300, 6)])
+def test_a_number_too_large_for_float32_is_refused(shape: tuple[int, ...]) -> None:
+    x = np.ones(shape)
+    with Predictor.load(artifact()) as predictor:
+        for _ in range(3):
+            predictor.predict(x.astype("f4"))
+        x[..., 2] = 1e300
+        with pytest.raises(InputError, match="1e\\+300"):
+            predictor.predict(x)
+        x[..., 2] = np.inf  # which a float model may be fed
+        predictor.predict(x)

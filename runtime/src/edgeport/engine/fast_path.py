@@ -67,6 +67,12 @@ class FastPath:
     ) -> None:
         self._session, self._given, self._answer = session, given, answer
         self._dtype, self._counter = given.dtype, counter
+        # What copying into a buffer converts as ``casting`` would, no value changed.
+        self._exact = {
+            dtype
+            for dtype in map(np.dtype, ("?", "i1", "u1", "i2", "u2", "f2", "f4"))
+            if given.dtype.kind in "iuf" and np.can_cast(dtype, given.dtype)
+        }
         # Unused buffers by shape; a shape without an entry has no fast path. deque.pop and append
         # are single steps of Python, so that no lock is needed.
         self._idle: dict[Any, deque[Bound]] = {}
@@ -88,7 +94,9 @@ class FastPath:
         Raises:
             InputError: as ``RangeCounter.watch`` does.
         """
-        if type(x) is not np.ndarray or x.dtype is not self._dtype:  # one object a native dtype
+        if type(x) is not np.ndarray:
+            return None
+        if x.dtype is not self._dtype and x.dtype not in self._exact:  # one object a native dtype
             return None
         idle = self._idle.get(x.shape)
         if self._session.is_lost:
@@ -118,6 +126,8 @@ class FastPath:
         shape = x.shape
         if shape[1:] != self._shape or not least <= shape[0] <= self._most or not x.flags.aligned:
             return None
+        if x.dtype is not self._dtype:
+            x = x.astype(self._dtype)
         holds = self._counter.holds(x)
         try:
             (answer,) = self._session.run({self._given.name: x}, self._names)
