@@ -126,8 +126,8 @@ class FastPath:
         shape = x.shape
         if shape[1:] != self._shape or not least <= shape[0] <= self._most or not x.flags.aligned:
             return None
-        if x.dtype is not self._dtype:
-            x = x.astype(self._dtype)
+        if x.dtype is not self._dtype or not x.flags.c_contiguous:
+            x = np.ascontiguousarray(x, self._dtype)
         holds = self._counter.holds(x)
         try:
             (answer,) = self._session.run({self._given.name: x}, self._names)

@@ -127,6 +127,8 @@ class Session(forks.Forked):
             if not is_of_the_engine(cause):
                 raise
             raise load_error(cause, engine_version()) from cause
+        # Kept for a fallback to other providers, which there is not: as large as the artifact.
+        self._engine._model_bytes = None
         if providers is not None:
             from edgeport.engine.providers import refuse_fallback
 
