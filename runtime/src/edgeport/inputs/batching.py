@@ -29,10 +29,9 @@ _ENOUGH_MULTIPLY_ACCUMULATES = 2**28
 # Dense layers with many weights read all of them in each run, so that small parts would be slower.
 _FEWEST_SAMPLES = 32
 
-# From here on a batch is worth a helper, which takes some 50 us to begin. Below it (0.2 to 0.7 ms
-# of work) two threads took 0.8 to 1.5 times as long as one. Source: as above.
+# From here on a batch is worth a helper. Below it (0.2 to 0.7 ms of work) two threads took 0.8 to
+# 1.5 times as long as one beside busy processes. Source: as above.
 _MULTIPLY_ACCUMULATES_WORTH_HELPERS = 2**26
-_PARTS_PER_THREAD = 2  # so that a thread beside a busy process does less
 
 # The recipe whose operators take the range of a tensor from its values, so that a sample's answer
 # depends on its neighbours in the batch. Source: edgeport-converter, quantization/recipe.
@@ -118,7 +117,7 @@ class Batching(NamedTuple):
             step = self.most_at_once(self._sample_bytes(feed, samples))
             parts = -(-samples // min(step, samples))
             if is_shared:
-                parts = max(parts, min(samples, _PARTS_PER_THREAD * self.threads))
+                parts = max(parts, min(samples, self.threads))
             step = -(-samples // parts)
         if step >= samples and self.fixed in (None, samples):
             return self._checked(run(feed.arrays), samples)
