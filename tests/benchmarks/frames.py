@@ -6,9 +6,9 @@
 Two networks see crops of photos, of many sizes. For each resize that training code may have called,
 the classes of that very call are compared with those of the customary device code, which is
 OpenCV's INTER_LINEAR or Pillow's BILINEAR, and with those of the frames graph in front of the
-network. Then the way from a frame to the answer is timed, by turns, on one thread: the artifact's
-beside the best code by hand (OpenCV, numpy, plain onnxruntime) for the two bilinear kinds, and for
-the antialiased ones the graph alone beside Pillow's own resize.
+network. Then the way from a frame to the answer is timed, by turns, on one thread: ``predict`` and
+the artifact in plain onnxruntime beside the best code by hand (OpenCV, numpy, plain onnxruntime)
+for the two bilinear kinds, and for the antialiased ones the graph alone beside Pillow's own resize.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ import onnx
 import onnxruntime
 from PIL import Image
 
+from edgeport import FrameFormat, Predictor
+from edgeport.artifact.card import card_json
+from edgeport.artifact.seal import seal
 from edgeport_converter import convert
 from edgeport_converter.sensors.frame_graph import make_frames_model, prepend_frames
 from edgeport_converter.sensors.frames import Frames
@@ -114,6 +117,23 @@ def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     )
 
 
+def predictor_of(
+    model: onnx.ModelProto, name: str, spec: Frames, picture: tuple[int, int, int]
+) -> Predictor:
+    """Return the model with frames as an artifact whose card knows them, on one thread."""
+    whole = prepend_frames(model, name, spec)
+    del whole.metadata_props[:]
+    with Predictor.load(whole.SerializeToString()) as plain:
+        card = plain.card
+    inputs = tuple(
+        replace(port, axes=("N", "H", "W", "C")) if port.name == name else port
+        for port in card.inputs
+    )
+    known = FrameFormat(spec.order, picture, spec.size, spec.most_pixels, spec.to_text())
+    card = replace(card, inputs=inputs, frames={name: known})
+    return Predictor.load(seal(whole.SerializeToString(), card_json(card, [])), threads=1)
+
+
 def customary(model: onnx.ModelProto, spec: Frames, frames: list, side: int) -> dict:
     """Return the classes of each frame after the usual resizes of device code."""
     name = model.graph.input[0].name
@@ -177,6 +197,8 @@ def times(model: onnx.ModelProto, size: tuple, side: int, scale: float, mean: fl
             spec = Frames(kind, size=declared, scale=scale, mean=mean)
             whole = session_of(prepend_frames(model, name, spec))
             ways[label] = lambda whole=whole: whole.run(None, {name: frame[None]})
+            predictor = predictor_of(model, name, spec, picture)
+            ways[f"predict {label}"] = lambda predictor=predictor: predictor.predict(frame)
         yield {"kind": kind, "size": size, "to": side, "part": "frame to answer", **by_turns(ways)}
     image = Image.fromarray(frame)
     for kind in ANTIALIASED:
@@ -214,10 +236,13 @@ def tables(result: dict) -> str:
     for row in result["classes"]:
         shares = " | ".join(f"{row[way]:.2%}" for way in ("opencv", "pillow", "bgr", "graph"))
         lines.append(f"| {row['network']} | {row['trained']} {row['fit']} | {shares} |")
-    lines += ["", "| network | kind | frame | part | ms | × any size | × declared size |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    lines += ["", "| network | kind | frame | part | ms | × any size | × declared size | predict |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in result["times"]:
-        ratios = " | ".join(f"{row[way] / row['library']:.2f}" for way in ("free", "fixed"))
+        ratios = " | ".join(
+            " / ".join(f"{row[way] / row['library']:.2f}" for way in ways if way in row) or "—"
+            for ways in (["free"], ["fixed"], ["predict free", "predict fixed"])
+        )
         frame = f"{row['size'][0]} × {row['size'][1]} to {row['to']}"
         lines.append(
             f"| {row['network']} | {row['kind']} | {frame} | {row['part']} "

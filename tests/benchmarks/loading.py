@@ -91,7 +91,7 @@ def measure(path: Path) -> dict[str, Any]:
                 for way, options in ways.items()
             }
         )
-        x = example(Predictor.load(path).card.inputs, 1)
+        x = example(Predictor.load(path).card, 1)
         answers = by_turns(
             {
                 way: lambda _, options=options: first_answer(path, options, x)

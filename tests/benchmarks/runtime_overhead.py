@@ -74,14 +74,14 @@ def per_call_us(path: str) -> tuple[dict[str, float], dict[str, float]]:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     with Predictor.load(path, threads=1) as predictor:
-        ((name, one),) = example(predictor.card.inputs, 1).items()
+        ((name, one),) = example(predictor.card, 1).items()
         sample = one[0]
         calls = {
             "session_run": lambda: session.run(None, {name: one}),
             "predict_batch_of_one": lambda: predictor.predict(one),
             "predict_one_sample": lambda: predictor.predict(sample),
         }
-        many = example(predictor.card.inputs, BATCH)[name]
+        many = example(predictor.card, BATCH)[name]
         batches = {
             "session_run": lambda: session.run(None, {name: many}),
             "predict": lambda: predictor.predict(many),

@@ -28,6 +28,7 @@ from edgeport_converter.loading.load import load_model, start_tensorflow
 from edgeport_converter.verification.parity import check_parity
 from edgeport_converter.verification.runners import in_fixed_batches
 from edgeport_converter.verification.spoiling import spoil, with_noise
+from edgeport_converter.verification.trial_inputs import prepare_batches
 
 FILES = (
     "mlperf_tiny/image_classification/pretrainedResnet.h5",
@@ -126,13 +127,13 @@ def measure(model: Any) -> dict[str, Any]:
     card = ModelCard("model", exported.inputs, exported.outputs)
     runs = [in_fixed_batches(run, card.inputs) for run in (exported.reference, exported.logits)]
     started = time.perf_counter()
-    parity, _ = check_parity(graph, card, *runs, None)
+    parity, _ = check_parity(graph, card, prepare_batches(graph, card, *runs, None), runs[1])
     check_seconds = time.perf_counter() - started
     runs = [remembered(run) for run in runs]
     noticed: dict[str, list[bool]] = {}
     for what, copy in spoiled(graph):
         try:
-            check_parity(copy, card, *runs, None)
+            check_parity(copy, card, prepare_batches(copy, card, *runs, None), runs[1])
         except AgreementError:
             noticed.setdefault(what, []).append(True)
         else:

@@ -53,6 +53,21 @@ def test_values_of_the_command_line_reach_the_artifact(two_layer_model, tmp_path
     assert words == "'x': uint8 pixels, (pixel - (1, 2, 3, 4, 5, 6)) * 0.00392157"
 
 
+def test_a_signal_in_words_is_in_the_card(two_layer_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    two_layer_model.save("m.keras")
+    arguments = ["convert", "m.keras", "--quantize", "none", "--signal"]
+    assert main([*arguments, "rate=52.5 window=6 hop=3 pad=yes"]) == 0
+    with Predictor.load("m.onnx") as predictor:
+        assert predictor.card.signal.in_words == (
+            "x: 52.5 Hz, 1 channel, windows of 6 (0.1143 s), one every 3 (0.05714 s), short "
+            "recordings end in zeros"
+        )
+    capsys.readouterr()
+    assert main([*arguments, "rate=52.5 window=7"]) == 2
+    assert "the signal has windows of 7 samples and 1 channel(s)" in capsys.readouterr().err
+
+
 def test_a_model_alone_becomes_a_float_artifact_beside_it(
     two_layer_model, samples, tmp_path, capsys
 ):

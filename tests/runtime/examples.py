@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from onnx_writer import graph, model, node
 
-from edgeport import GoldenSample, ModelCard, Quantization, TensorSpec
+from edgeport import FrameFormat, GoldenSample, ModelCard, Quantization, TensorSpec
 from edgeport.artifact.golden import GoldenOutput, encode_array, encode_output
 from edgeport.artifact.seal import seal
 
@@ -191,6 +191,48 @@ def two_inputs() -> Example:
     ]
     card = ModelCard("two_inputs", tuple(specs[:2]), tuple(specs[2:]))
     return Example(model(content), card, lambda x: x)
+
+
+@functools.cache
+def camera(order: str = "rgb", size: tuple[int, int] | None = None) -> Example:
+    """Frames of any size, or of one: the mean of each channel, and the first and the last pixel.
+
+    So another size, a turn, a mirror image and swapped channels each change the answer.
+    """
+    channels = 1 if order == "gray" else 3
+    shape: tuple[int | str, ...] = ("N", *(size or ("height", "width")), channels)
+    content = graph(
+        [
+            node("Cast", ["image"], ["pixels"], to=1),
+            node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2], keepdims=0),
+            node("Gather", ["pixels", "zero"], ["top"], axis=1),
+            node("Gather", ["top", "zero"], ["first"], axis=1),
+            node("Gather", ["pixels", "end"], ["bottom"], axis=1),
+            node("Gather", ["bottom", "end"], ["last"], axis=1),
+            node("Concat", ["mean", "first", "last"], ["y"], axis=1),
+        ],
+        [("image", "uint8", shape)],
+        [("y", "float32", ["N", 3 * channels])],
+        {"zero": np.int64(0), "end": np.int64(-1)},
+        name="camera",
+    )
+    card = ModelCard(
+        name="camera",
+        inputs=(spec("image", "uint8", shape, axes=("N", "H", "W", "C")),),
+        outputs=(spec("y", "float32", ("N", 3 * channels)),),
+        frames={
+            "image": FrameFormat(
+                order, (96, 96, 3), size, 1080 * 1920, f"keras-bilinear order={order}"
+            )
+        },
+        tolerance={"y": 1e-3},
+    )
+
+    def formula(frames: Array) -> Array:
+        mean = frames.astype(np.float64).mean(axis=(1, 2))
+        return np.concatenate([mean, frames[:, 0, 0], frames[:, -1, -1]], axis=1)
+
+    return Example(model(content), card, formula)
 
 
 def kept_in(folder: Path) -> list[Path]:

@@ -145,6 +145,9 @@ print(*(name for name in sys.modules if name.startswith("edgeport.")))
     assert not [name for name in loaded if name.startswith("edgeport.cli")]
     unneeded = "artifact.signature engine.providers"
     unneeded += " device.graph_cache device.tuning_file device.identity inputs.examples"
+    unneeded += (
+        " artifact.frame_format artifact.signal_format inputs.frames inputs.windows inputs.wav"
+    )
     assert not {f"edgeport.{name}" for name in unneeded.split()} & loaded
 
 

@@ -94,10 +94,12 @@ from edgeport_converter.options import (
     LoadingOptions,
     PixelOptions,
     QuantizationOptions,
+    SensorOptions,
     TableOptions,
 )
 from edgeport_converter.pipeline import convert
 from edgeport_converter.report import ConversionReport
+from edgeport_converter.sensors.signals import Signal
 from edgeport_converter.training.results.report import TrainingReport
 from edgeport_converter.training.train import train
 
@@ -112,6 +114,8 @@ __all__ = [
     "PixelOptions",
     "QuantizationError",
     "QuantizationOptions",
+    "SensorOptions",
+    "Signal",
     "TableOptions",
     "TrainingError",
     "TrainingReport",

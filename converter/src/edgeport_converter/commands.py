@@ -47,8 +47,8 @@ def add_convert(commands: Any) -> None:
     add(
         "--calibration",
         metavar="DATA",
-        help=f"data like the device's: {DATA_FILES}; a .npz has one array for each input name (x "
-        "for a single input)",
+        help=f"data like the device's: {DATA_FILES}, with --signal also of "
+        ".wav files; a .npz has one array for each input name (x for a single input)",
     )
     add(
         "--evaluation",

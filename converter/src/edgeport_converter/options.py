@@ -1,9 +1,9 @@
 """The options of a conversion, each declared once: name, default, choices, help, and its check.
 
-An option is a field of one of six records. It is a keyword of ``convert`` under the same name, and
-an option of `edgeport convert` with ``-`` for ``_``; the docstring of ``convert`` explains it. A
-record checks itself when it is made, and raises OptionError; what depends on the data or the output
-is checked by the functions below, before any work is done.
+An option is a field of one of seven records. It is a keyword of ``convert`` under the same name,
+and an option of `edgeport convert` with ``-`` for ``_``; the docstring of ``convert`` explains it.
+A record checks itself when it is made, and raises OptionError; what depends on the data or the
+output is checked by the functions below, before any work is done.
 
 The records are named ``...Options`` since a card has a ``Quantization`` of its own, which says
 what was done, not what is wanted.
@@ -24,6 +24,7 @@ from edgeport import OptionError
 from edgeport.atomic_files import check_target
 from edgeport.checks import truth
 from edgeport_converter import targets
+from edgeport_converter.sensors.signals import Signal
 
 RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
 OBJECTIVES = ("balanced", "latency", "size")
@@ -74,6 +75,10 @@ def _read_range(option: str, text: str) -> tuple[float, float]:
             f"{option} is {text!r}, expected two numbers such as 0,1: black, then white"
         ) from None
     return low, high
+
+
+def _read_signal(option: str, text: str) -> Signal:
+    return Signal.from_text(text)
 
 
 def _read_names(option: str, text: str) -> list[str]:
@@ -227,6 +232,27 @@ class PixelOptions:
 
 
 @dataclass(frozen=True)
+class SensorOptions:
+    """What the device's sensors give, and how that becomes samples."""
+
+    signal: Signal | None = _option(
+        None,
+        "the artifact takes windows of recordings, such as 'rate=16000 window=16000 hop=8000' for "
+        "int16 PCM; the data is of such recordings then; further words: channels=, mix_down=yes, "
+        "pad=yes, scale=1/32768, dtype=float32, input=",
+        metavar="WORDS",
+        read=_read_signal,
+    )
+
+    def __post_init__(self) -> None:
+        if self.signal is not None and not isinstance(self.signal, Signal):
+            raise OptionError(
+                f"signal= was given a {type(self.signal).__name__}, expected a Signal: "
+                "pass Signal(rate=16000, window=16000, hop=8000), for instance"
+            )
+
+
+@dataclass(frozen=True)
 class DeviceOptions:
     """What the artifact will run on, and how samples come there."""
 
@@ -309,6 +335,7 @@ class OptionKeywords(TypedDict, total=False):
     scale: float | Sequence[float] | None
     mean: float | Sequence[float] | None
     image_range: tuple[float, float]
+    signal: Signal | None
     target: str
     onnxruntime: str
     one_by_one: bool
@@ -326,6 +353,7 @@ class ConversionOptions:
     quantization: QuantizationOptions
     tables: TableOptions
     pixels: PixelOptions
+    sensors: SensorOptions
     device: DeviceOptions
     loading: LoadingOptions
     notes: tuple[str, ...] = ()
@@ -336,6 +364,7 @@ RECORDS: dict[str, type[Any]] = {
     "quantization": QuantizationOptions,
     "tables": TableOptions,
     "pixels": PixelOptions,
+    "sensors": SensorOptions,
     "device": DeviceOptions,
     "loading": LoadingOptions,
 }

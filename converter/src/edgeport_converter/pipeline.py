@@ -26,6 +26,7 @@ from edgeport_converter.options import (
     OptionKeywords,
     PixelOptions,
     QuantizationOptions,
+    SensorOptions,
     TableOptions,
     find_destination,
     fit_to_data,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgeport.artifact.golden import Array
+    from edgeport.artifact.signal_format import SignalFormat
     from edgeport_converter.data.datasets import Dataset
     from edgeport_converter.data.user_data import UserData
     from edgeport_converter.loading.model import LoadedModel
@@ -58,8 +60,10 @@ if TYPE_CHECKING:
     from edgeport_converter.quantization.search.selection import Selection, Step
     from edgeport_converter.verification.parity import Parity
     from edgeport_converter.verification.runners import Run
+    from edgeport_converter.verification.trial_inputs import TrialBatches
 
 _GOLDEN_CANDIDATES = 256  # samples that golden samples are chosen from
+_PCM = (-32768.0, 32767.0)
 _GOLDEN_BATCH = 16  # the same for a model that runs them in one piece
 
 
@@ -74,6 +78,7 @@ def convert(
     quantization: QuantizationOptions | None = None,
     tables: TableOptions | None = None,
     pixels: PixelOptions | None = None,
+    sensors: SensorOptions | None = None,
     device: DeviceOptions | None = None,
     loading: LoadingOptions | None = None,
     on_stage: Callable[[str], None] | None = None,
@@ -81,7 +86,7 @@ def convert(
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
 
-    The options after ``labels`` are fields of six records. Each is passed by its own name,
+    The options after ``labels`` are fields of seven records. Each is passed by its own name,
     ``convert(..., quantize="static")``, or in its record,
     ``convert(..., quantization=QuantizationOptions(quantize="static"))``; not in both.
 
@@ -90,7 +95,8 @@ def convert(
             SavedModel folder; or ``package.module:function`` that returns a model.
         output: where to write; replaced in one step, and only when every stage held.
         calibration: data that activation ranges are taken from, needed to quantize: the path of a
-            ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an array; a dict of
+            ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images, with ``signal`` also of a
+            ``.wav`` file or a folder of them; an array; a dict of
             arrays by input name; a pair (x, y); or an iterable of these, such as a generator or a
             ``tf.data.Dataset``, which is read once. At least 10 samples, better a few hundred,
             like the device's.
@@ -105,6 +111,7 @@ def convert(
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
         tables: ``label_column``, as below.
         pixels: ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
+        sensors: ``signal``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
         on_stage: called with the name of each stage as it begins, and with each recipe tried.
@@ -151,6 +158,9 @@ def convert(
             - ``mean``: the same, in the unit of pixels, 0 to 255; default 0.
             - ``image_range``: the values that black and white pixels of image files become;
               default (0, 255), the pixels themselves.
+            - ``signal``: a ``Signal``: the artifact takes windows of recordings, of int16 PCM with
+              the scale inside the graph, or of floats; rate, window and hop are in its card. The
+              data is of such windows, too, or of recordings, which are cut in the same way.
             - ``target``: the devices' CPU family. "any", the default, is right on all of them;
               "x86-64-v3" (AVX2), "x86-64-v4" (VNNI), "arm64".
             - ``onnxruntime``: the oldest version on the devices; fixes opset and IR version.
@@ -188,6 +198,7 @@ def convert(
             "quantization": quantization,
             "tables": tables,
             "pixels": pixels,
+            "sensors": sensors,
             "device": device,
             "loading": loading,
         },
@@ -202,16 +213,17 @@ def convert(
     stages = Stages(on_stage)
 
     with stages("load"):
-        source = _load(model, options.loading, options.pixels)
+        source = _load(model, options)
     with stages("export"):
-        float_model = _export(source.model, names, options)
+        float_model = _export(source, names, options)
     with stages("read data"):
         data = _read_data(calibration, evaluation, source, float_model, names, options)
     with stages("optimize"):
         float_model = _optimize(float_model)
     with stages("check parity"):
-        float_model, options = _check_samples(float_model, source, data.user.measured, options)
-        parity = _check_parity(float_model, data.user.measured)
+        compared = _prepare_batches(float_model, data.user.measured)
+        float_model, options = _check_samples(float_model, source, compared, options)
+        parity = _check_parity(float_model, compared)
     baseline, quantized = _Baseline(), _Quantized()
     with float_model.open() as run:
         if data.user.measured is not None and not float_model.card.samples_interact:
@@ -258,16 +270,19 @@ class _Source:
 
     Attributes:
         trained: the model as its file has it.
-        model: the same, or one that takes uint8 pixels, if asked for.
+        model: the same, or one that takes uint8 pixels or int16 PCM, if asked for.
+        signal: how the card says that recordings are cut, if asked for.
         layers: the Keras layers by the names of a graph's nodes.
     """
 
     trained: LoadedModel
     model: LoadedModel
     layers: KerasLayers
+    signal: SignalFormat | None = None
 
 
-def _load(model: Any, options: LoadingOptions, pixels: PixelOptions) -> _Source:
+def _load(model: Any, given: ConversionOptions) -> _Source:
+    options, pixels, signal = given.loading, given.pixels, given.sensors.signal
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":  # said before the import, which fails where it is not installed
         raise ConversionError(
@@ -280,6 +295,7 @@ def _load(model: Any, options: LoadingOptions, pixels: PixelOptions) -> _Source:
 
         start_tensorflow()
     from edgeport_converter.loading.pixel_input import take_pixels
+    from edgeport_converter.loading.signal_input import find_signal_input, take_signal
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 
     trained = load_model(
@@ -290,11 +306,15 @@ def _load(model: Any, options: LoadingOptions, pixels: PixelOptions) -> _Source:
         outputs=options.outputs or (),
     )
     layers = KerasLayers(trained.layer_names)
-    if not pixels.input_uint8:
-        return _Source(trained, trained, layers)
-    scale = 1.0 if pixels.scale is None else pixels.scale
-    mean = 0.0 if pixels.mean is None else pixels.mean
-    return _Source(trained, take_pixels(trained, scale, mean), layers)
+    taken, signal_format = trained, None
+    if pixels.input_uint8:
+        scale = 1.0 if pixels.scale is None else pixels.scale
+        mean = 0.0 if pixels.mean is None else pixels.mean
+        taken = take_pixels(taken, scale, mean)
+    if signal is not None:
+        signal_format = signal.format_of(find_signal_input(taken, signal).name)
+        taken = take_signal(taken, signal)
+    return _Source(trained, taken, layers, signal_format)
 
 
 @dataclass(frozen=True, eq=False)
@@ -323,8 +343,9 @@ class _FloatModel:
 
 
 def _export(
-    model: LoadedModel, names: tuple[str, ...] | None, options: ConversionOptions
+    source: _Source, names: tuple[str, ...] | None, options: ConversionOptions
 ) -> _FloatModel:
+    model, signal = source.model, source.signal
     engine = options.device.engine
     with quiet_stderr():
         from edgeport_converter import exporting
@@ -335,12 +356,21 @@ def _export(
     from edgeport_converter.verification.runners import in_fixed_batches
 
     check_class_names(names, exported.outputs)
+    inputs = exported.inputs
+    if signal is not None:  # until data says more, PCM may have any value
+        inputs = tuple(
+            replace(spec, value_range=_PCM)
+            if spec.name == signal.input and spec.dtype.kind == "i"
+            else spec
+            for spec in inputs
+        )
     card = ModelCard(
         model.name,
-        exported.inputs,
+        inputs,
         exported.outputs,
         labels=names,
         preprocessing=model.preprocessing,
+        signal=signal,
     )
     reference, logits = (
         in_fixed_batches(run, card.inputs) for run in (exported.reference, exported.logits)
@@ -397,15 +427,17 @@ def _read_data(
         image_range=options.pixels.image_range,
         class_names=names,
         label_column=options.tables.label_column,
+        signal=source.signal,
     )
     run = in_fixed_batches(exporting.reference_of(source.trained), card.inputs)
     border, notes = evidence.measure_border(
         source.model, card, float_model.reference, user, by_class=by_class
     )
     notes = user.notes + notes
-    notes += check_scale(
-        source.trained, run, user, options.pixels, by_class=by_class, border=border or 0.0
-    )
+    if source.signal is None:  # else the data has the dtype and so the scale of the recordings
+        notes += check_scale(
+            source.trained, run, user, options.pixels, by_class=by_class, border=border or 0.0
+        )
     roles = assign_samples(user, quantizes=options.quantization.quantizes)
     if options.quantization.quantizes:
         notes += evidence.check_data(roles)
@@ -419,8 +451,16 @@ def _optimize(float_model: _FloatModel) -> _FloatModel:
     return replace(float_model, graph=graph, compact=optimizing.compact(graph))
 
 
+def _prepare_batches(float_model: _FloatModel, data: Dataset | None) -> TrialBatches:
+    from edgeport_converter.verification.trial_inputs import prepare_batches
+
+    return prepare_batches(
+        float_model.compact, float_model.card, float_model.reference, float_model.logits, data
+    )
+
+
 def _check_samples(
-    float_model: _FloatModel, source: _Source, data: Dataset | None, options: ConversionOptions
+    float_model: _FloatModel, source: _Source, compared: TrialBatches, options: ConversionOptions
 ) -> tuple[_FloatModel, ConversionOptions]:
     """Return the model and the options that are left if answers depend on the whole batch.
 
@@ -435,8 +475,7 @@ def _check_samples(
     found = find_interaction(
         float_model.compact,
         float_model.card,
-        float_model.reference,
-        data,
+        compared,
         lambda graph: source.layers.owners(ir.from_proto(graph).graph),
     )
     if found is None:
@@ -454,13 +493,11 @@ class _Parity:
     tried: dict[str, Array]
 
 
-def _check_parity(float_model: _FloatModel, data: Dataset | None) -> _Parity:
+def _check_parity(float_model: _FloatModel, compared: TrialBatches) -> _Parity:
     from edgeport_converter.verification.parity import check_parity
 
     return _Parity(
-        *check_parity(
-            float_model.compact, float_model.card, float_model.reference, float_model.logits, data
-        )
+        *check_parity(float_model.compact, float_model.card, compared, float_model.logits)
     )
 
 
@@ -564,7 +601,7 @@ def _report_layers(
 
     chosen = quantized.candidate
     return report_layers(
-        chosen.float_graph if chosen else float_model.graph,
+        chosen.float_graph if chosen else float_model.compact,
         chosen.graph if chosen else float_model.compact,
         source.layers,
         data.golden_candidates or parity.tried,

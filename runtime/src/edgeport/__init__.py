@@ -56,7 +56,10 @@ Words, as the code, the messages and the documentation use them:
     subgraph: the graph inside a Loop, Scan or If node
     trial input: an input made up where there is no data
     tuning: measuring on the device which threads and graph optimization answer soonest
+    window: a part of a recording that is one sample; the next window begins one hop later
 """
+
+from typing import TYPE_CHECKING, Any
 
 from edgeport.artifact.card import (
     Accuracy,
@@ -81,6 +84,9 @@ from edgeport.errors import (
 from edgeport.labels import Label
 from edgeport.predictor import Predictor
 
+if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -89,6 +95,7 @@ __all__ = [
     "Calibration",
     "ConversionError",
     "EdgeportError",
+    "FrameFormat",
     "GoldenSample",
     "InferenceError",
     "InputError",
@@ -104,3 +111,12 @@ __all__ = [
     "UnsupportedFormatError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what few programs use, when it is asked for."""
+    if name == "FrameFormat":
+        from edgeport.artifact.frame_format import FrameFormat
+
+        return FrameFormat
+    raise AttributeError(f"module 'edgeport' has no attribute {name!r}")

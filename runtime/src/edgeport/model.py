@@ -70,8 +70,11 @@ class Model:
             and options.providers is None
             and not options.finite
         ):
-            most = self.batching.most_in_one_run()
-            self.fast_path = FastPath(self.session, *card.inputs, *card.outputs, self.counter, most)
+            frames = card.frames.get(card.inputs[0].name)
+            most = 0 if frames else self.batching.most_in_one_run()
+            self.fast_path = FastPath(
+                self.session, *card.inputs, *card.outputs, self.counter, most, frames
+            )
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""

@@ -208,14 +208,48 @@ class Predictor:
                 "stream was called on a model whose answers depend on the whole batch, expected "
                 "one that answers each sample by itself: pass the batch to predict"
             )
-        try:
-            items = iter(samples)
-        except TypeError as cause:
-            reraise_signal(cause)
-            raise InputError.of(
-                "the stream is", f"{samples!r:.60}", "an iterable of samples", "pass a list of them"
-            ) from cause
+        items = _iterator(samples, "the stream is", "samples")
         return stream(self._usable, self._answer_batch, items, batch_size)
+
+    def windows(self, chunks: Iterable[Any], *, batch_size: int = 32) -> Iterator[Any]:
+        """Yield one answer for each window of a recording, as soon as the window is complete.
+
+        The card's ``signal`` says how windows are cut: answer i is to the samples from ``i * hop``
+        up to ``i * hop + window``, wherever the chunks begin and end. At most one window, the
+        chunk and its answers are kept. What remains at the end is no window and is dropped.
+
+        Args:
+            chunks: an iterable of the recording's pieces in their order, each of any length, from
+                a microphone, a sensor or a file: arrays (T,) or (T, C) of the input's kind of
+                numbers, int16 or floats, or bytes of int16, little-endian. One is read at a time.
+            batch_size: how many windows of one chunk are run at once.
+
+        Raises:
+            InputError: a chunk has another dtype or number of channels; the answers before it were
+                yielded. Or ``chunks`` is no iterable.
+            InferenceError, ArtifactError: as for :meth:`predict`.
+            OptionError: ``batch_size`` is no positive whole number, the card has no signal, the
+                model has further inputs, or its samples depend on each other.
+        """
+        from edgeport.inputs.windows import Cutter, signal_of  # few models take signals
+
+        whole_number(batch_size, "batch_size")
+        cutter = Cutter(*signal_of(self._usable().card))
+        if hasattr(chunks, "dtype") or isinstance(chunks, (bytes, bytearray, memoryview)):
+            raise InputError.of(
+                "the signal is",
+                f"one {type(chunks).__name__}",
+                "an iterable of chunks",
+                "pass a list with it, [recording]",
+            )
+        items = _iterator(chunks, "the signal is", "chunks")
+
+        def answers() -> Iterator[Any]:
+            for chunk in items:
+                windows = cutter.cut(chunk)
+                yield from stream(self._usable, self._answer_batch, windows, batch_size)
+
+        return answers()
 
     def reload(self, source: Source | None = None) -> None:
         """Replace the model with that of another file, or of the same path read again.
@@ -303,7 +337,7 @@ class Predictor:
     ) -> Any:
         if finite is not None:
             truth(finite, "finite")
-        feed = prepare(model.card.inputs, inputs)
+        feed = prepare(model.card.inputs, inputs, model.card.frames)
         if timeout is None:
             return self._answer(model, feed, None, finite)
         with TimeLimit.of(timeout) as limit:
@@ -356,6 +390,16 @@ def _as_given(
     }
 
 
+def _iterator(values: Iterable[Any], subject: str, kind: str) -> Iterator[Any]:
+    try:
+        return iter(values)
+    except TypeError as cause:
+        reraise_signal(cause)
+        raise InputError.of(
+            subject, f"{values!r:.60}", f"an iterable of {kind}", "pass a list of them"
+        ) from cause
+
+
 def _load_same(source: Source, options: Options, digest: str) -> Predictor:
     """Rebuild a predictor in another process."""
     return Predictor(load_model(source, options, digest))
@@ -371,8 +415,17 @@ def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
         if one.axes != other.axes and sorted(one.axes) == sorted(other.axes):
             served, found = format_shape(one.axes), format_shape(other.axes)
             return f"'{one.name}' with the axes {found}, expected the order being served, {served}"
+    for name, frames in new.frames.items():
+        served_frames = old.frames.get(name, frames)
+        if frames.order != served_frames.order:
+            return f"frames in the order {frames.order}, expected that being served, " + (
+                served_frames.order
+            )
     if new.samples_interact and not old.samples_interact:
         return "answers that depend on the whole batch, expected one for each sample by itself"
+    if old.signal != new.signal:
+        found, served = (card.signal.in_words if card.signal else "" for card in (new, old))
+        return f"the signal '{found}', expected the one being served, '{served}'"
     if old.is_vouched_for and not new.is_vouched_for:
         return "no card, expected one, as the artifact that is being served has"
     before = old.labels or ()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeport.artifact.card import TensorSpec
+from edgeport.artifact.card import ModelCard, TensorSpec
 from edgeport.errors import InputError
 from edgeport.inputs.feeds import Feed, prepare
 from edgeport.model import Model
@@ -52,7 +52,7 @@ def _batches(
         for number, sample in enumerate(samples):
             if not feeds:
                 model = usable()
-            feed = _prepare(model.card.inputs, sample, number)
+            feed = _prepare(model.card, sample, number)
             may_join = model.batching.may_split
             if feeds and not (may_join and _fit(model.card.inputs, feeds[0], feed)):
                 yield model, _join(feeds)
@@ -69,10 +69,11 @@ def _batches(
 
 
 @passing_signals
-def _prepare(specs: Sequence[TensorSpec], sample: Any, number: int) -> Feed:
+def _prepare(card: ModelCard, sample: Any, number: int) -> Feed:
     """Return one sample in arrays of its own: a camera may refill its buffer for the next."""
     try:
-        feed = prepare(specs, sample if isinstance(sample, tuple) else (sample,))
+        values = sample if isinstance(sample, tuple) else (sample,)
+        feed = prepare(card.inputs, values, card.frames)
         if feed.samples is not None and not feed.is_single:
             raise InputError(
                 f"it is a batch of {feed.samples}, expected one sample without the batch axis: "
@@ -92,15 +93,15 @@ def _fit(specs: Sequence[TensorSpec], first: Feed, other: Feed) -> bool:
     )
 
 
-def join_all(specs: Sequence[TensorSpec], samples: Iterable[Any]) -> Feed | None:
+def join_all(card: ModelCard, samples: Iterable[Any]) -> Feed | None:
     """Return all samples as one batch, None where there is none.
 
     Raises:
         InputError: a sample disagrees with the card, or with the first one in a free axis.
     """
-    feeds = [_prepare(specs, sample, number) for number, sample in enumerate(samples)]
+    feeds = [_prepare(card, sample, number) for number, sample in enumerate(samples)]
     for number, feed in enumerate(feeds):
-        if not _fit(specs, feeds[0], feed):
+        if not _fit(card.inputs, feeds[0], feed):
             raise InputError(
                 f"sample {number} has another shape than sample 0, expected the same, since the "
                 "answers depend on all samples together: pass samples of one shape"

@@ -34,6 +34,9 @@ FORMS = {
     "csv": lambda folder: as_csv(folder / "x.csv"),
     "array": lambda folder: X,
     "pair": lambda folder: (X, Y),
+    "tuple of one": lambda folder: (X,),
+    "generator of tuples of one": lambda folder: ((x,) for x in X),
+    "tf.data tuples of one": lambda folder: tf.data.Dataset.from_tensor_slices((X,)).batch(8),
     "generator of samples": lambda folder: (x for x in X),
     "generator of labelled samples": lambda folder: zip(X, Y, strict=True),
     "generator of batches": lambda folder: (X[i : i + 7] for i in range(0, 25, 7)),
@@ -221,6 +224,12 @@ def test_weights_of_samples_are_ignored(make):
     data = read_dataset(make(), SPEC, "evaluation")
     np.testing.assert_array_equal(data.first(99)["x"], X)
     np.testing.assert_array_equal(data.labels, Y)
+
+
+def test_a_tuple_of_one_number_is_a_sample_of_one_feature():
+    spec = (TensorSpec("x", np.dtype(np.float32), ("N", 1), ("N", "F")),)
+    data = read_dataset([(float(x),) for x in X[:, 0]], spec, "evaluation")
+    np.testing.assert_array_equal(data.first(99)["x"], X[:, :1])
 
 
 def test_a_pair_without_labels_has_none():

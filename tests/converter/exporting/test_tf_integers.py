@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import onnx
 import pytest
 
 from edgeport import InferenceError, Predictor
@@ -56,3 +57,22 @@ def test_an_index_outside_of_an_embedding_is_no_answer(index, tmp_path):
         pytest.raises(InferenceError, match="indices element out of data bounds"),
     ):
         predictor.predict(np.array([[index]], dtype=np.int32))
+
+
+@pytest.mark.parametrize("between", ["int8", "uint8", "int32", "int64", "uint64"])
+def test_an_integer_becomes_a_boolean_by_a_comparison(between, tmp_path):
+    # onnxruntime before 1.21 joins two casts in a row, so that 0.5 becomes true: graphs have none.
+    def is_there(x):
+        whole = keras.ops.cast(x, between)
+        return keras.ops.where(keras.ops.cast(whole, "bool"), 1.0, -1.0)
+
+    model = convert_function(is_there, tmp_path / "m.onnx", "float32")
+    x = np.array([[0.0], [0.5], [0.99], [1.0], [2.75], [100.0]], dtype=np.float32)
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        answers = predictor.predict(x)
+    assert answers.ravel().tolist() == [-1.0, -1.0, -1.0, 1.0, 1.0, 1.0]
+    np.testing.assert_array_equal(answers, np.asarray(model(x)))
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    casts = [node for node in graph.node if node.op_type == "Cast"]
+    assert casts
+    assert onnx.TensorProto.BOOL not in [node.attribute[0].i for node in casts]

@@ -42,6 +42,18 @@ def doubled_if_any_is_large(x):
     return ops.where(ops.max(ops.abs(x)) > 300.0, x * 2, x)
 
 
+def shrunk_if_any_is_a_byte(x):
+    return ops.where(ops.max(x) > 1.0, x / 255, x)
+
+
+def marked_if_any_is_positive(x):
+    return x + ops.cast(ops.any(x > 0.5), "float32")
+
+
+def halved_unless_all_are_small(x):
+    return ops.where(ops.all(ops.abs(x) < 0.9), x, x / 2)
+
+
 def ranked(x):
     return ops.cast(ops.argsort(ops.argsort(x, axis=0), axis=0), "float32")
 
@@ -53,6 +65,9 @@ INTERACTING = {
     "norm of everything": lambda x: (x - ops.mean(x)) / (ops.std(x) + 1e-3),
     "largest of everything": lambda x: x / (1 + ops.max(x)),
     "rare branch": doubled_if_any_is_large,
+    "scale by the largest": shrunk_if_any_is_a_byte,
+    "common branch": marked_if_any_is_positive,
+    "rarely left branch": halved_unless_all_are_small,
     "attention": lambda x: ops.matmul(ops.softmax(ops.matmul(x, ops.transpose(x))), x),
     "similarity": lambda x: ops.matmul(x, ops.transpose(x)),
     "running sum": lambda x: ops.cumsum(x, axis=0),
@@ -127,6 +142,23 @@ def test_indices_stay_within_their_table(tmp_path):
     assert not card.samples_interact
     mixed = keras.Model(ids, Apply(centred, name="mixer")(apart))
     assert convert(mixed, tmp_path / "m.onnx", quantize="none").card.samples_interact
+
+
+def test_samples_become_large_beside_their_row_numbers(tmp_path):
+    x = keras.Input((6,), name="x")
+    row = ops.cast(x[:, 0], "int32")  # 0 to 4; the other elements are measurements
+    rare = Apply(doubled_if_any_is_large, name="rare")(x[:, 1:])
+    model = keras.Model(x, ops.concatenate([layers.Embedding(5, 3)(row), rare], axis=1))
+    assert convert(model, tmp_path / "m.onnx").card.samples_interact
+
+
+def test_samples_change_within_tables_of_several_sizes(tmp_path):
+    x = keras.Input((3,), dtype="int32", name="x")
+    small = layers.Embedding(3, 4)(x[:, 0])
+    large = ops.sum(layers.Embedding(100, 4)(x[:, 1:]), axis=1)
+    mixed = Apply(lambda y: y + 2e-4 * ops.mean(y, axis=0, keepdims=True), name="mixer")
+    model = keras.Model(x, mixed(small + large))
+    assert convert(model, tmp_path / "m.onnx").card.samples_interact
 
 
 def test_one_of_two_outputs_suffices(tmp_path):

@@ -1,11 +1,13 @@
 """Parity with Keras: what is compared, and what is refused."""
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 from onnx import helper
 
-from edgeport import TensorSpec
-from edgeport_converter import AgreementError
+from edgeport import Predictor, TensorSpec
+from edgeport_converter import AgreementError, convert
 from edgeport_converter.data.made_up import Draw, LookupKeys, random_inputs
 from edgeport_converter.verification.parity import compare_answers
 from edgeport_converter.verification.trial_inputs import (
@@ -117,6 +119,43 @@ def test_keys_of_lookup_tables_are_among_the_inputs():
     assert {70_000, -5} <= seen(takes_all, "ids")
     assert min(seen(none_below_zero, "ids")) >= 0
     assert "Oslo" in seen(none_below_zero, "text")
+
+
+def test_sizes_for_which_keras_answers_nothing_but_nan_are_skipped():
+    def long_sums(arrays):
+        values = arrays["x"]
+        return {"y": values.sum(1) if values.shape[1] > 13 else np.full(len(values), np.nan)}
+
+    lengths = {batch["x"].shape[1] for batch in make_trial_inputs([FREE], long_sums)}
+    assert lengths == {16, 32}
+
+
+def test_nan_is_answered_where_there_is_nothing_else():
+    def nothing(arrays):
+        return {"y": np.full(len(arrays["x"]), np.nan)}
+
+    assert make_trial_inputs([FREE], nothing)
+
+
+# TensorFlow's eager convolutions answer with memory that was never written, where a kernel is
+# longer than what it is moved over.
+@pytest.mark.parametrize(
+    ("shape", "build"),
+    [
+        ((None, None, 3), lambda: [layers.ZeroPadding2D(1), layers.DepthwiseConv2D(11, strides=2)]),
+        ((None, 3), lambda: [layers.Conv1D(4, 9), layers.Conv1D(4, 9)]),
+        ((None, None, 3), lambda: [layers.Conv2D(4, 5, strides=4), layers.SeparableConv2D(4, 3)]),
+    ],
+    ids=["DepthwiseConv2D", "Conv1D", "SeparableConv2D"],
+)
+def test_free_axes_are_made_as_long_as_the_kernels(shape, build, tmp_path):
+    pool = layers.GlobalAveragePooling1D if len(shape) == 2 else layers.GlobalAveragePooling2D
+    model = keras.Sequential([keras.Input(shape), *build(), pool(), layers.Dense(3)])
+    report = convert(model, tmp_path / "m.onnx")
+    x = np.random.default_rng(0).random((2, *[40 if size is None else size for size in shape]))
+    with Predictor.load(report.output) as predictor:
+        answers = predictor.predict(x.astype(np.float32))
+    np.testing.assert_allclose(answers, model.predict(x, verbose=0), rtol=1e-4, atol=1e-5)
 
 
 def test_the_worst_element_is_reported_with_both_values():

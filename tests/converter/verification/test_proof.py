@@ -16,6 +16,7 @@ from edgeport_converter.loading.load import load_model
 from edgeport_converter.verification.parity import check_parity
 from edgeport_converter.verification.runners import in_fixed_batches
 from edgeport_converter.verification.spoiling import spoil
+from edgeport_converter.verification.trial_inputs import prepare_batches
 
 layers = keras.layers
 SURE = 60.0
@@ -100,7 +101,7 @@ def exported_of(model: Any) -> Any:
 def check(exported: Any, graph: onnx.ModelProto) -> Any:
     card = ModelCard("m", exported.inputs, exported.outputs)
     runs = [in_fixed_batches(run, card.inputs) for run in (exported.reference, exported.logits)]
-    return check_parity(graph, card, *runs, None)[0]
+    return check_parity(graph, card, prepare_batches(graph, card, *runs, None), runs[1])[0]
 
 
 @pytest.mark.parametrize("head", HEADS)

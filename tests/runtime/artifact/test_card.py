@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from examples import golden, int8, mlp, sealed
+from examples import camera, golden, int8, mlp, sealed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +23,7 @@ from edgeport import (
     Accuracy,
     ArtifactError,
     Calibration,
+    FrameFormat,
     GoldenSample,
     Label,
     ModelCard,
@@ -83,6 +84,81 @@ cards = st.builds(
 @given(cards)
 def test_a_card_comes_back_from_json_as_it_was(card: ModelCard) -> None:
     assert ModelCard.from_json(json.dumps(card.to_dict())) == card
+
+
+@pytest.mark.parametrize("size", [None, (480, 640)])
+@pytest.mark.parametrize("order", ["rgb", "bgr", "gray"])
+def test_frames_come_back_from_json_as_they_were(order: str, size: tuple[int, int] | None) -> None:
+    card = camera(order, size).card
+    assert ModelCard.from_json(json.dumps(card.to_dict())) == card
+    assert card.frames["image"] == FrameFormat(
+        order, (96, 96, 3), size, 1080 * 1920, f"keras-bilinear order={order}"
+    )
+
+
+def test_a_card_without_frames_does_not_mention_them() -> None:
+    assert "frames" not in mlp().card.to_dict()
+    assert ModelCard.from_json(json.dumps(mlp().card.to_dict())).frames == {}
+
+
+FRAMES = {
+    "order": "rgb",
+    "picture": [96, 96, 3],
+    "size": None,
+    "most_pixels": 100,
+    "training": "keras-bilinear",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"order": "hsv"}, "the frames {'order': 'hsv'"),
+        ({"order": "gray"}, "frames for the input 'image', which takes none"),
+        ({"order": ["rgb"]}, "TypeError"),
+        ({"picture": [96, 96]}, "the frames {"),
+        ({"picture": [96, 0, 3]}, "the frames {"),
+        ({"picture": [96, 9.5, 3]}, "the frames {"),
+        ({"size": [480]}, "the frames {"),
+        ({"size": [480, True]}, "the frames {"),
+        ({"size": 480}, "TypeError"),
+        ({"most_pixels": 0}, "the frames {"),
+        ({"most_pixels": "many"}, "the frames {"),
+        ({"most_pixels": None}, "the frames {"),
+        ({"training": " "}, "the frames {"),
+        ({"training": 3}, "the frames {"),
+    ],
+)
+def test_broken_frames_in_a_card_are_refused(changes: dict[str, Any], found: str) -> None:
+    broken = {"image": {**FRAMES, **changes}}
+    with pytest.raises(ArtifactError, match=f"card that cannot be read .*{re.escape(found)}"):
+        Predictor.load(camera().artifact(frames=broken))
+
+
+@pytest.mark.parametrize(
+    ("frames", "inputs"),
+    [
+        ({"picture": FRAMES}, {}),
+        ([FRAMES], {}),
+        ({"image": 3}, {}),
+        ({"image": FRAMES}, {"dtype": "float32"}),
+        ({"image": FRAMES}, {"axes": ["N", "C", "H", "W"]}),
+        ({"image": FRAMES}, {"axes": []}),
+        ({"image": FRAMES}, {"shape": ["N", "height", "width", 4]}),
+    ],
+)
+def test_frames_for_an_input_that_takes_none_are_refused(
+    frames: Any, inputs: dict[str, Any]
+) -> None:
+    spec = {**camera().card.to_dict()["inputs"][0], **inputs}
+    with pytest.raises(ArtifactError, match="card that cannot be read"):
+        Predictor.load(camera().artifact(frames=frames, inputs=[spec]))
+
+
+def test_unknown_keys_of_frames_are_ignored() -> None:
+    newer = {"image": {**FRAMES, "novelty": 1}}
+    with Predictor.load(camera().artifact(frames=newer)) as predictor:
+        assert predictor.card.frames["image"].training == "keras-bilinear"
 
 
 def test_golden_samples_come_back_with_their_bits() -> None:
@@ -280,6 +356,7 @@ def test_cards_are_equal_as_long_as_every_field_is() -> None:
         "provenance": {"tool": "1"},
         "sha256": "0" * 64,
         "accuracy": Accuracy("accuracy", 10, 0.9, 0.9, 0.8),
+        "frames": camera().card.frames,
     }
     for field, value in changed.items():
         other = replace(card, **{field: value})
@@ -297,6 +374,7 @@ def test_cards_are_equal_as_long_as_every_field_is() -> None:
         Accuracy("accuracy", 10, 0.9, 0.9, 0.8),
         Calibration(5, "0" * 64),
         Requirements(8, 17, "1.19"),
+        camera().card.frames["image"],
         Label("cat", 0.5),
     ],
     ids=lambda record: type(record).__name__,

@@ -8,6 +8,7 @@ No stage is imported here. ``pipeline`` calls ``user_data``; ``training`` uses t
     image_folders  folders of images, upright, resized to the model's input
     labels         classes: the best of scores, and whether labels and names fit the outputs
     made_up        random arrays that a model's inputs accept, where there is no data
+    recordings     .wav files and folders of them, cut into windows
     sources        from a path, arrays or an iterable to chunks
     tables         .csv files, and tables of numbers
     user_data      the data of one conversion: calibration, evaluation, labels

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport.artifact.signal_format import SignalFormat
 from edgeport.inputs.feeds import prepare
 from edgeport_converter.data.chunks import Keys, Source, pick_keys
 from edgeport_converter.data.sources import open_source
@@ -197,6 +198,7 @@ def read_dataset(
     class_names: Sequence[str] | None = None,
     label_column: str | None = None,
     like: Sequence[str] = (),
+    signal: SignalFormat | None = None,
 ) -> Dataset:
     """Return the user's data, every value checked against the model's inputs.
 
@@ -208,6 +210,7 @@ def read_dataset(
         class_names: number the classes of a folder of folders of images, and labels in text.
         label_column: of a table.
         like: the columns of another table, in whose order a table's are read.
+        signal: how recordings are cut into samples.
 
     Raises:
         OptionError: the data is not what was asked for.
@@ -226,6 +229,7 @@ def read_dataset(
         class_names=class_names,
         label_column=label_column,
         like=like,
+        signal=signal,
     )
     dataset = Dataset(opened, specs, purpose)
     if dataset.labels is not None and dataset.labels.dtype.kind in "OSU" and class_names:

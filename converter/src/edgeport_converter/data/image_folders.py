@@ -47,21 +47,57 @@ def read_image_folder(
     Raises:
         OptionError: there is no image, a folder that is no class, or an image of no class.
     """
+    files = find_classes(folder, IMAGES, "image", purpose, class_names)
+    height, width, mode = _image_form(specs, purpose)
+    is_whole = specs[0].dtype.kind in "iu"
+
+    def chunks() -> Iterator[Chunk]:
+        for path, label in files:
+            pixels = _read_image(path, height, width, mode, image_range, purpose)[None]
+            chunk = {SINGLE_KEY: np.rint(pixels) if is_whole else pixels}
+            if label is not None:
+                chunk[LABEL_KEY] = np.array([label])
+            yield chunk
+
+    return chunks
+
+
+def find_classes(
+    folder: Path,
+    suffixes: Sequence[str],
+    kind: str,
+    purpose: str,
+    class_names: Sequence[str] | None = None,
+) -> list[tuple[Path, int | None]]:
+    """Return the files of a folder in name order, each with its class; None where it has none.
+
+    Args:
+        folder: of the files, or of one folder of files for each class.
+        suffixes: of the files.
+        kind: what a file is, for messages.
+        purpose: as for ``read_image_folder``.
+        class_names: as for ``read_image_folder``.
+
+    Raises:
+        OptionError: there is no file, a folder that is no class, or a file of no class.
+    """
     places = [(path, path.relative_to(folder).parts) for path in sorted(folder.rglob("*"))]
     places = [place for place in places if not any(part.startswith(".") for part in place[1])]
-    files = [place for place in places if place[0].suffix.lower() in IMAGES and place[0].is_file()]
+    files = [
+        place for place in places if place[0].suffix.lower() in suffixes and place[0].is_file()
+    ]
     if not files:
         raise OptionError(
-            f"the {purpose} folder '{folder}' holds no image, expected "
-            f"{', '.join(IMAGES)}: choose the folder that holds them"
+            f"the {purpose} folder '{folder}' holds no {kind}, expected "
+            f"{', '.join(suffixes)}: choose the folder that holds them"
         )
-    height, width, mode = _image_form(specs, purpose)
     stray = next((path for path, parts in files if len(parts) == 1), None)
     folders = sorted({parts[0] for _, parts in files if len(parts) > 1})
     if stray is not None and folders and purpose != "calibration":
         raise OptionError(
-            f"the {purpose} folder '{folder}' has the image '{stray.name}' beside the folder "
-            f"'{folders[0]}', expected each image in the folder of its class: sort it, or remove it"
+            f"the {purpose} folder '{folder}' has the {kind} '{stray.name}' beside the folder "
+            f"'{folders[0]}', expected each {kind} in the folder of its class: sort it, or remove "
+            "it"
         )
     classes = list(class_names or [])
     if class_names is None:
@@ -72,17 +108,7 @@ def read_image_folder(
             f"the {purpose} folder '{folder}' has the class '{unknown[0]}', expected the labels "
             f"{', '.join(map(repr, classes))}: name the folders as the labels"
         )
-    is_whole = specs[0].dtype.kind in "iu"
-
-    def chunks() -> Iterator[Chunk]:
-        for path, parts in files:
-            pixels = _read_image(path, height, width, mode, image_range, purpose)[None]
-            chunk = {SINGLE_KEY: np.rint(pixels) if is_whole else pixels}
-            if stray is None:
-                chunk[LABEL_KEY] = np.array([classes.index(parts[0])])
-            yield chunk
-
-    return chunks
+    return [(path, None if stray is not None else classes.index(parts[0])) for path, parts in files]
 
 
 def _image_form(specs: Sequence[TensorSpec], purpose: str) -> tuple[int, int, str]:

@@ -47,7 +47,8 @@ class Draw:
     """What random inputs are drawn from.
 
     Attributes:
-        lowest, largest: integers other than uint8 lie between these two, which are included.
+        lowest, largest: integers other than uint8 and amounts lie between these two, which are
+            included.
         whole: whether floats without a value range are such integers, too.
         spread: if given, floats without a value range come from a normal distribution with this
             standard deviation.
@@ -68,8 +69,8 @@ def random_inputs(
 ) -> dict[str, Array]:
     """Return random arrays that the inputs accept.
 
-    Floats are drawn from their value range, or else from [0, 1); uint8 from 0 to 255; text from a
-    few short words.
+    Floats and amounts are drawn from their value range, other floats from [0, 1); uint8 from 0 to
+    255; text from a few short words.
 
     Args:
         inputs: of the model.
@@ -91,6 +92,8 @@ def random_inputs(
             array = generator.integers(0, 1, sizes, endpoint=True).astype(spec.dtype)
         else:
             low, top = (0, 255) if spec.dtype == np.uint8 else (draw.lowest, draw.largest)
+            if is_amount(spec):
+                low, top = map(int, spec.value_range or (low, top))
             top = min(top, int(np.iinfo(spec.dtype).max))
             array = generator.integers(low, top, sizes, endpoint=True).astype(spec.dtype)
             array = _mix(array, draw.keys.numbers, generator)
@@ -98,6 +101,11 @@ def random_inputs(
             array = _within(array, draw.limits[spec.name], generator)
         arrays[spec.name] = array
     return arrays
+
+
+def is_amount(spec: TensorSpec) -> bool:
+    """Whether an input of integers takes amounts, such as PCM, and not perhaps row numbers."""
+    return spec.dtype.kind == "i" and spec.value_range is not None
 
 
 def sizes_of(spec: TensorSpec, samples: int, free_size: int) -> list[int]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgeport import OptionError, TensorSpec
+from edgeport.artifact.signal_format import SignalFormat
 from edgeport_converter.data.array_files import read_npy, read_npz
 from edgeport_converter.data.chunks import (
     CHUNK_BYTES,
@@ -30,6 +31,7 @@ from edgeport_converter.data.chunks import (
     Source,
 )
 from edgeport_converter.data.image_folders import read_image_folder
+from edgeport_converter.data.recordings import is_recording, read_recordings
 from edgeport_converter.data.tables import read_csv
 from edgeport_converter.options import DATA_FILES, require_data_file
 
@@ -50,13 +52,15 @@ def open_source(
     class_names: Sequence[str] | None = None,
     label_column: str | None = None,
     like: Sequence[str] = (),
+    signal: SignalFormat | None = None,
 ) -> Source:
     """Return what starts a new pass over ``source`` at each call.
 
     Args:
-        source: the path of a ``.npy``, ``.npz`` or ``.csv`` file or of a folder of images; an
-            array; a dict of arrays; a pair ``(x, y)``; or an iterable of samples or batches in
-            these forms, such as a generator or a ``tf.data.Dataset``; or what ``keep`` returned.
+        source: the path of a ``.npy``, ``.npz``, ``.csv`` or ``.wav`` file or of a folder of images
+            or recordings; an array; a dict of arrays; a pair ``(x, y)``; or an iterable of samples
+            or batches in these forms, such as a generator or a ``tf.data.Dataset``; or what
+            ``keep`` returned.
         specs: the model's inputs; images take their size; one sample has an axis less than a batch.
         purpose: "calibration" or "evaluation", for messages.
         pick: says which keys of a file with many arrays are read.
@@ -64,6 +68,7 @@ def open_source(
         class_names: number the classes of a folder of folders of images, and the labels of a table.
         label_column: of a table.
         like: the features of another table, in whose order a table's are read.
+        signal: how recordings are cut into samples.
 
     Raises:
         OptionError: there is no such file, it is of no known kind, or an iterable has no end.
@@ -71,6 +76,10 @@ def open_source(
     subject = f"the {purpose} data"
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
+        if signal is not None and is_recording(path):
+            require_data_file(path, purpose)
+            windows = read_recordings(path, specs, purpose, signal, class_names)
+            return Source(windows, f"the {purpose} recordings '{path}'")
         if path.is_dir():
             images = read_image_folder(path, specs, purpose, image_range, class_names)
             return Source(images, f"the {purpose} folder '{path}'")
@@ -128,6 +137,11 @@ def _open_file(path: Path, purpose: str, pick: Pick) -> Chunks:
         return read_npy(path, purpose)
     if start.startswith(b"PK\x03\x04"):
         return read_npz(path, purpose, pick)
+    if start[:4] in (b"RIFF", b"RIFX"):
+        raise OptionError(
+            f"the {purpose} file '{path}' is a recording, expected its rate, window and hop, by "
+            "which it is cut into samples: pass signal="
+        )
     found = "is neither .npy nor .npz nor named .csv" if start else "is empty"
     raise OptionError(
         f"the {purpose} file '{path}' {found}, expected {DATA_FILES}: save it with numpy.save or "
@@ -155,11 +169,18 @@ def _as_chunk(item: Any) -> Chunk:
     """Return one item as arrays by key; what is no array is left as it is."""
     if isinstance(item, Mapping):
         return dict(item)
+    if isinstance(item, tuple) and len(item) == 1 and _is_array_like(item[0]):  # Keras' (x,)
+        return _as_chunk(item[0])
     if _is_pair(item):
         first, labels = item[:2]
         named = dict(first) if isinstance(first, Mapping) else {SINGLE_KEY: first}
         return named if labels is None else named | {LABEL_KEY: labels}
     return {SINGLE_KEY: item}
+
+
+def _is_array_like(item: Any) -> bool:
+    """Whether it holds arrays, rather than being a number that is the only one of a sample."""
+    return isinstance(item, Mapping) or len(getattr(item, "shape", ())) > 0
 
 
 def _is_pair(item: Any) -> bool:

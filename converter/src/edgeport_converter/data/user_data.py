@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeport import OptionError, TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport.artifact.signal_format import SignalFormat
 from edgeport_converter.data.datasets import Dataset, read_dataset
 from edgeport_converter.data.labels import as_classes
 from edgeport_converter.data.sources import keep
@@ -40,6 +41,7 @@ def read_user_data(
     image_range: tuple[float, float],
     class_names: Sequence[str] | None = None,
     label_column: str | None = None,
+    signal: SignalFormat | None = None,
 ) -> UserData:
     """Return the data that ``convert`` was given, checked against the model.
 
@@ -52,6 +54,7 @@ def read_user_data(
         image_range: as for ``convert``.
         class_names: the labels of ``convert``.
         label_column: as for ``convert``.
+        signal: how recordings are cut into samples.
 
     Raises:
         OptionError: the data cannot be read, or its labels are no classes of the model.
@@ -72,6 +75,7 @@ def read_user_data(
             class_names=class_names,
             label_column=label_column,
             like=like,
+            signal=signal,
         )
 
     first = read(calibration, "calibration")

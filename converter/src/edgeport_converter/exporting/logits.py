@@ -8,7 +8,8 @@ graph that TensorFlow traces, so that layers of any kind and SavedModels have th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -79,9 +80,22 @@ def logits_of(loaded: LoadedModel) -> Logits:
         with tf.device("/cpu:0"):
             given = list(as_tensors(arrays, loaded.inputs).values())
             function, names = traced(*[tuple(tensor.shape[1:]) for tensor in given])
-            return as_arrays(dict(zip(names, function(*given), strict=True)))
+            with _as_traced():
+                return as_arrays(dict(zip(names, function(*given), strict=True)))
 
     return logits
+
+
+@contextmanager
+def _as_traced() -> Iterator[None]:
+    """Run graphs as they were traced: rewriting one costs more than a few runs of it."""
+    options = tf.config.optimizer
+    before = options.get_experimental_options().get("disable_meta_optimizer", False)
+    options.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        options.set_experimental_options({"disable_meta_optimizer": before})
 
 
 def _before(tensor: Any) -> tuple[Any, tuple[str, ...]]:

@@ -16,6 +16,7 @@ Importing this package imports no TensorFlow; its modules do.
     pixel_input   a model that takes uint8 pixels instead of floats, scaled inside
     purity        proof that a model computes from its inputs alone
     saved_models  a SavedModel folder as the function that the export traces
+    signal_input  a model that takes windows of int16 PCM, scaled inside
     stored_code   Python code inside of a model file: named, and refused unless it is allowed
     structures    nested inputs and outputs of a functional model, as named tensors
     user_code     the one place where the user's own Python is imported

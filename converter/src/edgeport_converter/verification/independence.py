@@ -10,10 +10,14 @@ same samples in different company, at other places and alone:
    and both of its values, so that of each pair of samples one was kept while the other was
    replaced. With the first digit the new values are a thousand times as large, of both signs, which
    moves every maximum, threshold and mean; with the others they are like those of the data, since
-   large ones may be clipped or refused. The rows that were kept must stay, to the last bits: no
+   large ones may be clipped or refused. Where a model refuses them, elements that are row numbers
+   of a table get those of another sample. The rows that were kept must stay, to the last bits: no
    kernel computes a row in another way because another row holds other values.
 3. The last sample is answered alone, and all of them in other places of a larger batch, within the
    tolerance of the parity check: other sizes take other ways through a kernel.
+4. A thousandth of each sample is answered, then some of them beside large values, as in step 2:
+   what any sample decides for the batch, such as ``x / 255 if max(x) > 1``, shows only where the
+   kept samples do not decide so themselves.
 
 A network that ends in a softmax may be saturated on made-up inputs, so that the graph's rows are
 compared before it, too. ``pipeline`` calls ``find_interaction`` before the parity check.
@@ -23,17 +27,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
 from edgeport import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
-from edgeport_converter.data.datasets import Dataset
+from edgeport_converter.data.made_up import is_amount
 from edgeport_converter.errors import UnsupportedModelError
+from edgeport_converter.verification.index_limits import IndexLimits
 from edgeport_converter.verification.runners import Run, fixed_batch, run_as_defined
-from edgeport_converter.verification.trial_inputs import make_up_for
+from edgeport_converter.verification.trial_inputs import TrialBatches
 
 Batch = Mapping[str, Array]
 Owners = Callable[[onnx.ModelProto], Sequence[str]]
@@ -42,6 +47,7 @@ Owners = Callable[[onnx.ModelProto], Sequence[str]]
 _SAMPLES = 3
 _LARGER = (1, 2, 0, 2, 1)  # places in the batch of three, for one of five
 _LOUD = 1000.0
+_QUIET = 32.0  # levels of int16, 60 dB below full scale
 
 # A share of the row's largest value. Rows that were kept are computed by the same steps.
 _KEPT_TOLERANCE = 1e-5
@@ -81,12 +87,14 @@ class _Trial:
         rows: places of the samples in the batch that all trials begin with.
         other_rows: their places in the other batch.
         exact: whether they are computed by the very same steps.
+        loud: whether the samples that are replaced become large.
     """
 
     batches: Sequence[Batch]
     rows: Sequence[int]
     other_rows: Sequence[int]
     exact: bool
+    loud: bool = False
 
     def differs(self, answer: Array, other: Array) -> bool:
         """Whether the answers to the same samples differ."""
@@ -112,8 +120,7 @@ class _Trial:
 def find_interaction(
     graph: onnx.ModelProto,
     card: ModelCard,
-    reference: Run,
-    data: Dataset | None,
+    compared: TrialBatches,
     owners: Owners,
 ) -> Interaction | None:
     """Return where samples depend on each other, None where each is answered by itself.
@@ -121,17 +128,17 @@ def find_interaction(
     Args:
         graph: the float graph, finished.
         card: its inputs and outputs.
-        reference: the Keras model.
-        data: the user's samples, None for trial inputs.
+        compared: the Keras model, and samples that it takes.
         owners: names the layer.
 
     Raises:
         UnsupportedModelError: an output has not one row a sample, or the model insists on a number
-            of samples that depend on each other, or takes none of the trial inputs.
+            of samples that depend on each other.
     """
     fixed = fixed_batch(card.inputs)
     samples = fixed or _SAMPLES
-    base = _base_batch(graph, card, reference, data, samples)
+    reference = compared.reference
+    base = _quiet(_take(compared.samples, card.inputs, range(samples)), card.inputs)
     batches = [base] if fixed else [base, _take(base, card.inputs, [-1])]
     wanted = _answer_of_keras(reference, batches)
     names = [spec.name for spec in card.outputs]
@@ -146,12 +153,26 @@ def find_interaction(
         _require_rows(answer, names, size)
     if fixed == 1:
         return None
-    trials = _trials(base, card.inputs, fixed)
-    loud = [trial for trial in trials if len(trial.batches) > 1]
+    rows = IndexLimits(graph, card.inputs).places(base)
+    trials = _trials(base, card.inputs, fixed, rows)
+    loud = [trial for trial in trials if trial.loud]
     with_rows = [name for name in inner if _has_rows(name, answers, sizes)]
     found = _first_difference(run, answers[0], trials, [*names, *with_rows]) or _first_difference(
         reference, wanted, [*loud, *trials[-1:]], names
     )
+    if found is None:
+        weak = _weakened(base, card.inputs)
+        trials = [
+            replace(
+                trial, batches=[_in_company(weak, card.inputs, trial.rows, loud=True, rows=rows)]
+            )
+            for trial in loud
+        ]
+        for answer_of, looked_at in ((run, [*names, *with_rows]), (reference, names)):
+            right = _answer(answer_of, [weak]) if found is None else None
+            if right is not None:
+                found = _first_difference(answer_of, right, trials, looked_at)
+        batches = [weak, *batches[1:]]
     if found is None:
         return None
     name, trial = found
@@ -166,12 +187,15 @@ def find_interaction(
     return interaction
 
 
-def _base_batch(
-    graph: onnx.ModelProto, card: ModelCard, reference: Run, data: Dataset | None, samples: int
-) -> dict[str, Array]:
-    """Return the first samples of the data, or trial inputs; few are repeated."""
-    batch = data.first(samples) if data is not None else make_up_for(graph, card, reference)[-1]
-    return _take(batch, card.inputs, range(samples))
+def _quiet(batch: Batch, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Return the samples, those of amounts quiet: nothing is louder than full scale."""
+    quiet = dict(batch)
+    for spec in inputs:
+        if is_amount(spec):
+            array = batch[spec.name]
+            loudness = np.abs(array.astype(np.float64)).max(initial=1.0)
+            quiet[spec.name] = (array * min(1.0, _QUIET / loudness)).astype(array.dtype)
+    return quiet
 
 
 def _take(batch: Batch, inputs: Sequence[TensorSpec], places: Sequence[int]) -> dict[str, Array]:
@@ -182,6 +206,18 @@ def _take(batch: Batch, inputs: Sequence[TensorSpec], places: Sequence[int]) -> 
         else batch[spec.name]
         for spec in inputs
     }
+
+
+def _weakened(batch: Batch, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Return a thousandth of each sample, of bytes 0 or 1; other integers may be row numbers."""
+    weak = dict(batch)
+    for spec in inputs:
+        array = batch[spec.name]
+        if spec.has_batch_axis and array.dtype.kind == "f":
+            weak[spec.name] = (array / _LOUD).astype(array.dtype)
+        elif spec.has_batch_axis and array.dtype == np.uint8:
+            weak[spec.name] = array % 2
+    return weak
 
 
 def _answer_of_keras(reference: Run, batches: Sequence[Batch]) -> dict[str, Array]:
@@ -219,19 +255,30 @@ def _has_rows(name: str, answers: Sequence[Batch], sizes: Sequence[int]) -> bool
     )
 
 
-def _trials(base: Batch, inputs: Sequence[TensorSpec], fixed: int | None) -> list[_Trial]:
-    """Return what to compare: steps 2 and 3 of the module's docstring."""
+def _trials(
+    base: Batch, inputs: Sequence[TensorSpec], fixed: int | None, rows: Mapping[str, Array]
+) -> list[_Trial]:
+    """Return what to compare: steps 2 and 3 of the module's docstring.
+
+    Args:
+        base: the batch that the samples are taken from.
+        inputs: the model's.
+        fixed: the number of samples that the model insists on.
+        rows: by input which elements of a sample are row numbers of a table, (1, ...).
+    """
     samples = fixed or _SAMPLES
     trials = []
     highest = (samples - 1).bit_length() - 1
     for digit in range(highest, -1, -1):
         for value in (0, 1):
             kept = [place for place in range(samples) if (place >> digit) & 1 == value]
-            quiet = _in_company(base, inputs, kept, loud=False)
-            batches = [quiet]
-            if digit == highest:
-                batches = [_in_company(base, inputs, kept, loud=True), quiet]
-            trials.append(_Trial(batches, kept, kept, exact=True))
+            loud = digit == highest
+            batches = [
+                _in_company(base, inputs, kept, loud=each, rows=same)
+                for each in ((True, False) if loud else (False,))
+                for same in ({}, rows)[: 2 if rows else 1]
+            ]
+            trials.append(_Trial(batches, kept, kept, exact=True, loud=loud))
     if fixed:
         turned = [(place + 1) % fixed for place in range(fixed)]
         moved = [_Trial([_take(base, inputs, turned)], turned, range(fixed), exact=False)]
@@ -243,13 +290,20 @@ def _trials(base: Batch, inputs: Sequence[TensorSpec], fixed: int | None) -> lis
 
 
 def _in_company(
-    base: Batch, inputs: Sequence[TensorSpec], kept: Sequence[int], *, loud: bool
+    base: Batch,
+    inputs: Sequence[TensorSpec],
+    kept: Sequence[int],
+    *,
+    loud: bool,
+    rows: Mapping[str, Array],
 ) -> dict[str, Array]:
     """Return the batch with all samples replaced but those that are kept.
 
     A replaced sample gets the values of its neighbour in reverse order. If ``loud``, floats become
-    a thousand times as large, positive and negative by turns, and integers the largest and the
-    smallest of the batch, since they may be indices.
+    a thousand times as large, positive and negative by turns, PCM goes from end to end of its
+    range, and other integers become the largest and the smallest of the batch, since they may be
+    indices. The elements that are ``rows`` of a table, by input name, get the neighbour's in any
+    case.
     """
     result = dict(base)
     for spec in inputs:
@@ -264,9 +318,14 @@ def _in_company(
             if loud and array.dtype.kind == "f":
                 with np.errstate(over="ignore"):
                     values = (np.abs(values) + 1) * (_LOUD if turn % 2 == 0 else -_LOUD)
+            elif loud and is_amount(spec):
+                low, high = spec.value_range or (0, 0)
+                values = np.where(values > 0, high, low)
             elif loud and array.dtype.kind in "iub":
                 values = array.max() if turn % 2 == 0 else array.min()
-            new[place] = values
+            new[place] = (
+                np.where(rows[spec.name][0], neighbour, values) if spec.name in rows else values
+            )
         result[spec.name] = new
     return result
 

@@ -7,7 +7,7 @@ measured elsewhere, by ``quantization.evaluation``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ import numpy as np
 
 from edgeport import ArtifactError, ModelCard
 from edgeport.artifact.golden import Array
-from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.errors import AgreementError, UnsupportedModelError
 from edgeport_converter.verification.differences import (
     difference_of,
@@ -25,11 +24,7 @@ from edgeport_converter.verification.differences import (
 from edgeport_converter.verification.proof import Proof
 from edgeport_converter.verification.runners import Run, Runner
 from edgeport_converter.verification.spoiling import STRONG, SpoiledTrial
-from edgeport_converter.verification.trial_inputs import (
-    BATCH_SIZES,
-    make_up_for,
-    with_cut_axes,
-)
+from edgeport_converter.verification.trial_inputs import TrialBatches
 
 if TYPE_CHECKING:
     import onnx
@@ -139,21 +134,14 @@ def _compare_output(name: str, wanted: Array, got: Array, samples: int) -> Parit
     return Parity(samples, largest, name, index, keras, onnx_value)
 
 
-_PARITY_SAMPLES = 512
 _LOGITS_SAMPLES = 16
-# One even and one odd small size, since batches of one often take another way through a kernel.
-_PARITY_BATCHES = (*BATCH_SIZES, *[64] * (_PARITY_SAMPLES // 64))
 _MISSING_KERNEL = re.compile(
     r"Could not find an implementation for (\w+)\(\d+\) node with name '(.*?)'"
 )
 
 
 def check_parity(
-    graph: onnx.ModelProto,
-    card: ModelCard,
-    reference: Run,
-    logits: Run,
-    data: Dataset | None,
+    graph: onnx.ModelProto, card: ModelCard, compared: TrialBatches, logits: Run
 ) -> tuple[Parity, dict[str, Array]]:
     """Return the parity, and samples that it was measured on.
 
@@ -165,26 +153,20 @@ def check_parity(
     Args:
         graph: the float graph, finished.
         card: its inputs and outputs.
-        reference: the Keras model.
-        logits: the same with its logits.
-        data: the user's samples; the first 512 are compared. None for trial inputs.
+        compared: the Keras model, and what to compare on.
+        logits: the Keras model with its logits.
 
     Raises:
         AgreementError: the graph does not answer as Keras does.
-        UnsupportedModelError: the engine has no kernel for an operator in the format it is used in,
-            or the Keras model took none of the trial inputs.
+        UnsupportedModelError: the engine has no kernel for an operator in the format it is used in.
     """
-    if data is None:
-        reference = _remembered(reference)
-        batches = make_up_for(graph, card, reference)
-    else:
-        batches = with_cut_axes(card.inputs, _cut(data.first(_PARITY_SAMPLES)), reference)
+    reference, batches = compared.reference, compared.batches
     try:
         with Runner(card).open(graph) as run:
             parity = compare_answers(run, reference, batches)
             proof = Proof(graph, card)
             asked = logits if proof.logits else None
-            telling = proof.make_telling(batches[-1]) if data is None else None
+            telling = proof.make_telling(batches[-1]) if compared.made_up else None
             answers = {} if telling is None else _ask(run, reference, asked, telling)
             samples = telling if telling and answers else _few(max(batches, key=_count))
             if telling and answers:
@@ -204,17 +186,17 @@ def check_parity(
             "kernel for, expected float32 or what its documentation lists for this operator: cast "
             "its inputs to float32 in the model"
         ) from cause
-    compared = proof.shared_logits(answers, samples)
-    if compared:
-        before = {name: answers[name] for name in compared}
+    shared = proof.shared_logits(answers, samples)
+    if shared:
+        before = {name: answers[name] for name in shared}
         compare_answers(proof.run, lambda _: before, [samples])
     parity = replace(
         parity,
-        logits=compared,
-        trials=proof.try_spoiling(samples, compared),
-        made_up=data is None,
+        logits=shared,
+        trials=proof.try_spoiling(samples, shared),
+        made_up=compared.made_up,
     )
-    return parity, samples if data is None else batches[-1]
+    return parity, samples if compared.made_up else dict(batches[-1])
 
 
 def _ask(
@@ -245,27 +227,3 @@ def _few(batch: Mapping[str, Array]) -> dict[str, Array]:
 
 def _count(batch: Mapping[str, Array]) -> int:
     return len(next(iter(batch.values())))
-
-
-def _remembered(reference: Run) -> Run:
-    """Return the Keras model as a function that does not compute the same batch twice."""
-    answers: list[tuple[Mapping[str, Array], dict[str, Array]]] = []
-
-    def answer(batch: Mapping[str, Array]) -> dict[str, Array]:
-        for known, found in answers:
-            if known is batch:
-                return found
-        answers.append((batch, reference(batch)))
-        return answers[-1][1]
-
-    return answer
-
-
-def _cut(samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-    """Yield the samples in batches of several sizes."""
-    start = 0
-    for size in _PARITY_BATCHES:
-        batch = {name: array[start : start + size] for name, array in samples.items()}
-        if all(len(array) for array in batch.values()):
-            yield batch
-        start += size

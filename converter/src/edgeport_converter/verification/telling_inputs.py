@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeport import TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport_converter.data.made_up import is_amount
 
 Telling = Callable[[Mapping[str, Array]], "Array | None"]
 """Samples (N, ...) by input name to how much each one tells (N,); None where that is unknown."""
@@ -31,6 +32,7 @@ _KINDS = (
     (0.0, 255.0, 1.0),
     (-0.1, 0.1, 1.0),
 )
+_WEAK = 2.0**-10  # quiet PCM, 60 dB below full scale
 _PATCHES = 4  # an axis: pictures and signals have patches of like values
 _BLENDS = 8  # samples between two others that are tried at once
 _WAYS = 4
@@ -43,7 +45,7 @@ def varied_samples(
     most: int | None = None,
     kept: Mapping[str, Array] = NOTHING,
 ) -> dict[str, Array] | None:
-    """Return a sample of each kind, None where no floats or bytes could vary.
+    """Return a sample of each kind, None where no floats, bytes or amounts could vary.
 
     Args:
         inputs: the model's.
@@ -69,7 +71,7 @@ def varied_samples(
 
 
 def _varies(spec: TensorSpec) -> bool:
-    return spec.dtype.kind == "f" or spec.dtype == np.uint8
+    return spec.dtype.kind == "f" or spec.dtype == np.uint8 or is_amount(spec)
 
 
 def _sample(
@@ -83,7 +85,9 @@ def _sample(
     if spec.dtype == np.uint8:  # the same kinds, within the range of bytes
         low, high = (0.0, 255.0) if high >= 1 else (100.0, 155.0)
     elif spec.value_range is not None:
-        low, high = spec.value_range
+        is_weak, (low, high) = high < 1, spec.value_range
+        if is_weak and is_amount(spec):
+            low, high = low * _WEAK, high * _WEAK
     places = generator.random([min(size, _PATCHES) for size in shape])
     for axis, size in enumerate(shape):
         places = places.take(np.arange(size) * places.shape[axis] // max(size, 1), axis)

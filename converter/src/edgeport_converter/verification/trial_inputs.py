@@ -1,22 +1,24 @@
-"""Inputs for the parity check: random trial inputs, or the user's samples cut to a second size.
+"""What the graph is compared with Keras on: random trial inputs, or the user's samples.
 
-``parity`` calls ``make_trial_inputs`` where there is no data, ``with_cut_axes`` where there is.
+``pipeline`` calls ``prepare_batches``; ``independence`` and ``parity`` use what it returns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx
 
 from edgeport import EdgeportError, ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport_converter.data.datasets import Dataset
 from edgeport_converter.data.made_up import NO_KEYS, Draw, LookupKeys, random_inputs
 from edgeport_converter.errors import UnsupportedModelError
 from edgeport_converter.loading.model import shorten
 from edgeport_converter.verification.index_limits import IndexLimits
-from edgeport_converter.verification.runners import Run
+from edgeport_converter.verification.runners import Run, in_fixed_batches, run_as_defined
 
 # Sizes of free axes, tried in this order; the first two that the model takes are used. A model that
 # takes any size gets an even and an odd one. Networks with skip connections often take multiples of
@@ -27,7 +29,14 @@ _FREE_AXIS_SIZES = (
 )
 
 BATCH_SIZES = (1, 2, 5)
-"""Numbers of samples in the batches that a model is tried with."""
+"""Numbers of samples in the batches that a model is tried with.
+
+One even and one odd small size, since batches of one often take another way through a kernel.
+"""
+
+# Of the user's data, how many samples are compared, and in which batches after the small ones.
+_SAMPLES = 512
+_LARGE_BATCH = 64
 
 # Standard deviation of the floats in the last batches: values outside [0, 1), negative ones, too.
 _SPREAD = 3.0
@@ -47,15 +56,87 @@ def find_lookup_keys(graph: onnx.ModelProto) -> LookupKeys:
     return LookupKeys(tuple(words), tuple(numbers))
 
 
-def make_up_for(graph: onnx.ModelProto, card: ModelCard, reference: Run) -> list[dict[str, Array]]:
+@dataclass(frozen=True, eq=False)
+class TrialBatches:
+    """What the graph is compared with the Keras model on.
+
+    Attributes:
+        reference: the Keras model. It computes no made-up batch twice.
+        batches: arrays by input name, each with the batch axis N.
+        samples: the user's, or made-up ones like those of the data.
+        made_up: whether they were made up.
+    """
+
+    reference: Run
+    batches: Sequence[Mapping[str, Array]]
+    samples: Mapping[str, Array]
+    made_up: bool
+
+
+def prepare_batches(
+    graph: onnx.ModelProto, card: ModelCard, reference: Run, traced: Run, data: Dataset | None
+) -> TrialBatches:
+    """Return the user's first samples in batches of several sizes, or batches that are made up.
+
+    Args:
+        graph: the float graph.
+        card: its inputs and outputs.
+        reference: the Keras model.
+        traced: the same as TensorFlow traces it, which checks sizes.
+        data: the user's samples; the first 512 are taken. None for trial inputs.
+
+    Raises:
+        UnsupportedModelError: the Keras model took none of the inputs that were made up.
+    """
+    if data is None:
+        reference = _remembered(reference)
+        batches = _make_up_for(graph, card, reference, traced)
+        return TrialBatches(reference, batches, batches[-1], made_up=True)
+    samples = data.first(_SAMPLES)
+    return TrialBatches(
+        reference,
+        with_cut_axes(card.inputs, _in_batches(samples), reference),
+        samples,
+        made_up=False,
+    )
+
+
+def _remembered(reference: Run) -> Run:
+    """Return the Keras model as a function that does not compute the same batch twice."""
+    answers: list[tuple[Mapping[str, Array], dict[str, Array]]] = []
+
+    def answer(batch: Mapping[str, Array]) -> dict[str, Array]:
+        for known, found in answers:
+            if known is batch:
+                return found
+        answers.append((batch, reference(batch)))
+        return answers[-1][1]
+
+    return answer
+
+
+def _in_batches(samples: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """Yield the samples in batches of several sizes."""
+    start = 0
+    for size in (*BATCH_SIZES, *[_LARGE_BATCH] * (_SAMPLES // _LARGE_BATCH)):
+        batch = {name: array[start : start + size] for name, array in samples.items()}
+        if all(len(array) for array in batch.values()):
+            yield batch
+        start += size
+
+
+def _make_up_for(
+    graph: onnx.ModelProto, card: ModelCard, reference: Run, traced: Run
+) -> list[dict[str, Array]]:
     """Return trial inputs that the Keras model takes, within the limits that its graph tells.
 
     Raises:
         UnsupportedModelError: it took none.
     """
     tables = IndexLimits(graph, card.inputs)
+    sized = _with_sizes_checked(graph, card, reference, traced)
     try:
-        return make_trial_inputs(card.inputs, reference, find_lookup_keys(graph), tables)
+        return make_trial_inputs(card.inputs, sized, find_lookup_keys(graph), tables)
     except MemoryError:
         raise
     except EdgeportError as cause:
@@ -66,6 +147,42 @@ def make_up_for(graph: onnx.ModelProto, card: ModelCard, reference: Run) -> list
             f"({shorten(cause)}), expected one to compare the graph on: pass a few real samples, "
             "calibration=, or change the model until it takes such inputs"
         ) from cause
+
+
+def _with_sizes_checked(
+    graph: onnx.ModelProto, card: ModelCard, reference: Run, traced: Run
+) -> Run:
+    """Return the Keras model as one that refuses free axes that are too short for its kernels.
+
+    Where a kernel is longer than its input, TensorFlow's eager convolutions return memory that was
+    never written (2.21). A trace refuses that, and costs seconds, so that it is asked only for
+    sizes that the graph does not take either.
+    """
+    if not has_free_axes(card.inputs):
+        return reference
+    try:
+        run = in_fixed_batches(run_as_defined(graph), card.inputs)
+    except Exception:  # the parity check opens the same, and says what the engine does not take
+        return reference
+    taken: set[tuple[tuple[int, ...], ...]] = set()
+
+    def checked(batch: Mapping[str, Array]) -> dict[str, Array]:
+        answers = reference(batch)
+        sizes = tuple(array.shape[1:] for array in batch.values())
+        if sizes not in taken:
+            try:
+                run(batch)
+            except Exception:  # of the engine, whatever it does not take
+                traced(batch)
+            taken.add(sizes)
+        return answers
+
+    return checked
+
+
+def has_free_axes(inputs: Sequence[TensorSpec]) -> bool:
+    """Whether an axis other than the batch axis may have any size."""
+    return any(isinstance(size, str) for spec in inputs for size in spec.shape[1:])
 
 
 # What is drawn, tried in this order. Integers may be row numbers of a table whose size the graph
@@ -97,6 +214,7 @@ def make_trial_inputs(
     2. For each, sizes of the free axes are tried until the model has taken two.
     3. Of the first that the model took with some size, batches of each of ``BATCH_SIZES`` are made,
        at each size found. One that the model refuses is drawn again, and left out in the end.
+    4. Batches without a number in the answer are used only where there are no others.
 
     Args:
         inputs: the model's inputs.
@@ -107,17 +225,65 @@ def make_trial_inputs(
     Raises:
         Exception: the first exception of the Keras model, if it took none of the inputs.
     """
-    free = any(isinstance(size, str) for spec in inputs for size in spec.shape[1:])
+    tries = _Tries(reference)
+    batches = _find_taken(inputs, tries, keys, tables)
+    if not batches and tries.had_no_numbers:
+        tries.wants_numbers = False
+        batches = _find_taken(inputs, tries, keys, tables)
+    if not batches:
+        assert tries.problem is not None  # noqa: S101 - there was at least one try
+        raise tries.problem
+    return batches
+
+
+class _Tries:
+    """Batches that the Keras model is tried with.
+
+    Where a free axis is too short for a network's strides, Keras averages over nothing and answers
+    NaN, or returns an empty array. Such a batch compares nothing, and ONNX's nodes refuse it.
+
+    Attributes:
+        wants_numbers: whether a batch without a finite number in some output is refused.
+        had_no_numbers: whether there was such a batch.
+        problem: the first exception.
+    """
+
+    def __init__(self, reference: Run) -> None:
+        self._reference = reference
+        self.wants_numbers = True
+        self.had_no_numbers = False
+        self.problem: Exception | None = None
+
+    def takes(self, batch: Mapping[str, Array]) -> bool:
+        """Whether the Keras model answers this batch."""
+        try:
+            answers = self._reference(batch)
+        except MemoryError:
+            raise
+        except Exception as problem:  # whatever a layer raises about sizes and indices
+            self.problem = self.problem or problem
+            return False
+        if self.wants_numbers and not all(map(_has_numbers, answers.values())):
+            self.had_no_numbers = True
+            return False
+        return True
+
+
+def _has_numbers(answer: Array) -> bool:
+    return bool(np.isfinite(answer).any() if answer.dtype.kind in "fc" else answer.size)
+
+
+def _find_taken(
+    inputs: Sequence[TensorSpec], tries: _Tries, keys: LookupKeys, tables: IndexLimits | None
+) -> list[dict[str, Array]]:
+    """Return the batches of the first draw that the model takes, none where it takes none."""
+    free = has_free_axes(inputs)
     wanted = 2 if free else 1
-    problem: Exception | None = None
     for draw, within in _draws_to_try(inputs, keys, tables):
         sizes: list[int] = []
         for size in _FREE_AXIS_SIZES if free else _FREE_AXIS_SIZES[:1]:
             limits = within.find(size) if within is not None else {}
-            batch = random_inputs(inputs, 1, size, 0, replace(draw, limits=limits))
-            refused = _refusal(reference, batch)
-            problem = problem or refused
-            if refused is None:
+            if tries.takes(random_inputs(inputs, 1, size, 0, replace(draw, limits=limits))):
                 sizes.append(size)
             if len(sizes) == wanted:
                 break
@@ -128,15 +294,12 @@ def make_trial_inputs(
                 for seed in _SEEDS:
                     values = replace(draw, spread=spread, limits=limits)
                     batch = random_inputs(inputs, samples, size, samples + seed, values)
-                    refused = _refusal(reference, batch)
-                    if refused is None:
+                    if tries.takes(batch):
                         batches.append(batch)
                         break
-                    problem = problem or refused
         if batches:
             return batches
-    assert problem is not None  # noqa: S101 - there was at least one try
-    raise problem
+    return []
 
 
 def _draws_to_try(
@@ -162,21 +325,11 @@ def with_cut_axes(
     The copies have two thirds of each free axis, so that a second size of it is compared, too.
     """
     batches = [dict(batch) for batch in data]
-    if not any(isinstance(size, str) for spec in inputs for size in spec.shape[1:]):
+    if not has_free_axes(inputs):
         return batches
     cut = [_cut_short(inputs, batch) for batch in batches]
-    return batches + [batch for batch in cut if _refusal(reference, batch) is None]
-
-
-def _refusal(reference: Run, batch: Mapping[str, Array]) -> Exception | None:
-    """Return the exception that the Keras model raises for a batch, None if it raises none."""
-    try:
-        reference(batch)
-    except MemoryError:
-        raise
-    except Exception as problem:  # whatever a layer raises about sizes and indices
-        return problem
-    return None
+    tries = _Tries(reference)
+    return batches + [batch for batch in cut if tries.takes(batch)]
 
 
 def _cut_short(inputs: Sequence[TensorSpec], batch: Mapping[str, Array]) -> dict[str, Array]:

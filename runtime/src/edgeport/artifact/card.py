@@ -16,13 +16,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeport.artifact.golden import GoldenSample, check_size, decode_array, decode_output
 from edgeport.artifact.records import Record, record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
+
+if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
+    from edgeport.artifact.signal_format import SignalFormat
 
 FORMAT_VERSION = 2
 """Raised when an older runtime could misread a newer card; additions alone do not raise it.
@@ -142,6 +146,8 @@ class ModelCard(Record):
         multiply_accumulates: per sample, or None where unknown.
         samples_interact: whether a sample's answer depends on the other samples of the batch, so
             that only the whole batch may be run.
+        frames: by the name of each input that takes frames as a camera gives them.
+        signal: how recordings are cut into samples, None where samples are no windows.
         tolerance: largest absolute difference from a golden output, by output name.
         provenance: versions of the tools that made the file, and the source's digest.
         unproven: what the converter's checks and the golden samples cannot tell, a sentence each.
@@ -161,6 +167,8 @@ class ModelCard(Record):
     requires: Requirements | None = None
     multiply_accumulates: int | None = None
     samples_interact: bool = False
+    frames: "Mapping[str, FrameFormat]" = field(default_factory=dict)
+    signal: "SignalFormat | None" = None
     tolerance: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     unproven: tuple[str, ...] = ()
@@ -182,6 +190,10 @@ class ModelCard(Record):
         del plain["golden_samples"], plain["sha256"]
         if not self.samples_interact:
             del plain["samples_interact"]
+        if not self.frames:
+            del plain["frames"]
+        if self.signal is None:
+            del plain["signal"]
         return {"format_version": FORMAT_VERSION if self.samples_interact else 1, **plain}
 
     @classmethod
@@ -267,6 +279,8 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         requires=_record_from_dict(Requirements, data.get("requires")),
         multiply_accumulates=None if macs is None else int(macs),
         samples_interact=samples_interact,
+        frames=_frames_from_dict(data.get("frames", {}), inputs),
+        signal=_signal_from_dict(data["signal"], inputs) if data.get("signal") else None,
         tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
         provenance=_texts(data.get("provenance", {})),
         unproven=tuple(map(str, data.get("unproven", ()))),
@@ -290,6 +304,21 @@ def _spec_from_dict(data: Mapping[str, Any]) -> TensorSpec:
         if value_range is None
         else (_finite(value_range[0]), _finite(value_range[1])),
     )
+
+
+def _frames_from_dict(data: Any, inputs: tuple[TensorSpec, ...]) -> "dict[str, FrameFormat]":
+    if not data:
+        return {}
+    from edgeport.artifact.frame_format import read_frames  # few cards have any
+
+    return read_frames(data, {spec.name: (spec.dtype, spec.shape, spec.axes) for spec in inputs})
+
+
+def _signal_from_dict(data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> "SignalFormat":
+    from edgeport.artifact.signal_format import read_signal  # few cards have one
+
+    shapes = {spec.name: spec.sample_shape for spec in inputs}
+    return read_signal(data, shapes[str(data["input"])])
 
 
 def _size(value: Any) -> int:

@@ -1,7 +1,7 @@
 """One image file as an input of the command line.
 
 Pillow, the extra ``edgeport[images]``, decodes; it is imported where it is needed. What a picture
-must be to be taken is the business of ``inputs.pictures``.
+must be to be taken is the business of ``inputs.frames`` and ``inputs.pictures``.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 from edgeport.artifact.card import ModelCard, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.errors import InputError, OptionError
+from edgeport.inputs.frames import picture_as_frame
 from edgeport.inputs.pictures import pixels_of
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 def read_image(path: str, card: ModelCard) -> Array:
-    """Return an image as the model's only input: its size, 8 bits a channel, upright.
+    """Return an image as the model's only input: 8 bits a channel, upright, never resized here.
 
     Raises:
-        InputError: its pixels are not the numbers that the model takes, one for one.
+        InputError: the model does not take such pixels, or such a size.
         OptionError: Pillow is not installed.
         Exception: what Pillow raises about a file that it cannot read.
     """
@@ -33,5 +34,14 @@ def read_image(path: str, card: ModelCard) -> Array:
             "images need the package 'pillow', which is not installed: "
             "pip install 'edgeport[images]'"
         ) from cause
-    with Image.open(path) as image:
-        return pixels_of(spec, image, f"'{path}'")
+    frames = card.frames.get(spec.name)
+    if frames is None:
+        with Image.open(path) as image:
+            return pixels_of(spec, image, f"'{path}'")
+    limit = Image.MAX_IMAGE_PIXELS
+    try:
+        Image.MAX_IMAGE_PIXELS = None  # the card has a limit of its own, checked before decoding
+        with Image.open(path) as image:
+            return picture_as_frame(frames, image, f"'{path}'")
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

@@ -369,9 +369,8 @@ def _predict(options: argparse.Namespace) -> None:
         if options.top_k is not None:
             for item in items:
                 values = item if isinstance(item, tuple) else (item,)
-                printing.print_labels(
-                    predictor.classify(*values, top_k=options.top_k), options.json
-                )
+                labels = predictor.classify(*values, top_k=options.top_k)
+                printing.print_labels(labels, options.json, **_place(samples, options.data))
         else:
             answers = (
                 answer if isinstance(answer, dict) else {outputs[0].name: answer}
@@ -381,7 +380,8 @@ def _predict(options: argparse.Namespace) -> None:
                 writing.write_outputs(options.output, answers, outputs)
             else:
                 for answer in answers:
-                    printing.print_answer(answer, options.json)
+                    place = _place(samples, options.data)
+                    printing.print_answer(answer, options.json, **place)
         outside = predictor.out_of_range
     for name, count in outside.items():
         if count:
@@ -389,6 +389,14 @@ def _predict(options: argparse.Namespace) -> None:
                 f"warning: {count} values of input '{name}' lie outside the range that the model "
                 "was calibrated for: check their scale"
             )
+
+
+def _place(samples: reading.SampleStream, files: Sequence[str]) -> dict[str, Any]:
+    """Return where the next answer belongs in a recording; its file, too, where there are more."""
+    if not samples.places:
+        return {}
+    place = samples.places.popleft()._asdict()
+    return place if len(files) > 1 else {"seconds": place["seconds"]}
 
 
 def _whole_batch(
@@ -400,7 +408,7 @@ def _whole_batch(
             f"--batch-size is {batch_size}, expected none for this model, whose answers depend on "
             "the whole batch: leave it out"
         )
-    feed = join_all(card.inputs, samples)
+    feed = join_all(card, samples)
     if feed is not None:
         _say(
             "note: the answers of this model depend on the whole batch: "

@@ -59,11 +59,9 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
     print_line(f"name         {card.name}")
     print_line(f"file         {facts['file_bytes']:,} bytes")
     print_line(f"sha256       {card.sha256 or 'no card: nothing vouches for this file'}")
-    for title, specs in (("input", card.inputs), ("output", card.outputs)):
-        for spec in specs:
-            values = spec.value_range
-            limits = f", values {values[0]:g} to {values[1]:g}" if values else ""
-            print_line(f"{title:<12} {spec.name}: {spec.dtype} {format_shape(spec.shape)}{limits}")
+    _print_tensors(card)
+    if card.signal:
+        print_line(f"signal       {card.signal.in_words}")
     if card.samples_interact:
         print_line("batch        run whole, since each answer depends on all of its samples")
     for step in card.preprocessing:
@@ -109,6 +107,17 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
         )
 
 
+def _print_tensors(card: ModelCard) -> None:
+    for title, specs in (("input", card.inputs), ("output", card.outputs)):
+        for spec in specs:
+            words = f"{spec.dtype} {format_shape(spec.shape)}"
+            if spec.value_range:
+                words += ", values {:g} to {:g}".format(*spec.value_range)
+            if title == "input" and spec.name in card.frames:
+                words = card.frames[spec.name].in_words
+            print_line(f"{title:<12} {spec.name}: {words}")
+
+
 def print_bench(figures: dict[str, Any]) -> None:
     """Print what was measured, a line each."""
     print_line(f"threads      {figures['threads']} of {figures['usable_cpus']} usable CPUs")
@@ -129,26 +138,35 @@ def print_bench(figures: dict[str, Any]) -> None:
         print_line(f"memory       {figures['memory_bytes'] / 2**20:.1f} MiB")
 
 
-def print_answer(answer: Mapping[str, Array], as_json: bool) -> None:
-    """Print the outputs for one sample."""
+def _in_words(place: Mapping[str, Any]) -> str:
+    """Return where in a recording an answer belongs, for the begin of its line."""
+    file = f"{place['file']}  " if "file" in place else ""
+    return f"{file}{place['seconds']:.3f} s  " if place else ""
+
+
+def print_answer(answer: Mapping[str, Array], as_json: bool, **place: Any) -> None:
+    """Print the outputs for one sample; ``place`` is the window's, in a recording."""
     if as_json:
-        print_line(json_of(answer))
+        text = json_of(answer)
+        print_line(f'{json.dumps(place)[:-1]}, "outputs": {text}}}' if place else text)
         return
     for name, array in answer.items():
         # Digits that count, not decimals: a small number must not look like zero.
         formats: Any = {"float_kind": "{:.6g}".format}
         values = np.array2string(array, threshold=200, formatter=formats)
-        print_line(f"{name} {' '.join(values.split())}")
+        print_line(f"{_in_words(place)}{name} {' '.join(values.split())}")
 
 
-def print_labels(labels: list[Label] | list[list[Label]], as_json: bool) -> None:
-    """Print the classes of each sample, a line each."""
+def print_labels(labels: list[Label] | list[list[Label]], as_json: bool, **place: Any) -> None:
+    """Print the classes of each sample, a line each; ``place`` as for ``print_answer``."""
     rows: list[Any] = [labels] if labels and isinstance(labels[0], Label) else list(labels)
     for row in rows:
         if as_json:
-            print_line(json.dumps([asdict(label) for label in row]))
+            best = [asdict(label) for label in row]
+            print_line(json.dumps({**place, "labels": best} if place else best))
         else:
-            print_line("  ".join(f"{label.name} {label.score:.4g}" for label in row))
+            best_words = "  ".join(f"{label.name} {label.score:.4g}" for label in row)
+            print_line(f"{_in_words(place)}{best_words}")
 
 
 def with_progress(items: Iterator[Any], total: int | None, *, is_printing: bool) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """Data on disk for the command line: from files to samples.
 
-Here lives what ``edgeport predict`` reads: npy, npz, csv, json lines, images. Nothing is scaled,
-resized or guessed: preprocessing is the graph's.
+Here lives what ``edgeport predict`` reads: npy, npz, csv, json lines, sound, images. Nothing is
+scaled, resized or guessed: preprocessing is the graph's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import re
 import stat
 import zipfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,10 +24,19 @@ from edgeport.artifact.card import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.cli.images import IMAGES, read_image
 from edgeport.errors import InputError, OptionError
+from edgeport.inputs.windows import file_windows, signal_of
 from edgeport.signals import reraise_signal
 
 _FROM_PIPES = (".csv", ".jsonl")
-READABLE = (".npy", ".npz", *_FROM_PIPES, *IMAGES)
+_SOUND = ".wav"
+READABLE = (".npy", ".npz", *_FROM_PIPES, _SOUND, *IMAGES)
+
+
+class Place(NamedTuple):
+    """Where in a recording a window begins: its file, and the time in seconds."""
+
+    file: str
+    seconds: float
 
 
 class SampleStream(NamedTuple):
@@ -35,10 +45,13 @@ class SampleStream(NamedTuple):
     Attributes:
         items: read as they are asked for.
         total: how many there are, None where it is not known before the end.
+        places: of the windows of recordings that were read and not yet answered, in order; None
+            where samples come from other files.
     """
 
     items: Iterator[Any]
     total: int | None
+    places: deque[Place] | None = None
 
 
 def read_samples(paths: Sequence[str], card: ModelCard) -> SampleStream:
@@ -51,6 +64,15 @@ def read_samples(paths: Sequence[str], card: ModelCard) -> SampleStream:
     """
     for path in paths:
         _check_kind(path)
+    sounds = [path for path in paths if path.lower().endswith(_SOUND)]
+    if sounds and len(sounds) < len(paths):
+        other = next(path for path in paths if path not in sounds)
+        raise OptionError(
+            f"'{sounds[0]}' is a recording and '{other}' is none, expected files of one kind, "
+            "since answers to recordings have a time: run the command for each kind"
+        )
+    if sounds:
+        return _read_sounds(sounds, card)
     parts = [_read_file(path, card) for path in paths]
     totals = [part.total for part in parts]
     total = None if None in totals else sum(size for size in totals if size is not None)
@@ -61,7 +83,7 @@ def _check_kind(path: str) -> None:
     try:
         is_file = stat.S_ISREG(Path(path).stat().st_mode)
     except OSError as cause:
-        kinds = ", ".join(READABLE[:4])
+        kinds = ", ".join(READABLE[:5])
         raise InputError(f"there is no file '{path}': pass a {kinds} or an image") from cause
     ending = Path(path).suffix.lower()
     if ending not in READABLE:
@@ -146,6 +168,21 @@ def _rows(array: Array, card: ModelCard, path: str) -> SampleStream:
 
 def _is_batch(array: Array, spec: TensorSpec) -> bool:
     return spec.has_batch_axis and array.ndim == len(spec.shape)
+
+
+def _read_sounds(paths: Sequence[str], card: ModelCard) -> SampleStream:
+    """Return the windows of recordings, of which each is cut from its own beginning."""
+    spec, signal = signal_of(card)
+    places: deque[Place] = deque()
+
+    def windows() -> Iterator[Array]:
+        for path in paths:
+            with _naming(path):
+                for number, window in enumerate(file_windows(path, spec, signal)):
+                    places.append(Place(path, number * signal.hop / signal.rate))
+                    yield window
+
+    return SampleStream(windows(), None, places)
 
 
 def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:

@@ -200,7 +200,7 @@ def _answer_alike(one: Runnable, other: Runnable, trial: Mapping[str, Array] | N
     """Whether two engines give the same bits for the golden samples, or for made-up ones."""
     card = one.card
     samples = [sample.inputs for sample in card.golden_samples]
-    samples = samples or [trial if trial is not None else example(card.inputs, 1)]
+    samples = samples or [trial if trial is not None else example(card, 1)]
     for sample in samples:
         feed = prepare(card.inputs, (sample,))
         with TimeLimit(_LONGEST_RUNS_S) as limit:  # a made-up value may be the turns of a loop

@@ -2,16 +2,18 @@
 
 With a small network the engine's own call takes most of the time. So small arrays, one sample or
 some, go through buffers that are bound once for their shape: a call copies the samples in and the
-answer out. A larger batch is handed to the engine as it is, which costs less than the copies, and
-the engine makes each answer a new array. ``predictor`` takes the general path for all else.
+answer out. A larger batch, and a camera's frame, is handed to the engine as it is, which costs less
+than the copies, and the engine makes each answer a new array. ``predictor`` takes the general path
+for all else.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +23,9 @@ from edgeport.engine.session import Session
 from edgeport.errors import InferenceError
 from edgeport.inputs.ranges import RangeCounter
 from edgeport.signals import reraise_signal
+
+if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
 
 # From about here on, copying a sample costs more than binding saves; a batch may do without.
 _LARGEST_BYTES = 2**18
@@ -47,7 +52,7 @@ class Bound(NamedTuple):
 class FastPath:
     """One model's short calls. Several threads may use it.
 
-    There are some only where the sizes of input and output are fixed, the batch aside.
+    Buffers are bound, and batches run, only where all sizes but the batch are fixed.
 
     Args:
         session: runs the model.
@@ -55,6 +60,7 @@ class FastPath:
         answer: its only output.
         counter: counts values out of range.
         most: the largest batch that the engine may be given in one piece; 0 for none.
+        frames: what the card says of the input's frames, if it takes any.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class FastPath:
         answer: TensorSpec,
         counter: RangeCounter,
         most: int,
+        frames: FrameFormat | None = None,
     ) -> None:
         self._session, self._given, self._answer = session, given, answer
         self._dtype, self._counter = given.dtype, counter
@@ -71,8 +78,13 @@ class FastPath:
         self._exact = {
             dtype
             for dtype in map(np.dtype, ("?", "i1", "u1", "i2", "u2", "f2", "f4"))
-            if given.dtype.kind in "iuf" and np.can_cast(dtype, given.dtype)
+            if given.dtype.kind in "iuf" and not frames and np.can_cast(dtype, given.dtype)
         }
+        self._is_frame: Callable[[tuple[int, ...]], bool] | None = None
+        if frames is not None and answer.has_batch_axis and not counter.ranges:
+            from edgeport.inputs.frames import is_frame  # most models have none
+
+            self._is_frame = functools.partial(is_frame, frames)
         # Unused buffers by shape; a shape without an entry has no fast path. deque.pop and append
         # are single steps of Python, so that no lock is needed.
         self._idle: dict[Any, deque[Bound]] = {}
@@ -102,6 +114,8 @@ class FastPath:
         if self._session.is_lost:
             return None
         if not idle:
+            if idle is None and self._is_frame is not None:
+                return self._predict_frame(x)
             return self._whole_batch(x, least=1 if idle is None else 2)
         try:
             bound = idle.pop()
@@ -143,6 +157,18 @@ class FastPath:
                 self._idle.setdefault(shape, deque())
             self.learn(x, answer, is_single=False)
         return answer
+
+    def _predict_frame(self, x: Array) -> Array | None:
+        if self._is_frame is None or not self._is_frame(x.shape) or x.dtype is not self._dtype:
+            return None
+        try:
+            feed = {self._given.name: x[np.newaxis]}
+            (answer,) = self._session.run(feed, [self._answer.name])
+        except InferenceError as error:
+            reraise_signal(error)
+            return None  # the general path raises the reason
+        result: Array | None = answer[0, ...] if answer.shape[:1] == (1,) else None
+        return result
 
     def learn(self, given: Array, answer: Array, *, is_single: bool) -> None:
         """Bind buffers for further calls like the general path's last one, unless some are unused.

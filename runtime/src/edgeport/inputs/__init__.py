@@ -4,6 +4,9 @@ batching  splits, pads and chunks a batch
 casting   one value: from anything that numpy reads as numbers to an exact array
 examples  trial inputs: made up, or repeated from a sample of the user's
 feeds     what ``predict`` accepts: names, shapes, batches
-pictures  pictures of Pillow as inputs: the pixels as they are, upright, or a refusal
+frames    frames as a camera gives them: uint8 of any size that the card allows, uncopied
+pictures  pictures of Pillow as inputs: their pixels, upright, or a refusal
 ranges    non-finite values and values out of range: counted, logged or refused
+wav       WAV files as arrays, with every value as it is in the file
+windows   from a recording in pieces to windows, each a sample of the model
 """

@@ -27,10 +27,31 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     Raises:
         InputError: it is no numeric array, or a value would change.
     """
+    array = read_array(spec, value)
+    if spec.dtype.kind == "O":
+        return _as_strings(spec, array)
+    if array.dtype.kind not in "biuf":
+        found, remedy = _other_kind(array.dtype)
+        raise _refusal(spec, f"{found} (dtype {array.dtype})", remedy)
+    if array.dtype.kind == "f" and (isinstance(value, (list, tuple)) or is_unknown_sequence(value)):
+        _refuse_rounded_list(spec, value, array)
+    if array.dtype.newbyteorder("=") != spec.dtype:
+        return _cast(spec, array)
+    if array.dtype.isnative and array.flags.aligned:
+        return array
+    return np.require(array, spec.dtype, "A")
+
+
+def read_array(spec: TensorSpec, value: Any) -> Array:
+    """Return what numpy reads in ``value``, of its own dtype; an array is not copied.
+
+    Raises:
+        InputError: numpy reads no array, or one that hides some of its values.
+    """
     if value is None:
         raise _refusal(spec, "None", "pass an array")
     try:
-        if _is_unknown_sequence(value):
+        if is_unknown_sequence(value):
             value = list(value)  # so that what is said of lists below holds for it, too
         value = pixels_in(spec, value)
         _refuse_mask(spec, value)
@@ -44,28 +65,18 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     except (InputError, MemoryError):
         raise
     except Exception as cause:
-        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        remedy = "pass nested lists of equal lengths or an array"
-        if re.search("bfloat16|float8", str(getattr(value, "dtype", reason)), re.IGNORECASE):
-            remedy = "numpy has no such numbers, so convert them first, x.float() in PyTorch"
-        raise _refusal(
-            spec,
-            f"a {type(value).__name__} that numpy cannot turn into an array ({reason})",
-            remedy,
-        ) from cause
-    array = np.asarray(given)
-    if spec.dtype.kind == "O":
-        return _as_strings(spec, array)
-    if array.dtype.kind not in "biuf":
-        found, remedy = _other_kind(array.dtype)
-        raise _refusal(spec, f"{found} (dtype {array.dtype})", remedy)
-    if array.dtype.kind == "f" and isinstance(value, (list, tuple)):
-        _refuse_rounded_list(spec, value, array)
-    if array.dtype.newbyteorder("=") != spec.dtype:
-        return _cast(spec, array)
-    if array.dtype.isnative and array.flags.aligned:
-        return array
-    return np.require(array, spec.dtype, "A")
+        raise unreadable(spec, value, cause) from cause
+    return np.asarray(given)
+
+
+def unreadable(spec: TensorSpec, value: Any, cause: Exception) -> InputError:
+    """Return the refusal of a value that raised while it was read."""
+    reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    remedy = "pass nested lists of equal lengths or an array"
+    if re.search("bfloat16|float8", str(getattr(value, "dtype", reason)), re.IGNORECASE):
+        remedy = "numpy has no such numbers, so convert them first, x.float() in PyTorch"
+    found = f"a {type(value).__name__} that numpy cannot turn into an array ({reason})"
+    return _refusal(spec, found, remedy)
 
 
 # What is no number, by numpy's kind, and the next step.
@@ -92,7 +103,7 @@ def _other_kind(dtype: np.dtype[Any]) -> tuple[str, str]:
 _ARRAY_PROTOCOLS = ("__array__", "__dlpack__", "__array_interface__", "__array_struct__")
 
 
-def _is_unknown_sequence(value: Any) -> bool:
+def is_unknown_sequence(value: Any) -> bool:
     """Whether numpy would read it item by item as it reads a list, like a deque."""
     return (
         hasattr(value, "__len__")

@@ -10,24 +10,25 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgeport.artifact.card import ANY_SHAPE, TensorSpec
+from edgeport.artifact.card import ANY_SHAPE, ModelCard, TensorSpec
 from edgeport.artifact.golden import Array, ramp
 from edgeport.errors import OptionError
+from edgeport.inputs.frames import usual_size
 
 _FREE_AXIS_SIZE = 8
 
 
 def example(
-    inputs: Sequence[TensorSpec], samples: int, sizes: Mapping[str, int] | None = None
+    card: ModelCard, samples: int, sizes: Mapping[str, int] | None = None
 ) -> dict[str, Array]:
-    """Return well-spread values for every input, within its range.
+    """Return well-spread values for every input, within its range; frames of a usual size.
 
     Raises:
         OptionError: no input has a free axis of this name.
         MemoryError: the sizes are beyond what memory can hold.
     """
     wanted = dict(sizes or {})
-    free = free_axes(inputs)
+    free = free_axes(card.inputs)
     for name in wanted:
         if name not in free:
             listed = ", ".join(free) or "none"
@@ -35,10 +36,16 @@ def example(
                 f"there is no free axis '{name}', the inputs have {listed}: name one of these"
             )
     arrays = {}
-    for number, spec in enumerate(inputs):
+    for number, spec in enumerate(card.inputs):
         shape = spec.shape if spec.shape != ANY_SHAPE else (f"{spec.name}_0",)
+        usual: dict[int | str, int] = {}
+        low, high = spec.value_range or (0.0, 1.0)
+        if spec.name in card.frames:
+            usual = dict(zip(shape[1:3], usual_size(card.frames[spec.name]), strict=True))
+            low, high = 0.0, 255.0
         lengths = [
-            size if isinstance(size, int) else wanted.get(size, _FREE_AXIS_SIZE) for size in shape
+            size if isinstance(size, int) else wanted.get(size, usual.get(size, _FREE_AXIS_SIZE))
+            for size in shape
         ]
         if spec.has_batch_axis:
             lengths[0] = samples
@@ -47,7 +54,6 @@ def example(
         if spec.dtype.kind == "O":
             arrays[spec.name] = np.full(lengths, "text", object)
         else:
-            low, high = spec.value_range or (0.0, 1.0)
             arrays[spec.name] = ramp(tuple(lengths), spec.dtype, low, high, number / 7)
     return arrays
 

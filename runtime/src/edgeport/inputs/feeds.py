@@ -9,14 +9,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from edgeport.artifact.card import ANY_SHAPE, BATCH_AXIS, Shape, TensorSpec, format_shape
+from edgeport.artifact.card import (
+    ANY_SHAPE,
+    BATCH_AXIS,
+    Shape,
+    TensorSpec,
+    format_shape,
+)
 from edgeport.artifact.golden import Array
 from edgeport.errors import InferenceError, InputError
 from edgeport.inputs.casting import as_exact_array, counted
+
+if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
 
 
 class Feed(NamedTuple):
@@ -33,8 +42,15 @@ class Feed(NamedTuple):
     is_single: bool
 
 
-def prepare(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Feed:
-    """Return what ``predict(*values)`` has to feed.
+_NO_FRAMES: Mapping[str, FrameFormat] = {}
+
+
+def prepare(
+    specs: Sequence[TensorSpec],
+    values: tuple[Any, ...],
+    frames: Mapping[str, FrameFormat] = _NO_FRAMES,
+) -> Feed:
+    """Return what ``predict(*values)`` has to feed; ``frames`` are those of the card.
 
     Raises:
         InputError: a name, dtype, value, rank or size disagrees with the card.
@@ -46,7 +62,12 @@ def prepare(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Feed:
     batches: list[str] = []
     for spec in specs:
         try:
-            array = given = as_exact_array(spec, named[spec.name])
+            if spec.name in frames:
+                from edgeport.inputs.frames import as_frames  # most models have none
+
+                array = given = as_frames(spec, frames[spec.name], named[spec.name])
+            else:
+                array = given = as_exact_array(spec, named[spec.name])
         except MemoryError as cause:
             raise InferenceError(
                 f"there is not enough memory to convert input '{spec.name}' to {spec.dtype} "

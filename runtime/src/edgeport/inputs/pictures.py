@@ -1,16 +1,20 @@
-"""Pictures of Pillow as inputs: the pixels as they are, upright, or a refusal.
+"""Pictures of Pillow as inputs: their pixels, upright, or a refusal.
 
 ``predict`` and the command line use this one path. A picture is recognised by its attributes,
-since a device need not have Pillow. Nothing is converted, resized or scaled here: a palette's
-indices, the hues of HSV or the high bytes of 16-bit pixels would be taken for brightness without a
-complaint.
+since a device need not have Pillow. Nothing is resized or scaled here.
+
+Where the card knows frames, a picture is brought to their channels as every library does that
+reads pictures for a training: gray, a palette, one bit, an alpha channel that hides nothing.
+TensorFlow, Pillow and OpenCV disagree about CMYK and about more than 8 bits, and of a transparent
+pixel all take a colour that nobody sees, so these are refused. Without frames, nothing is
+converted: a palette's indices or the hues of HSV would be taken for brightness without a complaint.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +22,14 @@ from edgeport.artifact.card import TensorSpec, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.errors import InputError
 
+if TYPE_CHECKING:
+    from edgeport.artifact.frame_format import FrameFormat
+
 # Pillow's modes by number of channels.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+# Modes that bring the same levels to a frame by every library.
+_CONVERTED = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
 _ORIENTATION = 0x0112  # the tag of EXIF, which Pillow also fills from XMP
 
@@ -33,17 +43,53 @@ def pixels_in(spec: TensorSpec, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         # One item of each type is enough to look at: a list may hold a million numbers.
         kinds = {type(item): item for item in value}.values()
-        if any(_is_picture(item) or isinstance(item, (list, tuple)) for item in kinds):
+        if any(is_picture(item) or isinstance(item, (list, tuple)) for item in kinds):
             return [pixels_in(spec, item) for item in value]
-    elif _is_picture(value):
+    elif is_picture(value):
         return pixels_of(spec, value, f"input '{spec.name}'")
     return value
 
 
-def _is_picture(value: Any) -> bool:
+def is_picture(value: Any) -> bool:
     """Whether it is an image of Pillow."""
     is_likely = hasattr(value, "getexif") and hasattr(value, "convert")
     return is_likely and isinstance(getattr(value, "mode", None), str)
+
+
+def frame_pixels(frames: FrameFormat, image: Any, subject: str) -> Array:
+    """Return a picture as one frame: uint8 (H, W, C), upright, its channels in the card's order.
+
+    Raises:
+        InputError: it is of a kind that is not converted (see above), or has colours and the
+            card's frames are gray.
+        Exception: what Pillow raises about a file that it cannot read.
+    """
+    _refuse_pages(image, subject)
+    depth = re.search(r"(\w+);(\d+)\w*", _stored_as(image))
+    if image.mode not in _CONVERTED or (depth and (depth[1] == "BGR" or int(depth[2]) > 8)):
+        found = f"channels of other than 8 bits ({depth[0]})" if depth else f"the mode {image.mode}"
+        expected = "gray or colours of 8 bits a channel"
+        raise InputError.of(f"{subject} has", found, expected, "convert it as for the training")
+    image.load()  # of a TIFF this turns the picture, too, and its tag says so only afterwards
+    orientation = image.getexif().get(_ORIENTATION)
+    if "transparency" in image.info:  # of a palette, or one colour of all
+        image = image.convert("RGBA")
+    if image.mode.endswith("A") and image.getchannel("A").getextrema()[0] < 255:
+        remedy = "paste it on the background that the pictures of the training had"
+        raise InputError.of(f"{subject} has", "transparent pixels", "none", remedy)
+    is_gray = image.mode in ("1", "L", "LA")
+    pixels = np.asarray(image.convert("L" if is_gray else "RGB"))
+    if frames.order == "gray":
+        if not is_gray and (pixels != pixels[..., :1]).any():
+            remedy = "convert it to gray first, as for the training"
+            raise InputError.of(f"{subject} has", "colours", "a gray picture", remedy)
+        pixels = pixels if is_gray else pixels[..., 0]
+        return _turned(pixels, orientation)[..., np.newaxis]
+    if is_gray:
+        pixels = np.repeat(pixels[..., np.newaxis], 3, axis=2)
+    elif frames.order == "bgr":
+        pixels = pixels[..., ::-1]
+    return _turned(pixels, orientation)
 
 
 def pixels_of(spec: TensorSpec, image: Any, subject: str) -> Array:
@@ -85,20 +131,28 @@ def pixels_of(spec: TensorSpec, image: Any, subject: str) -> Array:
     return pixels.transpose([letters.index(axis) for axis in axes])
 
 
-def _refuse_conversion(image: Any, modes: Sequence[str], subject: str) -> None:
+def _refuse_pages(image: Any, subject: str) -> None:
     pages = getattr(image, "n_frames", 1)
-    if pages > 1:
+    # A JPEG of a camera may bring smaller previews of the same picture after it.
+    if pages > 1 and getattr(image, "format", None) != "MPO":
         raise InputError.of(
             f"{subject} holds", f"{pages} pages", "one image", "save each as a file of its own"
         )
+
+
+def _stored_as(image: Any) -> str:
+    """Return what the decoder turns into 8 bits, such as "RGB;16B", until the pixels are read."""
+    return str([tile[3] for tile in getattr(image, "tile", ())])
+
+
+def _refuse_conversion(image: Any, modes: Sequence[str], subject: str) -> None:
+    _refuse_pages(image, subject)
     if image.mode not in modes:
         expected = f"{' or '.join(modes)} of 8 bits"
         remedy = f"convert it to mode {modes[0]} first, as for the training"
         raise InputError.of(f"{subject} has", f"the mode {image.mode}", expected, remedy)
-    # Pillow widens or narrows other depths without a word. Until the pixels are read, the decoder's
-    # own mode, such as "RGB;16B", shows it.
-    stored = str([tile[3] for tile in getattr(image, "tile", ())])
-    depth = re.search(r"\w+;\d+\w*", stored)
+    # Pillow widens or narrows other depths without a word.
+    depth = re.search(r"\w+;\d+\w*", _stored_as(image))
     if depth or "transparency" in image.info:
         found = f"channels of other than 8 bits ({depth[0]})" if depth else "a transparent colour"
         expected = f"{image.mode} of 8 bits"

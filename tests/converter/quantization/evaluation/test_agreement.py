@@ -110,10 +110,27 @@ def test_scores_are_compared_where_the_best_class_stays(columns):
         if columns == 1
         else wanted.argmax(1) == found.argmax(1)
     )
-    noise = np.mean(np.sum((wanted - found)[same] ** 2, axis=1))
+    moved = np.abs(wanted - found)[same]
+    noise = np.mean(np.sum(np.where(moved < 0.005, 0, moved) ** 2, axis=1))
     agreement = compare(wanted, found, classifier=True)
     assert agreement.scores_db == pytest.approx(10 * np.log10(wanted.var(axis=0).sum() / noise))
     assert compare(wanted, found).scores_db is None
+
+
+@pytest.mark.parametrize(
+    ("moved", "shift", "counts"),
+    [(0.004, 0.0, False), (0.02, 0.0, True), (0.004, 1.0, True)],
+    ids=["unseen", "seen", "no probabilities"],
+)
+def test_a_probability_that_moves_by_less_than_one_can_see_has_not_moved(moved, shift, counts):
+    # Probabilities of two classes, 0.48 to 0.52 and evenly spread: a variance of 0.04² / 12.
+    first = np.linspace(0.48, 0.52, 400) + shift
+    wanted = np.stack([first, 1 + 2 * shift - first], axis=1)
+    away = np.where(wanted > 0.5 + shift, moved, -moved)  # keeps the best class
+    agreement = compare(wanted, wanted + away, classifier=True)
+    assert agreement.top_1 == 1
+    expected = 10 * np.log10(0.04**2 / 12 / moved**2) if counts else np.inf
+    assert agreement.scores_db == pytest.approx(expected, abs=0.1)
 
 
 def test_a_few_changed_classes_do_not_hide_how_close_the_other_scores_are():

@@ -2,6 +2,9 @@
 
 ONNX counts a negative index from the end, where TensorFlow refuses it or means "no class"; ONNX
 divides integers towards zero, where TensorFlow rounds down.
+
+A cast from an integer to a boolean is here for onnxruntime before 1.21, which joins it with the
+cast before it: 0.5 became true by way of the integer 0.
 """
 
 from __future__ import annotations
@@ -16,6 +19,20 @@ from edgeport_converter.exporting.tf_ops.builder import Builder, NoOnnxFormError
 
 _SIGNED = (TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64)
 _UNSIGNED = (TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64)
+
+
+def _cast(build: Builder) -> None:
+    """Ask an integer whether it is 0, instead of casting it to a boolean."""
+    graph, node = build.graph, build.source
+    given = graph.get_dtype(build.inputs[0])
+    if node.get_attr_value("to") != TensorProto.BOOL or given not in _SIGNED + _UNSIGNED:
+        tf2onnx_tensor.Cast.version_9(graph, node)
+        return
+    # onnxruntime compares no other integers. What wraps around stays other than 0.
+    wide = TensorProto.INT32 if given == TensorProto.INT32 else TensorProto.INT64
+    value = build.inputs[0] if given == wide else build.node("Cast", build.inputs[0], to=wide)
+    zero = build.constant(np.array(0, utils.map_onnx_to_numpy_type(wide)))
+    build.replace("Not", build.node("Equal", value, zero))
 
 
 def _floor_div(build: Builder) -> None:
@@ -84,6 +101,7 @@ def _one_hot(build: Builder) -> None:
 
 
 HANDLERS = {
+    "Cast": _cast,
     "FloorDiv": _floor_div,
     "FloorMod": _floor_mod,
     "Gather": _gather,

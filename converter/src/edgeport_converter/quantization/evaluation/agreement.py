@@ -31,6 +31,10 @@ _NEGLIGIBLE = 1e-4
 _RECONSTRUCTS = 0.9
 _LEAST_VALUES = 4  # of a sample: a function of one number to one may be near it by chance
 
+# A probability that moves by less is the same to whoever reads it: as much is lost by telling it in
+# whole per cent. Scores that hardly vary, as a fresh network's, would else be held to much less.
+_UNSEEN_OF_A_PROBABILITY = 0.005
+
 _UNSURE = 0.05  # how often a share may be smaller than it is told to be at least
 
 # Narrower integers are amounts, such as the pixels of an image, which may be off by one.
@@ -59,7 +63,8 @@ class Agreement:
             100; see ``least_share``, where the one that was chosen counts all that were judged.
         scores_db: of a classifier's scores on the samples whose best class is the same: 10 log10 of
             signal / noise, the sum over the classes of their variance over the mean squared
-            distance. None for anything but a classifier.
+            distance. Probabilities that move by less than 0.005 count as the same. None where the
+            model is no classifier.
         error_ranks: rank correlation, -1 to 1, of the samples' reconstruction errors in the
             quantized and in the float model; None where no output reconstructs the only input.
     """
@@ -205,7 +210,8 @@ class _Classes:
         self.seen: set[int] = set()
         self._border = border
         self.same = 0
-        self._noise = 0.0
+        self._noise = self._seen_noise = 0.0
+        self._are_probabilities = True
 
     def add(self, wanted: Array, found: Array) -> None:
         best = best_classes(wanted, self._border)
@@ -215,11 +221,17 @@ class _Classes:
         # Samples that change class are bounded by their share. In a network that is sure of itself,
         # the few that may would else outweigh the scores of all the others.
         error = wanted[equal].astype(np.float64) - found[equal]
-        self._noise += float(np.sum(error**2))
+        squares = error**2
+        self._noise += float(np.sum(squares))
+        self._seen_noise += float(np.sum(squares[np.abs(error) >= _UNSEEN_OF_A_PROBABILITY]))
+        if wanted.size and (wanted.min() < 0 or wanted.max() > 1):
+            self._are_probabilities = False
 
     def noise_to_signal(self, scores: _ChannelSums) -> float:
+        """Return the ratio for the samples whose best class is the same."""
         signal = float(np.sum(scores.variance)) + float(np.max(scores.largest) * _NEGLIGIBLE) ** 2
-        return self._noise / max(self.same, 1) / max(signal, 1e-300)
+        noise = self._seen_noise if self._are_probabilities else self._noise
+        return noise / max(self.same, 1) / max(signal, 1e-300)
 
 
 class _ReconstructionErrors:

@@ -8,7 +8,8 @@ The bounds, in the order that ``judge`` takes them in:
 3. without one, what reconstructs its input, as an autoencoder does, keeps the order of the samples'
    reconstruction errors;
 4. a classifier's best classes change for at most twice ``max_drop`` of the samples, and the scores
-   of all others keep 20 dB, that is, they move by a tenth of their spread;
+   of all others keep 20 dB, that is, they move by a tenth of their spread, where a probability
+   that moves by less than 0.005 counts as the same;
 5. anything else keeps 20 dB in all channels together and 10 dB in the worst one.
 
 All figures are those of the samples at hand. Holding their uncertainty against a candidate would

@@ -72,7 +72,7 @@ def report_layers(
     """Return a line for each layer in running order, and one for what lies between them.
 
     Args:
-        float_graph: what the artifact was made of.
+        float_graph: what the artifact was made of; the artifact itself, if it is a float one.
         artifact: the finished graph; its computing nodes have the float graph's names.
         layers: the model's layers.
         samples: by input name; the first few are enough.
@@ -86,7 +86,9 @@ def report_layers(
             nodes[owner or BETWEEN_LAYERS].append(node)
     sizes = _weight_bytes(owners)
     few = {name: array[:_ERROR_SAMPLES] for name, array in samples.items()}
-    errors = _errors(exact, made, nodes, cut_into_batches(few, _ERROR_BATCH, inputs))
+    errors = {}
+    if artifact is not float_graph:
+        errors = _errors(exact, made, nodes, cut_into_batches(few, _ERROR_BATCH, inputs))
     owner_of = {node.name or "": owner for node, owner in owners.items()}
     times = _time_shares(artifact, owner_of, next(cut_into_batches(few, 1, inputs)))
     running_order = [*layers.owners(exact.graph), *nodes]

@@ -33,7 +33,7 @@ _ROUND_SECONDS = 0.02
 _MAX_CALLS = 200
 
 _PROFILED_RUNS = 50
-_PROFILED_SECONDS = 1.0
+_PROFILED_SECONDS = 0.5
 
 
 def median_latencies_us(
