@@ -88,7 +88,7 @@ def batches(path: str) -> dict[int, Any]:
     plain, found = session(path), {}
     with Predictor.load(path, threads=1) as predictor:
         for size in SIZES:
-            ((name, x),) = example(predictor.card.inputs, size).items()
+            ((name, x),) = example(predictor.card, size).items()
             began = time.perf_counter()
             plain.run(None, {name: x})
             if x.nbytes > LARGEST_BYTES or time.perf_counter() - began > LONGEST_S:
@@ -104,7 +104,7 @@ def threads(path: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with Predictor.load(path, threads=1) as one, Predictor.load(path, threads=2) as two:
         for size in (1, 32, 1_000):
-            ((name, x),) = example(one.card.inputs, size).items()
+            ((name, x),) = example(one.card, size).items()
             ways: Ways = {
                 "one": functools.partial(one.predict, x),
                 "two": functools.partial(two.predict, x),
@@ -143,7 +143,7 @@ def kinds(path: str) -> dict[str, Any]:
     with Predictor.load(path, threads=1) as predictor:
         (spec,) = predictor.card.inputs
         for size in (1, 64):
-            ((name, x),) = example((spec,), size).items()
+            ((name, x),) = example(predictor.card, size).items()
             wide = np.repeat(x, 2, axis=-1)
             low, high = max(float(x.min()), 0), min(float(x.max()), 255)
             given: dict[str, Any] = {
@@ -165,7 +165,7 @@ def kinds(path: str) -> dict[str, Any]:
 
 def load(path: str) -> dict[str, Any]:
     with Predictor.load(path, threads=1) as predictor:
-        ((name, x),) = example(predictor.card.inputs, 1).items()
+        ((name, x),) = example(predictor.card, 1).items()
 
     def ours() -> None:
         with Predictor.load(path, threads=1) as predictor:
