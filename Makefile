@@ -56,7 +56,7 @@ demo: .venv/.workstation .venv-device/.runtime
 	$(WORKSTATION) converter/demo/compare.py build/demo
 
 test: .venv/.tools .venv-device/.runtime
-	$(WORKSTATION) tests/runtime/in_every_python.py build
+	$(WORKSTATION) tests/runtime/scripts/in_every_python.py build
 	$(WORKSTATION) -m pytest tests/converter tests/integration
 
 # The sources as they lie here, without building wheels; what takes long is left to `make test`.
@@ -70,11 +70,11 @@ test-lowest: build/venv-lowest/.installed .venv-device/.runtime
 
 # Needs Debian's qemu-user-static. Runs the numerical tests only, a few minutes for each device.
 devices: .venv/.tools
-	$(WORKSTATION) tests/runtime/on_devices.py build
+	$(WORKSTATION) tests/runtime/scripts/on_devices.py build
 
 # The cases come from Debian's package libonnx-testdata; the tests need no system package.
 operators: .venv-device/.runtime
-	$(DEVICE) tests/runtime/operator_cases.py
+	$(DEVICE) tests/runtime/scripts/operator_cases.py
 
 lint: .venv/.tools
 	$(WORKSTATION) -m ruff check .
@@ -171,8 +171,8 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 	$(DEVICE) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
 	@touch $@
 
-build/lowest.txt: tests/runtime/lowest_versions.py pyproject.toml build/wheels/.built
-	$(WORKSTATION) tests/runtime/lowest_versions.py runtime converter . > $@
+build/lowest.txt: tests/runtime/scripts/lowest_versions.py pyproject.toml build/wheels/.built
+	$(WORKSTATION) tests/runtime/scripts/lowest_versions.py runtime converter . > $@
 
 # The lowest versions have no wheels for Python 3.13.
 build/venv-lowest/.pip: PYTHON = $(shell for p in python3.11 python3.12; do \

@@ -13,19 +13,27 @@ the repository. All columns have the same Keras weights, inputs, machine and run
   numbers that go in and out;
 - OpenVINO float and naive int8: it reads the first two files, with the shape fixed, one stream and
   the hint for latency;
+- what the peers' own accuracy tools reach: onnxruntime calibrated by percentile and by entropy,
+  LiteRT with int8 weights alone, with int16 activations and with the layers in float that its
+  debugger finds, OpenVINO with NNCF, without and with accuracy control;
 - edgeport float and auto: ``convert`` with "none" and "auto".
+
+All files are judged on the same held-out samples, which no conversion sees: a peer's file keeps the
+bound if its outputs are within 20 dB of Keras', or as near as edgeport auto's.
 
 Converted files stay below build/bench/ and are used again while the versions of the tools, the
 converter's sources and the code that made them are the same. ``--reuse`` takes them as they are,
 ``--fresh`` none. Everything is written after each model, so that an end before time loses little.
 ``--demo-only`` measures the demo artifact again, the last part, and keeps the models' rows.
-What is measured how stands in ``bench_worker.py``, ``bench_start.py`` and ``bench_keras.py``.
+What is measured how stands in ``timing``, ``cold_start`` and ``keras_calls`` of the folder
+``peers``; ``--show RUN.json`` prints the tables of a stored run and measures nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -34,12 +42,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench_files import PARTS, REFERENCE_SAMPLES, TOOLS, key
-from bench_machine import describe, versions_here, versions_of_peers
-from bench_models import BenchModel, select
-from bench_row import make_row
-from bench_table import FEW, render
-from peer_environment import make_environment
+from peers.cold_start import cold_starts
+from peers.environment import make_environment
+from peers.files import PARTS, REFERENCE_SAMPLES, TOOLS, key
+from peers.machine import describe, versions_here, versions_of_peers
+from peers.models import BenchModel, select
+from peers.row import make_row
+from peers.table import FEW, render
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -59,6 +68,13 @@ ENGINES = {
     "litert_int8": ("litert", "litert_int8"),
     "openvino_float": ("openvino", "raw"),
     "openvino_qdq": ("openvino", "naive"),
+    "ort_percentile": ("onnxruntime", "ort_percentile"),
+    "ort_entropy": ("onnxruntime", "ort_entropy"),
+    "litert_dynamic": ("litert", "litert_dynamic"),
+    "litert_int16": ("litert", "litert_int16"),
+    "litert_selective": ("litert", "litert_selective"),
+    "nncf": ("openvino", "nncf"),
+    "nncf_accuracy": ("openvino", "nncf_accuracy"),
     "edgeport_float": ("edgeport", "edgeport_float"),
     "edgeport_auto": ("edgeport", "edgeport_auto"),
 }
@@ -68,17 +84,20 @@ KEPT_MODEL = "mobilenet_v2"
 
 def main() -> None:
     options = parse()
+    if options.show:
+        print(render(json.loads(options.show.read_text(encoding="utf-8"))))
+        return
     if not (options.shared / "models").is_dir():
         sys.exit(f"bench: '{options.shared}' holds no folder models: make bench SHARED=folder")
     folder = options.output.resolve().parent / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     models = select(options.only)
     if not models:
-        sys.exit(f"bench: no model's name contains {options.only!r}: see bench_models.py")
+        sys.exit(f"bench: no model's name contains {options.only!r}: see peers/models.py")
     machine = describe()
     python = make_environment(
         folder.with_name("bench-peers"),
-        ["ai-edge-litert", "openvino", "onnxruntime", "numpy"],
+        ["ai-edge-litert", "openvino", "nncf", "onnxruntime", "numpy"],
         [newest_wheel(options.wheels)],
         (ROOT / "constraints.txt").read_text(encoding="utf-8"),
     )
@@ -88,7 +107,7 @@ def main() -> None:
         store(result, options.output)
         print(render(result))
         return
-    made = {model.name: convert(model, options, folder) for model in models}
+    made = {model.name: convert(model, options, folder, python) for model in models}
     keras = time_keras(made, options, folder)
     result = {
         "machine": machine,
@@ -118,7 +137,8 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("shared", type=Path)
+    parser.add_argument("shared", type=Path, nargs="?", default=Path())
+    parser.add_argument("--show", type=Path, help="print the tables of this run and end")
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"))
     parser.add_argument("--wheels", type=Path, default=Path("build/wheels"))
     parser.add_argument("--only", default="", help="a pattern that the models' names must contain")
@@ -138,34 +158,41 @@ def newest_wheel(folder: Path) -> Path:
     return wheels[-1]
 
 
-def convert(model: BenchModel, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Return what is known of the model's files, those missing made by child processes."""
+def convert(
+    model: BenchModel, options: argparse.Namespace, folder: Path, python: Path
+) -> dict[str, Any]:
+    """Return what is known of the model's files, those missing made by child processes.
+
+    ``python`` is that of the peers' environment, in which OpenVINO's tool runs.
+    """
     work = folder / model.name
     work.mkdir(exist_ok=True)
     made: dict[str, Any] = {"columns": {}}
-    for part in PARTS:
+    for part, columns in PARTS.items():
         facts = work / f"{part}.json"
         if not is_current(facts, part, options):
             say(f"{model.title}: converting, {part}")
             facts.unlink(missing_ok=True)
             log = work / f"{part}.log"
             with log.open("w", encoding="utf-8") as file:
-                command = [
-                    sys.executable,
-                    HERE / "bench_files.py",
-                    options.shared,
-                    model.name,
-                    folder,
-                    part,
-                ]
-                status = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
+                command = (
+                    [python, "-m", "peers.nncf_files", work, key(part)]
+                    if part == "openvino_tools"
+                    else [
+                        sys.executable,
+                        "-m",
+                        "peers.files",
+                        options.shared,
+                        model.name,
+                        folder,
+                        part,
+                    ]
+                )
+                status = subprocess.run(
+                    command, stdout=file, stderr=file, check=False, env=child_environment()
+                ).returncode
             if status or not facts.exists():
                 say(f"{model.title}: {part} failed with {status}, see {log}")
-                columns = [
-                    name
-                    for name, (engine, _) in ENGINES.items()
-                    if (engine == "edgeport") == (part == "edgeport")
-                ]
                 error = {"error": f"the conversion ended with {status}: {last_line(log)}"}
                 made["columns"] |= dict.fromkeys(columns, error)
                 continue
@@ -202,14 +229,15 @@ def time_keras(
         target.unlink(missing_ok=True)
         command = [
             sys.executable,
-            HERE / "bench_keras.py",
+            "-m",
+            "peers.keras_calls",
             str(threads),
             str(options.rounds),
             target,
             json.dumps(jobs),
         ]
         with log.open("w", encoding="utf-8") as file:
-            subprocess.run(command, stdout=file, stderr=file, check=False)
+            subprocess.run(command, stdout=file, stderr=file, check=False, env=child_environment())
         if not target.exists():
             say(f"Keras failed, see {log}")
             continue
@@ -238,8 +266,11 @@ def time_model(
         if "file" in made["columns"].get(source, {})
     ]
     floor = made.get("floor")
+    held_out = made.get("held_out")
     job = {
         "samples": str(work / "samples.npz"),
+        "judges": str(work / ("held_out.npz" if held_out else "samples.npz")),
+        "classifies": model.classifies,
         "files": files,
         "floor": str(work / floor["file"]) if floor else None,
         "threads": THREADS,
@@ -249,17 +280,25 @@ def time_model(
     job_path.write_text(json.dumps(job), encoding="utf-8")
     result_path.unlink(missing_ok=True)
     with log.open("w", encoding="utf-8") as file:
-        command = [python, HERE / "bench_worker.py", job_path, result_path]
-        subprocess.run(command, stdout=file, stderr=file, check=False)
+        command = [python, "-m", "peers.timing", job_path, result_path]
+        subprocess.run(command, stdout=file, stderr=file, check=False, env=child_environment())
     if not result_path.exists():
         say(f"{model.title}: timing failed, see {log}")
         return {"errors": {file["column"]: last_line(log) for file in files}}
-    from bench_start import cold_starts
-
     timed: dict[str, Any] = json.loads(result_path.read_text(encoding="utf-8"))
-    few = [file for file in files if file["column"] in FEW and file["column"] in timed["decibels"]]
-    timed["starts"] = cold_starts(python, few, [1, *made["shape"]], options.starts)
+    few = [
+        file for file in files if file["column"] in FEW and file["column"] not in timed["errors"]
+    ]
+    timed["starts"] = cold_starts(
+        python, few, [1, *made["shape"]], options.starts, child_environment()
+    )
     return timed
+
+
+def child_environment() -> dict[str, str]:
+    """Return the variables with which a child process finds the modules of this folder."""
+    paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def time_overhead(python: Path) -> dict[str, Any]:

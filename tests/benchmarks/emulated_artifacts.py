@@ -2,9 +2,10 @@
 
     python tests/benchmarks/emulated_artifacts.py SHARED BUILD_FOLDER [--models resnet8,keywords]
 
-Needs what tests/runtime/on_devices.py needs. Each model is converted as `static` for each target;
-each device loads each file, which runs its self-test, and answers some samples. They are compared
-with the answers that ONNX defines, on the scale of the card's tolerance: 1 is what it allows.
+Needs what tests/runtime/scripts/on_devices.py needs. Each model is converted as `static` for each
+target; each device loads each file, which runs its self-test, and answers some samples. They are
+compared with the answers that ONNX defines, on the scale of the card's tolerance: 1 is what it
+allows.
 Exit code 1 where a file for `any`, or one for the device's own kind, is off.
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 REPOSITORY = FOLDER.parents[1]
-sys.path[:0] = [str(FOLDER), str(REPOSITORY / "tests" / "runtime")]
+sys.path[:0] = [str(FOLDER), str(REPOSITORY / "tests" / "runtime" / "scripts")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 

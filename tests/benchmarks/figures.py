@@ -1,7 +1,7 @@
 """The stored runs as tables in the READMEs and as a picture: `make figures`.
 
 Times depend on the CPU, so `runs/KIND/` holds the runs of each kind of CPU side by side;
-`bench_machine.kind` names the kinds. Training's figures are no times and lie in `runs/` itself.
+`peers.machine.kind` names the kinds. Training's figures are no times and lie in `runs/` itself.
 Every table and picture is written from these files and never typed.
 
     python tests/benchmarks/figures.py [ROOT]
@@ -16,11 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bench_table
-import passes_table
-import quantization_table
-import training_tables
-from readme_sections import put, title_of
+from peers import table as bench_table
+from tables import passes, quantization, training
+from tables.sections import put, title_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path(__file__).resolve().parent / "runs"
@@ -29,8 +27,8 @@ PICTURE = Path("tests/benchmarks/bench.svg")
 Render = Callable[[Any], str]
 BY_KIND: dict[str, Render] = {
     "bench": bench_table.render_short,
-    "quantization": quantization_table.render,
-    "passes": passes_table.render,
+    "quantization": quantization.render,
+    "passes": passes.render,
 }
 BENCHMARKS_README = Path("tests/benchmarks/README.md")
 TRAINING_README = Path("converter/README.md")
@@ -40,7 +38,7 @@ def main() -> None:
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT
     for name, render in BY_KIND.items():
         put(root / BENCHMARKS_README, name, by_kind(name, render))
-    put(root / TRAINING_README, "training", training_tables.render(stored("training")))
+    put(root / TRAINING_README, "training", training.render(stored("training")))
     draw(root / PICTURE)
 
 

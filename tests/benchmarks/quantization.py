@@ -202,7 +202,7 @@ def quantize_naively(source: Path, target: Path, x: np.ndarray) -> None:
 
 def litert(case: Case, folder: Path, work: Path, x: np.ndarray, is_classifier: bool) -> dict | None:
     """Return LiteRT's column: its int8 file against its own float file."""
-    from peer_environment import make_environment
+    from peers.environment import make_environment
 
     if not case.int8:
         return None if case.litert_bytes is None else {"bytes": case.litert_bytes}
@@ -212,7 +212,7 @@ def litert(case: Case, folder: Path, work: Path, x: np.ndarray, is_classifier: b
     found = {}
     for kind, name in (("int8", case.int8), ("float32", case.float32)):
         answers = work / f"answers_{kind}.npz"
-        script = Path(__file__).with_name("litert_answers.py")
+        script = Path(__file__).parent / "peers" / "litert_answers.py"
         subprocess.run(
             [python, script, folder / name, samples, answers], check=True, capture_output=True
         )

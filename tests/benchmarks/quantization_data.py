@@ -2,7 +2,8 @@
 
 Nothing is downloaded. Images are random crops of four photos and the MNIST digits; sounds are
 synthesized, and go through the feature pipeline that the model was trained with. Calibration and
-evaluation samples come from different generators, and those of MNIST from its two halves.
+evaluation samples come from different generators, and those of MNIST from its two halves. A third
+generator makes held-out samples, which no conversion sees.
 """
 
 from __future__ import annotations
@@ -50,13 +51,15 @@ def gray_crops(shared: Path, count: int, seed: int, size: int) -> np.ndarray:
 
 
 def digits(shared: Path, count: int, seed: int, *, flat: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return MNIST images in [0, 1] and their digits: seed 0 of the training half, 1 of the test.
+    """Return MNIST images in [0, 1] and their digits.
 
-    A ``count`` of the test half beyond its size gives all of it.
+    Seed 0 takes the first of the training half, 1 the first of the test half and 2 the last of the
+    training half. A ``count`` of the test half beyond its size gives all of it.
     """
-    half = "train" if seed == 0 else "test"
+    half = "test" if seed == 1 else "train"
+    chosen = slice(-count, None) if seed == 2 else slice(count)
     with np.load(shared / "data" / "mnist" / "mnist_full.npz") as data:
-        images, labels = data[f"x_{half}"][:count], data[f"y_{half}"][:count]
+        images, labels = data[f"x_{half}"][chosen], data[f"y_{half}"][chosen]
     images = images.astype(np.float32) / np.float32(255)
     return (images.reshape(len(images), -1) if flat else images), labels.astype(np.int64)
 
@@ -208,5 +211,5 @@ SAMPLES = {
     "efficientnet_b0": partial(crops, size=224, low=0, high=255),  # so does it
     "resnet50": partial(bgr_crops, size=224),
 }
-"""By model: (shared folder, number of samples, 0 for calibration or 1 for evaluation) to x, or to
-(x, y) where there are labels."""
+"""By model: (shared folder, number of samples, 0 for calibration, 1 for evaluation or 2 for samples
+that no conversion sees) to x, or to (x, y) where there are labels."""

@@ -2,7 +2,6 @@
 
     make training MNIST=mnist.npz
     python tests/benchmarks/training.py --mnist mnist.npz [--output FILE.json] [--only PARTS]
-    python tests/benchmarks/training_tables.py FILE.json converter/README.md
 
 examples   the printed recipes `mnist` and `cnn` on the whole set, and their int8 artifacts
 small_set  500 digits, 5 seeds: the bare network; a smaller one; L2, dropout, early stopping and

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-from bench_machine import kind
 from figures import (
     BENCHMARKS_README,
     BY_KIND,
@@ -17,9 +16,10 @@ from figures import (
     kinds,
     stored,
 )
-from passes_table import is_told
-from readme_sections import put, shown
-from training_tables import render as render_training
+from peers.machine import kind
+from tables.passes import is_told
+from tables.sections import put, shown
+from tables.training import render as render_training
 
 
 @pytest.mark.parametrize("name", BY_KIND)

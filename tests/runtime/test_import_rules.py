@@ -145,6 +145,8 @@ print(*(name for name in sys.modules if name.startswith("edgeport.")))
     assert not [name for name in loaded if name.startswith("edgeport.cli")]
     unneeded = "artifact.signature engine.providers"
     unneeded += " device.graph_cache device.tuning_file device.identity inputs.examples"
+    unneeded += " artifact.signal_format inputs.windows inputs.wav"
+    unneeded += " artifact.column inputs.columns inputs.column_ranges"
     unneeded += (
         " artifact.frame_format artifact.signal_format inputs.frames inputs.windows inputs.wav"
     )

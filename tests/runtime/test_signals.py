@@ -27,7 +27,7 @@ from edgeport.signals import is_from_signal, passing_signals, reraise_signal
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows has no timer that sends a signal"
 )
-SCRIPT = Path(__file__).with_name("interruptions.py")
+SCRIPT = Path(__file__).parent / "scripts" / "interruptions.py"
 
 
 class Late(Exception):  # noqa: N818 - as task queues name theirs

@@ -85,6 +85,20 @@ def _read_names(option: str, text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _read_features(option: str, text: str) -> list[str]:
+    path = Path(text)
+    if "," not in text and path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise OptionError(
+                f"{option} is the file '{text}', which is no UTF-8 text: save it as UTF-8, one "
+                "name a line"
+            ) from None
+        return [line.strip() for line in lines if line.strip()]
+    return _read_names(option, text)
+
+
 @dataclass(frozen=True)
 class BudgetOptions:
     """What quantization may lose, and by which measure."""
@@ -178,7 +192,17 @@ class TableOptions:
         metavar="NAME",
     )
 
+    feature_names: Sequence[str] | Mapping[str, Sequence[str]] | None = _option(
+        None,
+        "the names of a table's columns in the order that the model takes them, comma-separated, "
+        "or a file, one a line (default: the header of the calibration file)",
+        metavar="NAMES",
+        read=_read_features,
+    )
+
     def __post_init__(self) -> None:
+        if self.feature_names is not None:
+            object.__setattr__(self, "feature_names", _as_features(self.feature_names))
         name = self.label_column
         if name is not None and not (isinstance(name, str) and name.strip()):
             raise OptionError(
@@ -331,6 +355,7 @@ class OptionKeywords(TypedDict, total=False):
     objective: str
     also: Sequence[str]
     label_column: str | None
+    feature_names: Sequence[str] | Mapping[str, Sequence[str]] | None
     input_uint8: bool
     scale: float | Sequence[float] | None
     mean: float | Sequence[float] | None
@@ -477,7 +502,26 @@ def require_no_measure(options: ConversionOptions, place: str) -> str:
     )
 
 
+def _as_features(names: Any) -> Any:
+    """Return the names of the features as tuples; raises OptionError where they are no names."""
+    if isinstance(names, Mapping):
+        return {str(key): _as_features(part) for key, part in names.items()}
+    found = None
+    if isinstance(names, Iterable) and not isinstance(names, (str, bytes, Set)):
+        found = tuple(names)  # an Index of pandas as well
+    if not found or not all(isinstance(name, str) and name.strip() for name in found):
+        raise OptionError(
+            f"feature_names is {names!r:.80}, expected a list of names in the order that the model "
+            "takes the features: write one, or leave it out"
+        )
+    return found
+
+
 def _is_table(data: Any) -> bool:
+    if isinstance(data, tuple):
+        data = data[0] if data else None
+    if hasattr(data, "columns"):  # a table of pandas and the like
+        return True
     return isinstance(data, (str, os.PathLike)) and os.fspath(data).lower().endswith(".csv")
 
 

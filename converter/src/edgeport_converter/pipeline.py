@@ -47,6 +47,7 @@ from edgeport_converter.stages import Stages
 if TYPE_CHECKING:
     import onnx
 
+    from edgeport.artifact.column import Column
     from edgeport.artifact.golden import Array
     from edgeport.artifact.signal_format import SignalFormat
     from edgeport_converter.data.datasets import Dataset
@@ -109,7 +110,7 @@ def convert(
             One output has two: behind a sigmoid class 1 is above 0.5, as a logit above 0.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
-        tables: ``label_column``, as below.
+        tables: ``label_column``, ``feature_names``, as below.
         pixels: ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
         sensors: ``signal``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
@@ -151,6 +152,11 @@ def convert(
               NAME.RECIPE.onnx. One that misses the budget is reported and not written.
             - ``label_column``: the column of a ``.csv`` file that holds the labels; by default
               ``y`` or ``label``. Its texts are numbered by ``labels``.
+            - ``feature_names``: the names of a table's columns, in the order that the model takes
+              them: a list, or a dict of lists by input name. They stand in the card with the
+              ranges of the data, and a device matches columns by them. By default they are what
+              ``edgeport train`` wrote into the model's file, or else the header of the calibration
+              data: a ``.csv`` file, or a table with ``.columns``.
             - ``input_uint8``: whether the artifact takes uint8 pixels, 0 to 255; the data is then
               of pixels, too. In an int8 artifact the first layer reads the bytes as they are.
             - ``scale``: with ``input_uint8``, above 0: the model sees ``(pixel - mean) * scale``;
@@ -327,6 +333,7 @@ class _FloatModel:
         card: names, inputs, outputs, labels and preprocessing.
         reference: the Keras model as a function of any number of samples.
         logits: the same, with the values before the last function of each output.
+        columns: of the tables that it takes, as far as the model and the options say.
     """
 
     graph: onnx.ModelProto
@@ -334,6 +341,7 @@ class _FloatModel:
     card: ModelCard
     reference: Run
     logits: Run
+    columns: tuple[Column, ...] = ()
 
     def open(self) -> AbstractContextManager[Run]:
         """Open the graph as it is judged."""
@@ -353,6 +361,7 @@ def _export(
         exported = exporting.export(model, opset=engine.opset, ir_version=engine.ir_version)
         if options.device.one_by_one:
             exported = exporting.with_one_sample(exported)
+    from edgeport_converter.sensors.columns import name_columns
     from edgeport_converter.verification.runners import in_fixed_batches
 
     check_class_names(names, exported.outputs)
@@ -375,7 +384,8 @@ def _export(
     reference, logits = (
         in_fixed_batches(run, card.inputs) for run in (exported.reference, exported.logits)
     )
-    return _FloatModel(exported.graph, exported.graph, card, reference, logits)
+    columns = name_columns(model.columns, options.tables.feature_names, card.inputs)
+    return _FloatModel(exported.graph, exported.graph, card, reference, logits, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -388,12 +398,14 @@ class _Data:
         border: of a score that stands alone, above which it means class 1; None where it means no
             class.
         notes: what has to be said.
+        columns: of the tables that the model takes, with their ranges.
     """
 
     user: UserData
     roles: SampleRoles
     border: float | None
     notes: tuple[str, ...]
+    columns: tuple[Column, ...] = ()
 
     @cached_property
     def golden_candidates(self) -> dict[str, Array] | None:
@@ -428,6 +440,7 @@ def _read_data(
         class_names=names,
         label_column=options.tables.label_column,
         signal=source.signal,
+        columns=float_model.columns,
     )
     run = in_fixed_batches(exporting.reference_of(source.trained), card.inputs)
     border, notes = evidence.measure_border(
@@ -441,7 +454,19 @@ def _read_data(
     roles = assign_samples(user, quantizes=options.quantization.quantizes)
     if options.quantization.quantizes:
         notes += evidence.check_data(roles)
-    return _Data(user, roles, border, notes)
+    return _Data(user, roles, border, notes, _describe_columns(float_model, user))
+
+
+def _describe_columns(float_model: _FloatModel, user: UserData) -> tuple[Column, ...]:
+    """Return the columns with the data's names where nothing else named them, and its ranges."""
+    from edgeport_converter.sensors.columns import from_header, with_ranges
+
+    columns, seen = float_model.columns, user.calibration or user.measured
+    if seen is None:
+        return columns
+    return with_ranges(
+        columns or from_header(seen.columns, float_model.card.inputs), seen.feature_ranges
+    )
 
 
 def _optimize(float_model: _FloatModel) -> _FloatModel:
@@ -629,13 +654,15 @@ def _stamp(
     destination: Path,
 ) -> _Stamped:
     from edgeport_converter.artifact.card import ArtifactWriter, describe
+    from edgeport_converter.sensors.columns import check_fills
+    from edgeport_converter.verification.runners import as_run, open_graph
 
     samples = data.golden_candidates
     if samples is not None and float_model.card.samples_interact:  # a run takes them all at once
         samples = {name: array[:_GOLDEN_BATCH] for name, array in samples.items()}
     writer = ArtifactWriter(
         describe(
-            float_model.card,
+            replace(float_model.card, columns=data.columns),
             source.model.source,
             float_model.graph,
             data.roles.calibration,
@@ -648,8 +675,14 @@ def _stamp(
         data.roles.source,
     )
 
+    filled = data.columns, samples or parity.tried
+    check_fills(float_model.reference, *filled, "the Keras model")
+
     def write(candidate: Candidate | None, path: Path) -> tuple[ModelCard, int]:
         graph = candidate.graph if candidate else float_model.compact
+        if any(column.missing is not None for column in data.columns):
+            with open_graph(graph, float_model.card) as predictor:
+                check_fills(as_run(predictor), *filled, "the artifact")
         return writer.write(graph, candidate, baseline.accuracy, path)
 
     variants = {}

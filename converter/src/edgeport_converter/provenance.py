@@ -19,11 +19,16 @@ MEMBER = "edgeport.json"
 _BEGINNING_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 
 
-def stamp(source: Path, target: Path | IO[bytes], facts: Mapping[str, str]) -> None:
+def stamp(
+    source: Path,
+    target: Path | IO[bytes],
+    facts: Mapping[str, str],
+    more: Mapping[str, str] | None = None,
+) -> None:
     """Write ``source`` to ``target`` with the facts inside, without times and addresses.
 
     Keras stores when it saved and the memory addresses of shared objects. Without these, the same
-    recipe and data give the same bytes.
+    recipe and data give the same bytes. ``more`` has further members, texts by name.
     """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         members = {name: old.read(name) for name in old.namelist()}
@@ -33,6 +38,7 @@ def stamp(source: Path, target: Path | IO[bytes], facts: Mapping[str, str]) -> N
         config = _number_shared_objects(json.loads(members["config.json"]), {})
         members["config.json"] = json.dumps(config).encode()
         members[MEMBER] = json.dumps(dict(facts), indent=1, ensure_ascii=False).encode()
+        members |= {name: text.encode() for name, text in (more or {}).items()}
         for name, content in members.items():
             new.writestr(zipfile.ZipInfo(name, _BEGINNING_OF_ZIP), content)
 

@@ -35,6 +35,7 @@ Words, as the code, the messages and the documentation use them:
     card: the JSON inside the artifact that says what it takes, answers, and is known to reach
     chunk: the part of a large batch that one run takes
     cold start: from a fresh process to its first answer
+    column: one feature of a table, which the card names
     digest: the SHA-256 of a file, as hexadecimal digits
     dynamic int8: activation ranges are found at each run, from the batch at hand
     engine: onnxruntime; its session is one loaded graph

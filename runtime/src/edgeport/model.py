@@ -19,6 +19,7 @@ from edgeport.options import Options
 
 if TYPE_CHECKING:
     from edgeport.device.tuning_file import Tuning
+    from edgeport.inputs.columns import Columns
 
 
 class Model:
@@ -28,7 +29,9 @@ class Model:
     was given; ``version`` is the signed one, None where no key was asked for.
 
     Attributes:
-        counter: counts values outside of calibrated ranges, where activations are quantized.
+        counter: counts values outside of calibrated ranges, where activations are quantized, and
+            of columns.
+        columns: takes rows and tables by column name; None where the card has none.
         fast_path: for plain arrays of one input to one output; None where there is none.
         threads: how many may work on one call, the engine's own or helpers.
     """
@@ -63,6 +66,14 @@ class Model:
     def _start_counting(self) -> None:
         card, options = self.card, self.options
         self.counter = RangeCounter(self._ranged_inputs)
+        self.columns: Columns | None = None
+        if card.columns:
+            from edgeport.inputs import columns
+            from edgeport.inputs.column_ranges import ColumnCounter  # few cards have columns
+
+            self.columns = columns.Columns(card)
+            saturates = bool(self._ranged_inputs)
+            self.counter = ColumnCounter(card, self.columns, saturates=saturates)
         self.fast_path: FastPath | None = None
         if (
             len(card.inputs) == len(card.outputs) == 1

@@ -117,7 +117,9 @@ class Predictor:
     def out_of_range(self) -> Mapping[str, int]:
         """How many values lay outside the range that an int8 model was calibrated for, so far.
 
-        By input name; such values saturate, which no answer shows. Empty for a float model. Each
+        By input name; such values saturate, which no answer shows. Empty for a float model. Where
+        the card has columns, of all models and by column name: the values far outside of what the
+        training saw (``inputs/column_ranges`` says how far) or, in an int8 model, saturated. Each
         loaded model counts for itself: ``reload`` starts at zero.
         """
         return self._counter.totals()
@@ -130,6 +132,10 @@ class Predictor:
         Args:
             inputs: one array for each input in declared order, or one dict by input name. A
                 sample may come without its batch axis; then the answer comes without it too.
+                Where the card has columns, also rows by column name: a dict of values is one
+                sample; a dict of lists or arrays, a list of dicts, or a table of pandas, polars
+                or pyarrow is a batch. A dict is by input name if its keys are the input names and
+                these are not the columns' names. Bare arrays are in the card's order.
             timeout: after so many seconds the run is stopped at the next operator, by a thread
                 that watches the time. Without it, the run is an ordinary call in this thread: a
                 signal, such as Ctrl-C, is heard when it has ended.
@@ -190,8 +196,8 @@ class Predictor:
 
         Args:
             samples: an iterable of samples without batch axis, each in a form that ``predict``
-                takes: an array, a dict by input name, or a tuple in declared order. It is read
-                at most one batch ahead.
+                takes: an array, a dict by input name or by column, or a tuple in declared
+                order. It is read at most one batch ahead.
             batch_size: how many samples are run at once.
 
         Raises:
@@ -337,7 +343,11 @@ class Predictor:
     ) -> Any:
         if finite is not None:
             truth(finite, "finite")
+        if model.columns is not None:
+            inputs = model.columns.arrange(inputs)
         feed = prepare(model.card.inputs, inputs, model.card.frames)
+        if model.columns is not None:
+            model.columns.check(feed.arrays)
         if timeout is None:
             return self._answer(model, feed, None, finite)
         with TimeLimit.of(timeout) as limit:
@@ -363,7 +373,7 @@ class Predictor:
                 all_hold = False
 
         started = time.perf_counter()
-        answers = model.run(feed, limit, look if model.counter.ranges else None)
+        answers = model.run(feed, limit, look if model.counter.is_watching else None)
         if not all_hold:  # a part does not know its place in the whole batch
             model.counter.watch(given)
         if (
@@ -415,6 +425,11 @@ def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
         if one.axes != other.axes and sorted(one.axes) == sorted(other.axes):
             served, found = format_shape(one.axes), format_shape(other.axes)
             return f"'{one.name}' with the axes {found}, expected the order being served, {served}"
+    if [(one.name, one.input) for one in old.columns] != [
+        (one.name, one.input) for one in new.columns
+    ]:
+        served, found = (", ".join(one.name for one in card.columns[:12]) for card in (old, new))
+        return f"the columns {found or 'none'}, expected those being served, {served or 'none'}"
     for name, frames in new.frames.items():
         served_frames = old.frames.get(name, frames)
         if frames.order != served_frames.order:

@@ -7,7 +7,7 @@ for `edgeport predict`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from edgeport.errors import InputError
 from edgeport.inputs.feeds import Feed, prepare
 from edgeport.model import Model
 from edgeport.signals import passing_signals, reraise_signal
+
+if TYPE_CHECKING:
+    from edgeport.inputs.columns import Columns
 
 Answer = Callable[[Model, Feed], Any]
 
@@ -52,7 +55,7 @@ def _batches(
         for number, sample in enumerate(samples):
             if not feeds:
                 model = usable()
-            feed = _prepare(model.card, sample, number)
+            feed = _prepare(model.card, model.columns, sample, number)
             may_join = model.batching.may_split
             if feeds and not (may_join and _fit(model.card.inputs, feeds[0], feed)):
                 yield model, _join(feeds)
@@ -69,11 +72,15 @@ def _batches(
 
 
 @passing_signals
-def _prepare(card: ModelCard, sample: Any, number: int) -> Feed:
+def _prepare(card: ModelCard, columns: Columns | None, sample: Any, number: int) -> Feed:
     """Return one sample in arrays of its own: a camera may refill its buffer for the next."""
     try:
         values = sample if isinstance(sample, tuple) else (sample,)
+        if columns is not None:
+            values = columns.arrange(values)
         feed = prepare(card.inputs, values, card.frames)
+        if columns is not None:
+            columns.check(feed.arrays)
         if feed.samples is not None and not feed.is_single:
             raise InputError(
                 f"it is a batch of {feed.samples}, expected one sample without the batch axis: "
@@ -93,13 +100,15 @@ def _fit(specs: Sequence[TensorSpec], first: Feed, other: Feed) -> bool:
     )
 
 
-def join_all(card: ModelCard, samples: Iterable[Any]) -> Feed | None:
+def join_all(
+    card: ModelCard, samples: Iterable[Any], columns: Columns | None = None
+) -> Feed | None:
     """Return all samples as one batch, None where there is none.
 
     Raises:
         InputError: a sample disagrees with the card, or with the first one in a free axis.
     """
-    feeds = [_prepare(card, sample, number) for number, sample in enumerate(samples)]
+    feeds = [_prepare(card, columns, sample, number) for number, sample in enumerate(samples)]
     for number, feed in enumerate(feeds):
         if not _fit(card.inputs, feeds[0], feed):
             raise InputError(

@@ -27,11 +27,13 @@ class Source:
         chunks: starts a new pass over them.
         subject: what messages call them, such as "the calibration file 'x.csv'".
         columns: of a table, the names of its features in the order of the samples' values.
+        left_out: its other columns, which the model does not know.
     """
 
     chunks: Chunks
     subject: str
     columns: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 SINGLE_KEY = "x"

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from edgeport import InputError, OptionError, TensorSpec
+from edgeport.artifact.column import Column
 from edgeport.artifact.golden import Array
 from edgeport.artifact.signal_format import SignalFormat
 from edgeport.inputs.feeds import prepare
 from edgeport_converter.data.chunks import Keys, Source, pick_keys
 from edgeport_converter.data.sources import open_source
+from edgeport_converter.sensors.columns import fills_of
 
 
 class Dataset:
@@ -27,7 +29,10 @@ class Dataset:
     Attributes:
         labels: one label a sample, or None.
         columns: of a table, the names of its features in the order of the samples' values.
+        left_out: its other columns, which the model does not know.
         value_ranges: (lowest, highest) value by input name; text has none.
+        feature_ranges: lowest and highest values of each feature (F,), by the name of an input that
+            takes rows (N, F).
         sha256: over names, dtypes, shapes and values. It does not depend on how the samples were
             split into chunks.
 
@@ -37,11 +42,19 @@ class Dataset:
         InputError: the samples do not fit the model's inputs.
     """
 
-    def __init__(self, source: Source, specs: Sequence[TensorSpec], purpose: str) -> None:
+    def __init__(
+        self,
+        source: Source,
+        specs: Sequence[TensorSpec],
+        purpose: str,
+        fills: Mapping[str, Array] | None = None,
+    ) -> None:
+        self._fills = fills or {}
         self._chunks, self._subject, self._specs = source.chunks, source.subject, specs
-        self._purpose, self.columns = purpose, source.columns
+        self._purpose, self.columns, self.left_out = purpose, source.columns, source.left_out
         self._length = 0
         self.value_ranges: dict[str, tuple[float, float]] = {}
+        self.feature_ranges: dict[str, tuple[Array, Array]] = {}
         labels: list[Array] = []
         digests = {spec.name: hashlib.sha256() for spec in specs}
         first: dict[str, Array] = {}
@@ -105,6 +118,12 @@ class Dataset:
             low, high = float(array.min()), float(array.max())
             known = self.value_ranges.get(name, (low, high))
             self.value_ranges[name] = (min(low, known[0]), max(high, known[1]))
+            if array.ndim <= 2:
+                rows = array.reshape(len(array), -1)
+                lows, highs = self.feature_ranges.get(name, (rows[0], rows[0]))
+                if lows.shape == rows.shape[1:]:
+                    lows, highs = np.minimum(lows, rows.min(0)), np.maximum(highs, rows.max(0))
+                    self.feature_ranges[name] = lows, highs
         else:
             digest.update("\n".join(map(str, array.flat)).encode())
 
@@ -155,6 +174,9 @@ class Dataset:
                 f"{self._subject} holds one sample without the batch axis, "
                 "expected a batch of samples along axis 0: stack the samples first"
             )
+        for name, fill in self._fills.items():
+            # What the graph does with NaN as well; so all that follows sees ordinary numbers.
+            feed.arrays[name] = np.where(np.isnan(feed.arrays[name]), fill, feed.arrays[name])
         for name, array in feed.arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 index = np.argwhere(~np.isfinite(array))[0]
@@ -199,6 +221,7 @@ def read_dataset(
     label_column: str | None = None,
     like: Sequence[str] = (),
     signal: SignalFormat | None = None,
+    columns: Sequence[Column] = (),
 ) -> Dataset:
     """Return the user's data, every value checked against the model's inputs.
 
@@ -211,6 +234,7 @@ def read_dataset(
         label_column: of a table.
         like: the columns of another table, in whose order a table's are read.
         signal: how recordings are cut into samples.
+        columns: of the model, if it knows them.
 
     Raises:
         OptionError: the data is not what was asked for.
@@ -230,8 +254,9 @@ def read_dataset(
         label_column=label_column,
         like=like,
         signal=signal,
+        columns=columns,
     )
-    dataset = Dataset(opened, specs, purpose)
+    dataset = Dataset(opened, specs, purpose, fills_of(columns))
     if dataset.labels is not None and dataset.labels.dtype.kind in "OSU" and class_names:
         dataset.labels = _number_labels(dataset.labels, list(class_names), purpose)
     return dataset

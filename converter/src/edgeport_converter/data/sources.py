@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgeport import OptionError, TensorSpec
+from edgeport.artifact.column import Column
 from edgeport.artifact.signal_format import SignalFormat
 from edgeport_converter.data.array_files import read_npy, read_npz
 from edgeport_converter.data.chunks import (
@@ -32,7 +33,7 @@ from edgeport_converter.data.chunks import (
 )
 from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.data.recordings import is_recording, read_recordings
-from edgeport_converter.data.tables import read_csv
+from edgeport_converter.data.tables import is_table, read_csv, read_frame
 from edgeport_converter.options import DATA_FILES, require_data_file
 
 # An iterable that does not say where it ends counts as endless after this.
@@ -53,6 +54,7 @@ def open_source(
     label_column: str | None = None,
     like: Sequence[str] = (),
     signal: SignalFormat | None = None,
+    columns: Sequence[Column] = (),
 ) -> Source:
     """Return what starts a new pass over ``source`` at each call.
 
@@ -69,6 +71,7 @@ def open_source(
         label_column: of a table.
         like: the features of another table, in whose order a table's are read.
         signal: how recordings are cut into samples.
+        columns: of the model, if it knows them.
 
     Raises:
         OptionError: there is no such file, it is of no known kind, or an iterable has no end.
@@ -85,9 +88,16 @@ def open_source(
             return Source(images, f"the {purpose} folder '{path}'")
         if path.suffix.lower() == ".csv" and path.is_file():
             return read_csv(
-                path, purpose, label_column=label_column, class_names=class_names, like=like
+                path,
+                purpose,
+                label_column=label_column,
+                class_names=class_names,
+                like=like,
+                columns=columns,
             )
         return Source(_open_file(path, purpose, pick), f"the {purpose} file '{path}'")
+    if is_table(source) or (_is_pair(source) and is_table(source[0])):
+        return read_frame(source, purpose, label_column=label_column, like=like, columns=columns)
     if isinstance(source, Mapping) or _is_pair(source) or hasattr(source, "shape"):
         return Source(_in_memory(source), subject)
     if isinstance(source, (list, tuple)):
@@ -105,7 +115,7 @@ def keep(source: Any, specs: Sequence[TensorSpec], purpose: str) -> Any:
             fit into the folder for temporary files, which is then left as it was.
     """
     known = (str, os.PathLike, Mapping, list, tuple, _Kept)
-    if isinstance(source, known) or hasattr(source, "shape"):
+    if isinstance(source, known) or hasattr(source, "shape") or is_table(source):
         return source
     items: Iterator[Any]
     if isinstance(source, Iterable):

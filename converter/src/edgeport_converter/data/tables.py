@@ -12,11 +12,14 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgeport import OptionError
+from edgeport.artifact.column import NUMBER, Column
 from edgeport.cli.reading import is_name
+from edgeport.inputs.columns import MISSING_WORDS
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Source
 
 _CSV_ROWS = 1024
@@ -95,8 +98,12 @@ def read_csv(
     label_column: str | None = None,
     class_names: Sequence[str] | None = None,
     like: Sequence[str] = (),
+    columns: Sequence[Column] = (),
 ) -> Source:
     """Read a table of numbers: one column holds labels, the rest features.
+
+    If the model knows its columns, they are matched by name and go to their inputs, texts as well;
+    where a missing value may be, an empty cell is NaN.
 
     Args:
         path: of the file.
@@ -105,6 +112,7 @@ def read_csv(
             Data for calibration need not have it, and its labels are not read.
         class_names: number labels in text.
         like: the features of another table, which this one has to have, too, in any order.
+        columns: of the model, if it knows them; they take the place of ``like``.
 
     Raises:
         OptionError: the header is missing, or lacks a column. What is wrong in a row is refused
@@ -116,17 +124,20 @@ def read_csv(
     _check_header(names, what)
     label_at = _find_labels(names, label_column, purpose, what)
     features = [name for at, name in enumerate(names) if at != label_at]
-    order = [names.index(name) for name in _in_order_of(like, features, what)]
+    wanted = _features_of(columns, features, what) if columns else None
+    in_order = wanted or _in_order_of(like, features, what)
+    order = [names.index(name) for name in in_order]
+    known = dict(zip(order, columns, strict=True)) if columns else {}
     by_name = {name: number for number, name in enumerate(class_names or ())}
 
     def chunks() -> Iterator[Chunk]:
         with closing(read_rows(path, what)) as rows:
             next(rows)
-            block: list[list[float]] = []
+            block: list[list[float | str]] = []
             labels: list[float] = []
             named: bool | None = None  # whether labels are names of classes, as the first one is
             for line, row in rows:
-                block.append([_number(row[at], names[at], line, what) for at in order])
+                block.append([_cell(row[at], known.get(at), names[at], line, what) for at in order])
                 if label_at is not None and purpose != "calibration":
                     cell = row[label_at]
                     named = cell in by_name if named is None else named
@@ -136,12 +147,27 @@ def read_csv(
                         else _number(cell, names[label_at], line, what, is_label=True)
                     )
                 if len(block) == _CSV_ROWS:
-                    yield _table(block, labels)
+                    yield _table(block, labels, columns)
                     block, labels = [], []
             if block:
-                yield _table(block, labels)
+                yield _table(block, labels, columns)
 
-    return Source(chunks, what, tuple(names[at] for at in order))
+    left_out = tuple(name for name in features if name not in in_order)
+    return Source(chunks, what, tuple(in_order), left_out)
+
+
+def _features_of(columns: Sequence[Column], features: Sequence[str], what: str) -> Sequence[str]:
+    """Return the names of the model's columns; refuse a table that lacks one."""
+    wanted = [column.name for column in columns]
+    missing = next((name for name in wanted if name not in features), None)
+    if missing is not None:
+        near = difflib.get_close_matches(missing, features, n=1)
+        step = f"did you mean '{near[0]}'?" if near else "name the columns as in the training"
+        raise OptionError(
+            f"{what} has no column '{missing}', expected the model's columns, "
+            f"{', '.join(wanted[:12])}{', …' if len(wanted) > 12 else ''}: {step}"
+        )
+    return wanted
 
 
 def _check_header(names: list[str], what: str) -> None:
@@ -227,6 +253,80 @@ def _class_of(text: str, by_name: dict[str, int], line: int, what: str) -> int:
     return by_name[text]
 
 
-def _table(block: list[list[float]], labels: list[float]) -> Chunk:
-    table = {SINGLE_KEY: np.array(block)}
+def _cell(text: str, column: Column | None, name: str, line: int, what: str) -> float | str:
+    may_be_missing = column is not None and column.missing is not None
+    if column is None or column.kind == NUMBER:
+        if may_be_missing and text.lower() in MISSING_WORDS:
+            return math.nan
+        return _number(text, name, line, what)
+    if text:
+        return text
+    if may_be_missing:
+        return str(column.missing)
+    raise OptionError(
+        f"{what} has an empty cell in line {line}, column '{name}', expected a text: fill it or "
+        "drop the row"
+    )
+
+
+def _table(block: list[list[float | str]], labels: list[float], columns: Sequence[Column]) -> Chunk:
+    if columns:
+        parts: dict[str, list[Any]] = {}
+        for column, values in zip(columns, zip(*block, strict=True), strict=True):
+            kind = np.float64 if column.kind == NUMBER else object
+            parts.setdefault(column.input, []).append(np.array(values, kind))
+        table = {name: np.stack(part, axis=1) for name, part in parts.items()}
+    else:
+        table = {SINGLE_KEY: np.array(block)}
     return table | {LABEL_KEY: np.array(labels)} if labels else table
+
+
+def is_table(source: Any) -> bool:
+    """Whether it is a table with named columns, as pandas, polars and pyarrow have them."""
+    if not (hasattr(source, "columns") and hasattr(source, "__getitem__")):
+        return False
+    names = list(getattr(source, "column_names", source.columns))
+    return bool(names) and all(isinstance(name, str) for name in names)
+
+
+def read_frame(
+    source: Any,
+    purpose: str,
+    *,
+    label_column: str | None = None,
+    like: Sequence[str] = (),
+    columns: Sequence[Column] = (),
+) -> Source:
+    """Read a table in memory, or a pair of one and labels, as ``read_csv`` reads a file.
+
+    Raises:
+        OptionError: it lacks a column, or has a value that is no number.
+    """
+    what = f"the {purpose} data"
+    table, labels = source[:2] if isinstance(source, tuple) else (source, None)
+    names = list(getattr(table, "column_names", table.columns))
+    label_at = None
+    if labels is None:
+        label_at = _find_labels(names, label_column, purpose, what)
+        labels = None if label_at is None else np.asarray(table[names[label_at]])
+    features = [name for at, name in enumerate(names) if at != label_at]
+    wanted = _features_of(columns, features, what) if columns else None
+    order = wanted or _in_order_of(like, features, what)
+    known = columns or [Column(name, NUMBER, SINGLE_KEY) for name in order]
+    chunk: dict[str, Any] = {}
+    for column in known:
+        values = np.asarray(table[column.name])
+        if column.kind == NUMBER:
+            try:
+                values = values.astype(np.float64)
+            except (TypeError, ValueError) as cause:
+                raise OptionError(
+                    f"{what} has values in the column '{column.name}' that are no numbers "
+                    f"({cause}), expected numbers: turn text into numbers first, or drop the column"
+                ) from cause
+        chunk.setdefault(column.input, []).append(values)
+    arrays = {name: np.stack(parts, axis=1) for name, parts in chunk.items()}
+    if labels is not None:
+        arrays[LABEL_KEY] = np.asarray(labels)
+    left_out = tuple(name for name in features if name not in order)
+    return Source(lambda: iter([arrays]), what, tuple(order), left_out)

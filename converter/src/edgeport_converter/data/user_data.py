@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeport import OptionError, TensorSpec
+from edgeport.artifact.column import Column
 from edgeport.artifact.golden import Array
 from edgeport.artifact.signal_format import SignalFormat
 from edgeport_converter.data.datasets import Dataset, read_dataset
@@ -42,6 +43,7 @@ def read_user_data(
     class_names: Sequence[str] | None = None,
     label_column: str | None = None,
     signal: SignalFormat | None = None,
+    columns: Sequence[Column] = (),
 ) -> UserData:
     """Return the data that ``convert`` was given, checked against the model.
 
@@ -55,6 +57,7 @@ def read_user_data(
         class_names: the labels of ``convert``.
         label_column: as for ``convert``.
         signal: how recordings are cut into samples.
+        columns: of the model, if it knows them.
 
     Raises:
         OptionError: the data cannot be read, or its labels are no classes of the model.
@@ -76,6 +79,7 @@ def read_user_data(
             label_column=label_column,
             like=like,
             signal=signal,
+            columns=columns,
         )
 
     first = read(calibration, "calibration")
@@ -84,6 +88,13 @@ def read_user_data(
     notes: tuple[str, ...] = ()
     if labels is not None and needs_classes:
         labels, notes = as_classes(labels, outputs)
+    further = dict.fromkeys(n for one in (first, second) if one is not None for n in one.left_out)
+    if further:
+        listed = ", ".join(f"'{name}'" for name in list(further)[:12])
+        notes += (
+            f"the data has columns that the model does not take, which were left out: {listed}"
+            f"{', …' if len(further) > 12 else ''}",
+        )
     if labels is None and not needs_classes:
         raise OptionError(
             "a metric was given and the evaluation data "

@@ -22,6 +22,7 @@ from edgeport_converter.loading import diagnostics, formats, keras_files, user_c
 from edgeport_converter.loading.keras_models import describe
 from edgeport_converter.loading.model import LoadedModel
 from edgeport_converter.loading.saved_models import load_saved_model
+from edgeport_converter.sensors import columns
 
 
 def start_tensorflow() -> None:
@@ -68,6 +69,8 @@ def load_model(
     elif isinstance(model, (str, os.PathLike)):
         objects = user_code.find_custom_objects(custom_objects)
         loaded = _load_path(Path(model), objects, allow_code, weights, outputs)
+        if formats.find_kind(Path(model)) == formats.KERAS:
+            loaded = replace(loaded, columns=columns.read(Path(model)))
     else:
         _refuse_weights(weights, "a model in memory")
         loaded = _describe_in_memory(model, {"source": "memory"}, outputs)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeport.artifact.column import Column
 from edgeport_converter.errors import UnsupportedModelError
 
 # Keras' list of what it could not load; the line after a layer's name gives the reason.
@@ -67,6 +68,7 @@ class LoadedModel:
             words.
         model: the Keras model that ``call`` calls, to name its layers in messages; None for a
             SavedModel, which has no layers.
+        columns: of the tables that it was trained on, where its file says so.
     """
 
     name: str
@@ -77,6 +79,7 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     model: Any = None
     preprocessing: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     @property
     def layer_names(self) -> tuple[str, ...]:

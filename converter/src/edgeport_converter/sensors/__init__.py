@@ -6,6 +6,7 @@ training code called. ``reference`` is that library's answer, for the readers of
 ``signals.Signal`` says how the training code cut recordings; its graph is one product, which the
 parity check covers.
 
+    columns      names, ranges and categories of a table's columns, and where they come from
     frame_graph  the ONNX graph of ``Frames``, alone or in front of a model
     frames       ``Frames``: channel order, fit, resize, scale and mean; its text and JSON forms
     proof        comparing a frame graph with the library that it stands for

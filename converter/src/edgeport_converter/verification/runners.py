@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +99,7 @@ def open_graph(graph: onnx.ModelProto, card: ModelCard, *, threads: int | None =
         card: names, shapes and axes; a graph alone does not tell a batch from another axis.
         threads: as for ``Predictor.load``.
     """
+    card = replace(card, columns=())  # the converter's own samples are arrays by input name
     return Predictor.load(seal(graph.SerializeToString(), card_json(card, [])), threads=threads)
 
 

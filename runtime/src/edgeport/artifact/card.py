@@ -25,6 +25,7 @@ from edgeport.artifact.records import Record, record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
 
 if TYPE_CHECKING:
+    from edgeport.artifact.column import Column
     from edgeport.artifact.frame_format import FrameFormat
     from edgeport.artifact.signal_format import SignalFormat
 
@@ -148,6 +149,7 @@ class ModelCard(Record):
             that only the whole batch may be run.
         frames: by the name of each input that takes frames as a camera gives them.
         signal: how recordings are cut into samples, None where samples are no windows.
+        columns: of a table, which fill the inputs in this order; () where samples are no rows.
         tolerance: largest absolute difference from a golden output, by output name.
         provenance: versions of the tools that made the file, and the source's digest.
         unproven: what the converter's checks and the golden samples cannot tell, a sentence each.
@@ -169,6 +171,7 @@ class ModelCard(Record):
     samples_interact: bool = False
     frames: "Mapping[str, FrameFormat]" = field(default_factory=dict)
     signal: "SignalFormat | None" = None
+    columns: "tuple[Column, ...]" = ()
     tolerance: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     unproven: tuple[str, ...] = ()
@@ -194,6 +197,9 @@ class ModelCard(Record):
             del plain["frames"]
         if self.signal is None:
             del plain["signal"]
+        del plain["columns"]
+        if self.columns:
+            plain["columns"] = [column.to_dict() for column in self.columns]
         return {"format_version": FORMAT_VERSION if self.samples_interact else 1, **plain}
 
     @classmethod
@@ -281,6 +287,7 @@ def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
         samples_interact=samples_interact,
         frames=_frames_from_dict(data.get("frames", {}), inputs),
         signal=_signal_from_dict(data["signal"], inputs) if data.get("signal") else None,
+        columns=_columns_from_list(data["columns"], inputs) if data.get("columns") else (),
         tolerance={str(name): _finite(value) for name, value in data.get("tolerance", {}).items()},
         provenance=_texts(data.get("provenance", {})),
         unproven=tuple(map(str, data.get("unproven", ()))),
@@ -319,6 +326,13 @@ def _signal_from_dict(data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -
 
     shapes = {spec.name: spec.sample_shape for spec in inputs}
     return read_signal(data, shapes[str(data["input"])])
+
+
+def _columns_from_list(data: Any, inputs: tuple[TensorSpec, ...]) -> "tuple[Column, ...]":
+    from edgeport.artifact.column import read_columns  # few cards have them
+
+    shapes = {spec.name: spec.sample_shape for spec in inputs}
+    return read_columns(data, shapes, {spec.name for spec in inputs if spec.dtype.kind == "O"})
 
 
 def _size(value: Any) -> int:

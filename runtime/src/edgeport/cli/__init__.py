@@ -5,6 +5,7 @@ images    one image file as an input
 main      the command's parser, its exit codes, and info, verify, predict, bench, sign
 printing  what is printed for people: cards, answers, classes, a progress bar
 reading   data files as samples: npy, npz, csv, json lines, sound, images
+tables    tables with named columns: csv and json lines as rows by column name
 trial     what bench, tune and warm run on: the user's data, or made-up values
 tune      `edgeport tune` measures settings and writes the tuning file; also `edgeport warm`
 writing   answers as files: npy, npz, csv, json lines, whole or not at all

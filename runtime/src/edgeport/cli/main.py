@@ -360,7 +360,10 @@ def _predict(options: argparse.Namespace) -> None:
         options.artifact, threads=options.threads, finite=options.finite
     ) as predictor:
         outputs = predictor.card.outputs
-        samples = reading.read_samples(options.data, predictor.card)
+        told: set[str] = set()  # of several files, the same is said once
+        samples = reading.read_samples(
+            options.data, predictor.card, lambda note: _say_once(f"note: {note}", told)
+        )
         if options.output is not None:
             writing.check_output(options.output, [options.artifact, *options.data], outputs)
         items = printing.with_progress(samples.items, samples.total, is_printing=not options.output)
@@ -382,13 +385,16 @@ def _predict(options: argparse.Namespace) -> None:
                 for answer in answers:
                     place = _place(samples, options.data)
                     printing.print_answer(answer, options.json, **place)
-        outside = predictor.out_of_range
+        outside, card = predictor.out_of_range, predictor.card
     for name, count in outside.items():
         if count:
-            _say(
-                f"warning: {count} values of input '{name}' lie outside the range that the model "
-                "was calibrated for: check their scale"
-            )
+            _say(printing.say_outside(card, name, count))
+
+
+def _say_once(sentence: str, told: set[str]) -> None:
+    if sentence not in told:
+        told.add(sentence)
+        _say(sentence)
 
 
 def _place(samples: reading.SampleStream, files: Sequence[str]) -> dict[str, Any]:
@@ -408,7 +414,12 @@ def _whole_batch(
             f"--batch-size is {batch_size}, expected none for this model, whose answers depend on "
             "the whole batch: leave it out"
         )
-    feed = join_all(card, samples)
+    columns = None
+    if card.columns:
+        from edgeport.inputs.columns import Columns
+
+        columns = Columns(card)
+    feed = join_all(card, samples, columns)
     if feed is not None:
         _say(
             "note: the answers of this model depend on the whole batch: "

@@ -54,6 +54,36 @@ def print_checks(checks: Mapping[str, Any]) -> None:
         print_line(f"unproven        {doubt}")
 
 
+_MOST_COLUMNS = 20
+
+
+def say_outside(card: ModelCard, name: str, count: int) -> str:
+    """Return the warning about values of an input, or a column, outside of the known range."""
+    values = f"{count} value{'s' if count != 1 else ''}"
+    column = next((one for one in card.columns if one.name == name), None)
+    if column is None:
+        return (
+            f"warning: {values} of input '{name}' lie outside the range that the model "
+            "was calibrated for: check their scale"
+        )
+    if column.categories:
+        return (
+            f"warning: {values} of column '{name}' are none of the training's categories, "
+            f"{column.seen}: check their spelling"
+        )
+    return (
+        f"warning: {values} of column '{name}' lie far outside of the training's {column.seen}: "
+        "check the column's unit"
+    )
+
+
+def _print_columns(card: ModelCard) -> None:
+    for column in card.columns[:_MOST_COLUMNS]:
+        print_line(f"column       {column.in_words}")
+    if len(card.columns) > _MOST_COLUMNS:
+        print_line(f"columns      {len(card.columns) - _MOST_COLUMNS} more; --json has all")
+
+
 def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
     """Print what an artifact says of itself, a line each."""
     print_line(f"name         {card.name}")
@@ -62,6 +92,7 @@ def print_card(card: ModelCard, facts: dict[str, Any]) -> None:
     _print_tensors(card)
     if card.signal:
         print_line(f"signal       {card.signal.in_words}")
+    _print_columns(card)
     if card.samples_interact:
         print_line("batch        run whole, since each answer depends on all of its samples")
     for step in card.preprocessing:

@@ -14,7 +14,7 @@ import re
 import stat
 import zipfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,8 +54,19 @@ class SampleStream(NamedTuple):
     places: deque[Place] | None = None
 
 
-def read_samples(paths: Sequence[str], card: ModelCard) -> SampleStream:
+def _silent(sentence: str) -> None:
+    """Say nothing."""
+
+
+def read_samples(
+    paths: Sequence[str], card: ModelCard, tell: Callable[[str], None] = _silent
+) -> SampleStream:
     """Return the samples of the files, one file after the other.
+
+    Args:
+        paths: of the files.
+        card: what the model takes.
+        tell: is called with what the user should know about the data, a sentence each.
 
     Raises:
         InputError: a file is missing, of another kind, or does not fit the model; in part only
@@ -73,7 +84,7 @@ def read_samples(paths: Sequence[str], card: ModelCard) -> SampleStream:
         )
     if sounds:
         return _read_sounds(sounds, card)
-    parts = [_read_file(path, card) for path in paths]
+    parts = [_read_file(path, card, tell) for path in paths]
     totals = [part.total for part in parts]
     total = None if None in totals else sum(size for size in totals if size is not None)
     return SampleStream((item for part in parts for item in part.items), total)
@@ -98,7 +109,7 @@ def _check_kind(path: str) -> None:
         )
 
 
-def _read_file(path: str, card: ModelCard) -> SampleStream:
+def _read_file(path: str, card: ModelCard, tell: Callable[[str], None]) -> SampleStream:
     """Return the samples of one file; but for a look at an array's shape, it is read later."""
     ending = Path(path).suffix.lower()
     if ending == ".npy":
@@ -107,9 +118,9 @@ def _read_file(path: str, card: ModelCard) -> SampleStream:
     if ending == ".npz":
         return SampleStream(_read_npz(path, card), None)
     if ending == ".csv":
-        return SampleStream(_read_csv(path, card), None)
+        return SampleStream(_read_table(path, card, tell), None)
     if ending == ".jsonl":
-        return SampleStream(_read_json_lines(path), None)
+        return SampleStream(_read_json_lines(path, card, tell), None)
     return SampleStream(_read_images(path, card), 1)
 
 
@@ -183,6 +194,16 @@ def _read_sounds(paths: Sequence[str], card: ModelCard) -> SampleStream:
                     yield window
 
     return SampleStream(windows(), None, places)
+
+
+def _read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iterator[Any]:
+    if not card.columns:
+        yield from _read_csv(path, card)
+        return
+    from edgeport.cli.tables import read_table
+
+    with _naming(path):
+        yield from read_table(path, card, tell)
 
 
 def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
@@ -281,17 +302,28 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read_json_lines(path: str) -> Iterator[Any]:
-    """Yield one sample a line: nested lists, or an object of them by input name."""
+def _read_json_lines(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iterator[Any]:
+    """Yield one sample a line: nested lists, or an object by input name or by column."""
+    if not card.columns:
+        yield from (sample for _, sample in _read_objects(path))
+        return
+    from edgeport.cli.tables import check_rows
+
+    yield from check_rows(_read_objects(path), path, card, tell)
+
+
+def _read_objects(path: str) -> Iterator[tuple[int, Any]]:
+    """Yield what each line holds, with its number."""
     with _naming(path), Path(path).open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    yield json.loads(line, parse_float=_number, object_pairs_hook=_once_each)
+                    sample = json.loads(line, parse_float=_number, object_pairs_hook=_once_each)
                 except ValueError as cause:
                     raise InputError(
                         f"'{path}' line {number} is no JSON ({cause}): repair the line"
                     ) from cause
+                yield number, sample
 
 
 def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

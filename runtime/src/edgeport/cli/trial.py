@@ -47,6 +47,10 @@ class Trial:
         if sample is None:
             raise InputError(f"'{self.data}' holds no sample, expected one: name another file")
         values = sample if isinstance(sample, tuple) else (sample,)
+        if card.columns:
+            from edgeport.inputs.columns import Columns
+
+            values = Columns(card).arrange(values)
         return repeated(card.inputs, prepare(card.inputs, values, card.frames).arrays, samples)
 
     def check(self, predictor: Predictor) -> None:

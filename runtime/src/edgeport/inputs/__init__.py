@@ -2,6 +2,8 @@
 
 batching  splits, pads and chunks a batch
 casting   one value: from anything that numpy reads as numbers to an exact array
+column_ranges  values far from all that the training saw, counted by column
+columns   rows and tables by column name, as arrays
 examples  trial inputs: made up, or repeated from a sample of the user's
 feeds     what ``predict`` accepts: names, shapes, batches
 frames    frames as a camera gives them: uint8 of any size that the card allows, uncopied

@@ -94,13 +94,14 @@ class RangeCounter:
         self._counts: dict[tuple[str, int], int] = {}
         self._has_warned = False
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether anything is to be counted."""
+        return bool(self.ranges)
+
     def check_of(self, name: str, array: Array) -> Callable[[], bool] | None:
         """Return a call that says whether all values are within their range; None without one."""
         return next((one.check_of(array) for one in self.ranges if one.name == name), None)
-
-    def holds(self, array: Array) -> bool:
-        """Whether every value of the only input is known to be within its range."""
-        return not self.ranges or self.ranges[0].holds(array)
 
     def all_hold(self, arrays: Mapping[str, Array]) -> bool:
         """Whether every value is known to be within its range, so that nothing is to be counted."""

@@ -82,7 +82,7 @@ def _noise_scale(name: str, x: Any) -> Any:
     """Return what one unit of noise is: an image's value range, a feature's deviation."""
     if name == IMAGE:
         return np.float32(255 if x.dtype == np.uint8 else x.max() - x.min())
-    return x.std(axis=0, dtype=np.float64)
+    return np.nanstd(x, axis=0, dtype=np.float64)  # missing numbers stay so under noise
 
 
 def _moved(images: Any, chosen: AugmentationTable, seed: Any) -> Any:

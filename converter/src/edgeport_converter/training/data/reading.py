@@ -18,12 +18,12 @@ from edgeport.artifact.golden import Array
 from edgeport_converter.data.array_files import read_npz
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Keys
 from edgeport_converter.data.image_folders import read_image_folder
-from edgeport_converter.training.data.csv_tables import read_table
+from edgeport_converter.training.data.csv_tables import FEATURES, describe_columns, read_table
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
 PURPOSE = "training"
-IMAGE, FEATURES = "image", "features"
+IMAGE = "image"
 _CUSTOMARY = (("x_train", "y_train"), ("x", "y"), ("images", "labels"), ("data", "target"))
 _MOST_SAMPLES_NAMED = 3
 
@@ -54,7 +54,7 @@ def read_data(recipe: TrainingRecipe) -> TrainingData:
         )
     for samples in (read.samples, read.test):
         if samples is not None:
-            _check_finite(path, samples)
+            _check_finite(path, samples, read)
     return _with_classes(recipe, path, read)
 
 
@@ -107,7 +107,17 @@ def _read_csv(recipe: TrainingRecipe, path: Path) -> TrainingData:
         order = {name: number for number, name in enumerate(classes)}
         targets = np.array([order[str(name)] for name in names], np.int64)[targets]
     return TrainingData(
-        TrainingSamples(inputs, targets), None, False, classes, tuple(table.numeric)
+        TrainingSamples(inputs, targets),
+        None,
+        False,
+        classes,
+        tuple(table.numeric),
+        describe_columns(table, FEATURES),
+        {
+            name: column.missing
+            for name, column in table.declared.items()
+            if name in table.numeric and column.missing is not None
+        },
     )
 
 
@@ -227,11 +237,17 @@ def _as_samples(
     return TrainingSamples({IMAGE if is_images else FEATURES: x}, y)
 
 
-def _check_finite(path: Path, samples: TrainingSamples) -> None:
+def _check_finite(path: Path, samples: TrainingSamples, read: TrainingData) -> None:
+    filled = [name in read.missing for name in read.columns]
     for name, array in [*samples.inputs.items(), ("the targets", samples.targets)]:
         if array.dtype.kind != "f" or np.isfinite(array).all():
             continue
-        wrong = np.argwhere(~np.isfinite(array))
+        is_wrong = ~np.isfinite(array)
+        if name == FEATURES and any(filled):
+            is_wrong &= ~(np.isnan(array) & filled)
+        wrong = np.argwhere(is_wrong)
+        if not len(wrong):
+            continue
         rows = list(dict.fromkeys(int(index[0]) for index in wrong[:1000]))
         listed = ", ".join(map(str, rows[:_MOST_SAMPLES_NAMED]))
         more = " and others" if len(rows) > _MOST_SAMPLES_NAMED else ""

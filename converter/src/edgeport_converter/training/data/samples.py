@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgeport.artifact.column import Column
 from edgeport.artifact.golden import Array
 
 
@@ -49,6 +51,8 @@ class TrainingData:
         is_images: whether the one input is (N, H, W, C).
         classes: the names of the classes in the order of their numbers; () for a regression.
         columns: the names of a table's numeric columns, in order; () elsewhere.
+        table: all columns of a table, those of an input in its order; without ranges.
+        missing: what a missing number counts as, by column: "mean", "median" or a number.
     """
 
     samples: TrainingSamples
@@ -56,6 +60,8 @@ class TrainingData:
     is_images: bool
     classes: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    table: tuple[Column, ...] = ()
+    missing: Mapping[str, str | float] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:

@@ -17,6 +17,7 @@ from edgeport import OptionError
 from edgeport.artifact.golden import Array
 from edgeport_converter.loading.model import shorten
 from edgeport_converter.loading.user_code import call_function
+from edgeport_converter.training.data.csv_tables import fill_values, filled_in
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 
@@ -38,7 +39,7 @@ def build_network(recipe: TrainingRecipe, read: TrainingData, train: TrainingSam
         keras.Input(x.shape[1:], name=name, dtype="string" if x.dtype == object else "float32")
         for name, x in train.inputs.items()
     ]
-    x = _prepared(recipe, tensors, train)
+    x = _prepared(recipe, tensors, read, train)
     if recipe.model.function is not None:
         output = _apply_own_model(recipe, read, x)
     else:
@@ -62,8 +63,10 @@ def takes_one_hot(recipe: TrainingRecipe, read: TrainingData) -> bool:
     )
 
 
-def _prepared(recipe: TrainingRecipe, tensors: list[Any], train: TrainingSamples) -> Any:
-    """Return one tensor of numbers: inputs normalized, categories looked up."""
+def _prepared(
+    recipe: TrainingRecipe, tensors: list[Any], read: TrainingData, train: TrainingSamples
+) -> Any:
+    """Return one tensor of numbers: missing ones filled, normalized; categories looked up."""
     parts = []
     for tensor in tensors:
         data = train.inputs[tensor.name]
@@ -73,7 +76,11 @@ def _prepared(recipe: TrainingRecipe, tensors: list[Any], train: TrainingSamples
             )
             parts.append(lookup(tensor))
         else:
-            parts.append(_normalized(recipe, tensor, data))
+            fills = fill_values(read, train, tensor.name)
+            whole = tensor
+            if fills is not None:
+                whole = keras.ops.where(keras.ops.isnan(tensor), fills, tensor)
+            parts.append(_normalized(recipe, tensor.name, whole, filled_in(data, fills)))
     if len(parts) == 1:
         return parts[0]
     if recipe.model.kind == "cnn":
@@ -83,7 +90,7 @@ def _prepared(recipe: TrainingRecipe, tensors: list[Any], train: TrainingSamples
     return keras.layers.Concatenate(name="joined")(parts)
 
 
-def _normalized(recipe: TrainingRecipe, tensor: Any, data: Array) -> Any:
+def _normalized(recipe: TrainingRecipe, name: str, tensor: Any, data: Array) -> Any:
     kind = recipe.model.normalization
     if kind == "auto":
         if recipe.model.function is not None:
@@ -101,7 +108,7 @@ def _normalized(recipe: TrainingRecipe, tensor: Any, data: Array) -> Any:
     wrong = np.flatnonzero((deviation < low) | (deviation > high))
     if len(wrong):
         raise OptionError(
-            f"feature {wrong[0]} of '{tensor.name}' in the training data has a standard deviation "
+            f"feature {wrong[0]} of '{name}' in the training data has a standard deviation "
             f"of {deviation.flat[wrong[0]]:.3g}, expected {low:g} to {high:g}: give it in another "
             'unit, or scale it yourself and set model.normalization = "none"'
         )

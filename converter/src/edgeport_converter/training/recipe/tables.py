@@ -21,6 +21,23 @@ class RecipeTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class ColumnTable(RecipeTable):
+    """[data.columns.NAME]: one column of a ``.csv``.
+
+    Attributes:
+        kind: "numeric"; "category" for text; "ignore".
+        unit: such as "cm", for the artifact's card.
+        missing: what an empty cell counts as: "mean" or "median" of the training samples, or a
+            number; of a category a text. None: an empty cell is refused.
+    """
+
+    kind: Literal["numeric", "category", "ignore"] = "numeric"
+    unit: str = ""
+    missing: int | float | Name | None = Field(
+        default=None, description="'mean', 'median' or a number; a text for a category"
+    )
+
+
 class DataTable(RecipeTable):
     """[data]: where the samples come from and how they are split.
 
@@ -31,7 +48,7 @@ class DataTable(RecipeTable):
         kind: what a ``.npz`` holds; "auto": four axes, or three of uint8, are images.
         x, y, x_test, y_test: the arrays of a ``.npz``; None for the customary names.
         target: the column of a ``.csv`` that is learned.
-        columns: its other columns by type; None: all are numeric.
+        columns: its other columns by type, or with unit and missing; None: all are numeric.
         image_size: height and width that a folder's images are resized to.
         channels: of a folder's images: 1 grey, 3 RGB, 4 RGBA.
         classes: how many there are, where the labels do not show all of them.
@@ -49,8 +66,10 @@ class DataTable(RecipeTable):
     x_test: Name | None = Field(default=None, description="the name of an array")
     y_test: Name | None = Field(default=None, description="the name of an array")
     target: Name | None = Field(default=None, description="the name of a column")
-    columns: dict[str, Literal["numeric", "category", "ignore"]] | None = Field(
-        default=None, description="a table of column names, each 'numeric', 'category' or 'ignore'"
+    columns: dict[str, Literal["numeric", "category", "ignore"] | ColumnTable] | None = Field(
+        default=None,
+        description="a table of column names, each 'numeric', 'category' or 'ignore', or a table "
+        "with kind, unit and missing",
     )
     image_size: (
         tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] | None

@@ -24,6 +24,8 @@ from matplotlib.figure import Figure
 from edgeport.atomic_files import replacing
 from edgeport.cli.writing import write_arrays
 from edgeport_converter import provenance
+from edgeport_converter.sensors import columns
+from edgeport_converter.training.data.csv_tables import columns_of
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.data.splitting import Split
 from edgeport_converter.training.fitting.callbacks import monitored
@@ -61,7 +63,8 @@ def write(
         saved = Path(saving) / "model.keras"
         model.save(saved)
         with replacing(str(kept)) as stamped:
-            provenance.stamp(saved, stamped, report.facts())
+            more = {columns.MEMBER: columns.to_json(columns_of(read, parts.train))}
+            provenance.stamp(saved, stamped, report.facts(), more if read.table else None)
     if kept.resolve() != report.output:
         with replacing(str(report.output)) as copy:
             copy.write(kept.read_bytes())

@@ -1,6 +1,6 @@
 """Run the runtime's tests from the built wheel in every Python that this machine has.
 
-    python tests/runtime/in_every_python.py BUILD_FOLDER [pytest arguments]
+    python tests/runtime/scripts/in_every_python.py BUILD_FOLDER [pytest arguments]
 
 Each gets an environment below BUILD_FOLDER that holds the wheel, its extras and pytest, and no
 TensorFlow. Python 3.10 gets the lowest versions that runtime/pyproject.toml allows, the others the
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lowest_versions import lowest_versions
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
 FLOOR = "3.10"
 VERSIONS = """

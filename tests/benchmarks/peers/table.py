@@ -1,20 +1,15 @@
 """The tables of a run of ``make bench``, in Markdown.
 
-    python bench_table.py RESULT.json
-
-prints all of them; ``figures`` puts the first few of each stored run into the README beside.
+``bench.py`` prints all of them; ``figures.py`` puts the first few into the README.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from bench_targets import Row, best_peer, judge, ratio_to_auto
+from peers.targets import KEPT_DB, Row, best_peer, is_judged, judge, ratio_to_auto
 
 COLUMNS = {
     "keras": "Keras call",
@@ -27,31 +22,38 @@ COLUMNS = {
     "edgeport_float": "edgeport float",
     "edgeport_auto": "edgeport auto",
 }
+TOOLS = {
+    "ort_percentile": "onnxruntime percentile",
+    "ort_entropy": "onnxruntime entropy",
+    "litert_dynamic": "LiteRT int8 weights",
+    "litert_int16": "LiteRT int16 activations",
+    "litert_selective": "LiteRT, some layers float",
+    "nncf": "OpenVINO NNCF",
+    "nncf_accuracy": "OpenVINO NNCF, accuracy control",
+}
+ALL = COLUMNS | TOOLS
 FEW = ("raw", "litert_float", "litert_int8", "edgeport_float", "edgeport_auto")
 FILES = ("raw", "naive", "litert_float", "litert_int8", "edgeport_float", "edgeport_auto")
 MISSING = "—"
+NOT_JUDGED = "not measured in this run, which judged no file on held-out samples"
 SAYS = {True: "met", False: "**missed**", None: "not measured"}
 
 Result = Mapping[str, Any]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("result", type=Path)
-    print(render(json.loads(parser.parse_args().result.read_text(encoding="utf-8"))))
-
-
 def render_short(result: Result) -> str:
-    """Return the README's part: the targets, and one sample on one and two threads."""
-    parts = [targets_table(result), *(latency_table(result, threads) for threads in ("1", "2"))]
-    parts += [exceptions(result), machine_line(result)]
+    """Return the README's part: targets, the race, and one sample on one and two threads."""
+    parts = [targets_table(result), *(race_table(result, kept=kept) for kept in (False, True))]
+    parts += [latency_table(result, "1"), tools_table(result, "1"), answers_table(result)]
+    parts += [latency_table(result, "2"), exceptions(result), machine_line(result)]
     return "\n\n".join(filter(None, parts))
 
 
 def render(result: Result) -> str:
-    parts = [targets_table(result)]
+    parts = [targets_table(result), *(race_table(result, kept=kept) for kept in (False, True))]
     for threads in ("1", "2"):
-        parts += [latency_table(result, threads), ratio_table(result, threads)]
+        parts += [latency_table(result, threads), tools_table(result, threads)]
+        parts.append(ratio_table(result, threads))
     parts.append(default_threads_table(result))
     for threads in ("1", "2"):
         title = f"Batches of {result['settings']['batch']}, {_threads(threads)}, samples a second"
@@ -73,7 +75,7 @@ def render(result: Result) -> str:
             lambda cell: _number(cell.get("peak_bytes"), 2**20),
         ),
         _by_column(result, "File, bytes", FILES, lambda cell: _whole(cell.get("bytes"))),
-        decibel_table(result),
+        answers_table(result),
         overhead_table(result),
         kept_graph_table(result),
         exceptions(result),
@@ -106,6 +108,43 @@ def targets_table(result: Result) -> str:
     return _table("Targets", rows)
 
 
+def race_table(result: Result, *, kept: bool) -> str:
+    """Return the fastest peer of each network on one thread, or that which keeps the bound.
+
+    A file's distance to Keras stands there only where held-out samples told it.
+    """
+    which = f"that keeps {KEPT_DB:g} dB to Keras or is as near to it as edgeport auto"
+    title = f"The fastest peer {which if kept else 'of all'}, one sample, one thread"
+    if kept and not any(map(is_judged, result["models"])):
+        return f"{title}: {NOT_JUDGED}."
+    head = ("fastest peer", "µs", "edgeport auto, µs", "edgeport auto / peer")
+    rows = [("", *head, "peer beside Keras", "edgeport auto beside Keras")]
+    for row in result["models"]:
+        best = best_peer(row, kept=kept)
+        if best is None:
+            rows.append((row["title"], *[MISSING] * (len(rows[0]) - 1)))
+            continue
+        column, ratio = best
+        cells = [row["columns"][name] for name in (column, "edgeport_auto")]
+        times = [_number(cell["one_sample_us"]["1"]["median"]) for cell in cells]
+        answers = [_answers(row, cell) if is_judged(row) else MISSING for cell in cells]
+        rows.append((row["title"], ALL[column], *times, _ratio(ratio), *answers))
+    return _table(title, rows)
+
+
+def tools_table(result: Result, threads: str) -> str:
+    """Return microseconds of the files that the peers' own accuracy tools make."""
+    title = f"Files of the peers' own accuracy tools, one sample, {_threads(threads)}"
+    if not any(column in row["columns"] for row in result["models"] for column in TOOLS):
+        return f"{title}: not measured in this run."
+    rows = [("", *TOOLS.values())]
+    for row in result["models"]:
+        cells = (row["columns"].get(column) for column in TOOLS)
+        timed = [_timed(cell, "one_sample_us", threads) for cell in cells]
+        rows.append((row["title"], *(_number(each and each["median"]) for each in timed)))
+    return _table(f"{title}, µs", rows)
+
+
 def latency_table(result: Result, threads: str) -> str:
     """Return microseconds; the fastest of the peers stands in bold."""
     rows = [("", *COLUMNS.values(), "edgeport auto / best peer", "floor of as many nodes")]
@@ -124,8 +163,9 @@ def latency_table(result: Result, threads: str) -> str:
 
 
 def ratio_table(result: Result, threads: str) -> str:
-    columns = [column for column in COLUMNS if column != "edgeport_auto"]
-    rows = [("", *(COLUMNS[column] for column in columns))]
+    there = {column for row in result["models"] for column in row["columns"]}
+    columns = [column for column in ALL if column in there - {"edgeport_auto"}]
+    rows = [("", *(ALL[column] for column in columns))]
     for row in result["models"]:
         cells = (_ratio(ratio_to_auto(row, column, threads)) for column in columns)
         rows.append((row["title"], *cells))
@@ -147,18 +187,27 @@ def default_threads_table(result: Result) -> str:
     )
 
 
-def decibel_table(result: Result) -> str:
-    columns = [column for column in COLUMNS if column != "keras"]
-    rows = [("", *(COLUMNS[column] for column in columns))]
-    for row in result["models"]:
-        values = [row["columns"].get(column, {}).get("decibels") for column in columns]
-        says = row["answers_vary"]
-        rows.append((row["title"], *(_number(value) if says else MISSING for value in values)))
-    return _table(
-        f"Answers beside Keras' on {result['settings']['batch']} samples, signal-to-noise ratio "
-        f"in dB ({MISSING} where random weights make one answer of everything)",
-        rows,
-    )
+def answers_table(result: Result) -> str:
+    """Return decibels and shares of equal best classes, a file in each line."""
+    models = result["models"]
+    title = "Answers beside Keras', "
+    if any(map(is_judged, models)):
+        title += "signal-to-noise ratio in dB and share of equal best classes, on held-out samples"
+    else:
+        title += (
+            f"signal-to-noise ratio in dB on the first {result['settings']['batch']} samples that "
+            "edgeport chose its formats by (shares of equal best classes, and both on held-out "
+            "samples: not measured in this run)"
+        )
+    rows = [("", *(row["title"] for row in models))]
+    if any(map(is_judged, models)):
+        held_out = (row.get("held_out") for row in models)
+        rows.append(("samples", *(str(each["samples"]) if each else MISSING for each in held_out)))
+    for column, name in ALL.items():
+        cells = [_answers(row, row["columns"].get(column, {})) for row in models]
+        if set(cells) != {MISSING}:
+            rows.append((name, *cells))
+    return _table(title, rows)
 
 
 def overhead_table(result: Result) -> str:
@@ -217,7 +266,7 @@ def exceptions(result: Result) -> str:
     """Return the cells that are not what their column's title says: another route, or an error."""
     lines = []
     for row in result["models"]:
-        for column, title in COLUMNS.items():
+        for column, title in ALL.items():
             cell = row["columns"].get(column, {})
             if "error" in cell:
                 lines.append(f"- {row['title']}, {title}: {cell['error']}")
@@ -252,6 +301,14 @@ def _by_column(
     for row in result["models"]:
         rows.append((row["title"], *(cell(row["columns"].get(column, {})) for column in columns)))
     return _table(title, rows)
+
+
+def _answers(row: Row, cell: Mapping[str, Any]) -> str:
+    """Return how near the answers are to Keras'; a network with one answer to all tells nothing."""
+    if "decibels" not in cell or not row["answers_vary"]:
+        return MISSING
+    same = cell.get("same_class")
+    return f"{cell['decibels']:.1f} dB" + ("" if same is None else f", {same:.1%}")
 
 
 def _timed(cell: Row | None, kind: str, threads: str) -> Mapping[str, Any] | None:
@@ -297,7 +354,3 @@ def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
 
     ruler = line("-" * width for width in widths)
     return "\n".join([f"{title}:", "", line(rows[0]), ruler, *map(line, rows[1:])])
-
-
-if __name__ == "__main__":
-    main()

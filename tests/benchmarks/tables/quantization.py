@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from readme_sections import table
+from tables.sections import table
 
 _TITLES = {
     "article": "the article's network",

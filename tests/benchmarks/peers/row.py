@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench_models import BenchModel
-from bench_statistics import ratio_of_rounds, ratio_of_runs, significant, spread
+from peers.models import BenchModel
+from peers.round_statistics import ratio_of_rounds, ratio_of_runs, significant, spread
 
 OURS = "edgeport_auto"
 DEFAULT, FLOOR = "edgeport_default", "floor"
@@ -23,7 +23,7 @@ def make_row(
     Args:
         model: which one it is.
         made: the facts of its files by column, and of the floor.
-        timed: what ``bench_worker`` wrote, with the medians of the cold starts as ``starts``.
+        timed: what ``timing`` wrote, with the medians of the cold starts as ``starts``.
         keras: rounds of the Keras call by number of threads; of another run, so that their ratio
             to ours is that of medians.
     """
@@ -38,8 +38,10 @@ def make_row(
         )
     for column, error in timed.get("errors", {}).items():
         columns[column] |= {"error": error}
-    for column, decibel in timed.get("decibels", {}).items():
-        columns[column]["decibels"] = round(decibel, 1)
+    for column, seen in timed.get("judged", {}).items():
+        columns[column]["decibels"] = round(seen["decibels"], 1)
+        if "same_class" in seen:
+            columns[column]["same_class"] = significant(seen["same_class"])
     for column, seen in timed.get("starts", {}).items():
         columns[column] |= {name: significant(value) for name, value in seen.items()}
     row: dict[str, Any] = {
@@ -48,6 +50,7 @@ def make_row(
         "is_convolutional": model.is_convolutional,
         "shape": made.get("shape"),
         "answers_vary": timed.get("answers_vary", True),
+        "held_out": made.get("held_out"),
         "columns": columns,
     }
     if "floor" in made:

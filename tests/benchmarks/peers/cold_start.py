@@ -1,10 +1,11 @@
 """One cold start: opens a file, answers once, prints what it took; a fresh process each time.
 
-    python bench_start.py ENGINE PATH SHAPE
+    python peers/cold_start.py ENGINE PATH SHAPE
 
 SHAPE is that of one sample with its batch axis, such as 1,96,96,3. Prints the milliseconds that
 opening took on one thread, the clock at the first answer and the most memory that the process held.
-``cold_starts`` starts such processes; the command calls it.
+``cold_starts`` starts such processes; the command calls it. They run by path, since ``-m`` imports
+modules that a user's script does not pay for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from typing import Any
 
 def main(engine: str, path: str, shape: str) -> None:
     import numpy as np
-    from bench_engines import ENGINES
+
+    from peers.engines import ENGINES
 
     sizes = tuple(int(size) for size in shape.split(","))
     x = np.zeros(sizes, np.float32)
@@ -45,19 +47,25 @@ def peak_bytes() -> int | None:
 
 
 def cold_starts(
-    python: Path, files: Sequence[dict[str, Any]], shape: Sequence[int], rounds: int
+    python: Path,
+    files: Sequence[dict[str, Any]],
+    shape: Sequence[int],
+    rounds: int,
+    env: dict[str, str],
 ) -> dict[str, dict[str, float]]:
     """Return medians over fresh processes by turns: load_ms, cold_start_ms and peak_bytes.
 
     The first process of each file compiles its modules and is not counted. The clock of
-    ``perf_counter`` is the machine's, hence the same in parent and child.
+    ``perf_counter`` is the machine's, hence the same in parent and child. ``env`` holds the
+    variables with which they find this package.
     """
     seen: dict[str, list[dict[str, Any]]] = {file["column"]: [] for file in files}
     for number in range(rounds + 1):
         for file in files[:: 1 if number % 2 else -1]:
-            command = [python, __file__, file["engine"], file["path"], ",".join(map(str, shape))]
+            sizes = ",".join(map(str, shape))
+            command = [python, __file__, file["engine"], file["path"], sizes]
             started = time.perf_counter()
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
             found = json.loads(done.stdout)
             found["cold_start_ms"] = (found.pop("answered") - started) * 1e3
             if number:

@@ -1,6 +1,6 @@
 """Print the lowest versions that pyproject.toml files allow, as constraints for pip.
 
-    python tests/runtime/lowest_versions.py runtime converter .
+    python tests/runtime/scripts/lowest_versions.py runtime converter .
 
 The folders' dependencies, extras and dependency groups are read. A bound has to be a release, such
 as 24.2.1: pip finds nothing for ==24 where the first release of that year was 24.2.1.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tomllib
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(==|>=)([0-9.]+)")
 
 

@@ -1,6 +1,6 @@
 """Times many files of one model by turns, in one process; runs in the environment of the peers.
 
-    python bench_worker.py JOB.json RESULT.json
+    python -m peers.timing JOB.json RESULT.json
 
 The job lists the files with their engines and thread counts, and names the samples. Rounds go
 through all of them, forwards and backwards by turns, so that what else the machine does hits each
@@ -15,16 +15,20 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_engines import ENGINES, Array, Call, openvino_precision
+
+from peers.engines import ENGINES, Array, Call, openvino_precision
 
 ROUND_SECONDS = 0.03
 MOST_CALLS = 2000
 SLOW_SECONDS = 0.2
+# A slow file that takes as many times edgeport auto's wins no race, and is judged but not timed:
+# LiteRT runs most layers with int16 activations by its reference kernels.
+LOST = 20
 FEWEST_ROUNDS = 3
 ROUNDS_OF_A_SITTING = 3
 # onnxruntime's second thread burns about 55 ms of CPU time after its last call, as it comes; the
@@ -42,11 +46,13 @@ def main(job_path: str, result_path: str) -> None:
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     with np.load(job["samples"]) as data:
         x, y = data["x"], data["y"]
-    found, errors = decibels(job["files"], x, y)
-    files = [file for file in job["files"] if file["column"] in found]
+    with np.load(job["judges"]) as data:
+        judged, errors = judge(job["files"], data["x"], data["y"], classifies=job["classifies"])
+    errors |= lost(judged)
+    files = [file for file in job["files"] if file["column"] not in errors]
     result = {
         "answers_vary": bool(np.ptp(y, axis=0).max() > VARIES * np.abs(y).max()),
-        "decibels": found,
+        "judged": judged,
         "errors": errors,
         "facts": facts(files, x[:1].shape),
         "one_sample_us": {
@@ -130,18 +136,47 @@ def mean_us(call: Callable[[Array], Any], x: Array, count: int) -> float:
     return (time.perf_counter() - started) / count * 1e6
 
 
-def decibels(files: Sequence[File], x: Array, y: Array) -> tuple[dict[str, float], dict[str, str]]:
-    """Return how far answers are from Keras', as signal-to-noise ratios, and what cannot run."""
-    found, errors = {}, {}
+def judge(
+    files: Sequence[File], x: Array, y: Array, *, classifies: bool
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Return by column how far its answers are from Keras', and why a file cannot run.
+
+    ``call_seconds`` says roughly how long a call takes.
+
+    Args:
+        files: which ones; each runs on one thread.
+        x: samples, (N, ...), one in a call.
+        y: Keras' answers, (N, ...).
+        classifies: whether the share of equal best classes, ``same_class``, is told as well.
+    """
+    found: dict[str, dict[str, float]] = {}
+    errors = {}
     for file in files:
         column = file["column"]
         try:
             (call,) = open_all([file], 1, x[:1].shape).values()
+            started = time.perf_counter()
             answers = np.concatenate([np.array(call(x[i : i + 1])) for i in range(len(x))])
-            found[column] = signal_to_noise_db(y, answers)
+            found[column] = {
+                "decibels": signal_to_noise_db(y, answers),
+                "call_seconds": (time.perf_counter() - started) / len(x),
+            }
+            if classifies:
+                same = answers.reshape(y.shape).argmax(axis=-1) == y.argmax(axis=-1)
+                found[column]["same_class"] = float(same.mean())
         except Exception as cause:  # any engine's; the others are still to be measured
             errors[column] = f"{type(cause).__name__}: {str(cause).strip()[:200]}"
     return found, errors
+
+
+def lost(judged: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """Return by column why files that are far too slow are not timed."""
+    ours = judged.get("edgeport_auto", {}).get("call_seconds")
+    return {
+        column: f"not timed, since a call takes about {seen['call_seconds']:.1f} s"
+        for column, seen in judged.items()
+        if ours and seen["call_seconds"] > max(SLOW_SECONDS, LOST * ours)
+    }
 
 
 def signal_to_noise_db(expected: Array, found: Array) -> float:

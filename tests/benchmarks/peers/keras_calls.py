@@ -1,6 +1,6 @@
 """How long a call of the Keras model takes, for all models in one process; TensorFlow runs here.
 
-    python bench_keras.py THREADS ROUNDS RESULT.json JOBS
+    python -m peers.keras_calls THREADS ROUNDS RESULT.json JOBS
 
 JOBS is JSON: by name the model's path and that of its samples. TensorFlow takes its number of
 threads once, before it starts, hence a process for each. A call is ``model(x, training=False)`` on
@@ -25,9 +25,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 def main(threads: str, rounds: str, result: str, jobs: str) -> None:
     import tensorflow as tf
-    from bench_worker import by_turns
 
     from edgeport_converter.loading.load import load_model
+    from peers.timing import by_turns
 
     tf.config.threading.set_intra_op_parallelism_threads(int(threads))
     tf.config.threading.set_inter_op_parallelism_threads(1)

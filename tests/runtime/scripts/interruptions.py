@@ -1,7 +1,7 @@
 """Signals in the middle of every kind of call, and forks in the middle of loads, as many as wanted.
 
-    python tests/runtime/interruptions.py signals 1000    for each kind of call
-    python tests/runtime/interruptions.py forks 2000
+    python tests/runtime/scripts/interruptions.py signals 1000    for each kind of call
+    python tests/runtime/scripts/interruptions.py forks 2000
 
 Both print JSON: how often the very exception that the handler raised came out ("right") or what
 happened instead; and the exit codes of the children, where -14 is one that hung.
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 import numpy as np
 from examples import mlp_artifact

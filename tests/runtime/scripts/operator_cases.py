@@ -1,6 +1,6 @@
 """ONNX' own operator cases through Predictor, beside plain onnxruntime (`make operators`).
 
-    python tests/runtime/operator_cases.py [FOLDER]
+    python tests/runtime/scripts/operator_cases.py [FOLDER]
 
 FOLDER holds one folder a case with ``model.onnx`` and ``test_data_set_0/input_*.pb``; by default
 that of Debian's package libonnx-testdata (apt install libonnx-testdata). Every case that plain

@@ -31,7 +31,9 @@ class BenchModel:
         source: path below SHARED/models, or a name in ``made_models.MADE``.
         is_convolutional: whether it is one of the convolution nets that the targets speak of.
         calibration_samples, evaluation_samples: how many; large networks take seconds for each.
+        held_out_samples: how many every file's answers are judged on.
         max_drop: the budget of edgeport auto; peers have none.
+        classifies: whether the largest of its outputs is a class.
     """
 
     name: str
@@ -40,7 +42,9 @@ class BenchModel:
     is_convolutional: bool = True
     calibration_samples: int = 256
     evaluation_samples: int = 1000
+    held_out_samples: int = 500
     max_drop: float = MAX_DROP_WITHOUT_LABELS
+    classifies: bool = True
 
     def keras_path(self, shared: Path, folder: Path, *, again: bool) -> Path:
         """Return the model's file; a made model is written to the folder once, or again if so."""
@@ -60,6 +64,11 @@ class BenchModel:
         """Return samples of the other half, with labels where there are any."""
         return SAMPLES[self.name](shared, self.evaluation_samples, 1)
 
+    def held_out(self, shared: Path) -> np.ndarray:
+        """Return samples that nobody calibrates with or chooses a format by."""
+        data = SAMPLES[self.name](shared, self.held_out_samples, 2)
+        return data[0] if isinstance(data, tuple) else data
+
 
 def _application(name: str, title: str) -> BenchModel:
     return BenchModel(
@@ -68,6 +77,7 @@ def _application(name: str, title: str) -> BenchModel:
         name,
         calibration_samples=32,
         evaluation_samples=32,
+        held_out_samples=64,
         max_drop=MAX_DROP_OF_RANDOM_WEIGHTS,
     )
 
@@ -79,7 +89,7 @@ MODELS = (
     BenchModel("resnet8", "ResNet-8", TINY + "image_classification/pretrainedResnet.h5"),
     BenchModel("mobilenet", "MobileNetV1 0.25", TINY + "visual_wake_words/vww_96.h5"),
     BenchModel("autoencoder", "autoencoder", TINY + "anomaly_detection/ad01.h5",
-               is_convolutional=False),
+               is_convolutional=False, classifies=False),
     BenchModel("xception", "mini XCEPTION",
                "face_classification/fer2013_mini_XCEPTION.102-0.66.hdf5"),
     _application("mobilenet_v2", "MobileNetV2"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from readme_sections import table
+from tables.sections import table
 
 # Two runs of one graph differ by less than this, and a file is no smaller for a name in it.
 _NOISE, _BYTES = 0.05, 0.01

@@ -1,6 +1,6 @@
 """Every column's file of one model, converted from the same Keras weights; TensorFlow runs here.
 
-    python bench_files.py SHARED NAME FOLDER PART
+    python -m peers.files SHARED NAME FOLDER PART
 
 One process for one part of one model, so that a converter that dies takes nothing with it. Below
 FOLDER/NAME lie the files and, for each part, ``PART.json``: by column the file, its size and the
@@ -28,8 +28,18 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-PARTS = ("peers", "edgeport")
+# The parts and their columns; what all files are judged on comes first, the peers' own accuracy
+# tools last.
+PARTS = {
+    "judging": (),
+    "peers": ("raw", "naive", "litert_float", "litert_int8"),
+    "edgeport": ("edgeport_float", "edgeport_auto"),
+    "onnxruntime_tools": ("ort_percentile", "ort_entropy"),
+    "litert_tools": ("litert_dynamic", "litert_int16", "litert_selective"),
+    "openvino_tools": ("nncf", "nncf_accuracy"),
+}
 REFERENCE_SAMPLES = 32
+TOOLS_SAMPLES = 128
 # An export that is right has about 100 dB, one with a wrong layer about 0.
 RIGHT_DB = 60
 
@@ -41,7 +51,11 @@ Facts = dict[str, Any]
 def key(part: str) -> str:
     """Return what a part's files depend on: the tools' versions and the code that made them."""
     here = Path(__file__)
-    sources = [here, here.with_name("made_models.py"), here.with_name("quantization_data.py")]
+    above = here.parents[1]
+    sources = [here, here.with_name("models.py")]
+    sources += [above / "made_models.py", above / "quantization_data.py"]
+    if part.endswith("_tools"):
+        sources += [here.with_name("accuracy_tools.py"), here.with_name("nncf_files.py")]
     if part == "edgeport":
         import edgeport_converter
 
@@ -53,28 +67,57 @@ def key(part: str) -> str:
 
 
 def main(shared: Path, name: str, folder: Path, part: str) -> None:
-    from bench_models import MODELS
-
     from edgeport_converter.loading.load import start_tensorflow
+    from peers.models import MODELS
 
     (model,) = (each for each in MODELS if each.name == name)
     work = folder / name
     work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     start_tensorflow()
-    source = model.keras_path(shared, work, again=part == PARTS[0])
+    source = model.keras_path(shared, work, again=part == "peers")
     calibration = model.calibration(shared)
     evaluation = model.evaluation(shared)
-    if part == "peers":
+    if part == "judging":
+        facts = make_judging(model, source, work, shared)
+    elif part == "peers":
         facts = make_peers(source, work, calibration, evaluation)
-    else:
+    elif part == "edgeport":
         facts = make_edgeport(source, work, calibration, evaluation, model.max_drop)
+    else:
+        from peers import accuracy_tools
+
+        facts = getattr(accuracy_tools, part)(source, work)
     facts |= {
         "keras": str(source.resolve()),
         "key": key(part),
         "seconds": round(time.monotonic() - started, 1),
     }
     (work / f"{part}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def make_judging(model: Any, source: Path, work: Path, shared: Path) -> Facts:
+    """Write ``held_out.npz``, which judges all files, and ``tools.npz`` for the peers' tools.
+
+    The tools see the samples that edgeport sees: to calibrate, and the first of those that edgeport
+    is evaluated on, with Keras' answers.
+    """
+    from edgeport_converter import exporting
+    from edgeport_converter.loading.load import load_model
+
+    loaded = load_model(source)
+    (info,) = loaded.inputs
+    reference = exporting.reference_of(loaded)
+
+    def answers(x: np.ndarray) -> np.ndarray:
+        parts = [x[i : i + REFERENCE_SAMPLES] for i in range(0, len(x), REFERENCE_SAMPLES)]
+        return np.concatenate([next(iter(reference({info.name: part}).values())) for part in parts])
+
+    held_out, evaluation = model.held_out(shared), model.evaluation(shared)
+    x = (evaluation[0] if isinstance(evaluation, tuple) else evaluation)[:TOOLS_SAMPLES]
+    np.savez(work / "held_out.npz", x=held_out, y=answers(held_out))
+    np.savez(work / "tools.npz", calibration=model.calibration(shared), x=x, y=answers(x))
+    return {"columns": {}, "held_out": {"samples": len(held_out), "classifies": model.classifies}}
 
 
 def make_peers(source: Path, work: Path, calibration: np.ndarray, evaluation: Any) -> Facts:
@@ -122,7 +165,7 @@ def first_line(cause: BaseException) -> str:
 
 def export_float(loaded: Any, path: Path, x: np.ndarray, y: np.ndarray) -> Facts:
     """Write what a Keras user gets today, by the first route whose answers are Keras'."""
-    from bench_worker import signal_to_noise_db
+    from peers.timing import signal_to_noise_db
 
     first = 'model.export(format="onnx")'
     routes: dict[str, Callable[[Path], Any]] = {
@@ -198,22 +241,27 @@ def litert_route(loaded: Any) -> str:
 def to_tflite(loaded: Any, calibration: np.ndarray | None) -> bytes:
     """Return the float file, or with calibration samples the full-integer one."""
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    if loaded.model is not None:
-        converter = tf.lite.TFLiteConverter.from_keras_model(loaded.model)
-    else:
-        (info,) = loaded.inputs
-        spec = tf.TensorSpec(info.shape, info.dtype, name=info.name)
-        function = tf.function(lambda x: loaded.call({info.name: x}), input_signature=[spec])
-        # Variables of a SavedModel would become LiteRT's own, and nothing gives them their values.
-        concrete = convert_variables_to_constants_v2(function.get_concrete_function())
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    converter = litert_converter(loaded)
     if calibration is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([row[None]] for row in calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     return converter.convert()
+
+
+def litert_converter(loaded: Any) -> Any:
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    if loaded.model is not None:
+        return tf.lite.TFLiteConverter.from_keras_model(loaded.model)
+    (info,) = loaded.inputs
+    spec = tf.TensorSpec(info.shape, info.dtype, name=info.name)
+    function = tf.function(lambda x: loaded.call({info.name: x}), input_signature=[spec])
+    # Variables of a SavedModel would become LiteRT's own, and nothing gives them their values.
+    concrete = convert_variables_to_constants_v2(function.get_concrete_function())
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete])
 
 
 def make_edgeport(

@@ -22,7 +22,7 @@ INSTRUCTIONS = {
     "AVX-512 BF16": "avx512_bf16",
     "AMX int8": "amx_int8",
 }
-PEER_PACKAGES = ("edgeport", "onnxruntime", "ai-edge-litert", "openvino", "numpy")
+PEER_PACKAGES = ("edgeport", "onnxruntime", "ai-edge-litert", "openvino", "nncf", "numpy")
 VERSIONS = """
 import json, sys
 from importlib.metadata import version
@@ -52,9 +52,13 @@ def kind(instructions: Mapping[str, bool], architecture: str) -> str:
 
     int8 kernels are another thing on CPUs with VNNI, so the figures of the kinds stay apart.
     """
-    if instructions["AVX-512 VNNI"]:
+    if has_vnni(instructions):
         return "avx512-vnni"
     return "avx2" if instructions["AVX2"] else architecture
+
+
+def has_vnni(instructions: Mapping[str, bool]) -> bool:
+    return instructions["AVX-512 VNNI"]
 
 
 def versions_here(names: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from readme_sections import table
+from tables.sections import table
 
 _EXAMPLES = {
     "mnist": "784-64-64-10, five epochs, cosine schedule",

@@ -1,6 +1,6 @@
 """Run the runtime's tests of numbers on emulated devices (`make devices`).
 
-    python tests/runtime/on_devices.py BUILD_FOLDER
+    python tests/runtime/scripts/on_devices.py BUILD_FOLDER
 
 Needs Linux on x86-64 and Debian's qemu-user-static. Haswell (AVX2 without VNNI) runs this very
 interpreter; arm64 (Cortex-A72 of a Raspberry Pi 4, A76 of a Pi 5) runs Debian's, unpacked below
@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 MODULES = (
     "inputs/test_feeds",
     "inputs/test_batching",

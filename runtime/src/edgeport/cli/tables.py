@@ -1,0 +1,191 @@
+"""Tables in .csv and .jsonl files for a card with columns: from cells to rows by column name.
+
+The first line of a .csv file names the columns, in any order. The rules for what else there is:
+
+1. The columns are parted by ``,``, ``;`` or tabs, whichever gives the most of the card's names; in
+   a file without a header, by the one that occurs in its first line.
+2. Between ``;`` or tabs a number may have a decimal comma. A file that has numbers with a comma
+   and numbers with a point is refused, since one of them may part thousands.
+3. A file without a header is read in the card's order if each line has exactly as many cells as
+   the card has columns, and a sentence tells that order. A first line is no header if it has a
+   number and none of the card's names.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from edgeport.artifact.card import ModelCard
+from edgeport.artifact.column import CATEGORY, Column
+from edgeport.errors import InputError
+from edgeport.inputs.columns import MISSING_WORDS, Columns
+from edgeport.signals import reraise_signal
+
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+
+def read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a .csv file, by column name; without the columns that the card has not.
+
+    Args:
+        path: of the file, in UTF-8.
+        card: with columns.
+        tell: is called with what the user should know, a sentence each.
+
+    Raises:
+        InputError: a column is missing or doubled, or a cell is not of its column's kind.
+    """
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        skipped = 0
+        first = file.readline()
+        while first and not first.strip():
+            first, skipped = file.readline(), skipped + 1
+        if not first:
+            return
+        table = _Table(path, Columns(card, tell), first)
+        reader = csv.reader(itertools.chain([first], file), delimiter=table.delimiter, strict=True)
+        names, has_header = table.names, not table.has_header
+        is_empty = True
+        for row in reader:
+            line = reader.line_num + skipped
+            if not has_header:  # the line that named the columns
+                has_header, names = True, [name.strip() for name in row]
+                table.columns.check_names(names, f"'{path}'")
+                places = {column: names.index(column.name) for column in table.columns.all}
+            elif row:
+                if len(row) != len(names):
+                    table.refuse_length(line, len(row), names)
+                if is_empty and not table.has_header:
+                    places = {column: at for at, column in enumerate(table.columns.all)}
+                    listed = ", ".join(names)
+                    tell(f"'{path}' has no header: its cells are taken for {listed}, in this order")
+                is_empty = False
+                yield {
+                    column.name: table.read_cell(column, row[at], line)
+                    for column, at in places.items()
+                }
+
+        if is_empty:
+            raise InputError.of(f"'{path}' has", "a header and no row", "rows", "add them")
+
+
+class _Table:
+    """One file: how its cells are parted and read."""
+
+    def __init__(self, path: str, columns: Columns, first: str) -> None:
+        self.path, self.columns = path, columns
+        self.names = list(columns.names)
+        self._comma = self._point = 0  # the first line with a number of that kind
+        split = {mark: _cells(first, mark) for mark in _DELIMITERS}
+        known = {mark: len(set(cells) & set(self.names)) for mark, cells in split.items()}
+        best = max(known, key=lambda mark: known[mark])
+        if known[best] and not all(map(_is_number, split[best])):
+            self.has_header, self.delimiter = True, best
+            return
+        occurring = [mark for mark in ("\t", ";", ",") if mark in first] or [","]
+        fitting = [mark for mark in occurring if len(split[mark]) == len(self.names)]
+        self.delimiter = (fitting or occurring)[0]
+        cells = split[self.delimiter]
+        if self.delimiter != ",":
+            cells = [cell.replace(",", ".") for cell in cells]
+        self.has_header = not any(map(_is_number, cells)) or cells == self.names
+
+    def refuse_length(self, line: int, count: int, names: Sequence[str]) -> NoReturn:
+        """Refuse a line with another number of cells than there are names."""
+        what = "as the header has" if self.has_header else f"{', '.join(names)}, or a header"
+        mark = _DELIMITERS[self.delimiter]
+        raise InputError.of(
+            f"'{self.path}' line {line} has",
+            f"{count} cell{'s' if count != 1 else ''} parted by {mark}",
+            f"{len(names)}, {what}",
+            "correct the line" if self.has_header else "name the columns in the first line",
+        )
+
+    def read_cell(self, column: Column, cell: str, line: int) -> float | str | None:
+        """Return the number or text of a cell; None for a missing one that the model can take."""
+        text = cell.strip()
+        is_category = column.kind == CATEGORY
+        if not text if is_category else text.lower() in MISSING_WORDS:
+            if column.missing is not None:
+                return None
+            found = f"'{text}'" if text else "an empty cell"
+            remedy = "fill it or drop the row, since the training had no missing values there"
+            self._refuse(column, found, line, remedy)
+        if is_category:
+            return text
+        return self._number(column, text, line)
+
+    def _number(self, column: Column, text: str, line: int) -> float:
+        plain = text
+        if self.delimiter != "," and text.count(",") == 1 and "." not in text:
+            plain = text.replace(",", ".")
+            self._comma = self._comma or line
+        elif "." in text:
+            self._point = self._point or line
+        if self._comma and self._point:
+            found = f"'{text}', and there are numbers with a decimal "
+            found += f"comma (line {self._comma}) and with a point (line {self._point})"
+            self._refuse(column, found, line, "write all of them in one way")
+        try:
+            value = float(plain) if "_" not in plain else math.nan
+        except ValueError as cause:
+            reraise_signal(cause)
+            value = math.nan
+        if not math.isfinite(value):
+            self._refuse(column, f"'{text[:40]}'", line, "correct it")
+        return value
+
+    def _refuse(self, column: Column, found: str, line: int, remedy: str) -> NoReturn:
+        wanted = "a text" if column.kind == CATEGORY else "a number"
+        subject = f"'{self.path}' line {line}, column '{column.name}' has"
+        raise InputError.of(subject, found, wanted, remedy)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error as cause:
+        reraise_signal(cause)
+        return []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError as cause:
+        reraise_signal(cause)
+        return False
+    return True
+
+
+def check_rows(
+    items: Iterator[tuple[int, Any]], path: str, card: ModelCard, tell: Callable[[str], None]
+) -> Iterator[Any]:
+    """Yield the samples of a .jsonl file; objects by column name without further columns.
+
+    Args:
+        items: each with the line that it came from.
+        path: of the file.
+        card: with columns.
+        tell: as for ``read_table``.
+
+    Raises:
+        InputError: an object lacks a column, or a value is not of its column's kind.
+    """
+    columns = Columns(card, tell)
+    inputs = {spec.name for spec in card.inputs}
+    for line, item in items:
+        if not isinstance(item, dict) or inputs == set(item) != set(columns.names):
+            yield item
+            continue
+        try:
+            columns.arrange((item,))
+        except InputError as error:
+            message = f"'{path}' line {line}: {error}"
+            raise InputError(message, expected=error.expected, actual=error.actual) from error
+        yield {name: item[name] for name in columns.names}

@@ -1,0 +1,7 @@
+"""Stored runs as tables in Markdown; ``figures.py`` above writes them into the READMEs.
+
+passes        what each rewriting of the graph is worth
+quantization  what int8 keeps
+training      what recipes and searches reach
+sections      the marked sections of a README
+"""
