@@ -112,11 +112,7 @@ def _load(
         engine |= {"spinning": tuning.spinning, "optimization": tuning.optimization}
     arithmetic = card.multiply_accumulates if card else None
     measured = tuning.threads if tuning else None
-    threads = cpus.choose_threads(options.threads, arithmetic, measured)
-    shared = 1
-    if card and not (options.providers or engine.get("spinning")):
-        shared = Batching.of(card, options.chunk_bytes, cpus.helpers(threads, arithmetic)).threads
-    engine["threads"] = threads if shared == 1 else 1
+    engine["threads"] = cpus.choose_threads(options.threads, arithmetic, measured)
 
     def make(graph: bytes, **more: Any) -> Model:
         session = Session(graph, **{**engine, **more})
@@ -125,7 +121,7 @@ def _load(
         else:
             _check_agreement(card, session)
             described = card
-        batching = Batching.of(described, options.chunk_bytes, shared)
+        batching = Batching.of(described, options.chunk_bytes)
         source = data if path is None else os.path.abspath(path)
         return Model(source, digest, described, session, batching, options, path, version, tuning)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
-from edgeport.engine import helpers
 from edgeport.engine.fast_path import FastPath
 from edgeport.engine.session import Session
 from edgeport.engine.watchdog import TimeLimit
@@ -33,7 +33,6 @@ class Model:
             of columns.
         columns: takes rows and tables by column name; None where the card has none.
         fast_path: for plain arrays of one input to one output; None where there is none.
-        threads: how many may work on one call, the engine's own or helpers.
     """
 
     def __init__(
@@ -55,7 +54,6 @@ class Model:
         self.version = version
         self.tuning = tuning
         self.batching = batching
-        self.threads = max(session.threads, batching.threads)
         self.source = source
         self.digest = digest
         self.output_names = [spec.name for spec in card.outputs]
@@ -89,8 +87,7 @@ class Model:
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        other = copy.copy(self)
         other._start_counting()
         return other
 
@@ -111,7 +108,7 @@ class Model:
             feed: what ``prepare`` returned.
             limit: when the run is stopped.
             look: called with the arrays of each run just after it, while they are still in the
-                CPU's cache; maybe in several threads at once.
+                CPU's cache.
         """
 
         def run(arrays: Mapping[str, Array]) -> list[Array]:
@@ -121,9 +118,7 @@ class Model:
             return answers
 
         try:
-            if limit is None:
-                return self.batching.run(run, feed, helpers.share)
-            return self.batching.run(run, feed)  # a limit stops one run at a time
+            return self.batching.run(run, feed)
         except MemoryError as cause:  # of the arrays around the engine
             raise InferenceError(
                 f"there is not enough memory for {feed.samples} samples ({cause}): pass fewer at a "

@@ -15,6 +15,7 @@ from typing import Any
 from edgeport.artifact.card import ModelCard, TensorSpec, format_shape, format_specs
 from edgeport.artifact.golden import Array
 from edgeport.checks import truth, whole_number
+from edgeport.engine.fast_path import WORTH_BINDING_S
 from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import ArtifactError, InferenceError, InputError, OptionError
 from edgeport.inputs.batching import CHUNK_BYTES
@@ -26,9 +27,6 @@ from edgeport.model import Model
 from edgeport.options import Options, Provider, PublicKey
 from edgeport.signals import passing_signals, reraise_signal
 from edgeport.streaming import stream
-
-# Binding buffers takes one more run, and saves some microseconds of each later one.
-_WORTH_BINDING_S = 0.005
 
 # Held while a predictor changes its model, and for a fork, so that no child inherits it held. One
 # of C alone: no signal's handler runs between taking it and the block that frees it, and gevent
@@ -331,7 +329,7 @@ class Predictor:
     def _adopt(self, model: Model) -> None:
         self.card = model.card
         self.path = model.path
-        self.threads = model.threads
+        self.threads = model.session.threads
         self.version = model.version
         self.tuning = model.tuning
         self._counter = model.counter  # can be read when the predictor is closed
@@ -365,21 +363,21 @@ class Predictor:
         given = _as_given(model.card.inputs, feed.arrays, feed.is_single)
         if finite:
             refuse_non_finite_inputs(given)
-        all_hold = True
+        is_counted = False
 
         def look(arrays: Mapping[str, Array]) -> None:
-            nonlocal all_hold
-            if all_hold and not model.counter.all_hold(arrays):
-                all_hold = False
+            nonlocal is_counted
+            # A part does not know its place in the whole batch, so the whole is counted, once.
+            if not is_counted and not model.counter.all_hold(arrays):
+                is_counted = True
+                model.counter.watch(given)
 
         started = time.perf_counter()
         answers = model.run(feed, limit, look if model.counter.is_watching else None)
-        if not all_hold:  # a part does not know its place in the whole batch
-            model.counter.watch(given)
         if (
             model.fast_path is not None
             and feed.samples == 1
-            and time.perf_counter() - started < _WORTH_BINDING_S
+            and time.perf_counter() - started < WORTH_BINDING_S
         ):
             model.fast_path.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
         named = dict(zip(model.output_names, answers, strict=True))

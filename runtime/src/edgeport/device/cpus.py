@@ -47,16 +47,6 @@ def choose_threads(
     return usable_cpus()
 
 
-def helpers(threads: int, multiply_accumulates: int | None) -> int:
-    """Return how many threads run parts of a batch, where the engine itself then takes one.
-
-    Returns:
-        All of them for a small model, one of whose samples is not worth a second thread; else 1.
-    """
-    is_small = (multiply_accumulates or 0) < _MULTIPLY_ACCUMULATES_WORTH_THREADS
-    return threads if is_small and multiply_accumulates else 1
-
-
 def usable_cpus() -> int:
     """Return the CPUs this process may use: its affinity, capped by the cgroup's quota."""
     if hasattr(os, "sched_getaffinity"):

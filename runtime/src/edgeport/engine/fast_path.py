@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # From about here on, copying a sample costs more than binding saves; a batch may do without.
 _LARGEST_BYTES = 2**18
 _LARGEST_BATCH_BYTES = 2**17  # with the answers
+WORTH_BINDING_S = 0.005  # it takes one more run, and saves some microseconds of each later one
 _MOST_SHAPES = 8  # of batches that buffers are kept for, the first that come
 
 
@@ -138,10 +140,16 @@ class FastPath:
     def _whole_batch(self, x: Array, least: int) -> Array | None:
         """Return the engine's answer to a batch, None as ``predict``; see ``learn`` for one."""
         shape = x.shape
-        if shape[1:] != self._shape or not least <= shape[0] <= self._most or not x.flags.aligned:
+        if (
+            not shape
+            or shape[1:] != self._shape
+            or not least <= shape[0] <= self._most
+            or not x.flags.aligned
+        ):
             return None
         if x.dtype is not self._dtype or not x.flags.c_contiguous:
             x = np.ascontiguousarray(x, self._dtype)
+        started = time.perf_counter()
         holds = not self._counter.is_watching or self._counter.all_hold({self._given.name: x})
         try:
             (answer,) = self._session.run({self._given.name: x}, self._names)
@@ -152,7 +160,11 @@ class FastPath:
             return None
         if not holds:
             self._counter.watch({self._given.name: x})
-        elif shape[0] > 1 and x.nbytes + answer.nbytes <= self._largest_batch:
+        elif (
+            shape[0] > 1
+            and x.nbytes + answer.nbytes <= self._largest_batch
+            and time.perf_counter() - started < WORTH_BINDING_S
+        ):
             if len(self._idle) < 2 + _MOST_SHAPES:
                 self._idle.setdefault(shape, deque())
             self.learn(x, answer, is_single=False)

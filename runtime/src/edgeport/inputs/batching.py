@@ -7,7 +7,7 @@ say that the samples of a batch depend on each other. ``model`` calls this.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -29,23 +29,11 @@ _ENOUGH_MULTIPLY_ACCUMULATES = 2**28
 # Dense layers with many weights read all of them in each run, so that small parts would be slower.
 _FEWEST_SAMPLES = 32
 
-# From here on a batch is worth a helper. Below it (0.2 to 0.7 ms of work) two threads took 0.8 to
-# 1.5 times as long as one beside busy processes. Source: as above.
-_MULTIPLY_ACCUMULATES_WORTH_HELPERS = 2**26
-
 # The recipe whose operators take the range of a tensor from its values, so that a sample's answer
 # depends on its neighbours in the batch. Source: edgeport-converter, quantization/recipe.
 _DYNAMIC = "dynamic"
 
 Run = Callable[[Mapping[str, Array]], list[Array]]
-Share = Callable[[Callable[[int], None], Iterable[int], int], None]
-"""Calls a function with each part, in so many threads. ``engine.helpers.share``, or without any."""
-
-
-def in_turn(work: Callable[[int], None], parts: Iterable[int], threads: int) -> None:
-    """Call ``work`` with each part, in this thread."""
-    for part in parts:
-        work(part)
 
 
 class Batching(NamedTuple):
@@ -57,7 +45,6 @@ class Batching(NamedTuple):
         may_split: whether the answer to a batch is that to its parts, one after the other.
         one_by_one: whether neighbours would change a sample's answer.
         chunk_bytes: most bytes of inputs and outputs in one run of several samples.
-        threads: how many may run parts of a batch at once.
     """
 
     card: ModelCard
@@ -65,11 +52,10 @@ class Batching(NamedTuple):
     may_split: bool
     one_by_one: bool
     chunk_bytes: int
-    threads: int = 1
 
     @classmethod
-    def of(cls, card: ModelCard, chunk_bytes: int = CHUNK_BYTES, threads: int = 1) -> Batching:
-        """Return what the card asks for; ``chunk_bytes`` and ``threads`` as above.
+    def of(cls, card: ModelCard, chunk_bytes: int = CHUNK_BYTES) -> Batching:
+        """Return what the card asks for; ``chunk_bytes`` as above.
 
         Raises:
             OptionError: another ``chunk_bytes`` than the default, for a model whose batches cannot
@@ -87,16 +73,10 @@ class Batching(NamedTuple):
         may_split = batched and card.is_vouched_for and not card.samples_interact
         recipe = card.quantization.recipe if card.quantization else None
         one_by_one = may_split and recipe == _DYNAMIC
-        threads = threads if may_split and card.multiply_accumulates else 1
-        return cls(card, fixed, may_split, one_by_one, chunk_bytes, threads)
+        return cls(card, fixed, may_split, one_by_one, chunk_bytes)
 
-    def run(self, run: Run, feed: Feed, share: Share = in_turn) -> list[Array]:
+    def run(self, run: Run, feed: Feed) -> list[Array]:
         """Return the outputs for all samples of the feed, in the card's order.
-
-        Args:
-            run: runs the engine.
-            feed: what ``prepare`` returned.
-            share: runs the parts of a batch that is worth more than one thread.
 
         Raises:
             InputError: the graph insists on another number of samples and cannot be split.
@@ -111,33 +91,24 @@ class Batching(NamedTuple):
             if self.fixed is not None and self.fixed != samples:
                 raise self._wrong_number(samples)
             return self._checked(run(feed.arrays), samples)
-        is_shared = self.threads > 1 and samples >= self.worth_helpers
         step = 1 if self.one_by_one else self.fixed
         if step is None:
-            step = self.most_at_once(self._sample_bytes(feed, samples))
-            parts = -(-samples // min(step, samples))
-            if is_shared:
-                parts = max(parts, min(samples, self.threads))
-            step = -(-samples // parts)
+            parts = -(-samples // self._most_at_once(self._sample_bytes(feed, samples)))
+            step = -(-samples // parts)  # parts of nearly one size
         if step >= samples and self.fixed in (None, samples):
             return self._checked(run(feed.arrays), samples)
         # The answer is filled as the chunks come, which takes half the memory of joining them.
-        made: dict[str, list[Array]] = {}
-
-        def fill(start: int) -> None:
+        results: list[Array] = []
+        for start in range(0, samples, step):
             taken = min(step, samples - start)
             size = self.fixed or taken
             outputs = run(self._take(feed, start, taken, size))
-            # The first thread's arrays stay: ``setdefault`` is one step of Python.
-            results = made.get("results") or made.setdefault(
-                "results", [np.empty((samples, *out.shape[1:]), out.dtype) for out in outputs]
-            )
+            if not results:
+                results = [np.empty((samples, *out.shape[1:]), out.dtype) for out in outputs]
             for spec, out, result in zip(self.card.outputs, outputs, results, strict=True):
                 _check_shape(spec, out, (size, *result.shape[1:]))
                 result[start : start + taken] = out[:taken]
-
-        (share if is_shared else in_turn)(fill, range(0, samples, step), self.threads)
-        return made["results"]
+        return results
 
     def most_in_one_run(self) -> int:
         """Return the largest batch that is neither split nor padded; 0 where sizes are free."""
@@ -145,17 +116,11 @@ class Batching(NamedTuple):
         sizes = [math.prod(map(_fixed_size, spec.sample_shape)) for spec in specs]
         if not self.may_split or self.one_by_one or self.fixed is not None or 0 in sizes:
             return 0
-        most = self.most_at_once(
+        return self._most_at_once(
             sum(size * spec.dtype.itemsize for size, spec in zip(sizes, specs, strict=True))
         )
-        return most if self.threads == 1 else min(most, self.worth_helpers - 1)
 
-    @property
-    def worth_helpers(self) -> int:
-        """From how many samples on a batch is worth more than one thread."""
-        return -(-_MULTIPLY_ACCUMULATES_WORTH_HELPERS // (self.card.multiply_accumulates or 1))
-
-    def most_at_once(self, sample_bytes: int) -> int:
+    def _most_at_once(self, sample_bytes: int) -> int:
         """Return how many samples of this size, inputs and outputs, one run takes."""
         most = self.chunk_bytes // max(1, sample_bytes)
         work = self.card.multiply_accumulates
