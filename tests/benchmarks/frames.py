@@ -6,9 +6,11 @@
 Two networks see crops of photos, of many sizes. For each resize that training code may have called,
 the classes of that very call are compared with those of the customary device code, which is
 OpenCV's INTER_LINEAR or Pillow's BILINEAR, and with those of the frames graph in front of the
-network. Then the way from a frame to the answer is timed, by turns, on one thread: ``predict`` and
-the artifact in plain onnxruntime beside the best code by hand (OpenCV, numpy, plain onnxruntime)
-for the two bilinear kinds, and for the antialiased ones the graph alone beside Pillow's own resize.
+network. Teachable Machine's own sample code and the artifact of its model get the same frames of
+twelve megapixels, and have to agree in every class. Then the way from a frame to the answer is
+timed, by turns, on one thread: the artifact's beside the best code by hand (OpenCV, numpy, plain
+onnxruntime) for the two bilinear kinds, and for the antialiased ones the graph alone beside
+Pillow's own resize.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import cv2
 import onnx
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 from edgeport import FrameFormat, Predictor
 from edgeport.artifact.card import card_json
@@ -53,6 +55,7 @@ BY_HAND = ("keras", "opencv-linear")
 ANTIALIASED = ("keras-bilinear-antialias", "pillow-bilinear", "pillow-bicubic", "pillow-lanczos")
 SIZES = ((480, 640), (1080, 1920))
 SMALLEST_CROP = 100
+TWELVE_MEGAPIXELS = (3000, 4000)
 TIE = 1e-6
 ROUNDS = 60
 
@@ -61,12 +64,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("shared", type=Path)
     parser.add_argument("--crops", type=int, default=400)
+    parser.add_argument("--sample-code", action="store_true", help="only Teachable Machine's")
     parser.add_argument("--output", type=Path, default=Path("build/frames.json"))
     options = parser.parse_args()
     cv2.setNumThreads(1)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     frames = crops(options.shared, options.crops)
-    result = {"classes": [], "times": []}
+    result = {"classes": [], "times": [], "sample code": sample_code(options.shared)}
+    print(json.dumps(result["sample code"]), flush=True)
+    if options.sample_code:
+        return 0
     for name, (path, side, scale, mean) in NETWORKS.items():
         model = float_model(options.shared / "models" / path)
         classes = customary(model, Frames(scale=scale, mean=mean), frames, side)
@@ -101,6 +108,36 @@ def crops(shared: Path, count: int) -> list[np.ndarray]:
         )
         result.append(np.ascontiguousarray(photo[top : top + sides[0], left : left + sides[1]]))
     return result
+
+
+def sample_code(shared: Path) -> dict:
+    """Compare `classify` with the code that Teachable Machine exports, on frames of 12 megapixels.
+
+    Source of the latter: keras_model.h5's "Keras" tab, `ImageOps.fit(image, (224, 224), LANCZOS)`
+    and `(image.astype(np.float32) / 127.5) - 1`.
+    """
+    folder = shared / "models" / "teachable_machine"
+    labels = (folder / "labels.txt").read_text(encoding="utf-8").split("\n")
+    labels = [line.split(maxsplit=1)[1] for line in labels if line]
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made) / "model.onnx"
+        spec = Frames("ImageOps.fit-lanczos", mean=127.5, scale=1 / 127.5)
+        convert(folder / "keras_model.h5", path, frames=spec, labels=labels)
+        predictor = Predictor.load(path)
+        convert(folder / "keras_model.h5", path.with_name("plain.onnx"))
+        plain = session_of(onnx.load(path.with_name("plain.onnx")))
+    name = plain.get_inputs()[0].name
+    same, largest, photos = 0, 0.0, sorted((shared / "data" / "photos").iterdir())
+    for photo in photos:
+        image = Image.open(photo).convert("RGB").resize(TWELVE_MEGAPIXELS[::-1])
+        small = ImageOps.fit(image, (224, 224), Image.Resampling.LANCZOS)
+        data = (np.asarray(small).astype(np.float32) / 127.5) - 1
+        expected = plain.run(None, {name: data[None]})[0][0]
+        found = {each.name: each.score for each in predictor.classify(np.asarray(image), top_k=4)}
+        gaps = [abs(found[label] - expected[at]) for at, label in enumerate(labels)]
+        largest = max(largest, float(max(gaps)))
+        same += next(iter(found)) == labels[int(expected.argmax())]
+    return {"frames": len(photos), "same class": same, "largest difference": largest}
 
 
 def float_model(path: Path) -> onnx.ModelProto:

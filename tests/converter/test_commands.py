@@ -17,7 +17,7 @@ from edgeport_converter.commands import (
     _read_labels,
     add_convert,
 )
-from edgeport_converter.options import _read_numbers
+from edgeport_converter.options import _read_frames, _read_numbers
 
 
 @pytest.mark.parametrize(
@@ -205,3 +205,35 @@ def test_the_output_is_named_after_the_model(tmp_path, monkeypatch):
 )
 def test_ways_out_are_options_on_the_command_line(sentence, shown):
     assert _as_on_the_command_line(sentence) == shown
+
+
+@pytest.mark.parametrize(
+    ("texts", "read"),
+    [
+        (["keras fit=crop"], "keras fit=crop"),
+        (["resize=keras fit=crop"], "resize=keras fit=crop"),
+        (["none"], "none"),
+        (["photo=keras order=bgr"], {"photo": "keras order=bgr"}),
+        (["left=keras", "right=opencv"], {"left": "keras", "right": "opencv"}),
+    ],
+)
+def test_frames_are_given_once_or_for_each_input_by_name(texts, read):
+    assert _read_frames("--frames", texts) == read
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (["keras", "opencv"], r"--frames was given 2 times, once as 'keras', expected an input's"),
+        (["a=keras", "a=opencv"], r"--frames names an input twice"),
+    ],
+)
+def test_frames_without_a_name_for_each_are_refused(texts, sentence):
+    with pytest.raises(OptionError, match=sentence):
+        _read_frames("--frames", texts)
+
+
+def test_numbers_inside_of_frames_are_not_taken_for_options():
+    sentence = "frames have the word scale=1/255: pass frames='keras scale=1/255'"
+    told = _as_on_the_command_line(sentence)
+    assert told == "frames have the word scale=1/255: pass --frames keras scale=1/255"

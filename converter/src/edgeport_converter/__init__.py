@@ -99,6 +99,7 @@ from edgeport_converter.options import (
 )
 from edgeport_converter.pipeline import convert
 from edgeport_converter.report import ConversionReport
+from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.sensors.signals import Signal
 from edgeport_converter.training.results.report import TrainingReport
 from edgeport_converter.training.train import train
@@ -110,6 +111,7 @@ __all__ = [
     "BudgetOptions",
     "ConversionReport",
     "DeviceOptions",
+    "Frames",
     "LoadingOptions",
     "PixelOptions",
     "QuantizationError",

@@ -134,7 +134,8 @@ def _as_on_the_command_line(sentence: str) -> str:
     """Return the sentence with ``name=value`` as ``--name value``, and ``two_words`` as options."""
     for record in RECORDS.values():
         for option in fields(record):
-            sentence = _say_option(sentence, option.name)
+            if "frames" not in sentence or option.name not in ("scale", "mean"):  # theirs, too
+                sentence = _say_option(sentence, option.name)
     for name in ("calibration", "evaluation", "labels"):
         sentence = _say_option(sentence, name, only_assigned=True)
     return sentence

@@ -24,6 +24,8 @@ from edgeport import OptionError
 from edgeport.atomic_files import check_target
 from edgeport.checks import truth
 from edgeport_converter import targets
+from edgeport_converter.sensors.frame_inputs import Wanted, read_wanted
+from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.sensors.signals import Signal
 
 RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
@@ -33,6 +35,8 @@ RANGE_METHODS = ("minmax", "mse")
 
 DEFAULT_MAX_DROP = 0.005
 """Half a percentage point of accuracy: less than a test set of a thousand samples can tell."""
+
+_FRAME_WORDS = tuple(each.name for each in fields(Frames))
 
 DATA_FILES = "a .npy, .npz or .csv file, or a folder of images"
 """What data may be read from, for sentences."""
@@ -75,6 +79,25 @@ def _read_range(option: str, text: str) -> tuple[float, float]:
             f"{option} is {text!r}, expected two numbers such as 0,1: black, then white"
         ) from None
     return low, high
+
+
+def _read_frames(option: str, texts: Sequence[str]) -> str | dict[str, str]:
+    """Return one text, or texts by input name where these are ``NAME=keras fit=crop``."""
+    named = {}
+    for text in texts:
+        first, equals, rest = text.partition("=")
+        if equals and " " not in first.strip() and first.strip() not in _FRAME_WORDS:
+            named[first.strip()] = rest.strip()
+        elif len(texts) == 1:
+            return text
+        else:
+            raise OptionError(
+                f"{option} was given {len(texts)} times, once as {text!r}, expected an input's "
+                "name in each: write NAME=keras"
+            )
+    if len(named) < len(texts):
+        raise OptionError(f"{option} names an input twice, expected it once: leave one out")
+    return named
 
 
 def _read_signal(option: str, text: str) -> Signal:
@@ -212,8 +235,21 @@ class TableOptions:
 
 @dataclass(frozen=True)
 class PixelOptions:
-    """How the pixels of images become the model's numbers."""
+    """How the pixels of images become the model's numbers.
 
+    ``frames`` are of any size and in the order of the camera; ``input_uint8`` is for pixels that
+    somebody else has brought to the model's size already.
+    """
+
+    frames: Any = _option(
+        None,
+        "the artifact takes uint8 frames of any size and does what the training code did, such as "
+        "'keras', 'ImageOps.fit-lanczos scale=1/127.5 mean=127.5' or 'opencv-area order=bgr'; with "
+        "several inputs NAME=keras, repeatable; none: not even where the model's file names one",
+        metavar="TEXT",
+        repeatable=True,
+        read=_read_frames,
+    )
     input_uint8: bool = _option(
         False, "the artifact takes uint8 pixels; the data is of pixels then"
     )
@@ -237,6 +273,7 @@ class PixelOptions:
 
     def __post_init__(self) -> None:
         truth(self.input_uint8, "input_uint8")
+        object.__setattr__(self, "frames", read_wanted(self.frames))
         for name in ("scale", "mean"):
             if getattr(self, name) is not None and not self.input_uint8:
                 raise OptionError(
@@ -253,6 +290,21 @@ class PixelOptions:
                 "white: pass (0, 1), for instance"
             )
         object.__setattr__(self, "image_range", (low, high))
+        if isinstance(self.frames, (Frames, dict)):
+            self._require_frames_alone()
+
+    def _require_frames_alone(self) -> None:
+        given = {
+            "input_uint8": self.input_uint8,
+            "scale": self.scale is not None,
+            "mean": self.mean is not None,
+            "image_range": self.image_range != (0.0, 255.0),
+        }
+        for name in (name for name, is_given in given.items() if is_given):
+            raise OptionError(
+                f"{name} was given with frames, which scale pixels themselves, expected one of "
+                "them: write scale and mean into frames, or leave frames out"
+            )
 
 
 @dataclass(frozen=True)
@@ -356,6 +408,7 @@ class OptionKeywords(TypedDict, total=False):
     also: Sequence[str]
     label_column: str | None
     feature_names: Sequence[str] | Mapping[str, Sequence[str]] | None
+    frames: Wanted | str | Mapping[str, str] | None
     input_uint8: bool
     scale: float | Sequence[float] | None
     mean: float | Sequence[float] | None

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from edgeport import Accuracy, ConversionError, ModelCard
+from edgeport_converter import provenance
 from edgeport_converter.data.labels import check_class_names
 from edgeport_converter.loading.user_code import find_code_files
 from edgeport_converter.options import (
@@ -42,6 +44,8 @@ from edgeport_converter.quantization.evaluation.budget import (
 from edgeport_converter.quantization.evaluation.user_metrics import Metric, is_smaller_better
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.report import ConversionReport
+from edgeport_converter.sensors import frame_inputs
+from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.stages import Stages
 
 if TYPE_CHECKING:
@@ -66,6 +70,7 @@ if TYPE_CHECKING:
 _GOLDEN_CANDIDATES = 256  # samples that golden samples are chosen from
 _PCM = (-32768.0, 32767.0)
 _GOLDEN_BATCH = 16  # the same for a model that runs them in one piece
+_PROVEN_FRAMES = 8  # of the user's, beside those that are made up
 
 
 def convert(
@@ -111,7 +116,7 @@ def convert(
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
         tables: ``label_column``, ``feature_names``, as below.
-        pixels: ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
+        pixels: ``frames``, ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
         sensors: ``signal``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
@@ -152,13 +157,23 @@ def convert(
               NAME.RECIPE.onnx. One that misses the budget is reported and not written.
             - ``label_column``: the column of a ``.csv`` file that holds the labels; by default
               ``y`` or ``label``. Its texts are numbered by ``labels``.
+            - ``frames``: what the training code did to a picture, as ``Frames`` or its text, such
+              as "keras" or "ImageOps.fit-lanczos scale=1/127.5 mean=127.5"; with several images a
+              dict by input name. The artifact takes uint8 frames of any size, (N, H, W, C), and
+              does the same inside, proven against that library. Data for these inputs is frames,
+              too: a folder of images, decoded and turned upright as `edgeport predict` does it,
+              uint8 arrays (N, H, W, C), or lists of (H, W, C) of any sizes; floats are refused. A
+              model that `edgeport train` made of a folder names its frames itself; "none" leaves
+              them out. Without frames the images of a folder are resized as Keras'
+              ``image_dataset_from_directory`` does it, and the device's code has to do the same.
             - ``feature_names``: the names of a table's columns, in the order that the model takes
               them: a list, or a dict of lists by input name. They stand in the card with the
               ranges of the data, and a device matches columns by them. By default they are what
               ``edgeport train`` wrote into the model's file, or else the header of the calibration
               data: a ``.csv`` file, or a table with ``.columns``.
             - ``input_uint8``: whether the artifact takes uint8 pixels, 0 to 255; the data is then
-              of pixels, too. In an int8 artifact the first layer reads the bytes as they are.
+              of pixels, too, of the model's size. In an int8 artifact the first layer reads the
+              bytes as they are.
             - ``scale``: with ``input_uint8``, above 0: the model sees ``(pixel - mean) * scale``;
               one number, or one a channel. Default 1: the model scales by itself.
             - ``mean``: the same, in the unit of pixels, 0 to 255; default 0.
@@ -224,6 +239,11 @@ def convert(
         float_model = _export(source, names, options)
     with stages("read data"):
         data = _read_data(calibration, evaluation, source, float_model, names, options)
+    if source.frames:
+        with stages("prove frames"):
+            frame_inputs.prove(
+                source.frames, data.frames[:_PROVEN_FRAMES], options.device.engine.opset
+            )
     with stages("optimize"):
         float_model = _optimize(float_model)
     with stages("check parity"):
@@ -279,12 +299,14 @@ class _Source:
         model: the same, or one that takes uint8 pixels or int16 PCM, if asked for.
         signal: how the card says that recordings are cut, if asked for.
         layers: the Keras layers by the names of a graph's nodes.
+        frames: the inputs that take frames. All stages but the last work with pictures.
     """
 
     trained: LoadedModel
     model: LoadedModel
     layers: KerasLayers
     signal: SignalFormat | None = None
+    frames: tuple[frame_inputs.FrameInput, ...] = ()
 
 
 def _load(model: Any, given: ConversionOptions) -> _Source:
@@ -313,14 +335,36 @@ def _load(model: Any, given: ConversionOptions) -> _Source:
     )
     layers = KerasLayers(trained.layer_names)
     taken, signal_format = trained, None
+    frames: tuple[frame_inputs.FrameInput, ...] = ()
     if pixels.input_uint8:
         scale = 1.0 if pixels.scale is None else pixels.scale
         mean = 0.0 if pixels.mean is None else pixels.mean
         taken = take_pixels(taken, scale, mean)
+    else:
+        trained, frames = _find_frames(trained, pixels)
+        taken = trained
     if signal is not None:
         signal_format = signal.format_of(find_signal_input(taken, signal).name)
         taken = take_signal(taken, signal)
-    return _Source(trained, taken, layers, signal_format)
+    return _Source(trained, taken, layers, signal_format, frames)
+
+
+def _find_frames(
+    model: LoadedModel, pixels: PixelOptions
+) -> tuple[LoadedModel, tuple[frame_inputs.FrameInput, ...]]:
+    """Return the inputs that take frames, as the options say, or else the model's own file."""
+    wanted = pixels.frames
+    if wanted is None and provenance.FRAMES in model.source:
+        wanted = Frames.from_text(model.source[provenance.FRAMES])
+        note = (
+            f"the artifact takes frames of any size, as the model's file says that it was trained "
+            f"on pictures prepared by '{wanted.to_text()}'; frames='none' leaves that out"
+        )
+        model = replace(model, notes=(*model.notes, note))
+    if wanted is None or wanted == frame_inputs.NO_FRAMES:
+        return model, ()
+    inputs = [(info.name, info.shape, info.dtype) for info in model.inputs]
+    return model, frame_inputs.find_frame_inputs(wanted, inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -398,6 +442,7 @@ class _Data:
         border: of a score that stands alone, above which it means class 1; None where it means no
             class.
         notes: what has to be said.
+        frames: the first samples as they were given, if inputs take frames.
         columns: of the tables that the model takes, with their ranges.
     """
 
@@ -406,6 +451,7 @@ class _Data:
     border: float | None
     notes: tuple[str, ...]
     columns: tuple[Column, ...] = ()
+    frames: tuple[dict[str, Array], ...] = ()
 
     @cached_property
     def golden_candidates(self) -> dict[str, Array] | None:
@@ -439,6 +485,7 @@ def _read_data(
         image_range=options.pixels.image_range,
         class_names=names,
         label_column=options.tables.label_column,
+        frames=source.frames,
         signal=source.signal,
         columns=float_model.columns,
     )
@@ -454,7 +501,10 @@ def _read_data(
     roles = assign_samples(user, quantizes=options.quantization.quantizes)
     if options.quantization.quantizes:
         notes += evidence.check_data(roles)
-    return _Data(user, roles, border, notes, _describe_columns(float_model, user))
+    frames: tuple[dict[str, Array], ...] = ()
+    if source.frames and user.measured is not None:
+        frames = tuple(islice(user.measured.as_given(), _GOLDEN_BATCH))
+    return _Data(user, roles, border, notes, _describe_columns(float_model, user), frames)
 
 
 def _describe_columns(float_model: _FloatModel, user: UserData) -> tuple[Column, ...]:
@@ -660,6 +710,13 @@ def _stamp(
     samples = data.golden_candidates
     if samples is not None and float_model.card.samples_interact:  # a run takes them all at once
         samples = {name: array[:_GOLDEN_BATCH] for name, array in samples.items()}
+
+    def metric_on_frames(run: Run) -> float | None:
+        """Measure the finished graph on what a device will hand over."""
+        judged, evaluator = data.user.measured, baseline.evaluator
+        assert judged is not None and evaluator is not None  # noqa: S101, PT018 - there is accuracy
+        return evaluator.metric_of(run, lambda _: judged.as_given())
+
     writer = ArtifactWriter(
         describe(
             replace(float_model.card, columns=data.columns),
@@ -673,6 +730,9 @@ def _stamp(
         parity.tried,
         source.layers,
         data.roles.source,
+        source.frames,
+        data.frames,
+        None if baseline.accuracy is None else metric_on_frames,
     )
 
     filled = data.columns, samples or parity.tried

@@ -16,6 +16,10 @@ from typing import IO, Any
 from edgeport import ConversionError
 
 MEMBER = "edgeport.json"
+
+FRAMES = "training_frames"
+"""The fact that says what a training did to pictures, as the text of ``sensors.frames.Frames``."""
+
 _BEGINNING_OF_ZIP = (1980, 1, 1, 0, 0, 0)
 
 

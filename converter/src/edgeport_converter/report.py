@@ -83,6 +83,9 @@ class ConversionReport:
             f"parity     {parity.samples} samples, largest difference from Keras "
             f"{parity.largest_difference:.2g} in '{parity.output}'",
         ]
+        lines += [
+            f"frames     {words}" for words in self.card.preprocessing[: len(self.card.frames)]
+        ]
         if parity.logits:
             lines.append(f"logits     compared, too: {', '.join(parity.logits)}")
         if parity.trials:

@@ -14,8 +14,8 @@ PICTURE = (12, 12, 3)
 def test_a_graph_of_another_resize_is_refused(monkeypatch):
     made = proof.make_frames_model
 
-    def other(frames, picture):
-        return made(Frames("keras-bilinear"), picture)
+    def other(frames, picture, **options):
+        return made(Frames("keras-bilinear"), picture, **options)
 
     monkeypatch.setattr(proof, "make_frames_model", other)
     assert prove_frames(Frames("keras"), PICTURE, [(40, 30)])

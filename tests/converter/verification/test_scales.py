@@ -59,6 +59,18 @@ def test_data_on_another_scale_is_refused_with_the_right_one(trained, given, wor
     assert not target.exists()
 
 
+def test_frames_on_another_scale_are_refused_with_what_to_write_into_them(tmp_path):
+    image = keras.Input((1, 1, 3), name="photo")
+    model = keras.Model(image, model_for("units")(layers.Reshape((3,))(image)))
+    frames = np.rint(UNITS * 255).astype(np.uint8).reshape(-1, 1, 1, 3)
+    with pytest.raises(OptionError, match=r"divided by 255, .*: write scale and mean into frames"):
+        convert(model, tmp_path / "m.onnx", evaluation=(frames, LABELS), frames="keras")
+    right = convert(
+        model, tmp_path / "m.onnx", evaluation=(frames, LABELS), frames="keras scale=1/255"
+    )
+    assert right.accuracy.keras > 0.9
+
+
 @pytest.mark.parametrize(
     ("trained", "scale", "refused"),
     [

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from column_models import NUMBERS, REGION, mixed
 from examples import mlp
-from tables import NUMBERS, REGION, mixed
 
 from edgeport import ArtifactError, ModelCard
 from edgeport.artifact.column import Column

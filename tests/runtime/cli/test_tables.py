@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from column_models import NUMBERS, REGION, ROWS, mixed, numbers, score
 from commands import Capture, fails
-from tables import NUMBERS, REGION, ROWS, mixed, numbers, score
 
 from edgeport.cli.main import main
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from column_models import NUMBERS, REGION, ROWS, artifact, mixed, numbers, score
 from examples import int8
 from hypothesis import given
 from hypothesis import strategies as st
-from tables import NUMBERS, REGION, ROWS, artifact, mixed, numbers, score
 
 from edgeport import ArtifactError, Predictor
 from edgeport.artifact.column import Column

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from column_models import NUMBERS, REGION, ROWS, artifact, mixed, numbers, score
 from examples import identity, sealed, spec
-from tables import NUMBERS, REGION, ROWS, artifact, mixed, numbers, score
 
 from edgeport import InputError, ModelCard, Predictor
 from edgeport.artifact.column import Column

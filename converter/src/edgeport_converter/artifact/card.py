@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,12 @@ from edgeport_converter.quantization.evaluation.held_out import Part
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.quantization.qdq.pixel_inputs import find_pixel_inputs
 from edgeport_converter.quantization.search.candidates import Candidate
+from edgeport_converter.sensors.frame_inputs import (
+    FrameInput,
+    make_small,
+    put_before,
+    put_in_card,
+)
 from edgeport_converter.targets import require_readable
 from edgeport_converter.verification.differences import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE
 from edgeport_converter.verification.macs import count_multiply_accumulates
@@ -50,6 +56,9 @@ class ArtifactWriter:
         tried: trial inputs that the model took, for golden samples, if there is no data.
         layers: the Keras layers by the names of a graph's nodes.
         judged_on: which samples a candidate's loss was measured on, in words.
+        frames: the inputs that take frames, which are put before each graph here.
+        given: samples with frames as a device hands them over; none without data.
+        metric: of a finished graph that takes frames; None without labels.
     """
 
     card: ModelCard
@@ -58,6 +67,9 @@ class ArtifactWriter:
     tried: Mapping[str, Array]
     layers: KerasLayers
     judged_on: str = ""
+    frames: tuple[FrameInput, ...] = ()
+    given: Sequence[Mapping[str, Array]] = ()
+    metric: Callable[[Run], float | None] | None = None
 
     def write(
         self,
@@ -74,23 +86,31 @@ class ArtifactWriter:
             accuracy: with Keras and the float graph; the artifact's own is the candidate's.
             output: where to write.
         """
+        own = put_in_card(self.card, self.frames)
         card = replace(
-            self.card,
+            own,
             quantization=self._quantization(candidate),
             accuracy=_own(accuracy, candidate),
         )
         kind = candidate.recipe.kind if candidate else "none"
-        runner = Runner(self.card, kind, self.device.cpu)
+        runner = Runner(own, kind, self.device.cpu)
+        plain, graph = graph, put_before(graph, self.frames)
         with runner.open(graph) as run:
+            if self.frames and self.metric and card.accuracy:
+                reached = self.metric(run)
+                if reached is not None:
+                    card = replace(card, accuracy=replace(card.accuracy, artifact=reached))
             # Golden outputs are as ONNX defines them. Loading the file runs the self-test, so that
             # this machine's kernels are held to the definition, too. Once they are made, the
             # sessions, which hold all weights once more, are gone.
-            chosen = self._choose_golden_samples(runner, run, graph, card, candidate)
+            chosen = self._choose_golden_samples(
+                runner, run, graph, plain, card, self._allowed_for(run, plain, card, candidate)
+            )
             card = replace(
                 card,
                 requires=self._requires(graph),
                 tolerance=chosen.tolerance,
-                unproven=self.card.unproven + self._doubts(graph, chosen),
+                unproven=self.card.unproven + self._doubts(chosen, can_tell=has_weights(plain)),
             )
             golden_samples = chosen.samples
             text = card_json(card, golden_samples)
@@ -125,8 +145,9 @@ class ArtifactWriter:
         runner: Runner,
         run: Run,
         graph: onnx.ModelProto,
+        plain: onnx.ModelProto,
         card: ModelCard,
-        candidate: Candidate | None,
+        allowed: Allowed,
     ) -> GoldenChoice:
         if any(spec.dtype.kind == "O" for spec in (*card.inputs, *card.outputs)):
             # A card stores arrays as numbers, so a model with text has no self-test.
@@ -134,11 +155,13 @@ class ArtifactWriter:
         runs = Runs(
             run if runner.judges_as_defined else runner.as_defined(graph),
             run,
-            runner.as_defined(spoil(graph, STRONG)),
+            runner.as_defined(put_before(spoil(plain, STRONG), self.frames)),
         )
-        samples = self.tried if self.samples is None else self.samples
-        allowed = self._allowed(run, card, candidate)
         together = _TOGETHER if card.samples_interact else 1  # alone, x less its mean is zero
+        samples: Mapping[str, Array] | Sequence[Mapping[str, Array]]
+        samples = self.tried if self.samples is None else self.samples
+        if self.frames:
+            samples = list(make_small(self.frames, self.given, self.tried, together))
         return choose(
             runs, card.inputs, samples, allowed, made_up=self.samples is None, together=together
         )
@@ -148,17 +171,27 @@ class ArtifactWriter:
         require_readable(self.device.engine, opsets, graph.ir_version)
         return Requirements(graph.ir_version, opsets[""], self.device.engine.version)
 
-    def _doubts(self, graph: onnx.ModelProto, chosen: GoldenChoice) -> tuple[str, ...]:
+    def _doubts(self, chosen: GoldenChoice, *, can_tell: bool) -> tuple[str, ...]:
         """Return what the golden samples cannot tell, a sentence, for the card and the report."""
         if not chosen.samples:
             return ("no golden samples, so that no device can tell whether it answers right",)
-        if chosen.tells > 1 or not has_weights(graph):
+        if chosen.tells > 1 or not can_tell:
             return ()
         remedy = ": pass data like the device's" if self.samples is None else ""
         return (
             f"the golden samples would pass with all weights {STRONG:.0%} off, so that a device "
             f"that loads the file hardly proves that it answers right{remedy}",
         )
+
+    def _allowed_for(
+        self, run: Run, plain: onnx.ModelProto, card: ModelCard, candidate: Candidate | None
+    ) -> Allowed:
+        """Return what ``_allowed`` does; the samples are pictures, which ``plain`` takes."""
+        if not self.frames:
+            return self._allowed(run, card, candidate)
+        kind = candidate.recipe.kind if candidate else "none"
+        with Runner(self.card, kind, self.device.cpu).open(plain) as on_pictures:
+            return self._allowed(on_pictures, card, candidate)
 
     def _allowed(self, run: Run, card: ModelCard, candidate: Candidate | None) -> Allowed:
         """Return what a golden output may be off by at least, as a function of golden outputs.

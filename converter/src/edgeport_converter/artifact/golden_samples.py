@@ -73,7 +73,7 @@ class Runs:
 def choose(
     runs: Runs,
     inputs: Sequence[TensorSpec],
-    samples: Mapping[str, Array],
+    samples: Mapping[str, Array] | Sequence[Mapping[str, Array]],
     allowed: Allowed,
     *,
     made_up: bool,
@@ -92,7 +92,8 @@ def choose(
     Args:
         runs: the graph that is about to be stamped.
         inputs: the model's; ``value_range`` spans generated samples.
-        samples: by input name, axis 0 counts samples.
+        samples: by input name, axis 0 counts samples; or the candidates themselves, the best first,
+            which may differ in size.
         allowed: what an output may be off by at least.
         made_up: whether the samples were made up.
         together: how many samples each golden sample holds, those that follow in the data.
@@ -182,9 +183,16 @@ def _measure(
 
 
 def _candidates(
-    inputs: Sequence[TensorSpec], samples: Mapping[str, Array], made_up: bool, together: int
+    inputs: Sequence[TensorSpec],
+    samples: Mapping[str, Array] | Sequence[Mapping[str, Array]],
+    made_up: bool,
+    together: int,
 ) -> Iterator[dict[str, Any]]:
     """Yield samples in the form that a card stores, those to prefer first."""
+    if not isinstance(samples, Mapping):
+        for sample in samples:
+            yield {spec.name: _encode(spec, sample[spec.name]) for spec in inputs}
+        return
     may_refuse = any(
         isinstance(size, str) or (spec.dtype.kind in "iu" and spec.dtype != np.uint8)
         for spec in inputs

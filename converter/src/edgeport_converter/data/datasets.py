@@ -19,12 +19,15 @@ from edgeport.inputs.feeds import prepare
 from edgeport_converter.data.chunks import Keys, Source, pick_keys
 from edgeport_converter.data.sources import open_source
 from edgeport_converter.sensors.columns import fills_of
+from edgeport_converter.sensors.frame_inputs import FrameInput
 
 
 class Dataset:
     """Samples that can be read from the start as often as needed, without being held in memory.
 
     Making it reads all of the data once: every value is checked, and the attributes are measured.
+    Inputs that take frames are given frames, and read as the pictures that the training made of
+    them.
 
     Attributes:
         labels: one label a sample, or None.
@@ -47,9 +50,11 @@ class Dataset:
         source: Source,
         specs: Sequence[TensorSpec],
         purpose: str,
+        frames: Sequence[FrameInput] = (),
         fills: Mapping[str, Array] | None = None,
     ) -> None:
         self._fills = fills or {}
+        self._frames = {each.name: each for each in frames}
         self._chunks, self._subject, self._specs = source.chunks, source.subject, specs
         self._purpose, self.columns, self.left_out = purpose, source.columns, source.left_out
         self._length = 0
@@ -108,6 +113,23 @@ class Dataset:
         if waiting:
             yield _concatenate(waiting)
 
+    def as_given(self) -> Iterator[dict[str, Array]]:
+        """Yield the samples one by one, with the batch axis, frames as the device sees them."""
+        others = [spec for spec in self._specs if spec.name not in self._frames]
+        for chunk in self._chunks():
+            keys = pick_keys(tuple(chunk), self._specs, self._purpose, self._subject)
+            values = {name: chunk[key] for name, key in keys.inputs.items()}
+            found: dict[str, Any] = {
+                name: each.list_frames(values[name], self._subject)
+                for name, each in self._frames.items()
+            }
+            if others:
+                found |= prepare(
+                    others, ({spec.name: values[spec.name] for spec in others},)
+                ).arrays
+            for row in range(len(next(iter(found.values())))):
+                yield {spec.name: np.asarray(found[spec.name][row])[None] for spec in self._specs}
+
     def first(self, samples: int) -> dict[str, Array]:
         """Return the first samples, or all where there are fewer."""
         return next(self.batches(samples))
@@ -132,7 +154,10 @@ class Dataset:
         for chunk in self._chunks():
             keys = pick_keys(tuple(chunk), self._specs, self._purpose, self._subject)
             labels = None if keys.labels is None else self._as_labels(chunk[keys.labels])
-            arrays = self._as_inputs({name: chunk[key] for name, key in keys.inputs.items()})
+            values = {name: chunk[key] for name, key in keys.inputs.items()}
+            for name, each in self._frames.items():
+                values[name] = each.read(values[name], self._subject)
+            arrays = self._as_inputs(values)
             if not len(next(iter(arrays.values()))):
                 continue
             samples = len(next(iter(arrays.values())))
@@ -220,6 +245,7 @@ def read_dataset(
     class_names: Sequence[str] | None = None,
     label_column: str | None = None,
     like: Sequence[str] = (),
+    frames: Sequence[FrameInput] = (),
     signal: SignalFormat | None = None,
     columns: Sequence[Column] = (),
 ) -> Dataset:
@@ -233,6 +259,7 @@ def read_dataset(
         class_names: number the classes of a folder of folders of images, and labels in text.
         label_column: of a table.
         like: the columns of another table, in whose order a table's are read.
+        frames: the inputs that are given as frames.
         signal: how recordings are cut into samples.
         columns: of the model, if it knows them.
 
@@ -253,10 +280,11 @@ def read_dataset(
         class_names=class_names,
         label_column=label_column,
         like=like,
+        frames=frames,
         signal=signal,
         columns=columns,
     )
-    dataset = Dataset(opened, specs, purpose, fills_of(columns))
+    dataset = Dataset(opened, specs, purpose, frames, fills_of(columns))
     if dataset.labels is not None and dataset.labels.dtype.kind in "OSU" and class_names:
         dataset.labels = _number_labels(dataset.labels, list(class_names), purpose)
     return dataset

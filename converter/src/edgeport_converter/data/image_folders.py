@@ -1,19 +1,27 @@
-"""Folders of images: each image upright, resized to the model's input, one at a time."""
+"""Folders of images: frames as the device sees them, or resized to the model's input.
+
+For an input that takes frames a file is decoded and turned upright by the device's own code, so
+that what is measured here is what a device answers. Else images are resized as Keras'
+``image_dataset_from_directory`` does.
+"""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeport import OptionError, TensorSpec
+from edgeport import InputError, OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.cli.images import IMAGES
+from edgeport.inputs.frames import picture_as_frame
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Chunks
+from edgeport_converter.sensors.frame_inputs import FrameInput
+from edgeport_converter.sensors.reference import resize_pixels
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -30,6 +38,8 @@ def read_image_folder(
     purpose: str,
     image_range: tuple[float, float],
     class_names: Sequence[str] | None = None,
+    *,
+    frames: Sequence[FrameInput] = (),
 ) -> Chunks:
     """Read a folder of images, or of one folder of images for each class.
 
@@ -43,18 +53,17 @@ def read_image_folder(
         image_range: the values of black and white.
         class_names: number the classes; without them the folders are numbered in name order, as
             Keras' ``image_dataset_from_directory`` does it.
+        frames: the model's only input, if it takes frames: each image is then (1, H, W, C) uint8.
 
     Raises:
         OptionError: there is no image, a folder that is no class, or an image of no class.
     """
     files = find_classes(folder, IMAGES, "image", purpose, class_names)
-    height, width, mode = _image_form(specs, purpose)
-    is_whole = specs[0].dtype.kind in "iu"
+    read = _reader(specs, purpose, image_range, frames)
 
     def chunks() -> Iterator[Chunk]:
         for path, label in files:
-            pixels = _read_image(path, height, width, mode, image_range, purpose)[None]
-            chunk = {SINGLE_KEY: np.rint(pixels) if is_whole else pixels}
+            chunk = {SINGLE_KEY: read(path)[None]}
             if label is not None:
                 chunk[LABEL_KEY] = np.array([label])
             yield chunk
@@ -111,6 +120,55 @@ def find_classes(
     return [(path, None if stray is not None else classes.index(parts[0])) for path, parts in files]
 
 
+def _reader(
+    specs: Sequence[TensorSpec],
+    purpose: str,
+    image_range: tuple[float, float],
+    frames: Sequence[FrameInput],
+) -> Callable[[Path], Array]:
+    """Return what reads one image."""
+    if len(specs) == 1 and frames:
+        return lambda path: _guarded(path, purpose, lambda: _read_frame(path, frames[0]))
+    height, width, mode = _image_form(specs, purpose)
+    is_whole = specs[0].dtype.kind in "iu"
+
+    def read(path: Path) -> Array:
+        pixels = _guarded(
+            path, purpose, lambda: _read_image(path, height, width, mode, image_range, purpose)
+        )
+        return np.rint(pixels) if is_whole else pixels
+
+    return read
+
+
+def _read_frame(path: Path, wanted: FrameInput) -> Array:
+    """Return (H, W, C) uint8 as ``edgeport predict`` hands it to the artifact."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.ascontiguousarray(picture_as_frame(wanted.format, image, "it"))
+
+
+def _guarded(path: Path, purpose: str, read: Callable[[], Array]) -> Array:
+    """Return what is read; whatever a decoder raises becomes an OptionError."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large images and damaged tags
+            return read()
+    except OptionError:
+        raise
+    except InputError as cause:
+        raise OptionError(f"the {purpose} image '{path}' is no frame: {cause}") from cause
+    except Exception as cause:  # Pillow's decoders raise nearly anything
+        is_large = isinstance(cause, Image.DecompressionBombError)
+        step = "make it smaller" if is_large else "repair or remove it"
+        raise OptionError(
+            f"the {purpose} image '{path}' cannot be read ({cause}): {step}"
+        ) from cause
+
+
 def _image_form(specs: Sequence[TensorSpec], purpose: str) -> tuple[int, int, str]:
     shape = specs[0].shape
     if len(specs) == 1 and len(shape) == 4:
@@ -126,25 +184,13 @@ def _image_form(specs: Sequence[TensorSpec], purpose: str) -> tuple[int, int, st
 def _read_image(
     path: Path, height: int, width: int, mode: str, image_range: tuple[float, float], purpose: str
 ) -> Array:
-    """Return (H, W, C) float32, resized bilinearly, 0 to 255 mapped to ``image_range``."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images and damaged tags
-            picture = _open_upright(path, mode, purpose)
-            resized = picture.resize((width, height), Image.Resampling.BILINEAR)
-    except OptionError:
-        raise
-    except Exception as cause:  # Pillow's decoders raise nearly anything
-        is_large = isinstance(cause, Image.DecompressionBombError)
-        step = "make it smaller" if is_large else "repair or remove it"
-        raise OptionError(
-            f"the {purpose} image '{path}' cannot be read ({cause}): {step}"
-        ) from cause
+    """Return (H, W, C) float32, resized as Keras does it, 0 to 255 mapped to ``image_range``."""
+    picture = _open_upright(path, mode, purpose)
     low, high = image_range
-    pixels = np.asarray(resized, dtype=np.float32).reshape(height, width, -1)
-    if resized.mode == "F" and mode != "L":  # grey of 16 bits
+    pixels = np.asarray(picture)
+    pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    pixels = resize_pixels(pixels, height, width)
+    if picture.mode == "F" and mode != "L":  # grey of 16 bits
         pixels = np.repeat(pixels, 3, axis=-1)
         if mode == "RGBA":
             pixels = np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=-1)

@@ -35,6 +35,7 @@ from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.data.recordings import is_recording, read_recordings
 from edgeport_converter.data.tables import is_table, read_csv, read_frame
 from edgeport_converter.options import DATA_FILES, require_data_file
+from edgeport_converter.sensors.frame_inputs import FrameInput
 
 # An iterable that does not say where it ends counts as endless after this.
 _MOST_BYTES = 4 * 2**30
@@ -53,6 +54,7 @@ def open_source(
     class_names: Sequence[str] | None = None,
     label_column: str | None = None,
     like: Sequence[str] = (),
+    frames: Sequence[FrameInput] = (),
     signal: SignalFormat | None = None,
     columns: Sequence[Column] = (),
 ) -> Source:
@@ -70,6 +72,7 @@ def open_source(
         class_names: number the classes of a folder of folders of images, and the labels of a table.
         label_column: of a table.
         like: the features of another table, in whose order a table's are read.
+        frames: the inputs that are given as frames; images in a folder keep their size then.
         signal: how recordings are cut into samples.
         columns: of the model, if it knows them.
 
@@ -84,7 +87,9 @@ def open_source(
             windows = read_recordings(path, specs, purpose, signal, class_names)
             return Source(windows, f"the {purpose} recordings '{path}'")
         if path.is_dir():
-            images = read_image_folder(path, specs, purpose, image_range, class_names)
+            images = read_image_folder(
+                path, specs, purpose, image_range, class_names, frames=frames
+            )
             return Source(images, f"the {purpose} folder '{path}'")
         if path.suffix.lower() == ".csv" and path.is_file():
             return read_csv(

@@ -13,6 +13,7 @@ from edgeport.artifact.signal_format import SignalFormat
 from edgeport_converter.data.datasets import Dataset, read_dataset
 from edgeport_converter.data.labels import as_classes
 from edgeport_converter.data.sources import keep
+from edgeport_converter.sensors.frame_inputs import FrameInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,7 @@ def read_user_data(
     image_range: tuple[float, float],
     class_names: Sequence[str] | None = None,
     label_column: str | None = None,
+    frames: Sequence[FrameInput] = (),
     signal: SignalFormat | None = None,
     columns: Sequence[Column] = (),
 ) -> UserData:
@@ -56,6 +58,7 @@ def read_user_data(
         image_range: as for ``convert``.
         class_names: the labels of ``convert``.
         label_column: as for ``convert``.
+        frames: the inputs that are given as frames.
         signal: how recordings are cut into samples.
         columns: of the model, if it knows them.
 
@@ -78,6 +81,7 @@ def read_user_data(
             class_names=class_names,
             label_column=label_column,
             like=like,
+            frames=frames,
             signal=signal,
             columns=columns,
         )

@@ -6,12 +6,13 @@ training code called. ``reference`` is that library's answer, for the readers of
 ``signals.Signal`` says how the training code cut recordings; its graph is one product, which the
 parity check covers.
 
-    columns      names, ranges and categories of a table's columns, and where they come from
-    frame_graph  the ONNX graph of ``Frames``, alone or in front of a model
-    frames       ``Frames``: channel order, fit, resize, scale and mean; its text and JSON forms
-    proof        comparing a frame graph with the library that it stands for
-    reference    ``read_frame``: one picture prepared by Pillow, OpenCV or TensorFlow
-    signals      ``Signal``: rate, window, hop, channels and scale; its text and JSON forms
-    taps         which pixels make up a new one, and with which weights, as each library does it
-    values       arithmetic that is done now where sizes are known, and else inside of the graph
+    columns       names, ranges and categories of a table's columns, and where they come from
+    frame_graph   the ONNX graph of ``Frames``, alone or in front of a model
+    frame_inputs  the inputs that take frames: by name, read, before the graph, in the card
+    frames        ``Frames``: channel order, fit, resize, scale and mean; its text and JSON forms
+    proof         comparing a frame graph with the library that it stands for
+    reference     ``read_frame``: one picture prepared by Pillow, OpenCV or TensorFlow
+    signals       ``Signal``: rate, window, hop, channels and scale; its text and JSON forms
+    taps          which pixels make up a new one, and with which weights, as each library does it
+    values        arithmetic that is done now where sizes are known, and else inside of the graph
 """

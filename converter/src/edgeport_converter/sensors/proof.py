@@ -58,6 +58,8 @@ def prove_frames(
     picture: Sequence[int],
     sizes: Iterable[tuple[int, int]] = SIZES,
     photos: Iterable[Array] = (),
+    *,
+    opset: int = 17,
 ) -> list[Difference]:
     """Compare the graph with the library on noise, on gradients, and on photos.
 
@@ -66,6 +68,7 @@ def prove_frames(
         picture: (h, w, c) of the model's input.
         sizes: of the made-up frames; the declared size alone, where there is one.
         photos: (H, W, C) uint8, in the frames' order.
+        opset: of the graph.
 
     Returns:
         One difference for each frame.
@@ -78,7 +81,8 @@ def prove_frames(
 
     require_library(frames)
     session = onnxruntime.InferenceSession(
-        make_frames_model(frames, picture).SerializeToString(), providers=["CPUExecutionProvider"]
+        make_frames_model(frames, picture, opset=opset).SerializeToString(),
+        providers=["CPUExecutionProvider"],
     )
     plain = replace(frames, scale=1.0, mean=0.0)
     scale, mean = (np.array(frames.numbers(name), np.float32) for name in ("scale", "mean"))

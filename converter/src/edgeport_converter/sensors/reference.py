@@ -64,6 +64,12 @@ def read_frame(frame: Array, frames: Frames, picture: Sequence[int]) -> Array:
     return result
 
 
+def resize_pixels(pixels: Array, height: int, width: int) -> Array:
+    """Return (h, w, C) float32 as ``image_dataset_from_directory`` resizes (H, W, C), any C."""
+    tf = require_library(Frames())
+    return np.asarray(tf.image.resize(pixels, (height, width)), np.float32)
+
+
 def check_frame(frame: Array, frames: Frames) -> Array:
     """Return a frame as (H, W, C), or refuse it.
 

@@ -17,6 +17,7 @@ from edgeport_converter.data.labels import best_classes
 from edgeport_converter.data.user_data import UserData
 from edgeport_converter.loading.model import LoadedModel
 from edgeport_converter.options import PixelOptions
+from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.verification.runners import Run
 
 _SAMPLES = 512  # enough for a difference of 0.1
@@ -72,7 +73,15 @@ def check_scale(
             factor = 1.0 if pixels.scale is None else np.asarray(pixels.scale)
             samples = ((samples - mean) * factor).astype(np.float32)
             value_range = float(samples.min()), float(samples.max())
-        if _require_trained_scale(run, spec.name, samples, data.labels, value_range, border):
+        remedy = (
+            "write scale and mean into frames"
+            if isinstance(pixels.frames, (Frames, dict))
+            else "scale the calibration and the evaluation data so, or convert with input_uint8 "
+            "and a scale"
+        )
+        if _require_trained_scale(
+            run, spec.name, samples, data.labels, value_range, border, remedy
+        ):
             return ()
     scaled = any(step.startswith(_SCALING_LAYERS) for step in loaded.preprocessing)
     if pixels.input_uint8 or scaled or not _looks_like_pixels(*value_range):
@@ -107,6 +116,7 @@ def _require_trained_scale(
     labels: Array,
     value_range: tuple[float, float],
     border: float,
+    remedy: str,
 ) -> bool:
     """Refuse data that a classifier answers far better on another usual scale.
 
@@ -119,6 +129,7 @@ def _require_trained_scale(
         labels: class indices, of all samples.
         value_range: of all the data.
         border: as for ``check_scale``.
+        remedy: the next step.
 
     Raises:
         OptionError: another scale is clearly better; the sentence says which.
@@ -149,7 +160,6 @@ def _require_trained_scale(
         raise OptionError(
             f"the accuracy is {given:.4f} on the evaluation data as it is, from {low:g} to "
             f"{high:g}, and {found:.4f} with the input '{name}' {words}, expected data scaled as "
-            "in training: scale the calibration and the evaluation data so, or convert with "
-            "input_uint8 and a scale"
+            f"in training: {remedy}"
         )
     return given > found

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+import tensorflow as tf
+from PIL import Image, ImageOps
 
 from edgeport import OptionError
-from edgeport_converter.training.data.reading import read_data
+from edgeport_converter.training.data.reading import describe, read_data
 from edgeport_converter.training.data.splitting import folds, require_folds, split
 from edgeport_converter.training.recipe.recipe import read_recipe
 
@@ -226,6 +227,30 @@ def test_a_folder_of_images_has_a_class_for_each_folder(tmp_path):
     Image.new("L", (8, 6)).save(tmp_path / "loose.png")
     with pytest.raises(OptionError, match=r"the image 'loose\.png' beside the folder 'cats'"):
         read_data(recipe_of(tmp_path, image_size=[6, 8]))
+
+
+def test_a_folder_is_resized_by_the_call_that_the_recipe_names(tmp_path):
+    chance, pixels = np.random.default_rng(8), {}
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            pixels[name, number] = chance.integers(0, 256, (20 + number, 31, 3), np.uint8)
+            Image.fromarray(pixels[name, number]).save(tmp_path / name / f"{number}.png")
+    found = read_data(recipe_of(tmp_path, image_size=[6, 8]))
+    expected = tf.image.resize(pixels["cats", 1], (6, 8)).numpy()
+    np.testing.assert_array_equal(found.samples.inputs["image"][1], np.rint(expected))
+    assert describe(found)["frames"] == "keras-bilinear"
+    found = read_data(recipe_of(tmp_path, image_size=[6, 8], resize="pillow-lanczos", fit="crop"))
+    image = Image.fromarray(pixels["dogs", 0])
+    expected = np.asarray(ImageOps.fit(image, (8, 6), Image.Resampling.LANCZOS))
+    np.testing.assert_array_equal(found.samples.inputs["image"][2], expected)
+    with pytest.raises(OptionError, match=r"data\.resize or data\.fit: .*did you mean 'keras'"):
+        read_data(recipe_of(tmp_path, image_size=[6, 8], resize="kera"))
+    with pytest.raises(
+        OptionError, match=r"data\.channels is 4, expected 1 or 3 with data\.resize"
+    ):
+        read_data(recipe_of(tmp_path, image_size=[6, 8], channels=4, fit="crop"))
+    assert read_data(recipe_of(tmp_path, image_size=[6, 8], channels=4)).frames is None
 
 
 def marked(samples):

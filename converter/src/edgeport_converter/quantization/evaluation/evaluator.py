@@ -87,7 +87,7 @@ class Evaluator:
         self.float_metric: float | None = None
         self.smaller_is_better = bool(smaller_is_better)
         if self._labels is not None:
-            outputs = self._first_outputs(float_run)
+            outputs = self._first_outputs(float_run, batches)
             self.reached = self._of(outputs.copy(), self._labels)  # it may write into them
             _require_pairs(self._of, outputs, self._labels, self.reached)
             chance = self._by_chance(outputs)
@@ -130,18 +130,22 @@ class Evaluator:
             return Evaluation(agreement, None)
         return Evaluation(agreement, self._of(np.concatenate(outputs), self._labels))
 
-    def metric_of(self, run: Run) -> float | None:
+    def metric_of(self, run: Run, batches: Batches | None = None) -> float | None:
         """Return the metric of a graph, or of Keras, None without labels.
+
+        Args:
+            run: the graph.
+            batches: the same samples in the form that it takes, where it is another one.
 
         Raises:
             OptionError: the metric raised an error, or gave no finite number.
         """
         if self._labels is None:
             return None
-        return self._of(self._first_outputs(run), self._labels)
+        return self._of(self._first_outputs(run, batches or self._batches), self._labels)
 
-    def _first_outputs(self, run: Run) -> Array:
-        return np.concatenate([self._seen_of(run(batch)) for batch in self._batches(_BATCH)])
+    def _first_outputs(self, run: Run, batches: Batches) -> Array:
+        return np.concatenate([self._seen_of(run(batch)) for batch in batches(_BATCH)])
 
     def _seen_of(self, answers: Mapping[str, Array]) -> Array:
         """Return what the metric sees: of accuracy the best classes, less than their scores."""

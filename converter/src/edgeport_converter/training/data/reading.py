@@ -18,6 +18,8 @@ from edgeport.artifact.golden import Array
 from edgeport_converter.data.array_files import read_npz
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Keys
 from edgeport_converter.data.image_folders import read_image_folder
+from edgeport_converter.sensors.frame_inputs import FrameInput
+from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.training.data.csv_tables import FEATURES, describe_columns, read_table
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
@@ -69,14 +71,18 @@ def _read_folder(recipe: TrainingRecipe, path: Path) -> TrainingData:
         )
     shape = ("N", *data.image_size, data.channels)
     spec = TensorSpec(IMAGE, np.dtype(np.float32), shape, ("N", "H", "W", "C"))
+    frames = _frames_of(recipe)
+    inputs = [FrameInput(IMAGE, frames, (*data.image_size, data.channels))] if frames else []
     images, labels = [], []
-    for chunk in read_image_folder(path, [spec], PURPOSE, (0.0, 255.0))():
+    for chunk in read_image_folder(path, [spec], PURPOSE, (0.0, 255.0), frames=inputs)():
         if LABEL_KEY not in chunk:
             raise OptionError(
                 f"the training folder '{path}' holds images and no folders, expected a folder "
                 "of images for each class: sort them"
             )
-        pixels = np.rint(chunk[SINGLE_KEY])  # whole numbers, a quarter of the memory
+        found = chunk[SINGLE_KEY]
+        pixels = inputs[0].read(found, f"the training folder '{path}'") if inputs else found
+        pixels = np.rint(pixels)  # whole numbers, a quarter of the memory
         images.append(pixels.astype(np.uint8))
         labels.append(chunk[LABEL_KEY])
     entries = sorted(path.iterdir())
@@ -89,8 +95,28 @@ def _read_folder(recipe: TrainingRecipe, path: Path) -> TrainingData:
             "in each: fill or remove it"
         )
     return TrainingData(
-        TrainingSamples({IMAGE: np.concatenate(images)}, targets), None, True, tuple(folders)
+        TrainingSamples({IMAGE: np.concatenate(images)}, targets),
+        None,
+        True,
+        tuple(folders),
+        frames=frames,
     )
+
+
+def _frames_of(recipe: TrainingRecipe) -> Frames | None:
+    """Return how images are brought to the model's size; None for an alpha channel."""
+    data = recipe.data
+    try:
+        found = Frames(resize=data.resize, fit=data.fit)
+    except OptionError as cause:
+        raise OptionError(f"{recipe.origin}: data.resize or data.fit: {cause}") from cause
+    if data.channels in (1, 3):
+        return found
+    if found != Frames():
+        raise recipe.refuse(
+            "data.channels", data.channels, "1 or 3 with data.resize or data.fit", "leave these out"
+        )
+    return None
 
 
 def _read_csv(recipe: TrainingRecipe, path: Path) -> TrainingData:
@@ -351,5 +377,6 @@ def describe(read: TrainingData) -> Mapping[str, Any]:
         },
         "classes": list(read.classes),
         "columns": list(read.columns),
+        "frames": read.frames.to_text() if read.frames else None,
         "sha256": read.sha256,
     }

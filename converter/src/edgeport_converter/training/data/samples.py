@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeport.artifact.column import Column
 from edgeport.artifact.golden import Array
+from edgeport_converter.sensors.frames import Frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,7 @@ class TrainingData:
         is_images: whether the one input is (N, H, W, C).
         classes: the names of the classes in the order of their numbers; () for a regression.
         columns: the names of a table's numeric columns, in order; () elsewhere.
+        frames: what was done to a folder's images, which the artifact does, too; None elsewhere.
         table: all columns of a table, those of an input in its order; without ranges.
         missing: what a missing number counts as, by column: "mean", "median" or a number.
     """
@@ -62,6 +64,7 @@ class TrainingData:
     columns: tuple[str, ...] = ()
     table: tuple[Column, ...] = ()
     missing: Mapping[str, str | float] = field(default_factory=dict)
+    frames: Frames | None = None
 
     @property
     def sha256(self) -> str:

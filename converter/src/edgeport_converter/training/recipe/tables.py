@@ -50,6 +50,9 @@ class DataTable(RecipeTable):
         target: the column of a ``.csv`` that is learned.
         columns: its other columns by type, or with unit and missing; None: all are numeric.
         image_size: height and width that a folder's images are resized to.
+        resize: how, by the name of a call as in ``edgeport convert --frames``; "keras" is that of
+            ``image_dataset_from_directory``, "ImageOps.fit-lanczos" another one.
+        fit: whether they are stretched, cropped or padded to the aspect of ``image_size``.
         channels: of a folder's images: 1 grey, 3 RGB, 4 RGBA.
         classes: how many there are, where the labels do not show all of them.
         samples: how many of the training samples to use; None for all.
@@ -74,6 +77,8 @@ class DataTable(RecipeTable):
     image_size: (
         tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] | None
     ) = Field(default=None, description="a list of height and width, such as [96, 96]")
+    resize: Name = Field(default="keras", description="the name of a resize, such as 'keras'")
+    fit: Literal["stretch", "crop", "pad"] = "stretch"
     channels: int = Field(default=3, ge=1, le=4, description="1 (grey), 3 (RGB) or 4 (RGBA)")
     classes: int | None = Field(default=None, ge=2, le=100_000)
     samples: int | None = Field(default=None, ge=2)

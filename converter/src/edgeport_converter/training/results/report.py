@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeport.cli.printing import escaped
+from edgeport_converter import provenance
 
 if TYPE_CHECKING:
     from edgeport_converter.training.fitting.cross_validation import CrossValidationResult
@@ -91,6 +92,8 @@ class TrainingReport:
             "training_seed": str(self.seed),
             "training_epochs": f"{self.kept_epoch} of {len(self.history)}",
         }
+        if self.data.get("frames"):
+            facts[provenance.FRAMES] = self.data["frames"]
         if self.cross_validation is not None:
             folds = self.cross_validation
             facts["training_cross_validation"] = (
