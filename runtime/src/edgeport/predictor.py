@@ -78,6 +78,8 @@ class Predictor:
 
         The golden samples run without a time limit, since a limit takes a thread. A file whose
         loop never ends is waited for: load a stranger's file in a process that can be ended.
+        From 2^28 multiply-accumulates on, the first sample alone is run: ``edgeport
+        verify`` runs all of them.
 
         Args:
             source: the path of an ``.onnx`` file, or its bytes. A file without a card loads as

@@ -6,6 +6,7 @@ The truth is ``onnxruntime.InferenceSession`` on the same file, one sample at a 
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import pickle
 import threading
@@ -276,3 +277,20 @@ def test_numbers_alone_and_in_batches_of_a_model_whose_samples_have_no_axes() ->
         for _ in range(3):
             for given in (np.array(x[0]), x[:1], x, x.astype("f2")):
                 np.testing.assert_array_equal(predictor.predict(given), given)
+
+
+@pytest.mark.parametrize("target", ["uint8", "int8", "int16", "int32", "int64", "float16", "bool"])
+def test_every_kind_is_converted_or_refused_as_on_the_general_path(target: str) -> None:
+    kinds = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", ">i2", "c8")
+    with Predictor.load(artifact(identity(target, ("N", 2)))) as predictor:
+        for size, kind in itertools.product((1, 3), kinds):
+            x = np.ones((size, 2), kind)
+            answers = []
+            for options in ({"timeout": 60.0}, {}, {}, {}):  # a time limit: the general path
+                try:
+                    answer = predictor.predict(x, **options)
+                except InputError as error:
+                    answers.append(str(error))
+                else:
+                    answers.append(f"{answer.dtype} {answer.tolist()}")
+            assert len(set(answers)) == 1, (kind, answers)
