@@ -24,7 +24,7 @@ WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-fast test-lowest devices operators lint readme bench figures passes layers \
-	frames quantization quantization-devices verdicts spoiled calibration-memory training assets clean
+	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -40,6 +40,7 @@ help:
 	@echo 'make passes SHARED=dir        what each rewriting of the graph is worth'
 	@echo 'make layers                   every Keras layer and application: exact or refused'
 	@echo 'make frames SHARED=dir        how a photo reaches a model: classes that change, and the cost'
+	@echo 'make calls FILES="a.onnx ..." predict beside code by hand: batches, threads, kinds, loads'
 	@echo 'make quantization SHARED=dir  int8 beside naive quantization and LiteRT'
 	@echo 'make quantization-devices SHARED=dir  int8 files for every target on emulated CPUs'
 	@echo 'make verdicts SHARED=dir      shares of equal classes that reports tell, on other samples'
@@ -104,6 +105,11 @@ layers: .venv/.workstation
 # What training code did to pictures, beside the graph that does it on a device.
 frames: .venv/.tools
 	$(WORKSTATION) tests/benchmarks/frames.py "$(SHARED)" --output build/frames.json
+
+# What `predict` costs beside onnxruntime's own call. The demo's artifact, or those of `make bench`.
+FILES ?= assets/digits.onnx
+calls: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/whole_calls.py $(FILES) > build/calls.json
 
 # SHARED holds the models, data and .tflite files; tests/benchmarks/quantization.py names them.
 quantization: .venv/.workstation

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
-from examples import Child, identity, mlp, mlp_artifact, sealed, spec
+from commands import Capture, fails
+from examples import Child, golden, identity, mlp, mlp_artifact, sealed, spec
 
 from edgeport import (
     ArtifactError,
@@ -17,6 +19,7 @@ from edgeport import (
     OptionError,
     Predictor,
     Requirements,
+    SelfTestError,
     UnsupportedFormatError,
 )
 from edgeport.artifact.golden import GoldenOutput
@@ -168,3 +171,25 @@ def test_a_batch_beyond_the_memory_is_an_inference_error() -> None:
         pytest.raises(InferenceError, match=r"not enough memory for 1 samples .*: pass fewer"),
     ):
         predictor.predict(np.ones(6))
+
+
+@pytest.mark.parametrize(("work", "is_refused"), [(2**28, False), (2**28 - 1, True), (None, True)])
+def test_a_large_model_runs_its_first_golden_sample_at_load_and_all_of_them_for_verify(
+    work: int | None, is_refused: bool, tmp_path: Path, capsys: Capture
+) -> None:
+    x = np.full((1, 6), 0.5, "f4")
+    y = mlp().formula(x).astype("f4")
+    card = replace(mlp().card, multiply_accumulates=work)
+    file = tmp_path / "large.onnx"
+    file.write_bytes(sealed(mlp().onnx, card, golden(x, y), golden(x, y + 1)))
+    if is_refused:
+        with pytest.raises(SelfTestError, match="golden sample 2"):
+            Predictor.load(file)
+    else:
+        Predictor.load(file).close()
+    code, sentence = fails(capsys, "verify", file)
+    assert code == SelfTestError.exit_code
+    assert "golden sample 2" in sentence
+    file.write_bytes(sealed(mlp().onnx, card, golden(x, y + 1), golden(x, y)))
+    with pytest.raises(SelfTestError, match="golden sample 1"):
+        Predictor.load(file)

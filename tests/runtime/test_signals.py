@@ -242,7 +242,7 @@ def test_no_signal_is_lost_or_renamed(child: Child) -> None:
     assert result.stderr == ""
     results = json.loads(result.stdout)
     assert results == {name: {"right": 50} for name in results}
-    assert len(results) == 12
+    assert len(results) == 13
 
 
 def test_a_fork_amid_loads_hangs_no_child(child: Child) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from edgeport.artifact.card import ModelCard, format_specs
 from edgeport.artifact.golden import Array
-from edgeport.artifact.records import Record
+from edgeport.artifact.records import Record, record
 from edgeport.errors import InferenceError, OptionError
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@record
 class Label(Record):
     """One class and the model's score for it."""
 

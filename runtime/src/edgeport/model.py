@@ -32,7 +32,7 @@ class Model:
         counter: counts values outside of calibrated ranges, where activations are quantized, and
             of columns.
         columns: takes rows and tables by column name; None where the card has none.
-        fast_path: for one sample of one input to one output; None where there is none.
+        fast_path: for plain arrays of one input to one output; None where there is none.
     """
 
     def __init__(
@@ -80,8 +80,9 @@ class Model:
             and not options.finite
         ):
             frames = card.frames.get(card.inputs[0].name)
+            most = 0 if frames else self.batching.most_in_one_run()
             self.fast_path = FastPath(
-                self.session, *card.inputs, *card.outputs, self.counter, frames
+                self.session, *card.inputs, *card.outputs, self.counter, most, frames
             )
 
     def twin(self) -> Model:

@@ -15,6 +15,7 @@ from typing import Any
 from edgeport.artifact.card import ModelCard, TensorSpec, format_shape, format_specs
 from edgeport.artifact.golden import Array
 from edgeport.checks import truth, whole_number
+from edgeport.engine.fast_path import WORTH_BINDING_S
 from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import ArtifactError, InferenceError, InputError, OptionError
 from edgeport.inputs.batching import CHUNK_BYTES
@@ -26,9 +27,6 @@ from edgeport.model import Model
 from edgeport.options import Options, Provider, PublicKey
 from edgeport.signals import passing_signals, reraise_signal
 from edgeport.streaming import stream
-
-# Binding buffers takes one more run, and saves some microseconds of each later one.
-_WORTH_BINDING_S = 0.005
 
 # Held while a predictor changes its model, and for a fork, so that no child inherits it held. One
 # of C alone: no signal's handler runs between taking it and the block that frees it, and gevent
@@ -80,6 +78,8 @@ class Predictor:
 
         The golden samples run without a time limit, since a limit takes a thread. A file whose
         loop never ends is waited for: load a stranger's file in a process that can be ended.
+        From 2^28 multiply-accumulates on, the first sample alone is run: ``edgeport
+        verify`` runs all of them.
 
         Args:
             source: the path of an ``.onnx`` file, or its bytes. A file without a card loads as
@@ -380,7 +380,7 @@ class Predictor:
         if (
             model.fast_path is not None
             and feed.samples == 1
-            and time.perf_counter() - started < _WORTH_BINDING_S
+            and time.perf_counter() - started < WORTH_BINDING_S
         ):
             model.fast_path.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
         named = dict(zip(model.output_names, answers, strict=True))

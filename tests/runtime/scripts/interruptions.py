@@ -42,6 +42,7 @@ class LateTimeoutError(TimeoutError):
 
 RAISED = (LateError, TimeoutError, LateTimeoutError, RuntimeError, ValueError, InferenceError)
 X = np.random.default_rng(1).random((512, 6)).astype("f4")
+MANY = np.tile(X, (8, 1))
 
 
 @contextlib.contextmanager
@@ -66,7 +67,8 @@ def kinds_of_call() -> Iterator[dict[str, Callable[[], Any]]]:
         yield {
             "one sample": lambda: predictor.predict(X[0]),
             "a list": lambda: predictor.predict(X[0].tolist()),
-            "batch": lambda: predictor.predict(X),
+            "small batch": lambda: predictor.predict(X),  # in kept buffers, as one sample
+            "batch": lambda: predictor.predict(MANY),
             "timeout": lambda: predictor.predict(X, timeout=60),
             "classify": lambda: predictor.classify(X[:20]),
             "stream": lambda: list(predictor.stream(X[:100], batch_size=8)),
@@ -117,8 +119,9 @@ def signals(count: int) -> dict[str, dict[str, int]]:
             seen: collections.Counter[str] = collections.Counter()
             for number in range(count):
                 # The standard library itself goes on after an OSError while the command line is
-                # read (gettext), and onnxruntime's wrapper of run after its builtin kinds.
+                # read (gettext), and onnxruntime's wrapper of bound runs after a RuntimeError.
                 few = {"command line": RAISED[:1], "one sample": RAISED[:3]}
+                few["small batch"] = few["one sample"]
                 kinds = next((some for text, some in few.items() if text in name), RAISED)
                 kind = kinds[number % len(kinds)]
                 error = interrupted(call)

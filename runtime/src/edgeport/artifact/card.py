@@ -15,13 +15,13 @@ one channel. A name that occurs twice among the inputs is the same size in both.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeport.artifact.golden import GoldenSample, check_size, decode_array, decode_output
-from edgeport.artifact.records import Record
+from edgeport.artifact.records import Record, record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ ANY_SHAPE: Shape = ("...",)
 """Any rank and any sizes: some graphs without a card say no more about a tensor."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@record
 class TensorSpec(Record):
     """One input or output.
 
@@ -83,7 +83,7 @@ class TensorSpec(Record):
         return (BATCH_AXIS, *self.shape[1:]) if self.has_batch_axis else self.shape
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@record
 class Quantization(Record):
     """How the weights and activations are stored, what was left in float and why.
 
@@ -100,7 +100,7 @@ class Quantization(Record):
     evidence: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@record
 class Accuracy(Record):
     """The user's metric, measured on the evaluation data with each form of the model."""
 
@@ -111,7 +111,7 @@ class Accuracy(Record):
     artifact: float
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@record
 class Calibration(Record):
     """The data that the ranges of the activations were taken from.
 
@@ -124,7 +124,7 @@ class Calibration(Record):
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@record
 class Requirements(Record):
     """What the engine has to offer: ONNX IR version, opset, oldest onnxruntime that fits."""
 
@@ -133,7 +133,7 @@ class Requirements(Record):
     onnxruntime: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@record
 class ModelCard(Record):
     """The contract between a model and its users.
 

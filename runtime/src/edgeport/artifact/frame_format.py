@@ -5,19 +5,18 @@ A module of its own, since few cards have one, and each record costs every cold 
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from edgeport.artifact.records import Record
+from edgeport.artifact.records import Record, record
 
 _CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 _AXES = ("N", "H", "W", "C")
 _MOST = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@record
 class FrameFormat(Record):
     """What frames an input takes, which are uint8 (N, H, W, C), and what the graph does to them.
 

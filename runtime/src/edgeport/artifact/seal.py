@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -259,7 +260,7 @@ def sha256(size: int) -> Callable[..., Any]:
     Args:
         size: about how many bytes are to come.
     """
-    if _own is not None and size <= _SMALL:
+    if _own is not None and size <= _SMALL and "hashlib" not in sys.modules:
         return _own
     import hashlib
 

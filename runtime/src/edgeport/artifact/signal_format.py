@@ -5,17 +5,16 @@ A module of its own, since few cards have one, and each record costs every cold 
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from edgeport.artifact.records import Record
+from edgeport.artifact.records import Record, record
 
 _MOST = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@record
 class SignalFormat(Record):
     """How a recording becomes windows, each of them one sample of an input.
 

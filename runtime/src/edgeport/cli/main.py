@@ -29,6 +29,7 @@ from edgeport.cli import printing, reading, trial, tune, writing
 from edgeport.device import cpus, tuning_file
 from edgeport.engine.session import engine_version
 from edgeport.errors import EdgeportError, InferenceError, IntegrityError, OptionError
+from edgeport.loading import run_golden_samples
 from edgeport.options import TUNING_SUFFIX
 from edgeport.predictor import Predictor
 from edgeport.signals import reraise_signal
@@ -337,6 +338,7 @@ def _checks(options: argparse.Namespace) -> dict[str, Any]:
         minimum_version=options.minimum_version,
         tuning=False,
     ) as predictor:
+        run_golden_samples(predictor._usable())
         card, version = predictor.card, predictor.version
     return {
         "file": options.artifact,

@@ -127,6 +127,10 @@ class Session(forks.Forked):
             if not is_of_the_engine(cause):
                 raise
             raise load_error(cause, engine_version()) from cause
+        # The session keeps its argument, as large as the artifact, to start again with other
+        # providers, which is never done here. The name is private: where a version has none, nobody
+        # reads this entry.
+        self._engine.__dict__["_model_bytes"] = None
         if providers is not None:
             from edgeport.engine.providers import refuse_fallback
 

@@ -6,7 +6,6 @@ the values. Nothing here knows the engine.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -104,6 +103,8 @@ def _by_name(specs: Sequence[TensorSpec], values: tuple[Any, ...]) -> Mapping[st
         named: Mapping[str, Any] = values[0]
         for name in named:
             if name not in names:
+                import difflib  # only a refusal needs it
+
                 near = difflib.get_close_matches(str(name), names, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else "use the names of the card"
                 raise InputError(

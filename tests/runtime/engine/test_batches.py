@@ -1,0 +1,296 @@
+"""Batches, whole and in parts, with one thread and several: the plain engine's answers.
+
+The truth is ``onnxruntime.InferenceSession`` on the same file, one sample at a time.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import pickle
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from examples import identity, int8, mlp, sealed, spec, two_inputs
+
+from edgeport import InferenceError, InputError, Predictor
+from edgeport.inputs.batching import Batching
+
+# isort: split
+import onnxruntime
+
+RNG = np.random.default_rng(18)
+WORK = 2**22  # of a sample; 64 of them are one part
+
+
+def artifact(example: Any = None, work: int = WORK) -> bytes:
+    example = example or mlp()
+    return sealed(example.onnx, replace(example.card, multiply_accumulates=work))
+
+
+def plain(onnx: bytes, x: Any) -> Any:
+    """The plain engine's answers, one sample at a time."""
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    (name,) = (node.name for node in session.get_inputs())
+    return np.concatenate([session.run(None, {name: row[None]})[0] for row in x])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("chunk_bytes", [1, 500, 2**22])
+def test_every_size_and_layout_gives_the_engines_answers(threads: int, chunk_bytes: int) -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    wanted = plain(mlp().onnx, x)
+    with Predictor.load(artifact(), threads=threads, chunk_bytes=chunk_bytes) as predictor:
+        assert predictor.threads == threads
+        for size in (1, 2, 3, 31, 63, 64, 65, 129, 300):
+            for form in (x[:size], x[:size], np.asfortranarray(x[:size]), x[:size].tolist()):
+                answer = predictor.predict(form)
+                np.testing.assert_allclose(answer, wanted[:size], rtol=1e-5)
+        np.testing.assert_allclose(predictor.predict(x[::-1]), wanted[::-1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 20, 400])
+def test_an_answer_is_not_a_view_of_what_a_later_call_overwrites(size: int) -> None:
+    batches = [RNG.random((size, 6), dtype="f4") for _ in range(12)]
+    with Predictor.load(artifact(), threads=2) as predictor:
+        answers = [predictor.predict(x) for x in batches]
+        kept = [answer.copy() for answer in answers]
+        for x in batches[::-1]:
+            predictor.predict(x)[...] = 7  # nor does the caller's writing reach a later one
+        for x, answer, before in zip(batches, answers, kept, strict=True):
+            np.testing.assert_array_equal(answer, before)
+            np.testing.assert_allclose(answer, mlp().formula(x), rtol=1e-5)
+
+
+def test_no_buffer_is_shared_by_two_threads() -> None:
+    wrong: list[Any] = []
+    with Predictor.load(artifact(identity("float32", ("N", 4)))) as predictor:
+
+        def work(number: int) -> None:
+            for turn in range(600):
+                x = np.full((2 + (number + turn) % 30, 4), number * 1000 + turn, "f4")
+                if not np.array_equal(predictor.predict(x), x):
+                    wrong.append(x)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        model = predictor._model
+        assert model is not None
+        assert model.fast_path is not None
+        assert len(model.fast_path._idle) >= 3
+    assert wrong == []
+
+
+@pytest.mark.parametrize("size", [5, 300])
+def test_values_out_of_range_are_counted_once_whatever_the_parts(size: int) -> None:
+    with Predictor.load(artifact(int8()), threads=2) as predictor:
+        total = 0
+        for _ in range(4):
+            x = RNG.uniform(-0.5, 1.5, (size, 6)).astype("f4")
+            predictor.predict(x)
+            total += int(((x < 0) | (x > 1)).sum())
+            assert predictor.out_of_range == {"x": total}
+        x = np.full((size, 6), 0.5, "f4")
+        predictor.predict(x)
+        x[size - 1, 2] = np.nan
+        with pytest.raises(InputError, match=rf"is nan at \[{size - 1}, 2\], which an int8"):
+            predictor.predict(x)
+        assert predictor.out_of_range == {"x": total}
+
+
+def test_finite_and_timeout_answer_a_large_batch_alike() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact(), threads=2) as predictor:
+        for options in ({"finite": True}, {"timeout": 60}, {"finite": True, "timeout": 60}):
+            answer = predictor.predict(x, **options)  # type: ignore[arg-type]
+            np.testing.assert_allclose(answer, mlp().formula(x), rtol=1e-5)
+        x[200, 3] = np.inf
+        with pytest.raises(InputError, match=r"input 'x' is inf at \[200, 3\], expected finite"):
+            predictor.predict(x, finite=True)
+
+
+def test_several_inputs_and_text_in_parts() -> None:
+    a, b = RNG.random((2, 300, 2), dtype="f4")
+    with Predictor.load(artifact(two_inputs()), threads=2) as predictor:
+        alone = [predictor.predict(a[i], b[i]) for i in range(300)]
+        together = predictor.predict(a, b)
+        for name, answer in together.items():
+            np.testing.assert_allclose(answer, [one[name] for one in alone], rtol=1e-6)
+    words = np.array([f"é{number}" for number in range(600)], object).reshape(300, 2)
+    with Predictor.load(artifact(identity("str", ("N", 2))), threads=2) as predictor:
+        for _ in range(3):
+            assert predictor.predict(words).tolist() == words.tolist()
+
+
+def test_a_fixed_batch_and_a_free_axis_in_parts() -> None:
+    x = RNG.random((301, 3), dtype="f4")
+    fixed = identity("float32", (4, 3))
+    card = replace(fixed.card, multiply_accumulates=WORK)
+    axes = ("N", "F")
+    card = replace(
+        card,
+        inputs=(replace(card.inputs[0], axes=axes),),
+        outputs=(replace(card.outputs[0], axes=axes),),
+    )
+    with Predictor.load(sealed(fixed.onnx, card), threads=2) as predictor:
+        np.testing.assert_array_equal(predictor.predict(x), x)
+        np.testing.assert_array_equal(predictor.predict(x[:3]), x[:3])
+    with Predictor.load(artifact(identity("float32", ("N", "T"))), threads=2) as predictor:
+        for length in (3, 2, 1):
+            np.testing.assert_array_equal(predictor.predict(x[:, :length]), x[:, :length])
+
+
+def test_dynamic_int8_runs_sample_by_sample() -> None:
+    from edgeport import Quantization
+
+    quantization = Quantization("dynamic", "int8", "uint8", "any")
+    example = identity("float32", ("N", 3))
+    card = replace(example.card, quantization=quantization, multiply_accumulates=WORK)
+    x = RNG.random((100, 3), dtype="f4")
+    with Predictor.load(sealed(example.onnx, card), threads=2) as predictor:
+        seen: list[int] = []
+        model = predictor._model
+        assert model is not None
+        run = model.session.run
+
+        def counting(feeds: Any, *rest: Any) -> Any:
+            seen.extend(len(array) for array in feeds.values())
+            return run(feeds, *rest)
+
+        model.session.run = counting  # type: ignore[method-assign]
+        np.testing.assert_array_equal(predictor.predict(x), x)
+        assert seen == [1] * 100
+
+
+def test_an_engine_error_in_a_part_is_raised_and_the_predictor_stays_usable() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact(), threads=2) as predictor:
+        model = predictor._model
+        assert model is not None
+        run = model.session.run
+        calls: list[int] = []
+
+        def failing(feeds: Any, *rest: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 2:
+                raise InferenceError("the second part failed: try again")
+            return run(feeds, *rest)
+
+        model.session.run = failing  # type: ignore[method-assign]
+        with pytest.raises(InferenceError, match="the second part failed"):
+            predictor.predict(x)
+        model.session.run = run  # type: ignore[method-assign]
+        np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+
+
+def test_reload_copy_and_pickle_keep_threads_and_answers() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact(), threads=2) as predictor:
+        others = [copy.copy(predictor), pickle.loads(pickle.dumps(predictor))]  # noqa: S301 - ours
+        predictor.reload(artifact(work=WORK + 1))
+        for one in (predictor, *others):
+            assert one.threads == 2
+            np.testing.assert_allclose(one.predict(x), mlp().formula(x), rtol=1e-5)
+        for other in others:
+            other.close()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_after_batches_answers_them_alike(threads: int) -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact(), threads=threads) as predictor:
+        wanted = [predictor.predict(x[:size]) for _ in range(3) for size in (1, 5, 300)]
+        child = os.fork()
+        if not child:
+            answers = [predictor.predict(x[:size]) for _ in range(3) for size in (1, 5, 300)]
+            os._exit(0 if all(map(np.array_equal, answers, wanted)) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("kind", ["?", "i1", "u1", "i2", "u2", "f2", "f8", "i4", "i8", ">u2"])
+@pytest.mark.parametrize("shape", [(6,), (1, 6), (5, 6), (300, 6)])
+def test_arrays_of_other_kinds_give_the_answers_of_their_exact_values(
+    kind: str, shape: tuple[int, ...]
+) -> None:
+    x = RNG.integers(0, 2, shape).astype(kind)
+    with Predictor.load(artifact()) as predictor:
+        wanted = wanted_of(x)
+        for _ in range(3):
+            np.testing.assert_allclose(predictor.predict(x), wanted, rtol=1e-5)
+            predictor.predict(x.astype("f4"))
+            np.testing.assert_allclose(predictor.predict(x[::-1]), wanted_of(x[::-1]), rtol=1e-5)
+
+
+def wanted_of(x: Any) -> Any:
+    answers = plain(mlp().onnx, x.astype("f4").reshape(-1, 6))
+    return answers.reshape(*x.shape[:-1], 3)
+
+
+@pytest.mark.parametrize("shape", [(6,), (5, 6), (300, 6)])
+def test_a_number_too_large_for_float32_is_refused(shape: tuple[int, ...]) -> None:
+    x = np.ones(shape)
+    with Predictor.load(artifact()) as predictor:
+        for _ in range(3):
+            predictor.predict(x.astype("f4"))
+        x[..., 2] = 1e300
+        with pytest.raises(InputError, match="1e\\+300"):
+            predictor.predict(x)
+        x[..., 2] = np.inf  # which a float model may be fed
+        predictor.predict(x)
+
+
+def test_buffers_are_kept_for_the_first_sizes_that_come() -> None:
+    with Predictor.load(artifact(identity("float32", ("N", 4)))) as predictor:
+        for size in (*range(1, 40), *range(1, 40)):
+            x = np.full((size, 4), size, "f4")
+            np.testing.assert_array_equal(predictor.predict(x), x)
+        assert predictor._model is not None
+        assert predictor._model.fast_path is not None
+        assert len(predictor._model.fast_path._idle) == 10  # a sample, one in a batch, eight sizes
+
+
+@pytest.mark.parametrize(
+    ("work", "chunk_bytes", "most"),
+    [(None, 2**22, 2**22 // 36), (WORK, 2**22, 64), (WORK, 360, 10), (2**40, 2**22, 32)],
+)
+def test_a_part_is_bounded_by_bytes_and_by_work(
+    work: int | None, chunk_bytes: int, most: int
+) -> None:
+    card = replace(mlp().card, multiply_accumulates=work, sha256="of a sealed file")
+    assert Batching.of(card, chunk_bytes).most_in_one_run() == most  # a sample has 36 bytes
+    free = replace(card, inputs=(spec("x", "float32", ("N", "T")),))
+    assert Batching.of(free, chunk_bytes).most_in_one_run() == 0
+
+
+def test_numbers_alone_and_in_batches_of_a_model_whose_samples_have_no_axes() -> None:
+    x = RNG.random(7, dtype="f4")
+    with Predictor.load(artifact(identity("float32", ("N",)))) as predictor:
+        for _ in range(3):
+            for given in (np.array(x[0]), x[:1], x, x.astype("f2")):
+                np.testing.assert_array_equal(predictor.predict(given), given)
+
+
+@pytest.mark.parametrize("target", ["uint8", "int8", "int16", "int32", "int64", "float16", "bool"])
+def test_every_kind_is_converted_or_refused_as_on_the_general_path(target: str) -> None:
+    kinds = ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", ">i2", "c8")
+    with Predictor.load(artifact(identity(target, ("N", 2)))) as predictor:
+        for size, kind in itertools.product((1, 3), kinds):
+            x = np.ones((size, 2), kind)
+            answers = []
+            for options in ({"timeout": 60.0}, {}, {}, {}):  # a time limit: the general path
+                try:
+                    answer = predictor.predict(x, **options)
+                except InputError as error:
+                    answers.append(str(error))
+                else:
+                    answers.append(f"{answer.dtype} {answer.tolist()}")
+            assert len(set(answers)) == 1, (kind, answers)
