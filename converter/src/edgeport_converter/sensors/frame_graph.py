@@ -28,7 +28,7 @@ from onnx import TensorProto, helper
 
 from edgeport import OptionError
 from edgeport.artifact.golden import Array
-from edgeport_converter.sensors.frames import Frames
+from edgeport_converter.sensors.frames import Frames, free_axes
 from edgeport_converter.sensors.taps import (
     F32,
     F64,
@@ -148,7 +148,8 @@ def prepend_frames(model: onnx.ModelProto, input_name: str, frames: Frames) -> o
     graph.value_info.append(
         helper.make_tensor_value_info(result, TensorProto.FLOAT, [batch, *picture])
     )
-    axes = _free_axes(graph)
+    taken = {side.dim_param for each in graph.input for side in each.type.tensor_type.shape.dim}
+    axes = free_axes(taken)
     graph.input[position].CopyFrom(_frames_info(input_name, frames, batch, axes))
     return combined
 
@@ -200,20 +201,6 @@ def _names_in(graph: onnx.GraphProto) -> set[str]:
         for attribute in node.attribute:
             names.update(tensor.name for tensor in attribute.g.initializer)
     return names
-
-
-def _free_axes(graph: onnx.GraphProto) -> tuple[str, str]:
-    """Return names of a height and a width that no axis of the model has.
-
-    Axes of equal names have equal sizes, and frames of two inputs need not.
-    """
-    taken = {
-        side.dim_param
-        for info in (*graph.input, *graph.output, *graph.value_info)
-        for side in info.type.tensor_type.shape.dim
-    }
-    pairs = (("H" + end, "W" + end) for end in ("", *map(str, range(2, len(taken) + 3))))
-    return next(pair for pair in pairs if taken.isdisjoint(pair))
 
 
 def _frames_info(

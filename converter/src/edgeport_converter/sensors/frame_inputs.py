@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeport import FrameFormat, ModelCard, OptionError, TensorSpec
 from edgeport.artifact.golden import Array
-from edgeport_converter.sensors.frames import Frames
+from edgeport_converter.sensors.frames import Frames, free_axes
 from edgeport_converter.sensors.reference import check_frame, read_frame, require_library
 
 if TYPE_CHECKING:
@@ -184,12 +184,8 @@ def put_before(graph: onnx.ModelProto, inputs: Sequence[FrameInput]) -> onnx.Mod
     """Return a finished graph with frames in place of pictures; without inputs, as it is."""
     from edgeport_converter.sensors.frame_graph import prepend_frames
 
-    for number, each in enumerate(inputs):
+    for each in inputs:
         graph = prepend_frames(graph, each.name, each.frames)
-        info = next(info for info in graph.graph.input if info.name == each.name)
-        for side in info.type.tensor_type.shape.dim[1:3]:
-            if side.dim_param:
-                side.dim_param = _axis(side.dim_param, number)
     return graph
 
 
@@ -198,9 +194,11 @@ def put_in_card(card: ModelCard, inputs: Sequence[FrameInput]) -> ModelCard:
     if not inputs:
         return card
     specs = {spec.name: spec for spec in card.inputs}
-    for number, each in enumerate(inputs):
-        sides = each.frames.size or (_axis("H", number), _axis("W", number))
+    for each in inputs:
         spec = specs[each.name]
+        sides = each.frames.size or free_axes(  # as prepend_frames names them in the graph
+            {side for other in specs.values() for side in other.shape}
+        )
         specs[each.name] = TensorSpec(
             name=each.name,
             dtype=np.dtype(np.uint8),
@@ -216,11 +214,6 @@ def put_in_card(card: ModelCard, inputs: Sequence[FrameInput]) -> ModelCard:
         preprocessing=(*(each.describe() for each in inputs), *card.preprocessing),
         provenance={**card.provenance, "frames_proven_with": versions},
     )
-
-
-def _axis(letter: str, number: int) -> str:
-    """Return the name of a free axis: frames of a second input have a size of their own."""
-    return letter if number == 0 else f"{letter}{number + 1}"
 
 
 def _version_of(frames: Frames) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any
@@ -315,3 +315,14 @@ def _read(name: str, text: str) -> Any:
             "for size one such as 480x640"
         ) from None
     return text
+
+
+def free_axes(taken: Collection[object]) -> tuple[str, str]:
+    """Return names of the height and the width of frames that no axis of the other inputs has.
+
+    Axes of equal names have equal sizes, and frames of two inputs need not.
+    """
+    ends = ("", *(str(number) for number in range(2, len(taken) + 3)))
+    return next(
+        pair for pair in (("H" + end, "W" + end) for end in ends) if not set(pair) & set(taken)
+    )
