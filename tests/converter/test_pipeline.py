@@ -267,7 +267,7 @@ def test_weights_code_and_variants_are_read_or_written_too(
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(CODE)
     for name in ("m.json", "w.weights.h5", "m.weights.h5"):
-        Path(name).write_bytes(b"precious")
+        Path(name).write_bytes(b'{"precious": 1}')  # looks like a model at first
     Path("w.int16.onnx").hardlink_to("m.weights.h5")
     before = {path: path.read_bytes() for path in Path().iterdir()}
     data = np.zeros((20, 6), np.float32)

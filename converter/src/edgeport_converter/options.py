@@ -613,15 +613,15 @@ def find_destination(output: Any, sources: Sequence[Any], also: Sequence[str] = 
         raise OptionError(
             f"the output '{output}' is a device or a pipe, expected a regular file: choose another"
         )
+    reads = [one for one in sources if isinstance(one, (str, os.PathLike))]
+    for target in (path, *(variant_path(path, recipe) for recipe in also)):
+        check_target(target, reads=reads)
     if suffix.lower() not in ("", ".onnx"):
         raise OptionError(
             f"the output '{output}' ends in '{suffix}', expected a name that ends in .onnx, since "
             f"an artifact is an ONNX file: choose '{Path(output).with_suffix('.onnx')}', for "
             "instance"
         )
-    reads = [one for one in sources if isinstance(one, (str, os.PathLike))]
-    for target in (path, *(variant_path(path, recipe) for recipe in also)):
-        check_target(target, reads=reads)
     return path
 
 
