@@ -103,6 +103,33 @@ def test_whole_numbers_for_a_model_of_floats_are_refused(path: Path) -> None:
         read(path, wav(bytes(8)), FLOAT32)
 
 
+def test_a_recording_whose_header_was_never_finished_is_refused(path: Path, tmp_path: Path) -> None:
+    with (tmp_path / "open.wav").open("wb") as raw, wave.open(raw) as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        for level in range(1, 20):
+            file.writeframesraw(np.full(160, level, "<i2").tobytes())
+        raw.flush()
+        content = (tmp_path / "open.wav").read_bytes()  # as a program leaves it that is killed
+    assert len(content) == 44 + 19 * 320
+    with pytest.raises(InputError, match=r"5,760 bytes after its sound .*-ignore_length 1"):
+        read(path, content)
+    assert len(read(path, (tmp_path / "open.wav").read_bytes())) == 19 * 160
+
+
+def test_a_second_part_of_sound_is_refused(path: Path) -> None:
+    sound = LEVELS.astype("<i2").tobytes()
+    with pytest.raises(InputError, match="bytes after its sound"):
+        read(path, wav(sound) + b"data\x04\x00\x00\x00" + bytes(4))
+
+
+@pytest.mark.parametrize("fill", [b"", b"\x00"])  # some programs leave the fill byte out
+@pytest.mark.parametrize("after", [b"", b"id3 \x01\x00\x00\x00a\x00", b"TAG" + b"title" * 25])
+def test_what_may_stand_after_the_sound_is_passed_over(
+    path: Path, fill: bytes, after: bytes
+) -> None:
+    assert len(read(path, wav(bytes(3), bits=8) + fill + after)) == 3
+
+
 def test_other_chunks_are_passed_over(path: Path) -> None:
     odd = b"LIST\x03\x00\x00\x00abc\x00"  # an odd size is filled up to an even one
     assert read(path, wav(LEVELS.astype("<i2").tobytes(), before=odd) + odd)[:, 0].tolist() == (

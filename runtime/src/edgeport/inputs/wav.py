@@ -117,7 +117,8 @@ class WavFile:
             self._file.seek(begin + size + size % 2)
         if not has_format:
             raise self._refusal("has sound data before a format", "it after", "save it again")
-        there = os.fstat(self._file.fileno()).st_size - self._file.tell()
+        begin = self._file.tell()
+        there = os.fstat(self._file.fileno()).st_size - begin
         if size > there:
             raise self._refusal(
                 f"ends after {there:,} bytes of sound",
@@ -129,6 +130,29 @@ class WavFile:
             raise self._refusal(
                 f"ends {rest} bytes into a sample", "whole samples", "copy or record it again"
             )
+        self._file.seek(begin + size)
+        if not self._may_follow(self._file.read(9), there - size, size % 2):
+            raise self._refusal(
+                f"has {there - size:,} bytes after its sound that its header does not explain",
+                "one finished recording",
+                "repair it, as ffmpeg -ignore_length 1 -i IN OUT.wav does",
+            )
+        self._file.seek(begin)
+
+    def _may_follow(self, head: bytes, left: int, fill: int) -> bool:
+        """Whether a further chunk follows the sound, an old tag of MP3, or nothing.
+
+        A recorder that was killed leaves more sound there, and the length of its first piece in
+        the header.
+        """
+        if left < 8 + fill:
+            return True
+        for skipped in {0, fill}:  # not all programs fill an odd length up
+            name, size = struct.unpack(f"{self._order}4sI", head[skipped : skipped + 8])
+            is_chunk = name.isascii() and name.decode("ascii", "replace").isprintable()
+            if name[:3] == b"TAG" or (is_chunk and name != b"data" and size <= left - 8 - skipped):
+                return True
+        return False
 
     def _read_format(self, data: bytes) -> None:
         order = self._order
