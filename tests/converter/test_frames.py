@@ -194,6 +194,10 @@ def test_two_images_take_frames_of_two_sizes(tmp_path):
         ({"frames": "keras", "image_range": (0, 1)}, "image_range was given with frames, which"),
         ({"frames": "keras", "scale": 2.0}, "scale was given"),
         ({"frames": "kera"}, "did you mean 'keras'"),
+        (
+            {"frames": " "},
+            "frames are ' ', expected the call of the training code, such as 'keras'",
+        ),
         ({"frames": 3}, "frames is 3, expected Frames, a text such as 'keras fit=crop'"),
         (
             {"frames": "keras", "evaluation": np.zeros((4, 12, 16, 3), np.float32)},
@@ -206,6 +210,24 @@ def test_what_frames_cannot_be_is_said_in_a_sentence(model, options, expected, t
     with pytest.raises(OptionError, match=expected):
         convert(model, tmp_path / "m.onnx", **options)
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_model_may_resize_the_picture_once_more(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((20, 24, 3), name="photo"),
+            keras.layers.Resizing(10, 12),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2, name="y"),
+        ]
+    )
+    convert(model, tmp_path / "m.onnx", calibration=FRAMES[:24], frames="keras", quantize="none")
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        for frame in FRAMES[:4]:
+            expected = model(tf.image.resize(frame, (20, 24))[None]).numpy()[0]
+            assert predictor.predict(frame) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_model_of_free_size_is_refused_by_name(tmp_path):
