@@ -368,7 +368,11 @@ def _find_frames(
     if wanted is None or wanted == frame_inputs.NO_FRAMES:
         return model, ()
     inputs = [(info.name, info.shape, info.dtype) for info in model.inputs]
-    return model, frame_inputs.find_frame_inputs(wanted, inputs)
+    found = frame_inputs.find_frame_inputs(wanted, inputs)
+    if len(inputs) == 1:  # else a layer may scale another input
+        notes = frame_inputs.doubt_scales(found, model.preprocessing)
+        model = replace(model, notes=(*model.notes, *notes))
+    return model, found
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,9 +137,8 @@ def test_the_samples_of_a_run_on_gray_photos_are_frames_that_convert_takes(tmp_p
         gray = test["image"][..., :1].astype(np.float32)
         scores = keras.saving.load_model(tmp_path / "m.keras").predict(gray, verbose=0)
         assert test["image"].shape[3] == 3
-    with Predictor.load(tmp_path / "m.onnx") as predictor:
-        with np.load(run / "test.npz") as test:
-            assert predictor.predict(test["image"][0]) == pytest.approx(scores[0], abs=1e-3)
+    with Predictor.load(tmp_path / "m.onnx") as predictor, np.load(run / "test.npz") as test:
+        assert predictor.predict(test["image"][0]) == pytest.approx(scores[0], abs=1e-3)
 
 
 def test_an_empty_path_is_no_run_folder(folder):
