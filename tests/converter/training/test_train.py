@@ -139,6 +139,13 @@ def test_the_samples_of_a_run_on_gray_photos_are_frames_that_convert_takes(tmp_p
         assert test["image"].shape[3] == 3
     with Predictor.load(tmp_path / "m.onnx") as predictor, np.load(run / "test.npz") as test:
         assert predictor.predict(test["image"][0]) == pytest.approx(scores[0], abs=1e-3)
+    told = "trained on pictures prepared by 'keras-bicubic': leave frames out"
+    other = convert(tmp_path / "m.keras", tmp_path / "n.onnx", frames="pillow")
+    assert any(told in note for note in other.notes)
+    same = convert(tmp_path / "m.keras", tmp_path / "n.onnx", frames="keras-bicubic order=gray")
+    assert not any(told in note for note in same.notes)
+    with pytest.raises(OptionError, match="image_range was given with frames"):
+        convert(tmp_path / "m.keras", tmp_path / "n.onnx", image_range=(0, 1))
 
 
 def test_an_empty_path_is_no_run_folder(folder):

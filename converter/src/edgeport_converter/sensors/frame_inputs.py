@@ -209,6 +209,18 @@ def doubt_scales(inputs: Sequence[FrameInput], preprocessing: Sequence[str]) -> 
     return tuple(notes)
 
 
+def doubt_resize(wanted: Frames, trained: Frames) -> tuple[str, ...]:
+    """Return a note if frames do not prepare pictures as the model's file says of the training."""
+    device = {name: getattr(wanted, name) for name in ("order", "size", "most_pixels")}
+    if replace(trained, **device) == wanted:
+        return ()
+    return (
+        f"the frames are '{wanted.to_text()}', and the model's file says that it was trained on "
+        f"pictures prepared by '{trained.to_text()}': leave frames out, or repeat these words in "
+        "them, unless that file is wrong",
+    )
+
+
 def put_before(graph: onnx.ModelProto, inputs: Sequence[FrameInput]) -> onnx.ModelProto:
     """Return a finished graph with frames in place of pictures; without inputs, as it is."""
     from edgeport_converter.sensors.frame_graph import prepend_frames
