@@ -44,4 +44,4 @@ def test_a_declared_size_is_the_only_one_tried():
 def test_frames_of_which_the_library_refuses_all_are_refused(text):
     """TensorFlow pads neither to a height of 0, nor does load_img crop to a width of 0."""
     with pytest.raises(OptionError, match="refuses every such frame, so that nothing"):
-        prove_frames(Frames.from_text(text), (20, 24, 3))
+        prove_frames(Frames.from_text(text), (24, 20, 3))
