@@ -368,8 +368,8 @@ def _find_frames(
         )
         model = replace(model, notes=(*model.notes, note))
     elif trained is not None and isinstance(wanted, Frames):
-        note = frame_inputs.doubt_resize(wanted, Frames.from_text(trained))
-        model = replace(model, notes=(*model.notes, *note))
+        doubts = frame_inputs.doubt_resize(wanted, Frames.from_text(trained))
+        model = replace(model, notes=(*model.notes, *doubts))
     if wanted is None or wanted == frame_inputs.NO_FRAMES:
         return model, ()
     inputs = [(info.name, info.shape, info.dtype) for info in model.inputs]
