@@ -194,6 +194,10 @@ def test_two_images_take_frames_of_two_sizes(tmp_path):
         ({"frames": "keras", "image_range": (0, 1)}, "image_range was given with frames, which"),
         ({"frames": "keras", "scale": 2.0}, "scale was given"),
         ({"frames": "kera"}, "did you mean 'keras'"),
+        (
+            {"frames": " "},
+            "frames are ' ', expected the call of the training code",
+        ),
         ({"frames": 3}, "frames is 3, expected Frames, a text such as 'keras fit=crop'"),
         (
             {"frames": "keras", "evaluation": np.zeros((4, 12, 16, 3), np.float32)},
@@ -206,6 +210,46 @@ def test_what_frames_cannot_be_is_said_in_a_sentence(model, options, expected, t
     with pytest.raises(OptionError, match=expected):
         convert(model, tmp_path / "m.onnx", **options)
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_model_may_resize_the_picture_once_more(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((20, 24, 3), name="photo"),
+            keras.layers.Resizing(10, 12),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2, name="y"),
+        ]
+    )
+    convert(model, tmp_path / "m.onnx", calibration=FRAMES[:24], frames="keras", quantize="none")
+    with Predictor.load(tmp_path / "m.onnx") as predictor:
+        for frame in FRAMES[:4]:
+            expected = model(tf.image.resize(frame, (20, 24))[None]).numpy()[0]
+            assert predictor.predict(frame) == pytest.approx(expected, abs=1e-3)
+
+
+def test_pixels_that_are_scaled_twice_are_told(tmp_path):
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((6, 6, 3), name="photo"), *layers])
+    twice = "begins with \"Rescaling 'rescaling"
+    report = convert(model, tmp_path / "m.onnx", frames="keras scale=1/255")
+    assert any(twice in note and "scale and mean" in note for note in report.notes)
+    report = convert(model, tmp_path / "m.onnx", frames="keras")
+    assert not any(twice in note for note in report.notes)
+
+
+def test_a_mean_in_another_unit_than_pixels_is_told(tmp_path):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((6, 6, 3), name="photo"), *layers])
+    units = "mean=0.485,0.456,0.406 scale=1/0.229,1/0.224,1/0.225"
+    report = convert(model, tmp_path / "m.onnx", frames=f"pillow-bilinear {units}")
+    # The largest value that a pixel can become: (255 - 0.456) / 0.224.
+    assert any("up to 1136" in note and "times 255" in note for note in report.notes)
+    levels = "mean=123.675,116.28,103.53 scale=1/58.395,1/57.12,1/57.375"
+    report = convert(model, tmp_path / "m.onnx", frames=f"pillow-bilinear {levels}")
+    assert not any("times 255" in note for note in report.notes)
 
 
 def test_a_model_of_free_size_is_refused_by_name(tmp_path):

@@ -358,17 +358,26 @@ def _find_frames(
 ) -> tuple[LoadedModel, tuple[frame_inputs.FrameInput, ...]]:
     """Return the inputs that take frames, as the options say, or else the model's own file."""
     wanted = pixels.frames
-    if wanted is None and provenance.FRAMES in model.source:
-        wanted = Frames.from_text(model.source[provenance.FRAMES])
+    trained = model.source.get(provenance.FRAMES)
+    if wanted is None and trained is not None:
+        pixels = replace(pixels, frames=trained)  # refused beside options that frames exclude
+        wanted = Frames.from_text(trained)
         note = (
             f"the artifact takes frames of any size, as the model's file says that it was trained "
             f"on pictures prepared by '{wanted.to_text()}'; frames='none' leaves that out"
         )
         model = replace(model, notes=(*model.notes, note))
+    elif trained is not None and isinstance(wanted, Frames):
+        doubts = frame_inputs.doubt_resize(wanted, Frames.from_text(trained))
+        model = replace(model, notes=(*model.notes, *doubts))
     if wanted is None or wanted == frame_inputs.NO_FRAMES:
         return model, ()
     inputs = [(info.name, info.shape, info.dtype) for info in model.inputs]
-    return model, frame_inputs.find_frame_inputs(wanted, inputs)
+    found = frame_inputs.find_frame_inputs(wanted, inputs)
+    if len(inputs) == 1:  # else a layer may scale another input
+        notes = frame_inputs.doubt_scales(found, model.preprocessing)
+        model = replace(model, notes=(*model.notes, *notes))
+    return model, found
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgeport import ConversionError
+from edgeport import ConversionError, OptionError
 from edgeport_converter.sensors import proof
 from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.sensors.proof import prove_frames
@@ -38,3 +38,10 @@ def test_a_declared_size_is_the_only_one_tried():
         difference.size for difference in prove_frames(Frames("keras", size=(20, 31)), PICTURE)
     }
     assert sizes == {(20, 31)}
+
+
+@pytest.mark.parametrize("text", ["keras fit=pad size=1x4000", "load_img fit=crop size=1x30000"])
+def test_frames_of_which_the_library_refuses_all_are_refused(text):
+    """TensorFlow pads neither to a height of 0, nor does load_img crop to a width of 0."""
+    with pytest.raises(OptionError, match="refuses every such frame, so that nothing"):
+        prove_frames(Frames.from_text(text), (24, 20, 3))

@@ -109,6 +109,45 @@ def test_a_recipe_may_be_trained_again_from_the_folder_of_its_run(folder):
     assert (folder / "m.keras").read_bytes() == first
 
 
+def test_the_samples_of_a_run_on_gray_photos_are_frames_that_convert_takes(tmp_path):
+    for name, level in (("dark", 60), ("light", 190)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = CHANCE.normal(level, 40, (20, 17 + number)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number:02}.png")
+    recipe = """
+        seed = 3
+        data = { source = "photos", image_size = [8, 9], channels = 1, resize = "keras-bicubic" }
+        model = { kind = "dense", layers = [4] }
+        training = { epochs = 12, learning_rate = 0.05 }
+    """
+    (tmp_path / "r.toml").write_text(recipe, encoding="utf-8")
+    report = train(tmp_path / "r.toml", tmp_path / "m.keras")
+    run = tmp_path / "m.run"
+    converted = convert(
+        tmp_path / "m.keras",
+        tmp_path / "m.onnx",
+        calibration=run / "calibration.npz",
+        evaluation=run / "test.npz",
+        labels=["dark", "light"],
+        quantize="none",
+    )
+    assert converted.accuracy.keras == pytest.approx(report.evaluation.value)
+    with np.load(run / "test.npz") as test:
+        gray = test["image"][..., :1].astype(np.float32)
+        scores = keras.saving.load_model(tmp_path / "m.keras").predict(gray, verbose=0)
+        assert test["image"].shape[3] == 3
+    with Predictor.load(tmp_path / "m.onnx") as predictor, np.load(run / "test.npz") as test:
+        assert predictor.predict(test["image"][0]) == pytest.approx(scores[0], abs=1e-3)
+    told = "trained on pictures prepared by 'keras-bicubic': leave frames out"
+    other = convert(tmp_path / "m.keras", tmp_path / "n.onnx", frames="pillow")
+    assert any(told in note for note in other.notes)
+    same = convert(tmp_path / "m.keras", tmp_path / "n.onnx", frames="keras-bicubic order=gray")
+    assert not any(told in note for note in same.notes)
+    with pytest.raises(OptionError, match="image_range was given with frames"):
+        convert(tmp_path / "m.keras", tmp_path / "n.onnx", image_range=(0, 1))
+
+
 def test_an_empty_path_is_no_run_folder(folder):
     with pytest.raises(OptionError, match="the run folder is an empty path"):
         train(folder / "r.toml", folder / "m.keras", run_folder="")

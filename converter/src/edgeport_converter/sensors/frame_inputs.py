@@ -24,6 +24,8 @@ NO_FRAMES = "none"
 
 Wanted = Frames | Mapping[str, Frames]
 
+_SCALING_LAYERS = ("Rescaling ", "Normalization ")  # in ``LoadedModel.preprocessing``
+
 # Of golden samples: with three channels each fits into a card without being made coarser.
 _SMALL_SIZES = ((20, 24), (28, 17))
 _CANDIDATES = 8
@@ -178,6 +180,45 @@ def find_frame_inputs(
         wanted[name].require_channels(channels)
         found.append(FrameInput(name, wanted[name], (height, width, channels)))
     return tuple(found)
+
+
+def doubt_scales(inputs: Sequence[FrameInput], preprocessing: Sequence[str]) -> tuple[str, ...]:
+    """Return a note for each input whose pixels are probably scaled in another way than meant.
+
+    Args:
+        inputs: those that take frames.
+        preprocessing: what the model does to them by itself, in words.
+    """
+    notes = []
+    own = [step for step in preprocessing if step.startswith(_SCALING_LAYERS)]
+    for each in inputs:
+        mean, scale = (np.array(each.frames.numbers(name)) for name in ("mean", "scale"))
+        if own and (mean.any() or (scale != 1).any()):
+            notes.append(
+                f"the frames of '{each.name}' are scaled by '{each.frames.to_text()}', and the "
+                f'model begins with "{own[0]}": leave scale and mean out of frames unless the '
+                "training scaled pixels twice"
+            )
+        if 0 < mean.max() <= 1 < scale.max():
+            largest = ((255 - mean) * scale).max()
+            notes.append(
+                f"the frames of '{each.name}' become values up to {largest:.4g}, since pixels go "
+                "from 0 to 255 and the mean is below 1: if the training had pixels from 0 to 1, "
+                "write the mean times 255 and the scale divided by 255"
+            )
+    return tuple(notes)
+
+
+def doubt_resize(wanted: Frames, trained: Frames) -> tuple[str, ...]:
+    """Return a note if frames do not prepare pictures as the model's file says of the training."""
+    device = {name: getattr(wanted, name) for name in ("order", "size", "most_pixels")}
+    if replace(trained, **device) == wanted:
+        return ()
+    return (
+        f"the frames are '{wanted.to_text()}', and the model's file says that it was trained on "
+        f"pictures prepared by '{trained.to_text()}': leave frames out, or repeat these words in "
+        "them, unless that file is wrong",
+    )
 
 
 def put_before(graph: onnx.ModelProto, inputs: Sequence[FrameInput]) -> onnx.ModelProto:

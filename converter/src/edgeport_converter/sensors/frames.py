@@ -206,6 +206,11 @@ class Frames:
             OptionError: a word that is none of these.
         """
         values: dict[str, Any] = {}
+        if not text.split():
+            raise OptionError(
+                f"frames are {text!r}, expected the call of the training code, such as 'keras' or "
+                "'pillow-bilinear fit=crop': name it, or leave frames out"
+            )
         for position, word in enumerate(text.split()):
             name, equals, value = word.partition("=")
             if not equals and position == 0:

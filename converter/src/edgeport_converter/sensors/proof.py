@@ -74,7 +74,7 @@ def prove_frames(
         One difference for each frame.
 
     Raises:
-        OptionError: the library is not installed.
+        OptionError: the library is not installed, or refuses all of the frames.
         ConversionError: the graph's answer is too far off.
     """
     import onnxruntime
@@ -104,6 +104,12 @@ def prove_frames(
                 f"expected at most {allowed:g}: choose another resize, or report this"
             )
         differences.append(difference)
+    if not differences:
+        raise OptionError(
+            f"frames are '{frames.to_text()}', and {frames.library} refuses every such frame, so "
+            "that nothing can be proven, expected frames that the training could have seen: "
+            "choose another size or fit"
+        )
     return differences
 
 

@@ -79,8 +79,9 @@ def spoil(graph: onnx.ModelProto, share: float, seed: int = 0) -> onnx.ModelProt
     """Return a copy of a float or quantized graph with noise on all of its weights."""
     copy = onnx.ModelProto()
     copy.CopyFrom(graph)
+    sizes = _sizes_in(copy)
     for tensor in copy.graph.initializer:
-        array = _weights(tensor)
+        array = _weights(tensor, sizes)
         if array is not None:
             tensor.CopyFrom(numpy_helper.from_array(with_noise(array, share, seed), tensor.name))
     return copy
@@ -88,12 +89,23 @@ def spoil(graph: onnx.ModelProto, share: float, seed: int = 0) -> onnx.ModelProt
 
 def has_weights(graph: onnx.ModelProto) -> bool:
     """Whether there is anything to spoil."""
-    return any(_weights(tensor) is not None for tensor in graph.graph.initializer)
+    sizes = _sizes_in(graph)
+    return any(_weights(tensor, sizes) is not None for tensor in graph.graph.initializer)
 
 
-def _weights(tensor: onnx.TensorProto) -> Array | None:
+def _sizes_in(graph: onnx.ModelProto) -> frozenset[str]:
+    """Return the initializers that hold the region and the scales of a Resize.
+
+    They are floats and no weights: with noise, the operator changes shapes or fails.
+    """
+    return frozenset(
+        name for node in graph.graph.node if node.op_type == "Resize" for name in node.input[1:3]
+    )
+
+
+def _weights(tensor: onnx.TensorProto, sizes: frozenset[str]) -> Array | None:
     """Return an initializer's array if it holds weights: several floats or 8-bit codes."""
-    if tensor.data_type not in (
+    if tensor.name in sizes or tensor.data_type not in (
         onnx.TensorProto.FLOAT,
         onnx.TensorProto.INT8,
         onnx.TensorProto.UINT8,
@@ -129,8 +141,9 @@ class SpoilableGraph:
             bare.graph.output.add(name=name)  # onnxruntime finds its type
         bare.graph.sparse_initializer.extend(graph.graph.sparse_initializer)
         self.weights: dict[str, Array] = {}
+        sizes = _sizes_in(graph)
         for tensor in graph.graph.initializer:
-            array = _weights(tensor)
+            array = _weights(tensor, sizes)
             if array is not None and array.dtype == np.float32 and array.any():
                 self.weights[tensor.name] = array
                 value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)

@@ -253,6 +253,21 @@ def test_a_folder_is_resized_by_the_call_that_the_recipe_names(tmp_path):
     assert read_data(recipe_of(tmp_path, image_size=[6, 8], channels=4)).frames is None
 
 
+@pytest.mark.parametrize("kind", ["bicubic", "lanczos3-antialias", "mitchellcubic"])
+def test_pixels_that_a_filter_brings_above_white_or_below_black_are_kept(kind, tmp_path):
+    edge = np.zeros((12, 16, 3), np.uint8)
+    edge[:, 8:] = 255
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(edge).save(tmp_path / name / "edge.png")
+    found = read_data(recipe_of(tmp_path, image_size=[18, 23], resize=f"keras-{kind}"))
+    method, _, antialias = kind.partition("-")
+    expected = tf.image.resize(edge, (18, 23), method=method, antialias=bool(antialias)).numpy()
+    assert expected.min() < -1
+    assert expected.max() > 256
+    np.testing.assert_array_equal(found.samples.inputs["image"][0], expected)
+
+
 def marked(samples):
     """The samples' own numbers, which each carries as its first feature."""
     return samples.inputs["features"][:, 0].astype(int).tolist()

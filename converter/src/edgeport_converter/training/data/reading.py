@@ -29,6 +29,9 @@ IMAGE = "image"
 _CUSTOMARY = (("x_train", "y_train"), ("x", "y"), ("images", "labels"), ("data", "target"))
 _MOST_SAMPLES_NAMED = 3
 
+# TensorFlow's filters whose results leave 0 to 255 beside an edge, which bytes cannot hold.
+_OVERSHOOTING = ("bicubic", "lanczos3", "lanczos5", "mitchellcubic")
+
 
 def read_data(recipe: TrainingRecipe) -> TrainingData:
     """Return the recipe's data, checked.
@@ -82,8 +85,9 @@ def _read_folder(recipe: TrainingRecipe, path: Path) -> TrainingData:
             )
         found = chunk[SINGLE_KEY]
         pixels = inputs[0].read(found, f"the training folder '{path}'") if inputs else found
-        pixels = np.rint(pixels)  # whole numbers, a quarter of the memory
-        images.append(pixels.astype(np.uint8))
+        if frames is None or frames.library != "keras" or frames.kind not in _OVERSHOOTING:
+            pixels = np.rint(pixels).astype(np.uint8)  # whole numbers, a quarter of the memory
+        images.append(pixels)
         labels.append(chunk[LABEL_KEY])
     entries = sorted(path.iterdir())
     folders = [one.name for one in entries if one.is_dir() and not one.name.startswith(".")]

@@ -80,7 +80,10 @@ def _prepared(
             whole = tensor
             if fills is not None:
                 whole = keras.ops.where(keras.ops.isnan(tensor), fills, tensor)
-            parts.append(_normalized(recipe, tensor.name, whole, filled_in(data, fills)))
+            is_pixels = data.dtype == np.uint8 or read.frames is not None
+            parts.append(
+                _normalized(recipe, tensor.name, whole, filled_in(data, fills), is_pixels=is_pixels)
+            )
     if len(parts) == 1:
         return parts[0]
     if recipe.model.kind == "cnn":
@@ -90,12 +93,14 @@ def _prepared(
     return keras.layers.Concatenate(name="joined")(parts)
 
 
-def _normalized(recipe: TrainingRecipe, name: str, tensor: Any, data: Array) -> Any:
+def _normalized(
+    recipe: TrainingRecipe, name: str, tensor: Any, data: Array, *, is_pixels: bool
+) -> Any:
     kind = recipe.model.normalization
     if kind == "auto":
         if recipe.model.function is not None:
             return tensor  # the user's own model has its own, or wants none
-        kind = "rescale" if data.dtype == np.uint8 else "standard"
+        kind = "rescale" if is_pixels else "standard"
     if kind == "none":
         return tensor
     if kind == "rescale":

@@ -21,10 +21,12 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from edgeport.artifact.golden import Array
 from edgeport.atomic_files import replacing
 from edgeport.cli.writing import write_arrays
 from edgeport_converter import provenance
 from edgeport_converter.sensors import columns
+from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.training.data.csv_tables import columns_of
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.data.splitting import Split
@@ -53,9 +55,10 @@ def write(
     _write_samples(
         parts.train.take(np.arange(min(_CALIBRATION_SAMPLES, len(parts.train)))),
         folder / "calibration.npz",
+        read.frames,
         labels=False,
     )
-    _write_samples(parts.test, folder / "test.npz", labels=True)
+    _write_samples(parts.test, folder / "test.npz", read.frames, labels=True)
     if read.classes:
         _write_text(folder / "labels.txt", "\n".join(read.classes) + "\n")
     kept = folder / "model.keras"
@@ -165,12 +168,25 @@ def _draw(report: TrainingReport, recipe: TrainingRecipe, path: Any) -> None:
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
 
 
-def _write_samples(samples: TrainingSamples, path: Any, *, labels: bool) -> None:
+def _write_samples(
+    samples: TrainingSamples, path: Any, frames: Frames | None, *, labels: bool
+) -> None:
+    """Write samples as `edgeport convert` takes them: pictures that take frames as such frames."""
     arrays = {name: x.astype(str) if x.dtype == object else x for name, x in samples.inputs.items()}
+    if frames is not None:
+        arrays = {name: _as_frames(pictures, frames) for name, pictures in arrays.items()}
     if labels:  # under a name that `convert` takes for labels, unless they are values
         arrays["y" if samples.targets.dtype == np.int64 else "targets"] = samples.targets
     with replacing(str(path)) as file:
         write_arrays(file, arrays)
+
+
+def _as_frames(pictures: Array, frames: Frames) -> Array:
+    """Return pictures (N, h, w, c) as uint8 frames of the model's size, which resizes to itself."""
+    levels: Array = np.rint(pictures).clip(0, 255).astype(np.uint8)
+    if levels.shape[3] == 1 and frames.order != "gray":
+        levels = np.repeat(levels, 3, axis=3)  # gray from these is the same gray
+    return levels
 
 
 def _write_text(path: Path, text: str) -> None:
