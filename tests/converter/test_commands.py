@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeport import ArtifactError, OptionError, Predictor
+from edgeport import ArtifactError, ConversionError, OptionError, Predictor
 from edgeport.cli.main import main
 from edgeport_converter.commands import (
     _as_on_the_command_line,
@@ -35,7 +35,7 @@ from edgeport_converter.options import _read_frames, _read_numbers
 def test_an_unreadable_value_is_one_sentence_before_any_work(
     arguments, sentence, capsys, tmp_path, monkeypatch
 ):
-    (tmp_path / "m.keras").touch()
+    (tmp_path / "m.keras").write_text("{}")
     monkeypatch.chdir(tmp_path)
     assert main(["convert", "m.keras", "-o", "m.onnx", "--quantize", "none", *arguments]) == 2
     error = capsys.readouterr().err
@@ -135,7 +135,7 @@ def test_labels_are_a_list_of_any_length_or_a_file(tmp_path):
 @pytest.mark.parametrize("output", ["names.onnx", "other.onnx"])
 def test_the_labels_file_is_never_overwritten(output, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("m.keras").touch()
+    Path("m.keras").write_text("{}")
     Path("c.npz").touch()
     Path("names.onnx").write_text("cat\ndog\n")
     Path("other.int16.onnx").hardlink_to("names.onnx")
@@ -170,7 +170,7 @@ def test_fractions_are_read_at_once_whatever_their_size(text, numbers):
 def test_an_empty_path_is_not_taken_for_none(option, sentence, tmp_path, monkeypatch, capsys):
     """A shell makes one of a variable that is not set."""
     monkeypatch.chdir(tmp_path)
-    Path("m.keras").touch()
+    Path("m.keras").write_text("{}")
     assert main(["convert", "m.keras", option, ""]) == 2
     assert capsys.readouterr().err.startswith(f"edgeport: {sentence}")
 
@@ -237,3 +237,46 @@ def test_numbers_inside_of_frames_are_not_taken_for_options():
     sentence = "frames have the word scale=1/255: pass frames='keras scale=1/255'"
     told = _as_on_the_command_line(sentence)
     assert told == "frames have the word scale=1/255: pass --frames keras scale=1/255"
+
+
+def test_the_output_is_named_as_what_it_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.json").write_text("{}")
+    for name in ("m.tflite", "m.keras", "m.onnx.tmp"):
+        assert main(["convert", "m.json", "-o", name]) == 2
+        assert f"'{name}' ends in '{Path(name).suffix}', expected a name that ends in .onnx" in (
+            capsys.readouterr().err
+        )
+
+
+STARTS_TENSORFLOW = """
+import sys
+from edgeport.cli.main import main
+code = main(["convert", *sys.argv[1:]])
+assert "tensorflow" not in sys.modules
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("notes.onnx", b"hello", "'notes.onnx' is a text file that starts with 'hello'"),
+        ("m.keras", b"", "'m.keras' is empty"),
+        ("m.keras", b"PK\x03\x04abc", "'m.keras' is a truncated or damaged ZIP archive"),
+        ("m.h5", b"\x89HDF\r\n\x1a\nabc", "'m.h5' is a truncated or damaged HDF5 file"),
+        ("folder/notes.txt", b"hello", "the folder 'folder' holds no model"),
+    ],
+)
+def test_what_is_no_model_is_refused_before_tensorflow_starts(name, content, sentence, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS_TENSORFLOW, name.partition("/")[0]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (ConversionError.exit_code, "")
+    assert done.stderr.startswith(f"edgeport: {sentence}")
+    assert len(done.stderr.splitlines()) == 1

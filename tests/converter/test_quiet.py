@@ -20,3 +20,23 @@ def test_stdout_holds_the_result_alone_whoever_prints():
     assert done.stdout == "the result\n"
     sources = ["Python", "a child", "the descriptor", "C"]
     assert sorted(done.stderr.splitlines()) == sorted(f"from {source}" for source in sources)
+
+
+INTERRUPTED = """
+import os, sys
+from edgeport_converter.quiet import quiet_stderr
+with quiet_stderr():
+    os.write(2, b"a line of TensorFlow")
+    raise {error}
+"""
+
+
+def stderr_after(error):
+    code = INTERRUPTED.format(error=error)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+
+
+def test_what_was_hidden_is_shown_after_an_error_and_not_after_an_interruption():
+    assert "a line of TensorFlow" in stderr_after("ValueError")
+    assert "a line of TensorFlow" not in stderr_after("KeyboardInterrupt")
+    assert stderr_after("SystemExit(143)") == ""

@@ -69,6 +69,7 @@ def _run(options: argparse.Namespace) -> None:
     # A plain kill unwinds like any error, so that no temporary file is left beside the output.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
+    from edgeport_converter.loading.formats import require_model
     from edgeport_converter.progress import Screen
 
     _require_files(options)
@@ -76,8 +77,10 @@ def _run(options: argparse.Namespace) -> None:
     given = _given(options)
     screen = Screen(sys.stderr)
     with stdout_on_stderr(), _ways_out_in_options():
+        gathered = gather_options(dict.fromkeys(RECORDS), given)
+        require_model(options.model)
         # convert() knows the class names, not the file that they come from.
-        also = gather_options(dict.fromkeys(RECORDS), given).quantization.also
+        also = gathered.quantization.also
         find_destination(output, (_labels_file(options.labels),), also)
         report = convert(
             options.model,

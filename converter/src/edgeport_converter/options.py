@@ -594,14 +594,15 @@ def find_destination(output: Any, sources: Sequence[Any], also: Sequence[str] = 
         also: the recipes of the variants, which are written beside the output.
 
     Raises:
-        OptionError: the output is no path, a folder, no regular file, lies in no folder, or the
-            output or a variant is one of the sources, also under another name or inside a folder.
+        OptionError: the output is no path, a folder, no regular file, lies in no folder, is named
+            like another kind of file, or the output or a variant is one of the sources, also under
+            another name or inside a folder.
     """
     if not isinstance(output, (str, os.PathLike)):
         raise OptionError(
             f"the output is a {type(output).__name__}, expected a path: pass the name of a file"
         )
-    path = Path(output).resolve()
+    path, suffix = Path(output).resolve(), Path(output).suffix
     if path.is_dir():
         raise OptionError(f"the output '{output}' is a folder, expected a file: add a file name")
     if not path.parent.is_dir():
@@ -611,6 +612,12 @@ def find_destination(output: Any, sources: Sequence[Any], also: Sequence[str] = 
     if path.exists() and not path.is_file():
         raise OptionError(
             f"the output '{output}' is a device or a pipe, expected a regular file: choose another"
+        )
+    if suffix.lower() not in ("", ".onnx"):
+        raise OptionError(
+            f"the output '{output}' ends in '{suffix}', expected a name that ends in .onnx, since "
+            f"an artifact is an ONNX file: choose '{Path(output).with_suffix('.onnx')}', for "
+            "instance"
         )
     reads = [one for one in sources if isinstance(one, (str, os.PathLike))]
     for target in (path, *(variant_path(path, recipe) for recipe in also)):

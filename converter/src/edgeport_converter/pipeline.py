@@ -230,6 +230,10 @@ def convert(
     names = list_class_names(labels)
     code = find_code_files(model, options.budget.metric, options.loading.custom_objects)
     read = (model, calibration, evaluation, options.loading.weights, *code)
+    with Stages(None)("load"):  # what is no model is no source that could be overwritten
+        from edgeport_converter.loading.formats import require_model
+
+        require_model(model)
     destination = find_destination(output, read, options.quantization.also)
     stages = Stages(on_stage)
 
@@ -733,6 +737,7 @@ def _stamp(
         source.frames,
         data.frames,
         None if baseline.accuracy is None else metric_on_frames,
+        floors=parity.figures.floors,
     )
 
     filled = data.columns, samples or parity.tried

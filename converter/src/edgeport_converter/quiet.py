@@ -24,7 +24,8 @@ from edgeport_converter.errors import UnsupportedModelError
 def quiet_stderr() -> Iterator[None]:
     """Hide what the block writes to stderr, from Python and from C++; show it if it raises.
 
-    A model that is refused is told of in a sentence, which needs no more.
+    A model that is refused is told of in a sentence, which needs no more, and neither does an
+    interruption.
     """
     try:
         sys.stderr.flush()
@@ -38,7 +39,7 @@ def quiet_stderr() -> Iterator[None]:
         try:
             yield
             failed = False
-        except UnsupportedModelError:
+        except (UnsupportedModelError, KeyboardInterrupt, SystemExit):
             failed = False
             raise
         finally:

@@ -227,7 +227,8 @@ class Predictor:
         Args:
             chunks: an iterable of the recording's pieces in their order, each of any length, from
                 a microphone, a sensor or a file: arrays (T,) or (T, C) of the input's kind of
-                numbers, int16 or floats, or bytes of int16, little-endian. One is read at a time.
+                numbers, int16 or floats, or bytes of int16, little-endian, unless the card mixes
+                channels. One is read at a time.
             batch_size: how many windows of one chunk are run at once.
 
         Raises:
@@ -430,6 +431,10 @@ def _first_difference(old: ModelCard, new: ModelCard) -> str | None:
     ]:
         served, found = (", ".join(one.name for one in card.columns[:12]) for card in (old, new))
         return f"the columns {found or 'none'}, expected those being served, {served or 'none'}"
+    for was_column, column in zip(old.columns, new.columns, strict=True):
+        unit, served_unit = column.unit, was_column.unit
+        if unit and served_unit and unit != served_unit:
+            return f"the column '{column.name}' in {unit}, expected it as served, in {served_unit}"
     for name, frames in new.frames.items():
         served_frames = old.frames.get(name, frames)
         if frames.order != served_frames.order:

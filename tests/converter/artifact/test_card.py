@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeport import ModelCard, TensorSpec
+from edgeport import ModelCard, Quantization, TensorSpec
 from edgeport.artifact.golden import GoldenOutput
 from edgeport_converter.artifact.card import ArtifactWriter
 
@@ -49,3 +49,25 @@ def test_a_generated_sample_with_large_answers_counts() -> None:
     allowed = writer._allowed(run, writer.card, None)
     assert allowed({"y": quiet}) == {"y": pytest.approx(1e-5 + 1e-6)}
     assert allowed({"y": loud}) == {"y": pytest.approx(1e-5 + 5e-4)}
+
+
+@pytest.mark.parametrize("quantization", [None, Quantization("static", "int8", "int8", "any")])
+def test_answers_far_below_1_are_held_to_their_size(quantization: Any) -> None:
+    spec = TensorSpec("y", np.dtype("f4"), ("N", 3))
+    card = ModelCard("small", (), (spec,), quantization=quantization)
+    unused: Any = None
+    samples = {"x": np.zeros((4, 3), "f4")}
+
+    def allowed(floors: Any) -> Any:
+        writer = ArtifactWriter(
+            card, device=unused, samples=samples, tried=samples, layers=unused, floors=floors
+        )
+
+        def run(_: Any) -> dict[str, Any]:
+            return {"y": np.full((4, 3), 1e-6, "f4")}
+
+        output = GoldenOutput.of(run(samples)["y"], 128)
+        return writer._allowed(run, card, None)({"y": output})["y"]
+
+    assert allowed({}) > 1e-6  # any answer would pass
+    assert allowed({"y": 1e-8}) == pytest.approx(1e-8 + 1e-10 if quantization is None else 2e-8)

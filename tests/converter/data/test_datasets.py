@@ -2,6 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport_converter.data.datasets import read_dataset
@@ -88,3 +89,78 @@ def test_labels_of_several_outputs_are_refused_with_what_to_do(labels):
 def test_labels_may_be_a_tuple_of_numbers():
     data = read_dataset((np.arange(10.0).reshape(5, 2), (0, 1, 1, 0, 1)), ONE, "evaluation")
     assert data.labels.tolist() == [0, 1, 1, 0, 1]
+
+
+BOTH = (X, np.arange(5).reshape(5, 1))
+
+
+def batches_of(inputs):
+    """Yield two batches of 3 and 2 samples."""
+    for part in (slice(3), slice(3, 5)):
+        yield inputs(X[part], BOTH[1][part]), Y[part]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        (BOTH, Y),
+        (list(BOTH), Y),
+        (BOTH, Y, np.ones(5)),
+        list(BOTH),
+        (list(BOTH),),
+        [(BOTH, Y)],
+        list(batches_of(lambda *both: both)),
+        batches_of(lambda *both: both),
+        batches_of(lambda *both: list(both)),
+        iter([([*BOTH],)]),
+        iter([(both, label) for *both, label in zip(*BOTH, Y, strict=True)]),
+    ],
+)
+def test_several_inputs_are_taken_in_their_order(source):
+    data = read_dataset(source, TWO, "evaluation")
+    for name, array in data.first(99).items():
+        np.testing.assert_array_equal(array, dict(zip(("image", "other"), BOTH, strict=True))[name])
+    if data.labels is not None:
+        np.testing.assert_array_equal(data.labels, Y)
+
+
+def test_two_inputs_in_a_set_of_tensorflow():
+    given = tf.data.Dataset.from_tensor_slices((BOTH, Y))
+    for source in (given, given.batch(2)):
+        data = read_dataset(source, TWO, "evaluation")
+        np.testing.assert_array_equal(data.first(99)["other"], BOTH[1])
+        np.testing.assert_array_equal(data.labels, Y)
+
+
+def test_a_number_of_inputs_that_is_not_the_models_says_what_is_expected():
+    with pytest.raises(
+        OptionError, match=r"pass \(\(image, other\), y\), the inputs in this order"
+    ):
+        read_dataset(((X, X, X), Y), TWO, "evaluation")
+
+
+@pytest.mark.parametrize("labels", [{"scores": Y}, {"scores": Y, "boxes": X}, {"dense_1": Y}])
+@pytest.mark.parametrize("form", [lambda pair: pair, lambda pair: iter([pair])])
+def test_labels_may_be_in_a_dict_by_the_only_output(labels, form):
+    data = read_dataset(form((X, labels)), ONE, "evaluation", outputs=["scores"])
+    np.testing.assert_array_equal(data.labels, Y)
+
+
+@pytest.mark.parametrize("labels", [{"a": Y[:2], "b": Y[:2]}, (Y[:2], Y[:2]), {"a": Y[:2]}])
+@pytest.mark.parametrize("form", [lambda pair: pair, lambda pair: iter([pair])])
+def test_labels_of_several_outputs_in_a_set_are_refused(labels, form):
+    with pytest.raises(
+        OptionError, match=r"of \d, expected one array: pass the labels of the first"
+    ):
+        read_dataset(form((X[:2], labels)), ONE, "evaluation", outputs=["a", "b"])
+
+
+class Callable:
+    def __call__(self):
+        return iter([X])
+
+
+@pytest.mark.parametrize("source", [lambda: iter([X]), batches_of, Callable(), Callable])
+def test_a_function_that_makes_data_is_to_be_called(source):
+    with pytest.raises(OptionError, match=r"itself, expected what it returns.*pass the result of"):
+        read_dataset(source, ONE, "calibration")

@@ -192,3 +192,15 @@ def test_a_folder_without_pictures_is_named(name, tmp_path):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(OptionError, match=r"holds no image, expected .png"):
         read_dataset(tmp_path, spec(), "calibration")
+
+
+def test_classes_one_folder_too_deep_are_not_taken_for_one_class(tmp_path):
+    for number, name in enumerate("ab"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        Image.new("RGB", (6, 4), (number, 9, 9)).save(tmp_path / "test" / name / "0.png")
+    with pytest.raises(OptionError, match=r"in the folders 'a', 'b' there.*: pass '.*test'"):
+        read_dataset(tmp_path, spec(), "evaluation")
+    assert read_dataset(tmp_path / "test", spec(), "evaluation").labels.tolist() == [0, 1]
+    assert len(read_dataset(tmp_path, spec(), "calibration")) == 2
+    named = read_dataset(tmp_path, spec(), "evaluation", class_names=["test", "other"])
+    assert named.labels.tolist() == [0, 0]

@@ -75,6 +75,12 @@ def test_a_recording_without_a_signal_is_refused(tmp_path):
         read_dataset(tmp_path / "a.wav", SPECS, "evaluation")
 
 
+def test_a_folder_without_recordings_is_named(tmp_path):
+    (tmp_path / "a.flac").touch()
+    with pytest.raises(OptionError, match=r"holds no recording, expected \.wav"):
+        read(tmp_path)
+
+
 def test_a_missing_recording_is_named(tmp_path):
     with pytest.raises(OptionError, match=r"there is no evaluation file '.*none.wav'"):
         read(tmp_path / "none.wav")

@@ -6,6 +6,7 @@ import pytest
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport_converter import convert
 from edgeport_converter.data.datasets import read_dataset
+from edgeport_converter.data.tables import read_frame
 from edgeport_converter.data.user_data import read_user_data
 
 SPEC = (TensorSpec("x", np.dtype(np.float32), ("N", 2), ("N", "F")),)
@@ -105,3 +106,26 @@ def test_the_label_column_needs_a_table(two_layer_model, samples, tmp_path):
         convert(two_layer_model, tmp_path / "m.onnx", evaluation=samples, label_column="kind")
     with pytest.raises(OptionError, match=r"label_column is '', expected the name of a column"):
         convert(two_layer_model, tmp_path / "m.onnx", evaluation="t.csv", label_column="")
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (np.array(["2024-01-01", "2024-01-02"], "M8[s]"), "dates"),
+        (np.array([1, 2], "m8[s]"), "time differences"),
+        (np.array([1 + 2j, 2]), "complex numbers"),
+    ],
+)
+def test_what_is_no_number_in_a_frame_is_refused(values, found):
+    """numpy turns dates into counts of seconds, and drops imaginary parts."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": values, "b": [1.0, 2.0]})
+    with pytest.raises(OptionError, match=f"has {found} in the column 'a', expected numbers"):
+        read_frame(frame, "calibration")
+
+
+def test_two_columns_of_one_name_in_a_frame_are_refused():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.zeros((2, 3)), columns=["a", "b", "a"])
+    with pytest.raises(OptionError, match="data has the column 'a' more than once"):
+        read_frame(frame, "calibration")

@@ -198,3 +198,15 @@ def test_the_scale_and_the_input_of_several_are_as_the_signal_says(tmp_path):
 def test_a_window_is_as_long_as_the_models_time_axis(tmp_path, signal, message):
     with pytest.raises(OptionError, match=message):
         convert(motion_model(), tmp_path / "m.onnx", signal=signal)
+
+
+def test_a_signal_is_for_an_input_of_floats(tmp_path):
+    with pytest.raises(
+        OptionError, match=r"'motion' uint8 .*expected one of floats: leave out inp"
+    ):
+        convert(
+            motion_model(),
+            tmp_path / "m.onnx",
+            signal=Signal(50, 16, 5, channels=3),
+            input_uint8=True,
+        )

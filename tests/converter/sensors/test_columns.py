@@ -227,6 +227,17 @@ def test_a_recipe_hands_its_columns_to_the_device(tmp_path, capsys):
             predictor.predict(row | {"width_m": None})
 
 
+@pytest.mark.parametrize("missing", [None, "mean"])
+def test_digits_in_groups_are_no_number_for_the_training_either(missing, tmp_path):
+    """The device refuses such a cell, so a model that learned from it could not be evaluated."""
+    table = tmp_path / "t.csv"
+    write_table(table, ["height", "big"], ["1", "1_000"], ["yes", "no"])
+    columns = {"height": {"missing": missing}} if missing else {}
+    recipe = {"data": {"source": str(table), "target": "big", "columns": columns}}
+    with pytest.raises(OptionError, match=r"has '1_000' in line 3, column 'height', expected a nu"):
+        train(recipe, tmp_path / "m.keras")
+
+
 @pytest.mark.parametrize(
     ("declared", "sentence"),
     [
@@ -235,6 +246,8 @@ def test_a_recipe_hands_its_columns_to_the_device(tmp_path, capsys):
             r"missing is 'mode', expected 'mean', 'median' or a numb",
         ),
         ({"height": {"kind": "category", "missing": 3}}, r"missing is 3, expected a text for a ca"),
+        ({"height": {"missing": 1e39}}, r"missing is 1e\+39, expected a number within float32"),
+        ({"height": {"missing": -(10**400)}}, r"missing is -10*…, expected a number within"),
         ({"height": {"kind": "number"}}, r"data.columns"),
         ({"height": {"colour": "red"}}, r"data.columns"),
     ],

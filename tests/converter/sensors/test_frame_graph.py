@@ -192,6 +192,32 @@ def test_known_shapes_stay_known():
     assert shapes["answer"] == ["N", 3]
 
 
+def test_frames_of_two_inputs_differ_in_size():
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 6, 8, 3])
+        for name in ("left", "right")
+    ]
+    answer = helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["N", 6, 8, 3])
+    node = helper.make_node("Sub", ["left", "right"], ["answer"])
+    model = helper.make_model(
+        helper.make_graph([node], "model", inputs, [answer]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    for name in ("left", "right"):
+        model = prepend_frames(model, name, Frames("load_img"))
+    onnx.checker.check_model(model, full_check=True)
+    sides = [
+        [side.dim_param for side in info.type.tensor_type.shape.dim[:3]]
+        for info in model.graph.input
+    ]
+    assert sides == [["N", "H", "W"], ["N", "H2", "W2"]]
+    found = run(
+        model, left=np.full((1, 30, 16, 3), 7, np.uint8), right=np.full((1, 9, 50, 3), 3, np.uint8)
+    )[0]
+    np.testing.assert_array_equal(found, np.full((1, 6, 8, 3), 4, np.float32))
+
+
 def test_a_frames_graph_is_only_for_a_picture_of_fixed_size():
     with pytest.raises(OptionError, match="the input 'photo', found the inputs 'image', 'extra'"):
         prepend_frames(a_model(), "photo", Frames())

@@ -1,7 +1,9 @@
 """What a user may say of a signal, and in which words."""
 
 import json
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from edgeport import OptionError
@@ -22,6 +24,9 @@ def test_a_command_line_reads_as_the_same_signal():
         Signal(44100, 1000, 2000, mix_down=True, pad=True, scale=1, input="sound"),
         Signal(52.5, 128, 64, channels=3, dtype="float32"),
         Signal(scale=1 / 3),
+        Signal(np.float32(16000), np.int32(400), np.int64(160), mix_down=np.True_),
+        Signal(np.int16(50), scale=np.float32(0.1)),
+        Signal(Fraction(105, 2), scale=Fraction(1, 32768)),
     ],
 )
 def test_text_and_json_give_the_signal_back(signal):
@@ -40,6 +45,7 @@ def test_int16_is_scaled_to_one_and_floats_not_at_all():
         ({"rate": 0}, "the rate 0, expected samples a second"),
         ({"rate": "16k"}, "the rate '16k'"),
         ({"rate": float("nan")}, "the rate nan"),
+        ({"rate": 10**400}, "the rate 1000"),
         ({"window": 0}, "the window 0, expected a whole number"),
         ({"window": 1.5}, "the window 1.5"),
         ({"hop": True}, "the hop True"),
@@ -49,6 +55,8 @@ def test_int16_is_scaled_to_one_and_floats_not_at_all():
         ({"dtype": "int8"}, "the dtype 'int8', expected 'int16' for PCM or 'float32'"),
         ({"dtype": "float32", "scale": 1 / 32768}, "expected a scale with int16 only"),
         ({"scale": 0}, "the scale 0, expected a number above zero"),
+        ({"scale": 1e-46}, "the scale 1e-46, expected a number above zero that float32 holds"),
+        ({"scale": 1e39}, r"the scale 1e\+39, expected a number above zero that float32 holds"),
         ({"channels": 2, "mix_down": True}, "mix_down and 2 channels, expected 1"),
         ({"input": 3}, "the input 3, expected the name"),
     ],

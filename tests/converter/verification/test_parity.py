@@ -199,3 +199,25 @@ def test_single_nans_and_infinities_have_to_be_in_the_same_places():
     assert compare_answers(wanted, wanted, [{"x": np.zeros((3, 4))}]).largest_difference == 0
     with pytest.raises(AgreementError):
         compare_answers(constant([1.0, np.inf, 1.0]), wanted, [{"x": np.zeros((3, 4))}])
+
+
+@pytest.mark.parametrize(
+    "function", [np.log, np.sqrt, lambda x: np.log(x - 1), lambda x: np.log(-x)]
+)
+def test_samples_whose_answers_are_nan_are_drawn_again(function):
+    def summed(batch):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {"y": function(batch["x"]).sum(axis=1, keepdims=True)}
+
+    batches = make_trial_inputs([FIXED], summed)
+    assert [len(batch["x"]) for batch in batches] == list(BATCH_SIZES)
+    assert np.abs(batches[-1]["x"]).max() > 1
+    for batch in batches:
+        assert not np.isnan(summed(batch)["y"]).all()
+
+
+def test_a_model_that_answers_with_nan_beside_numbers_has_trial_inputs():
+    def half(batch):
+        return {"y": np.array([[np.nan, 1.0]] * len(batch["x"]), np.float32)}
+
+    assert len(make_trial_inputs([FIXED], half)) == len(BATCH_SIZES)

@@ -9,9 +9,11 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from onnx.numpy_helper import from_array, to_array
 
 from edgeport import ModelCard
 from edgeport_converter import AgreementError, exporting, optimizing
+from edgeport_converter.data.datasets import read_dataset
 from edgeport_converter.loading.load import load_model
 from edgeport_converter.verification.parity import check_parity
 from edgeport_converter.verification.runners import in_fixed_batches
@@ -98,10 +100,11 @@ def exported_of(model: Any) -> Any:
     return exported, optimizing.compact(optimizing.optimize(exported.graph))
 
 
-def check(exported: Any, graph: onnx.ModelProto) -> Any:
+def check(exported: Any, graph: onnx.ModelProto, samples: Any = None) -> Any:
     card = ModelCard("m", exported.inputs, exported.outputs)
     runs = [in_fixed_batches(run, card.inputs) for run in (exported.reference, exported.logits)]
-    return check_parity(graph, card, prepare_batches(graph, card, *runs, None), runs[1])[0]
+    data = None if samples is None else read_dataset(samples, card.inputs, "evaluation")
+    return check_parity(graph, card, prepare_batches(graph, card, *runs, data), runs[1])[0]
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -209,3 +212,67 @@ def test_a_model_without_weights_has_nothing_to_spoil() -> None:
     model = keras.Sequential([keras.Input((8,)), layers.Activation("tanh")])
     parity = check(*exported_of(model))
     assert (parity.trials, parity.doubts()) == ((), ())
+
+
+DATA = np.random.default_rng(0).normal(size=(40, 8)).astype("f4")
+
+
+def ends_in(*last: Any) -> Any:
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [keras.Input((8,), name="x"), layers.Dense(16, "relu"), layers.Dense(3), *last]
+    )
+
+
+SMALL = {
+    "rescaled": lambda: ends_in(layers.Rescaling(1e-6)),
+    "rescaled far": lambda: ends_in(layers.Rescaling(1e-20)),
+    "rescaled and bounded": lambda: ends_in(layers.Rescaling(1e-6), layers.Activation("tanh")),
+    "small kernel": lambda: ends_in(
+        layers.Dense(2, kernel_initializer=keras.initializers.RandomNormal(stddev=1e-7))
+    ),
+    "one part of two": lambda: keras.Model(
+        (x := keras.Input((8,), name="x")), [layers.Dense(2)(x) * 1e-7, layers.Dense(2)(x)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("samples", [None, DATA], ids=["made up", "data"])
+def test_parity_notices_wrong_weights_where_answers_are_far_below_1(
+    name: str, samples: Any
+) -> None:
+    exported, graph = exported_of(SMALL[name]())
+    parity = check(exported, graph, samples)
+    assert all(trial.noticed for trial in parity.trials)
+    wrong = spoil(graph, 0.3, seed=7)
+    if name == "one part of two":  # its other part would be noticed anyway
+        wrong = onnx.ModelProto()
+        wrong.CopyFrom(graph)
+        small = min(wrong.graph.initializer, key=lambda each: np.abs(to_array(each)).max())
+        small.CopyFrom(from_array(to_array(small) * 1.3, small.name))
+    with pytest.raises(AgreementError, match="report this model"):
+        check(exported, wrong, samples)
+
+
+def test_small_differences_of_large_sums_are_no_wrong_weights() -> None:
+    """What is left of the mean after it was taken off is rounding, which differs by kernel."""
+
+    def rest(x: Any) -> Any:
+        mean = keras.ops.mean(x, axis=-1, keepdims=True)
+        return keras.ops.mean(x - mean, axis=-1, keepdims=True)
+
+    model = ends_in(layers.Lambda(rest))
+    parity = check(*exported_of(model), DATA)
+    assert parity.floors == {}
+    (doubt,) = parity.doubts()
+    assert "answers on the data are at most" in doubt
+    assert "scale the outputs" in doubt
+    assert "saturated" not in doubt
+
+
+def test_what_cancelling_leaves_is_too_coarse_to_be_held_to_its_size() -> None:
+    """1 - cos(x) near 0 has some dozen steps of 6e-8: one kernel may be a step off another."""
+    coarse = layers.Lambda(lambda x: (1 - keras.ops.cos(x * 1e-3)) * 0.1)
+    exported, graph = exported_of(ends_in(coarse))
+    assert check(exported, graph, DATA).floors == {}

@@ -155,6 +155,13 @@ def test_frames_for_an_input_that_takes_none_are_refused(
         Predictor.load(camera().artifact(frames=frames, inputs=[spec]))
 
 
+@pytest.mark.parametrize("size", [[6, 9], [8, 6], None])
+def test_frames_of_another_size_than_the_input_are_refused(size: list[int] | None) -> None:
+    broken = {"image": {**FRAMES, "size": size}}
+    with pytest.raises(ArtifactError, match="card that cannot be read"):
+        Predictor.load(camera(size=(6, 8)).artifact(frames=broken))
+
+
 def test_unknown_keys_of_frames_are_ignored() -> None:
     newer = {"image": {**FRAMES, "novelty": 1}}
     with Predictor.load(camera().artifact(frames=newer)) as predictor:

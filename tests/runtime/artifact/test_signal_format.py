@@ -41,6 +41,7 @@ def test_unknown_keys_are_of_newer_converters() -> None:
         {"rate": "8"},
         {"rate": float("inf")},
         {"rate": float("nan")},
+        {"rate": 10**400},
         {"window": 5},
         {"window": 4.0},
         {"hop": 0},
@@ -62,3 +63,9 @@ def test_a_signal_that_does_not_fit_the_input_is_no_card(change: dict[str, Any])
 def test_an_input_of_another_shape_takes_no_windows(shape: tuple[int | str, ...]) -> None:
     with pytest.raises(ArtifactError, match="has a card that cannot be read"):
         Predictor.load(identity("int16", shape).artifact(signal={**SIGNAL, "channels": 2}))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint16", "int32", "int64", "bool", "str"])
+def test_a_signal_is_of_int16_or_floats(dtype: str) -> None:
+    with pytest.raises(ArtifactError, match="has a card that cannot be read"):
+        Predictor.load(identity(dtype, ("N", 4)).artifact(signal=SIGNAL))

@@ -137,8 +137,18 @@ def test_a_pipe_is_refused_where_no_pipe_can_be_read(
 ) -> None:
     os.mkfifo(tmp_path / name)  # opening it would wait for a writer for ever
     assert refusal(capsys, pairs, tmp_path / name) == (
-        f"'{tmp_path / name}' is a folder or a pipe, expected a file, since only .csv and .jsonl "
+        f"'{tmp_path / name}' is a pipe or a device, expected a file, since only .csv and .jsonl "
         "are read from first to last: pass a file"
+    )
+
+
+@pytest.mark.parametrize("name", ["photos", "photos.jpg", "table.csv"])
+def test_a_folder_is_refused_as_one(
+    name: str, pairs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / name).mkdir()
+    assert refusal(capsys, pairs, tmp_path / name) == (
+        f"'{tmp_path / name}' is a folder, expected files: pass those in it, each by name"
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from column_models import NUMBERS, REGION, ROWS, mixed, numbers, score
+from column_models import NUMBERS, REGION, ROWS, artifact, mixed, numbers, score
 from commands import Capture, fails
 
 from edgeport.cli.main import main
@@ -206,3 +207,19 @@ def test_bench_takes_a_row_of_a_table(model: Path, tmp_path: Path, capsys: Captu
     with Predictor.load(model) as predictor:
         feed = Trial(str(table)).feed(predictor.card)
     assert feed["features"].tolist() == ROWS[:1].tolist()
+
+
+def test_names_that_are_numbers_are_matched_by_name_or_refused(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """As pandas names the columns of a plain array; such a header looks like a row of numbers."""
+    model, table = tmp_path / "m.onnx", tmp_path / "rows.csv"
+    own = [replace(column, name=str(at)) for at, column in enumerate(NUMBERS)]
+    model.write_bytes(artifact(numbers(), *own))
+    row = [{"y": [score(1.5, 100.0, 2.0)]}]
+    for content in ("0,1,2\n1.5,100,2\n", "2,3,0,1\n2,9,1.5,100\n", "2,id,0,1\n2,9,1.5,100\n"):
+        table.write_text(content)
+        assert answers(capsys, model, table)[0] == row
+    table.write_text("2,0,1\n2,1.5,100\n")
+    sentence = "has the columns' names in line 1, 2, 0, 1, which are numbers and in another order"
+    assert sentence in fails(capsys, "predict", model, table)[1]

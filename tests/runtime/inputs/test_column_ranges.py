@@ -110,4 +110,9 @@ def test_a_reload_with_other_columns_is_refused() -> None:
             predictor.reload(swapped)
         with pytest.raises(ArtifactError, match=r"the columns none, expected those being served"):
             predictor.reload(replace(numbers(), card=bare).artifact())
+        metres = replace(NUMBERS[1], unit="m")
+        with pytest.raises(ArtifactError, match=r"'height_cm' in m, expected it as served, in cm"):
+            predictor.reload(artifact(numbers(), NUMBERS[0], metres, NUMBERS[2]))
+        unsaid = replace(NUMBERS[1], unit="")
+        predictor.reload(artifact(numbers(), NUMBERS[0], unsaid, NUMBERS[2]))
         predictor.reload(numbers().artifact())

@@ -97,6 +97,14 @@ TAKEN: dict[str, tuple[Callable[[], Image.Image], Array]] = {
         lambda: from_file(PALETTE, "PNG", transparency=bytes([255] * 16)),
         PALETTE_COLOURS,
     ),
+    "palette with alpha, opaque": (
+        lambda: Image.fromarray(np.dstack([COLOUR // 128 * 255, OPAQUE])).quantize(16),
+        COLOUR // 128 * np.uint8(255),
+    ),
+    "PPM of 4 bits": (
+        lambda: opened(b"P6 2 1 15\n" + bytes([0, 1, 2, 15, 14, 13])),
+        np.array([[[0, 17, 34], [255, 238, 221]]], np.uint8),
+    ),
     "a transparent colour that no pixel has": (
         lambda: opened(png(8, 2, 1, [b"\1\2\3"], (b"tRNS", struct.pack(">HHH", 9, 9, 9)))),
         np.array([[[1, 2, 3]]], np.uint8),
@@ -151,6 +159,12 @@ REFUSED: dict[str, tuple[Callable[[], Image.Image], str]] = {
         lambda: from_file(PALETTE, "PNG", transparency=0),
         "transparent pixels",
     ),
+    "a palette of half transparent colours": (
+        lambda: Image.fromarray(np.dstack([COLOUR, SEEN_THROUGH // 2])).quantize(16),
+        "transparent pixels",
+    ),
+    "PPM of 10 bits": (lambda: opened(b"P6 1 1 1023\n" + bytes([3, 0, 2, 0, 1, 0])), "(RGB;10)"),
+    "PPM of 16 bits": (lambda: opened(b"P3 1 1 65535 65535 256 0 "), "(RGB;16)"),
     "transparent GIF": (lambda: from_file(PALETTE, "GIF", transparency=0), "transparent pixels"),
     "a transparent colour": (
         lambda: opened(png(8, 2, 1, [b"\1\2\3"], (b"tRNS", struct.pack(">HHH", 1, 2, 3)))),

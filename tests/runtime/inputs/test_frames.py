@@ -251,7 +251,10 @@ class Reader:
 
 
 PIXEL = [1, 2, 3]
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
 HUGE = {
+    "a list that holds itself": ENDLESS,
     "an array": np.broadcast_to(COLOUR[0, 0], (10**5, 10**4, 3)),
     "a batch": np.broadcast_to(COLOUR[0, 0], (2, 10**5, 10**4, 3)),
     "floats": np.broadcast_to(np.float64(1), (10**5, 10**4, 3)),

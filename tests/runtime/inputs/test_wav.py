@@ -85,6 +85,19 @@ def test_floats_that_16_bits_do_not_hold_are_refused(path: Path, value: float) -
     assert read(path, wav(data, bits=32, tag=3), FLOAT32).astype("<f4").tobytes() == data
 
 
+@pytest.mark.filterwarnings("error")
+def test_floats_beyond_every_level_are_refused_without_a_warning(path: Path) -> None:
+    signalling = np.array([0x7FA00001], "<u4").tobytes()  # a NaN that floating-point units report
+    for bits, data in ((64, np.array([1e308], "<f8").tobytes()), (32, signalling)):
+        with pytest.raises(InputError, match=f"floats of {bits} bits that 16 bits do not hold"):
+            read(path, wav(data, bits=bits, tag=3))
+    far = wav(np.array([0.1, 1e308], "<f8").tobytes(), bits=64, tag=3)
+    with pytest.raises(InputError, match=r"such as 1e\+308, expected .*float32"):
+        read(path, far, FLOAT32)
+    infinite = wav(np.array([0.1, np.inf], "<f8").tobytes(), bits=64, tag=3)
+    assert read(path, infinite, FLOAT32)[:, 0].tolist() == [np.float32(0.1), np.inf]
+
+
 def test_whole_numbers_for_a_model_of_floats_are_refused(path: Path) -> None:
     with pytest.raises(InputError, match="whole numbers of 16 bits, expected floats"):
         read(path, wav(bytes(8)), FLOAT32)

@@ -125,6 +125,41 @@ def test_pieces_that_are_mixed_have_as_many_channels_each_time() -> None:
         windows(echo(4, 4, mix_down=True).card, pieces)
 
 
+@pytest.mark.parametrize("later", [np.zeros(4, np.int16), np.zeros((4, 1), np.int16)])
+def test_one_channel_after_two_that_were_mixed_is_refused(later: Array) -> None:
+    pieces = [np.zeros((2, 2), np.int16), later]  # perhaps the channels alternate in it
+    with pytest.raises(InputError, match=r"piece 1 .*as many each time"):
+        windows(echo(4, 4, mix_down=True).card, pieces)
+
+
+def test_bytes_do_not_say_how_many_channels_are_to_be_mixed() -> None:
+    with pytest.raises(InputError, match=r"is a bytes, .*reshape\(-1, channels\)"):
+        windows(echo(4, 4, mix_down=True).card, [bytes(16)])
+
+
+@pytest.mark.parametrize("empty", [np.empty(0, np.int16), np.empty((0, 2), np.int16)])
+def test_an_empty_piece_says_nothing_of_the_channels_to_mix(empty: Array) -> None:
+    pieces = [empty, np.ones((4, 2), np.int16), empty]
+    assert windows(echo(4, 4, mix_down=True).card, pieces)[0].tolist() == [1] * 4
+
+
+class Lost:
+    """A tensor on a device that is gone."""
+
+    dtype = np.dtype(np.int16)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        raise RuntimeError("device lost")
+
+
+def test_pieces_that_hide_values_or_cannot_be_read_are_refused() -> None:
+    hidden = np.ma.masked_equal(np.arange(4, dtype=np.int16), 2)
+    with pytest.raises(InputError, match=r"a masked array \(1 of its values hidden\)"):
+        windows(echo(4, 4).card, [hidden])
+    with pytest.raises(InputError, match=r"cannot turn into an array \(device lost\)"):
+        windows(echo(4, 4).card, [Lost()])
+
+
 def test_the_order_of_bytes_is_that_of_the_array() -> None:
     assert windows(echo(3, 3).card, [np.array([1, -2, 300], ">i2")])[0].tolist() == [1, -2, 300]
 
@@ -253,6 +288,20 @@ def test_another_rate_or_number_of_channels_is_refused(tmp_path: Path) -> None:
     mixing = SignalFormat("x", 8, 4, 4, mix_down=True)
     path.write_bytes(wav(np.array([[2, 4]] * 4, "<i2").tobytes(), channels=2))
     assert [one.tolist() for one in file_windows(str(path), card.inputs[0], mixing)] == [[3] * 4]
+
+
+def test_more_channels_than_are_mixed_are_refused_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "sound.wav"
+    mixing = echo(4, 4, mix_down=True).card
+    assert mixing.signal is not None
+    for channels in (8, 9):
+        path.write_bytes(wav(bytes(2 * 4 * channels), channels=channels))
+        found = file_windows(str(path), mixing.inputs[0], mixing.signal)
+        if channels == 8:
+            assert [one.tolist() for one in found] == [[0] * 4]
+        else:
+            with pytest.raises(InputError, match=r"sound.wav' has 9 channels, expected 1 to 8: "):
+                list(found)
 
 
 def test_a_free_time_axis_takes_the_windows_of_the_card() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,10 @@ from edgeport_converter.sensors.frame_inputs import (
     put_in_card,
 )
 from edgeport_converter.targets import require_readable
-from edgeport_converter.verification.differences import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE
+from edgeport_converter.verification.differences import (
+    ABSOLUTE_TOLERANCE,
+    RELATIVE_TOLERANCE,
+)
 from edgeport_converter.verification.macs import count_multiply_accumulates
 from edgeport_converter.verification.runners import Run, Runner
 from edgeport_converter.verification.spoiling import STRONG, has_weights, spoil
@@ -40,7 +43,8 @@ _INT8_TOLERANCE = 0.02
 _WIDEST_INT8_TOLERANCE = 0.1
 _TYPICAL_DIFFERENCES = 3.0
 _TOGETHER = 4  # samples in a golden sample of a model whose answers depend on the whole batch
-_SMALLEST_RANGE = 1e-3  # of an int8 output that is zero on every sample
+# Of an int8 output that is zero on every sample; one that parity found to be small has its own.
+_SMALLEST_RANGE = 1e-3
 
 _PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
 
@@ -59,6 +63,8 @@ class ArtifactWriter:
         frames: the inputs that take frames, which are put before each graph here.
         given: samples with frames as a device hands them over; none without data.
         metric: of a finished graph that takes frames; None without labels.
+        floors: by output what a float one may be off by whatever its size, of outputs that are far
+            below 1, as the parity check found them.
     """
 
     card: ModelCard
@@ -70,6 +76,7 @@ class ArtifactWriter:
     frames: tuple[FrameInput, ...] = ()
     given: Sequence[Mapping[str, Array]] = ()
     metric: Callable[[Run], float | None] | None = None
+    floors: Mapping[str, float] = field(default_factory=dict)
 
     def write(
         self,
@@ -214,9 +221,11 @@ class ArtifactWriter:
                 if output.values.dtype.kind != "f":
                     found[name] = 0.0
                 elif card.quantization is None:
-                    found[name] = ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * largest
+                    floor = self.floors.get(name, ABSOLUTE_TOLERANCE)
+                    found[name] = floor + RELATIVE_TOLERANCE * largest
                 else:
-                    least = max(largest, _SMALLEST_RANGE)
+                    smallest = 0.0 if name in self.floors else _SMALLEST_RANGE
+                    least = max(largest, smallest)
                     wanted = _TYPICAL_DIFFERENCES * lost.get(name, 0.0)
                     bounds = _INT8_TOLERANCE * least, _WIDEST_INT8_TOLERANCE * least
                     found[name] = float(np.clip(wanted, *bounds))

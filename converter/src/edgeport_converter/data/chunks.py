@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgeport import OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 
@@ -63,6 +65,19 @@ class Keys:
     labels: str | None
 
 
+def require_one_array(labels: object, subject: str) -> None:
+    """Refuse labels of several outputs, which come in a dict or a tuple.
+
+    A list is not refused: it may hold one row for each sample.
+    """
+    if isinstance(labels, Mapping) or (isinstance(labels, tuple) and any(map(np.ndim, labels))):
+        raise OptionError(
+            f"the labels of {subject} are a {type(labels).__name__} of "
+            f"{len(labels)}, expected one array: pass the labels of the first output, which is "
+            "what the metric sees"
+        )
+
+
 Pick = Callable[[Sequence[str]], Keys]
 """Says which of many keys are read."""
 
@@ -92,10 +107,13 @@ def pick_keys(
         others = [key for key in keys if key not in _LABEL_NAMES]
         if len(others) == 1:
             return Keys({names[0]: others[0]}, _first(_LABEL_NAMES, keys))
+    way_out = "name each array after the model's input"
+    if len(names) > 1:
+        way_out += f", or pass (({', '.join(names)}), y), the inputs in this order"
     hint = f" (or '{next(iter(_PURPOSE_PAIRS[purpose]))}')" if len(names) == 1 else ""
     raise OptionError(
         f"{subject} has the arrays {', '.join(map(repr, keys)) or 'none'}, expected "
-        f"{', '.join(map(repr, names))}{hint}: name each array after the model's input"
+        f"{', '.join(map(repr, names))}{hint}: {way_out}"
     )
 
 

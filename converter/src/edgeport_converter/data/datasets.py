@@ -16,7 +16,7 @@ from edgeport.artifact.column import Column
 from edgeport.artifact.golden import Array
 from edgeport.artifact.signal_format import SignalFormat
 from edgeport.inputs.feeds import prepare
-from edgeport_converter.data.chunks import Keys, Source, pick_keys
+from edgeport_converter.data.chunks import Keys, Source, pick_keys, require_one_array
 from edgeport_converter.data.sources import open_source
 from edgeport_converter.sensors.columns import fills_of
 from edgeport_converter.sensors.frame_inputs import FrameInput
@@ -170,13 +170,7 @@ class Dataset:
             yield arrays, labels
 
     def _as_labels(self, given: Any) -> Array:
-        # A list is not refused: it may hold one row for each sample.
-        if isinstance(given, Mapping) or (isinstance(given, tuple) and any(map(np.ndim, given))):
-            raise OptionError(
-                f"the labels of {self._subject} are a {type(given).__name__} of "
-                f"{len(given)}, expected one array: pass the labels of the first output, which is "
-                "what the metric sees"
-            )
+        require_one_array(given, self._subject)
         try:
             return np.asarray(given)
         except Exception as cause:  # rows of different lengths, tensors of other devices
@@ -248,6 +242,7 @@ def read_dataset(
     frames: Sequence[FrameInput] = (),
     signal: SignalFormat | None = None,
     columns: Sequence[Column] = (),
+    outputs: Sequence[str] = (),
 ) -> Dataset:
     """Return the user's data, every value checked against the model's inputs.
 
@@ -262,6 +257,7 @@ def read_dataset(
         frames: the inputs that are given as frames.
         signal: how recordings are cut into samples.
         columns: of the model, if it knows them.
+        outputs: names of the model's outputs, by which labels may be in a dict.
 
     Raises:
         OptionError: the data is not what was asked for.
@@ -283,6 +279,7 @@ def read_dataset(
         frames=frames,
         signal=signal,
         columns=columns,
+        outputs=outputs,
     )
     dataset = Dataset(opened, specs, purpose, frames, fills_of(columns))
     if dataset.labels is not None and dataset.labels.dtype.kind in "OSU" and class_names:

@@ -108,6 +108,14 @@ def find_classes(
             f"'{folders[0]}', expected each {kind} in the folder of its class: sort it, or remove "
             "it"
         )
+    if purpose != "calibration" and class_names is None and len(folders) == 1 and stray is None:
+        inner = sorted({parts[1] for _, parts in files if len(parts) > 2})
+        if len(inner) > 1 and all(len(parts) > 2 for _, parts in files):
+            raise OptionError(
+                f"the {purpose} folder '{folder}' has every {kind} in the folder '{folders[0]}', "
+                f"in the folders {', '.join(map(repr, inner[:3]))} there, expected a folder for "
+                f"each class: pass '{folder / folders[0]}'"
+            )
     classes = list(class_names or [])
     if class_names is None:
         classes = [path.name for path, parts in places if len(parts) == 1 and path.is_dir()]

@@ -52,6 +52,7 @@ class Draw:
         whole: whether floats without a value range are such integers, too.
         spread: if given, floats without a value range come from a normal distribution with this
             standard deviation.
+        sign: of these, 0 for both; a model that begins with a logarithm takes one sign only.
         keys: about half of the elements of text and integer inputs are drawn from these keys.
         limits: by input; elements that have limits lie between these instead.
     """
@@ -60,6 +61,7 @@ class Draw:
     largest: int = 1
     whole: bool = False
     spread: float | None = None
+    sign: int = 0
     keys: LookupKeys = NO_KEYS
     limits: Mapping[str, Limits] = field(default_factory=dict)
 
@@ -125,7 +127,8 @@ def _floats(
     if draw.whole:
         return generator.integers(draw.lowest, draw.largest, sizes, endpoint=True).astype(float)
     if draw.spread is not None:
-        return generator.normal(0.0, draw.spread, sizes)
+        values = generator.normal(0.0, draw.spread, sizes)
+        return draw.sign * np.abs(values) if draw.sign else values
     return generator.random(sizes)
 
 

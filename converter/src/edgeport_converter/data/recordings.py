@@ -17,10 +17,8 @@ _SUFFIX = ".wav"
 
 
 def is_recording(path: Path) -> bool:
-    """Whether a file is a recording, or a folder holds one."""
-    if not path.is_dir():
-        return path.suffix.lower() == _SUFFIX
-    return any(each.suffix.lower() == _SUFFIX for each in path.rglob("*"))
+    """Whether it is a recording or a folder, which for a model with a signal is of recordings."""
+    return path.is_dir() or path.suffix.lower() == _SUFFIX
 
 
 def read_recordings(

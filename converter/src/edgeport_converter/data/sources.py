@@ -14,7 +14,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from edgeport_converter.data.chunks import (
     Chunks,
     Pick,
     Source,
+    require_one_array,
 )
 from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.data.recordings import is_recording, read_recordings
@@ -57,14 +58,15 @@ def open_source(
     frames: Sequence[FrameInput] = (),
     signal: SignalFormat | None = None,
     columns: Sequence[Column] = (),
+    outputs: Sequence[str] = (),
 ) -> Source:
     """Return what starts a new pass over ``source`` at each call.
 
     Args:
         source: the path of a ``.npy``, ``.npz``, ``.csv`` or ``.wav`` file or of a folder of images
-            or recordings; an array; a dict of arrays; a pair ``(x, y)``; or an iterable of samples
-            or batches in these forms, such as a generator or a ``tf.data.Dataset``; or what
-            ``keep`` returned.
+            or recordings; an array; a dict of arrays; several inputs in a list, or in a pair also
+            in a tuple; a pair ``(x, y)``; or an iterable of samples or batches in these forms, such
+            as a generator or a ``tf.data.Dataset``; or what ``keep`` returned.
         specs: the model's inputs; images take their size; one sample has an axis less than a batch.
         purpose: "calibration" or "evaluation", for messages.
         pick: says which keys of a file with many arrays are read.
@@ -75,6 +77,7 @@ def open_source(
         frames: the inputs that are given as frames; images in a folder keep their size then.
         signal: how recordings are cut into samples.
         columns: of the model, if it knows them.
+        outputs: names of the model's outputs, by which labels may be in a dict.
 
     Raises:
         OptionError: there is no such file, it is of no known kind, or an iterable has no end.
@@ -104,15 +107,19 @@ def open_source(
     if is_table(source) or (_is_pair(source) and is_table(source[0])):
         return read_frame(source, purpose, label_column=label_column, like=like, columns=columns)
     if isinstance(source, Mapping) or _is_pair(source) or hasattr(source, "shape"):
-        return Source(_in_memory(source), subject)
+        return Source(_in_memory(_as_chunk(source, specs, outputs)), subject)
     if isinstance(source, (list, tuple)):
-        if any(map(_is_batch_like, source)):
-            return Source(lambda: (_as_batch(item, specs, purpose) for item in source), subject)
-        return Source(_in_memory(source), subject)
-    return Source(keep(source, specs, purpose), subject)
+        if any(map(_is_batch_like, source)) and not _is_by_position(source, specs):
+            return Source(
+                lambda: (_as_batch(item, specs, purpose, outputs) for item in source), subject
+            )
+        return Source(_in_memory(_as_chunk(source, specs, outputs)), subject)
+    return Source(keep(source, specs, purpose, outputs), subject)
 
 
-def keep(source: Any, specs: Sequence[TensorSpec], purpose: str) -> Any:
+def keep(
+    source: Any, specs: Sequence[TensorSpec], purpose: str, outputs: Sequence[str] = ()
+) -> Any:
     """Return the samples of an iterable, read once and kept; any other source as it is.
 
     Raises:
@@ -127,6 +134,12 @@ def keep(source: Any, specs: Sequence[TensorSpec], purpose: str) -> Any:
         items = (item for items in [source] for item in items)  # asked for under the guard
     elif hasattr(source, "__getitem__") and hasattr(source, "__len__"):  # as torch has datasets
         items = (source[index] for index in range(len(source)))
+    elif callable(source):
+        name = getattr(source, "__name__", type(source).__name__)
+        raise OptionError(
+            f"the {purpose} data is the function or class '{name}' itself, expected what it "
+            "returns, such as a generator: pass the result of a call, with () after its name"
+        )
     else:
         raise OptionError(
             f"the {purpose} data is a {type(source).__name__}, expected a path, arrays or an "
@@ -135,7 +148,7 @@ def keep(source: Any, specs: Sequence[TensorSpec], purpose: str) -> Any:
     count = _count_items(source)
     if count == float("inf"):
         raise _endless(purpose, "repeats without end")
-    batches = (_as_batch(item, specs, purpose) for item in _guarded(items, purpose))
+    batches = (_as_batch(item, specs, purpose, outputs) for item in _guarded(items, purpose))
     return _Kept(_gather(batches), purpose, ends=count is not None)
 
 
@@ -164,9 +177,8 @@ def _open_file(path: Path, purpose: str, pick: Pick) -> Chunks:
     )
 
 
-def _in_memory(source: Any) -> Chunks:
+def _in_memory(whole: Chunk) -> Chunks:
     """Cut arrays into chunks, so that what is made of them does not double the memory."""
-    whole = _as_chunk(source)
     arrays = [value for value in whole.values() if isinstance(value, np.ndarray) and value.ndim]
     if len(arrays) < len(whole) or len({len(array) for array in arrays}) != 1:
         return lambda: iter([whole])  # checked and converted as a whole by the dataset
@@ -180,17 +192,49 @@ def _in_memory(source: Any) -> Chunks:
     return chunks
 
 
-def _as_chunk(item: Any) -> Chunk:
+def _as_chunk(item: Any, specs: Sequence[TensorSpec], outputs: Sequence[str]) -> Chunk:
     """Return one item as arrays by key; what is no array is left as it is."""
-    if isinstance(item, Mapping):
-        return dict(item)
-    if isinstance(item, tuple) and len(item) == 1 and _is_array_like(item[0]):  # Keras' (x,)
-        return _as_chunk(item[0])
-    if _is_pair(item):
+    if isinstance(item, tuple) and len(item) == 1:  # Keras' (x,), with x perhaps several inputs
+        if _is_array_like(item[0]) or _is_by_position(item[0], specs):
+            return _as_chunk(item[0], specs, outputs)
+    elif _is_pair(item):
         first, labels = item[:2]
-        named = dict(first) if isinstance(first, Mapping) else {SINGLE_KEY: first}
-        return named if labels is None else named | {LABEL_KEY: labels}
-    return {SINGLE_KEY: item}
+        named = _as_inputs(first, specs)
+        return named if labels is None else named | {LABEL_KEY: _labels_of(labels, outputs)}
+    return _as_inputs(item, specs)
+
+
+def _as_inputs(given: Any, specs: Sequence[TensorSpec]) -> Chunk:
+    if isinstance(given, Mapping):
+        return dict(given)
+    if _is_by_position(given, specs, pair=True):
+        return {spec.name: value for spec, value in zip(specs, given, strict=True)}
+    return {SINGLE_KEY: given}
+
+
+def _is_by_position(
+    given: Any, specs: Sequence[TensorSpec], *, pair: bool = False
+) -> TypeGuard[Sequence[Any]]:
+    """Whether it holds the arrays of several inputs in their declared order, as Keras takes them.
+
+    Args:
+        given: what may hold them; a tuple of two may also be ``(x, y)``.
+        specs: the model's inputs.
+        pair: whether it is the x of ``(x, y)``, where a tuple is meant so, and numbers, too.
+    """
+    if not isinstance(given, (list, tuple)) or len(specs) < 2 or len(given) != len(specs):
+        return False
+    return pair or (isinstance(given, list) and all(hasattr(each, "shape") for each in given))
+
+
+def _labels_of(given: Any, outputs: Sequence[str]) -> Any:
+    """Return the labels of the only output, where they are in a dict by output."""
+    if len(outputs) == 1 and isinstance(given, Mapping):
+        if outputs[0] in given:
+            return given[outputs[0]]
+        if len(given) == 1:
+            return next(iter(given.values()))
+    return given
 
 
 def _is_array_like(item: Any) -> bool:
@@ -247,11 +291,15 @@ def _guarded(items: Iterator[Any], purpose: str) -> Iterator[Any]:
         yield item
 
 
-def _as_batch(item: Any, specs: Sequence[TensorSpec], purpose: str) -> Chunk:
+def _as_batch(
+    item: Any, specs: Sequence[TensorSpec], purpose: str, outputs: Sequence[str]
+) -> Chunk:
     """Return an item's arrays, with a batch axis where it is one sample."""
+    given = _as_chunk(item, specs, outputs)
+    require_one_array(given.get(LABEL_KEY), f"the {purpose} data")
     ranks = {spec.name: len(spec.shape) for spec in specs}
     rank = next(iter(ranks.values())) if len(ranks) == 1 else None
-    chunk = {key: _as_array(value, purpose) for key, value in _as_chunk(item).items()}
+    chunk = {key: _as_array(value, purpose) for key, value in given.items()}
     inputs = {key: array for key, array in chunk.items() if key != LABEL_KEY}
     expected = {key: ranks.get(key, rank) for key in inputs}
     if all(want == inputs[key].ndim + 1 for key, want in expected.items() if want is not None):

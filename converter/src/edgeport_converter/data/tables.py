@@ -25,6 +25,8 @@ from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Source
 _CSV_ROWS = 1024
 _LABEL_COLUMNS = ("y", "label")
 _BYTE_ORDER_MARK = "\ufeff"
+# What numpy turns into numbers, but another unit or an imaginary part gets lost.
+_NO_NUMBERS = {"M": "dates", "m": "time differences", "c": "complex numbers"}
 
 
 def read_rows(path: Path, what: str) -> Generator[tuple[int, list[str]], None, None]:
@@ -312,11 +314,22 @@ def read_frame(
     features = [name for at, name in enumerate(names) if at != label_at]
     wanted = _features_of(columns, features, what) if columns else None
     order = wanted or _in_order_of(like, features, what)
+    repeated = next((name for name in order if names.count(name) > 1), None)
+    if repeated is not None:
+        raise OptionError(
+            f"{what} has the column '{repeated}' more than once, expected a name for each: "
+            "rename one"
+        )
     known = columns or [Column(name, NUMBER, SINGLE_KEY) for name in order]
     chunk: dict[str, Any] = {}
     for column in known:
         values = np.asarray(table[column.name])
         if column.kind == NUMBER:
+            if values.dtype.kind in _NO_NUMBERS:
+                raise OptionError(
+                    f"{what} has {_NO_NUMBERS[values.dtype.kind]} in the column '{column.name}', "
+                    "expected numbers: turn them into numbers first, or drop the column"
+                )
             try:
                 values = values.astype(np.float64)
             except (TypeError, ValueError) as cause:

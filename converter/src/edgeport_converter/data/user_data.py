@@ -67,8 +67,9 @@ def read_user_data(
         InputError: it disagrees with the inputs.
     """
     _check_order(evaluation, class_names)
+    names = [spec.name for spec in outputs]
     if calibration is evaluation is not None:  # one pass, for an iterable that can be read once
-        calibration = evaluation = keep(calibration, inputs, "calibration")
+        calibration = evaluation = keep(calibration, inputs, "calibration", names)
 
     def read(source: Any, purpose: str, like: Sequence[str] = ()) -> Dataset | None:
         if source is None:
@@ -84,6 +85,7 @@ def read_user_data(
             frames=frames,
             signal=signal,
             columns=columns,
+            outputs=names,
         )
 
     first = read(calibration, "calibration")

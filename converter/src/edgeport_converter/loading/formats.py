@@ -6,14 +6,17 @@ Nothing is loaded here. Many published ``.keras`` files are HDF5 inside.
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import onnx
 from google.protobuf.message import DecodeError
 
 from edgeport import ConversionError
+from edgeport_converter.loading.user_code import is_function_name
 
 KERAS = "keras"
 HDF5 = "hdf5"
@@ -39,8 +42,12 @@ _FOREIGN = (
 )  # fmt: skip
 
 
-def find_kind(path: Path) -> str:
+def find_kind(path: Path, *, whole: bool = True) -> str:
     """Return KERAS, HDF5, JSON or SAVED_MODEL.
+
+    Args:
+        path: of a file or a folder.
+        whole: whether an archive is read to its end, to find damage; not needed for a first look.
 
     Raises:
         ConversionError: there is nothing, or no Keras model; the message says what it is instead.
@@ -61,7 +68,7 @@ def find_kind(path: Path) -> str:
     if not start:
         raise ConversionError(f"'{path}' is empty, {_EXPECTED}: copy or download it again")
     if start.startswith(b"PK\x03\x04"):
-        _require_keras_archive(path)
+        _require_keras_archive(path, whole=whole)
         return KERAS
     if start.startswith(_HDF5_MAGIC):
         _require_hdf5_model(path)
@@ -70,6 +77,21 @@ def find_kind(path: Path) -> str:
         return JSON
     found, way_out = _name_foreign(path, start)
     raise ConversionError(f"'{path}' {found}, {_EXPECTED}: {way_out}")
+
+
+def require_model(model: Any) -> None:
+    """Refuse a path that holds no Keras model, at a first look, which takes no TensorFlow.
+
+    What is no path is left to others: a model in memory, or the name of a function.
+
+    Raises:
+        ConversionError: as ``find_kind``.
+    """
+    is_path = isinstance(model, (str, os.PathLike)) and not (
+        isinstance(model, str) and is_function_name(model)
+    )
+    if is_path:
+        find_kind(Path(model), whole=False)
 
 
 def digest(path: Path) -> str:
@@ -107,11 +129,11 @@ def _kind_of_folder(path: Path) -> str:
     raise ConversionError(f"the folder '{path}' {found}, {_EXPECTED}: {way_out}")
 
 
-def _require_keras_archive(path: Path) -> None:
+def _require_keras_archive(path: Path, *, whole: bool) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-            damaged = archive.testzip()
+            damaged = archive.testzip() if whole else None
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as cause:
         raise ConversionError(
             f"'{path}' is a truncated or damaged ZIP archive ({cause}), expected a whole .keras "

@@ -28,13 +28,17 @@ def find_signal_input(loaded: LoadedModel, signal: Signal) -> TensorInfo:
             "Signal(input=) with the name of the input that takes windows"
         )
     info = named[0]
-    sizes = (signal.window, signal.channels)
-    fits = info.dtype.startswith("float") and (
-        (len(info.shape) == 2 and signal.channels == 1 and info.shape[1] in (None, sizes[0]))
-        or (
-            len(info.shape) == 3
-            and all(have in (None, want) for have, want in zip(info.shape[1:], sizes, strict=True))
+    if not info.dtype.startswith("float"):
+        raise OptionError(
+            f"the signal is for the input '{info.name}' {info.dtype} {info.shape}, expected one of "
+            "floats: leave out input_uint8, or choose another input"
         )
+    sizes = (signal.window, signal.channels)
+    fits = (
+        len(info.shape) == 2 and signal.channels == 1 and info.shape[1] in (None, sizes[0])
+    ) or (
+        len(info.shape) == 3
+        and all(have in (None, want) for have, want in zip(info.shape[1:], sizes, strict=True))
     )
     if not fits:
         flat = f"(N, {signal.window}) or " if signal.channels == 1 else ""

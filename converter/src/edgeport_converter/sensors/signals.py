@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from edgeport import OptionError
 from edgeport.artifact.signal_format import SignalFormat
 
@@ -22,6 +24,7 @@ FULL_SCALE = 1 / 32768
 
 _YES = {"yes": True, "true": True, "no": False, "false": False}
 _MOST = 2**31 - 1
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,14 @@ class Signal:
                 f"the signal has the rate {self.rate!r}, expected samples a second: pass the rate "
                 "of the recordings in training, such as 16000"
             )
+        object.__setattr__(self, "rate", _plain(self.rate))
         for name in ("mix_down", "pad"):
             if getattr(self, name) not in (True, False):
                 raise OptionError(
                     f"the signal has {name} {getattr(self, name)!r}, expected True or False: pass "
                     "one of them"
                 )
+            object.__setattr__(self, name, bool(getattr(self, name)))
         if self.dtype not in DTYPES:
             raise OptionError(
                 f"the signal has the dtype {self.dtype!r}, expected 'int16' for PCM or 'float32': "
@@ -82,11 +87,12 @@ class Signal:
             )
         if self.dtype == "int16":
             object.__setattr__(self, "scale", FULL_SCALE if self.scale is None else self.scale)
-            if not _is_positive(self.scale):
+            if not _is_positive(self.scale) or not _SMALLEST <= self.scale <= _LARGEST:
                 raise OptionError(
-                    f"the signal has the scale {self.scale!r}, expected a number above zero: pass "
-                    "1/32768 for -1 to 1, for instance"
+                    f"the signal has the scale {self.scale!r}, expected a number above zero that "
+                    "float32 holds: pass 1/32768 for -1 to 1, for instance"
                 )
+            object.__setattr__(self, "scale", _plain(self.scale))
         if self.mix_down and self.channels != 1:
             raise OptionError(
                 f"the signal has mix_down and {self.channels} channels, expected 1, since all "
@@ -110,15 +116,14 @@ class Signal:
 
     def format_of(self, name: str) -> SignalFormat:
         """Return the card's record, for the input of that name."""
-        rate = float(self.rate)
         return SignalFormat(
             input=name,
-            rate=int(rate) if rate.is_integer() else rate,
+            rate=self.rate,
             window=self.window,
             hop=self.hop,
             channels=self.channels,
-            mix_down=bool(self.mix_down),
-            pad=bool(self.pad),
+            mix_down=self.mix_down,
+            pad=self.pad,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,8 +183,18 @@ class Signal:
 
 
 def _is_positive(value: Any) -> bool:
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > 0
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return 0 < float(value) < math.inf
+    except OverflowError:
+        return False
+
+
+def _plain(value: Any) -> float:
+    """Return a number of numpy, of ``fractions`` and the like as JSON holds it."""
+    number = float(value)
+    return int(number) if number.is_integer() else number
 
 
 def _read(name: str, text: str) -> Any:

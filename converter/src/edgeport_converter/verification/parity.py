@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +17,12 @@ from edgeport import ArtifactError, ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter.errors import AgreementError, UnsupportedModelError
 from edgeport_converter.verification.differences import (
+    ABSOLUTE_TOLERANCE,
+    NO_FLOORS,
+    SMALL_ANSWERS,
     difference_of,
     largest_excess,
+    largest_of,
     tolerance_of,
 )
 from edgeport_converter.verification.proof import Proof
@@ -45,6 +49,9 @@ class Parity:
             "scores before softmax".
         trials: what the check noticed of spoiled weights.
         made_up: whether the samples were made up.
+        floors: by output that is far below 1, what it may be off by whatever its size, where that
+            is less than ``ABSOLUTE_TOLERANCE``.
+        largest_answer: the largest absolute value of float answers that the weights were tried on.
     """
 
     samples: int
@@ -56,6 +63,8 @@ class Parity:
     logits: tuple[str, ...] = ()
     trials: tuple[SpoiledTrial, ...] = ()
     made_up: bool = False
+    floors: Mapping[str, float] = field(default_factory=dict)
+    largest_answer: float = 0.0
 
     def doubts(self) -> tuple[str, ...]:
         """Return what the check could not tell, a sentence, for the card and the report."""
@@ -67,6 +76,13 @@ class Parity:
         where = "made-up inputs" if self.made_up else "the data"
         remedy = "pass data like the device's" if self.made_up else "pass data of more kinds"
         if any(trial.what == "graph" and trial.noise == STRONG for trial in missed):
+            if 0 < self.largest_answer < SMALL_ANSWERS:
+                return (
+                    f"answers on {where} are at most {self.largest_answer:.2g}, little beside the "
+                    f"{ABSOLUTE_TOLERANCE:g} that rounding may make of sums: the parity check "
+                    f"would pass with all weights {STRONG:.0%} off, so that it proves little: "
+                    "scale the outputs to about 1, or pass data whose answers are larger",
+                )
             return (
                 f"answers are saturated on {where}: the parity check would pass with all weights "
                 f"{STRONG:.0%} off, so that it proves little: {remedy}",
@@ -77,13 +93,19 @@ class Parity:
         )
 
 
-def compare_answers(run: Run, reference: Run, batches: Sequence[Mapping[str, Array]]) -> Parity:
+def compare_answers(
+    run: Run,
+    reference: Run,
+    batches: Sequence[Mapping[str, Array]],
+    floors: Mapping[str, float] = NO_FLOORS,
+) -> Parity:
     """Compare the graph with Keras on every batch.
 
     Args:
         run: the float graph.
         reference: the Keras model.
         batches: arrays by input name, each with the batch axis N.
+        floors: by output, the absolute part of what is allowed, 1e-5 where there is none.
 
     Raises:
         AgreementError: a shape or dtype differs, an integer output is not equal, or a float is
@@ -100,7 +122,7 @@ def compare_answers(run: Run, reference: Run, batches: Sequence[Mapping[str, Arr
                     f"output '{name}' of the Keras model has only NaN, expected numbers to "
                     "compare with: pass data like the device's"
                 )
-            found = _compare_output(name, wanted, actual[name], samples)
+            found = _compare_output(name, wanted, actual[name], samples, floors)
             if worst is None or not found.largest_difference <= worst.largest_difference:
                 worst = found
     if worst is None:
@@ -108,7 +130,9 @@ def compare_answers(run: Run, reference: Run, batches: Sequence[Mapping[str, Arr
     return replace(worst, samples=samples)
 
 
-def _compare_output(name: str, wanted: Array, got: Array, samples: int) -> Parity:
+def _compare_output(
+    name: str, wanted: Array, got: Array, samples: int, floors: Mapping[str, float]
+) -> Parity:
     if wanted.shape != got.shape or wanted.dtype != got.dtype:
         raise AgreementError(
             f"output '{name}' is {got.dtype} of shape {got.shape} in ONNX, Keras gives "
@@ -117,7 +141,7 @@ def _compare_output(name: str, wanted: Array, got: Array, samples: int) -> Parit
     if wanted.size == 0:
         return Parity(samples, 0.0, name, (), 0.0, 0.0)
     difference = difference_of(wanted, got)
-    allowance = np.broadcast_to(tolerance_of(name, wanted), wanted.shape)
+    allowance = np.broadcast_to(tolerance_of(name, wanted, floors), wanted.shape)
     worst = int(np.argmax(difference - allowance))
     index = tuple(int(i) for i in np.unravel_index(worst, difference.shape))
     largest, allowed = float(difference[index]), float(allowance[index])
@@ -148,7 +172,8 @@ def check_parity(
     1. The answers are compared with Keras'.
     2. So are the logits, what goes into the last function of each output, on some of the samples.
     3. Without data, samples of further kinds are made up and compared.
-    4. The graph's weights are spoiled, to find what the check would notice.
+    4. Answers far below 1 that hang little on rounding are compared again, more strictly.
+    5. The graph's weights are spoiled, to find what the check would notice.
 
     Args:
         graph: the float graph, finished.
@@ -176,6 +201,12 @@ def check_parity(
                 parity = replace(worst, samples=parity.samples + more.samples)
             elif asked:
                 answers = _ask(run, reference, asked, samples)
+            shared = proof.shared_logits(answers, samples)
+            answered = run(samples)
+            known = {name: answers[name] for name in shared} | answered
+            floors = proof.find_floors(run, samples, known)
+            if floors.keys() & answered.keys():
+                compare_answers(run, reference, [samples], floors)
     except ArtifactError as cause:
         missing = _MISSING_KERNEL.search(str(cause))
         if missing is None:
@@ -186,15 +217,19 @@ def check_parity(
             "kernel for, expected float32 or what its documentation lists for this operator: cast "
             "its inputs to float32 in the model"
         ) from cause
-    shared = proof.shared_logits(answers, samples)
     if shared:
         before = {name: answers[name] for name in shared}
-        compare_answers(proof.run, lambda _: before, [samples])
+        compare_answers(proof.run, lambda _: before, [samples], floors)
     parity = replace(
         parity,
         logits=shared,
-        trials=proof.try_spoiling(samples, shared),
+        trials=proof.try_spoiling(samples, shared, floors),
         made_up=compared.made_up,
+        floors={name: floors[name] for name in floors if name in answered},
+        largest_answer=max(
+            (largest_of(array) for array in answered.values() if array.dtype.kind == "f"),
+            default=0.0,
+        ),
     )
     return parity, samples if compared.made_up else dict(batches[-1])
 

@@ -13,10 +13,18 @@ import numpy as np
 
 from edgeport import ModelCard
 from edgeport.artifact.golden import Array
-from edgeport_converter.verification.differences import excess_by_sample, largest_excess
+from edgeport_converter.verification.differences import (
+    NO_FLOORS,
+    SMALL_ANSWERS,
+    excess_by_sample,
+    floors_of,
+    largest_excess,
+    largest_of,
+)
 from edgeport_converter.verification.index_limits import IndexLimits
 from edgeport_converter.verification.logits import find_logits
 from edgeport_converter.verification.macs import count_multiply_accumulates
+from edgeport_converter.verification.runners import Run
 from edgeport_converter.verification.spoiling import (
     SLIGHT,
     STRONG,
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
 # by more, such as the logarithm of a difference, tell rounding from errors too badly.
 _ROUNDING = 2.0**-22
 _MOVED_BY_ROUNDING = 0.25
+_CHANGE = 2.0**-12  # relative, well above rounding
 _TELLS_ENOUGH = 3.0  # times what is allowed, with slightly spoiled weights
 # Multiply-accumulates of the networks that uncertain answers are searched in, which takes some
 # hundred runs; and by multiply-accumulates, how many kinds of samples are made up.
@@ -99,15 +108,7 @@ class Proof:
 
     def _well_behaved(self, samples: Mapping[str, Array]) -> dict[str, Array] | None:
         """Return the samples whose answers are finite and do not hang on rounding, None if none."""
-        generator = np.random.default_rng(0)
-        moved = {
-            name: (array * (1 + _ROUNDING * generator.choice([-1, 1], array.shape))).astype(
-                array.dtype
-            )
-            if array.dtype.kind == "f"
-            else array
-            for name, array in samples.items()
-        }
+        moved = _rounded(samples)
         right, count = self.run(samples), len(next(iter(samples.values())))
         changes = excess_by_sample(right, self.run(moved), count)
         if changes is None:
@@ -150,16 +151,64 @@ class Proof:
         right = self.run(samples) if shared else {}
         return tuple(name for name in shared if keras[name].shape == right[name].shape)
 
+    def find_floors(
+        self, optimized: Run, samples: Mapping[str, Array], known: Mapping[str, Array]
+    ) -> dict[str, float]:
+        """Return the absolute tolerance by name of small answers and logits, none of others.
+
+        An answer whose logits are compared has none: a kernel may compute a squashing function to
+        an absolute precision only.
+
+        Args:
+            optimized: the graph as the engine runs it.
+            samples: by input name.
+            known: the answers and the logits that are compared.
+        """
+        squashed = {name.rpartition(" before ")[0] for name in known}
+        names = [
+            name
+            for name, array in known.items()
+            if name not in squashed
+            and array.dtype.kind == "f"
+            and largest_of(array) < SMALL_ANSWERS
+        ]
+        if self._graph is None or not names:
+            return {}
+        right = self.run(samples)
+        small = {name: right[name] for name in names}
+        every = list(self._graph.weights)
+        rounded = self._graph.with_spoiled(every, _ROUNDING)
+        changed = self._graph.with_spoiled(every, _CHANGE)
+        return floors_of(
+            small,
+            [right | optimized(samples), self.run(_rounded(samples)), rounded(samples)],
+            changed(_rounded(samples, _CHANGE)),
+        )
+
     def try_spoiling(
-        self, samples: Mapping[str, Array], logits: Sequence[str]
+        self,
+        samples: Mapping[str, Array],
+        logits: Sequence[str],
+        floors: Mapping[str, float] = NO_FLOORS,
     ) -> tuple[SpoiledTrial, ...]:
         """Return what the parity check notices of spoiled weights, by answers and these logits."""
         compared = [*self._answers, *logits]
 
         def excess(right: Mapping[str, Array], wrong: Mapping[str, Array]) -> float:
-            return largest_excess({name: right[name] for name in compared}, wrong)
+            return largest_excess({name: right[name] for name in compared}, wrong, floors)
 
         if self._graph is not None:
             return try_spoiling(self._graph, excess, samples, self._cost)
         # Nothing could be tried, which is no better than a check that notices nothing.
         return (SpoiledTrial("graph", STRONG, 1, 0),) if self._has_weights else ()
+
+
+def _rounded(samples: Mapping[str, Array], share: float = _ROUNDING) -> dict[str, Array]:
+    """Return the samples with each float moved by a share, two units in its last place."""
+    generator = np.random.default_rng(0)
+    return {
+        name: (array * (1 + share * generator.choice([-1, 1], array.shape))).astype(array.dtype)
+        if array.dtype.kind == "f"
+        else array
+        for name, array in samples.items()
+    }

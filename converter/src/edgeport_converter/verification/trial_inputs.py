@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -214,7 +215,8 @@ def make_trial_inputs(
     2. For each, sizes of the free axes are tried until the model has taken two.
     3. Of the first that the model took with some size, batches of each of ``BATCH_SIZES`` are made,
        at each size found. One that the model refuses is drawn again, and left out in the end.
-    4. Batches without a number in the answer are used only where there are no others.
+    4. Batches without a number in the answer, or with NaN in every sample, as of a logarithm of
+       negative numbers, are used only where there are no others.
 
     Args:
         inputs: the model's inputs.
@@ -270,7 +272,11 @@ class _Tries:
 
 
 def _has_numbers(answer: Array) -> bool:
-    return bool(np.isfinite(answer).any() if answer.dtype.kind in "fc" else answer.size)
+    """Whether an answer holds a number, and some sample holds no NaN."""
+    if answer.dtype.kind not in "fc" or not answer.size:
+        return bool(answer.size)
+    has_nan = np.isnan(answer).reshape(len(answer) if answer.ndim else 1, -1).any(axis=1)
+    return bool(np.isfinite(answer).any() and not has_nan.all())
 
 
 def _find_taken(
@@ -288,11 +294,12 @@ def _find_taken(
             if len(sizes) == wanted:
                 break
         batches = []
-        for samples, spread in zip(BATCH_SIZES, (None, None, _SPREAD), strict=True):
+        spread = [replace(draw, spread=_SPREAD, sign=sign) for sign in (0, 1, -1)]
+        for samples, kinds in zip(BATCH_SIZES, ([draw], [draw], spread), strict=True):
             for size in sizes:
                 limits = within.find(size) if within is not None else {}
-                for seed in _SEEDS:
-                    values = replace(draw, spread=spread, limits=limits)
+                for kind, seed in itertools.product(kinds, _SEEDS):
+                    values = replace(kind, limits=limits)
                     batch = random_inputs(inputs, samples, size, samples + seed, values)
                     if tries.takes(batch):
                         batches.append(batch)
@@ -312,6 +319,8 @@ def _draws_to_try(
     words = replace(keys, numbers=())
     if keys.numbers:
         yield replace(first, keys=words), tables
+    if any(spec.dtype.kind == "f" for spec in inputs):
+        yield replace(first, keys=words, spread=_SPREAD, sign=-1), None
     for draw in _DRAWS[1:]:
         if has_integers or draw.whole:
             yield replace(draw, keys=words), None

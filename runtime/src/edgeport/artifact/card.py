@@ -324,8 +324,8 @@ def _frames_from_dict(data: Any, inputs: tuple[TensorSpec, ...]) -> "dict[str, F
 def _signal_from_dict(data: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> "SignalFormat":
     from edgeport.artifact.signal_format import read_signal  # few cards have one
 
-    shapes = {spec.name: spec.sample_shape for spec in inputs}
-    return read_signal(data, shapes[str(data["input"])])
+    named = {spec.name: spec for spec in inputs}[str(data["input"])]
+    return read_signal(data, named.dtype, named.sample_shape)
 
 
 def _columns_from_list(data: Any, inputs: tuple[TensorSpec, ...]) -> "tuple[Column, ...]":

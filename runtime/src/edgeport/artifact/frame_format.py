@@ -110,4 +110,8 @@ def _read(name: str, data: Mapping[str, Any], dtype: Any, shape: Any, axes: Any)
         raise ValueError(f"the frames {dict(data)!r:.200}")
     if dtype != np.uint8 or axes != _AXES or shape[3] != frames.channels:
         raise ValueError(f"frames for the input '{name}', which takes none")
+    taken = frames.size or ("any", "any")
+    for have, size in zip(shape[1:3], taken, strict=True):
+        if isinstance(have, int) and have != size:
+            raise ValueError(f"frames of the size {taken} for the input '{name}' of shape {shape}")
     return frames

@@ -3,9 +3,11 @@
 A module of its own, since few cards have one, and each record costs every cold start 0.1 ms.
 """
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from edgeport.artifact.records import Record, record
 
@@ -17,7 +19,7 @@ class SignalFormat(Record):
     """How a recording becomes windows, each of them one sample of an input.
 
     Attributes:
-        input: the input's name; its dtype is that of the recording, int16 or float32.
+        input: the input's name; its dtype is that of the recording, int16 or floats.
         rate: samples a second, in Hz.
         window: how many samples in time one window has, T of the input.
         hop: from the begin of a window to that of the next; larger than a window leaves gaps.
@@ -47,12 +49,15 @@ class SignalFormat(Record):
         )
 
 
-def read_signal(data: Mapping[str, Any], shape: tuple[int | str, ...]) -> SignalFormat:
+def read_signal(
+    data: Mapping[str, Any], dtype: np.dtype[Any], shape: tuple[int | str, ...]
+) -> SignalFormat:
     """Return what a card's JSON says.
 
     Args:
         data: the record; unknown keys are ignored.
-        shape: of one sample of the input that it names.
+        dtype: of the input that it names.
+        shape: of one sample of that input.
 
     Raises:
         ValueError, KeyError, TypeError: it is no signal, or not of that input.
@@ -65,11 +70,12 @@ def read_signal(data: Mapping[str, Any], shape: tuple[int | str, ...]) -> Signal
         not all(type(number) is int and 1 <= number <= _MOST for number in numbers)
         or not all(type(flag) is bool for flag in flags)
         or type(rate) not in (int, float)
-        or not 0 < rate < math.inf
+        or not 0 < rate <= sys.float_info.max
         or len(sizes) != 2
         or sizes[0] not in (numbers[0], str(sizes[0]))
         or sizes[1] not in (numbers[2], str(sizes[1]))
         or (flags[0] and numbers[2] != 1)
+        or not (dtype == np.int16 or dtype.kind == "f")
     ):
-        raise ValueError(f"the signal {dict(data)!r:.200} of an input of shape {shape}")
+        raise ValueError(f"the signal {dict(data)!r:.200} of an input {dtype} of shape {shape}")
     return SignalFormat(str(data["input"]), rate, *numbers, *flags)

@@ -92,19 +92,21 @@ def read_samples(
 
 def _check_kind(path: str) -> None:
     try:
-        is_file = stat.S_ISREG(Path(path).stat().st_mode)
+        mode = Path(path).stat().st_mode
     except OSError as cause:
         kinds = ", ".join(READABLE[:5])
         raise InputError(f"there is no file '{path}': pass a {kinds} or an image") from cause
+    if stat.S_ISDIR(mode):
+        raise InputError(f"'{path}' is a folder, expected files: pass those in it, each by name")
     ending = Path(path).suffix.lower()
     if ending not in READABLE:
         raise InputError(
             f"'{path}' ends in '{ending}', expected one of {', '.join(READABLE)}: "
             "convert or rename it"
         )
-    if not is_file and ending not in _FROM_PIPES:
+    if not stat.S_ISREG(mode) and ending not in _FROM_PIPES:
         raise InputError(
-            f"'{path}' is a folder or a pipe, expected a file, since only "
+            f"'{path}' is a pipe or a device, expected a file, since only "
             f"{' and '.join(_FROM_PIPES)} are read from first to last: pass a file"
         )
 

@@ -8,7 +8,8 @@ The first line of a .csv file names the columns, in any order. The rules for wha
    and numbers with a point is refused, since one of them may part thousands.
 3. A file without a header is read in the card's order if each line has exactly as many cells as
    the card has columns, and a sentence tells that order. A first line is no header if it has a
-   number and none of the card's names.
+   number and none of the card's names. Where the names are numbers, it is one if it has all of
+   them in the card's order, or further cells; all of them in another order are refused.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Itera
             if not has_header:  # the line that named the columns
                 has_header, names = True, [name.strip() for name in row]
                 table.columns.check_names(names, f"'{path}'")
-                places = {column: names.index(column.name) for column in table.columns.all}
+                at_name = {name: at for at, name in enumerate(names)}
+                places = {column: at_name[column.name] for column in table.columns.all}
             elif row:
                 if len(row) != len(names):
                     table.refuse_length(line, len(row), names)
@@ -86,6 +88,17 @@ class _Table:
         best = max(known, key=lambda mark: known[mark])
         if known[best] and not all(map(_is_number, split[best])):
             self.has_header, self.delimiter = True, best
+            return
+        if known[best] == len(self.names):  # all of its cells are numbers, and so are the names
+            self.has_header, self.delimiter = True, best
+            if len(split[best]) == len(self.names) and split[best] != self.names:
+                raise InputError.of(
+                    f"'{path}' has",
+                    f"the columns' names in line 1, {', '.join(split[best][:12])}, which are "
+                    "numbers and in another order than the model's, so that it may be a row",
+                    f"the order {', '.join(self.names[:12])}, or no header",
+                    "put the columns in this order",
+                )
             return
         occurring = [mark for mark in ("\t", ";", ",") if mark in first] or [","]
         fitting = [mark for mark in occurring if len(split[mark]) == len(self.names)]

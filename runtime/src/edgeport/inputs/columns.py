@@ -1,15 +1,16 @@
 """Rows and tables by column name: from what a caller has to arrays for the model's inputs.
 
-``Columns.arrange`` takes a dict of columns, a list of dicts, or whatever has ``.columns``, as
-tables of pandas, polars and pyarrow have, none of which is imported. Bare arrays keep the declared
-order. ``predictor`` and the command line use it for cards that have columns; ``column_ranges``
-counts values far outside of what the training saw.
+``Columns.arrange`` takes a dict of columns, a list of dicts or named tuples, or whatever has
+``.columns``, as tables of pandas, polars and pyarrow have, none of which is imported. Bare arrays
+keep the declared order. ``predictor`` and the command line use it for cards that have columns;
+``column_ranges`` counts values far outside of what the training saw.
 """
 
 from __future__ import annotations
 
 import difflib
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -28,7 +29,12 @@ The training's reader and the device's take the same ones. In a column of catego
 cell does, since ``NA`` may be Namibia.
 """
 
-_NO_VALUES = ("NAType", "NaTType", "NullType")  # what pandas and others have for None
+_NO_VALUES = (
+    "NAType",
+    "NaTType",
+    "NullType",
+    "MaskedConstant",
+)  # what pandas and others have for None
 _MOST_NAMES = 12
 _PLAIN = {int, float}
 _MOST = 65504.0  # the largest number of float16, the narrowest type of floats
@@ -62,22 +68,24 @@ class Columns:
         """Return what ``predict`` was given as arrays by input name.
 
         A dict is by input name if its keys are the input names, and these are not the names of the
-        columns as well. Every other dict is by column name.
+        columns as well. Every other dict is by column name, and so is a named tuple.
 
         Raises:
             InputError: a column is missing or doubled, or a value is missing or of another kind.
         """
-        if len(values) != 1:
-            return values
-        value = values[0]
-        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
-            return (self._from_rows(value),)
-        if _is_row(value):
-            value = value.to_dict()
-        if isinstance(value, Mapping):
-            if self._inputs == set(value) != set(self.names):
+        # A stream's sample may be a named tuple itself.
+        row = None if type(values) is tuple else self._as_row(values)
+        if row is None:
+            if len(values) != 1:
                 return values
-            return (self._from_dict(value),)
+            row = self._as_row(values[0])
+        if row is not None:
+            if self._inputs == set(row) != set(self.names):
+                return values
+            return (self._from_dict(row),)
+        value = values[0]
+        if isinstance(value, (list, tuple)) and value and self._as_row(value[0]) is not None:
+            return (self._from_rows(value),)
         if hasattr(value, "columns") and not isinstance(value, np.ndarray):
             return (self._from_table(value),)
         return values
@@ -93,20 +101,23 @@ class Columns:
             InputError: a column of the card is missing or occurs more than once.
         """
         found = list(names)
-        if len(found) == len(self._known) and self._known == set(found):
+        present = set(found)
+        if len(found) == len(self._known) and self._known == present:
             return
-        for name in self.names:
-            count = found.count(name)
-            if count > 1:
-                raise InputError.of(
-                    f"{subject} has the column '{name}'",
-                    f"{count} times",
-                    "each column once",
-                    "rename or drop one",
-                )
-            if not count:
-                raise _missing_column(name, found, self.names, subject)
-        further = [name for name in found if name not in self._known | self._told]
+        missing = next((name for name in self.names if name not in present), None)
+        if missing is not None:
+            raise _missing_column(missing, found, self.names, subject)
+        if len(present) < len(found):
+            for name, count in Counter(found).items():
+                if count > 1 and name in self._known:
+                    raise InputError.of(
+                        f"{subject} has the column '{name}'",
+                        f"{count} times",
+                        "each column once",
+                        "rename or drop one",
+                    )
+        known = self._known | self._told
+        further = [name for name in found if name not in known]
         if further:
             self._told.update(further)
             listed = ", ".join(f"'{name}'" for name in further[:_MOST_NAMES])
@@ -134,13 +145,38 @@ class Columns:
 
     def _from_rows(self, rows: Sequence[Any]) -> dict[str, Array]:
         """Return the arrays of a list of dicts; all rows have the same columns."""
+        named = []
         for number, row in enumerate(rows):
-            if not isinstance(row, Mapping):
+            found = self._as_row(row)
+            if found is None:
+                wanted = f"a {type(rows[0]).__name__} as row 0 is"
                 raise InputError.of(
-                    f"row {number} is", f"a {type(row).__name__}", "a dict as row 0 is", "pass one"
+                    f"row {number} is", f"a {type(row).__name__}", wanted, "pass one"
                 )
-            self.check_names(row, f"row {number}")
-        return self._assemble({name: [row[name] for row in rows] for name in self.names})
+            self.check_names(found, f"row {number}")
+            named.append(found)
+        return self._assemble({name: [row[name] for row in named] for name in self.names})
+
+    def _as_row(self, value: Any) -> Mapping[Any, Any] | None:
+        """Return one row by column name: a dict, a named tuple, a Series of pandas; else None.
+
+        A named tuple whose fields are the inputs is none, and keeps their declared order.
+
+        Raises:
+            InputError: a column is missing or doubled.
+        """
+        if isinstance(value, Mapping):
+            return value
+        if isinstance(value, tuple):
+            fields = getattr(value, "_fields", ())
+            if not fields or self._inputs == set(fields) != set(self.names):
+                return None
+            return dict(zip(fields, value, strict=True))
+        if _is_row(value):
+            self.check_names(value.index, "the row")  # to_dict() keeps the last of two
+            row: Mapping[Any, Any] = value.to_dict()
+            return row
+        return None
 
     def _from_dict(self, given: Mapping[Any, Any]) -> dict[str, Array]:
         self.check_names(given, "the dict")
@@ -226,7 +262,8 @@ def _is_scalar(value: Any) -> bool:
         return False
     if value is None or isinstance(value, (str, bytes, int, float)):
         return True
-    return not (getattr(value, "shape", None) or hasattr(value, "__len__"))
+    shape = getattr(value, "shape", None)
+    return not hasattr(value, "__len__") if shape is None else tuple(shape) == ()
 
 
 def _is_missing(item: Any) -> bool:
@@ -271,7 +308,8 @@ def _read(column: Column, values: Any, spec: TensorSpec, *, has_rows: bool) -> A
     if column.kind == CATEGORY:
         texts = [_text(column, item, at if has_rows else None) for at, item in enumerate(items)]
         return np.array(texts, object)
-    numbers = items
+    numbers: Array = items
+    found: Any = items
     if items.dtype.kind not in "biuf":
         found = [_number(column, item, at if has_rows else None) for at, item in enumerate(items)]
         numbers = np.array(found)
@@ -287,8 +325,10 @@ def _read(column: Column, values: Any, spec: TensorSpec, *, has_rows: bool) -> A
             _refuse(column, at if has_rows else None, found_there, "check its unit")
         return rounded
     own = TensorSpec(column.name, spec.dtype, ("N",), ("N",))
+    if items.dtype.kind in "biuf":
+        found = list(values) if isinstance(values, (list, tuple)) else items
     try:
-        return as_exact_array(own, numbers)
+        return as_exact_array(own, found)  # a list shows the integers beside floats
     except InputError as error:
         message = str(error).replace("input '", "the column '", 1)
         raise InputError(message, expected=error.expected, actual=error.actual) from error
@@ -337,7 +377,12 @@ def _number(column: Column, item: Any, row: int | None) -> float | int:
         return float("nan")
     if isinstance(item, (str, bytes)):
         _refuse(column, row, f"the text {item!r:.60}", "turn it into a number first, float(x)")
-    if isinstance(item, (int, np.integer)) and abs(int(item)) < 2**63:
+    if isinstance(item, np.ndarray) and not item.shape:
+        item = item[()]
+    # Python's float and int take these, and leave out an imaginary part or a unit.
+    if isinstance(item, (np.complexfloating, np.timedelta64, bytearray, memoryview)):
+        _refuse(column, row, f"a {type(item).__name__}", "pass a plain number")
+    if isinstance(item, (int, np.integer)) and abs(int(item)) < 2**64:
         return int(item)
     try:
         return float(item)

@@ -119,9 +119,9 @@ def _may_be_frame(frames: FrameFormat, item: Any) -> bool:
 
 
 def _nested_shape(value: Any) -> tuple[int, ...]:
-    """Return the shape of nested lists, as their first items have it."""
+    """Return the shape of nested lists, as their first items have it, or more axes than any has."""
     sizes: list[int] = []
-    while isinstance(value, (list, tuple)):
+    while isinstance(value, (list, tuple)) and len(sizes) < 5:  # a list may hold itself
         sizes.append(len(value))
         value = value[0] if value else None
     return (*sizes, *getattr(value, "shape", ()))

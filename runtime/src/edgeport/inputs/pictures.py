@@ -72,7 +72,8 @@ def frame_pixels(frames: FrameFormat, image: Any, subject: str) -> Array:
         raise InputError.of(f"{subject} has", found, expected, "convert it as for the training")
     image.load()  # of a TIFF this turns the picture, too, and its tag says so only afterwards
     orientation = image.getexif().get(_ORIENTATION)
-    if "transparency" in image.info:  # of a palette, or one colour of all
+    has_alpha = getattr(image.palette, "mode", "") == "RGBA"
+    if has_alpha or "transparency" in image.info:  # of a palette, or one colour of all
         image = image.convert("RGBA")
     if image.mode.endswith("A") and image.getchannel("A").getextrema()[0] < 255:
         remedy = "paste it on the background that the pictures of the training had"
@@ -142,7 +143,12 @@ def _refuse_pages(image: Any, subject: str) -> None:
 
 def _stored_as(image: Any) -> str:
     """Return what the decoder turns into 8 bits, such as "RGB;16B", until the pixels are read."""
-    return str([tile[3] for tile in getattr(image, "tile", ())])
+    kinds = []
+    for decoder, _, _, kind in getattr(image, "tile", ()):
+        if decoder.startswith("ppm"):  # is told the highest level, 1023 for 10 bits
+            kind = f"{kind[0]};{kind[1].bit_length()}"
+        kinds.append(kind)
+    return str(kinds)
 
 
 def _refuse_conversion(image: Any, modes: Sequence[str], subject: str) -> None:

@@ -77,8 +77,8 @@ class WavFile:
         full scale as full scale.
 
         Raises:
-            InputError: 16 bits do not hold a value, or floats are wanted of a file of integers,
-                whose unit the model's card does not say.
+            InputError: 16 bits do not hold a value, a float is beyond float32, or floats are
+                wanted of a file of integers, whose unit the model's card does not say.
         """
         left = self.samples
         size = self.channels * self._bits // 8
@@ -179,9 +179,10 @@ class WavFile:
         if values.dtype == np.uint8:  # the middle is 128
             return (values.astype(np.int16) - 128) * np.int16(256)
         if values.dtype.kind == "f":
-            levels = values.astype(np.float64) * _LEVELS
-            # NaN is no whole number either.
-            fits = (levels == np.rint(levels)) & (levels >= -_LEVELS) & (levels < _LEVELS)
+            with np.errstate(all="ignore"):
+                levels = values.astype(np.float64) * _LEVELS
+                # NaN is no whole number either.
+                fits = (levels == np.rint(levels)) & (levels >= -_LEVELS) & (levels < _LEVELS)
         elif values.dtype.itemsize == 4:
             levels = values >> 16
             fits = levels << 16 == values
@@ -205,7 +206,16 @@ class WavFile:
                 "floats, since the model takes these in a unit that its card does not say",
                 "convert the model with a signal of int16",
             )
-        return values.astype(np.float32)
+        with np.errstate(all="ignore"):
+            floats: Array = values.astype(np.float32)
+            fits = np.isfinite(floats) | ~np.isfinite(values)
+        if not fits.all():
+            raise self._refusal(
+                f"has floats of {self._bits} bits such as {values[np.argmin(fits)]:g}",
+                "values that float32 holds",
+                "scale them as for the training",
+            )
+        return floats
 
     def _refusal(self, actual: str, expected: str, remedy: str) -> InputError:
         return InputError.of(f"'{self._path}'", actual, expected, remedy)

@@ -15,7 +15,7 @@ from edgeport.artifact.card import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.artifact.signal_format import SignalFormat
 from edgeport.errors import InputError, OptionError
-from edgeport.inputs.casting import as_exact_array
+from edgeport.inputs.casting import as_exact_array, read_array
 from edgeport.inputs.wav import WavFile
 
 # A piece of more channels is likely one of (C, T). Microphone arrays on boards have up to 8.
@@ -40,7 +40,7 @@ class Cutter:
         self._gap = 0  # samples to leave out before it begins
         self._bytes = b""  # of a sample that the last piece broke off in
         self._pieces = 0
-        self._mixed = 0  # channels of the pieces before, where these are mixed
+        self._mixed = 0  # channels of the pieces before, where the card mixes
 
     def cut(self, piece: Any) -> Iterator[Array]:
         """Yield the windows that the piece completes, in arrays of their own.
@@ -48,7 +48,8 @@ class Cutter:
         Args:
             piece: the next samples, any number of them: an array (T,) or (T, C) of the input's
                 kind of numbers, int16 or floats; or bytes of int16, little-endian, the channels
-                one after the other.
+                one after the other. Where the card mixes, no bytes, which do not say of how many
+                channels they are.
 
         Yields:
             (T,) or (T, C), as the input has it.
@@ -81,6 +82,11 @@ class Cutter:
         if isinstance(piece, memoryview) and piece.format not in ("B", "b", "c"):
             piece = np.asarray(piece)  # it says what its bytes are
         if isinstance(piece, (bytes, bytearray, memoryview)) and spec.dtype == np.int16:
+            if self._signal.mix_down:
+                raise self._refusal(
+                    f"is a {type(piece).__name__}, which may hold any number of channels to mix",
+                    "np.frombuffer(piece, '<i2').reshape(-1, channels)",
+                )
             data = self._bytes + bytes(piece)
             whole = len(data) - len(data) % (2 * channels)
             self._bytes = data[whole:]
@@ -96,7 +102,7 @@ class Cutter:
                 f"is a {type(piece).__name__}",
                 f"make it an array, np.asarray(piece, np.{spec.dtype})",
             )
-        given = np.asarray(piece)
+        given = read_array(spec, piece)
         if spec.dtype == np.int16 and given.dtype.newbyteorder("=") != np.int16:
             remedy = "record in int16"
             if given.dtype.kind == "f":
@@ -105,22 +111,30 @@ class Cutter:
             raise self._refusal(f"holds {given.dtype}", remedy)
         if spec.dtype.kind == "f" and given.dtype.kind != "f":
             raise self._refusal(f"holds {given.dtype}", "convert it to the unit of the training")
+        if given.ndim and not len(given):
+            return np.empty((0, channels), spec.dtype)
         if given.ndim == 1 and channels == 1:
             given = given[:, np.newaxis]
-        if self._signal.mix_down and given.ndim == 2 and given.shape[1] > 1:
-            self._mixed = self._mixed or given.shape[1]
-            if given.shape[1] not in range(2, _MOST_MIXED + 1) or given.shape[1] != self._mixed:
-                raise self._refusal(
-                    f"has shape {given.shape}",
-                    f"for mixing, pass (T, C) of up to {_MOST_MIXED} channels, as many each time; "
-                    "if the axes are swapped, piece.T",
-                )
-            given = given.mean(axis=1, dtype=np.float64, keepdims=True)
-            if spec.dtype == np.int16:
-                given = np.rint(given)
+        if self._signal.mix_down and given.ndim == 2:
+            given = self._mix(given)
         if given.ndim != 2 or given.shape[1] != channels:
             raise self._refusal(f"has shape {given.shape}", self._shape_remedy(given))
         return as_exact_array(spec, given)
+
+    def _mix(self, given: Array) -> Array:
+        """Return the mean of the channels, (T, 1); for int16 the nearest level, ties to even."""
+        count = given.shape[1]
+        self._mixed = self._mixed or count
+        if count not in range(1, _MOST_MIXED + 1) or count != self._mixed:
+            raise self._refusal(
+                f"has shape {given.shape}",
+                f"for mixing, pass (T, C) of up to {_MOST_MIXED} channels, as many each time; "
+                "if the axes are swapped, piece.T",
+            )
+        if count == 1:
+            return given
+        mixed: Array = given.mean(axis=1, dtype=np.float64, keepdims=True)
+        return np.rint(mixed) if self._spec.dtype == np.int16 else mixed
 
     def _shape_remedy(self, given: Array) -> str:
         channels = self._signal.channels
@@ -178,12 +192,14 @@ def file_windows(path: str, spec: TensorSpec, signal: SignalFormat) -> Iterator[
                 f"{signal.rate:g}",
                 "record at this rate, or resample the file with the tool of the training",
             )
-        if file.channels != signal.channels and not signal.mix_down:
+        most = _MOST_MIXED if signal.mix_down else signal.channels
+        if not signal.channels <= file.channels <= most:
+            remedy = "choose or mix the channels as in training"
             raise InputError.of(
                 f"'{path}' has",
                 f"{file.channels} channels",
-                f"{signal.channels}",
-                "choose or mix the channels as in training, or convert the model with mix_down",
+                f"1 to {most}" if signal.mix_down else f"{most}",
+                remedy if signal.mix_down else f"{remedy}, or convert the model with mix_down",
             )
         missing = signal.window - file.samples
         if missing > 0 and not (signal.pad and file.samples):

@@ -1,5 +1,8 @@
 """Metrics as users pass them: their own, those of Keras, those of scikit-learn."""
 
+import functools
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +11,11 @@ import sklearn.metrics
 from edgeport_converter import convert
 from edgeport_converter.quantization.evaluation.budget import find_metric
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
-from edgeport_converter.quantization.evaluation.user_metrics import is_smaller_better
+from edgeport_converter.quantization.evaluation.user_metrics import (
+    adapt,
+    is_smaller_better,
+    name_of,
+)
 
 GENERATOR = np.random.default_rng(12)
 LABELS = GENERATOR.normal(size=(200, 1)).astype(np.float32)
@@ -137,3 +144,36 @@ def test_an_error_may_not_grow_by_more_than_the_budget(tmp_path):
     assert static.loss > 1e-4
     assert not static.holds
     assert "static" not in report.variants
+
+
+@pytest.mark.parametrize(
+    ("names", "labels_first"),
+    [
+        ("gt, pred", True),
+        ("expected, predicted", True),
+        ("truth, x", True),
+        ("y, p", True),
+        ("y_test, y_pred", True),
+        ("t, y_hat", True),
+        ("outputs, labels", False),
+        ("y, t", False),  # y is often what the model gives, t its target
+        ("p, y", False),
+        ("a, b", False),
+        ("predicted, expected", False),
+        ("y_pred, y", False),
+    ],
+)
+def test_the_names_of_parameters_tell_which_are_the_labels(names, labels_first):
+    def metric(*given):
+        return given[0][0]
+
+    metric.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names.split(", ")]
+    )
+    assert adapt(metric)(np.array([3.0]), np.array([7.0])) == (7.0 if labels_first else 3.0)
+
+
+def test_a_partial_function_has_the_name_of_its_function():
+    metric = functools.partial(keras.metrics.mean_squared_error)
+    assert name_of(metric) == "mean_squared_error"
+    assert is_smaller_better(metric) is True

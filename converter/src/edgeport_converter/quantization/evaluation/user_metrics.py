@@ -9,6 +9,7 @@ than the model's own.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -21,10 +22,15 @@ from edgeport.artifact.golden import Array
 Metric = Callable[[Array, Array], float]
 """(outputs (N, ...), labels (N, ...)) to a number."""
 
-_LABELS = {"y_true", "true", "truth", "y", "label", "labels", "target", "targets", "references"}
+# What is sure to be the labels, and what is sure to be the outputs. A plain y, or t, may be either.
+_LABELS = {
+    *("y_true", "true", "truth", "label", "labels", "target", "targets", "references"),
+    *("gt", "ground_truth", "groundtruth", "actual", "expected", "y_test", "trues", "reference"),
+}
 _OUTPUTS = {
-    *("y_pred", "pred", "preds", "prediction", "predictions", "y_hat", "y_score", "y_scores"),
-    *("y_prob", "y_proba", "score", "scores", "output", "outputs", "logits", "hypotheses"),
+    *("y_pred", "pred", "preds", "prediction", "predictions", "predicted", "y_hat", "yhat"),
+    *("y_score", "y_scores", "y_prob", "y_proba", "prob", "probs", "probabilities", "p"),
+    *("score", "scores", "output", "outputs", "logits", "hypotheses"),
 }
 
 _SMALLER = {
@@ -45,7 +51,8 @@ def adapt(metric: Any) -> Metric:
     """Return the user's metric as a function of outputs and labels.
 
     1. A metric object of Keras is reset, updated and read at each call; a class of such is made.
-    2. A function whose parameters are named for labels and outputs, in this order, gets them so.
+    2. A function whose first parameter is named for labels, or whose second is named for outputs,
+       and not the other way round, gets the labels first.
     3. One number a sample, as the functions of Keras return, becomes the mean.
 
     Args:
@@ -61,7 +68,9 @@ def adapt(metric: Any) -> Metric:
 
 
 def name_of(metric: Any) -> str:
-    """Return the metric's name: of a function, or of an object of Keras."""
+    """Return the metric's name: of a function, also of a partial one, or of an object of Keras."""
+    while isinstance(metric, functools.partial):
+        metric = metric.func
     for attribute in ("__name__", "name"):
         name = getattr(metric, attribute, None)
         if isinstance(name, str):
@@ -80,6 +89,8 @@ def is_smaller_better(metric: Any) -> bool | None:
     """
     if metric is None:
         return False
+    while isinstance(metric, functools.partial):
+        metric = metric.func
     origin = metric if isinstance(metric, str) else getattr(metric, "__module__", "") or ""
     if re.match(r"(tf_|tensorflow\.|tf\.)?keras\.(\w+\.)*losses\b", origin):
         return True
@@ -97,7 +108,12 @@ def _takes_labels_first(metric: Any) -> bool:
         names = list(inspect.signature(metric).parameters)
     except (TypeError, ValueError):  # written in C, or a callable that hides its parameters
         return False
-    return len(names) >= 2 and names[0].lower() in _LABELS and names[1].lower() in _OUTPUTS
+    if len(names) < 2:
+        return False
+    first, second = (name.lower().rstrip("_") for name in names[:2])
+    if first in _LABELS or second in _OUTPUTS:
+        return first not in _OUTPUTS and second not in _LABELS
+    return False
 
 
 def _read_keras_metric(metric: Any) -> Callable[[Array, Array], Any]:

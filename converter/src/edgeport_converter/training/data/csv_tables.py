@@ -127,6 +127,11 @@ def _check_missing(recipe: TrainingRecipe, name: str, column: ColumnTable) -> No
         raise recipe.refuse(
             f"data.columns.{name}.missing", column.missing, "'mean', 'median' or a number"
         )
+    largest = float(np.finfo(np.float32).max)
+    if isinstance(column.missing, (int, float)) and not -largest <= column.missing <= largest:
+        raise recipe.refuse(
+            f"data.columns.{name}.missing", column.missing, "a number within float32's range"
+        )
 
 
 def _filled(
@@ -233,6 +238,8 @@ def _numbers(
             values[index] = np.nan
             continue
         try:
+            if "_" in cell:  # Python alone would take 1_0
+                raise ValueError
             with np.errstate(over="ignore"):
                 values[index] = float(cell)
         except ValueError:
