@@ -86,13 +86,13 @@ class Signal:
                 "with int16 only, since floats come scaled: leave one of them out"
             )
         if self.dtype == "int16":
-            object.__setattr__(self, "scale", FULL_SCALE if self.scale is None else self.scale)
-            if not _is_positive(self.scale) or not _SMALLEST <= self.scale <= _LARGEST:
+            scale = FULL_SCALE if self.scale is None else self.scale
+            if not _is_positive(scale) or not _SMALLEST <= scale <= _LARGEST:
                 raise OptionError(
-                    f"the signal has the scale {self.scale!r}, expected a number above zero that "
+                    f"the signal has the scale {scale!r}, expected a number above zero that "
                     "float32 holds: pass 1/32768 for -1 to 1, for instance"
                 )
-            object.__setattr__(self, "scale", _plain(self.scale))
+            object.__setattr__(self, "scale", _plain(scale))
         if self.mix_down and self.channels != 1:
             raise OptionError(
                 f"the signal has mix_down and {self.channels} channels, expected 1, since all "

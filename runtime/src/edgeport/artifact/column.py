@@ -5,15 +5,14 @@ A module of its own, since few cards have columns, and each record costs every c
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from edgeport.artifact.records import Record
+from edgeport.artifact.records import Record, record
 
 NUMBER, CATEGORY = "number", "category"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@record
 class Column(Record):
     """One column of the tables that a model takes.
 
