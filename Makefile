@@ -109,6 +109,7 @@ frames: .venv/.tools
 # What `predict` costs beside onnxruntime's own call. The demo's artifact, or those of `make bench`.
 FILES ?= assets/digits.onnx
 calls: .venv/.workstation
+	mkdir -p build
 	$(WORKSTATION) tests/benchmarks/whole_calls.py $(FILES) > build/calls.json
 
 # SHARED holds the models, data and .tflite files; tests/benchmarks/quantization.py names them.
