@@ -584,7 +584,9 @@ def require_data_file(path: Path, purpose: str) -> None:
         raise OptionError(f"there is no {purpose} file '{path}': pass {DATA_FILES}")
 
 
-def find_destination(output: Any, sources: Sequence[Any], also: Sequence[str] = ()) -> Path:
+def find_destination(
+    output: Any, sources: Sequence[Any], also: Sequence[str] = (), *, is_artifact: bool = True
+) -> Path:
     """Return the path to write, links followed; refuse what would fail only after all the work.
 
     Args:
@@ -592,6 +594,7 @@ def find_destination(output: Any, sources: Sequence[Any], also: Sequence[str] = 
         sources: all that is read, as the user gave it; no file among them may be overwritten, nor
             any file in a folder among them. What is no path is ignored.
         also: the recipes of the variants, which are written beside the output.
+        is_artifact: whether an artifact is written, which is named .onnx, and not a Keras model.
 
     Raises:
         OptionError: the output is no path, a folder, no regular file, lies in no folder, is named
@@ -616,7 +619,7 @@ def find_destination(output: Any, sources: Sequence[Any], also: Sequence[str] = 
     reads = [one for one in sources if isinstance(one, (str, os.PathLike))]
     for target in (path, *(variant_path(path, recipe) for recipe in also)):
         check_target(target, reads=reads)
-    if suffix.lower() not in ("", ".onnx"):
+    if is_artifact and suffix.lower() not in ("", ".onnx"):
         raise OptionError(
             f"the output '{output}' ends in '{suffix}', expected a name that ends in .onnx, since "
             f"an artifact is an ONNX file: choose '{Path(output).with_suffix('.onnx')}', for "

@@ -239,7 +239,7 @@ def _start(watcher: Watcher) -> None:
 
 
 def _find_output(output: str | os.PathLike[str], given: Any, recipe: TrainingRecipe) -> Path:
-    destination = find_destination(output, (given, *_find_read(recipe)))
+    destination = find_destination(output, (given, *_find_read(recipe)), is_artifact=False)
     if destination.suffix != ".keras":
         raise OptionError(
             f"the output '{output}' does not end in .keras, expected it, since Keras decides by "
