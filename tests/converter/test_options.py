@@ -18,7 +18,12 @@ from edgeport_converter import (
     convert,
 )
 from edgeport_converter.commands import add_convert
-from edgeport_converter.options import RECORDS, OptionKeywords, gather_options
+from edgeport_converter.options import (
+    RECORDS,
+    OptionKeywords,
+    find_destination,
+    gather_options,
+)
 
 NOTHING = dict.fromkeys(RECORDS)
 NAMES = [option.name for record in RECORDS.values() for option in fields(record)]
@@ -139,3 +144,12 @@ def test_a_scale_that_float32_cannot_hold_is_refused(options, two_layer_model, t
 def test_one_layer_is_a_list_of_one(given):
     assert QuantizationOptions(keep_float=given).keep_float == ("dense",)
     assert QuantizationOptions(keep_float=None).keep_float == ()
+
+
+def test_a_training_writes_a_keras_file_and_a_conversion_an_onnx_file(tmp_path):
+    output = tmp_path / "m.keras"
+    assert find_destination(output, (), is_artifact=False) == output
+    with pytest.raises(
+        OptionError, match=r"ends in '\.keras', expected a name that ends in \.onnx"
+    ):
+        find_destination(output, ())

@@ -594,7 +594,7 @@ def find_destination(
         sources: all that is read, as the user gave it; no file among them may be overwritten, nor
             any file in a folder among them. What is no path is ignored.
         also: the recipes of the variants, which are written beside the output.
-        is_artifact: whether an ONNX file is written; the name of any other is the caller's matter.
+        is_artifact: whether an artifact is written, which is named .onnx, and not a Keras model.
 
     Raises:
         OptionError: the output is no path, a folder, no regular file, lies in no folder, is named

@@ -29,7 +29,6 @@ def test_a_command_line_reads_as_the_same_frames():
     assert read == Frames(
         "pillow-lanczos", "crop", order="bgr", size=(480, 640), scale=1 / 127.5, mean=127.5
     )
-    assert Frames.from_text("") == Frames()
     assert Frames.from_text("fit=pad pad=114,114,114").pad == (114, 114, 114)
 
 
