@@ -15,4 +15,5 @@ parity check covers.
     signals       ``Signal``: rate, window, hop, channels and scale; its text and JSON forms
     taps          which pixels make up a new one, and with which weights, as each library does it
     values        arithmetic that is done now where sizes are known, and else inside of the graph
+    words         ``name=value`` words of a command line, for ``Frames`` and ``Signal``
 """

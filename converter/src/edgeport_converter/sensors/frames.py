@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from edgeport import OptionError
+from edgeport_converter.sensors.words import read_words
 
 ORDERS = ("rgb", "bgr", "gray")
 FITS = ("stretch", "crop", "pad")
@@ -205,25 +206,13 @@ class Frames:
         Raises:
             OptionError: a word that is none of these.
         """
-        values: dict[str, Any] = {}
         if not text.split():
             raise OptionError(
                 f"frames are {text!r}, expected the call of the training code, such as 'keras' or "
                 "'pillow-bilinear fit=crop': name it, or leave frames out"
             )
-        for position, word in enumerate(text.split()):
-            name, equals, value = word.partition("=")
-            if not equals and position == 0:
-                name, value = "resize", word
-            elif not equals:
-                raise OptionError(
-                    f"frames are {text!r} with the word {word!r}, expected a resize and then words "
-                    "such as fit=crop: write name=value"
-                )
-            if name in values:
-                raise OptionError(f"frames are {text!r} with {name} twice, expected it once")
-            values[name] = _read(name, value)
-        return cls.from_dict(values)
+        example = "a resize and then words such as fit=crop"
+        return cls.from_dict(read_words(text, "frames are", example, _read, first="resize"))
 
     def to_text(self) -> str:
         """Return the shortest text that ``from_text`` reads as these frames."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgeport import OptionError
 from edgeport.artifact.signal_format import SignalFormat
+from edgeport_converter.sensors.words import read_words
 
 DTYPES = ("int16", "float32")
 FULL_SCALE = 1 / 32768
@@ -157,18 +158,8 @@ class Signal:
         Raises:
             OptionError: a word that is none of these.
         """
-        values: dict[str, Any] = {}
-        for word in text.split():
-            name, equals, value = word.partition("=")
-            if not equals:
-                raise OptionError(
-                    f"the signal is {text!r} with the word {word!r}, expected words such as "
-                    "rate=16000: write name=value"
-                )
-            if name in values:
-                raise OptionError(f"the signal is {text!r} with {name} twice, expected it once")
-            values[name] = _read(name, value)
-        return cls.from_dict(values)
+        example = "words such as rate=16000"
+        return cls.from_dict(read_words(text, "the signal is", example, _read))
 
     def to_text(self) -> str:
         """Return the shortest text that ``from_text`` reads as this signal, with its times."""
