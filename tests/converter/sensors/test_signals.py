@@ -69,6 +69,8 @@ def test_what_is_no_signal_is_refused(values, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("", "the signal is '', expected words such as rate=16000"),
+        (" ", "the signal is ' ', expected words such as rate=16000"),
         ("16000", "with the word '16000', expected words such as rate=16000"),
         ("rate=1 rate=2", "with rate twice"),
         ("rate=fast", "rate=fast, expected a number"),

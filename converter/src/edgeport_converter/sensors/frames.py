@@ -206,12 +206,7 @@ class Frames:
         Raises:
             OptionError: a word that is none of these.
         """
-        if not text.split():
-            raise OptionError(
-                f"frames are {text!r}, expected the call of the training code, such as 'keras' or "
-                "'pillow-bilinear fit=crop': name it, or leave frames out"
-            )
-        example = "a resize and then words such as fit=crop"
+        example = "the call of the training code, such as 'keras', then words such as fit=crop"
         return cls.from_dict(read_words(text, "frames are", example, _read, first="resize"))
 
     def to_text(self) -> str:

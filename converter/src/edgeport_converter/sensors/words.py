@@ -25,8 +25,11 @@ def read_words(
         first: the name of the first word if it stands without one; "" where none may.
 
     Raises:
-        OptionError: a word without a name, or a name that stands twice.
+        OptionError: no word at all, as of an unset variable of a shell; a word without a name, or a
+            name that stands twice.
     """
+    if not text.split():
+        raise OptionError(f"{subject} {text!r}, expected {example}: write them, or leave it out")
     values: dict[str, Any] = {}
     for position, word in enumerate(text.split()):
         name, equals, value = word.partition("=")
