@@ -66,6 +66,10 @@ class GoldenOutput(Record):
         if found.dtype.kind not in "iuf":
             return 0.0 if np.array_equal(found, self.values) else math.inf
         first, second = found.astype(np.float64), self.values.astype(np.float64)
+        with np.errstate(all="ignore"):
+            largest = float(np.abs(first - second).max(initial=0.0))
+        if math.isfinite(largest):
+            return largest
         same = (first == second) | (np.isnan(first) & np.isnan(second))  # infinities, too
         with np.errstate(all="ignore"):
             gap = np.where(same, 0.0, np.abs(first - second))
@@ -184,7 +188,11 @@ def _of_blocks(blocks: Mapping[str, Any], shape: tuple[int, ...], dtype: np.dtyp
     place = codes / 255.0
     values = low * (1.0 - place) + high * place
     array = _cast(np.rint(values) if dtype.kind in "biu" else values, dtype)
-    for axis, (kept, size) in enumerate(zip(array.shape, shape, strict=True)):
+    if array.ndim != len(shape):
+        raise ValueError(f"blocks of shape {array.shape} for a golden array of shape {shape}")
+    # The last axis first, while the others are short: later ones repeat whole rows.
+    for axis in reversed(range(array.ndim)):
+        kept, size = array.shape[axis], shape[axis]
         if kept < size:
             array = array.repeat(-(-size // max(kept, 1)), axis)
             array = array[(slice(None),) * axis + (slice(size),)]
