@@ -173,13 +173,21 @@ def test_a_batch_beyond_the_memory_is_an_inference_error() -> None:
         predictor.predict(np.ones(6))
 
 
-@pytest.mark.parametrize(("work", "is_refused"), [(2**28, False), (2**28 - 1, True), (None, True)])
-def test_a_large_model_runs_its_first_golden_sample_at_load_and_all_of_them_for_verify(
-    work: int | None, is_refused: bool, tmp_path: Path, capsys: Capture
+@pytest.mark.parametrize(
+    ("work", "size", "is_refused"),
+    [
+        (2**20, 0, False),
+        (2**20 - 1, 2**20, True),
+        pytest.param(None, 2**20, False, id="unknown work, a large file"),
+        pytest.param(None, 0, True, id="unknown work, a small file"),
+    ],
+)
+def test_all_but_tiny_models_run_their_first_golden_sample_at_load_and_all_of_them_for_verify(
+    work: int | None, size: int, is_refused: bool, tmp_path: Path, capsys: Capture
 ) -> None:
     x = np.full((1, 6), 0.5, "f4")
     y = mlp().formula(x).astype("f4")
-    card = replace(mlp().card, multiply_accumulates=work)
+    card = replace(mlp().card, multiply_accumulates=work, unproven=("x" * size,))
     file = tmp_path / "large.onnx"
     file.write_bytes(sealed(mlp().onnx, card, golden(x, y), golden(x, y + 1)))
     if is_refused:

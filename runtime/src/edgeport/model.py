@@ -31,6 +31,7 @@ class Model:
         counter: counts values outside of calibrated ranges, where activations are quantized, and
             of columns.
         columns: takes rows and tables by column name; None where the card has none.
+        has_answered: whether a call was answered; the first is not worth the fast path's buffers.
         fast_path: for plain arrays of one input to one output; None where there is none.
     """
 
@@ -62,6 +63,7 @@ class Model:
 
     def _start_counting(self) -> None:
         card, options = self.card, self.options
+        self.has_answered = False
         self.counter = RangeCounter(self._ranged_inputs)
         self.columns: Columns | None = None
         if card.columns:

@@ -82,8 +82,8 @@ class Predictor:
 
         The golden samples run without a time limit, since a limit takes a thread. A file whose
         loop never ends is waited for: load a stranger's file in a process that can be ended.
-        From 2^28 multiply-accumulates on, the first sample alone is run: ``edgeport
-        verify`` runs all of them.
+        From 2^20 multiply-accumulates on, or 1 MiB where their number is unknown, the first sample
+        alone is run: ``edgeport verify`` runs all of them.
 
         Args:
             source: the path of an ``.onnx`` file, or its bytes. A file without a card loads as
@@ -389,11 +389,13 @@ class Predictor:
         started = time.perf_counter()
         answers = model.run(feed, limit, look if model.counter.is_watching else None)
         if (
-            model.fast_path is not None
+            model.has_answered  # binding takes a run more, which one answer does not pay back
+            and model.fast_path is not None
             and feed.samples == 1
             and time.perf_counter() - started < WORTH_BINDING_S
         ):
             model.fast_path.learn(*feed.arrays.values(), *answers, is_single=feed.is_single)
+        model.has_answered = True
         named = dict(zip(model.output_names, answers, strict=True))
         outputs = _as_given(model.card.outputs, named, feed.is_single)
         if finite:
