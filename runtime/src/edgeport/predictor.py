@@ -7,7 +7,6 @@ what may be fed, ``inputs/batching`` how samples are grouped, ``engine/session``
 from __future__ import annotations
 
 import os
-import sys
 import time
 from _thread import RLock
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from edgeport.artifact.card import ModelCard, TensorSpec, format_shape, format_specs
 from edgeport.artifact.golden import Array
 from edgeport.checks import truth, whole_number
-from edgeport.engine import forks
 from edgeport.engine.fast_path import WORTH_BINDING_S
 from edgeport.errors import ArtifactError, InferenceError, InputError, OptionError
 from edgeport.inputs.batching import CHUNK_BYTES
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     from edgeport.engine.watchdog import TimeLimit
     from edgeport.labels import Label
 
+# `labels`, `streaming` and `watchdog` are imported where they are used: a first answer does without
+# them, and each module costs a cold start 0.1 ms.
 
 # Held while a predictor changes its model, and for a fork, so that no child inherits it held. One
 # of C alone: no signal's handler runs between taking it and the block that frees it, and gevent
@@ -187,7 +187,6 @@ class Predictor:
             InferenceError: as for :meth:`predict`, or a score is NaN.
             ArtifactError: as for :meth:`predict`.
         """
-        _import_late("edgeport.labels")
         from edgeport.labels import best_labels, class_names
 
         model = self._usable()
@@ -214,7 +213,6 @@ class Predictor:
             OptionError: ``batch_size`` is no positive whole number, or the samples of this model
                 depend on each other, so that a stream has no answer to one.
         """
-        _import_late("edgeport.streaming")
         from edgeport.streaming import stream
 
         whole_number(batch_size, "batch_size")
@@ -248,7 +246,6 @@ class Predictor:
             OptionError: ``batch_size`` is no positive whole number, the card has no signal, the
                 model has further inputs, or its samples depend on each other.
         """
-        _import_late("edgeport.streaming")
         from edgeport.inputs.windows import Cutter, signal_of
         from edgeport.streaming import stream
 
@@ -363,7 +360,6 @@ class Predictor:
             model.columns.check(feed.arrays)
         if timeout is None:
             return self._answer(model, feed, None, finite)
-        _import_late("edgeport.engine.watchdog")
         from edgeport.engine.watchdog import TimeLimit
 
         with TimeLimit.of(timeout) as limit:
@@ -416,16 +412,6 @@ def _as_given(
         spec.name: array[0, ...] if is_single and spec.has_batch_axis and len(array) == 1 else array
         for spec, array in zip(specs, (arrays[spec.name] for spec in specs), strict=True)
     }
-
-
-def _import_late(name: str) -> None:
-    """Import a module that a first answer does without: each costs a cold start 0.1 ms.
-
-    Forks wait meanwhile, since a child that inherits half an import waits for its end for ever.
-    """
-    if name not in sys.modules:
-        with forks.making():
-            __import__(name)
 
 
 def _iterator(values: Iterable[Any], subject: str, kind: str) -> Iterator[Any]:
