@@ -82,11 +82,11 @@ from edgeport.errors import (
     SelfTestError,
     UnsupportedFormatError,
 )
+from edgeport.labels import Label
 from edgeport.predictor import Predictor
 
 if TYPE_CHECKING:
     from edgeport.artifact.frame_format import FrameFormat
-    from edgeport.labels import Label
 
 __version__ = "0.1.0"
 
@@ -120,8 +120,4 @@ def __getattr__(name: str) -> Any:
         from edgeport.artifact.frame_format import FrameFormat
 
         return FrameFormat
-    if name == "Label":
-        from edgeport.labels import Label
-
-        return Label
     raise AttributeError(f"module 'edgeport' has no attribute {name!r}")

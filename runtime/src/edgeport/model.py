@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport.engine.fast_path import FastPath
 from edgeport.engine.session import Session
+from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import InferenceError
 from edgeport.inputs.batching import Batching
 from edgeport.inputs.feeds import Feed
@@ -17,7 +19,6 @@ from edgeport.options import Options
 
 if TYPE_CHECKING:
     from edgeport.device.tuning_file import Tuning
-    from edgeport.engine.watchdog import TimeLimit
     from edgeport.inputs.columns import Columns
 
 
@@ -88,8 +89,6 @@ class Model:
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""
-        import copy  # few programs copy a predictor
-
         other = copy.copy(self)
         other._start_counting()
         return other

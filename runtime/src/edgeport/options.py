@@ -1,7 +1,7 @@
 """The options of a load, and their checks."""
 
-# Without `from __future__ import annotations`: typing compiles each annotation of a NamedTuple that
-# is text, which takes 0.2 ms.
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class Options(NamedTuple):
     cache_dir: str | os.PathLike[str] | None = None
     tuning: str | os.PathLike[str] | bool = True
 
-    def checked(self) -> "Options":
+    def checked(self) -> Options:
         """Check every option before anything is loaded.
 
         Returns:

@@ -10,27 +10,23 @@ import os
 import time
 from _thread import RLock
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeport.artifact.card import ModelCard, TensorSpec, format_shape, format_specs
 from edgeport.artifact.golden import Array
 from edgeport.checks import truth, whole_number
 from edgeport.engine.fast_path import WORTH_BINDING_S
+from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import ArtifactError, InferenceError, InputError, OptionError
 from edgeport.inputs.batching import CHUNK_BYTES
 from edgeport.inputs.feeds import Feed, prepare
 from edgeport.inputs.ranges import refuse_non_finite_inputs, refuse_non_finite_outputs
+from edgeport.labels import Label, best_labels, class_names
 from edgeport.loading import Source, load_model
 from edgeport.model import Model
 from edgeport.options import Options, Provider, PublicKey
 from edgeport.signals import passing_signals, reraise_signal
-
-if TYPE_CHECKING:
-    from edgeport.engine.watchdog import TimeLimit
-    from edgeport.labels import Label
-
-# `labels`, `streaming` and `watchdog` are imported where they are used: a first answer does without
-# them, and each module costs a cold start 0.1 ms.
+from edgeport.streaming import stream
 
 # Held while a predictor changes its model, and for a fork, so that no child inherits it held. One
 # of C alone: no signal's handler runs between taking it and the block that frees it, and gevent
@@ -187,8 +183,6 @@ class Predictor:
             InferenceError: as for :meth:`predict`, or a score is NaN.
             ArtifactError: as for :meth:`predict`.
         """
-        from edgeport.labels import best_labels, class_names
-
         model = self._usable()
         classes = class_names(model.card)
         remedy = f"the model has {len(classes)} classes"
@@ -213,8 +207,6 @@ class Predictor:
             OptionError: ``batch_size`` is no positive whole number, or the samples of this model
                 depend on each other, so that a stream has no answer to one.
         """
-        from edgeport.streaming import stream
-
         whole_number(batch_size, "batch_size")
         model = self._usable()  # a closed predictor says so here, not at the first sample
         if model.card.samples_interact:
@@ -246,8 +238,7 @@ class Predictor:
             OptionError: ``batch_size`` is no positive whole number, the card has no signal, the
                 model has further inputs, or its samples depend on each other.
         """
-        from edgeport.inputs.windows import Cutter, signal_of
-        from edgeport.streaming import stream
+        from edgeport.inputs.windows import Cutter, signal_of  # few models take signals
 
         whole_number(batch_size, "batch_size")
         cutter = Cutter(*signal_of(self._usable().card))
@@ -360,8 +351,6 @@ class Predictor:
             model.columns.check(feed.arrays)
         if timeout is None:
             return self._answer(model, feed, None, finite)
-        from edgeport.engine.watchdog import TimeLimit
-
         with TimeLimit.of(timeout) as limit:
             return self._answer(model, feed, limit, finite)
 

@@ -7,10 +7,9 @@ import copy
 import json
 import pickle
 import re
-import sys
 import tracemalloc
 import zlib
-from dataclasses import FrozenInstanceError, asdict, fields, is_dataclass, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import numpy as np
@@ -34,9 +33,7 @@ from edgeport import (
     TensorSpec,
     UnsupportedFormatError,
 )
-from edgeport.artifact import card as card_module
 from edgeport.artifact.card import FORMAT_VERSION, format_shape
-from edgeport.artifact.records import Record
 
 names = st.text(min_size=1, max_size=8)
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -396,74 +393,3 @@ def test_a_record_is_frozen_has_no_other_attributes_and_pickles(record: Any) -> 
     assert not hasattr(record, "__dict__")
     there = pickle.dumps(record)
     assert pickle.loads(there) == copy.deepcopy(record) == record  # noqa: S301 - made just above
-
-
-def test_functions_of_dataclasses_take_a_record_as_their_own() -> None:
-    spec = mlp().card.inputs[0]
-    assert is_dataclass(spec)
-    assert not is_dataclass(Record)
-    assert [field.name for field in fields(TensorSpec)] == list(TensorSpec.__slots__)
-    assert replace(spec, name="other") == TensorSpec("other", *list(asdict(spec).values())[1:])
-    assert fields(TensorSpec)[3].default == ()
-    assert fields(Quantization)[4].default_factory is dict
-    with pytest.raises(TypeError, match="Quantization was given no 'target'"):
-        Quantization("int8", "int8", activations="int8")
-    with pytest.raises(TypeError, match="a field 'name' twice, or has none"):
-        Label("cat", 0.5, name="dog")
-    with pytest.raises(TypeError, match="a field 'colour' twice, or has none"):
-        Label("cat", 0.5, colour="red")
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=10,
-)
-
-
-def parsed_without_json(text: str | bytes) -> Any:
-    """Read a text as a process does in which nobody has imported ``json``."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delitem(sys.modules, "json")
-        return card_module._parse(text)
-
-
-@given(json_values, st.sampled_from([None, 1]), st.booleans())
-def test_a_text_is_read_as_json_reads_it(value: Any, indent: int | None, is_ascii: bool) -> None:
-    text = json.dumps(value, indent=indent, ensure_ascii=is_ascii)
-    assert parsed_without_json(text) == json.loads(text) == value
-    encoded = text.encode("utf-8", "surrogatepass")
-    assert parsed_without_json(encoded) == json.loads(encoded)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "{} x",
-        "[1,]",
-        "nul",
-        '{"a": 1',
-        '"\x00"',
-        "\ufeff{}",
-        b"\xff",
-        "1" * 5000,
-        "[" * 10**5,
-    ],
-    ids=range(11),
-)
-def test_what_json_refuses_is_refused_alike(text: str | bytes) -> None:
-    def refusal(read: Any) -> str:
-        try:
-            read(text)
-        except (ValueError, RecursionError) as error:
-            return f"{type(error).__name__} {error}"
-        return "none"
-
-    assert refusal(parsed_without_json) == refusal(json.loads)
-
-
-@pytest.mark.parametrize("text", [" {}\n", "\t[1, NaN, -Infinity]", b"[1]\r\n", '{"a": 1, "a": 2}'])
-def test_blanks_constants_and_repeated_keys_are_read_as_json_reads_them(text: str | bytes) -> None:
-    assert repr(parsed_without_json(text)) == repr(json.loads(text))

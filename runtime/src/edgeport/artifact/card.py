@@ -12,17 +12,17 @@ A shape mixes ints and axis names: ``("N", 28, 28, 1)`` is any number of 28 x 28
 one channel. A name that occurs twice among the inputs is the same size in both.
 """
 
+import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeport.artifact.golden import GoldenSample, check_size, decode_array, decode_output
-from edgeport.artifact.records import Record, field, record
+from edgeport.artifact.records import Record, record
 from edgeport.errors import ArtifactError, UnsupportedFormatError
-from edgeport.signals import reraise_signal
 
 if TYPE_CHECKING:
     from edgeport.artifact.column import Column
@@ -189,7 +189,7 @@ class ModelCard(Record):
         The golden samples are written by the converter, which picks their compact form; the
         digest lies outside the card, since the card is among the bytes that it covers.
         """
-        plain: dict[str, Any] = _plain(self.__replace__(golden_samples=()))
+        plain: dict[str, Any] = _plain(replace(self, golden_samples=()))
         del plain["golden_samples"], plain["sha256"]
         if not self.samples_interact:
             del plain["samples_interact"]
@@ -216,7 +216,7 @@ class ModelCard(Record):
                 f"{MOST_BYTES:,}: convert the model again with a released edgeport-converter"
             )
         try:
-            data = _parse(text)
+            data = json.loads(text)
             version = data["format_version"]
             if type(version) is not int or version < 1:
                 raise ValueError(f"format_version {version!r}")
@@ -253,43 +253,11 @@ def _plain(value: Any) -> Any:
     """Return records, tuples and mappings as dicts and lists, and a dtype by its name."""
     if isinstance(value, np.dtype):
         return "str" if value.kind in "OU" else value.name
-    if isinstance(value, Record):
-        return {name: _plain(getattr(value, name)) for name in value.__slots__}
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-class _AsJson:
-    """What ``json``'s scanner asks of its decoder."""
-
-    strict = True
-    object_hook = object_pairs_hook = None
-    parse_float = parse_constant = float
-    parse_int = int
-
-
-def _parse(text: str | bytes) -> Any:
-    """Return the value of a JSON text, as ``json.loads`` does.
-
-    The package ``json`` compiles regular expressions when it is imported, which takes 0.9 ms or 1 %
-    of a cold start; the scanner in C that it calls reads the same text without them. That one has
-    no public name, so another Python may lack it, and all that is unusual is left to ``json``.
-    """
-    if "json" not in sys.modules:
-        try:
-            from _json import make_scanner
-
-            whole = text if isinstance(text, str) else text.decode()
-            settings: Any = _AsJson
-            value, end = make_scanner(settings)(whole, 0)
-            if end == len(whole):
-                return value
-        except (ImportError, AttributeError, StopIteration, ValueError) as cause:
-            reraise_signal(cause)
-    import json
-
-    return json.loads(text)
 
 
 def _card_from_dict(data: Mapping[str, Any], sha256: str | None) -> ModelCard:
@@ -403,7 +371,5 @@ def _sample_from_dict(data: Mapping[str, Any]) -> GoldenSample:
 
 def card_json(card: ModelCard, golden_samples: Sequence[Mapping[str, Any]]) -> str:
     """Return the card's JSON text as the file holds it; the same card gives the same text."""
-    import json  # a device writes no card
-
     data = card.to_dict() | {"golden_samples": list(golden_samples)}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

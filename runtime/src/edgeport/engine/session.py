@@ -11,19 +11,16 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgeport.artifact.golden import Array
-from edgeport.artifact.records import Record, record
 from edgeport.engine import forks
 from edgeport.engine.errors import first_line, is_of_the_engine, load_error, type_remedy
+from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import InferenceError, UnsupportedFormatError
 from edgeport.options import Provider
-
-if TYPE_CHECKING:
-    from edgeport.engine.watchdog import TimeLimit
 
 # From 1.29 on, onnxruntime's Linux wheel sends telemetry unless this is set before its import:
 # the bare import then writes a device id below the home folder and starts a thread, which hangs
@@ -53,8 +50,7 @@ OPTIMIZATIONS: Mapping[str, str] = {
 }
 
 
-@record
-class Port(Record):
+class Port(NamedTuple):
     """An input or output as the graph declares it; a free axis is its name or None."""
 
     name: str
@@ -142,6 +138,7 @@ class Session(forks.Forked):
         try:
             inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
             described = [[(n.name, n.type, n.shape) for n in nodes] for nodes in (inputs, outputs)]
+            self.graph_name: str = self._engine.get_modelmeta().graph_name
         except UnicodeDecodeError as cause:  # the engine itself takes any bytes for a name
             raise load_error(cause, engine_version()) from cause
         self.inputs, self.outputs = (tuple(_port(*one) for one in ports) for ports in described)
@@ -151,14 +148,6 @@ class Session(forks.Forked):
         self.threads = threads
         self._running: list[None] = []  # one entry a run; append and pop need no lock
         forks.watch(self)
-
-    @property
-    def graph_name(self) -> str:
-        """The graph's name, "" where it has none; raises ArtifactError where it is no text."""
-        try:
-            return str(self._engine.get_modelmeta().graph_name)
-        except UnicodeDecodeError as cause:
-            raise load_error(cause, engine_version()) from cause
 
     def run(
         self,
