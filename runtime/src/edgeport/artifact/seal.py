@@ -67,7 +67,7 @@ def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> byt
             kind = stat.S_IFMT(os.stat(path).st_mode)
             if kind not in (stat.S_IFREG, stat.S_IFDIR):  # opening a pipe may wait for ever
                 raise OSError(None, "it is a pipe or a device, expected a file")
-            with open(path, "rb") as file:
+            with open(path, "rb", buffering=0) as file:
                 data = file.read()
         except OSError as cause:
             raise ArtifactError(_why_unreadable(path, cause)) from cause
@@ -250,18 +250,24 @@ except ImportError:
     with contextlib.suppress(ImportError):
         from _sha256 import sha256 as _own  # type: ignore[import-not-found,no-redef]
 
-# Up to so many bytes the slower implementation ends before OpenSSL's library is loaded.
+# So many bytes take the slower implementation about as long as OpenSSL's library takes to load.
 _SMALL = 2**19
+_slowly = 0  # how many bytes it was used for; a race of threads would cost some microseconds
 
 
 def sha256(size: int) -> Callable[..., Any]:
     """Return the function that begins a digest, as ``hashlib.sha256`` does.
 
+    A process that loads often pays for OpenSSL's library once its digests have cost as much.
+
     Args:
         size: about how many bytes are to come.
     """
-    if _own is not None and size <= _SMALL and "hashlib" not in sys.modules:
-        return _own
+    global _slowly
+    if _own is not None and "hashlib" not in sys.modules:
+        _slowly += size
+        if _slowly <= _SMALL:
+            return _own
     import hashlib
 
     return hashlib.sha256
