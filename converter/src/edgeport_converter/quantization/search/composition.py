@@ -201,8 +201,8 @@ class Formats:
         for node in self._graph:
             makers = [value.producer() for value in node.inputs if value is not None]
             before = [maker for maker in makers if maker is not None]
-            # An addition is done by the convolution before it, on whichever side that is.
-            before.sort(key=lambda maker: maker.op_type not in WEIGHTED_OPERATORS)
+            # An addition is done by a convolution before it that nothing else reads.
+            before.sort(key=_is_read_by_others)
             if not before or node not in self.choices or before[0] not in self.choices:
                 continue
             if not self._of(node).in_float:
@@ -236,6 +236,11 @@ class Formats:
     def _elements(value: ir.Value) -> int:
         sizes = () if value.shape is None else value.shape
         return math.prod(size for size in sizes if isinstance(size, int) and size > 0)
+
+
+def _is_read_by_others(maker: ir.Node) -> tuple[bool, bool]:
+    uses = sum(len(value.uses()) for value in maker.outputs)
+    return maker.op_type not in WEIGHTED_OPERATORS, uses > 1
 
 
 def _scaled(found: Conversions, ratio: float) -> Conversions:
