@@ -23,7 +23,7 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-lowest devices operators lint readme bench figures passes layers \
+.PHONY: help demo test test-fast test-lowest devices operators lint readme bench figures passes layers layer-times \
 	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets clean
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make bench SHARED=dir         ten models beside onnxruntime, LiteRT, OpenVINO and Keras'
+	@echo 'make layer-times SHARED=dir   graphs composed from layer times beside the measured search'
 	@echo 'make figures                  the stored runs into the READMEs and the picture'
 	@echo 'make passes SHARED=dir        what each rewriting of the graph is worth'
 	@echo 'make layers                   every Keras layer and application: exact or refused'
@@ -97,6 +98,10 @@ figures: .venv/.tools
 passes: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/passes.py "$(SHARED)/models" MobileNetV3Small EfficientNetB0 \
 		DenseNet121 ConvNeXtTiny --output build/passes.json
+
+# Whether times of single layers lead to as fast a graph as running each graph does.
+layer-times: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/layer_times.py "$(SHARED)" --output build/layer_times.json
 
 # Every Keras layer, activation and application: exact, or refused by name.
 layers: .venv/.workstation

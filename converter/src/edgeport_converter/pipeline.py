@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from edgeport_converter.quantization.evaluation.held_out import SampleRoles
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
     from edgeport_converter.quantization.evaluation.layer_report import LayerReport
+    from edgeport_converter.quantization.evaluation.layer_times import LayerTimes
     from edgeport_converter.quantization.search.candidates import Candidate
     from edgeport_converter.quantization.search.selection import Selection, Step
     from edgeport_converter.verification.parity import Parity
@@ -114,7 +115,8 @@ def convert(
         labels: class names in the order of the scores; they also number text labels and folders.
             One output has two: behind a sigmoid class 1 is above 0.5, as a logit above 0.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
-        quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
+        quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``layer_times``,
+            ``also``, as below.
         tables: ``label_column``, ``feature_names``, as below.
         pixels: ``frames``, ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
         sensors: ``signal``, as below.
@@ -153,6 +155,9 @@ def convert(
             - ``keep_float``: names or patterns of Keras layers that stay in float.
             - ``objective``: what to weigh the candidates by that keep the budget: "latency",
               "size", or "balanced", the default and the geometric mean of both.
+            - ``layer_times``: the file that `edgeport bench --layers` wrote on a board: each layer
+              gets the format that is cheaper there, the conversions between the formats included.
+              For "auto" and "static"; the graph is judged by the budget like any other.
             - ``also``: further recipes to write beside the output for comparison, as
               NAME.RECIPE.onnx. One that misses the budget is reported and not written.
             - ``label_column``: the column of a ``.csv`` file that holds the labels; by default
@@ -229,12 +234,14 @@ def convert(
     metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
     code = find_code_files(model, options.budget.metric, options.loading.custom_objects)
-    read = (model, calibration, evaluation, options.loading.weights, *code)
+    times = options.quantization.layer_times
+    read = (model, calibration, evaluation, options.loading.weights, times, *code)
     with Stages(None)("load"):  # what is no model is no source that could be overwritten
         from edgeport_converter.loading.formats import require_model
 
         require_model(model)
     destination = find_destination(output, read, options.quantization.also)
+    board = _read_layer_times(options)
     stages = Stages(on_stage)
 
     with stages("load"):
@@ -261,7 +268,9 @@ def convert(
                 baseline = _measure(run, float_model, source, data, metric, options)
         if options.quantization.quantizes and baseline.evaluator is not None:
             with stages("quantize"):
-                quantized = _quantize(float_model, source, data, baseline, options, stages.tell)
+                quantized = _quantize(
+                    float_model, source, data, baseline, options, board, stages.tell
+                )
     with stages("report layers"):
         layers = _report_layers(float_model, quantized, source, data, parity)
     with stages("stamp"):
@@ -292,6 +301,14 @@ def convert(
         + quantized.notes
         + stamped.card.unproven,
     )
+
+
+def _read_layer_times(options: ConversionOptions) -> LayerTimes | None:
+    if options.quantization.layer_times is None:
+        return None
+    from edgeport_converter.quantization.evaluation import layer_times
+
+    return layer_times.read(options.quantization.layer_times)
 
 
 @dataclass(frozen=True, eq=False)
@@ -635,12 +652,16 @@ def _measure(
 
 @dataclass(frozen=True, eq=False)
 class _Quantized:
-    """What the search found, and its variants by recipe. Empty where nothing was quantized."""
+    """What the search found, and its variants by recipe. Empty where nothing was quantized.
+
+    ``board`` has the times that the formats were chosen by, None where this machine chose.
+    """
 
     choice: Selection | None = None
     variants: dict[str, Candidate] | None = None
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
+    board: LayerTimes | None = None
 
     @property
     def candidate(self) -> Candidate | None:
@@ -654,6 +675,7 @@ def _quantize(
     data: _Data,
     baseline: _Baseline,
     options: ConversionOptions,
+    board: LayerTimes | None,
     tell: Callable[[str], None],
 ) -> _Quantized:
     from edgeport_converter.quantization.evaluation import evidence
@@ -676,10 +698,15 @@ def _quantize(
     choice: Selection | None = None
     notes: tuple[str, ...] = ()
     if wanted.quantize != "none":
-        choice = quantizer.choose(wanted.quantize, wanted.ranges, wanted.objective, nodes)
+        if board is not None:
+            choice = quantizer.compose(board, wanted.ranges, nodes, source.model.source)
+        else:
+            choice = quantizer.choose(wanted.quantize, wanted.ranges, wanted.objective, nodes)
         notes = evidence.check_answers(choice.candidate.measured.agreement, options.budget.max_drop)
     variants = quantizer.variants(wanted.also, wanted.ranges, nodes)
-    return _Quantized(choice, variants, quantizer.steps, notes)
+    if board is not None:
+        notes += board.notes()
+    return _Quantized(choice, variants, quantizer.steps, notes, board)
 
 
 def _report_layers(
@@ -730,10 +757,12 @@ def _stamp(
         assert judged is not None and evaluator is not None  # noqa: S101, PT018 - there is accuracy
         return evaluator.metric_of(run, lambda _: judged.as_given())
 
+    board = quantized.board
+    chosen_by = {} if board is None else {"layer_times": board.describe()}
     writer = ArtifactWriter(
         describe(
             replace(float_model.card, columns=data.columns),
-            source.model.source,
+            {**source.model.source, **chosen_by},
             float_model.graph,
             data.roles.calibration,
             parity.figures.doubts(),

@@ -24,6 +24,7 @@ from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport.artifact.seal import read_card
 from edgeport.artifact.signature import sign
+from edgeport.atomic_files import check_target, replacing
 from edgeport.checks import whole_number
 from edgeport.cli import printing, reading, trial, tune, writing
 from edgeport.device import cpus, tuning_file
@@ -229,6 +230,14 @@ def _add_predict(commands: Any) -> None:
 
 def _add_bench(commands: Any) -> None:
     add = _add(commands, "bench", "measure an artifact on this device", _bench)
+    sibling = "its int8 sibling, with --layers, as 'edgeport convert --also' writes it"
+    add("sibling", metavar="INT8", nargs="?", help=sibling)
+    layers = (
+        "how long each layer takes in FILE, in float, and in INT8, for 'edgeport convert "
+        "--layer-times'"
+    )
+    add("--layers", action="store_true", help=layers)
+    add("-o", "--output", metavar="OUT", help="with --layers: the .json file to write")
     add("--threads", type=int, metavar="T", help="threads a run may use")
     add("--batch-sizes", type=int, nargs="+", metavar="N", help="1 8 64 where the model can")
     add("--seconds", type=float, default=1.0, metavar="S", help="how long for each size")
@@ -441,6 +450,9 @@ def _bench(options: argparse.Namespace) -> None:
     for size in options.batch_sizes or ():
         whole_number(size, "--batch-sizes", highest=2**31)
     tune.within(options.seconds, "--seconds", *tune.SECONDS)
+    if options.layers or options.sibling is not None or options.output is not None:
+        _bench_layers(options)
+        return
     figures = bench(
         options.artifact,
         threads=options.threads,
@@ -450,6 +462,36 @@ def _bench(options: argparse.Namespace) -> None:
     )
     show = printing.print_json if options.json else printing.print_bench
     show(figures)
+
+
+def _bench_layers(options: argparse.Namespace) -> None:
+    from edgeport.cli import layer_times
+
+    if not options.layers or options.sibling is None:
+        raise OptionError(
+            "the times of layers are measured in two files, a float artifact and its int8 sibling: "
+            "pass both after --layers, or leave the second file and --output out"
+        )
+    if options.batch_sizes is not None:
+        raise OptionError(
+            "--batch-sizes was given with --layers, which runs single samples: leave it out"
+        )
+    if options.output is not None:
+        check_target(options.output, reads=[options.artifact, options.sibling])
+    found = layer_times.measure_layers(
+        options.artifact,
+        options.sibling,
+        threads=options.threads,
+        seconds=options.seconds,
+        trial=trial.of(options),
+    )
+    if options.output is not None:
+        with replacing(options.output, reads=[options.artifact, options.sibling]) as file:
+            file.write(json.dumps(found, indent=1, allow_nan=False).encode())
+    if options.json:
+        printing.print_json(found)
+    else:
+        printing.print_layers(found)
 
 
 def _sign(options: argparse.Namespace) -> None:

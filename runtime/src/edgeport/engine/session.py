@@ -85,6 +85,8 @@ class Session(forks.Forked):
             their next frame most of the time, and spinning takes a CPU meanwhile.
         optimization: how far the engine rewrites the graph, a key of ``OPTIMIZATIONS``.
         save_to: the file to which the engine writes the optimized graph; empty for none.
+        profile_to: how the name of the file begins to which the engine writes how long each node
+            took; empty for none.
 
     Attributes:
         is_lost: whether this process is a fork in which the engine cannot be used any more.
@@ -105,6 +107,7 @@ class Session(forks.Forked):
         spinning: bool = False,
         optimization: str = "all",
         save_to: str = "",
+        profile_to: str = "",
     ) -> None:
         wanted: list[Provider] = ["CPUExecutionProvider"]
         if providers is not None:
@@ -120,6 +123,9 @@ class Session(forks.Forked):
             onnxruntime.GraphOptimizationLevel, OPTIMIZATIONS[optimization]
         )
         options.optimized_model_filepath = save_to
+        if profile_to:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile_to
         try:
             self._engine = _Engine(model, options, providers=wanted)
             started = self._engine.get_providers()
@@ -211,6 +217,10 @@ class Session(forks.Forked):
 
         run = self._core.run_with_iobinding
         return functools.partial(self._guarded, run, self._guarded(make), self._run_options)
+
+    def end_profile(self) -> str:
+        """Write what was recorded since the session was made, and return the file's name."""
+        return str(self._engine.end_profiling())
 
     def _guarded(self, run: Callable[..., Any], *arguments: Any) -> Any:
         """Return the call's result; count it for forks, and translate the engine's errors."""

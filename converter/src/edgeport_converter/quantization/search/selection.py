@@ -7,7 +7,7 @@ says how fast it is; here they meet, and the objective decides: latency, size, o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
@@ -19,8 +19,11 @@ from edgeport_converter.errors import QuantizationError
 from edgeport_converter.quantization.evaluation import budget, float_fallback, timing
 from edgeport_converter.quantization.evaluation.agreement import least_share
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
+from edgeport_converter.quantization.evaluation.layer_times import LayerTimes
+from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.search.candidates import Candidate, CandidateFactory
+from edgeport_converter.quantization.search.composition import compose
 from edgeport_converter.quantization.search.search import Attempt, RecipeSearch
 from edgeport_converter.targets import Target
 from edgeport_converter.verification.runners import Batches
@@ -203,16 +206,7 @@ class Quantizer:
                 attempts.append(self._search.with_static_ranges(start))
             else:
                 attempts.append(self._search.attempt(start))
-        holding = [attempt for attempt in attempts if attempt.verdict.holds]
-        if not holding:
-            best = min(attempts, key=lambda attempt: attempt.verdict.excess)
-            raise QuantizationError(
-                f"the best of {len(self._search.attempts)} attempts ({best.recipe}) "
-                f"{best.verdict.sentence}: pass more calibration samples, a larger max_drop, or "
-                "quantize='none'",
-                measured=best.verdict.loss,
-                allowed=best.verdict.allowed,
-            )
+        holding = self._those_that_hold(attempts)
         if objective != "latency":
             holding = [self._with_fewer_bytes(attempt) for attempt in holding]
         # Under a named recipe the same command gives the same file, unless speed is asked for.
@@ -223,6 +217,47 @@ class Quantizer:
                 for faster in self._in_float_for_speed(attempt, objective)
             ]
         return self._choose_by_measurement(holding, objective)
+
+    def compose(
+        self, times: LayerTimes, ranges: str, float_nodes: frozenset[str], source: Mapping[str, str]
+    ) -> Selection:
+        """Return the graph with each layer in the format that is cheaper on a board.
+
+        It is judged like any candidate: where it misses the budget, more layers stay in float.
+
+        Args:
+            times: of the board.
+            ranges: the method that the search begins with.
+            float_nodes: names of nodes that stay in float whatever they take.
+            source: where the model came from, as the card says it.
+
+        Raises:
+            OptionError: the times are of another model.
+            QuantizationError: as ``choose`` does.
+        """
+        graph = self._factory.float_graph.graph
+        times.require_model(source, [node.name or "" for node in quantize.weighted_nodes(graph)])
+        found = compose(graph, times, float_nodes)
+        if found.int8_layers:
+            start = Recipe.starting("static", ranges, float_nodes | found.float_nodes)
+            attempts = [self._search.with_static_ranges(start)]
+        else:
+            attempts = [self._search.attempt(Recipe("none"))]
+        chosen = self._choose_by_measurement(self._those_that_hold(attempts), "latency")
+        return replace(chosen, reason=found.describe(times))
+
+    def _those_that_hold(self, attempts: Sequence[Attempt[Candidate]]) -> list[Attempt[Candidate]]:
+        holding = [attempt for attempt in attempts if attempt.verdict.holds]
+        if not holding:
+            best = min(attempts, key=lambda attempt: attempt.verdict.excess)
+            raise QuantizationError(
+                f"the best of {len(self._search.attempts)} attempts ({best.recipe}) "
+                f"{best.verdict.sentence}: pass more calibration samples, a larger max_drop, or "
+                "quantize='none'",
+                measured=best.verdict.loss,
+                allowed=best.verdict.allowed,
+            )
+        return holding
 
     def variants(
         self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
