@@ -152,7 +152,7 @@ def convert(
               which clips nothing and takes one pass, or "mse", which clips rare large values.
             - ``keep_float``: names or patterns of Keras layers that stay in float.
             - ``objective``: what to weigh the candidates by that keep the budget: "latency",
-              "size", or "balanced", the default and the geometric mean of both.
+              "size", or "balanced", the default: the mean of both as shares of float's.
             - ``also``: further recipes to write beside the output for comparison, as
               NAME.RECIPE.onnx. One that misses the budget is reported and not written.
             - ``label_column``: the column of a ``.csv`` file that holds the labels; by default
