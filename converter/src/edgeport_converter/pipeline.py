@@ -154,7 +154,7 @@ def convert(
               which clips nothing and takes one pass, or "mse", which clips rare large values.
             - ``keep_float``: names or patterns of Keras layers that stay in float.
             - ``objective``: what to weigh the candidates by that keep the budget: "latency",
-              "size", or "balanced", the default and the geometric mean of both.
+              "size", or "balanced", the default: the mean of both as shares of float's.
             - ``layer_times``: the file that `edgeport bench --layers` wrote on a board: each layer
               gets the format that is cheaper there, the conversions between the formats included.
               For "auto" and "static"; the graph is judged by the budget like any other.

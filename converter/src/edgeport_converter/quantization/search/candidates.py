@@ -22,8 +22,10 @@ from edgeport_converter.quantization.evaluation.agreement import noise_to_signal
 from edgeport_converter.quantization.evaluation.evaluator import Evaluation, Evaluator
 from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.qdq.average_pools import convolve_pools, find_small_pools
+from edgeport_converter.quantization.qdq.pixel_blocks import find_blocks
 from edgeport_converter.quantization.qdq.placement import gains_nothing
 from edgeport_converter.quantization.qdq.quantize import QuantizedGraph
+from edgeport_converter.quantization.qdq.swish import find_swishes
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.weights.equalization import equalize
 from edgeport_converter.quantization.weights.gptq import Rounder
@@ -159,6 +161,15 @@ class CandidateFactory:
         """Whether a kind of recipe finds anything in this graph to store smaller."""
         recipe = Recipe(kind, float_nodes=float_nodes)
         return quantize.is_quantized(self._quantize(recipe, rounds=False).graph.graph)
+
+    def find_blocks(self, recipe: Recipe) -> frozenset[str]:
+        """Return the convolutions of a recipe's graph that can be computed over blocks."""
+        return find_blocks(self._quantize(recipe, rounds=False).graph.graph)
+
+    def find_swishes(self, recipe: Recipe) -> frozenset[str]:
+        """Return the nodes of the swishes between int8 layers of a recipe's graph."""
+        pairs = find_swishes(self._quantize(recipe, rounds=False).graph.graph)
+        return frozenset(node.name or "" for pair in pairs for node in pair)
 
     def rank_layers(self) -> list[str]:
         """Return the weighted layers, the most disturbing first: each alone in int8."""
