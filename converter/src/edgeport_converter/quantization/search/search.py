@@ -96,7 +96,8 @@ class RecipeSearch(Generic[Built]):
 
         def keep(count: int) -> Attempt[Built]:
             nodes = fixed.union(ranked[:count])
-            return self.attempt(replace(best.recipe, float_nodes=nodes))
+            in_blocks = best.recipe.in_blocks - nodes
+            return self.attempt(replace(best.recipe, float_nodes=nodes, in_blocks=in_blocks))
 
         count, too_few = 1, 0
         found = best
