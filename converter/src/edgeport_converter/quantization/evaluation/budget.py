@@ -73,6 +73,18 @@ class Verdict:
         return (self.loss - self.allowed) / max(abs(self.allowed), _SMALLEST_BUDGET)
 
     @property
+    def noise_to_keep(self) -> float:
+        """Which share of the noise may stay, by its power: an estimate, 1 where all of it may.
+
+        Decibels tell the power; shares of changed answers grow with its root.
+        """
+        if self.holds:
+            return 1.0
+        if self.allowed < 0:
+            return float(10 ** ((self.allowed - self.loss) / 10))
+        return float((self.allowed / self.loss) ** 2)
+
+    @property
     def holds(self) -> bool:
         """Whether the budget is kept."""
         # A share such as 5 of 1,000 has no exact float; it must not miss a budget of 0.005.
