@@ -227,22 +227,37 @@ def conv_in_float() -> bytes:
 def test_what_stands_around_a_fast_form_counts_for_it() -> None:
     """Names as onnxruntime 1.32 gives them."""
     lines = [
+        line("input_q", "QuantizeLinear"),
         line("net/one/Conv/blocks", "Reshape", ("xq", "size"), "xb"),
-        line("net/one/Conv_nhwc", "QLinearConv", ("xb",), "aq"),
-        line("DequantizeLinear_token_1", "DequantizeLinear", ("aq", "s", "z"), "ad"),
-        line("net/one/Mul", "QuickGelu", ("ad",), "m"),
-        line("QuantizeLinear_token_2", "QuantizeLinear", ("m", "s", "z"), "mq"),
-        line("DequantizeLinear_token_3", "DequantizeLinear", ("mq", "s", "z"), "y"),
+        line("net/one/Conv_token_2", "QLinearConv", ("xb",), "aq"),
+        line("DequantizeLinear_16", "DequantizeLinear"),
+        line("Transpose_token_8", "Transpose", ("aq",), "at"),
+        line("net/one/Mul", "QuickGelu", ("_token_12",), "m"),
+        line("QuantizeLinear_18", "QuantizeLinear"),
+        line("DequantizeLinear_20", "DequantizeLinear"),
     ]
     names = attribute(lines, read_nodes(conv_in_int8(fast=True)))
     assert names == [
+        "",
         "net/one/Conv/blocks",
         "net/one/Conv",
         "net/one/Mul",
+        "",
         "net/one/Mul",
         "net/one/Mul",
         "",
     ]
+
+
+def test_a_swish_that_the_engine_has_fused_belongs_to_its_product() -> None:
+    """Names as onnxruntime 1.32 gives them in float."""
+    lines = [
+        line("net/one/Conv_nchwc", "Conv", ("x",), "a"),
+        line("ReorderOutput_token_3", "ReorderOutput", ("a",), "b"),
+        line("QuickGelu_12", "QuickGelu"),
+    ]
+    names = attribute(lines, read_nodes(conv_in_float()))
+    assert names == ["net/one/Conv", "", "net/one/Mul"]
 
 
 @pytest.mark.parametrize(

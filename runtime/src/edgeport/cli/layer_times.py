@@ -51,6 +51,7 @@ _CHANGES = ("QuantizeLinear", "DequantizeLinear")
 _BETWEEN = (*_CHANGES, "ReorderInput", "ReorderOutput")
 _IS_INT8 = re.compile(r"QLinear[A-Z]|QGemm")
 _MARKS = re.compile(r"(_token_\d+|_nchwc|_nhwc)+$")
+_NEIGHBOURS = 3  # lines around a swish in which its conversions stand
 _FARTHEST = 12  # nodes that one kernel takes in, a swish or a gelu the most
 
 
@@ -240,6 +241,19 @@ class _Graph:
         writes_codes = any(reader.operator == "QuantizeLinear" for reader in after)
         return writes_codes or node.operator in ("Gemm", "MatMul")
 
+    def swish_after(self, name: str) -> str:
+        """Return the Mul of the swish that reads a node's answer, "" for none."""
+        made = self.by_name[name].outputs if name in self.by_name else ()
+        for sigmoid in (reader for value in made for reader in self.readers[value]):
+            if sigmoid.operator == "Sigmoid":
+                products = (each for value in sigmoid.outputs for each in self.readers[value])
+                return next((each.name for each in products if each.operator == "Mul"), "")
+        return ""
+
+    def is_own_swish(self, name: str) -> bool:
+        """Whether the converter, not the engine, made a swish of it."""
+        return name in self.by_name and self.by_name[name].operator == _SWISH
+
     def form_of(self, node: Node, in_float: _Graph) -> str | None:
         """Return in which form this int8 graph computes a node of the float one, None in float.
 
@@ -269,28 +283,41 @@ def attribute(times: Sequence[NodeTimes], artifact: Nodes) -> list[str]:
        then the weights that it reads, lead to the node.
     2. A kernel that has taken in the nodes after it has the name of the last one; it belongs to
        the nearest node before that with the operator that the kernel has.
-    3. The conversions around a swish in float between int8 layers belong to it.
+    3. The conversions around a swish in float between int8 layers belong to it. They have no
+       names: they stand beside it in the order of the run. A swish that the engine itself has
+       made one node has none either, and belongs to the product after the node before it.
     4. All other changes of format and layout that the engine adds belong to no node.
     """
     graph = _Graph(artifact)
     taken = {one.node.name for one in times}
-    swishes = [one.node for one in times if one.node.operator == _SWISH]
-    around = {name: node.name for node in swishes for name in (*node.inputs, *node.outputs)}
-    return [_node_of(one, graph, taken, around) for one in times]
+    names = [_node_of(one, graph, taken) for one in times]
+    for place, one in enumerate(times):
+        if one.node.operator != _SWISH:
+            continue
+        if not names[place]:
+            before = (name for name in reversed(names[:place]) if name)
+            names[place] = graph.swish_after(next(before, ""))
+        elif graph.is_own_swish(names[place]):
+            before = range(place - 1, max(-1, place - 1 - _NEIGHBOURS), -1)
+            after = range(place + 1, min(len(times), place + 1 + _NEIGHBOURS))
+            for kind, places in (("DequantizeLinear", before), ("QuantizeLinear", after)):
+                found = (each for each in places if _converts(times[each], kind, one))
+                names[next(found, place)] = names[place]
+    return names
 
 
-def _node_of(
-    one: NodeTimes, graph: _Graph, taken: set[str], around_swishes: Mapping[str, str]
-) -> str:
+def _converts(line: NodeTimes, operator: str, swish: NodeTimes) -> bool:
+    """Whether a line is a conversion of as many values; the engine gives it no name, nor ends."""
+    return line.node.operator == operator and sorted(line.shape) == sorted(swish.shape)
+
+
+def _node_of(one: NodeTimes, graph: _Graph, taken: set[str]) -> str:
     operator = one.node.operator
-    if operator in _CHANGES:
-        ends = one.node.inputs[:1] if operator == "QuantizeLinear" else one.node.outputs
-        swish = next((around_swishes[name] for name in ends if name in around_swishes), "")
-        name = _MARKS.sub("", swish)
-        return name if name in graph.by_name and graph.by_name[name].operator == _SWISH else ""
     if operator in _BETWEEN:
         return ""
     base = _MARKS.sub("", one.node.name.removeprefix("fused "))
+    if operator == "Transpose" and base not in graph.by_name:
+        return ""
     found = graph.by_name.get(base) or graph.makers.get(base)
     if found is None:
         outputs = (_MARKS.sub("", name) for name in one.node.outputs)
