@@ -295,8 +295,8 @@ def attribute(times: Sequence[NodeTimes], artifact: Nodes) -> list[str]:
         if one.node.operator != _SWISH:
             continue
         if not names[place]:
-            before = (name for name in reversed(names[:place]) if name)
-            names[place] = graph.swish_after(next(before, ""))
+            named = (name for name in reversed(names[:place]) if name)
+            names[place] = graph.swish_after(next(named, ""))
         elif graph.is_own_swish(names[place]):
             before = range(place - 1, max(-1, place - 1 - _NEIGHBOURS), -1)
             after = range(place + 1, min(len(times), place + 1 + _NEIGHBOURS))

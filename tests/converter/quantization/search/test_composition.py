@@ -116,6 +116,20 @@ def test_a_node_without_time_has_the_format_of_the_kernel_that_does_its_work():
     assert found.float_nodes == {"c", "add"}
 
 
+@pytest.mark.parametrize(("from_blocks", "expected"), [(1.0, {"a", "b"}), (9.0, set())])
+def test_what_a_blocked_kernel_takes_in_leaves_its_channels_in_blocks(from_blocks, expected):
+    """Float saves 5 in ``a``, whose kernel does the work of ``b``, too; its answer has to change.
+
+    In float ``b``'s answer costs its change from blocks once, for the only reader in int8.
+    """
+    costs = {name: LayerTime(10.0, 1.0) for name, _, _ in NODES}
+    nothing = Conversions(0.0, 0.0)
+    costs["a"] = LayerTime(1.0, 6.0, True, (1, 4, 8, 8), nothing)
+    costs["b"] = LayerTime(0.0, 0.0, False, (), Conversions(0.0, 0.0, from_blocks=from_blocks))
+    found = compose(graph(), LayerTimes("board", "1.0", 1, "", costs))
+    assert found.float_nodes == expected
+
+
 def test_a_layer_that_stays_in_float_on_request_does_so_whatever_it_takes():
     costs = {name: LayerTime(10.0, 1.0) for name, _, _ in NODES}
     found = compose(graph(), LayerTimes("board", "1.0", 1, "", costs), {"b"})

@@ -168,11 +168,19 @@ class Formats:
         readers = [use.node for use in value.uses()]
         to_blocks = any(self._of(reader).is_blocked for reader in readers)
         quantize = found.quantize + found.channels_last
-        quantize += found.from_blocks if self._of(maker).is_blocked else 0.0
+        quantize += found.from_blocks if self._leaves_blocks(maker) else 0.0
         if maker.op_type in FLOAT_OUTPUT_OPERATORS:  # its int8 kernel writes float by itself
             return quantize, 0.0
         dequantize = found.dequantize + found.channels_first
         return quantize, dequantize + (found.to_blocks if to_blocks else 0.0)
+
+    def _leaves_blocks(self, maker: ir.Node) -> bool:
+        """Whether the float kernel that does a node's work leaves its channels in blocks."""
+        node: ir.Node | None = maker
+        while node is not None and not self._of(node).in_float:  # done by the kernel before
+            value = node.inputs[0] if node.inputs else None
+            node = None if value is None else value.producer()
+        return node is not None and self._of(node).is_blocked
 
     def cheapest(self) -> frozenset[ir.Node]:
         """Return the nodes in int8 of the assignment that costs least."""
