@@ -161,7 +161,7 @@ def measured(tmp_path_factory):
     output = folder / "m.onnx"
     report = convert(folder / "m.keras", output, quantize="static", also=["none"], **OPTIONS)
     command = ["bench", "--layers", str(report.variants["none"]), str(output)]
-    assert main([*command, "-o", str(folder / "times.json"), "--seconds", "0.1"]) == 0
+    assert main([*command, "-o", str(folder / "times.json"), "--seconds", "0.02"]) == 0
     return folder, json.loads((folder / "times.json").read_text())
 
 
