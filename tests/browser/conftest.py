@@ -64,7 +64,7 @@ def page(browser, troubles):
             viewport={"width": width, "height": height}, color_scheme=scheme, **options
         )
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(180_000)  # a busy machine is no failure
         opened = context.new_page()
         watch(opened, troubles)
         opened.goto(url)
@@ -124,7 +124,7 @@ def serve():
     def start(folder):
         handler = functools.partial(_Quiet, directory=str(folder))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_address[1]}/"
 

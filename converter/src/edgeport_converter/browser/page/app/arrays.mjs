@@ -32,7 +32,7 @@ export function typeOf(dtype, subject) {
 }
 
 // One value in the input's dtype; `subject` is the beginning of a refusal. A whole number that a
-// float would round is refused, unless it `was` a float before: JSON does not tell the two apart.
+// float would round is refused, unless it `was` a float before.
 function exact(value, dtype, subject, was) {
   const { kind, limits } = DTYPES[dtype];
   const refuse = (expected) => {
@@ -47,7 +47,7 @@ function exact(value, dtype, subject, was) {
     if (!Number.isFinite(number)) refuse("finite numbers");
     const held = dtype === "float32" ? Math.fround(number) : number;
     if (!Number.isFinite(held)) refuse(`numbers that ${dtype} holds`);
-    const isWhole = was !== "f" && (typeof value === "bigint" || Number.isInteger(value));
+    const isWhole = typeof value === "bigint" || (was !== "f" && Number.isInteger(value));
     const isRead = typeof value === "bigint" || Number.isSafeInteger(value);
     if (isWhole && !(isRead && BigInt(held) === BigInt(value))) {
       refuse(`whole numbers that ${dtype} holds exactly`);
@@ -69,8 +69,25 @@ export function filled(dtype, shape, values, subject, was) {
   return { dtype, shape, data };
 }
 
-// Nested lists as an array of the dtype; all lists of one depth must have one length.
-export function fromLists(value, dtype, subject) {
+// Nested lists in JSON as an array of the dtype; all lists of one depth must have one length.
+export function fromJson(text, dtype, subject) {
+  // Where the browser gives the digits, whole numbers of any size stay exact, and 3e38 is a float.
+  let was = "f";
+  const reviver = (key, value, context) => {
+    if (typeof value !== "number") return value;
+    if (context?.source === undefined) was = undefined;
+    return /^-?\d+$/.test(context?.source ?? "") ? BigInt(context.source) : value;
+  };
+  let value;
+  try {
+    value = JSON.parse(text, reviver);
+  } catch (error) {
+    throw Refusal.of(subject, `is no JSON (${error.message})`, "nested lists", "repair it");
+  }
+  return fromLists(value, dtype, subject, was);
+}
+
+function fromLists(value, dtype, subject, was) {
   const shape = [];
   for (let inner = value; Array.isArray(inner); inner = inner[0]) shape.push(inner.length);
   const flat = [];
@@ -84,7 +101,7 @@ export function fromLists(value, dtype, subject) {
     for (const inner of item) walk(inner, depth + 1);
   };
   walk(value, 0);
-  return filled(dtype, shape, flat, subject);
+  return filled(dtype, shape, flat, subject, was);
 }
 
 const uneven = (subject) =>

@@ -75,6 +75,9 @@ function showPanes(model) {
     genericPane(card, answer),
   ].filter(Boolean);
   let open = null;
+  // A drawing has the right size and no colours; only the scale may be in question.
+  const isPicture = ({ id }) =>
+    ["photo", "camera"].includes(id) || (id === "draw" && !choices.isKnown);
   const choose = (pane) => {
     open?.stop?.();
     open = pane;
@@ -82,7 +85,7 @@ function showPanes(model) {
       each.element.hidden = each !== pane;
       each.button.setAttribute("aria-pressed", each === pane);
     }
-    if (choices) choices.element.hidden = !["photo", "camera", "draw"].includes(pane.id);
+    if (choices) choices.element.hidden = !isPicture(pane);
     answer(null);
   };
   for (const pane of panes) {

@@ -60,29 +60,52 @@ export function drawingSide(input) {
   return height === width && height >= SMALLEST_SIDE && height <= LARGEST_DRAWING ? height : null;
 }
 
-// Refuses pictures that a browser would turn into 8 bits or another colour without a word.
+// Refuses pictures that a browser would turn into 8 bits or another colour without a word, or of
+// which it would show the part that is there.
 function checkKind(bytes, name) {
   const refuse = (found, remedy) => {
-    throw Refusal.of(`'${name}'`, found, "a PNG or JPEG of 8 bits, gray or RGB", remedy);
+    throw Refusal.of(`'${name}'`, found, "a whole PNG or JPEG of 8 bits, gray or RGB", remedy);
   };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (bytes.length > 33 && view.getUint32(0) === 0x89504e47) {
-    if (bytes[24] > 8) refuse(`has channels of ${bytes[24]} bits`, "convert it as for the training");
-    for (let at = 8; at + 8 <= bytes.length; at += 12 + view.getUint32(at)) {
-      if (view.getUint32(at + 4) === 0x6163544c) refuse("holds several pages", "save one of them");
+  if (view.getUint32(0) === 0x89504e47) checkPng(bytes, view, refuse);
+  else if (view.getUint16(0) === 0xffd8) checkJpeg(bytes, view, refuse);
+  else refuse("is neither PNG nor JPEG", "save it as one of these");
+}
+
+const CUT = ["was cut short", "copy it again"];
+
+function checkPng(bytes, view, refuse) {
+  for (let at = 8; at + 12 <= bytes.length; at += 12 + view.getUint32(at)) {
+    const kind = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    if (kind === "IEND") return;
+    if (kind === "acTL") refuse("holds several pages", "save one of them");
+    if (kind === "IHDR" && bytes[at + 16] > 8) {
+      refuse(`has channels of ${bytes[at + 16]} bits`, "convert it as for the training");
     }
-    return;
   }
-  if (view.getUint16(0) !== 0xffd8) refuse("is neither PNG nor JPEG", "save it as one of these");
-  for (let at = 2; at + 10 < bytes.length; at += 2 + view.getUint16(at + 2)) {
-    if (bytes[at] !== 0xff) break;
-    const marker = bytes[at + 1];
+  refuse(...CUT);
+}
+
+// Source: ITU-T T.81, annex B: segments have a length, and after a scan come entropy-coded bytes
+// up to the next marker; FF 00 and FF D0 to FF D7 are part of these, FF D9 ends the picture.
+function checkJpeg(bytes, view, refuse) {
+  let at = 2;
+  while (at + 4 <= bytes.length) {
+    const marker = bytes[at] === 0xff ? bytes[at + 1] : 0;
+    if (marker === 0xd9) return;
+    const isInScan = !marker || (marker >= 0xd0 && marker <= 0xd7) || marker === 0xff;
+    if (isInScan) {
+      at++;
+      continue;
+    }
     const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-    if (!isFrame) continue;
-    if (bytes[at + 9] > 3) refuse("is CMYK", "save it as RGB");
-    if (bytes[at + 4] !== 8) refuse(`has channels of ${bytes[at + 4]} bits`, "save it with 8");
-    return;
+    if (isFrame && bytes[at + 9] > 3) refuse("is CMYK", "save it as RGB");
+    if (isFrame && bytes[at + 4] !== 8) {
+      refuse(`has channels of ${bytes[at + 4]} bits`, "save it with 8");
+    }
+    at += 2 + view.getUint16(at + 2);
   }
+  if (bytes[at] !== 0xff || bytes[at + 1] !== 0xd9) refuse(...CUT);
 }
 
 // The pixels of a photo file: {height, width, rgba}, upright as its camera says.

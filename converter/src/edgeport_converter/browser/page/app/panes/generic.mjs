@@ -1,7 +1,7 @@
 // Any model: an array for each input, as JSON or a .npy file, or plain text where it takes text.
 
 import { hasBatchAxis, sampleShape } from "../artifact.mjs";
-import { fromLists, readNpy } from "../arrays.mjs";
+import { fromJson, readNpy } from "../arrays.mjs";
 import { Refusal, element, shapeText } from "../words.mjs";
 
 const isPlainText = (spec) =>
@@ -16,13 +16,7 @@ export function genericPane(card, answer) {
     const subject = `input '${spec.name}'`;
     if (isPlainText(spec)) return { dtype: "str", shape: [1, ...sampleShape(spec)], data: [text] };
     if (!text.trim()) throw Refusal.of(subject, "is empty", "nested lists", "fill it in");
-    let value;
-    try {
-      value = JSON.parse(text);
-    } catch (error) {
-      throw Refusal.of(subject, `is no JSON (${error.message})`, "nested lists", "repair it");
-    }
-    return fromLists(value, spec.dtype, subject);
+    return fromJson(text, spec.dtype, subject);
   };
   const ask = (event) => {
     event?.preventDefault();

@@ -3,7 +3,8 @@
 import { SCALES, pictureInput, readPhoto, sampleOf } from "../pictures.mjs";
 import { element } from "../words.mjs";
 
-// What the user chose about pictures, {element, read()}; null where the model takes none.
+// What the user chose about pictures, {element, isKnown, read()}, or null where the model takes none.
+// isKnown says whether the card tells the scale of the pixels.
 export function pictureChoices(card) {
   const input = pictureInput(card);
   if (!input) return null;
@@ -26,6 +27,7 @@ export function pictureChoices(card) {
     rows.push(element("label", {}, "Pixels", element("span", { class: "quiet" }, why), " ", scale));
   }
   return {
+    isKnown: input.scale !== null,
     element: element("div", { class: "choices" }, ...rows),
     read: () => ({ resize: resize?.checked ?? false, gray: gray?.checked ?? false,
       scale: scale ? scale.value : input.scale }),
