@@ -21,9 +21,10 @@ from edgeport.atomic_files import replacing
 VERSION = "1.30.0"
 """The version that the tests ran, and the only one that is taken."""
 
+_PROGRAM = "ort-wasm-simd-threaded.wasm"
 FILES: Mapping[str, str] = {
     "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
-    "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+    _PROGRAM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
 """SHA-256 by name. The program for one CPU thread alone, without WebGPU and WebGL."""
 
