@@ -7,6 +7,7 @@ import { digits, element, shapeText } from "./words.mjs";
 const BEST = 5;
 const MOST_SAMPLES = 20;
 const MOST_NUMBERS = 64;
+const MOST_NUMBERS_OF_EACH = 12; // of several samples
 const MOST_IN_TEXT = 100_000;
 
 // The name of each class, or null where the model is no classifier. As the runtime's labels.py.
@@ -56,12 +57,12 @@ function bars(best) {
   return element("ol", { class: "bars" }, ...rows);
 }
 
-function numbersOf(name, shape, values) {
-  const shown = Array.from(values.slice(0, MOST_NUMBERS), (value) =>
+function numbersOf(name, shape, values, most) {
+  const shown = Array.from(values.slice(0, most), (value) =>
     typeof value === "number" ? digits(value) : String(value));
   const more = values.length > shown.length ? `, … (${values.length} numbers)` : "";
   return element("div", { class: "numbers" },
-    element("h4", {}, `${name} ${shapeText(shape)}`),
+    element("h4", {}, values.length > 1 ? `${name} ${shapeText(shape)}` : name),
     element("p", {}, shown.join(", ") + more));
 }
 
@@ -69,6 +70,7 @@ function numbersOf(name, shape, values) {
 export function answerOf(card, { outputs, samples, ms, warnings, notes = [] }, titles = []) {
   const names = classNames(card);
   const parts = [...warnings, ...notes].map((text) => element("p", { class: "warning" }, text));
+  const most = samples > 1 ? MOST_NUMBERS_OF_EACH : MOST_NUMBERS;
   const shownSamples = Math.min(samples ?? 1, MOST_SAMPLES);
   for (let sample = 0; sample < shownSamples; sample++) {
     const title = titles[sample] ?? (samples > 1 ? `sample ${sample + 1}` : null);
@@ -78,7 +80,7 @@ export function answerOf(card, { outputs, samples, ms, warnings, notes = [] }, t
       const own = isBatched ? shape.slice(1) : shape;
       const size = count(own);
       const row = isBatched ? data.slice(sample * size, (sample + 1) * size) : data;
-      return names ? bars(bestClasses(row, names, card)) : numbersOf(spec.name, own, row);
+      return names ? bars(bestClasses(row, names, card)) : numbersOf(spec.name, own, row, most);
     });
     parts.push(element("div", { class: "sample" }, ...(title ? [element("h3", {}, title)] : []),
       ...inner));

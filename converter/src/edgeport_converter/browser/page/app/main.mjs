@@ -154,8 +154,10 @@ async function start() {
     const model = await Model.load(await fetchArtifact());
     showCard(model);
     const { ran, total } = model.selfTest;
-    const golden = total ? `${ran} of ${total} golden samples hold` : "it has no golden samples";
-    state("ready", `The file is whole, ${golden}.`);
+    const golden = `${ran} of ${total} golden samples hold.`;
+    const none = "without golden samples, so that nothing tells whether this browser computes right.";
+    state("ready", `The file is whole, ${total ? golden : none}`);
+    part("state").classList.toggle("untested", !total);
     showPanes(model);
     part("ready").hidden = false;
   } catch (error) {
