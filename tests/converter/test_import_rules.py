@@ -33,7 +33,7 @@ ORDER = (
     ("artifact",),
     ("report",),
     ("pipeline",),
-    ("training",),
+    ("training", "browser"),
     ("__init__", "commands"),
 )
 ROW = {wing: number for number, row in enumerate(ORDER) for wing in row}
@@ -128,5 +128,6 @@ def test_importing_the_converter_loads_nothing_heavy():
 
 def test_the_command_loads_nothing_heavy_before_it_converts():
     statement = "import edgeport.cli.main\nimport edgeport_converter.commands"
+    statement += "\nimport edgeport_converter.browser.command"
     statement += "\nimport edgeport_converter.training.commands"
     assert loaded_after(statement) == set()

@@ -18,6 +18,7 @@ optimizing, verification, quantization, artifact:
     stages         which stage is running: for progress and for errors
     targets        CPU families and onnxruntime versions of devices, and what each can do
     artifact/      the last stage: card, golden samples and seal, written in one step
+    browser/       the command `edgeport page`: a web page that runs an artifact
     data/          the user's samples and labels, from files, folders, arrays and generators
     exporting/     from a loaded model to a float ONNX graph with the user's names
     loading/       from a Keras file, or a model in memory, to a function that can be traced

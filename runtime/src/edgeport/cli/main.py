@@ -41,6 +41,7 @@ COMMAND_GROUP = "edgeport.commands"
 _CONVERTER_COMMANDS = {
     "train": "train a model from a recipe",
     "convert": "convert a Keras model to an artifact",
+    "page": "write a web page that runs an artifact in the browser",
 }
 
 Run = Callable[[argparse.Namespace], None]
