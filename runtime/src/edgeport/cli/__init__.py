@@ -1,7 +1,10 @@
 """The `edgeport` command, also `python -m edgeport`.
 
 bench     the measurements of `edgeport bench`; `main` has its options
+explain   `edgeport explain`: which parts of an input carried the answer
+heatmap   its pictures: the photo beside its heat, a signal over its heat
 images    one image file as an input
+labelled  one sample of many, or a table with its labels, for `edgeport explain`
 main      the command's parser, its exit codes, and info, verify, predict, bench, sign
 printing  what is printed for people: cards, answers, classes, a progress bar
 reading   data files as samples: npy, npz, csv, json lines, sound, images
