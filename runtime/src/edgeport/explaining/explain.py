@@ -108,7 +108,7 @@ def _kind_of(card: ModelCard, *, is_picture: bool) -> str:
         reason = f"the model takes {len(card.inputs)} inputs, {format_specs(card.inputs)}"
     elif spec.dtype.kind == "O":
         reason = f"input '{spec.name}' is text"
-    elif not spec.has_batch_axis or not axes:
+    elif not card.is_vouched_for or not spec.has_batch_axis or not axes:
         reason = f"nothing says what the axes of input '{spec.name}' mean"
     elif spec.name in card.frames or {"H", "W"} <= set(axes) <= {"H", "W", "C"}:
         return _PICTURE

@@ -202,7 +202,7 @@ def _class_places(labels: Sequence[object], classes: tuple[str, ...]) -> Array:
     known = {name: place for place, name in enumerate(classes)}
     numbers = {str(place): place for place in range(len(classes))}
     texts = [label if isinstance(label, str) else None for label in labels]
-    by_name = all(text is not None and text in known for text in texts)
+    by_name = any(text in known for text in texts if text is not None)
     found = []
     for row, label in enumerate(labels):
         text = texts[row] if texts[row] is not None else str(label).removesuffix(".0")
