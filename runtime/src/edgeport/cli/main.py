@@ -84,8 +84,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         reraise_signal(cause)
         _say(f"there is not enough memory ({cause}): free some, or ask for less at a time")
         return InferenceError.exit_code
-    except KeyboardInterrupt:
-        _say("interrupted")
+    except KeyboardInterrupt as stop:
+        _say(str(stop) or "interrupted")
         return _INTERRUPTED
     return 0
 

@@ -3,4 +3,5 @@
 candidates  from a recipe to a measured graph; the layers in the order of their sensitivity
 search      which recipe is tried next until the budget is kept
 selection   the kinds of recipe that are tried, and the best candidate for the objective
+telling     what is told while candidates are tried: each one, and the best so far
 """
