@@ -112,7 +112,8 @@ def test_a_file_gets_lines_of_long_work_and_no_table(plain, monkeypatch):
         task.note("best so far: int8")
         task.end()
         screen.finish()
-    first, second, third = stream.getvalue().splitlines()
+    first, second, third, last = stream.getvalue().splitlines()
     assert first.endswith(" s] measure")
     assert "data: 2 of 4" in second
     assert third.endswith(" s left, best so far: int8")
+    assert last.endswith(" s] done")

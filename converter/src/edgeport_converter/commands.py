@@ -91,7 +91,6 @@ def _run(options: argparse.Namespace) -> None:
             progress=screen,
             **given,
         )
-        screen.say("done")
         screen.finish()
     if options.json:
         text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)

@@ -696,9 +696,10 @@ def _quantize(
     if choice is not None:
         notes = evidence.check_answers(choice.candidate.measured.agreement, options.budget.max_drop)
     if quantizer.is_stopped:
+        count = len(quantizer.steps)
         notes += (
-            f"the search was stopped after {len(quantizer.steps)} candidates, of which the best "
-            "was taken: a whole one may find another that is faster or smaller",
+            f"the search was stopped after {count} candidate{'s' if count > 1 else ''}, of which "
+            "the best was taken: a whole one may find another that is faster or smaller",
         )
         progress.say("stopped: the best so far is taken; Ctrl-C again stops at once")
     return _Quantized(choice, variants, quantizer.steps, notes, quantizer.is_stopped)

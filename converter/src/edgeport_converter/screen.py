@@ -77,7 +77,7 @@ class Screen(Progress):
         """Write a line with the seconds since the beginning, above the bars."""
         if self._stages:
             self._last_words[self._stages[-1][0]] = line
-        self._console.print(f"[{time.monotonic() - self._started:5.1f} s] {line}")
+        self._line(line)
 
     def task(self, what: str, total: int | None) -> Task:
         """Return a piece of work that gets a bar if it lasts."""
@@ -103,8 +103,9 @@ class Screen(Progress):
             self._epochs = None
 
     def finish(self) -> None:
-        """Write how long each stage took and what it found, as a table; on a terminal alone."""
+        """Write that all is done; on a terminal, how long each stage took, too, as a table."""
         self._end_bars()
+        self._line("done")
         if not self._console.is_terminal or not self._stages:
             return
         table = Table("stage", "seconds", "last")
@@ -114,6 +115,9 @@ class Screen(Progress):
             words = self._last_words.get(name, "")
             table.add_row(name, f"{end - begun:.1f}", "" if words == name else words)
         self._console.print(table)
+
+    def _line(self, text: str) -> None:
+        self._console.print(f"[{time.monotonic() - self._started:5.1f} s] {text}")
 
     def _add(self, what: str, total: int | None, done: int) -> TaskID:
         task = self._bars.add_task(what, total=total, completed=done, note="", share="")

@@ -242,9 +242,9 @@ class Quantizer:
             holding = [attempt for attempt in self._search.attempts if attempt.verdict.holds]
             if not holding:
                 tried = len(self._search.attempts)
+                found = f"none of {tried} candidates kept the budget" if tried else "none was tried"
                 raise KeyboardInterrupt(
-                    f"interrupted, and none of {tried} candidates kept the budget: nothing was "
-                    "written"
+                    f"the search for candidates was interrupted and {found}: nothing was written"
                 ) from stop
         self.is_stopped = True
         return self._choose_by_measurement(holding, objective)
