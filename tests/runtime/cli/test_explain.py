@@ -150,6 +150,22 @@ def test_options_that_cannot_be_met(
     assert message in sentence
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", "a,y\n1,2\n3\n"),
+        ("rows.csv", "1,2\n3\n"),
+        ("rows.jsonl", '{"z": [1]}\n{"z": [2]}\n'),
+        ("rows.npz", "no archive"),
+    ],
+)
+def test_damaged_tables_are_named(name: str, content: str, tmp_path: Path, capsys: Capture) -> None:
+    model = saved(tmp_path, "same.onnx", identity("float32", ("N", 1)).artifact())
+    code, sentence = fails(capsys, "explain", model, saved(tmp_path, name, content.encode()))
+    assert code == 7
+    assert name in sentence
+
+
 def test_two_columns_of_labels_are_refused(tmp_path: Path, capsys: Capture) -> None:
     model = saved(tmp_path, "income.onnx", one_column(True).artifact())
     data = tmp_path / "rows.csv"

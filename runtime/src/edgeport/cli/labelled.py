@@ -132,8 +132,8 @@ def _read_plain_csv(path: str, card: ModelCard, label_column: str | None) -> Tab
         labels = _one_of(path, found, label_column)
         kept = [at for at, name in enumerate(header) if name not in found]
         body = [[row[at] for at in kept] for row in rows[1:]] if header else rows
-        numbers = [[reading.number_of(text) for text in row] for row in body]
-    return Table(np.array(numbers), labels, [header[at] for at in kept] if header else None)
+        numbers = np.array([[reading.number_of(text) for text in row] for row in body])
+    return Table(numbers, labels, [header[at] for at in kept] if header else None)
 
 
 def _read_json_lines(path: str, card: ModelCard, label_column: str | None, tell: Tell) -> Table:
@@ -150,8 +150,10 @@ def _read_json_lines(path: str, card: ModelCard, label_column: str | None, tell:
         rows.append((line, row))
     samples = check_rows(iter(rows), path, card, tell) if card.columns else (x for _, x in rows)
     x = list(samples)
-    if x and isinstance(x[0], dict) and not card.columns:
-        x = [row[card.inputs[0].name] for row in x]
+    if not card.columns:
+        name = card.inputs[0].name
+        with reading.naming(path):
+            x = [row[name] if isinstance(row, dict) else row for row in x]
     return Table(x, _one_of(path, found, label_column))
 
 

@@ -51,7 +51,8 @@ def explain(
 
     A picture or a signal is explained by occlusion: a patch slides over the one sample and the drop
     of the score is measured. A table is explained by permutation importance over many rows. Both
-    run changed copies through the predictor, in batches. The same call gives the same record.
+    run changed copies through the predictor, in batches. The same call gives the same record. An
+    output (N, K) counts as the scores of K classes, named by the card's labels or by their number.
 
     Args:
         predictor: of one input, or of a table; it counts nothing of this in ``out_of_range``.
