@@ -211,7 +211,6 @@ def convert(
         ConversionError: a stage failed; ``.stage`` names it. Its leaves: UnsupportedModelError,
             AgreementError, QuantizationError.
         TypeError: there is no option of that name.
-
         KeyboardInterrupt: Ctrl-C, but where a candidate that was tried keeps the budget: then the
             search ends with the best one, the report says so, and a second Ctrl-C stops at once.
 
@@ -701,7 +700,6 @@ def _quantize(
             f"the search was stopped after {count} candidate{'s' if count > 1 else ''}, of which "
             "the best was taken: a whole one may find another that is faster or smaller",
         )
-        progress.say("stopped: the best so far is taken; Ctrl-C again stops at once")
     return _Quantized(choice, variants, quantizer.steps, notes, quantizer.is_stopped)
 
 

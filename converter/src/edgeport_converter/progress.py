@@ -1,8 +1,8 @@
 """What happens while a conversion or a training runs, told to whoever shows it.
 
-Stages call ``track``, ``track_batches`` or ``begin`` and know of no screen. ``convert`` and
-``train`` take a ``Progress``, whose methods do nothing here, so that a program sees nothing unless
-it asks; ``screen`` shows all of it by rich.
+Stages call ``say``, ``track``, ``track_batches`` or ``begin`` and know of no screen. ``convert``
+and ``train`` take a ``Progress``, whose methods do nothing here, so that a program sees nothing
+unless it asks; ``screen`` shows all of it by rich.
 """
 
 from __future__ import annotations
@@ -54,12 +54,17 @@ _PRESENT: ContextVar[Progress] = ContextVar("progress", default=Progress())  # n
 
 @contextmanager
 def telling(progress: Progress) -> Iterator[None]:
-    """Have ``begin``, ``track`` and ``track_batches`` tell this progress within the block."""
+    """Have ``say``, ``begin`` and both ``track`` functions tell this progress within the block."""
     token = _PRESENT.set(progress)
     try:
         yield
     finally:
         _PRESENT.reset(token)
+
+
+def say(line: str) -> None:
+    """Tell what happens, in words."""
+    _PRESENT.get().say(line)
 
 
 @contextmanager

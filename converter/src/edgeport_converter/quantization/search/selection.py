@@ -16,6 +16,7 @@ import onnx_ir as ir
 from edgeport import ModelCard
 from edgeport_converter import optimizing
 from edgeport_converter.errors import QuantizationError
+from edgeport_converter.progress import say
 from edgeport_converter.quantization.evaluation import budget, float_fallback, timing
 from edgeport_converter.quantization.evaluation.agreement import least_share
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
@@ -246,7 +247,7 @@ class Quantizer:
                 raise KeyboardInterrupt(
                     f"the search for candidates was interrupted and {found}: nothing was written"
                 ) from stop
-        self.is_stopped = True
+        self._stop()
         return self._choose_by_measurement(holding, objective)
 
     def variants_unless_stopped(
@@ -264,8 +265,12 @@ class Quantizer:
         except KeyboardInterrupt:
             if not self._latencies:
                 raise
-            self.is_stopped = True
+            self._stop()
             return {}
+
+    def _stop(self) -> None:
+        self.is_stopped = True
+        say("stopped: the best candidate so far is taken; Ctrl-C again stops at once")
 
     def variants(
         self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
