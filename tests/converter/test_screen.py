@@ -110,6 +110,7 @@ def test_a_file_gets_lines_of_long_work_and_no_table(plain, monkeypatch):
         task = screen.task("data", 4)
         task.advance(2)
         task.note("best so far: int8")
+        task.advance()
         task.end()
         screen.finish()
     first, second, third, last = stream.getvalue().splitlines()

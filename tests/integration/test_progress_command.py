@@ -38,7 +38,7 @@ from edgeport_converter.screen import Screen
 say = Screen.say
 def say_and_wait(self, line):
     say(self, line)
-    if line.startswith("quantize: ") or line == sys.argv[1]:
+    if line.startswith("quantize: static") or line == sys.argv[1]:
         pathlib.Path("wait").touch()
 Screen.say = say_and_wait
 sys.exit(main(sys.argv[2:]))
@@ -88,7 +88,9 @@ def test_a_terminal_gets_bars_and_a_table_and_stdout_the_json_alone(folder):
     report = json.loads(output)
     written = b"".join(shown).decode()
     assert [stage for stage in report["stages"] if f" s] {stage}" not in written] == []
-    assert "seconds" in written.partition(" s] done")[2]  # the table stands last
+    table = written.partition(" s] done")[2]
+    assert "seconds" in table
+    assert f"chosen is {report['recipe']}" in table
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h")
 
 

@@ -693,6 +693,7 @@ def _quantize(
             )
         variants = quantizer.variants_unless_stopped(wanted.also, wanted.ranges, nodes)
     if choice is not None:
+        progress.say(f"quantize: chosen is {choice.candidate.recipe}")
         notes = evidence.check_answers(choice.candidate.measured.agreement, options.budget.max_drop)
     if quantizer.is_stopped:
         count = len(quantizer.steps)

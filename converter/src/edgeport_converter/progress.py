@@ -23,7 +23,7 @@ class Task:
         """Note that so many more steps are done."""
 
     def note(self, text: str) -> None:
-        """Note what stands beside the bar, such as the best so far."""
+        """Note what stands beside the bar from the next step on, such as the best so far."""
 
     def end(self) -> None:
         """Note that no step follows, whether all were done or not."""

@@ -49,9 +49,9 @@ class Screen(Progress):
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[share]}", markup=False),
-            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
             transient=True,
             auto_refresh=False,
@@ -119,8 +119,8 @@ class Screen(Progress):
     def _line(self, text: str) -> None:
         self._console.print(f"[{time.monotonic() - self._started:5.1f} s] {text}")
 
-    def _add(self, what: str, total: int | None, done: int) -> TaskID:
-        task = self._bars.add_task(what, total=total, completed=done, note="", share="")
+    def _add(self, what: str, total: int | None, done: int, note: str = "") -> TaskID:
+        task = self._bars.add_task(what, total=total, completed=done, note=note, share="")
         if not self._bars.live.is_started:
             self._bars.start()
         return task
@@ -161,8 +161,7 @@ class _ShownTask(Task):
         self._show()
 
     def note(self, text: str) -> None:
-        self._note = text
-        self._show()
+        self._note = text  # shown with the next step
 
     def end(self) -> None:
         self._screen._remove(self._bar)
@@ -178,7 +177,7 @@ class _ShownTask(Task):
         if self._bar is None:
             if now - self._begun < screen._shown_after:
                 return
-            self._bar = screen._add(self._what, self._total, self._done)
+            self._bar = screen._add(self._what, self._total, self._done, self._note)
         screen._draw(self._bar, self._done, self._note)
 
     def _in_words(self, now: float) -> str:
