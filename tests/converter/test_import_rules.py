@@ -21,7 +21,7 @@ HEAVY = (
 # A folder, or a module at the top, may import its own row and the rows above it. Imports for type
 # checking alone are free.
 ORDER = (
-    ("errors", "progress", "stages", "quiet", "provenance", "targets"),
+    ("errors", "progress", "screen", "stages", "quiet", "provenance", "targets"),
     ("sensors",),
     ("options",),
     ("data",),

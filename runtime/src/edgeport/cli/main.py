@@ -1,4 +1,4 @@
-"""The `edgeport` command: info, verify, predict, bench, sign, warm, tune; others by entry point.
+"""The `edgeport` command: its parser, the commands on an artifact, and others by entry point.
 
 A command is a function that takes the sub-parsers and adds its own, with ``run`` set to a
 function from the parsed arguments to nothing. The converter registers `convert` so, under the
@@ -86,8 +86,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         reraise_signal(cause)
         _say(f"there is not enough memory ({cause}): free some, or ask for less at a time")
         return InferenceError.exit_code
-    except KeyboardInterrupt:
-        _say("interrupted")
+    except KeyboardInterrupt as stop:
+        _say(str(stop) or "interrupted")
         return _INTERRUPTED
     return 0
 
@@ -134,7 +134,7 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         *(_add_info, _add_verify, _add_predict, _add_bench, _add_sign),
-        *(_add_warm, _add_tune),
+        *(_add_warm, _add_tune, _add_explain),
     ):
         add(commands)
     # Looking for packages takes longer than a small run, and importlib.metadata loses what a
@@ -272,6 +272,26 @@ def _add_tune(commands: Any) -> None:
     add("--allow-spinning", action="store_true", help=spin)
     add("--seconds", type=float, default=1.0, metavar="S", help="how long for each setting")
     trial.add_options(add)
+
+
+def _add_explain(commands: Any) -> None:
+    purpose = "show which parts of an input carried the answer"
+    add = _add(commands, "explain", purpose, _explain)
+    add("data", metavar="DATA", help="a picture, a recording, an array, or the rows of a table")
+    output = "write the heat there: .png drawn over the data, .npy the numbers; may be repeated"
+    add("-o", "--output", metavar="OUT", action="append", help=output)
+    add("--class", metavar="NAME", dest="class_name", help="explain its score, not the best one's")
+    add("--sample", type=int, metavar="I", help="which sample or window of the data, from 0")
+    add("--patch", metavar="P", help="size of what is hidden, such as 16 or 8x12, in pixels or T")
+    add("--stride", metavar="S", help="from one patch to the next (default: half a patch)")
+    baseline = "what stands in a patch: mean (default), gray, blur or a number"
+    add("--baseline", metavar="B", help=baseline)
+    add("--picture", metavar="HxW", help="the features of a sample are a picture of this size")
+    labels = "the table's column of labels (default: y or label)"
+    add("--label-column", metavar="NAME", help=labels)
+    add("--repeats", type=int, metavar="R", help="how often each column is shuffled (default 10)")
+    add("--seed", type=int, metavar="S", help="of the shuffles (default 0)")
+    add("--threads", type=int, metavar="T", help="threads a run may use")
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -493,6 +513,14 @@ def _bench_layers(options: argparse.Namespace) -> None:
         printing.print_json(found)
     else:
         printing.print_layers(found)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from edgeport.cli.explain import run_explain  # it alone needs what explains
+
+    if options.sample is not None:
+        whole_number(options.sample, "--sample", lowest=0)
+    run_explain(options, lambda note: _say(f"note: {note}"))
 
 
 def _sign(options: argparse.Namespace) -> None:
