@@ -87,6 +87,7 @@ def convert(
     sensors: SensorOptions | None = None,
     device: DeviceOptions | None = None,
     loading: LoadingOptions | None = None,
+    report: str | os.PathLike[str] | None = None,
     on_stage: Callable[[str], None] | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> ConversionReport:
@@ -120,6 +121,8 @@ def convert(
         sensors: ``signal``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
+        report: where to write a report of the evidence, one HTML file; needs the extra "report".
+            It is written after the artifact, whose bytes do not depend on it.
         on_stage: called with the name of each stage as it begins, and with each recipe tried.
         **keywords: the options one by one.
 
@@ -225,6 +228,7 @@ def convert(
         },
         keywords,
     )
+    asked = options
     options = fit_to_data(options, calibration, evaluation)
     metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
@@ -235,6 +239,7 @@ def convert(
 
         require_model(model)
     destination = find_destination(output, read, options.quantization.also)
+    page = _find_report(report, read, options, destination)
     stages = Stages(on_stage)
 
     with stages("load"):
@@ -268,7 +273,7 @@ def convert(
         stamped = _stamp(
             float_model, quantized, source, data, parity, baseline, options, destination
         )
-    return ConversionReport(
+    found = ConversionReport(
         output=destination,
         file_bytes=stamped.file_bytes,
         float_bytes=float_model.compact.ByteSize(),
@@ -292,6 +297,11 @@ def convert(
         + quantized.notes
         + stamped.card.unproven,
     )
+    if page is not None:
+        with stages("report"):
+            given = {"calibration": calibration, "evaluation": evaluation}
+            _write_report(page, found, float_model, quantized, source, data, baseline, asked, model, given)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -764,3 +774,63 @@ def _stamp(
         variants[kind] = variant_path(destination, kind)
         write(candidate, variants[kind])
     return _Stamped(*write(quantized.candidate, destination), variants)
+
+
+def _find_report(
+    report: Any, sources: Sequence[Any], options: ConversionOptions, destination: Path
+) -> Path | None:
+    """Return where the report goes; refuse before all the work what could not be written after it."""
+    if report is None:
+        return None
+    from edgeport_converter.reporting.page import find_page
+
+    variants = [variant_path(destination, kind) for kind in options.quantization.also]
+    return find_page(report, sources, (destination, *variants))
+
+
+def _write_report(
+    page: Path,
+    found: ConversionReport,
+    float_model: _FloatModel,
+    quantized: _Quantized,
+    source: _Source,
+    data: _Data,
+    baseline: _Baseline,
+    asked: ConversionOptions,
+    model: Any,
+    given: dict[str, Any],
+) -> None:
+    from edgeport_converter.data.labels import are_classes, check_labels
+    from edgeport_converter.quantization.evaluation import evidence
+    from edgeport_converter.reporting import gathering, remaking
+    from edgeport_converter.reporting.rendering import write_report
+    from edgeport_converter.verification.runners import Runner
+
+    candidate, judged = quantized.candidate, data.roles.judged
+    kind = candidate.recipe.kind if candidate else "none"
+    labels = data.user.labels if baseline.evaluator is not None else None
+    card = replace(float_model.card, columns=data.columns)
+    if labels is not None:  # with a metric of the user's they may be anything
+        labels = check_labels(labels, card.outputs) if are_classes(labels, card.outputs) else None
+    has_classes = evidence.answers_with_a_class(source.model, card, labels, data.border)
+    known = gathering.ConversionEvidence(
+        keras=float_model.reference,
+        open_float=float_model.open,
+        open_artifact=lambda: Runner(float_model.card, kind, asked.device.cpu).open(
+            candidate.graph if candidate else float_model.compact
+        ),
+        card=card,
+        layers=source.layers,
+        judged=None if judged is None else judged.batches,
+        calibration=None if data.roles.calibration is None else data.roles.calibration.batches,
+        labels=labels,
+        has_classes=has_classes or labels is not None,
+        border=data.border or 0.0,
+        command=remaking.command_of_conversion(
+            model, found.output, given, found.card.labels, asked, found.card
+        ),
+        model=model,
+        max_drop=asked.budget.max_drop,
+        judged_sha256="" if judged is None else judged.sha256,
+    )
+    write_report(gathering.from_conversion(found, known), page)
