@@ -2,7 +2,8 @@
 
 The range comes from the scale and the zero point of the finished graph, the values from a run of
 the same graph as ONNX defines it: so the picture is that of the file, however it was made. Zeros
-are left out of the counts, as in ``quantization.calibration.histograms``.
+are left out of the counts, as in ``quantization.calibration.histograms``. Where the codes begin at
+zero, the quantizer is also the relu of its layer: what is negative counts as zero, not as clipped.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class _Watched:
         flat = values.reshape(-1).astype(np.float64)
         if not flat.size:
             return
+        if self.low == 0:
+            flat = np.maximum(flat, 0)
         self.lowest, self.highest = (
             min(self.lowest, float(flat.min())),
             max(self.highest, float(flat.max())),

@@ -2,7 +2,7 @@
 
 Colours are names of the page's style sheet, so that a picture is readable on light, on dark and on
 paper: matplotlib draws with stand-ins, and ``_finish`` puts ``var(--…)`` in their place. Letters stay
-letters, in the page's typeface, 11 units high in pictures 400 wide: readable on a phone.
+letters, in the page's typeface, 12 units high in pictures 400 wide: readable on a phone.
 """
 
 from __future__ import annotations
@@ -44,13 +44,16 @@ _VARIABLES = {
     OWN: "own",
     BAD: "bad",
 }
+FLOAT_ROW = "none"
+"""How the recipe of the float graph begins, which is drawn in another colour."""
+
 _WIDTH = 400 / 72  # inches of 72 units
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _NAME_LETTERS = 14
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "edgeport",
-    "font.size": 11,
+    "font.size": 12,
     "axes.edgecolor": LINE,
     "axes.labelcolor": MUTED,
     "axes.facecolor": "none",
@@ -97,8 +100,13 @@ def candidates(rows: Sequence[CandidateRow], y_name: str, values: Sequence[float
             if row.latency_us is not None and value is not None
         ]
         largest = max(row.file_bytes for _, row, _, _ in drawn)
+        slowest = max(latency for _, _, latency, _ in drawn)
+        low, high = min(value for *_, value in drawn), max(value for *_, value in drawn)
+        height = max(high - low, 0.01 * abs(high), 1e-9)
+        axes.set(xlim=(0, 1.2 * slowest), ylim=(low - 0.5 * height, high + height))
+        raised: list[tuple[float, float]] = []
         for number, row, latency, value in drawn:
-            colour = OTHER if row.recipe == "float32" else OWN
+            colour = OTHER if row.recipe.startswith(FLOAT_ROW) else OWN
             axes.scatter(
                 [latency],
                 [value],
@@ -109,11 +117,20 @@ def candidates(rows: Sequence[CandidateRow], y_name: str, values: Sequence[float
                 linewidth=2.5 if row.is_chosen else 1,
                 zorder=3,
             )
-            axes.annotate(str(number), (latency, value), ha="center", va="center", zorder=4)
+            place = latency / slowest, (value - low) / height
+            near = sum(math.dist(place, other) < 0.15 for other in raised)
+            raised.append(place)
+            axes.annotate(
+                str(number),
+                (latency, value),
+                xytext=(-24 + 16 * near, 30),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6},
+                ha="center",
+                zorder=4,
+            )
         axes.set_xlabel("time of one sample, µs (left is better)")
         axes.set_ylabel(f"{y_name} (up is better)")
-        axes.margins(0.22)
-        axes.set_xlim(left=0)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
         if y_name.endswith("%"):
@@ -233,9 +250,11 @@ def _few_letters(count: int) -> str:
 
 def party(name: str) -> str:
     """Return in words what a side of a confusion matrix is."""
-    return {"label": "label of the data", "artifact": "answer of the artifact"}.get(
-        name, f"answer of {name}"
-    )
+    return {
+        "label": "label of the data",
+        "artifact": "answer of the artifact",
+        "float32": "answer of the float graph",
+    }.get(name, f"answer of {name}")
 
 
 def reliability(forms: Sequence[Reliability]) -> str:
@@ -254,11 +273,20 @@ def reliability(forms: Sequence[Reliability]) -> str:
                 [each.score for each in form.bins],
                 [each.right for each in form.bins],
                 linestyle=line,
-                marker=marker,
-                markersize=5,
                 color=colour,
                 linewidth=1.6,
                 label=f"{form.form}, error {words.share(form.error)}",
+            )
+            most = max(each.count for each in form.bins)
+            axes.scatter(
+                [each.score for each in form.bins],
+                [each.right for each in form.bins],
+                s=[8 + 110 * each.count / most for each in form.bins],
+                marker=marker,
+                facecolor=colour,
+                linewidth=0,
+                alpha=0.8,
+                zorder=3,
             )
         axes.set(xlim=(0, 1.02), ylim=(0, 1.04))
         axes.set_xlabel("score of the best class")

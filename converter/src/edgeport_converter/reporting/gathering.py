@@ -72,6 +72,14 @@ if TYPE_CHECKING:
 _BATCH = 64
 _HISTOGRAM_SAMPLES = 64
 _BORDER_SAMPLES = 512
+_FLOAT_RECIPE = "none"
+_KINDS = {
+    "none": "A float artifact",
+    "static": "An int8 artifact",
+    "int16": "An artifact with int8 weights and 16-bit activations",
+    "dynamic": "An int8 artifact that finds its ranges at each run",
+    "weights": "An artifact with int8 weights and float arithmetic",
+}
 _DIGESTS = {"source_sha256": "model", "weights_sha256": "weights"}
 
 _WITH_LABELS = "Pass data with labels: --data DATA."
@@ -590,9 +598,10 @@ def _candidates(report: ConversionReport) -> tuple[CandidateRow, ...] | Missing:
             "Pass calibration data to the conversion to have int8 recipes tried.",
         )
     reached = report.accuracy.float32 if report.accuracy else None
-    rows = [
+    is_tried = any(step.recipe == _FLOAT_RECIPE for step in report.steps)
+    rows = [] if is_tried else [
         CandidateRow(
-            "float32",
+            f"{_FLOAT_RECIPE} (float32)",
             reached,
             None if report.agreement is None or report.agreement.top_1 is None else 1.0,
             None,
@@ -607,7 +616,7 @@ def _candidates(report: ConversionReport) -> tuple[CandidateRow, ...] | Missing:
         chosen = step.recipe == report.recipe and step.latency_us == report.latency_us
         rows.append(
             CandidateRow(
-                step.recipe,
+                f"{step.recipe} (float32)" if step.recipe == _FLOAT_RECIPE else step.recipe,
                 step.metric,
                 step.top_1,
                 step.signal_to_noise_db,
@@ -682,18 +691,20 @@ def _with_headline(data: ReportData) -> ReportData:
     """Return the data with the verdict in one sentence."""
     is_sealed = data.file.sha256 is not None
     failed = isinstance(data.self_test, SelfTest) and not data.self_test.holds
-    kind = "float artifact" if data.recipe == "none" else f"{data.recipe} artifact"
+    quantized = data.card["quantization"]
+    kind = _KINDS.get(quantized["recipe"] if quantized else "none", "An artifact")
+    kept = ", within its budget" if quantized and data.budget else ""
     holds = is_sealed and not failed
     if not is_sealed:
         headline = "Nothing vouches for this file: it has no card, and nobody proved its answers."
     elif failed:
         headline = "This machine refuses the artifact: a golden sample came out otherwise."
-    elif data.unproven:
-        headline = f"A {kind}, sealed and whole, with doubts that its own checks left."
     elif isinstance(data.self_test, SelfTest):
-        headline = f"A {kind}, sealed and whole; its golden samples hold on this machine."
+        headline = f"{kind}{kept}, sealed and whole; its golden samples hold on this machine."
     else:
-        headline = f"A {kind}, sealed and whole, without golden samples to run."
+        headline = f"{kind}{kept}, sealed and whole, without golden samples to run."
+    if holds and data.unproven:
+        headline += " Its own checks left doubts."
     return replace(data, headline=headline, holds=holds)
 
 

@@ -71,7 +71,7 @@ class CandidateRow:
     """One recipe that was tried.
 
     Attributes:
-        recipe: in words; "float32" for the graph that all others were made from.
+        recipe: in words; "none" for the float graph, which all others were made from.
         metric: the user's, None without labels.
         same_class: share of samples with the float graph's best class, None for no classifier.
         agreement_db: signal-to-noise ratio to the float graph; None where it is equal.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from edgeport.atomic_files import replacing
 from edgeport_converter.reporting import charts, words
@@ -61,6 +61,7 @@ def render(data: ReportData) -> str:
             *("file_size", "duration", "decibel", "count", "key_figure"),
         )
     }
+    environment.filters["code"] = _with_code
     environment.tests["missing"] = lambda value: isinstance(value, Missing)
     style = (Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
     return environment.get_template("report.html").render(
@@ -75,6 +76,15 @@ def render(data: ReportData) -> str:
 
 def _printable(value: Any) -> Any:
     return words.printable(value) if isinstance(value, str) and type(value) is str else value
+
+
+def _with_code(text: str) -> Markup:
+    """Return a sentence with what stands between backticks as code."""
+    parts = escape(words.printable(text)).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
+    )
 
 
 def _choose(data: ReportData) -> dict[str, Any]:

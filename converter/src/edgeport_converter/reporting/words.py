@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 _THOUSAND = 1000.0
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def share(value: float) -> str:
@@ -43,7 +44,7 @@ def number(value: float) -> str:
         return "∞" if value > 0 else "not a number" if math.isnan(value) else "−∞"
     if value != 0 and (abs(value) >= 1e6 or abs(value) < 1e-4):
         mantissa, _, power = f"{value:.2e}".partition("e")
-        return f"{mantissa.replace('-', '−')} × 10^{int(power)}".replace("^-", "^−")
+        return f"{mantissa.replace('-', '−')} × 10{str(int(power)).translate(_RAISED)}"
     return f"{value:,.4g}".replace("-", "−")
 
 
