@@ -300,7 +300,9 @@ def convert(
     if page is not None:
         with stages("report"):
             given = {"calibration": calibration, "evaluation": evaluation}
-            _write_report(page, found, float_model, quantized, source, data, baseline, asked, model, given)
+            _write_report(
+                page, found, float_model, quantized, source, data, baseline, asked, model, given
+            )
     return found
 
 
@@ -779,7 +781,7 @@ def _stamp(
 def _find_report(
     report: Any, sources: Sequence[Any], options: ConversionOptions, destination: Path
 ) -> Path | None:
-    """Return where the report goes; refuse before all the work what could not be written after it."""
+    """Return where the report goes; refuse at once what could not be written after the work."""
     if report is None:
         return None
     from edgeport_converter.reporting.page import find_page

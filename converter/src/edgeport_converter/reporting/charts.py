@@ -1,8 +1,8 @@
 """matplotlib's pictures of the figures, one function a chart, each an SVG element for a page.
 
 Colours are names of the page's style sheet, so that a picture is readable on light, on dark and on
-paper: matplotlib draws with stand-ins, and ``_finish`` puts ``var(--…)`` in their place. Letters stay
-letters, in the page's typeface, 12 units high in pictures 400 wide: readable on a phone.
+paper: matplotlib draws with stand-ins, and ``_finish`` puts ``var(--…)`` in their place. Letters
+stay letters, in the page's typeface, 12 units high in pictures 400 wide: readable on a phone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import warnings
 
 # ElementTree reads what matplotlib has just written, no file of anybody else.
-import xml.etree.ElementTree as ET  # noqa: S405
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -151,9 +151,7 @@ def pairs(found: OutputPairs) -> str:
         margin = 0.04 * ((high - low) or 1.0)
         ends = (low - margin, high + margin)
         axes.plot(ends, ends, color=LINE, linewidth=1.2, zorder=2)
-        axes.plot(
-            x, y, "o", markersize=4, color=OWN, alpha=0.35, markeredgewidth=0, zorder=3
-        )
+        axes.plot(x, y, "o", markersize=4, color=OWN, alpha=0.35, markeredgewidth=0, zorder=3)
         axes.set(xlim=ends, ylim=ends, aspect="equal")
         axes.set_xlabel(found.against)
         axes.set_ylabel("artifact")

@@ -94,7 +94,7 @@ def compare(
     worst = _Worst(card, border if has_classes else None)
     classes = _Classes(card, border) if has_classes else None
     probabilities = card.outputs[0].value_range == (0.0, 1.0)
-    reliability = {form: _Bins() for form in runs}
+    reliability = {form: _Bins() for form in order_of_forms(runs)}
     samples = 0
     for batch in batches:
         count = len(next(iter(batch.values())))

@@ -191,9 +191,7 @@ def from_conversion(report: ConversionReport, known: ConversionEvidence) -> Repo
         unproven=card.unproven,
     )
     no_keras = Missing("The answers of this model cannot be compared as numbers.")
-    data = _with_comparison(
-        data, compared, has_labels=known.labels is not None, no_keras=no_keras
-    )
+    data = _with_comparison(data, compared, has_labels=known.labels is not None, no_keras=no_keras)
     return _with_headline(data)
 
 
@@ -365,7 +363,10 @@ def _read(data: Any, card: ModelCard, label_column: str | None) -> _Read:
     pictures = {each.name: each.picture for each in frames}
     specs = tuple(
         TensorSpec(
-            spec.name, np.dtype(np.float32), (BATCH_AXIS, *pictures[spec.name]), ("N", "H", "W", "C")
+            spec.name,
+            np.dtype(np.float32),
+            (BATCH_AXIS, *pictures[spec.name]),
+            ("N", "H", "W", "C"),
         )
         if spec.name in pictures
         else spec
@@ -599,19 +600,23 @@ def _candidates(report: ConversionReport) -> tuple[CandidateRow, ...] | Missing:
         )
     reached = report.accuracy.float32 if report.accuracy else None
     is_tried = any(step.recipe == _FLOAT_RECIPE for step in report.steps)
-    rows = [] if is_tried else [
-        CandidateRow(
-            f"{_FLOAT_RECIPE} (float32)",
-            reached,
-            None if report.agreement is None or report.agreement.top_1 is None else 1.0,
-            None,
-            report.float_bytes,
-            report.float_latency_us,
-            holds=True,
-            is_chosen=False,
-            sentence="what the others are made from and held to",
-        )
-    ]
+    rows = (
+        []
+        if is_tried
+        else [
+            CandidateRow(
+                f"{_FLOAT_RECIPE} (float32)",
+                reached,
+                None if report.agreement is None or report.agreement.top_1 is None else 1.0,
+                None,
+                report.float_bytes,
+                report.float_latency_us,
+                holds=True,
+                is_chosen=False,
+                sentence="what the others are made from and held to",
+            )
+        ]
+    )
     for step in report.steps:
         chosen = step.recipe == report.recipe and step.latency_us == report.latency_us
         rows.append(
@@ -663,7 +668,11 @@ def _without_metric(*, has_data: bool, remedy: str) -> Missing:
 
 
 def _with_comparison(
-    data: ReportData, compared: comparison.Compared | Missing, *, has_labels: bool, no_keras: Missing
+    data: ReportData,
+    compared: comparison.Compared | Missing,
+    *,
+    has_labels: bool,
+    no_keras: Missing,
 ) -> ReportData:
     """Return the data with what was found on samples, or why nothing was."""
     if isinstance(compared, Missing):
@@ -682,9 +691,7 @@ def _with_comparison(
         else "Whether scores tell how often they are right needs labels.",
         "" if has_labels or isinstance(classes, Missing) else "Pass data with labels.",
     )
-    return replace(
-        data, pairs=pairs, worst=worst, class_pairs=classes, reliability=reliability
-    )
+    return replace(data, pairs=pairs, worst=worst, class_pairs=classes, reliability=reliability)
 
 
 def _with_headline(data: ReportData) -> ReportData:

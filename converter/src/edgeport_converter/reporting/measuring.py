@@ -1,4 +1,4 @@
-"""What is measured on this machine: the golden samples, the time of one sample, and which CPU it is."""
+"""What is measured on this machine: golden samples, the time of one sample, and its CPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def describe_machine() -> str:
     """Return the CPU, the number of CPUs that may be used, and the engine, in words."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     engine = f"onnxruntime {onnxruntime.__version__}"
-    return f"{_cpu_name()}, {cpus} usable CPU{'s' if cpus > 1 else ''}, {engine}, {platform.system()}"
+    return (
+        f"{_cpu_name()}, {cpus} usable CPU{'s' if cpus > 1 else ''}, {engine}, {platform.system()}"
+    )
 
 
 def _cpu_name() -> str:

@@ -1,4 +1,4 @@
-"""One sample as a person would look at it: a picture where an input is an image, else its values."""
+"""One sample as a person would look at it: a picture of an image, else its values."""
 
 from __future__ import annotations
 

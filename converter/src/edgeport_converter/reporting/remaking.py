@@ -154,9 +154,7 @@ def _as_flags(option: Field[Any], value: Any) -> list[str]:
     if isinstance(value, Signal):
         return [flag, value.to_text()]
     if isinstance(value, Mapping) and all(isinstance(one, Frames) for one in value.values()):
-        return [
-            word for name, one in value.items() for word in (flag, f"{name}={one.to_text()}")
-        ]
+        return [word for name, one in value.items() for word in (flag, f"{name}={one.to_text()}")]
     if isinstance(value, (list, tuple)):
         texts = [_text(one) for one in value]
         if option.metadata.get("repeatable"):
