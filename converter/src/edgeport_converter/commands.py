@@ -60,7 +60,7 @@ def add_convert(commands: Any) -> None:
     add(
         "--report",
         metavar="FILE.html",
-        help="write a report of the evidence, too: one HTML file (needs edgeport-converter[report])",
+        help="write the evidence into one HTML file, too (needs edgeport-converter[report])",
     )
     for name, record in RECORDS.items():
         group = parser.add_argument_group(name)

@@ -213,8 +213,8 @@ def convert(
             AgreementError, QuantizationError.
         TypeError: there is no option of that name.
 
-        After any error the output is as it was before. Files of ``also`` that were written before
-        the output failed stay.
+        After any error the output is as it was before, but for an error of the report, which is
+        written last. Files of ``also`` that were written before the output failed stay.
     """
     options = gather_options(
         {
