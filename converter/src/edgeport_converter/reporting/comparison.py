@@ -42,7 +42,7 @@ ICML 2017, whose expected calibration error is sum of n_b / n * |right_b - score
 _MOST_POINTS = 1500
 _POINTS_A_BATCH = 256
 _MOST_WORST = 12
-_MOST_PAIRS = 25
+_MOST_PAIRS = 20
 _MOST_NAMES = 3
 _SAME = 1e-5  # of an output's spread: rounding of float32, nothing to look at
 
@@ -127,8 +127,9 @@ def compare(
 def _confidence(scores: Array) -> Array:
     """Return the score of the best class; of one probability p the larger of p and 1 - p."""
     if scores.shape[-1] == 1:
-        return np.maximum(scores[..., 0], 1 - scores[..., 0])
-    found: Array = scores.max(axis=-1)
+        found: Array = np.maximum(scores[..., 0], 1 - scores[..., 0])
+    else:
+        found = scores.max(axis=-1)
     return found
 
 

@@ -383,7 +383,8 @@ def _read(data: Any, card: ModelCard, label_column: str | None) -> _Read:
         columns=card.columns,
         outputs=[spec.name for spec in card.outputs],
     )
-    labels, notes = found.labels, ()
+    labels = found.labels
+    notes: tuple[str, ...] = ()
     if labels is not None:
         try:
             labels, notes = as_classes(labels, card.outputs)
@@ -676,8 +677,9 @@ def _with_comparison(
 ) -> ReportData:
     """Return the data with what was found on samples, or why nothing was."""
     if isinstance(compared, Missing):
-        parts = ("pairs", "worst", "class_pairs", "reliability")
-        return replace(data, **dict.fromkeys(parts, compared))
+        return replace(
+            data, pairs=compared, worst=compared, class_pairs=compared, reliability=compared
+        )
     pairs: tuple[OutputPairs, ...] | Missing = compared.pairs or no_keras
     worst: tuple[WorstSample, ...] | Missing = compared.worst if compared.pairs else no_keras
     classes: tuple[ClassPairs, ...] | Missing = compared.class_pairs or Missing(

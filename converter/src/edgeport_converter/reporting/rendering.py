@@ -7,7 +7,7 @@ are. ``page`` says where the file goes, ``charts`` draws.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def render(data: ReportData) -> str:
     environment.filters["code"] = _with_code
     environment.tests["missing"] = lambda value: isinstance(value, Missing)
     style = (Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
-    return environment.get_template("report.html").render(
+    page: str = environment.get_template("report.html").render(
         data=data,
         style=Markup(style),  # noqa: S704 - our own file
         metric=words.metric,
@@ -72,6 +72,7 @@ def render(data: ReportData) -> str:
         charts=_draw(data),
         shown=_choose(data),
     )
+    return page
 
 
 def _printable(value: Any) -> Any:
@@ -113,36 +114,33 @@ def _most_clipped(
 def _draw(data: ReportData) -> dict[str, Any]:
     """Return all charts by the part of the page; a part without figures has none."""
     found: dict[str, Any] = {"candidates": None, "pairs": {}, "activations": [], "classes": []}
-    if not isinstance(data.candidates, Missing):
-        name, values = _quality(data.candidates)
-        found["quality"] = name
-        is_timed = [row.latency_us is not None for row in data.candidates]
+    tried = data.candidates
+    if not isinstance(tried, Missing):
+        name, values = _quality(tried)
+        is_timed = [row.latency_us is not None for row in tried]
         if sum(is_timed) > 1 and any(value is not None for value in values):
-            found["candidates"] = _safe(lambda: charts.candidates(data.candidates, name, values))
+            found["candidates"] = _safe(charts.candidates(tried, name, values))
     for pair in _choose(data)["outputs"]:
         found["pairs"][pair.output] = _draw_pairs(pair)
     if not isinstance(data.activations, Missing):
         chosen = _most_clipped(data.activations.histograms)
-        found["activations"] = [
-            (one, _safe(lambda one=one: charts.activation(one))) for one in chosen
-        ]
+        found["activations"] = [(one, _safe(charts.activation(one))) for one in chosen]
     if not isinstance(data.class_pairs, Missing):
         found["classes"] = [
-            (one, _safe(lambda one=one: charts.confusion(one)) if one.counts else None)
-            for one in data.class_pairs
+            (one, _safe(charts.confusion(one)) if one.counts else None) for one in data.class_pairs
         ]
     if not isinstance(data.reliability, Missing):
-        found["reliability"] = _safe(lambda: charts.reliability(data.reliability))
+        found["reliability"] = _safe(charts.reliability(data.reliability))
     return found
 
 
 def _draw_pairs(pair: OutputPairs) -> Markup | None:
     values = [value for point in pair.points for value in point]
-    return _safe(lambda: charts.pairs(pair)) if charts.is_drawable(values) else None
+    return _safe(charts.pairs(pair)) if charts.is_drawable(values) else None
 
 
-def _safe(draw: Callable[[], str]) -> Markup:
-    return Markup(draw())  # noqa: S704 - matplotlib and ElementTree have escaped all text
+def _safe(chart: str) -> Markup:
+    return Markup(chart)  # noqa: S704 - matplotlib and ElementTree have escaped all text
 
 
 def _quality(rows: Sequence[CandidateRow]) -> tuple[str, list[float | None]]:
