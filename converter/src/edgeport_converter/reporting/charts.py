@@ -124,7 +124,7 @@ def candidates(rows: Sequence[CandidateRow], y_name: str, values: Sequence[float
             axes.annotate(
                 str(number),
                 (latency, value),
-                xytext=(-24 + 16 * near, 30),
+                xytext=(-8, 28 + 14 * near),
                 textcoords="offset points",
                 arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6},
                 ha="center",
