@@ -23,19 +23,23 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-lowest devices operators lint readme bench figures passes layers \
+.PHONY: help demo page test test-fast test-browser test-lowest devices operators lint readme bench \
+	figures passes layers layer-times \
 	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
+	@echo 'make page                     the demo'\''s digits as a web page, into build/page (needs npm)'
 	@echo 'make test                     every test, the runtime in each Python of this machine'
 	@echo 'make test-fast                the quick part of them in one Python, while editing'
+	@echo 'make test-browser             pages in Chromium (Debian: apt install chromium npm)'
 	@echo 'make test-lowest              layers and the demo with the lowest versions that are allowed'
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
 	@echo 'make bench SHARED=dir         ten models beside onnxruntime, LiteRT, OpenVINO and Keras'
+	@echo 'make layer-times SHARED=dir   graphs composed from layer times beside the measured search'
 	@echo 'make figures                  the stored runs into the READMEs and the picture'
 	@echo 'make passes SHARED=dir        what each rewriting of the graph is worth'
 	@echo 'make layers                   every Keras layer and application: exact or refused'
@@ -55,6 +59,10 @@ demo: .venv/.workstation .venv-device/.runtime
 	$(DEVICE) converter/demo/device.py build/demo
 	$(WORKSTATION) converter/demo/compare.py build/demo
 
+# npm downloads onnxruntime-web once, into the user's cache.
+page: .venv/.workstation
+	$(WORKSTATION) -m edgeport page assets/digits.onnx -o build/page
+
 test: .venv/.tools .venv-device/.runtime
 	$(WORKSTATION) tests/runtime/scripts/in_every_python.py build
 	$(WORKSTATION) -m pytest tests/converter tests/integration
@@ -62,6 +70,11 @@ test: .venv/.tools .venv-device/.runtime
 # The sources as they lie here, without building wheels; what takes long is left to `make test`.
 test-fast: .venv/.tools
 	PYTHONPATH=runtime/src:converter/src $(WORKSTATION) -m pytest -q -m 'not slow' tests
+
+# `make test` needs neither of the two programs.
+test-browser: .venv/.browser
+	@command -v chromium >/dev/null && command -v npm >/dev/null || { echo 'the tests in a browser need chromium and npm: apt install chromium npm' >&2; exit 1; }
+	$(WORKSTATION) -m pytest tests/browser
 
 # What pyproject.toml allows has to work. The runtime's lowest versions are tested by `make test`.
 # Old packages warn of what new ones have changed.
@@ -97,6 +110,10 @@ figures: .venv/.tools
 passes: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/passes.py "$(SHARED)/models" MobileNetV3Small EfficientNetB0 \
 		DenseNet121 ConvNeXtTiny --output build/passes.json
+
+# Whether times of single layers lead to as fast a graph as running each graph does.
+layer-times: .venv/.workstation
+	$(WORKSTATION) tests/benchmarks/layer_times.py "$(SHARED)" --output build/layer_times.json
 
 # Every Keras layer, activation and application: exact, or refused by name.
 layers: .venv/.workstation
@@ -165,6 +182,10 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 
 .venv/.tools: .venv/.workstation pyproject.toml
 	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group test-converter --group lint
+	@touch $@
+
+.venv/.browser: .venv/.tools pyproject.toml
+	$(WORKSTATION) $(PIP) install -c constraints.txt --group browser --quiet
 	@touch $@
 
 .venv-device/.runtime: .venv-device/.pip build/wheels/.built constraints.txt

@@ -15,6 +15,7 @@ from timing import medians_us
 from edgeport import EdgeportError
 from edgeport_converter import convert
 from edgeport_converter.quiet import quiet_stderr
+from edgeport_converter.screen import Screen
 
 SEED = 7
 CALIBRATION_SAMPLES = 1000
@@ -58,7 +59,7 @@ def main() -> None:
             max_drop=MAX_DROP,
             labels=[str(digit) for digit in range(article_network.CLASSES)],
             report=folder / f"{name}.html",
-            on_stage=lambda stage: print(f"   {stage}", flush=True),
+            progress=Screen(sys.stdout),
         )
 
     print("== Timing Keras", flush=True)

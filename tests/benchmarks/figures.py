@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import table as bench_table
-from tables import passes, quantization, training
+from tables import calls, passes, quantization, training
 from tables.sections import put, title_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +29,7 @@ BY_KIND: dict[str, Render] = {
     "bench": bench_table.render_short,
     "quantization": quantization.render,
     "passes": passes.render,
+    "calls": calls.render,
 }
 BENCHMARKS_README = Path("tests/benchmarks/README.md")
 TRAINING_README = Path("converter/README.md")

@@ -1,24 +1,27 @@
 """What a call of ``predict`` costs beside the best code by hand for the same: JSON to stdout.
 
     python tests/benchmarks/whole_calls.py assets/digits.onnx build/bench/*/edgeport.onnx
+    python tests/benchmarks/whole_calls.py --parts kinds --into build/calls.json a.onnx
 
-For each artifact of one input, ratios of times; below 1, edgeport is faster:
+With ``--into`` a run can be made bit by bit: the file keeps what was measured before. For each
+artifact of one input, ratios of times; below 1, edgeport is faster:
 
 - ``batches``: ``predict`` / ``InferenceSession.run`` of the same file, one thread, by batch size.
-- ``threads``: two threads, batches of 1, 32 and 1,000: ``predict`` / a plain session with and
-  without spinning, and / ``predict`` on one thread; ``cpu`` is the CPU time of the latter. The same
-  with one CPU taken by another process (``busy``), and with a pause of 20 ms between calls
-  (``paused``).
+- ``threads``: two threads, batches of 1, 32 and 10,000: ``predict`` / ``predict`` on one thread, /
+  plain sessions with and without spinning (``waiting``), and ratios of CPU time. The same with one
+  CPU taken by another process (``busy``), and with a pause of 20 ms between calls (``paused``).
 - ``kinds``: from a caller's array of another kind to the answer, one sample and 64, beside numpy's
   own conversion and ``run``.
 - ``load``: a load and the first answer / those of a plain session, passed and CPU time.
 
-All ways of a ratio stand in one process and run by turns, many short rounds. A ratio is that of the
-smallest times; ``median`` is the median over rounds, which other programs disturb more.
+All ways of a ratio stand in one process and run by turns, in many short rounds, those of
+``threads`` ten rounds each. ``min`` is the ratio of the smallest times, ``median`` that of the
+medians, which other programs disturb more.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import json
@@ -31,18 +34,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peers import machine
 
-from edgeport import Predictor
-from edgeport.inputs.examples import example
+from edgeport import ModelCard, Predictor
+from edgeport.inputs.examples import example, free_axes
 
 # isort: split
 import onnxruntime  # after edgeport, which turns its telemetry off
 
 SIZES = (1, 2, 8, 32, 128, 1_000, 10_000)
 LARGEST_BYTES, LONGEST_S = 2**28, 2.0  # larger or slower batches are left out
-ROUND_S, ROUNDS, LOADS = 0.002, 40, 9
+ROUND_S, ROUNDS, BLOCKS, LOADS = 0.002, 40, 4, 9
 
 Ways = dict[str, Callable[[], Any]]
+
+
+def made(card: ModelCard, size: int) -> tuple[str, Any]:
+    """Return the input's name and a batch; free axes are a picture's."""
+    ((name, x),) = example(card, size, dict.fromkeys(free_axes(card.inputs), 224)).items()
+    return name, x
 
 
 def session(path: str, threads: int = 1, *, spinning: bool = True) -> Any:
@@ -76,11 +86,29 @@ def by_turns(
     return passed, used
 
 
+def in_blocks(
+    makers: dict[str, Callable[[], Callable[[], Any]]], pause: float
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return what ``by_turns`` does, each way by itself for some rounds.
+
+    A session's threads may spin after its calls, so it is made for its rounds and goes with them.
+    """
+    passed: dict[str, list[float]] = {way: [] for way in makers}
+    used: dict[str, list[float]] = {way: [] for way in makers}
+    for _ in range(BLOCKS):
+        for way, make in makers.items():
+            call = make()
+            seconds, cpu = by_turns({way: call}, ROUNDS // BLOCKS, pause)
+            passed[way] += seconds[way]
+            used[way] += cpu[way]
+            del call
+    return passed, used
+
+
 def ratio(times: dict[str, list[float]], over: str, under: str) -> dict[str, float]:
-    each = [a / b for a, b in zip(times[over], times[under], strict=True)]
     return {
         "min": round(min(times[over]) / min(times[under]), 3),
-        "median": round(statistics.median(each), 3),
+        "median": round(statistics.median(times[over]) / statistics.median(times[under]), 3),
     }
 
 
@@ -88,7 +116,7 @@ def batches(path: str) -> dict[int, Any]:
     plain, found = session(path), {}
     with Predictor.load(path, threads=1) as predictor:
         for size in SIZES:
-            ((name, x),) = example(predictor.card, size).items()
+            name, x = made(predictor.card, size)
             began = time.perf_counter()
             plain.run(None, {name: x})
             if x.nbytes > LARGEST_BYTES or time.perf_counter() - began > LONGEST_S:
@@ -100,30 +128,27 @@ def batches(path: str) -> dict[int, Any]:
 
 
 def threads(path: str) -> dict[str, Any]:
-    """Sessions that spin are made for their own rounds, since they slow everything else down."""
     found: dict[str, Any] = {}
     with Predictor.load(path, threads=1) as one, Predictor.load(path, threads=2) as two:
-        for size in (1, 32, 1_000):
-            ((name, x),) = example(one.card, size).items()
-            ways: Ways = {
-                "one": functools.partial(one.predict, x),
-                "two": functools.partial(two.predict, x),
+        for size in (1, 32, 10_000):
+            name, x = made(one.card, size)
+
+            def plain(name: str = name, x: Any = x, *, spinning: bool) -> Callable[[], Any]:
+                return functools.partial(session(path, 2, spinning=spinning).run, None, {name: x})
+
+            makers: dict[str, Callable[[], Callable[[], Any]]] = {
+                "one": lambda x=x: functools.partial(one.predict, x),  # type: ignore[misc]
+                "two": lambda x=x: functools.partial(two.predict, x),  # type: ignore[misc]
+                "waiting": functools.partial(plain, spinning=False),
+                "spinning": functools.partial(plain, spinning=True),
             }
             for state in ("alone", "busy", "paused"):
                 with taking_a_cpu() if state == "busy" else contextlib.nullcontext():
-                    pause = 0.02 if state == "paused" else 0.0
-                    passed, used = by_turns(ways, 20, pause)
-                    row = {"one": ratio(passed, "two", "one"), "cpu": ratio(used, "two", "one")}
-                    for kind in ("spinning", "waiting"):
-                        plain = session(path, 2, spinning=kind == "spinning")
-                        run = functools.partial(plain.run, None, {name: x})
-                        alike, cpu = by_turns({"two": ways["two"], kind: run}, 20, pause)
-                        row[kind] = ratio(alike, "two", kind)
-                        if pause:
-                            row[f"{kind}_cpu"] = ratio(cpu, "two", kind)
-                        del plain, run
+                    passed, used = in_blocks(makers, 0.02 if state == "paused" else 0.0)
+                row = {under: ratio(passed, "two", under) for under in makers if under != "two"}
+                row |= {f"cpu/{under}": ratio(used, "two", under) for under in row}
                 found[f"{size} {state}"] = row
-            if passed["one"][0] > LONGEST_S / 30:
+            if size > 1 and min(passed["one"]) / size * 10_000 > LONGEST_S / 15:
                 break
     return found
 
@@ -143,7 +168,9 @@ def kinds(path: str) -> dict[str, Any]:
     with Predictor.load(path, threads=1) as predictor:
         (spec,) = predictor.card.inputs
         for size in (1, 64):
-            ((name, x),) = example(predictor.card, size).items()
+            name, x = made(predictor.card, size)
+            if size > 1 and x.nbytes > LARGEST_BYTES / 32:
+                break
             wide = np.repeat(x, 2, axis=-1)
             low, high = max(float(x.min()), 0), min(float(x.max()), 255)
             given: dict[str, Any] = {
@@ -165,7 +192,7 @@ def kinds(path: str) -> dict[str, Any]:
 
 def load(path: str) -> dict[str, Any]:
     with Predictor.load(path, threads=1) as predictor:
-        ((name, x),) = example(predictor.card, 1).items()
+        name, x = made(predictor.card, 1)
 
     def ours() -> None:
         with Predictor.load(path, threads=1) as predictor:
@@ -176,19 +203,33 @@ def load(path: str) -> dict[str, Any]:
     return {"passed": ratio(passed, "ours", "plain"), "cpu": ratio(used, "ours", "plain")}
 
 
-def main(paths: list[str]) -> None:
-    result = {}
-    for path in paths:
-        with Predictor.load(path, threads=1) as predictor:
-            name, size = predictor.card.name, Path(path).stat().st_size
-        result[path] = {
-            "name": name,
-            "bytes": size,
-            **{part.__name__: part(path) for part in (batches, threads, kinds, load)},
-        }
-        print(f"{path} is done", file=sys.stderr)
-    print(json.dumps({"onnxruntime": onnxruntime.__version__, "artifacts": result}, indent=2))
+PARTS: dict[str, Callable[[str], Any]] = {
+    part.__name__: part for part in (batches, threads, kinds, load)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("paths", nargs="*", help="artifacts of one input")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--into", type=Path, help="a run to add to, which is written again")
+    asked = parser.parse_args()
+    result: dict[str, Any] = {"artifacts": {}}
+    if asked.into and asked.into.exists():
+        result = json.loads(asked.into.read_text("utf-8"))
+    result |= {"machine": machine.describe(), "onnxruntime": onnxruntime.__version__}
+    for path in asked.paths:
+        file = Path(path)  # `make bench` keeps each network in a folder of its name
+        name = file.parent.name if file.name == "edgeport.onnx" else file.stem
+        row = result["artifacts"].setdefault(name, {"bytes": file.stat().st_size})
+        row |= {part: PARTS[part](path) for part in asked.parts}
+        text = json.dumps(result, indent=2)
+        if asked.into:
+            asked.into.write_text(text + "\n", "utf-8")
+        print(f"{name} is done", file=sys.stderr)
+    if not asked.into:
+        print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -21,7 +21,7 @@ HEAVY = (
 # A folder, or a module at the top, may import its own row and the rows above it. Imports for type
 # checking alone are free.
 ORDER = (
-    ("errors", "progress", "stages", "quiet", "provenance", "targets"),
+    ("errors", "progress", "screen", "stages", "quiet", "provenance", "targets"),
     ("sensors",),
     ("options",),
     ("data",),
@@ -34,7 +34,7 @@ ORDER = (
     ("report",),
     ("reporting",),
     ("pipeline",),
-    ("training",),
+    ("training", "browser"),
     ("__init__", "commands"),
 )
 ROW = {wing: number for number, row in enumerate(ORDER) for wing in row}
@@ -130,6 +130,7 @@ def test_importing_the_converter_loads_nothing_heavy():
 
 def test_the_command_loads_nothing_heavy_before_it_converts():
     statement = "import edgeport.cli.main\nimport edgeport_converter.commands"
+    statement += "\nimport edgeport_converter.browser.command"
     statement += "\nimport edgeport_converter.training.commands"
     statement += "\nimport edgeport_converter.reporting.commands"
     assert loaded_after(statement) == set()

@@ -24,6 +24,7 @@ ORDER = (
     ("device",),
     ("model", "loading"),
     ("labels", "streaming", "predictor"),
+    ("explaining",),
     ("__init__",),
     ("cli", "__main__"),
 )
@@ -33,7 +34,7 @@ ROW = {wing: number for number, row in enumerate(ORDER) for wing in row}
 FOREIGN = {
     "onnxruntime": ("engine/session.py",),
     "cryptography": ("artifact/signature.py",),
-    "PIL": ("cli/images.py",),
+    "PIL": ("cli/heatmap.py", "cli/images.py"),
     "_sha2": ("artifact/seal.py",),
     "_sha256": ("artifact/seal.py",),
 }

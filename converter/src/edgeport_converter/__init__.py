@@ -11,13 +11,15 @@ optimizing, verification, quantization, artifact:
     errors         the converter's errors, subclasses of the runtime's
     options        the options of a conversion: names, defaults, choices, help, checks
     pipeline       convert(): the stages in running order
-    progress       what a user sees while a conversion or a training runs, by rich
+    progress       what happens while a conversion or a training runs, told to who shows it
     provenance     facts about a training, inside its ``.keras`` file
     quiet          keeping the messages of other libraries off the user's screen
     report         what a conversion found, as data and as text
+    screen         progress for people, by rich: bars on a terminal, plain lines elsewhere
     stages         which stage is running: for progress and for errors
     targets        CPU families and onnxruntime versions of devices, and what each can do
     artifact/      the last stage: card, golden samples and seal, written in one step
+    browser/       the command `edgeport page`: a web page that runs an artifact
     data/          the user's samples and labels, from files, folders, arrays and generators
     exporting/     from a loaded model to a float ONNX graph with the user's names
     loading/       from a Keras file, or a model in memory, to a function that can be traced

@@ -1,7 +1,8 @@
 """The command `edgeport convert`, which the runtime's command finds by its entry point.
 
-Its options are the fields of the records in ``options``. Progress goes to stderr, a line a stage;
-the result goes to stdout, as text or with ``--json``.
+Its options are the fields of the records in ``options``. Progress goes to stderr, as bars on a
+terminal; the result goes to stdout, as text or with ``--json``. After Ctrl-C in the search the best
+candidate is written and the exit code is 130, as shells have it for SIGINT.
 """
 
 from __future__ import annotations
@@ -75,14 +76,13 @@ def _run(options: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     from edgeport_converter.loading.formats import require_model
-    from edgeport_converter.progress import Screen
     from edgeport_converter.reporting.page import find_page
+    from edgeport_converter.screen import Screen
 
     _require_files(options)
     output = _default_output(options.model) if options.output is None else options.output
     given = _given(options)
-    screen = Screen(sys.stderr)
-    with stdout_on_stderr(), _ways_out_in_options():
+    with stdout_on_stderr(), _ways_out_in_options(), Screen(sys.stderr) as screen:
         gathered = gather_options(dict.fromkeys(RECORDS), given)
         require_model(options.model)
         # convert() knows the class names, not the file that they come from.
@@ -97,14 +97,17 @@ def _run(options: argparse.Namespace) -> None:
             evaluation=options.evaluation,
             labels=None if options.labels is None else _read_labels(options.labels),
             report=options.report,
-            on_stage=screen.stage,
+            progress=screen,
             **given,
         )
-    screen.stage("done")
+        screen.finish()
     if options.json:
-        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     else:
-        print(report.to_text())
+        text = report.to_text()
+    print(text, flush=True)
+    if report.interrupted:
+        raise KeyboardInterrupt("interrupted: the best candidate so far was written")
 
 
 def _default_output(model: str) -> Path:

@@ -183,6 +183,12 @@ class QuantizationOptions:
     objective: str = _option(
         "balanced", "what to weigh candidates by that keep the budget", choices=OBJECTIVES
     )
+    layer_times: str | os.PathLike[str] | None = _option(
+        None,
+        "what 'edgeport bench --layers' measured on a board: each layer gets the format that is "
+        "cheaper there",
+        metavar="TIMES.json",
+    )
     also: Sequence[str] = _option(
         (),
         "further recipes to write beside the output, comma-separated, as OUT.RECIPE.onnx",
@@ -196,8 +202,29 @@ class QuantizationOptions:
         _require_one_of("quantize", self.quantize, RECIPES)
         _require_one_of("objective", self.objective, OBJECTIVES)
         _require_one_of("ranges", self.ranges, RANGE_METHODS)
+        self._check_layer_times()
         for recipe in self.also:
             _require_one_of("also", recipe, [name for name in RECIPES if name != "auto"])
+
+    def _check_layer_times(self) -> None:
+        """Refuse what the times of a board could not decide."""
+        if self.layer_times is None:
+            return
+        if not isinstance(self.layer_times, (str, os.PathLike)):
+            raise OptionError(
+                f"layer_times is a {type(self.layer_times).__name__}, expected the path of a file "
+                "that 'edgeport bench --layers' wrote: pass that"
+            )
+        if self.quantize not in ("auto", "static"):
+            raise OptionError(
+                f"layer_times was given with quantize={self.quantize!r}, expected 'auto' or "
+                "'static', since the times are of static int8: leave one of them out"
+            )
+        if self.objective == "size":
+            raise OptionError(
+                "layer_times was given with objective='size', and times say nothing of bytes: "
+                "leave one of them out"
+            )
 
     @property
     def quantizes(self) -> bool:
@@ -405,6 +432,7 @@ class OptionKeywords(TypedDict, total=False):
     ranges: str
     keep_float: Sequence[str]
     objective: str
+    layer_times: str | os.PathLike[str] | None
     also: Sequence[str]
     label_column: str | None
     feature_names: Sequence[str] | Mapping[str, Sequence[str]] | None
@@ -510,7 +538,7 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
     wanted = options.quantization
     if calibration is not None or not wanted.quantizes:
         return options
-    if wanted.quantize != "auto" or set(wanted.also) - {"none"}:
+    if wanted.layer_times is not None or wanted.quantize != "auto" or set(wanted.also) - {"none"}:
         raise OptionError(
             "quantization needs calibration data and none was given, expected a few hundred "
             "samples like the device's, since ranges and losses on made-up data would say "

@@ -8,7 +8,7 @@ late, in these functions, so that ``import edgeport_converter`` stays fast.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,6 +37,7 @@ from edgeport_converter.options import (
     require_no_measure,
     variant_path,
 )
+from edgeport_converter.progress import Progress, track_batches
 from edgeport_converter.quantization.evaluation.budget import (
     find_metric,
     require_expected_metric,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from edgeport_converter.quantization.evaluation.held_out import SampleRoles
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
     from edgeport_converter.quantization.evaluation.layer_report import LayerReport
+    from edgeport_converter.quantization.evaluation.layer_times import LayerTimes
     from edgeport_converter.quantization.search.candidates import Candidate
     from edgeport_converter.quantization.search.selection import Selection, Step
     from edgeport_converter.verification.parity import Parity
@@ -88,7 +90,7 @@ def convert(
     device: DeviceOptions | None = None,
     loading: LoadingOptions | None = None,
     report: str | os.PathLike[str] | None = None,
-    on_stage: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
@@ -115,7 +117,8 @@ def convert(
         labels: class names in the order of the scores; they also number text labels and folders.
             One output has two: behind a sigmoid class 1 is above 0.5, as a logit above 0.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
-        quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``also``, as below.
+        quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``layer_times``,
+            ``also``, as below.
         tables: ``label_column``, ``feature_names``, as below.
         pixels: ``frames``, ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
         sensors: ``signal``, as below.
@@ -123,7 +126,8 @@ def convert(
         loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
         report: where to write a report of the evidence, one HTML file; needs the extra "report".
             It is written after the artifact, whose bytes do not depend on it.
-        on_stage: called with the name of each stage as it begins, and with each recipe tried.
+        progress: is told of each stage, of each recipe tried and of passes over data;
+            ``edgeport_converter.screen.Screen(sys.stderr)`` shows them. By default nothing is.
         **keywords: the options one by one.
 
             - ``max_drop``: the budget, a share from 0 to below 1: how much of the metric may be
@@ -155,7 +159,10 @@ def convert(
               which clips nothing and takes one pass, or "mse", which clips rare large values.
             - ``keep_float``: names or patterns of Keras layers that stay in float.
             - ``objective``: what to weigh the candidates by that keep the budget: "latency",
-              "size", or "balanced", the default and the geometric mean of both.
+              "size", or "balanced", the default: the mean of both as shares of float's.
+            - ``layer_times``: the file that `edgeport bench --layers` wrote on a board: each layer
+              gets the format that is cheaper there, the conversions between the formats included.
+              For "auto" and "static"; the graph is judged by the budget like any other.
             - ``also``: further recipes to write beside the output for comparison, as
               NAME.RECIPE.onnx. One that misses the budget is reported and not written.
             - ``label_column``: the column of a ``.csv`` file that holds the labels; by default
@@ -212,6 +219,8 @@ def convert(
         ConversionError: a stage failed; ``.stage`` names it. Its leaves: UnsupportedModelError,
             AgreementError, QuantizationError.
         TypeError: there is no option of that name.
+        KeyboardInterrupt: Ctrl-C, but where a candidate that was tried keeps the budget: then the
+            search ends with the best one, the report says so, and a second Ctrl-C stops at once.
 
         After any error the output is as it was before, but for an error of the report, which is
         written last. Files of ``also`` that were written before the output failed stay.
@@ -233,14 +242,16 @@ def convert(
     metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
     code = find_code_files(model, options.budget.metric, options.loading.custom_objects)
-    read = (model, calibration, evaluation, options.loading.weights, *code)
-    with Stages(None)("load"):  # what is no model is no source that could be overwritten
+    times = options.quantization.layer_times
+    read = (model, calibration, evaluation, options.loading.weights, times, *code)
+    with Stages()("load"):  # what is no model is no source that could be overwritten
         from edgeport_converter.loading.formats import require_model
 
         require_model(model)
     destination = find_destination(output, read, options.quantization.also)
     page = _find_report(report, read, options, destination)
-    stages = Stages(on_stage)
+    board = _read_layer_times(options)
+    stages = Stages(progress)
 
     with stages("load"):
         source = _load(model, options)
@@ -266,7 +277,9 @@ def convert(
                 baseline = _measure(run, float_model, source, data, metric, options)
         if options.quantization.quantizes and baseline.evaluator is not None:
             with stages("quantize"):
-                quantized = _quantize(float_model, source, data, baseline, options, stages.tell)
+                quantized = _quantize(
+                    float_model, source, data, baseline, options, board, stages.progress
+                )
     with stages("report layers"):
         layers = _report_layers(float_model, quantized, source, data, parity)
     with stages("stamp"):
@@ -290,6 +303,7 @@ def convert(
         variants=stamped.variants,
         layers=layers,
         stages=tuple(stages.names),
+        interrupted=quantized.is_stopped,
         notes=options.notes
         + source.model.notes
         + data.notes
@@ -304,6 +318,14 @@ def convert(
                 page, found, float_model, quantized, source, data, baseline, asked, model, given
             )
     return found
+
+
+def _read_layer_times(options: ConversionOptions) -> LayerTimes | None:
+    if options.quantization.layer_times is None:
+        return None
+    from edgeport_converter.quantization.evaluation import layer_times
+
+    return layer_times.read(options.quantization.layer_times)
 
 
 @dataclass(frozen=True, eq=False)
@@ -626,7 +648,7 @@ def _measure(
     assert judged is not None  # noqa: S101 - the caller asked
     evaluator = Evaluator(
         run,
-        judged.batches,
+        track_batches(judged.batches, "evaluation data", len(judged)),
         data.user.labels,
         function,
         classifier=evidence.answers_with_a_class(
@@ -647,12 +669,17 @@ def _measure(
 
 @dataclass(frozen=True, eq=False)
 class _Quantized:
-    """What the search found, and its variants by recipe. Empty where nothing was quantized."""
+    """What the search found, and its variants by recipe. Empty where nothing was quantized.
+
+    ``board`` has the times that the formats were chosen by, None where this machine chose.
+    """
 
     choice: Selection | None = None
     variants: dict[str, Candidate] | None = None
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
+    board: LayerTimes | None = None
+    is_stopped: bool = False
 
     @property
     def candidate(self) -> Candidate | None:
@@ -666,32 +693,53 @@ def _quantize(
     data: _Data,
     baseline: _Baseline,
     options: ConversionOptions,
-    tell: Callable[[str], None],
+    board: LayerTimes | None,
+    progress: Progress,
 ) -> _Quantized:
     from edgeport_converter.quantization.evaluation import evidence
     from edgeport_converter.quantization.search.selection import Quantizer
+    from edgeport_converter.quantization.search.telling import telling_steps
     from edgeport_converter.verification.runners import batches_for
 
-    assert data.roles.calibration is not None  # noqa: S101 - the caller asked
+    calibration = data.roles.calibration
+    assert calibration is not None  # noqa: S101 - the caller asked
     assert baseline.evaluator is not None  # noqa: S101 - the same
     wanted, graph = options.quantization, float_model.graph
     quantizer = Quantizer(
         graph,
         float_model.card,
-        batches_for(data.roles.calibration.batches, float_model.card.inputs),
+        track_batches(
+            batches_for(calibration.batches, float_model.card.inputs),
+            "calibration data",
+            len(calibration),
+        ),
         baseline.evaluator,
         options.device.cpu,
         options.budget.max_drop,
-        lambda step: tell(f"quantize: {step.describe()}"),
     )
     nodes = source.layers.find_nodes(wanted.keep_float, [node.name for node in graph.graph.node])
     choice: Selection | None = None
     notes: tuple[str, ...] = ()
-    if wanted.quantize != "none":
-        choice = quantizer.choose(wanted.quantize, wanted.ranges, wanted.objective, nodes)
+    with telling_steps(progress) as quantizer.on_step:
+        if board is not None:
+            choice = quantizer.compose(board, wanted.ranges, nodes, source.model.source)
+        elif wanted.quantize != "none":
+            choice = quantizer.choose_unless_stopped(
+                wanted.quantize, wanted.ranges, wanted.objective, nodes
+            )
+        variants = quantizer.variants_unless_stopped(wanted.also, wanted.ranges, nodes)
+    if choice is not None:
+        progress.say(f"quantize: chosen is {choice.candidate.recipe}")
         notes = evidence.check_answers(choice.candidate.measured.agreement, options.budget.max_drop)
-    variants = quantizer.variants(wanted.also, wanted.ranges, nodes)
-    return _Quantized(choice, variants, quantizer.steps, notes)
+    if board is not None:
+        notes += board.notes()
+    if quantizer.is_stopped:
+        count = len(quantizer.steps)
+        notes += (
+            f"the search was stopped after {count} candidate{'s' if count > 1 else ''}, of which "
+            "the best was taken: a whole one may find another that is faster or smaller",
+        )
+    return _Quantized(choice, variants, quantizer.steps, notes, board, quantizer.is_stopped)
 
 
 def _report_layers(
@@ -742,10 +790,12 @@ def _stamp(
         assert judged is not None and evaluator is not None  # noqa: S101, PT018 - there is accuracy
         return evaluator.metric_of(run, lambda _: judged.as_given())
 
+    board = quantized.board
+    chosen_by = {} if board is None else {"layer_times": board.describe()}
     writer = ArtifactWriter(
         describe(
             replace(float_model.card, columns=data.columns),
-            source.model.source,
+            {**source.model.source, **chosen_by},
             float_model.graph,
             data.roles.calibration,
             parity.figures.doubts(),

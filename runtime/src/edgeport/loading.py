@@ -36,7 +36,7 @@ from edgeport.errors import (
 )
 from edgeport.inputs.batching import Batching
 from edgeport.inputs.feeds import prepare
-from edgeport.model import Model
+from edgeport.model import Model, shares_batches
 from edgeport.options import TUNING_SUFFIX, Options
 from edgeport.signals import passing_signals, reraise_signal
 
@@ -112,7 +112,9 @@ def _load(
         engine |= {"spinning": tuning.spinning, "optimization": tuning.optimization}
     arithmetic = card.multiply_accumulates if card else None
     measured = tuning.threads if tuning else None
-    engine["threads"] = cpus.choose_threads(options.threads, arithmetic, measured)
+    engine["threads"] = threads = cpus.choose_threads(options.threads, arithmetic, measured)
+    if card and not engine.get("spinning") and shares_batches(card, options):
+        engine["threads"] = 1  # parts of a batch run side by side
 
     def make(graph: bytes, **more: Any) -> Model:
         session = Session(graph, **{**engine, **more})
@@ -123,7 +125,9 @@ def _load(
             described = card
         batching = Batching.of(described, options.chunk_bytes)
         source = data if path is None else os.path.abspath(path)
-        return Model(source, digest, described, session, batching, options, path, version, tuning)
+        return Model(
+            source, digest, described, session, batching, options, path, version, tuning, threads
+        )
 
     def self_test(model: Model) -> None:
         _self_test(model, len(data))

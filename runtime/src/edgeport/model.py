@@ -33,6 +33,7 @@ class Model:
             of columns.
         columns: takes rows and tables by column name; None where the card has none.
         has_answered: whether a call was answered; the first is not worth the fast path's buffers.
+        threads: how many may work on one call, the engine's own or helpers.
         fast_path: for plain arrays of one input to one output; None where there is none.
     """
 
@@ -47,9 +48,11 @@ class Model:
         path: str | None,
         version: int | None,
         tuning: Tuning | None = None,
+        threads: int = 1,
     ) -> None:
         self.card = card
         self.session = session
+        self.threads = threads
         self.options = options
         self.path = path
         self.version = version
@@ -75,17 +78,16 @@ class Model:
             saturates = bool(self._ranged_inputs)
             self.counter = ColumnCounter(card, self.columns, saturates=saturates)
         self.fast_path: FastPath | None = None
-        if (
-            len(card.inputs) == len(card.outputs) == 1
-            and self.batching.fixed in (None, 1)
-            and options.providers is None
-            and not options.finite
-        ):
+        if self.batching.fixed in (None, 1) and _has_fast_path(card, options):
             frames = card.frames.get(card.inputs[0].name)
             most = 0 if frames else self.batching.most_in_one_run()
+            (given,), (answer,) = card.inputs, card.outputs
+            worth = self.batching.worth_helpers()
             self.fast_path = FastPath(
-                self.session, *card.inputs, *card.outputs, self.counter, most, frames
+                self.session, given, answer, self.counter, most, worth, frames
             )
+            if self.session.threads == 1:
+                self.fast_path.threads = self.threads
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""
@@ -126,3 +128,15 @@ class Model:
                 f"there is not enough memory for {feed.samples} samples ({cause}): pass fewer at a "
                 "time"
             ) from cause
+
+
+def shares_batches(card: ModelCard, options: Options) -> bool:
+    """Whether parts of a batch may run side by side, so that the engine itself takes one thread."""
+    batching = Batching.of(card, options.chunk_bytes)
+    most = 0 if card.frames else batching.most_in_one_run()
+    return most > 0 and batching.worth_helpers() > 0 and _has_fast_path(card, options)
+
+
+def _has_fast_path(card: ModelCard, options: Options) -> bool:
+    is_plain = options.providers is None and not options.finite
+    return is_plain and len(card.inputs) == len(card.outputs) == 1

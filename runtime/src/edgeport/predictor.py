@@ -332,7 +332,7 @@ class Predictor:
     def _adopt(self, model: Model) -> None:
         self.card = model.card
         self.path = model.path
-        self.threads = model.session.threads
+        self.threads = model.threads
         self.version = model.version
         self.tuning = model.tuning
         self._counter = model.counter  # can be read when the predictor is closed

@@ -1,5 +1,6 @@
 """Stored runs as tables in Markdown; ``figures.py`` above writes them into the READMEs.
 
+calls         what a whole call costs beside code by hand
 passes        what each rewriting of the graph is worth
 quantization  what int8 keeps
 training      what recipes and searches reach

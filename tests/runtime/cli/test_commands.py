@@ -397,8 +397,8 @@ def test_the_help_has_one_order(capsys: Capture, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
-    own = ["info", "verify", "predict", "bench", "sign", "warm", "tune"]
-    assert shown == [*own, "train", "convert", "report"]
+    own = ["info", "verify", "predict", "bench", "sign", "warm", "tune", "explain"]
+    assert shown == [*own, "train", "convert", "report", "page"]
 
 
 def command(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:

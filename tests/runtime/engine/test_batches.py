@@ -18,6 +18,7 @@ import pytest
 from examples import identity, int8, mlp, sealed, spec, two_inputs
 
 from edgeport import InferenceError, InputError, Predictor
+from edgeport.engine import helpers
 from edgeport.inputs.batching import Batching
 
 # isort: split
@@ -169,25 +170,92 @@ def test_dynamic_int8_runs_sample_by_sample() -> None:
         assert seen == [1] * 100
 
 
-def test_an_engine_error_in_a_part_is_raised_and_the_predictor_stays_usable() -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_engine_error_in_a_part_is_raised_and_the_predictor_stays_usable(threads: int) -> None:
     x = RNG.random((300, 6), dtype="f4")
-    with Predictor.load(artifact(), threads=2) as predictor:
+    with Predictor.load(artifact(), threads=threads) as predictor:
+        predictor.predict(x)
         model = predictor._model
         assert model is not None
-        run = model.session.run
+        bind = model.session.bind
         calls: list[int] = []
 
-        def failing(feeds: Any, *rest: Any) -> Any:
+        def failing(*ends: Any) -> Any:
             calls.append(1)
             if len(calls) == 2:
                 raise InferenceError("the second part failed: try again")
-            return run(feeds, *rest)
+            return bind(*ends)
 
-        model.session.run = failing  # type: ignore[method-assign]
+        model.session.bind = failing  # type: ignore[method-assign]
         with pytest.raises(InferenceError, match="the second part failed"):
             predictor.predict(x)
-        model.session.run = run  # type: ignore[method-assign]
+        model.session.bind = bind  # type: ignore[method-assign]
         np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+
+
+def test_an_engine_that_writes_a_part_elsewhere_is_not_bound() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact()) as predictor:
+        model = predictor._model
+        assert model is not None
+        bind = model.session.bind
+
+        def copying(name: str, given: Any, output: str, answer: Any) -> Any:
+            return bind(name, given, output, answer.copy())
+
+        model.session.bind = copying  # type: ignore[method-assign]
+        for _ in range(3):
+            np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+
+
+def test_a_small_models_engine_has_one_thread_and_a_large_ones_all_of_them() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    for work, options, own in (
+        (WORK, {}, 1),
+        (10**9, {}, 2),
+        (WORK, {"finite": True}, 2),  # which takes the general path
+        (None, {}, 2),
+    ):
+        content = sealed(mlp().onnx, replace(mlp().card, multiply_accumulates=work))
+        with Predictor.load(content, threads=2, **options) as predictor:  # type: ignore[arg-type]
+            assert predictor._model is not None
+            assert (predictor.threads, predictor._model.session.threads) == (2, own)
+            np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_starts_helpers_of_its_own_and_loads_nothing_again() -> None:
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor.load(artifact(), threads=2) as predictor:
+        wanted = predictor.predict(x)
+        assert helpers._helpers
+        model = predictor._model
+        child = os.fork()
+        if not child:
+            had = list(helpers._helpers)
+            same = np.array_equal(predictor.predict(x), wanted) and predictor._model is model
+            os._exit(0 if same and not had and helpers._helpers else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_batches_of_many_callers_are_shared_without_mixing_them_up() -> None:
+    wrong: list[int] = []
+    with Predictor.load(artifact(identity("float32", ("N", 4))), threads=3) as predictor:
+
+        def work(number: int) -> None:
+            for turn in range(60):
+                size = (1, 3, 40, 200)[(number + turn) % 4]
+                x = np.full((size, 4), number * 1000 + turn, "f4")
+                if not np.array_equal(predictor.predict(x), x):
+                    wrong.append(number)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
 
 
 def test_reload_copy_and_pickle_keep_threads_and_answers() -> None:

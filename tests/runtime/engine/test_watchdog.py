@@ -69,7 +69,7 @@ class Thread:
     @staticmethod
     def start_new_thread(*_):
         raise RuntimeError("can't start new thread")
-watchdog._native = lambda: Thread
+watchdog.native_thread = lambda: Thread
 x = np.ones(({slow.SIDE}, {slow.SIDE}), "f4")
 with edgeport.Predictor.load(sys.argv[1]) as predictor:
     try:

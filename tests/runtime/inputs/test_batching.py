@@ -204,7 +204,7 @@ def test_one_sample_fits_whatever_the_bound() -> None:
     with Predictor.load(mlp_artifact(), chunk_bytes=1) as predictor:
         sizes = runs_of(predictor)
         x = np.ones((3, 6), "f4")
-        np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+        np.testing.assert_allclose(predictor.predict(x, timeout=60), mlp().formula(x), rtol=1e-5)
     assert sizes == [1, 1, 1]
 
 

@@ -16,6 +16,9 @@ class Recipe:
         one_scale: whether all weights of a Dense layer share one scale, for a smaller file.
         stores_rest: whether the weights of layers that a static kind computes in float, such as an
             LSTM, are stored in int8, too.
+        in_blocks: names of convolutions that are computed over blocks of pixels; see
+            ``qdq.pixel_blocks``.
+        float_swish: whether each swish between int8 layers is one node in float; see ``qdq.swish``.
     """
 
     kind: str
@@ -23,6 +26,8 @@ class Recipe:
     float_nodes: frozenset[str] = frozenset()
     one_scale: bool = False
     stores_rest: bool = False
+    in_blocks: frozenset[str] = frozenset()
+    float_swish: bool = False
 
     @classmethod
     def starting(cls, kind: str, ranges: str, float_nodes: frozenset[str]) -> Recipe:
@@ -47,4 +52,9 @@ class Recipe:
         if self.float_nodes and self.kind != "none":
             count = len(self.float_nodes)
             parts.append(f"{count} node{'s' if count > 1 else ''} in float")
+        if self.float_swish:
+            parts.append("swish in float")
+        if self.in_blocks:
+            count = len(self.in_blocks)
+            parts.append(f"{count} convolution{'s' if count > 1 else ''} over blocks of pixels")
         return ", ".join(parts)

@@ -38,8 +38,8 @@ def add_report(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from edgeport_converter.progress import Screen
     from edgeport_converter.reporting.page import find_page
+    from edgeport_converter.screen import Screen
 
     read = {"artifact": options.artifact, "data": options.data, "model": options.model}
     for purpose, path in read.items():
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> None:
         )
         screen.stage("write")
         write_report(data, page)
-    screen.stage("done")
+        screen.finish()
     if options.json:
         print(json.dumps(data.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:

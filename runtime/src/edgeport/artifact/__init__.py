@@ -4,6 +4,7 @@ card           the model card: all that a device has to know about an artifact
 column         what a card says of each column of a table
 frame_format   what frames an input takes from a camera, where a card says so
 golden         golden samples: known inputs with known outputs, stored in the artifact
+graph_nodes    the nodes of an ONNX file: names, operators, inputs and outputs
 protobuf       the one reader of protobuf messages; tensors in other files are refused
 records        what the records of a card have in common: equality, hash and text
 seal           the seal: a digest over the whole file, checked before any parser sees a byte

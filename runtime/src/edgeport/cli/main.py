@@ -1,4 +1,4 @@
-"""The `edgeport` command: info, verify, predict, bench, sign, warm, tune; others by entry point.
+"""The `edgeport` command: its parser, the commands on an artifact, and others by entry point.
 
 A command is a function that takes the sub-parsers and adds its own, with ``run`` set to a
 function from the parsed arguments to nothing. The converter registers `convert` so, under the
@@ -24,6 +24,7 @@ from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport.artifact.seal import read_card
 from edgeport.artifact.signature import sign
+from edgeport.atomic_files import check_target, replacing
 from edgeport.checks import whole_number
 from edgeport.cli import printing, reading, trial, tune, writing
 from edgeport.device import cpus, tuning_file
@@ -41,6 +42,7 @@ _CONVERTER_COMMANDS = {
     "train": "train a model from a recipe",
     "convert": "convert a Keras model to an artifact",
     "report": "write what is known of an artifact into one HTML file",
+    "page": "write a web page that runs an artifact in the browser",
 }
 
 Run = Callable[[argparse.Namespace], None]
@@ -85,8 +87,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         reraise_signal(cause)
         _say(f"there is not enough memory ({cause}): free some, or ask for less at a time")
         return InferenceError.exit_code
-    except KeyboardInterrupt:
-        _say("interrupted")
+    except KeyboardInterrupt as stop:
+        _say(str(stop) or "interrupted")
         return _INTERRUPTED
     return 0
 
@@ -133,7 +135,7 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         *(_add_info, _add_verify, _add_predict, _add_bench, _add_sign),
-        *(_add_warm, _add_tune),
+        *(_add_warm, _add_tune, _add_explain),
     ):
         add(commands)
     # Looking for packages takes longer than a small run, and importlib.metadata loses what a
@@ -230,6 +232,14 @@ def _add_predict(commands: Any) -> None:
 
 def _add_bench(commands: Any) -> None:
     add = _add(commands, "bench", "measure an artifact on this device", _bench)
+    sibling = "its int8 sibling, with --layers, as 'edgeport convert --also' writes it"
+    add("sibling", metavar="INT8", nargs="?", help=sibling)
+    layers = (
+        "how long each layer takes in FILE, in float, and in INT8, for 'edgeport convert "
+        "--layer-times'"
+    )
+    add("--layers", action="store_true", help=layers)
+    add("-o", "--output", metavar="OUT", help="with --layers: the .json file to write")
     add("--threads", type=int, metavar="T", help="threads a run may use")
     add("--batch-sizes", type=int, nargs="+", metavar="N", help="1 8 64 where the model can")
     add("--seconds", type=float, default=1.0, metavar="S", help="how long for each size")
@@ -263,6 +273,26 @@ def _add_tune(commands: Any) -> None:
     add("--allow-spinning", action="store_true", help=spin)
     add("--seconds", type=float, default=1.0, metavar="S", help="how long for each setting")
     trial.add_options(add)
+
+
+def _add_explain(commands: Any) -> None:
+    purpose = "show which parts of an input carried the answer"
+    add = _add(commands, "explain", purpose, _explain)
+    add("data", metavar="DATA", help="a picture, a recording, an array, or the rows of a table")
+    output = "write the heat there: .png drawn over the data, .npy the numbers; may be repeated"
+    add("-o", "--output", metavar="OUT", action="append", help=output)
+    add("--class", metavar="NAME", dest="class_name", help="explain its score, not the best one's")
+    add("--sample", type=int, metavar="I", help="which sample or window of the data, from 0")
+    add("--patch", metavar="P", help="size of what is hidden, such as 16 or 8x12, in pixels or T")
+    add("--stride", metavar="S", help="from one patch to the next (default: half a patch)")
+    baseline = "what stands in a patch: mean (default), gray, blur or a number"
+    add("--baseline", metavar="B", help=baseline)
+    add("--picture", metavar="HxW", help="the features of a sample are a picture of this size")
+    labels = "the table's column of labels (default: y or label)"
+    add("--label-column", metavar="NAME", help=labels)
+    add("--repeats", type=int, metavar="R", help="how often each column is shuffled (default 10)")
+    add("--seed", type=int, metavar="S", help="of the shuffles (default 0)")
+    add("--threads", type=int, metavar="T", help="threads a run may use")
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -442,6 +472,9 @@ def _bench(options: argparse.Namespace) -> None:
     for size in options.batch_sizes or ():
         whole_number(size, "--batch-sizes", highest=2**31)
     tune.within(options.seconds, "--seconds", *tune.SECONDS)
+    if options.layers or options.sibling is not None or options.output is not None:
+        _bench_layers(options)
+        return
     figures = bench(
         options.artifact,
         threads=options.threads,
@@ -451,6 +484,44 @@ def _bench(options: argparse.Namespace) -> None:
     )
     show = printing.print_json if options.json else printing.print_bench
     show(figures)
+
+
+def _bench_layers(options: argparse.Namespace) -> None:
+    from edgeport.cli import layer_times
+
+    if not options.layers or options.sibling is None:
+        raise OptionError(
+            "the times of layers are measured in two files, a float artifact and its int8 sibling: "
+            "pass both after --layers, or leave the second file and --output out"
+        )
+    if options.batch_sizes is not None:
+        raise OptionError(
+            "--batch-sizes was given with --layers, which runs single samples: leave it out"
+        )
+    if options.output is not None:
+        check_target(options.output, reads=[options.artifact, options.sibling])
+    found = layer_times.measure_layers(
+        options.artifact,
+        options.sibling,
+        threads=options.threads,
+        seconds=options.seconds,
+        trial=trial.of(options),
+    )
+    if options.output is not None:
+        with replacing(options.output, reads=[options.artifact, options.sibling]) as file:
+            file.write(json.dumps(found, indent=1, allow_nan=False).encode())
+    if options.json:
+        printing.print_json(found)
+    else:
+        printing.print_layers(found)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from edgeport.cli.explain import run_explain  # it alone needs what explains
+
+    if options.sample is not None:
+        whole_number(options.sample, "--sample", lowest=0)
+    run_explain(options, lambda note: _say(f"note: {note}"))
 
 
 def _sign(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -167,6 +168,47 @@ def print_bench(figures: dict[str, Any]) -> None:
         print_line(f"batch {size:<6} {rate:,.0f} samples a second")
     if figures["memory_bytes"] is not None:
         print_line(f"memory       {figures['memory_bytes'] / 2**20:.1f} MiB")
+
+
+def print_layers(found: Mapping[str, Any]) -> None:
+    """Print the times of layers in both formats, a line a layer, and which format is faster."""
+    rows: dict[str, list[Any]] = {}
+    for row in found["layers"]:
+        scope = row["node"].rpartition("/")[0] or row["node"]
+        rows.setdefault(scope, []).append(row)
+    scopes = [scope.split("/")[:-1] for scope in rows]
+    pairs = zip(min(scopes), max(scopes), strict=False)  # what these two share, all do
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)
+    shared = "".join(f"{part}/" for part, _ in same)
+    width = max(len("(between layers)"), *(len(scope) - len(shared) for scope in rows))
+    print_line(f"{'layer':<{width}}  {'float us':>10}  {'int8 us':>10}  better")
+    for scope, parts in rows.items():
+        in_float = sum(part["float"]["seconds"] for part in parts)
+        is_kept = all(part["int8"] is None for part in parts)
+        # What stays in float in the int8 file is as fast there.
+        in_int8 = sum((part["int8"] or part["float"])["seconds"] for part in parts)
+        if in_float or in_int8:  # else a neighbour's kernel does it
+            _print_layer(scope[len(shared) :], width, in_float, in_int8, is_kept)
+    between, runs = found["between"], found["artifacts"]
+    in_float, in_int8 = (sum(between[form].values()) for form in ("float", "int8"))
+    _print_layer("(between layers)", width, in_float, in_int8, False)
+    in_float, in_int8 = (runs[form]["run"]["seconds"] for form in ("float", "int8"))
+    _print_layer("one run", width, in_float, in_int8, False)
+    machine = found["machine"]
+    print_line(
+        f"{machine['cpu']}, onnxruntime {machine['onnxruntime']}, {found['threads']} thread(s)"
+    )
+
+
+def _print_layer(name: str, width: int, in_float: float, in_int8: float, is_kept: bool) -> None:
+    told = "-" if is_kept else f"{in_int8 * 1e6:.1f}"
+    if is_kept or in_float == in_int8:
+        better = ""
+    else:
+        better = "int8" if in_int8 < in_float else "float"
+        if min(in_int8, in_float):
+            better += f" {min(in_int8, in_float) / max(in_int8, in_float):.2f}"
+    print_line(f"{name:<{width}}  {in_float * 1e6:>10.1f}  {told:>10}  {better}".rstrip())
 
 
 def _in_words(place: Mapping[str, Any]) -> str:

@@ -74,7 +74,7 @@ def read_samples(
         OptionError: images were given and Pillow is not installed.
     """
     for path in paths:
-        _check_kind(path)
+        check_kind(path)
     sounds = [path for path in paths if path.lower().endswith(_SOUND)]
     if sounds and len(sounds) < len(paths):
         other = next(path for path in paths if path not in sounds)
@@ -90,7 +90,8 @@ def read_samples(
     return SampleStream((item for part in parts for item in part.items), total)
 
 
-def _check_kind(path: str) -> None:
+def check_kind(path: str) -> None:
+    """Refuse what is no file, or of a kind that is not read, by an InputError."""
     try:
         mode = Path(path).stat().st_mode
     except OSError as cause:
@@ -115,7 +116,7 @@ def _read_file(path: str, card: ModelCard, tell: Callable[[str], None]) -> Sampl
     """Return the samples of one file; but for a look at an array's shape, it is read later."""
     ending = Path(path).suffix.lower()
     if ending == ".npy":
-        with _naming(path):
+        with naming(path):
             return _rows(np.lib.format.open_memmap(path, mode="r"), card, path)
     if ending == ".npz":
         return SampleStream(_read_npz(path, card), None)
@@ -127,7 +128,7 @@ def _read_file(path: str, card: ModelCard, tell: Callable[[str], None]) -> Sampl
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Iterator[None]:
     """Name the file in whatever goes wrong with its content."""
     try:
         yield
@@ -141,7 +142,7 @@ def _naming(path: str) -> Iterator[None]:
 
 
 def _read_npz(path: str, card: ModelCard) -> Iterator[Any]:
-    with _naming(path), zipfile.ZipFile(path) as archive, np.load(path) as file:
+    with naming(path), zipfile.ZipFile(path) as archive, np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
         if len(arrays) < len(archive.namelist()):
             raise InputError(f"'{path}' has two arrays of one name: save it again")
@@ -190,7 +191,7 @@ def _read_sounds(paths: Sequence[str], card: ModelCard) -> SampleStream:
 
     def windows() -> Iterator[Array]:
         for path in paths:
-            with _naming(path):
+            with naming(path):
                 for number, window in enumerate(file_windows(path, spec, signal)):
                     places.append(Place(path, number * signal.hop / signal.rate))
                     yield window
@@ -204,7 +205,7 @@ def _read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iter
         return
     from edgeport.cli.tables import read_table
 
-    with _naming(path):
+    with naming(path):
         yield from read_table(path, card, tell)
 
 
@@ -222,14 +223,14 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
     shape = card.inputs[0].sample_shape
     fixed = [size for size in shape if isinstance(size, int)]
     is_empty, has_header = True, False
-    with _naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
+    with naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         for row in filter(None, reader):
-            if is_empty and not has_header and _is_header(row):
+            if is_empty and not has_header and is_header(row):
                 has_header = True
                 continue
             try:
-                values = np.array([_number(text) for text in row], object)
+                values = np.array([number_of(text) for text in row], object)
             except ValueError as cause:
                 more = ", or check that commas part its columns" if len(row) == 1 else ""
                 raise InputError(
@@ -245,7 +246,7 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
         )
 
 
-def _number(text: str) -> int | float:
+def number_of(text: str) -> int | float:
     """Return what the text says, an integer as one; Python alone would take ``1_0``."""
     try:
         if "_" in text:
@@ -270,7 +271,7 @@ _NO_NAME = re.compile(
 )
 
 
-def _is_header(row: Sequence[str]) -> bool:
+def is_header(row: Sequence[str]) -> bool:
     """Whether a first line names columns, so that no sample is lost when it is skipped.
 
     None of its cells is a number, at least one is a name, and none of the names occurs twice. A
@@ -297,7 +298,7 @@ def _starts_like_a_number(text: str) -> bool:
 
 def _is_number(text: str) -> bool:
     try:
-        _number(text)
+        number_of(text)
     except ValueError as cause:
         reraise_signal(cause)
         return False
@@ -307,20 +308,20 @@ def _is_number(text: str) -> bool:
 def _read_json_lines(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iterator[Any]:
     """Yield one sample a line: nested lists, or an object by input name or by column."""
     if not card.columns:
-        yield from (sample for _, sample in _read_objects(path))
+        yield from (sample for _, sample in read_objects(path))
         return
     from edgeport.cli.tables import check_rows
 
-    yield from check_rows(_read_objects(path), path, card, tell)
+    yield from check_rows(read_objects(path), path, card, tell)
 
 
-def _read_objects(path: str) -> Iterator[tuple[int, Any]]:
+def read_objects(path: str) -> Iterator[tuple[int, Any]]:
     """Yield what each line holds, with its number."""
-    with _naming(path), Path(path).open(encoding="utf-8-sig") as file:
+    with naming(path), Path(path).open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    sample = json.loads(line, parse_float=_number, object_pairs_hook=_once_each)
+                    sample = json.loads(line, parse_float=number_of, object_pairs_hook=_once_each)
                 except ValueError as cause:
                     raise InputError(
                         f"'{path}' line {number} is no JSON ({cause}): repair the line"
@@ -337,5 +338,5 @@ def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_images(path: str, card: ModelCard) -> Iterator[Array]:
-    with _naming(path):
+    with naming(path):
         yield read_image(path, card)

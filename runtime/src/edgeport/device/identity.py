@@ -12,6 +12,7 @@ from edgeport.engine.session import engine_build
 from edgeport.signals import reraise_signal
 
 _CPUINFO = "/proc/cpuinfo"
+_BOARD = "/proc/device-tree/model"
 
 # The lines of Linux' description that tell the kind of a core, on x86, ARM, RISC-V, POWER and MIPS;
 # the others number it, or tell its clock of this moment.
@@ -28,6 +29,21 @@ _MOST_BYTES = 2**16
 def identity() -> dict[str, str]:
     """Return what the engine's choices depend on: the CPU, and onnxruntime's version and build."""
     return {"cpu": cpu_identity(), "onnxruntime": engine_build()}
+
+
+def cpu_name() -> str:
+    """Return the CPU's name, for people: the board's where its firmware tells, else the chip's."""
+    lines = dict(line.partition(" : ")[::2] for line in cpu_identity().split("; "))
+    try:
+        with open(_BOARD, encoding="utf-8", errors="replace") as file:
+            board = file.read(_MOST_BYTES).strip("\0 \n")
+    except OSError as cause:
+        reraise_signal(cause)
+        board = ""
+    chip = lines.get("model name") or lines.get("cpu model") or lines.get("uarch") or ""
+    if not chip and "CPU part" in lines:
+        chip = f"CPU part {lines['CPU part']} of implementer {lines.get('CPU implementer', '')}"
+    return ", ".join(filter(None, (board, chip))) or cpu_identity().split("; ")[0]
 
 
 def cpu_identity() -> str:

@@ -53,7 +53,7 @@ class TimeLimit:
         return cls(seconds)
 
     def __enter__(self) -> TimeLimit:
-        thread = _native()
+        thread = native_thread()
         # A bare lock, since nothing of an event loop may stand between the timer and the clock.
         self._end = end = thread.allocate_lock()
         end.acquire()
@@ -93,7 +93,7 @@ class TimeLimit:
         )
 
 
-def _native() -> Any:
+def native_thread() -> Any:
     """Return the module ``_thread`` as the interpreter makes it.
 
     gevent and eventlet replace its functions in place; a timer of theirs would wait until the

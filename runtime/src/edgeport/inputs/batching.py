@@ -29,6 +29,10 @@ _ENOUGH_MULTIPLY_ACCUMULATES = 2**28
 # Dense layers with many weights read all of them in each run, so that small parts would be slower.
 _FEWEST_SAMPLES = 32
 
+# From here on a batch is worth a second thread. On AVX-512 with VNNI, batches of half of it take
+# 1.25 (DS-CNN) to 3 (the article's network) times as long on two threads as on one.
+_WORTH_HELPERS = 2**26
+
 # The recipe whose operators take the range of a tensor from its values, so that a sample's answer
 # depends on its neighbours in the batch. Source: edgeport-converter, quantization/recipe.
 _DYNAMIC = "dynamic"
@@ -119,6 +123,14 @@ class Batching(NamedTuple):
         return self._most_at_once(
             sum(size * spec.dtype.itemsize for size, spec in zip(sizes, specs, strict=True))
         )
+
+    def worth_helpers(self) -> int:
+        """Return from how many samples on a batch is worth a second thread; 0 for never.
+
+        That is where the engine has one thread: not for samples that are worth a second one.
+        """
+        work = self.card.multiply_accumulates
+        return -(-_WORTH_HELPERS // work) if work and work < _WORTH_HELPERS else 0
 
     def _most_at_once(self, sample_bytes: int) -> int:
         """Return how many samples of this size, inputs and outputs, one run takes."""

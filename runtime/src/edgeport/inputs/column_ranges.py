@@ -98,6 +98,14 @@ class ColumnCounter(RangeCounter):
 
         return holds
 
+    def look_at(self, name: str) -> Callable[[Array], bool]:
+        """Return a call that says whether all values of this input are within their limits."""
+        return lambda array: self.all_hold({name: array})
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """Return no limits: each column has its own."""
+        return -math.inf, math.inf
+
     def all_hold(self, arrays: Mapping[str, Array]) -> bool:
         """Whether every value is known to be within its limits."""
         for name, array in arrays.items():

@@ -9,6 +9,7 @@ smallest and the largest value.
 from __future__ import annotations
 
 import _thread
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -24,7 +25,8 @@ from edgeport.errors import InferenceError, InputError, warn
 _TOO_MANY = 0.25  # of a call's values
 
 # From about here on max, which goes through memory faster, is faster than argmax.
-_SMALL = 2**16
+_SMALL = 2**15
+_BITS = np.dtype(np.uint32)
 _ROUGHLY_LARGEST = 2.0**127  # of float32
 
 _HIDDEN = ", which an int8 model would turn into an ordinary answer"
@@ -53,19 +55,22 @@ class _Range(NamedTuple):
         bits = int(nearest.view(np.uint32))
         return cls(spec.name, low, high, bits - 1 if float(nearest) > high else bits)
 
-    def holds(self, array: Array) -> bool:
-        """Whether every value is within; of -0.0 it may say no."""
-        size = array.size
-        if self.top is not None and size:
-            bits = array.view(np.uint32)
-            return bool((bits.item(bits.argmax()) if size < _SMALL else bits.max()) <= self.top)
-        if size < _SMALL:
-            return not size or self.check_of(array)()
-        return bool(self.low <= array.min() and array.max() <= self.high)
+    def look(self) -> Callable[[Array], bool]:
+        """Return a call that says whether every value is within; of -0.0 it may say no."""
+        top, highest = self.top, np.maximum.reduce
+        if top is None:
+            return functools.partial(are_between, self.low, self.high)
+
+        def by_bits(array: Array) -> bool:
+            bits = array.view(_BITS)
+            if 0 < bits.size < _SMALL:
+                return bool(bits.item(bits.argmax()) <= top)
+            return not bits.size or bool(highest(bits, None) <= top)
+
+        return by_bits
 
     def check_of(self, array: Array) -> Callable[[], bool]:
-        """Return what ``holds`` does, of one array with values, for calls that count in ns."""
-        # argmin and argmax cost a third of min and max on small arrays; both find a NaN.
+        """Return what ``look`` does, of one array with values, for calls that count in ns."""
         low, high, top = self.low, self.high, self.top
         if top is None:
             lowest, highest, item = array.argmin, array.argmax, array.item
@@ -75,6 +80,17 @@ class _Range(NamedTuple):
         if bits.size < _SMALL:
             return lambda: item(highest()) <= top
         return lambda: bits.max() <= top
+
+
+def are_between(low: float, high: float, array: Array) -> bool:
+    """Whether every value is within the limits; NaN is not."""
+    # argmin and argmax cost a third of min and max on small arrays; both find a NaN.
+    if 0 < array.size < _SMALL:
+        item = array.item
+        return bool(low <= item(array.argmin()) and item(array.argmax()) <= high)
+    return not array.size or bool(
+        low <= np.minimum.reduce(array, None) and np.maximum.reduce(array, None) <= high
+    )
 
 
 class RangeCounter:
@@ -90,6 +106,7 @@ class RangeCounter:
             for spec in specs
             if spec.value_range is not None and not _holds_whole_dtype(spec)
         )
+        self._looks = {one.name: one.look() for one in self.ranges}
         # A thread writes only to keys of its own, so that nothing is lost without a lock.
         self._counts: dict[tuple[str, int], int] = {}
         self._has_warned = False
@@ -103,9 +120,17 @@ class RangeCounter:
         """Return a call that says whether all values are within their range; None without one."""
         return next((one.check_of(array) for one in self.ranges if one.name == name), None)
 
+    def look_at(self, name: str) -> Callable[[Array], bool]:
+        """Return a call that says whether all values of this input are within their range."""
+        return self._looks[name]
+
+    def limits(self, name: str) -> tuple[float, float]:
+        """Return limits that hold for each array which the call of ``look_at`` says yes to."""
+        return next((one.low, one.high) for one in self.ranges if one.name == name)
+
     def all_hold(self, arrays: Mapping[str, Array]) -> bool:
         """Whether every value is known to be within its range, so that nothing is to be counted."""
-        return all(one.holds(arrays[one.name]) for one in self.ranges)
+        return all(look(arrays[name]) for name, look in self._looks.items())
 
     def watch(self, arrays: Mapping[str, Array]) -> None:
         """Add the values of one call; warn once where they look like another unit.
@@ -116,7 +141,7 @@ class RangeCounter:
         for one in self.ranges:
             name, low, high, _ = one
             array = arrays[name]
-            if one.holds(array):
+            if self._looks[name](array):
                 continue
             lowest, highest = float(array.min()), float(array.max())
             if not (math.isfinite(lowest) and math.isfinite(highest)):

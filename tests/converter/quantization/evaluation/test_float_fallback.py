@@ -87,6 +87,14 @@ def test_a_node_without_weights_counts_for_the_layer_before_it():
     assert proposals(graph, float_us, int8_us) == [frozenset({"conv0"})]
 
 
+def test_a_layer_that_saves_less_than_two_full_borders_is_proposed_for_cpus_with_cheaper_ones():
+    graph = chain([2, 2, 2])
+    layers = ("conv0", "conv1", "conv2")
+    int8_us = dict.fromkeys(layers, 10) | {"conv1": 20}  # two borders of 10.5 µs, or of a quarter
+    float_us = dict.fromkeys(layers, 40) | {"conv1": 8}
+    assert proposals(graph, float_us, int8_us) == [frozenset({"conv1"})]
+
+
 def test_nothing_is_proposed_where_int8_is_faster_everywhere():
     graph = chain([8, 8, 8])
     layers = ("conv0", "conv1", "conv2")

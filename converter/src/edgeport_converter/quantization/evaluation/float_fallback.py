@@ -8,6 +8,7 @@ propose; the caller measures the whole graph.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,10 +18,12 @@ import onnx_ir as ir
 from edgeport_converter.quantization.qdq.placement import WEIGHTED_OPERATORS
 
 # What a border costs beyond the layers: QuantizeLinear or DequantizeLinear, and the change of
-# layout that comes with it on either side. Measured with onnxruntime 1.32 on AVX2; an estimate.
+# layout that comes with it on either side. Measured with onnxruntime 1.32 on AVX2; an estimate,
+# which is several times too high for a CPU with AVX-512, so that cheaper ones are tried as well.
 _BORDER_NODES = 3
 _NODE_US = 3.5
 _VALUE_US = 0.0005
+_BORDER_SHARES = (1.0, 0.25)
 
 # How much of a layer's int8 time float has to save. A profile sees each node alone and errs by some
 # tenths, so several answers are proposed, from many layers in float to the few that matter most.
@@ -30,7 +33,7 @@ _SHARES = (0.0, 0.15, 0.3, 0.5)
 def proposals(
     graph: ir.Graph, float_us: Mapping[str, float], int8_us: Mapping[str, float]
 ) -> list[frozenset[str]]:
-    """Return sets of layers that may be faster in float, the largest first.
+    """Return sets of layers that may be faster in float, of several estimates.
 
     Args:
         graph: the float graph, in running order, with the shapes of its inner tensors.
@@ -43,12 +46,13 @@ def proposals(
     borders = [_border_us(node) for node in layers]
     in_float, in_int8 = (_by_layer(graph, times) for times in (float_us, int8_us))
     found = []
-    for share in _SHARES:
+    for share, border_share in itertools.product(_SHARES, _BORDER_SHARES):
         gains = {
             name: in_int8[name] * (1 - share) - in_float[name]
             for name in (node.name or "" for node in layers)
         }
-        found.append(frozenset(_best_runs(layers, gains, borders)))
+        cheaper = [border_share * border for border in borders]
+        found.append(frozenset(_best_runs(layers, gains, cheaper)))
     return [names for names in dict.fromkeys(found) if 0 < len(names) < len(layers)]
 
 

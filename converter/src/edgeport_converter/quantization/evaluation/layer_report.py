@@ -17,8 +17,10 @@ import onnx_ir as ir
 
 from edgeport import TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport_converter.progress import track
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.quantization.evaluation.timing import node_times_us
+from edgeport_converter.quantization.qdq.pixel_blocks import as_pixels
 from edgeport_converter.quantization.qdq.placement import WEIGHTED_OPERATORS
 from edgeport_converter.quantization.tensors import open_session
 from edgeport_converter.verification.runners import cut_into_batches
@@ -186,11 +188,12 @@ def _errors(
             (float_graph, artifact), zip(*pairs.values(), strict=True), strict=True
         )
     ]
-    for batch in batches:
+    for batch in track(batches, "errors of layers"):
         for place, (y, q) in enumerate(zip(*(answer(batch) for answer in answers), strict=True)):
             wide = y.astype(np.float64)
             signal[place] += np.sum(wide**2)
-            noise[place] += np.sum((wide - q) ** 2)
+            found = q if q.shape == y.shape else as_pixels(q, y.shape)
+            noise[place] += np.sum((wide - found) ** 2)
     return {
         layer: float(10 * np.log10(signal[place] / noise[place]))
         for place, layer in enumerate(pairs)

@@ -21,7 +21,9 @@ from edgeport_converter.quantization.calibration.ranges import Ranges
 from edgeport_converter.quantization.qdq import placement
 from edgeport_converter.quantization.qdq.hard_sigmoid import bound_codes
 from edgeport_converter.quantization.qdq.insertion import insert_conversions
+from edgeport_converter.quantization.qdq.pixel_blocks import compute_over_blocks
 from edgeport_converter.quantization.qdq.pixel_inputs import round_offsets
+from edgeport_converter.quantization.qdq.swish import compute_in_float
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.weights.gptq import Rounder
 from edgeport_converter.quantization.weights.int8_layers import store_layers
@@ -129,6 +131,10 @@ def _quantize_static(
     if not is_wide:
         placement.keep_float_layers(graph)
     common.RemoveUnusedNodesPass()(result)
+    if not is_wide:
+        compute_over_blocks(result, recipe.in_blocks)
+        if recipe.float_swish:
+            compute_in_float(result)
     if recipe.stores_rest:
         done = {node.name or "" for node in graph if node.op_type not in _WITHOUT_INT8_KERNEL}
         result = store_weights_as_int8(result, recipe.float_nodes | done, rounder)

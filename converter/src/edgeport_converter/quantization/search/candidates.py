@@ -17,13 +17,16 @@ import onnx_ir as ir
 from edgeport import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter import optimizing
+from edgeport_converter.progress import track
 from edgeport_converter.quantization.calibration.ranges import Ranges, collect_ranges
 from edgeport_converter.quantization.evaluation.agreement import noise_to_signal
 from edgeport_converter.quantization.evaluation.evaluator import Evaluation, Evaluator
 from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.qdq.average_pools import convolve_pools, find_small_pools
+from edgeport_converter.quantization.qdq.pixel_blocks import find_blocks
 from edgeport_converter.quantization.qdq.placement import gains_nothing
 from edgeport_converter.quantization.qdq.quantize import QuantizedGraph
+from edgeport_converter.quantization.qdq.swish import find_swishes
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.weights.equalization import equalize
 from edgeport_converter.quantization.weights.gptq import Rounder
@@ -160,6 +163,15 @@ class CandidateFactory:
         recipe = Recipe(kind, float_nodes=float_nodes)
         return quantize.is_quantized(self._quantize(recipe, rounds=False).graph.graph)
 
+    def find_blocks(self, recipe: Recipe) -> frozenset[str]:
+        """Return the convolutions of a recipe's graph that can be computed over blocks."""
+        return find_blocks(self._quantize(recipe, rounds=False).graph.graph)
+
+    def find_swishes(self, recipe: Recipe) -> frozenset[str]:
+        """Return the nodes of the swishes between int8 layers of a recipe's graph."""
+        pairs = find_swishes(self._quantize(recipe, rounds=False).graph.graph)
+        return frozenset(node.name or "" for pair in pairs for node in pair)
+
     def rank_layers(self) -> list[str]:
         """Return the weighted layers, the most disturbing first: each alone in int8."""
         start = self.source_of(Recipe("static"))
@@ -207,7 +219,7 @@ def rank_by_error(
         samples: by input name; a few dozen are enough to tell layers apart.
     """
     errors = {}
-    for layer in layers:
+    for layer in track(layers, "sensitivity of layers"):
         found = run_with_one_in_int8(layer)(samples)
         # By the measure that the budget takes, so that no output and no channel drowns another.
         errors[layer] = sum(noise_to_signal(found[name], y) for name, y in expected.items())

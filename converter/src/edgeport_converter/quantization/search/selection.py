@@ -6,21 +6,25 @@ says how fast it is; here they meet, and the objective decides: latency, size, o
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
 import onnx_ir as ir
 
 from edgeport import ModelCard
+from edgeport.artifact.golden import Array
 from edgeport_converter import optimizing
 from edgeport_converter.errors import QuantizationError
+from edgeport_converter.progress import say
 from edgeport_converter.quantization.evaluation import budget, float_fallback, timing
 from edgeport_converter.quantization.evaluation.agreement import least_share
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
+from edgeport_converter.quantization.evaluation.layer_times import LayerTimes
+from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.search.candidates import Candidate, CandidateFactory
+from edgeport_converter.quantization.search.composition import compose
 from edgeport_converter.quantization.search.search import Attempt, RecipeSearch
 from edgeport_converter.targets import Target
 from edgeport_converter.verification.runners import Batches
@@ -30,8 +34,15 @@ from edgeport_converter.verification.runners import Batches
 _TIE = {"latency": 0.10, "balanced": 0.05, "size": 0.0}
 _PREFERENCE = ("static", "int16", "dynamic", "weights", "none")
 
+# The same for two graphs of one kind, which are timed by turns in one process; closer ones are told
+# apart by what they lose.
+_NOISE = 0.02
+
 # A share of the file that is worth coarser weights, or of the cost that is worth another graph.
 _WORTHWHILE = 0.03
+
+# Of faster forms so many are made and judged, each only where the one before missed the budget.
+_FASTER_TRIALS = 2
 
 
 @dataclass(frozen=True)
@@ -56,14 +67,16 @@ class Contender:
 
 
 def cost(objective: str, time: float, size: float) -> float:
-    """Return what is to be least, of a time and a size that are ratios to the same graph's."""
-    return {"latency": time, "size": size, "balanced": math.sqrt(time * size)}[objective]
+    """Return what is to be least, of a time and a size that are ratios to the float graph's."""
+    return {"latency": time, "size": size, "balanced": (time + size) / 2}[objective]
 
 
 def best_of(contenders: Sequence[Contender], objective: str) -> int:
-    """Return the place of the best one; among equals the preferred kind, then the smaller file.
+    """Return the place of the best one.
 
-    What another one beats in time, size and loss at once is out, however preferred its kind.
+    Among equals the preferred kind wins, of that the one with the least cost, and of those that are
+    within noise of it the one that loses least, then the smaller file. What another one beats in
+    time, size and loss at once is out, however preferred its kind.
     """
     costs = [cost(objective, one.time, one.size) for one in contenders]
     limit = min(costs) * (1 + _TIE[objective])
@@ -72,10 +85,11 @@ def best_of(contenders: Sequence[Contender], objective: str) -> int:
         for place, each in enumerate(contenders)
         if costs[place] <= limit and not any(other.beats(each) for other in contenders)
     ]
-    return min(
-        equal,
-        key=lambda place: (_PREFERENCE.index(contenders[place].kind), contenders[place].size),
-    )
+    kind = min((contenders[place].kind for place in equal), key=_PREFERENCE.index)
+    same = [place for place in equal if contenders[place].kind == kind]
+    noise = (1 + _NOISE) * min(costs[place] for place in same)
+    close = [place for place in same if costs[place] <= noise]
+    return min(close, key=lambda place: (contenders[place].loss, contenders[place].size))
 
 
 def explain_choice(
@@ -104,14 +118,14 @@ def explain_choice(
         others = [others[0].replace("the fastest", "the fastest and smallest", 1)]
     costs = [cost(objective, one.time, one.size) for one in contenders]
     reason = {
-        "balanced": "has the least product of time and size",
+        "balanced": "has the least mean of time and size",
         "latency": "is as fast as any within the noise of timing",
         "size": "has the fewest bytes",
     }[objective]
     if costs[best] > min(costs):
         reason = (
             f"is within {_TIE[objective]:.0%} of the least "
-            + ("time" if objective == "latency" else "product of time and size")
+            + ("time" if objective == "latency" else "mean of time and size")
             + f", where '{chosen.kind}' is preferred, since it gains most on batches and on CPUs "
             "with int8 instructions"
         )
@@ -168,7 +182,10 @@ class Quantizer:
     Args:
         float_graph, card, calibration, evaluator, target: as for ``CandidateFactory``.
         max_drop: the budget.
+
+    Attributes:
         on_step: called with each line of the report when it is known.
+        is_stopped: whether Ctrl-C ended the search.
     """
 
     def __init__(
@@ -179,10 +196,11 @@ class Quantizer:
         evaluator: Evaluator,
         target: Target,
         max_drop: float,
-        on_step: Callable[[Step], None] | None = None,
     ) -> None:
         self._card, self._calibration, self._evaluator = card, calibration, evaluator
-        self._max_drop, self._on_step = max_drop, on_step
+        self._max_drop = max_drop
+        self.on_step: Callable[[Step], None] | None = None
+        self.is_stopped = False
         self._factory = CandidateFactory(float_graph, card, calibration, evaluator, target)
         self._latencies: dict[Recipe, float] = {}
         self._search: RecipeSearch[Candidate] = RecipeSearch(
@@ -209,6 +227,45 @@ class Quantizer:
                 attempts.append(self._search.with_static_ranges(start))
             else:
                 attempts.append(self._search.attempt(start))
+        holding = self._those_that_hold(attempts)
+        if objective != "latency":
+            holding = [self._with_fewer_bytes(attempt) for attempt in holding]
+        # Under a named recipe the same command gives the same file, unless speed is asked for.
+        if objective == "latency" or (kind == "auto" and objective != "size"):
+            holding += [
+                faster for attempt in holding for faster in self._faster_forms(attempt, objective)
+            ]
+        return self._choose_by_measurement(holding, objective)
+
+    def compose(
+        self, times: LayerTimes, ranges: str, float_nodes: frozenset[str], source: Mapping[str, str]
+    ) -> Selection:
+        """Return the graph with each layer in the format that is cheaper on a board.
+
+        It is judged like any candidate: where it misses the budget, more layers stay in float.
+
+        Args:
+            times: of the board.
+            ranges: the method that the search begins with.
+            float_nodes: names of nodes that stay in float whatever they take.
+            source: where the model came from, as the card says it.
+
+        Raises:
+            OptionError: the times are of another model.
+            QuantizationError: as ``choose`` does.
+        """
+        graph = self._factory.float_graph.graph
+        times.require_model(source, [node.name or "" for node in quantize.weighted_nodes(graph)])
+        found = compose(graph, times, float_nodes)
+        if found.int8_layers:
+            start = Recipe.starting("static", ranges, float_nodes | found.float_nodes)
+            attempts = [self._search.with_static_ranges(start)]
+        else:
+            attempts = [self._search.attempt(Recipe("none"))]
+        chosen = self._choose_by_measurement(self._those_that_hold(attempts), "latency")
+        return replace(chosen, reason=found.describe(times))
+
+    def _those_that_hold(self, attempts: Sequence[Attempt[Candidate]]) -> list[Attempt[Candidate]]:
         holding = [attempt for attempt in attempts if attempt.verdict.holds]
         if not holding:
             best = min(attempts, key=lambda attempt: attempt.verdict.excess)
@@ -219,16 +276,50 @@ class Quantizer:
                 measured=best.verdict.loss,
                 allowed=best.verdict.allowed,
             )
-        if objective != "latency":
-            holding = [self._with_fewer_bytes(attempt) for attempt in holding]
-        # Under a named recipe the same command gives the same file, unless speed is asked for.
-        if objective == "latency" or (kind == "auto" and objective != "size"):
-            holding += [
-                faster
-                for attempt in holding
-                for faster in self._in_float_for_speed(attempt, objective)
-            ]
+        return holding
+
+    def choose_unless_stopped(
+        self, kind: str, ranges: str, objective: str, float_nodes: frozenset[str]
+    ) -> Selection:
+        """As ``choose``, but Ctrl-C ends the search with the best of what keeps the budget.
+
+        Raises:
+            KeyboardInterrupt: nothing that was tried keeps it, or Ctrl-C came a second time.
+        """
+        try:
+            return self.choose(kind, ranges, objective, float_nodes)
+        except KeyboardInterrupt as stop:
+            holding = [attempt for attempt in self._search.attempts if attempt.verdict.holds]
+            if not holding:
+                tried = len(self._search.attempts)
+                found = f"none of {tried} candidates kept the budget" if tried else "none was tried"
+                raise KeyboardInterrupt(
+                    f"the search for candidates was interrupted and {found}: nothing was written"
+                ) from stop
+        self._stop()
         return self._choose_by_measurement(holding, objective)
+
+    def variants_unless_stopped(
+        self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
+    ) -> dict[str, Candidate]:
+        """As ``variants``; none where Ctrl-C ends the search, now or before.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, and nothing was chosen before.
+        """
+        if self.is_stopped:
+            return {}
+        try:
+            return self.variants(kinds, ranges, float_nodes)
+        except KeyboardInterrupt:
+            if not self._latencies:
+                raise
+            self._stop()
+            return {}
+
+    def _stop(self) -> None:
+        self.is_stopped = True
+        say("stopped: the best candidate so far is taken; Ctrl-C again stops at once")
 
     def variants(
         self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
@@ -284,34 +375,93 @@ class Quantizer:
         smaller = self._search.attempt(recipe)
         return smaller if smaller.verdict.holds else attempt
 
-    def _in_float_for_speed(
+    def _faster_forms(
         self, attempt: Attempt[Candidate], objective: str
     ) -> list[Attempt[Candidate]]:
-        """Return the same recipe with those layers in float that int8 makes slower, if any."""
+        """Return the same recipe with each layer in the form that is the fastest, if it holds.
+
+        1. Time each node of the float graph, of the int8 graph, and of the same with convolutions
+           over blocks of pixels, which has the same answers.
+        2. Take those convolutions that are faster over blocks, and swish in float if that is
+           faster; propose sets of layers that may be faster in float.
+        3. Time a draft of each proposal as a whole; make and judge the best, then the next.
+        """
         recipe = attempt.recipe
         if recipe.kind != "static":
             return []
         source = self._factory.source_of(recipe).graph
         sample = next(iter(self._calibration(1)))
         int8_graph = attempt.built.graph
-        float_us, int8_us = (
+        float_us, plain_us = (
             timing.node_times_us(graph, sample) for graph in (ir.to_proto(source), int8_graph)
         )
-        recipes = [
-            replace(recipe, float_nodes=recipe.float_nodes | layers)
-            for layers in float_fallback.proposals(source.graph, float_us, int8_us)
+        in_blocks_us = self._faster_in_blocks(recipe, plain_us, sample)
+        start = replace(recipe, in_blocks=frozenset(in_blocks_us))
+        int8_us = {**plain_us, **in_blocks_us}
+        swish_us = self._faster_swish(start, int8_us, sample)
+        start = replace(start, float_swish=bool(swish_us))
+        recipes = [start] if start != recipe else []
+        recipes += [
+            replace(
+                start,
+                float_nodes=recipe.float_nodes | layers,
+                in_blocks=start.in_blocks - layers,
+            )
+            for layers in float_fallback.proposals(source.graph, float_us, {**int8_us, **swish_us})
         ]
         graphs = [int8_graph, *map(self._factory.draft, recipes)]
         times = timing.median_latencies_us(graphs, self._card, sample)
+        # The float graph's time by its nodes' is near enough to weigh time against size.
+        float_time = times[0] * sum(float_us.values()) / max(sum(plain_us.values()), 1e-9)
+        float_bytes = ir.to_proto(source).ByteSize()
         costs = [
-            cost(objective, us / times[0], graph.ByteSize() / int8_graph.ByteSize())
+            cost(objective, us / max(float_time, 1e-9), graph.ByteSize() / float_bytes)
             for us, graph in zip(times, graphs, strict=True)
         ]
-        best = costs.index(min(costs))
-        if costs[best] > 1 - _WORTHWHILE:
-            return []
-        faster = self._search.attempt(recipes[best - 1])
-        return [faster] if faster.verdict.holds else []
+        worth = [
+            place for place in range(1, len(costs)) if costs[place] <= (1 - _WORTHWHILE) * costs[0]
+        ]
+        for place in sorted(worth, key=costs.__getitem__)[:_FASTER_TRIALS]:
+            faster = self._search.attempt(recipes[place - 1])
+            if faster.verdict.holds:
+                return [faster]
+        return []
+
+    def _faster_in_blocks(
+        self, recipe: Recipe, int8_us: Mapping[str, float], sample: Mapping[str, Array]
+    ) -> dict[str, float]:
+        """Return the convolutions that are faster over blocks, with their times."""
+        possible = self._factory.find_blocks(recipe)
+        if not possible:
+            return {}
+        draft = self._factory.draft(replace(recipe, in_blocks=possible))
+        found = timing.node_times_us(draft, sample)
+        in_blocks = {
+            name: sum(
+                us for node, us in found.items() if node == name or node.startswith(f"{name}/")
+            )
+            for name in possible
+        }
+        return {name: us for name, us in in_blocks.items() if us < int8_us.get(name, 0.0)}
+
+    def _faster_swish(
+        self, recipe: Recipe, int8_us: Mapping[str, float], sample: Mapping[str, Array]
+    ) -> dict[str, float]:
+        """Return the times of the swishes' nodes in float, none where that is not faster.
+
+        A profile does not tell which conversions belong to which swish, so that whole graphs are
+        timed: each node gets its share of what is saved.
+        """
+        nodes = self._factory.find_swishes(recipe)
+        before = sum(int8_us.get(name, 0.0) for name in nodes)
+        if before == 0:
+            return {}
+        drafts = [self._factory.draft(replace(recipe, float_swish=each)) for each in (False, True)]
+        in_int8, in_float = timing.median_latencies_us(drafts, self._card, sample)
+        if in_float >= in_int8:
+            return {}
+        left = max(0.0, 1 - (in_int8 - in_float) / before)
+        return {name: left * int8_us.get(name, 0.0) for name in nodes}
 
     def _choose_by_measurement(
         self, holding: Sequence[Attempt[Candidate]], objective: str
@@ -357,8 +507,8 @@ class Quantizer:
         )
 
     def _tell(self, attempt: Attempt[Candidate]) -> None:
-        if self._on_step:
-            self._on_step(_step(attempt))
+        if self.on_step:
+            self.on_step(_step(attempt))
 
 
 def _step(attempt: Attempt[Candidate]) -> Step:

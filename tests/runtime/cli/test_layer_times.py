@@ -1,0 +1,179 @@
+"""`edgeport bench --layers`: siblings made by hand, lines of profiles, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_writer as ow
+import pytest
+from commands import Capture, fails, run
+from examples import sealed, spec
+
+from edgeport import ModelCard, OptionError
+from edgeport.artifact.card import Quantization
+from edgeport.artifact.graph_nodes import Node, read_nodes
+from edgeport.cli.conversion_times import conversion_steps, measure_conversions
+from edgeport.cli.layer_times import attribute
+from edgeport.cli.made_graphs import chain
+from edgeport.cli.main import main
+from edgeport.cli.profiles import NodeTimes
+from edgeport.engine.session import Session
+
+CARD = ModelCard(
+    "net",
+    (spec("x", "float32", ("N", 8), axes=("N", "F")),),
+    (spec("y", "float32", ("N", 4), axes=("N", "C")),),
+    provenance={"source_sha256": "ab" * 32},
+)
+INT8_CARD = replace(CARD, quantization=Quantization("static", "int8", "uint8", "any"))
+
+
+def named(name: str, *arguments: object) -> bytes:
+    """NodeProto.name is field 3."""
+    return ow.node(*arguments) + ow.block(3, name)  # type: ignore[arg-type]
+
+
+def model(weights: dict[str, object], *nodes: bytes) -> bytes:
+    ports = [("x", "float32", ["N", 8])], [("y", "float32", ["N", 4])]
+    return ow.model(ow.graph(nodes, *ports, weights), opset=13)
+
+
+def in_float() -> bytes:
+    weights = {"w1": np.ones((8, 16), "f4"), "w2": np.ones((16, 4), "f4")}
+    return model(
+        weights,
+        named("net/one/MatMul", "MatMul", ["x", "w1"], ["a"]),
+        named("net/one/Relu", "Relu", ["a"], ["b"]),
+        named("net/two/MatMul", "MatMul", ["b", "w2"], ["y"]),
+    )
+
+
+def in_int8() -> bytes:
+    weights = {
+        "w1": np.ones((8, 16), "i1"),
+        "w2": np.ones((16, 4), "i1"),
+        "s": np.float32(0.01),
+        "z": np.uint8(0),
+        "zw": np.int8(0),
+    }
+    return model(
+        weights,
+        ow.node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        ow.node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        ow.node("DequantizeLinear", ["w1", "s", "zw"], ["w1d"]),
+        named("net/one/MatMul", "MatMul", ["xd", "w1d"], ["a"]),
+        ow.node("QuantizeLinear", ["a", "s", "z"], ["aq"]),
+        ow.node("DequantizeLinear", ["aq", "s", "z"], ["ad"]),
+        ow.node("DequantizeLinear", ["w2", "s", "zw"], ["w2d"]),
+        named("net/two/MatMul", "MatMul", ["ad", "w2d"], ["y"]),
+    )
+
+
+@pytest.fixture
+def siblings(tmp_path: Path) -> tuple[Path, Path]:
+    files = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    files[0].write_bytes(sealed(in_float(), CARD))
+    files[1].write_bytes(sealed(in_int8(), INT8_CARD))
+    return files
+
+
+def test_the_times_of_siblings_are_measured_layer_by_layer(
+    siblings: tuple[Path, Path], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    output = tmp_path / "times.json"
+    found = run(capsys, "bench", "--layers", *siblings, "-o", output, "--seconds", "0.05")
+    assert json.loads(output.read_text()) == found
+    assert list(temporary.iterdir()) == []
+    rows = {row["node"]: row for row in found["layers"]}
+    assert list(rows) == ["net/one/MatMul", "net/one/Relu", "net/two/MatMul"]
+    for row in rows.values():
+        assert row["float"]["seconds"] >= 0
+        assert row["int8"]["seconds"] >= 0
+    assert rows["net/one/Relu"]["int8"]["seconds"] == 0  # the int8 file has no such node
+    assert rows["net/two/MatMul"]["conversions"]["quantize"] >= 0
+    assert found["model"] == {"name": "net", "source_sha256": "ab" * 32}
+    assert found["inputs"]["x"]["shape"] == [1, 8]
+    assert (found["kind"], found["format"], found["threads"]) == ("edgeport layer times", 1, 1)
+    assert main(["bench", "--layers", *map(str, siblings), "--seconds", "0.05"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["layer", "float", "us", "int8", "us", "better"]
+    assert shown[-1].endswith("1 thread(s)")
+    assert shown[-2].startswith("one run")
+
+
+def test_files_that_are_no_siblings_are_refused(
+    siblings: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    output = tmp_path / "times.json"
+    output.write_text("as it was")
+    one, other = siblings
+    code, sentence = fails(capsys, "bench", "--layers", other, one, "-o", output)
+    assert code == OptionError.exit_code
+    assert f"'{other}' has the recipe 'static', expected 'none' there" in sentence
+    stranger = replace(INT8_CARD, provenance={"source_sha256": "cd" * 32})
+    other.write_bytes(sealed(in_int8(), stranger))
+    _, sentence = fails(capsys, "bench", "--layers", one, other, "-o", output)
+    assert f"'{other}' is no sibling of '{one}', it has another provenance" in sentence
+    _, sentence = fails(capsys, "bench", "--layers", one, "-o", output)
+    assert "pass both after --layers" in sentence
+    _, sentence = fails(capsys, "bench", one, other)
+    assert "pass both after --layers" in sentence
+    _, sentence = fails(capsys, "bench", "--layers", one, other, "-o", one)
+    assert str(one) in sentence
+    assert output.read_text() == "as it was"
+
+
+def line(name: str, operator: str, inputs: tuple[str, ...] = (), *outputs: str) -> NodeTimes:
+    return NodeTimes(Node(name, operator, inputs, outputs), (), (), (1.0,))
+
+
+def test_the_lines_of_a_profile_are_attributed_to_nodes() -> None:
+    """Names as onnxruntime 1.19 and 1.32 give them."""
+    float_nodes = read_nodes(in_float())
+    lines = [
+        line("fused net/one/MatMul", "MatMul"),
+        line("b_nchwc", "MatMul"),  # named after what the kernel writes, the Relu's output
+        line("net/two/MatMul_token_7", "MatMul"),
+        line("ReorderOutput_token_3", "ReorderOutput", ("b",), "b"),
+        line("Transpose_token_9", "Transpose", ("k",), "l"),
+    ]
+    assert attribute(lines, float_nodes) == [
+        "net/one/MatMul",
+        "net/one/MatMul",
+        "net/two/MatMul",
+        "",
+        "",
+    ]
+    lines = [
+        line("QLinearMatMul", "QLinearMatMul", ("xq", "s", "z", "w1", "s", "zw", "s", "z"), "aq"),
+        line("QLinearMatMul_token_4", "QLinearMatMul", ("t", "s", "z", "w2", "s", "zw"), "u"),
+        line("QuantizeLinear_0", "QuantizeLinear", ("x", "s", "z"), "xq"),
+    ]
+    assert attribute(lines, read_nodes(in_int8())) == ["net/one/MatMul", "net/two/MatMul", ""]
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (1, 3, 5, 7)])
+def test_the_conversions_that_are_measured_bring_a_tensor_to_codes_and_back(
+    shape: tuple[int, ...],
+) -> None:
+    x = np.linspace(-3, 3, int(np.prod(shape))).astype(np.float32).reshape(shape)
+    session = Session(chain(conversion_steps(shape, blocks=False), shape), optimization="none")
+    (found,) = session.run({"x": x})
+    codes = np.clip(np.rint(x / np.float32(0.01)) + 128, 0, 255)
+    np.testing.assert_allclose(found, (codes - 128) * np.float32(0.01), atol=1e-6)
+
+
+def test_conversions_are_measured_for_every_shape_once(tmp_path: Path) -> None:
+    shapes = [(1, 64), (1, 8, 6, 6), (1, 64)]
+    found = measure_conversions(shapes, 1, 0.02, tmp_path, 0.0, blocks=True)
+    assert set(found) == set(shapes)
+    assert found[1, 64].channels_last == found[1, 64].to_blocks == 0
+    assert all(seconds >= 0 for each in found.values() for seconds in each.to_dict().values())
+    assert list(tmp_path.iterdir()) == []
