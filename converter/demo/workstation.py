@@ -23,7 +23,7 @@ MAX_DROP = 0.005
 
 
 def main() -> None:
-    """Write model.keras, float.onnx, digits.onnx, the test digits and workstation.json."""
+    """Write model.keras, two artifacts with their reports, the test digits and workstation.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--mnist", type=Path)
@@ -58,6 +58,7 @@ def main() -> None:
             quantize=recipe,
             max_drop=MAX_DROP,
             labels=[str(digit) for digit in range(article_network.CLASSES)],
+            report=folder / f"{name}.html",
             progress=Screen(sys.stdout),
         )
 

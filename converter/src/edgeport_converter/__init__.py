@@ -25,6 +25,7 @@ optimizing, verification, quantization, artifact:
     loading/       from a Keras file, or a model in memory, to a function that can be traced
     optimizing/    rewriting the float graph for speed and size
     quantization/  from the float graph to the best quantized graph within the budget
+    reporting/     the evidence as one HTML file, and the command `edgeport report`
     sensors/       from what a sensor gives to the model's input, inside the graph and proven
     training/      from data and a recipe to a trained Keras model
     verification/  how a graph is run, and the parity check against Keras
@@ -67,6 +68,8 @@ Words, as the code, the messages and the documentation use them:
     range method: how an activation range is chosen: minmax or mse
     recipe: how a graph is quantized; a training recipe says how a model is trained
     reference: the Keras model as a function of arrays
+    reliability: whether scores are right as often as they say; its error is the expected
+        calibration error
     saturation: a number too large for its format becomes the largest one: an int8 code, or on
         some CPUs a sum of two int8 products, which they hold in 16 bits
     seal: the digest over the artifact, in the artifact

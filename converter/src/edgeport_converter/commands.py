@@ -58,6 +58,11 @@ def add_convert(commands: Any) -> None:
         "for each class, the metric is measured",
     )
     add("--labels", metavar="NAMES", help="class names, comma-separated, or a file, one a line")
+    add(
+        "--report",
+        metavar="FILE.html",
+        help="write the evidence into one HTML file, too (needs edgeport-converter[report])",
+    )
     for name, record in RECORDS.items():
         group = parser.add_argument_group(name)
         for option in fields(record):
@@ -71,6 +76,7 @@ def _run(options: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     from edgeport_converter.loading.formats import require_model
+    from edgeport_converter.reporting.page import find_page
     from edgeport_converter.screen import Screen
 
     _require_files(options)
@@ -80,14 +86,17 @@ def _run(options: argparse.Namespace) -> None:
         gathered = gather_options(dict.fromkeys(RECORDS), given)
         require_model(options.model)
         # convert() knows the class names, not the file that they come from.
-        also = gathered.quantization.also
-        find_destination(output, (_labels_file(options.labels),), also)
+        also, names = gathered.quantization.also, _labels_file(options.labels)
+        find_destination(output, (names,), also)
+        if options.report is not None:
+            find_page(options.report, (names,))
         report = convert(
             options.model,
             output,
             calibration=options.calibration,
             evaluation=options.evaluation,
             labels=None if options.labels is None else _read_labels(options.labels),
+            report=options.report,
             progress=screen,
             **given,
         )

@@ -89,6 +89,7 @@ def convert(
     sensors: SensorOptions | None = None,
     device: DeviceOptions | None = None,
     loading: LoadingOptions | None = None,
+    report: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> ConversionReport:
@@ -123,6 +124,8 @@ def convert(
         sensors: ``signal``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
+        report: where to write a report of the evidence, one HTML file; needs the extra "report".
+            It is written after the artifact, whose bytes do not depend on it.
         progress: is told of each stage, of each recipe tried and of passes over data;
             ``edgeport_converter.screen.Screen(sys.stderr)`` shows them. By default nothing is.
         **keywords: the options one by one.
@@ -219,8 +222,8 @@ def convert(
         KeyboardInterrupt: Ctrl-C, but where a candidate that was tried keeps the budget: then the
             search ends with the best one, the report says so, and a second Ctrl-C stops at once.
 
-        After any error the output is as it was before. Files of ``also`` that were written before
-        the output failed stay.
+        After any error the output is as it was before, but for an error of the report, which is
+        written last. Files of ``also`` that were written before the output failed stay.
     """
     options = gather_options(
         {
@@ -234,6 +237,7 @@ def convert(
         },
         keywords,
     )
+    asked = options
     options = fit_to_data(options, calibration, evaluation)
     metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
@@ -245,6 +249,7 @@ def convert(
 
         require_model(model)
     destination = find_destination(output, read, options.quantization.also)
+    page = _find_report(report, read, options, destination)
     board = _read_layer_times(options)
     stages = Stages(progress)
 
@@ -281,7 +286,7 @@ def convert(
         stamped = _stamp(
             float_model, quantized, source, data, parity, baseline, options, destination
         )
-    return ConversionReport(
+    found = ConversionReport(
         output=destination,
         file_bytes=stamped.file_bytes,
         float_bytes=float_model.compact.ByteSize(),
@@ -306,6 +311,13 @@ def convert(
         + quantized.notes
         + stamped.card.unproven,
     )
+    if page is not None:
+        with stages("report"):
+            given = {"calibration": calibration, "evaluation": evaluation}
+            _write_report(
+                page, found, float_model, quantized, source, data, baseline, asked, model, given
+            )
+    return found
 
 
 def _read_layer_times(options: ConversionOptions) -> LayerTimes | None:
@@ -814,3 +826,63 @@ def _stamp(
         variants[kind] = variant_path(destination, kind)
         write(candidate, variants[kind])
     return _Stamped(*write(quantized.candidate, destination), variants)
+
+
+def _find_report(
+    report: Any, sources: Sequence[Any], options: ConversionOptions, destination: Path
+) -> Path | None:
+    """Return where the report goes; refuse at once what could not be written after the work."""
+    if report is None:
+        return None
+    from edgeport_converter.reporting.page import find_page
+
+    variants = [variant_path(destination, kind) for kind in options.quantization.also]
+    return find_page(report, sources, (destination, *variants))
+
+
+def _write_report(
+    page: Path,
+    found: ConversionReport,
+    float_model: _FloatModel,
+    quantized: _Quantized,
+    source: _Source,
+    data: _Data,
+    baseline: _Baseline,
+    asked: ConversionOptions,
+    model: Any,
+    given: dict[str, Any],
+) -> None:
+    from edgeport_converter.data.labels import are_classes, check_labels
+    from edgeport_converter.quantization.evaluation import evidence
+    from edgeport_converter.reporting import gathering, remaking
+    from edgeport_converter.reporting.rendering import write_report
+    from edgeport_converter.verification.runners import Runner
+
+    candidate, judged = quantized.candidate, data.roles.judged
+    kind = candidate.recipe.kind if candidate else "none"
+    labels = data.user.labels if baseline.evaluator is not None else None
+    card = replace(float_model.card, columns=data.columns)
+    if labels is not None:  # with a metric of the user's they may be anything
+        labels = check_labels(labels, card.outputs) if are_classes(labels, card.outputs) else None
+    has_classes = evidence.answers_with_a_class(source.model, card, labels, data.border)
+    known = gathering.ConversionEvidence(
+        keras=float_model.reference,
+        open_float=float_model.open,
+        open_artifact=lambda: Runner(float_model.card, kind, asked.device.cpu).open(
+            candidate.graph if candidate else float_model.compact
+        ),
+        card=card,
+        layers=source.layers,
+        judged=None if judged is None else judged.batches,
+        calibration=None if data.roles.calibration is None else data.roles.calibration.batches,
+        labels=labels,
+        has_classes=has_classes or labels is not None,
+        border=data.border or 0.0,
+        command=remaking.command_of_conversion(
+            model, found.output, given, found.card.labels, asked, found.card
+        ),
+        model=model,
+        max_drop=asked.budget.max_drop,
+        judged_sha256="" if judged is None else judged.sha256,
+    )
+    write_report(gathering.from_conversion(found, known), page)

@@ -41,6 +41,7 @@ COMMAND_GROUP = "edgeport.commands"
 _CONVERTER_COMMANDS = {
     "train": "train a model from a recipe",
     "convert": "convert a Keras model to an artifact",
+    "report": "write what is known of an artifact into one HTML file",
     "page": "write a web page that runs an artifact in the browser",
 }
 

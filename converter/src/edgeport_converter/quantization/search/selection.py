@@ -143,6 +143,9 @@ class Step:
         holds: whether the budget was kept.
         file_bytes: of the graph without card.
         latency_us: one sample, one thread, None where it was not timed.
+        metric: the user's, None without labels.
+        top_1: share of samples with the float graph's best class, None for no classifier.
+        signal_to_noise_db: to the float graph's answers, in the worst output.
     """
 
     recipe: str
@@ -152,6 +155,9 @@ class Step:
     holds: bool
     file_bytes: int
     latency_us: float | None = None
+    metric: float | None = None
+    top_1: float | None = None
+    signal_to_noise_db: float | None = None
 
     def describe(self) -> str:
         """Return the line in words."""
@@ -506,7 +512,7 @@ class Quantizer:
 
 
 def _step(attempt: Attempt[Candidate]) -> Step:
-    verdict = attempt.verdict
+    verdict, measured = attempt.verdict, attempt.built.measured
     return Step(
         str(attempt.recipe),
         verdict.loss,
@@ -514,4 +520,7 @@ def _step(attempt: Attempt[Candidate]) -> Step:
         verdict.sentence,
         verdict.holds,
         attempt.built.graph.ByteSize(),
+        metric=measured.metric,
+        top_1=measured.agreement.top_1,
+        signal_to_noise_db=measured.agreement.signal_to_noise_db,
     )
