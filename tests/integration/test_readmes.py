@@ -17,7 +17,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tomllib
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,13 +27,16 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tomllib
 from examples import identity, int8, mlp_artifact
 from PIL import Image
 from recordings import echo, wav
+from tables.sections import shown
 
 from edgeport import Predictor
 from edgeport.artifact.column import Column
 from edgeport.cli.main import main
+from edgeport_converter.training.recipe.recipe import read_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -228,11 +230,21 @@ SECTIONS: dict[str, Callable[..., Names]] = {
     "converter/README.md: uint8 in": frames_folder,
     "converter/README.md: Sound and other signals in": recordings_folder,
     "converter/README.md: Training": training_folder,
+    "converter/README.zh.md: 训练与转换": training_folder,
+    "converter/README.zh.md: 激活函数": training_folder,
+    "converter/README.zh.md: 学习率": training_folder,
+    "converter/README.zh.md: 过拟合": training_folder,
+    "converter/README.zh.md: 部署到设备": digits_folder,
 }
 
 ELSEWHERE = {
     # The two commands of the project make environments of their own: CI types them.
     "README.md: Two commands": (".ci/run", ("make demo", "make test")),
+    "converter/README.zh.md: 两条命令看全过程": (".ci/run", ("make demo", "make test")),
+    "converter/examples/README.md: Recipe book": (
+        "tests/integration/test_examples.py",
+        ("run_path", '"table_with_text"'),
+    ),
     # A video and a camera of a Raspberry Pi, with a stand-in for its library.
     "runtime/README.md: A camera": (
         "tests/integration/test_cameras.py",
@@ -268,8 +280,24 @@ def run_shell(text: str, folder: Path) -> None:
         target = words[words.index(">") + 1] if ">" in words else os.devnull
         words = words[: words.index(">")] if ">" in words else words
         assert words.pop(0) == "edgeport", line
-        with open(target, "w", encoding="utf-8") as stdout, contextlib.redirect_stdout(stdout):
+        with Path(target).open("w", encoding="utf-8") as stdout, contextlib.redirect_stdout(stdout):
             assert main(words) == 0, line
+
+
+def check_recipe(text: str) -> None:
+    """Check tables that a reader puts into the recipe that `edgeport train --example` prints."""
+
+    def put(into: dict[str, Any], tables: dict[str, Any]) -> None:
+        for key, value in tables.items():
+            if isinstance(value, dict) and isinstance(into.get(key), dict):
+                put(into[key], value)
+            else:
+                into[key] = value
+
+    examples = ROOT / "converter/src/edgeport_converter/training/recipe/examples"
+    recipe = tomllib.loads((examples / "mnist.toml").read_text(encoding="utf-8"))
+    put(recipe, tomllib.loads(text))
+    assert read_recipe(recipe).raw == recipe
 
 
 def require_extra(package: str) -> None:
@@ -292,6 +320,8 @@ def test_a_section_runs_as_it_stands(name, tmp_path, monkeypatch, raw_digits, ca
     for language, text in section.blocks:
         if language == "python":
             exec(compile(text, name, "exec"), names)  # noqa: S102  the README's own code
+        elif language == "toml":
+            check_recipe(text)
         else:
             run_shell(text, tmp_path)
     for command in section.commands:
@@ -357,3 +387,17 @@ def test_an_option_in_a_sentence_is_one_of_the_command(span, capsys):
         main([command, "--help"])
     shown = capsys.readouterr().out
     assert [word for word in words if word.startswith("-") and word not in shown] == []
+
+
+def test_the_chinese_page_tells_the_figures_of_the_stored_runs():
+    page = (ROOT / "converter/README.zh.md").read_text(encoding="utf-8")
+    figures = set(re.findall(r"\d+\.\d+ ?%|\d+,\d{3} 字节", page))
+    training = shown(ROOT / "converter/README.md", "training")
+    demo = re.search(
+        r"<!-- demo table -->.*?<!--", (ROOT / "README.md").read_text("utf-8"), re.DOTALL
+    )
+    assert len(figures) > 15
+    stored = training + demo[0]
+    assert sorted(each for each in figures if each.removesuffix(" 字节") not in stored) == []
+    for row in re.findall(r"^\| .*? \| (\d+\.\d) % \| (\d+\.\d) % \|$", page, re.MULTILINE):
+        assert re.search(rf"\| {row[0]} % ± .*? \| {row[1]} % \|", training), row
