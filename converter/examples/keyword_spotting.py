@@ -21,7 +21,7 @@ for filters in (8, 16, 32):
     model.add(keras.layers.Conv2D(filters, 3, strides=2, activation="relu"))
 model.add(keras.layers.GlobalAveragePooling2D())
 model.add(keras.layers.Dense(len(WORDS), activation="softmax"))
-model.compile("adam", "sparse_categorical_crossentropy")
+model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
 model.fit(x[:1000] / 32768, y[:1000], epochs=8, verbose=0)
 
 signal = Signal(SOUND_RATE, window=x.shape[1], hop=x.shape[1] // 2)

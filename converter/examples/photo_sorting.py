@@ -24,7 +24,7 @@ for filters in (16, 32, 64):
 model.add(keras.layers.GlobalAveragePooling2D())
 model.add(keras.layers.Dense(len(train.class_names), activation="softmax"))
 model.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-model.fit(train, epochs=12, shuffle=False, verbose=0)  # the data set itself shuffles
+model.fit(train, epochs=15, shuffle=False, verbose=0)  # the data set itself shuffles
 
 folders = {"calibration": "photos/train", "evaluation": "photos/test"}
 convert(model, "photos.onnx", frames="keras", labels=train.class_names, **folders)
