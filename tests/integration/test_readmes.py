@@ -28,7 +28,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tomllib
-from examples import identity, int8, mlp_artifact
+from examples import camera, identity, int8, mlp_artifact, sealed, spec
+from onnx_writer import graph, model, node
 from PIL import Image
 from recordings import echo, wav
 from tables.sections import shown
@@ -121,11 +122,11 @@ def small_model(classes: int) -> Any:
 
 
 def model_folder(folder: Path, **_: Any) -> Names:
-    model = small_model(2)
-    model.save(folder / "model.keras")
+    trained = small_model(2)
+    trained.save(folder / "model.keras")
     x = np.random.default_rng(1).normal(size=(300, 6)).astype("float32")
     np.savez(folder / "train.npz", x=x[:200])
-    np.savez(folder / "test.npz", x=x[200:], y=model.predict(x[200:], verbose=0).argmax(axis=1))
+    np.savez(folder / "test.npz", x=x[200:], y=trained.predict(x[200:], verbose=0).argmax(axis=1))
     return {}
 
 
@@ -157,6 +158,30 @@ def device_folder(folder: Path, **_: Any) -> Names:
     for name in ("model.onnx", "model.none.onnx"):
         (folder / name).write_bytes(mlp_artifact())
     return {"Predictor": Predictor}
+
+
+def explain_folder(folder: Path, **_: Any) -> Names:
+    columns_folder(folder)
+    (folder / "model.onnx").rename(folder / "sales.onnx")
+    sound_folder(folder)
+    mean = [
+        node("Cast", ["x"], ["levels"], to=1),
+        node("ReduceMean", ["levels"], ["y"], axes=[1], keepdims=1),
+    ]
+    content = graph(mean, [("x", "int16", ["N", 4])], [("y", "float32", ["N", 1])])
+    card = replace(
+        echo(4, 200, rate=400).card,
+        inputs=(spec("x", "int16", ("N", 4), axes=("N", "T")),),
+        outputs=(spec("y", "float32", ("N", 1)),),
+    )
+    (folder / "keywords.onnx").write_bytes(sealed(model(content), card))
+    digits_folder(folder)
+    with np.load(folder / "assets" / "sample_digits.npz") as samples:
+        np.save(folder / "digits.npy", samples["images"][:1].reshape(1, 784).astype("f4") / 255)
+    (folder / "model.onnx").write_bytes(camera().artifact())
+    pixels = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "cat.jpg")
+    return {"frame": pixels}
 
 
 def update_folder(folder: Path, **_: Any) -> Names:
@@ -224,8 +249,10 @@ SECTIONS: dict[str, Callable[..., Names]] = {
     "runtime/README.md: Years of service": service_folder,
     "runtime/README.md: Sound and other signals": sound_folder,
     "runtime/README.md: Fitted to the device": device_folder,
+    "runtime/README.md: Why this answer?": explain_folder,
     "runtime/README.md: Updates": update_folder,
     "converter/README.md: edgeport-converter": model_folder,
+    "converter/README.md: Quantizing under a budget": model_folder,
     "converter/README.md: Frames: from the camera to the answer": frames_folder,
     "converter/README.md: uint8 in": frames_folder,
     "converter/README.md: Sound and other signals in": recordings_folder,
@@ -245,6 +272,8 @@ ELSEWHERE = {
         "tests/integration/test_examples.py",
         ("run_path", '"table_with_text"'),
     ),
+    # It serves until it is stopped; Chromium opens the same folder there.
+    "converter/README.md: Try it in a browser": ("tests/browser/test_page.py", ("page",)),
     # A video and a camera of a Raspberry Pi, with a stand-in for its library.
     "runtime/README.md: A camera": (
         "tests/integration/test_cameras.py",
