@@ -23,13 +23,14 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo page test test-fast test-browser test-lowest devices operators lint readme bench \
+.PHONY: help demo examples page test test-fast test-browser test-lowest devices operators lint readme bench \
 	figures passes layers layer-times \
 	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
 	@echo 'make page                     the demo'\''s digits as a web page, into build/page (needs npm)'
+	@echo 'make examples                 ten tasks, each trained, converted and run: converter/examples'
 	@echo 'make test                     every test, the runtime in each Python of this machine'
 	@echo 'make test-fast                the quick part of them in one Python, while editing'
 	@echo 'make test-browser             pages in Chromium (Debian: apt install chromium npm)'
@@ -62,6 +63,12 @@ demo: .venv/.workstation .venv-device/.runtime
 # npm downloads onnxruntime-web once, into the user's cache.
 page: .venv/.workstation
 	$(WORKSTATION) -m edgeport page assets/digits.onnx -o build/page
+
+# Each beside the Keras model that it came from. Takes some minutes.
+examples: .venv/.tools
+	mkdir -p build/examples
+	cd build/examples && for script in $(filter-out made_data,$(basename $(notdir $(wildcard converter/examples/*.py)))); do \
+		echo "== $$script" && TF_CPP_MIN_LOG_LEVEL=3 ../../$(WORKSTATION) ../../converter/examples/$$script.py || exit 1; done
 
 test: .venv/.tools .venv-device/.runtime
 	$(WORKSTATION) tests/runtime/scripts/in_every_python.py build

@@ -4,6 +4,12 @@
 
     report = convert("model.keras", "model.onnx", calibration="train.npz", evaluation="test.npz")
 
+``convert`` and ``train`` are the two functions; the rest are records of their options and reports,
+and errors. A conversion writes its file only when the file's answers have been compared with those
+of Keras and quantization has kept its budget; a failed one leaves the target as it was.
+
+Importing this package imports no TensorFlow; converting and training do.
+
 Modules and folders; ``pipeline`` calls the stages in the order loading, exporting, data,
 optimizing, verification, quantization, artifact:
 
@@ -29,8 +35,6 @@ optimizing, verification, quantization, artifact:
     sensors/       from what a sensor gives to the model's input, inside the graph and proven
     training/      from data and a recipe to a trained Keras model
     verification/  how a graph is run, and the parity check against Keras
-
-Importing this package imports no TensorFlow; converting and training do.
 
 Words, as the code, the messages and the documentation use them:
 

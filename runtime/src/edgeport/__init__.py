@@ -3,7 +3,18 @@
     from edgeport import Predictor
 
     with Predictor.load("digits.onnx") as predictor:
-        scores = predictor.predict(x)
+        scores = predictor.predict(x)  # one sample or a batch, by its shape
+        best = predictor.classify(x, top_k=3)  # [Label("7", 0.98), ...]
+        print(predictor.card)  # names, shapes, labels, accuracy, provenance
+
+The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
+them, inputs are converted exactly or not at all, and the golden samples in the artifact are run on
+the device when it is loaded.
+
+``Predictor`` is all that most programs need: ``load`` an artifact, then ``predict``, ``classify``,
+``stream`` samples, or cut a recording into ``windows``. ``predictor.card``, a ``ModelCard``, says
+what it takes and answers. Every error is an ``EdgeportError``: its message is one sentence that
+ends with the next step, and its ``exit_code`` is that of the command `edgeport`.
 
 Modules and folders:
 
@@ -23,10 +34,6 @@ Modules and folders:
     engine/       everything that calls onnxruntime; only ``session`` imports it
     explaining/   which parts of an input carried the answer; loaded when it is asked for
     inputs/       from a caller's value to arrays that the engine cannot misread
-
-The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
-them, inputs are converted exactly or not at all, and the golden samples in the artifact are run on
-the device when it is loaded.
 
 Words, as the code, the messages and the documentation use them:
 

@@ -12,7 +12,12 @@ from edgeport.errors import InferenceError, OptionError
 
 @record
 class Label(Record):
-    """One class and the model's score for it."""
+    """One class and the model's score for it.
+
+    Attributes:
+        name: as in the card's labels, or the class' index as text.
+        score: the model's own output, not rescaled.
+    """
 
     name: str
     score: float
