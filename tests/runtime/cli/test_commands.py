@@ -382,7 +382,7 @@ def test_the_converters_commands_say_where_they_are_even_when_asked_for_help(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeport.cli.main._installed_commands", list)
-    for name in ("train", "convert"):
+    for name in ("train", "convert", "page"):
         for rest in ([], ["--help"], ["-h"], ["x", "--any", "thing", "--"]):
             code, sentence = fails(capsys, name, *rest)
             assert code == edgeport.OptionError.exit_code
@@ -398,7 +398,7 @@ def test_the_help_has_one_order(capsys: Capture, monkeypatch: pytest.MonkeyPatch
         main(["--help"])
     shown = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
     own = ["info", "verify", "predict", "bench", "sign", "warm", "tune", "explain"]
-    assert shown == [*own, "train", "convert"]
+    assert shown == [*own, "train", "convert", "page"]
 
 
 def command(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
