@@ -23,8 +23,8 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo examples page test test-fast test-browser test-lowest devices operators lint readme bench \
-	figures passes layers layer-times \
+.PHONY: help demo examples page test test-fast test-browser has-browser test-lowest devices operators \
+	lint readme bench figures passes layers layer-times \
 	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets clean
 
 help:
@@ -79,9 +79,11 @@ test-fast: .venv/.tools
 	PYTHONPATH=runtime/src:converter/src $(WORKSTATION) -m pytest -q -m 'not slow' tests
 
 # `make test` needs neither of the two programs.
-test-browser: .venv/.browser
-	@command -v chromium >/dev/null && command -v npm >/dev/null || { echo 'the tests in a browser need chromium and npm: apt install chromium npm' >&2; exit 1; }
+test-browser: has-browser .venv/.browser
 	$(WORKSTATION) -m pytest tests/browser
+
+has-browser:
+	@command -v chromium >/dev/null && command -v npm >/dev/null || { echo 'make test-browser needs chromium and npm: install them (Debian: apt install chromium npm)' >&2; exit 1; }
 
 # What pyproject.toml allows has to work. The runtime's lowest versions are tested by `make test`.
 # Old packages warn of what new ones have changed.

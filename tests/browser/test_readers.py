@@ -14,7 +14,7 @@ from edgeport import Predictor
 from edgeport_converter.browser.onnxruntime_web import VERSION
 
 REPOSITORY = Path(__file__).parents[2]
-READERS = REPOSITORY / "examples" / "readers"
+READERS = REPOSITORY / "runtime" / "examples" / "readers"
 DIGITS = REPOSITORY / "assets" / "digits.onnx"
 
 

@@ -382,7 +382,7 @@ def test_the_converters_commands_say_where_they_are_even_when_asked_for_help(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeport.cli.main._installed_commands", list)
-    for name in ("train", "convert", "report"):
+    for name in ("train", "convert", "report", "page"):
         for rest in ([], ["--help"], ["-h"], ["x", "--any", "thing", "--"]):
             code, sentence = fails(capsys, name, *rest)
             assert code == edgeport.OptionError.exit_code

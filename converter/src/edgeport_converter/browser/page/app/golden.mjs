@@ -3,7 +3,7 @@
 import { DTYPES, count, typeOf } from "./arrays.mjs";
 import { Refusal, few } from "./words.mjs";
 
-// From so many multiply-accumulates on, one sample is run, as the runtime does.
+// From so many multiply-accumulates on, one sample is run: each takes a browser about a second.
 const SLOW = 2 ** 28;
 const STEP = (Math.sqrt(5) - 1) / 2; // the runtime's golden.py names the source
 

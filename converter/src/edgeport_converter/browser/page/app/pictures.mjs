@@ -90,7 +90,7 @@ function checkPng(bytes, view, refuse) {
 // up to the next marker; FF 00 and FF D0 to FF D7 are part of these, FF D9 ends the picture.
 function checkJpeg(bytes, view, refuse) {
   let at = 2;
-  while (at + 4 <= bytes.length) {
+  while (at + 2 <= bytes.length) {
     const marker = bytes[at] === 0xff ? bytes[at + 1] : 0;
     if (marker === 0xd9) return;
     const isInScan = !marker || (marker >= 0xd0 && marker <= 0xd7) || marker === 0xff;
@@ -98,6 +98,7 @@ function checkJpeg(bytes, view, refuse) {
       at++;
       continue;
     }
+    if (at + 10 > bytes.length) break;
     const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
     if (isFrame && bytes[at + 9] > 3) refuse("is CMYK", "save it as RGB");
     if (isFrame && bytes[at + 4] !== 8) {
@@ -105,7 +106,7 @@ function checkJpeg(bytes, view, refuse) {
     }
     at += 2 + view.getUint16(at + 2);
   }
-  if (bytes[at] !== 0xff || bytes[at + 1] !== 0xd9) refuse(...CUT);
+  refuse(...CUT);
 }
 
 // The pixels of a photo file: {height, width, rgba}, upright as its camera says.

@@ -1,7 +1,7 @@
 // A photo from a file, dropped or chosen; and the choices that all panes of pictures share.
 
 import { SCALES, pictureInput, readPhoto, sampleOf } from "../pictures.mjs";
-import { element } from "../words.mjs";
+import { element, grouped } from "../words.mjs";
 
 // What the user chose about pictures, {element, isKnown, read()}, or null where the model takes none.
 // isKnown says whether the card tells the scale of the pixels.
@@ -36,7 +36,7 @@ export function pictureChoices(card) {
 
 export function whatItTakes(input, card) {
   if (input.frames) {
-    const size = input.frames.size?.join(" x ") ?? `up to ${input.frames.most_pixels} pixels`;
+    const size = input.frames.size?.join(" x ") ?? `up to ${grouped(input.frames.most_pixels)} pixels`;
     return `Photos of ${size} go into the model as they are; the graph itself does what the ` +
       `training did to them (${input.frames.training}).`;
   }
