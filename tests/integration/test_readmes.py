@@ -37,6 +37,7 @@ from tables.sections import shown
 from edgeport import Predictor
 from edgeport.artifact.column import Column
 from edgeport.cli.main import main
+from edgeport_converter import convert
 from edgeport_converter.training.recipe.recipe import read_recipe
 
 pytestmark = pytest.mark.slow
@@ -155,8 +156,9 @@ def sound_folder(folder: Path, **_: Any) -> Names:
 
 
 def device_folder(folder: Path, **_: Any) -> Names:
-    for name in ("model.onnx", "model.none.onnx"):
-        (folder / name).write_bytes(mlp_artifact())
+    x = np.random.default_rng(1).normal(size=(200, 6)).astype("float32")
+    options = {"quantize": "static", "also": ["none"], "max_drop": 0.5}
+    convert(small_model(2), folder / "model.onnx", calibration=x, **options)
     return {"Predictor": Predictor}
 
 

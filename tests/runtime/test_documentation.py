@@ -10,7 +10,11 @@ import pytest
 import edgeport
 from edgeport.artifact.records import Record
 
-PUBLIC = [getattr(edgeport, name) for name in edgeport.__all__ if name != "__version__"]
+PUBLIC = [
+    kind
+    for kind in (getattr(edgeport, name) for name in edgeport.__all__)
+    if isinstance(kind, type)
+]
 RECORDS = [kind for kind in PUBLIC if issubclass(kind, Record)]
 
 
