@@ -164,3 +164,30 @@ def test_formulas_hold_for_every_kind() -> None:
         for given in (x, x.astype("f8"), x.tolist(), x.astype("f8").tolist(), x.astype("?")):
             for _ in range(2):
                 np.testing.assert_allclose(predictor.predict(given), mlp().formula(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.full((5, 6), "1"),
+        np.full((5, 6), b"1"),
+        np.full((5, 6), "1", object),
+        np.full((5, 6), None),
+        np.full((5, 6), 1j),
+        np.full((5, 6), 1, "M8[s]"),
+        np.full((5, 6), 1, "m8[s]"),
+        np.zeros((5, 6), "V4"),
+        np.zeros((5, 6), [("a", "f4")]),
+    ],
+    ids=lambda x: x.dtype.str,
+)
+@pytest.mark.parametrize("samples", [slice(0, 1), slice(0, 5), 0])
+def test_an_array_of_anything_but_numbers_is_refused_once_buffers_are_bound(
+    x: np.ndarray[Any, Any], samples: Any
+) -> None:
+    with Predictor.load(echo()) as predictor, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            predictor.predict(np.ones(x[samples].shape, "f4"))
+        with pytest.raises(InputError, match="input 'x' is "):
+            predictor.predict(x[samples])
