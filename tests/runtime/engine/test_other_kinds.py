@@ -158,6 +158,22 @@ def test_a_sample_too_large_for_buffers_is_answered_alike(size: int) -> None:
             np.testing.assert_array_equal(predictor.predict(x[:, ::-1][0]), x[0, ::-1])
 
 
+def test_the_place_of_a_refused_value_is_that_in_the_callers_array() -> None:
+    shape = ("N", 40_000)  # too large for buffers
+    card = replace(
+        ModelCard("large", (spec("x", "float32", shape),), (spec("y", "float32", shape),)),
+        inputs=(spec("x", "float32", shape, value_range=(0.0, 1.0)),),
+        quantization=int8().card.quantization,
+    )
+    x = np.ones(40_000, "f4")
+    x[7] = np.nan
+    with Predictor.load(sealed(identity("float32", shape).onnx, card)) as predictor:
+        for given, place in ((x, r"\[7\]"), (x[None], r"\[0, 7\]")):
+            for _ in range(3):
+                with pytest.raises(InputError, match=f"is nan at {place},"):
+                    predictor.predict(given)
+
+
 def test_formulas_hold_for_every_kind() -> None:
     x = RNG.integers(0, 2, (50, 6))
     with Predictor.load(sealed(mlp().onnx, mlp().card)) as predictor:

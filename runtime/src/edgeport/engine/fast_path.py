@@ -201,7 +201,7 @@ class FastPath:
         if answer.shape != (samples, *self._answer_shape):
             return None
         if not holds:
-            self._counter.watch({self._name: x})
+            self._counter.watch({self._name: x[0, ...] if is_single else x})
         elif started and samples > 1 and time.perf_counter() - started < WORTH_BINDING_S:
             if len(self._idle) < 2 + _MOST_SHAPES:
                 self._idle.setdefault(shape, deque())
