@@ -16,6 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -220,7 +221,7 @@ def _add_trust(add: Callable[..., Any]) -> None:
 def _add_predict(commands: Any) -> None:
     add = _add(commands, "predict", "run an artifact on data files", _predict)
     readable, writable = ", ".join(reading.READABLE), ", ".join(writing.WRITABLE)
-    inputs = f"{readable}; several inputs by name in .npz or .jsonl"
+    inputs = f"{readable}, or folders of photos; several inputs by name in .npz or .jsonl"
     add("data", metavar="DATA", nargs="+", help=inputs)
     output = f"write the outputs there ({writable}) instead of printing them"
     add("-o", "--output", metavar="OUT", help=output)
@@ -392,11 +393,16 @@ def _predict(options: argparse.Namespace) -> None:
     ) as predictor:
         outputs = predictor.card.outputs
         told: set[str] = set()  # of several files, the same is said once
-        samples = reading.read_samples(
-            options.data, predictor.card, lambda note: _say_once(f"note: {note}", told)
-        )
+
+        def tell(note: str) -> None:
+            _say_once(f"note: {note}", told)
+
+        files = reading.find_files(options.data, predictor.card, tell)
+        samples = reading.read_samples(files, predictor.card, tell)
+        names_files = len(files) > 1 or files != options.data
+        place = partial(_place, samples, names_files=names_files, as_json=options.json)
         if options.output is not None:
-            writing.check_output(options.output, [options.artifact, *options.data], outputs)
+            writing.check_output(options.output, [options.artifact, *files], outputs)
         items = printing.with_progress(samples.items, samples.total, is_printing=not options.output)
         if predictor.card.samples_interact:
             items = _whole_batch(predictor.card, items, options.batch_size)
@@ -404,7 +410,7 @@ def _predict(options: argparse.Namespace) -> None:
             for item in items:
                 values = item if isinstance(item, tuple) else (item,)
                 labels = predictor.classify(*values, top_k=options.top_k)
-                printing.print_labels(labels, options.json, **_place(samples, options.data))
+                printing.print_labels(labels, options.json, **place())
         else:
             answers = (
                 answer if isinstance(answer, dict) else {outputs[0].name: answer}
@@ -414,8 +420,7 @@ def _predict(options: argparse.Namespace) -> None:
                 writing.write_outputs(options.output, answers, outputs)
             else:
                 for answer in answers:
-                    place = _place(samples, options.data)
-                    printing.print_answer(answer, options.json, **place)
+                    printing.print_answer(answer, options.json, **place())
         outside, card = predictor.out_of_range, predictor.card
     for name, count in outside.items():
         if count:
@@ -428,12 +433,16 @@ def _say_once(sentence: str, told: set[str]) -> None:
         _say(sentence)
 
 
-def _place(samples: reading.SampleStream, files: Sequence[str]) -> dict[str, Any]:
-    """Return where the next answer belongs in a recording; its file, too, where there are more."""
+def _place(samples: reading.SampleStream, *, names_files: bool, as_json: bool) -> dict[str, Any]:
+    """Return where the next answer belongs: its file, and in a recording the time.
+
+    A single file need not be named, except for a program that reads the answer to a photo.
+    """
     if not samples.places:
         return {}
-    place = samples.places.popleft()._asdict()
-    return place if len(files) > 1 else {"seconds": place["seconds"]}
+    file, seconds = samples.places.popleft()
+    place: dict[str, Any] = {"file": file} if names_files or (as_json and seconds is None) else {}
+    return place if seconds is None else place | {"seconds": seconds}
 
 
 def _whole_batch(
