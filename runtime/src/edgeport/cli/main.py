@@ -46,6 +46,17 @@ _CONVERTER_COMMANDS = {
     "page": "write a web page that runs an artifact in the browser",
 }
 
+_FIRST_STEPS = """\
+on the workstation:
+  edgeport train --example photos > photos.toml
+  edgeport train photos.toml -o photos.keras
+  edgeport convert photos.keras -o photos.onnx --calibration photos.run/calibration.npz
+on the device:
+  edgeport verify photos.onnx
+  edgeport predict photos.onnx new/ --top-k 1
+
+'edgeport COMMAND --help' lists the options of a command."""
+
 Run = Callable[[argparse.Namespace], None]
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -131,12 +142,18 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(wanted: str) -> argparse.ArgumentParser:
     """Return the parser, with other packages' commands only where none of ours is wanted."""
-    parser = _Parser(prog="edgeport", description="Run converted Keras models on a device.")
+    parser = _Parser(
+        prog="edgeport",
+        description="Run converted Keras models on a device, and, with edgeport-converter, train\n"
+        "and convert them on a workstation.",
+        epilog=_FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"edgeport {edgeport.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
-        *(_add_info, _add_verify, _add_predict, _add_bench, _add_sign),
-        *(_add_warm, _add_tune, _add_explain),
+        *(_add_info, _add_verify, _add_predict, _add_explain),
+        *(_add_bench, _add_tune, _add_warm, _add_sign),
     ):
         add(commands)
     # Looking for packages takes longer than a small run, and importlib.metadata loses what a
@@ -219,15 +236,16 @@ def _add_trust(add: Callable[..., Any]) -> None:
 
 
 def _add_predict(commands: Any) -> None:
-    add = _add(commands, "predict", "run an artifact on data files", _predict)
+    add = _add(commands, "predict", "run an artifact on files, or on a folder of photos", _predict)
     readable, writable = ", ".join(reading.READABLE), ", ".join(writing.WRITABLE)
-    inputs = f"{readable}, or folders of photos; several inputs by name in .npz or .jsonl"
+    inputs = f"{readable}, or folders of images or recordings; several inputs in .npz or .jsonl"
     add("data", metavar="DATA", nargs="+", help=inputs)
     output = f"write the outputs there ({writable}) instead of printing them"
     add("-o", "--output", metavar="OUT", help=output)
-    add("--top-k", type=int, metavar="K", help="print the K best classes of each sample")
-    add("--batch-size", type=int, metavar="N", help="samples a run, by default 32")
-    add("--threads", type=int, metavar="T", help="threads a run may use")
+    best = "print the names and scores of the K best classes of each sample"
+    add("--top-k", type=int, metavar="K", help=best)
+    add("--batch-size", type=int, metavar="N", help="how many samples a run takes (default 32)")
+    add("--threads", type=int, metavar="T", help="how many threads a run may use")
     add("--finite", action="store_true", help="refuse NaN and infinity in inputs and outputs")
 
 
@@ -241,9 +259,10 @@ def _add_bench(commands: Any) -> None:
     )
     add("--layers", action="store_true", help=layers)
     add("-o", "--output", metavar="OUT", help="with --layers: the .json file to write")
-    add("--threads", type=int, metavar="T", help="threads a run may use")
-    add("--batch-sizes", type=int, nargs="+", metavar="N", help="1 8 64 where the model can")
-    add("--seconds", type=float, default=1.0, metavar="S", help="how long for each size")
+    add("--threads", type=int, metavar="T", help="how many threads a run may use")
+    add("--batch-sizes", type=int, nargs="+", metavar="N", help="samples a run (default: 1 8 64)")
+    seconds = "how long to measure each size (default 1)"
+    add("--seconds", type=float, default=1.0, metavar="S", help=seconds)
     trial.add_options(add)
 
 
@@ -256,7 +275,8 @@ def _add_sign(commands: Any) -> None:
 
 
 def _add_warm(commands: Any) -> None:
-    add = _add(commands, "warm", "keep the optimized graph for faster loads", tune.run_warm)
+    purpose = "keep the optimized graph in a folder, for faster loads"
+    add = _add(commands, "warm", purpose, tune.run_warm)
     place = "the folder to keep it in, this user's own; Predictor.load(cache_dir=DIR) uses it"
     add("--cache-dir", required=True, metavar="DIR", help=place)
     trial.add_options(add)
@@ -268,11 +288,12 @@ def _add_tune(commands: Any) -> None:
     variants = "variants of it to measure, too, as 'edgeport convert --also' writes them"
     add("variants", metavar="VARIANT", nargs="*", help=variants)
     add("-o", "--output", metavar="OUT", help=f"instead of FILE{TUNING_SUFFIX}")
-    gap = "pause so long before each call, as the device's own work does"
+    gap = "pause for so many milliseconds before each call, as a camera does"
     add("--frame-gap", type=float, default=0.0, metavar="MS", help=gap)
     spin = "let threads wait busily: sooner answers, at the cost of CPU time in every pause"
     add("--allow-spinning", action="store_true", help=spin)
-    add("--seconds", type=float, default=1.0, metavar="S", help="how long for each setting")
+    seconds = "how long to measure each setting (default 1)"
+    add("--seconds", type=float, default=1.0, metavar="S", help=seconds)
     trial.add_options(add)
 
 
@@ -293,7 +314,7 @@ def _add_explain(commands: Any) -> None:
     add("--label-column", metavar="NAME", help=labels)
     add("--repeats", type=int, metavar="R", help="how often each column is shuffled (default 10)")
     add("--seed", type=int, metavar="S", help="of the shuffles (default 0)")
-    add("--threads", type=int, metavar="T", help="threads a run may use")
+    add("--threads", type=int, metavar="T", help="how many threads a run may use")
 
 
 def _info(options: argparse.Namespace) -> None:
