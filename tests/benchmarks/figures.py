@@ -62,7 +62,7 @@ def by_kind(name: str, render: Render) -> str:
 
 def five_figures() -> str:
     """Return the root README's table, a column for each kind of CPU."""
-    runs = {kind: stored("bench", kind) for kind in reversed(kinds("bench"))}
+    runs = {kind: stored("bench", kind) for kind in kinds("bench")}
     return headline.render(runs, stored("training"))
 
 

@@ -272,7 +272,8 @@ SECTIONS: dict[str, Callable[..., Names]] = {
     "runtime/README.md: Why this answer?": explain_folder,
     "runtime/README.md: Updates": update_folder,
     "converter/README.md: edgeport-converter": model_folder,
-    "converter/README.md: Quantizing under a budget": model_folder,
+    "converter/README.md: For one board": model_folder,
+    "converter/README.md: Options and progress": model_folder,
     "converter/README.md: Frames: from the camera to the answer": frames_folder,
     "converter/README.md: uint8 in": frames_folder,
     "converter/README.md: Sound and other signals in": recordings_folder,
@@ -296,7 +297,7 @@ ELSEWHERE = {
     # It serves until it is stopped; Chromium opens the same folder there.
     "converter/README.md: Try it in a browser": ("tests/browser/test_page.py", ("page",)),
     # A video and a camera of a Raspberry Pi, with a stand-in for its library.
-    "runtime/README.md: A camera": (
+    "runtime/README.md: Photos and cameras": (
         "tests/integration/test_cameras.py",
         ('block("VideoCapture")', 'block("Picamera2")', "edgeport predict model.onnx photo.jpg"),
     ),
