@@ -38,7 +38,7 @@ help:
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
-	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
+	@echo 'make readme MNIST=mnist.npz   the demo, and its table into tests/benchmarks/README.md'
 	@echo 'make bench SHARED=dir         ten models beside onnxruntime, LiteRT, OpenVINO and Keras'
 	@echo 'make layer-times SHARED=dir   graphs composed from layer times beside the measured search'
 	@echo 'make figures                  the stored runs into the READMEs and the picture'
@@ -103,9 +103,9 @@ lint: .venv/.tools
 	$(WORKSTATION) -m ruff format --check .
 	$(WORKSTATION) -m mypy
 
-# The README's table is printed by the demo, never typed.
+# The table there is printed by the demo, never typed.
 readme: demo
-	$(WORKSTATION) converter/demo/compare.py build/demo --readme README.md
+	$(WORKSTATION) converter/demo/compare.py build/demo --readme tests/benchmarks/README.md
 
 # The peers get an environment of their own. BENCH=... passes options on, such as --only or --rounds.
 bench: .venv/.workstation

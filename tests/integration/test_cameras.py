@@ -174,7 +174,9 @@ def test_photos_of_any_size_are_files_of_the_command(artifact: Path, tmp_path: P
         text=True,
         check=True,
     )
-    best = [json.loads(line)[0] for line in done.stdout.splitlines()]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["file"] for row in rows] == ["photo.jpg", "other.jpg"]
+    best = [row["labels"][0] for row in rows]
     assert [each["name"] for each in best] == list(LABELS[:2])
     expected = [by_hand(artifact, frame[None])[0] for frame in frames]
     np.testing.assert_allclose([each["score"] for each in best], expected, rtol=0.02)

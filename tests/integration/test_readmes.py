@@ -128,6 +128,23 @@ def model_folder(folder: Path, **_: Any) -> Names:
     x = np.random.default_rng(1).normal(size=(300, 6)).astype("float32")
     np.savez(folder / "train.npz", x=x[:200])
     np.savez(folder / "test.npz", x=x[200:], y=trained.predict(x[200:], verbose=0).argmax(axis=1))
+    return {"x": x[0]}
+
+
+def photos_folder(folder: Path, **_: Any) -> Names:
+    """Photos of two classes and, beside them, a file that is none; a model that was trained."""
+    frames_folder(folder)
+    shutil.rmtree(folder / "test")
+    (folder / "photos" / "red" / "phone.heic").write_bytes(b"no photo that Pillow reads")
+    return {}
+
+
+def device_photos_folder(folder: Path, **_: Any) -> Names:
+    (folder / "photos.onnx").write_bytes(camera().artifact())
+    (folder / "new").mkdir()
+    pixels = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
+    for number in (1, 2):
+        Image.fromarray(pixels[number:]).save(folder / "new" / f"{number}.jpg")
     return {}
 
 
@@ -244,8 +261,9 @@ def training_folder(folder: Path, raw_digits: Any, **_: Any) -> Names:
 
 
 SECTIONS: dict[str, Callable[..., Names]] = {
-    "README.md: On the device": digits_folder,
-    "README.md: On the workstation": model_folder,
+    "README.md: edgeport": model_folder,
+    "README.md: Your own model, in three steps": photos_folder,
+    "README.md: Your device, in three steps": device_photos_folder,
     "runtime/README.md: edgeport": digits_folder,
     "runtime/README.md: Rows of a table": columns_folder,
     "runtime/README.md: Years of service": service_folder,
@@ -254,10 +272,12 @@ SECTIONS: dict[str, Callable[..., Names]] = {
     "runtime/README.md: Why this answer?": explain_folder,
     "runtime/README.md: Updates": update_folder,
     "converter/README.md: edgeport-converter": model_folder,
-    "converter/README.md: Quantizing under a budget": model_folder,
+    "converter/README.md: For one board": model_folder,
+    "converter/README.md: Options and progress": model_folder,
     "converter/README.md: Frames: from the camera to the answer": frames_folder,
     "converter/README.md: uint8 in": frames_folder,
     "converter/README.md: Sound and other signals in": recordings_folder,
+    "converter/README.md: A report to look at": model_folder,
     "converter/README.md: Training": training_folder,
     "converter/README.zh.md: 训练与转换": training_folder,
     "converter/README.zh.md: 激活函数": training_folder,
@@ -277,7 +297,7 @@ ELSEWHERE = {
     # It serves until it is stopped; Chromium opens the same folder there.
     "converter/README.md: Try it in a browser": ("tests/browser/test_page.py", ("page",)),
     # A video and a camera of a Raspberry Pi, with a stand-in for its library.
-    "runtime/README.md: A camera": (
+    "runtime/README.md: Photos and cameras": (
         "tests/integration/test_cameras.py",
         ('block("VideoCapture")', 'block("Picamera2")', "edgeport predict model.onnx photo.jpg"),
     ),
@@ -287,10 +307,14 @@ FOLDERS = {"/var/lib/camera": "camera"}  # a folder of the device, here one of t
 
 
 def run_shell(text: str, folder: Path) -> None:
-    """Run a block of commands: those of the converter here, others by bash."""
+    """Run a block of commands: those of the converter here, others by bash.
+
+    Environments are not made, and packages not installed but looked for in the project.
+    """
     for on_device, here in FOLDERS.items():
         text = text.replace(on_device, str(folder / here))
-    if "edgeport convert" not in text and "edgeport train" not in text:
+    ours = ("edgeport convert", "edgeport train", "pip install")
+    if not any(command in text for command in ours):
         scripts = Path(sys.executable).parent
         environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(
@@ -306,7 +330,10 @@ def run_shell(text: str, folder: Path) -> None:
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words[:2] == ["pip", "install"]:
-            require_extra(words[2])
+            for package in words[2:]:
+                require_extra(package)
+            continue
+        if not words or words[:3] == ["python3", "-m", "venv"]:
             continue
         target = words[words.index(">") + 1] if ">" in words else os.devnull
         words = words[: words.index(">")] if ">" in words else words
@@ -333,12 +360,12 @@ def check_recipe(text: str) -> None:
 
 def require_extra(package: str) -> None:
     """Check that a package with an extra is one of ours and has it: tests install nothing."""
-    name, extra = re.fullmatch(r"(?:\./)?([\w-]+)(?:\[(\w+)\])?", package).groups()
+    name, extras = re.fullmatch(r"(?:\./)?([\w-]+)(?:\[([\w,]+)\])?", package).groups()
     place = {"edgeport": "runtime", "edgeport-converter": "converter"}.get(name, name)
     project = tomllib.loads((ROOT / place / "pyproject.toml").read_text(encoding="utf-8"))[
         "project"
     ]
-    assert extra is None or extra in project["optional-dependencies"], package
+    assert set((extras or "").split(",")) - {""} <= set(project["optional-dependencies"]), package
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Keras advises against .h5 where one is made
@@ -421,9 +448,8 @@ def test_the_chinese_page_tells_the_figures_of_the_stored_runs():
     page = (ROOT / "converter/README.zh.md").read_text(encoding="utf-8")
     figures = set(re.findall(r"\d+\.\d+ ?%|\d+,\d{3} 字节", page))
     training = shown(ROOT / "converter/README.md", "training")
-    demo = re.search(
-        r"<!-- demo table -->.*?<!--", (ROOT / "README.md").read_text("utf-8"), re.DOTALL
-    )
+    benchmarks = (ROOT / "tests/benchmarks/README.md").read_text("utf-8")
+    demo = re.search(r"<!-- demo table -->.*?<!--", benchmarks, re.DOTALL)
     assert len(figures) > 15
     stored = training + demo[0]
     assert sorted(each for each in figures if each.removesuffix(" 字节") not in stored) == []

@@ -1,4 +1,4 @@
-"""edgeport_converter: from a Keras model to an artifact that has been proven against it.
+"""From a Keras model to an artifact that has been proven against it.
 
     from edgeport_converter import convert
 

@@ -1,4 +1,4 @@
-"""edgeport: run a converted model on a device with numpy and onnxruntime alone.
+"""Run a converted model on a device with numpy and onnxruntime alone.
 
     from edgeport import Predictor
 

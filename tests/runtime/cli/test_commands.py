@@ -204,7 +204,7 @@ def test_images_come_as_the_model_wants_them(
     wanted = pixels if "C" in axes else pixels[..., 0]
     if axes[0] == "C":
         wanted = np.moveaxis(pixels, 2, 0)
-    assert run(capsys, "predict", artifact, image)["y"] == wanted.tolist()
+    assert run(capsys, "predict", artifact, image)["outputs"]["y"] == wanted.tolist()
     Image.new(mode, (9, 9)).save(image)
     assert main(["predict", str(artifact), str(image)]) == edgeport.InputError.exit_code
     assert "is 9 x 9 pixels (H x W), expected 4 x 5: resize it" in capsys.readouterr().err
@@ -397,7 +397,7 @@ def test_the_help_has_one_order(capsys: Capture, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
-    own = ["info", "verify", "predict", "bench", "sign", "warm", "tune", "explain"]
+    own = ["info", "verify", "predict", "explain", "bench", "tune", "warm", "sign"]
     assert shown == [*own, "train", "convert", "report", "page"]
 
 

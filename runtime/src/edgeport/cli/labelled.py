@@ -61,8 +61,8 @@ def read_sample(
         )
     if number is None and len(found) > 1:
         tell(f"'{path}' has more than one sample: the first is explained, --sample chooses others")
-    where = list(islice(samples.places or (), place + 1))
-    return found[0], where[place] if where else None
+    where = list(islice(samples.places or (), place, place + 1))
+    return found[0], where[0] if where and where[0].seconds is not None else None
 
 
 def read_labelled(path: str, card: ModelCard, label_column: str | None, tell: Tell) -> Table:

@@ -1,7 +1,7 @@
-"""Data on disk for the command line: from files to samples.
+"""Data on disk for the command line: from files and folders to samples.
 
-Here lives what ``edgeport predict`` reads: npy, npz, csv, json lines, sound, images. Nothing is
-scaled, resized or guessed: preprocessing is the graph's.
+Here lives what ``edgeport predict`` reads: npy, npz, csv, json lines, sound, images, and folders
+of the last two. Nothing is scaled, resized or guessed: preprocessing is the graph's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import math
+import os
 import re
 import stat
 import zipfile
@@ -32,11 +33,14 @@ _SOUND = ".wav"
 READABLE = (".npy", ".npz", *_FROM_PIPES, _SOUND, *IMAGES)
 
 
+_MOST_NAMED = 5
+
+
 class Place(NamedTuple):
-    """Where in a recording a window begins: its file, and the time in seconds."""
+    """Where a sample comes from: its file, and in a recording the second at which it begins."""
 
     file: str
-    seconds: float
+    seconds: float | None = None
 
 
 class SampleStream(NamedTuple):
@@ -45,8 +49,8 @@ class SampleStream(NamedTuple):
     Attributes:
         items: read as they are asked for.
         total: how many there are, None where it is not known before the end.
-        places: of the windows of recordings that were read and not yet answered, in order; None
-            where samples come from other files.
+        places: of the photos, or of the windows of recordings, that were read and not yet
+            answered, in order; None where samples come from other files.
     """
 
     items: Iterator[Any]
@@ -58,13 +62,69 @@ def _silent(sentence: str) -> None:
     """Say nothing."""
 
 
+def find_files(
+    paths: Sequence[str], card: ModelCard, tell: Callable[[str], None] = _silent
+) -> list[str]:
+    """Return the paths with the photos in place of each folder, or the recordings, in name order.
+
+    Args:
+        paths: of files and folders.
+        card: says whether the model takes recordings.
+        tell: is called with what was left out, a sentence for each folder.
+
+    Raises:
+        InputError: a folder holds nothing to read.
+    """
+    endings = (_SOUND,) if card.signal else IMAGES
+    found: list[str] = []
+    for path in paths:
+        if not os.path.isdir(path):  # noqa: PTH112  Path raises for a name that is too long
+            found.append(path)
+            continue
+        taken, left = list_folder(Path(path), endings)
+        if not taken:
+            what = "recording" if card.signal else "photo"
+            raise InputError(
+                f"the folder '{path}' holds no {what}, expected {', '.join(endings)}: choose the "
+                "folder that holds them, or pass files of other kinds each by name"
+            )
+        if left:
+            tell(say_left_out(Path(path), left, endings))
+        found += map(str, taken)
+    return found
+
+
+def list_folder(folder: Path, endings: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Return the files of a folder and of those in it, in name order: those to read, and others.
+
+    Whatever has a name that begins with a dot is no data: ``.DS_Store``, ``.git``.
+    """
+    taken: list[Path] = []
+    left: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not is_hidden and path.is_file():
+            (taken if path.suffix.lower() in endings else left).append(path)
+    return taken, left
+
+
+def say_left_out(folder: Path, left: Sequence[Path], endings: Sequence[str]) -> str:
+    """Return the note that names the files of a folder that were not read."""
+    names = ", ".join(path.relative_to(folder).as_posix() for path in left[:_MOST_NAMED])
+    more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
+    return (
+        f"{len(left)} file{'s' if len(left) > 1 else ''} in '{folder}' left out, since only "
+        f"{', '.join(endings)} are read: {names}{more}"
+    )
+
+
 def read_samples(
     paths: Sequence[str], card: ModelCard, tell: Callable[[str], None] = _silent
 ) -> SampleStream:
     """Return the samples of the files, one file after the other.
 
     Args:
-        paths: of the files.
+        paths: of the files; ``find_files`` puts them in the place of folders.
         card: what the model takes.
         tell: is called with what the user should know about the data, a sentence each.
 
@@ -84,6 +144,8 @@ def read_samples(
         )
     if sounds:
         return _read_sounds(sounds, card)
+    if paths and all(Path(path).suffix.lower() in IMAGES for path in paths):
+        return _read_photos(paths, card)
     parts = [_read_file(path, card, tell) for path in paths]
     totals = [part.total for part in parts]
     total = None if None in totals else sum(size for size in totals if size is not None)
@@ -98,7 +160,7 @@ def check_kind(path: str) -> None:
         kinds = ", ".join(READABLE[:5])
         raise InputError(f"there is no file '{path}': pass a {kinds} or an image") from cause
     if stat.S_ISDIR(mode):
-        raise InputError(f"'{path}' is a folder, expected files: pass those in it, each by name")
+        raise InputError(f"'{path}' is a folder, expected a file: pass one of those in it")
     ending = Path(path).suffix.lower()
     if ending not in READABLE:
         raise InputError(
@@ -182,6 +244,19 @@ def _rows(array: Array, card: ModelCard, path: str) -> SampleStream:
 
 def _is_batch(array: Array, spec: TensorSpec) -> bool:
     return spec.has_batch_axis and array.ndim == len(spec.shape)
+
+
+def _read_photos(paths: Sequence[str], card: ModelCard) -> SampleStream:
+    """Return each photo when its turn comes, with its file as its place."""
+    places: deque[Place] = deque()
+
+    def photos() -> Iterator[Any]:
+        for path in paths:
+            for photo in _read_images(path, card):
+                places.append(Place(path))
+                yield photo
+
+    return SampleStream(photos(), len(paths), places)
 
 
 def _read_sounds(paths: Sequence[str], card: ModelCard) -> SampleStream:
