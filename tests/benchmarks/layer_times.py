@@ -4,8 +4,8 @@
 
 For each convolution net of ``make bench`` on this machine:
 
-1. ``files``: the float artifact, its static sibling, and what the search finds for speed, which
-   runs every graph that it proposes.
+1. ``files``: the float artifact, its static sibling, another with the layers' faster forms, and
+   what the search finds for speed, which runs every graph that it proposes.
 2. ``times``: ``edgeport bench --layers`` of the siblings.
 3. ``compose``: ``edgeport convert --layer-times``, which runs nothing to find the formats.
 4. ``race``: all of them by turns, one sample on one thread; the composed graph's time over the
@@ -82,6 +82,7 @@ def converted(model: BenchModel, folder: Path, shared: Path, output: str, **more
 
 def files(model: BenchModel, folder: Path, shared: Path) -> dict[str, Any]:
     converted(model, folder, shared, "int8.onnx", quantize="static", also=("none",))
+    converted(model, folder, shared, "fast.onnx", quantize="static", objective="latency")
     report = converted(model, folder, shared, "search.onnx", objective="latency")
     return write(folder, "files", {"search": report.recipe})
 
@@ -90,8 +91,9 @@ def times(model: BenchModel, folder: Path, shared: Path) -> dict[str, Any]:
     from edgeport.cli.layer_times import measure_layers
     from edgeport.cli.trial import Trial
 
-    siblings = [str(folder / name) for name in ("int8.none.onnx", "int8.onnx")]
-    found = measure_layers(*siblings, threads=1, seconds=SECONDS, trial=Trial())
+    names = ("int8.none.onnx", "int8.onnx", "fast.onnx")
+    float_path, *int8_paths = [str(folder / name) for name in names]
+    found = measure_layers(float_path, int8_paths, threads=1, seconds=SECONDS, trial=Trial())
     write(folder, "times", found)
     return {"layers": len(found["layers"])}
 

@@ -129,7 +129,8 @@ class BudgetOptions:
     max_drop: float = _option(
         DEFAULT_MAX_DROP,
         "how much of the metric may be lost; without labels, twice that share of the best "
-        "classes may change, and 20 dB signal-to-noise must remain",
+        "classes may change, and 20 dB signal-to-noise must remain, less where more than 3 % of "
+        "the classes may change",
         metavar="SHARE",
         read=_read_number,
     )

@@ -134,8 +134,9 @@ def convert(
               lost against the float graph. Default 0.005, less than a thousand samples can tell.
               Without labels, the best class may change for twice that share of the samples (about
               half of the samples near a border were wrong before), and the scores of the others
-              must keep a signal-to-noise ratio of 20 dB (14 dB where there is a metric); if the
-              model is no classifier, its outputs must. Of an output in int32, int64 or bool as
+              must keep a signal-to-noise ratio of 20 dB (14 dB where there is a metric; less where
+              more than 3 % of the classes may change, down to 10 dB); if the model is no
+              classifier, its outputs must. Of an output in int32, int64 or bool as
               many answers may change as best classes. An output that reconstructs the input must
               rank the samples by their reconstruction errors as in float, to a rank correlation of
               1 - 4 * ``max_drop``. The same holds where the metric tells nothing, since answers

@@ -17,7 +17,7 @@ from edgeport import ModelCard, OptionError
 from edgeport.artifact.card import Quantization
 from edgeport.artifact.graph_nodes import Node, read_nodes
 from edgeport.cli.conversion_times import conversion_steps, measure_conversions
-from edgeport.cli.layer_times import attribute
+from edgeport.cli.layer_times import Layers, attribute
 from edgeport.cli.made_graphs import chain
 from edgeport.cli.main import main
 from edgeport.cli.profiles import NodeTimes
@@ -177,3 +177,120 @@ def test_conversions_are_measured_for_every_shape_once(tmp_path: Path) -> None:
     assert found[1, 64].channels_last == found[1, 64].to_blocks == 0
     assert all(seconds >= 0 for each in found.values() for seconds in each.to_dict().values())
     assert list(tmp_path.iterdir()) == []
+
+
+def conv_in_int8(*, fast: bool) -> bytes:
+    """Codes -> Conv -> codes -> swish -> codes; the fast form has blocks and one swish in float."""
+    constants = {
+        "w": np.ones((4, 3, 3, 3), "i1"), "s": np.float32(0.01), "z": np.uint8(0),
+        "zw": np.int8(0), "size": np.ones(4, "i8"),
+    }  # fmt: skip
+    first = [
+        ow.node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        ow.node("DequantizeLinear", ["w", "s", "zw"], ["wd"]),
+    ]
+    codes = "xq"
+    if fast:
+        first.append(named("net/one/Conv/blocks", "Reshape", ["xq", "size"], ["xb"]))
+        codes = "xb"
+    first += [
+        ow.node("DequantizeLinear", [codes, "s", "z"], ["xd"]),
+        named("net/one/Conv", "Conv", ["xd", "wd"], ["a"]),
+        ow.node("QuantizeLinear", ["a", "s", "z"], ["aq"]),
+        ow.node("DequantizeLinear", ["aq", "s", "z"], ["ad"]),
+    ]
+    if fast:
+        swish = [named("net/one/Mul", "QuickGelu", ["ad"], ["m"])]
+    else:
+        swish = [
+            named("net/one/Sigmoid", "Sigmoid", ["ad"], ["g"]),
+            ow.node("QuantizeLinear", ["g", "s", "z"], ["gq"]),
+            ow.node("DequantizeLinear", ["gq", "s", "z"], ["gd"]),
+            named("net/one/Mul", "Mul", ["ad", "gd"], ["m"]),
+        ]
+    last = [
+        ow.node("QuantizeLinear", ["m", "s", "z"], ["mq"]),
+        ow.node("DequantizeLinear", ["mq", "s", "z"], ["y"]),
+    ]
+    return model(constants, *first, *swish, *last)
+
+
+def conv_in_float() -> bytes:
+    return model(
+        {"w": np.ones((4, 3, 3, 3), "f4")},
+        named("net/one/Conv", "Conv", ["x", "w"], ["a"]),
+        named("net/one/Sigmoid", "Sigmoid", ["a"], ["g"]),
+        named("net/one/Mul", "Mul", ["a", "g"], ["y"]),
+    )
+
+
+def test_what_stands_around_a_fast_form_counts_for_it() -> None:
+    """Names as onnxruntime 1.32 gives them."""
+    lines = [
+        line("input_q", "QuantizeLinear"),
+        line("net/one/Conv/blocks", "Reshape", ("xq", "size"), "xb"),
+        line("net/one/Conv_token_2", "QLinearConv", ("xb",), "aq"),
+        line("DequantizeLinear_16", "DequantizeLinear"),
+        line("Transpose_token_8", "Transpose", ("aq",), "at"),
+        line("net/one/Mul", "QuickGelu", ("_token_12",), "m"),
+        line("QuantizeLinear_18", "QuantizeLinear"),
+        line("DequantizeLinear_20", "DequantizeLinear"),
+    ]
+    names = attribute(lines, read_nodes(conv_in_int8(fast=True)))
+    assert names == [
+        "",
+        "net/one/Conv/blocks",
+        "net/one/Conv",
+        "net/one/Mul",
+        "",
+        "net/one/Mul",
+        "net/one/Mul",
+        "",
+    ]
+
+
+def test_a_swish_that_the_engine_has_fused_belongs_to_its_product() -> None:
+    """Names as onnxruntime 1.32 gives them in float."""
+    lines = [
+        line("net/one/Conv_nchwc", "Conv", ("x",), "a"),
+        line("ReorderOutput_token_3", "ReorderOutput", ("a",), "b"),
+        line("QuickGelu_12", "QuickGelu"),
+    ]
+    names = attribute(lines, read_nodes(conv_in_float()))
+    assert names == ["net/one/Conv", "", "net/one/Mul"]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "swish"), [(1.0, 1.0), (1.0, 9.0), (9.0, 1.0), (9.0, 9.0)], ids=str
+)
+def test_of_several_int8_files_each_layer_has_its_fastest_form(blocks: float, swish: float) -> None:
+    def timed(seconds: float, *rest: object) -> NodeTimes:
+        return replace(line(*rest), rounds=(seconds,))  # type: ignore[arg-type]
+
+    in_float = [
+        timed(20.0, "net/one/Conv", "Conv", ("x",), "a"),
+        timed(5.0, "net/one/Mul", "QuickGelu", ("a",), "y"),
+    ]
+    plain = [
+        timed(4.0, "net/one/Conv", "QLinearConv", ("xq",), "aq"),
+        timed(2.0, "net/one/Sigmoid", "QLinearSigmoid", ("aq",), "gq"),
+        timed(2.0, "net/one/Mul", "QLinearMul", ("aq", "gq"), "mq"),
+    ]
+    fast = [
+        timed(1.0, "net/one/Conv/blocks", "Reshape", ("xq",), "xb"),
+        timed(blocks, "net/one/Conv", "QLinearConv", ("xb",), "aq"),
+        timed(1.0, "dequantize", "DequantizeLinear", ("aq",), "ad"),
+        timed(swish, "net/one/Mul", "QuickGelu", ("ad",), "m"),
+        timed(1.0, "quantize", "QuantizeLinear", ("m",), "mq"),
+    ]
+    artifacts = [conv_in_float(), conv_in_int8(fast=False), conv_in_int8(fast=True)]
+    layers = Layers([*map(read_nodes, artifacts)], [in_float, plain, fast])
+    rows = {row["operator"]: row for row in layers.rows({})}
+    conv, sigmoid, product = (rows[kind] for kind in ("Conv", "Sigmoid", "Mul"))
+    assert (conv["int8"]["seconds"], conv["form"]) == (
+        (1 + blocks, "blocks") if 1 + blocks < 4 else (4.0, "")
+    )
+    swishes = [(each["int8"]["seconds"], each["form"]) for each in (sigmoid, product)]
+    assert swishes == (
+        [(0.0, "swish"), (2 + swish, "swish")] if 2 + swish < 4 else [(2.0, ""), (2.0, "")]
+    )

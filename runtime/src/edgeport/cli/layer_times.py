@@ -1,12 +1,14 @@
 """`edgeport bench --layers FLOAT INT8`: how long each layer takes in either format on this device.
 
-`edgeport convert --layer-times` composes a graph from it, with each layer in the format that is
-faster here. The steps:
+`edgeport convert --layer-times` composes a graph from it, with each layer in the format and form
+that is faster here. The steps:
 
-1. Both files are loaded with all checks, and must be siblings: one conversion with `--also`.
-2. Both are run by turns with the engine's profile (``profiles``).
-3. Each line of a profile is attributed to a node that both files have (``attribute``).
-4. What a change of format costs between layers is measured (``conversion_times``).
+1. All files are loaded with all checks, and must be siblings: one model, one kind of conversion.
+2. They are run by turns with the engine's profile (``profiles``).
+3. Each line of a profile is attributed to a node that the float file has (``attribute``).
+4. Of several int8 files, each layer's fastest form counts: int8 files differ in which convolutions
+   stand over blocks of pixels, and in whether a swish is one node in float.
+5. What a change of format costs between layers is measured (``conversion_times``).
 """
 
 from __future__ import annotations
@@ -40,21 +42,32 @@ _ROUNDS = 7
 _CONVERSION_SHARE = 0.5  # of the seconds for each file, for all conversions together
 _CALL_SECONDS = 0.2
 
+BLOCKS, SWISH = "blocks", "swish"
+"""Forms of a layer in int8 other than the plain one, ``""``."""
+
+_SWISH = "QuickGelu"  # what the converter makes of a swish between int8 layers
+
 _CHANGES = ("QuantizeLinear", "DequantizeLinear")
 _BETWEEN = (*_CHANGES, "ReorderInput", "ReorderOutput")
 _IS_INT8 = re.compile(r"QLinear[A-Z]|QGemm")
 _MARKS = re.compile(r"(_token_\d+|_nchwc|_nhwc)+$")
+_NEIGHBOURS = 3  # lines around a swish in which its conversions stand
 _FARTHEST = 12  # nodes that one kernel takes in, a swish or a gelu the most
 
 
 def measure_layers(
-    float_path: str, int8_path: str, *, threads: int | None, seconds: float, trial: Trial
+    float_path: str,
+    int8_paths: Sequence[str],
+    *,
+    threads: int | None,
+    seconds: float,
+    trial: Trial,
 ) -> dict[str, Any]:
     """Return the content of the file of layer times, as JSON-ready data; times in seconds.
 
     Args:
         float_path: the float artifact.
-        int8_path: its sibling in static int8.
+        int8_paths: its siblings in static int8, one or several.
         threads: of a run; None for as many as ``Predictor.load`` takes for the float artifact.
         seconds: how long for each file; what was begun is ended.
         trial: the input.
@@ -63,15 +76,17 @@ def measure_layers(
         OptionError: the files are no siblings, or not one in float and one in static int8.
         EdgeportError: as ``Predictor.load`` and ``predict`` do.
     """
-    cards, count = _load_siblings(float_path, int8_path, threads, trial)
+    paths = [float_path, *int8_paths]
+    forms = ["float", "int8", *(f"int8_{number}" for number in range(2, len(paths)))]
+    cards, count = _load_siblings(paths, threads, trial)
     feed = _whole_feed(cards[0], trial)
-    models = [seal.read(path) for path in (float_path, int8_path)]
+    models = [seal.read(path) for path in paths]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         call_seconds = measure_call(count, _CALL_SECONDS, folder)
         graphs = [
             ProfiledGraph(model, feed, count, folder, form)
-            for model, form in zip(models, ("float", "int8"), strict=True)
+            for model, form in zip(models, forms, strict=True)
         ]
         for number in range(_ROUNDS):
             for graph in graphs[:: 1 if number % 2 else -1]:
@@ -79,7 +94,7 @@ def measure_layers(
         profiles = [graph.read(call_seconds) for graph in graphs]
         del graphs
         made = [read_nodes(model) for model in models]
-        layers = _Layers(made[0], made[1], profiles[0][0], profiles[1][0])
+        layers = Layers(made, [times for times, _ in profiles])
         shapes = [*layers.shapes.values(), *(array.shape for array in _numbers(feed))]
         conversions = measure_conversions(
             filter(None, shapes),
@@ -104,9 +119,7 @@ def measure_layers(
                 "recipe": card.quantization.recipe if card.quantization else "none",
                 "run": {"seconds": _median(whole), "spread": spread_of(whole)},
             }
-            for form, path, card, (_, whole) in zip(
-                ("float", "int8"), (float_path, int8_path), cards, profiles, strict=True
-            )
+            for form, path, card, (_, whole) in zip(forms, paths, cards, profiles, strict=True)
         },
         "inputs": {
             key: {
@@ -118,9 +131,7 @@ def measure_layers(
             for key, array in feed.items()
         },
         "layers": layers.rows(conversions),
-        "between": {
-            form: dict(found) for form, found in zip(("float", "int8"), layers.between, strict=True)
-        },
+        "between": {form: dict(found) for form, found in zip(forms, layers.between, strict=True)},
     }
 
 
@@ -140,22 +151,25 @@ def source_digest(card: ModelCard) -> str:
 
 
 def _load_siblings(
-    float_path: str, int8_path: str, threads: int | None, trial: Trial
+    paths: Sequence[str], threads: int | None, trial: Trial
 ) -> tuple[list[ModelCard], int]:
-    """Return both cards and the number of threads; both files have run once."""
-    cards, count = [], threads
-    for path in (float_path, int8_path):
+    """Return all cards and the number of threads; each file has run once."""
+    cards: list[ModelCard] = []
+    count = threads
+    for path in paths:
         with Predictor.load(path, threads=count, tuning=False) as predictor:
             trial.check(predictor)
             count = predictor.threads
             cards.append(predictor.card)
-    found = difference(*cards)
-    if found:
-        raise OptionError(
-            f"'{int8_path}' is no sibling of '{float_path}', it has {found}: pass files that one "
-            "conversion wrote, such as 'edgeport convert --quantize static --also none' does"
-        )
-    for path, card, wanted in zip((float_path, int8_path), cards, ("none", "static"), strict=True):
+    for path, card in zip(paths[1:], cards[1:], strict=True):
+        found = difference(cards[0], card)
+        if found:
+            raise OptionError(
+                f"'{path}' is no sibling of '{paths[0]}', it has {found}: pass files that one "
+                "conversion wrote, such as 'edgeport convert --quantize static --also none' does"
+            )
+    wanted_recipes = ["none", *(["static"] * (len(paths) - 1))]
+    for path, card, wanted in zip(paths, cards, wanted_recipes, strict=True):
         recipe = card.quantization.recipe if card.quantization else "none"
         if recipe != wanted:
             raise OptionError(
@@ -163,7 +177,7 @@ def _load_siblings(
                 "file first and then the int8 one, which 'edgeport convert --quantize static "
                 "--also none' writes"
             )
-    assert count is not None  # noqa: S101 - both were loaded
+    assert count is not None  # noqa: S101 - all were loaded
     return cards, count
 
 
@@ -227,6 +241,37 @@ class _Graph:
         writes_codes = any(reader.operator == "QuantizeLinear" for reader in after)
         return writes_codes or node.operator in ("Gemm", "MatMul")
 
+    def swish_after(self, name: str) -> str:
+        """Return the Mul of the swish that reads a node's answer, "" for none."""
+        made = self.by_name[name].outputs if name in self.by_name else ()
+        for sigmoid in (reader for value in made for reader in self.readers[value]):
+            if sigmoid.operator == "Sigmoid":
+                products = (each for value in sigmoid.outputs for each in self.readers[value])
+                return next((each.name for each in products if each.operator == "Mul"), "")
+        return ""
+
+    def is_own_swish(self, name: str) -> bool:
+        """Whether the converter, not the engine, made a swish of it."""
+        return name in self.by_name and self.by_name[name].operator == _SWISH
+
+    def form_of(self, node: Node, in_float: _Graph) -> str | None:
+        """Return in which form this int8 graph computes a node of the float one, None in float.
+
+        It is "blocks" for a convolution over blocks of pixels, "swish" for the nodes of a swish
+        that is one node in float, and "" for any other: nodes that it needs no more, too.
+        """
+        found = self.by_name.get(node.name)
+        if found is None:
+            readers = [other for name in node.outputs for other in in_float.readers[name]]
+            ours = (self.by_name.get(reader.name) for reader in readers)
+            is_swish = any(each is not None and each.operator == _SWISH for each in ours)
+            return SWISH if node.operator == "Sigmoid" and is_swish else ""
+        if not self.is_int8(found):
+            return None
+        if found.operator == _SWISH:
+            return SWISH
+        return BLOCKS if f"{node.name}/blocks" in self.by_name else ""
+
 
 def attribute(times: Sequence[NodeTimes], artifact: Nodes) -> list[str]:
     """Return the name of the artifact's node that each line of a profile belongs to, "" for none.
@@ -238,11 +283,32 @@ def attribute(times: Sequence[NodeTimes], artifact: Nodes) -> list[str]:
        then the weights that it reads, lead to the node.
     2. A kernel that has taken in the nodes after it has the name of the last one; it belongs to
        the nearest node before that with the operator that the kernel has.
-    3. Changes of format and layout that the engine adds belong to no node.
+    3. The conversions around a swish in float between int8 layers belong to it. They have no
+       names: they stand beside it in the order of the run. A swish that the engine itself has
+       made one node has none either, and belongs to the product after the node before it.
+    4. All other changes of format and layout that the engine adds belong to no node.
     """
     graph = _Graph(artifact)
     taken = {one.node.name for one in times}
-    return [_node_of(one, graph, taken) for one in times]
+    names = [_node_of(one, graph, taken) for one in times]
+    for place, one in enumerate(times):
+        if one.node.operator != _SWISH:
+            continue
+        if not names[place]:
+            named = (name for name in reversed(names[:place]) if name)
+            names[place] = graph.swish_after(next(named, ""))
+        elif graph.is_own_swish(names[place]):
+            before = range(place - 1, max(-1, place - 1 - _NEIGHBOURS), -1)
+            after = range(place + 1, min(len(times), place + 1 + _NEIGHBOURS))
+            for kind, places in (("DequantizeLinear", before), ("QuantizeLinear", after)):
+                found = (each for each in places if _converts(times[each], kind, one))
+                names[next(found, place)] = names[place]
+    return names
+
+
+def _converts(line: NodeTimes, operator: str, swish: NodeTimes) -> bool:
+    """Whether a line is a conversion of as many values; the engine gives it no name, nor ends."""
+    return line.node.operator == operator and sorted(line.shape) == sorted(swish.shape)
 
 
 def _node_of(one: NodeTimes, graph: _Graph, taken: set[str]) -> str:
@@ -250,6 +316,8 @@ def _node_of(one: NodeTimes, graph: _Graph, taken: set[str]) -> str:
     if operator in _BETWEEN:
         return ""
     base = _MARKS.sub("", one.node.name.removeprefix("fused "))
+    if operator == "Transpose" and base not in graph.by_name:
+        return ""
     found = graph.by_name.get(base) or graph.makers.get(base)
     if found is None:
         outputs = (_MARKS.sub("", name) for name in one.node.outputs)
@@ -290,35 +358,41 @@ def _family(operator: str) -> str:
     return re.sub(r"^(QLinear|Q(?=[A-Z])|Fused|Nhwc)", "", operator)
 
 
-class _Layers:
-    """The nodes that both artifacts have, with the times of both."""
+class Layers:
+    """The nodes of the float artifact, with the times of all files.
 
-    def __init__(
-        self,
-        in_float: Nodes,
-        in_int8: Nodes,
-        float_times: Sequence[NodeTimes],
-        int8_times: Sequence[NodeTimes],
-    ) -> None:
-        self._float, self._int8 = _Graph(in_float), _Graph(in_int8)
-        self.between: tuple[dict[str, float], dict[str, float]]
-        self.between = (defaultdict(float), defaultdict(float))
+    Args:
+        artifacts: the float one first.
+        times: the lines of their profiles.
+
+    Attributes:
+        between: seconds by operator, of each file, that belong to no layer.
+        shapes: of the nodes' outputs.
+        blocked: the nodes whose float channels the engine keeps in blocks.
+    """
+
+    def __init__(self, artifacts: Sequence[Nodes], times: Sequence[Sequence[NodeTimes]]) -> None:
+        self._float, *self._int8 = map(_Graph, artifacts)
+        self.between: list[dict[str, float]] = [defaultdict(float) for _ in artifacts]
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.blocked: set[str] = set()
-        self._rounds: list[dict[str, list[tuple[float, ...]]]] = []
-        for times, artifact, between in zip(
-            (int8_times, float_times), (in_int8, in_float), self.between[::-1], strict=True
-        ):
-            rounds: dict[str, list[tuple[float, ...]]] = defaultdict(list)
-            for one, name in zip(times, attribute(times, artifact), strict=True):
-                if name not in self._float.by_name:
-                    between[one.node.operator] += one.seconds
+        self._rounds: list[dict[str, list[tuple[float, ...]]]] = [
+            defaultdict(list) for _ in artifacts
+        ]
+        # The float one at last: its shapes have the channels first.
+        for place in reversed(range(len(artifacts))):
+            names = attribute(times[place], artifacts[place])
+            for one, found in zip(times[place], names, strict=True):
+                name = self._layer_of(found)
+                if not name:
+                    self.between[place][one.node.operator] += one.seconds
                     continue
-                rounds[name].append(one.rounds)
-                self.shapes[name] = one.shape  # the float one's at last: channels come first
+                self._rounds[place][name].append(one.rounds)
+                if name == found and one.node.operator not in _CHANGES:
+                    self.shapes[name] = one.shape
                 if one.node.name.endswith("_nchwc") or _is_blocked(one):
                     self.blocked.add(name)
-            self._rounds.insert(0, rounds)
+        self._fastest_swish = self._find_fastest_swish()
 
     def rows(self, conversions: Mapping[tuple[int, ...], ConversionTimes]) -> list[dict[str, Any]]:
         """Return a row for each named node, in running order."""
@@ -327,7 +401,7 @@ class _Layers:
                 "node": node.name,
                 "operator": node.operator,
                 "float": _figures(self._rounds[0][node.name]),
-                "int8": _figures(self._rounds[1][node.name]) if self._may_be_int8(node) else None,
+                **self._fastest_int8(node),
                 "blocked": node.name in self.blocked,
                 "shape": list(self.shapes.get(node.name, ())),
                 "conversions": conversions[self.shapes[node.name]].to_dict()
@@ -338,10 +412,59 @@ class _Layers:
             if node.name
         ]
 
-    def _may_be_int8(self, node: Node) -> bool:
-        """Whether the int8 artifact computes it in int8, or needs no such node any more."""
-        found = self._int8.by_name.get(node.name)
-        return found is None or self._int8.is_int8(found)
+    def _layer_of(self, name: str) -> str:
+        """Return the node of the float artifact that a name is of, "" for none.
+
+        A convolution over blocks of pixels has nodes around it, named by it and a slash.
+        """
+        while name and name not in self._float.by_name:
+            name = name.rpartition("/")[0]
+        return name
+
+    def _fastest_int8(self, node: Node) -> dict[str, Any]:
+        """Return the figures of a node's fastest int8 form, and the form's name."""
+        found = []
+        for place, graph in enumerate(self._int8):
+            form = graph.form_of(node, self._float)
+            if form == SWISH and place != self._fastest_swish:
+                continue
+            if form == "" and self._is_swish_elsewhere(node):
+                continue
+            if form == "" and place and node.name not in graph.by_name:
+                continue  # its layer may be in float there: only the first file is all in int8
+            if form is not None:
+                found.append((_figures(self._rounds[place + 1][node.name]), form))
+        if not found:
+            return {"int8": None, "form": ""}
+        figures, form = min(found, key=lambda one: one[0]["seconds"])
+        return {"int8": figures, "form": form}
+
+    def _is_swish_elsewhere(self, node: Node) -> bool:
+        """Whether the file with the fastest swishes has this node in one of them."""
+        if self._fastest_swish is None:
+            return False
+        return self._int8[self._fastest_swish].form_of(node, self._float) == SWISH
+
+    def _find_fastest_swish(self) -> int | None:
+        """Return the int8 file whose swishes in float take less than the others' in codes.
+
+        All swishes of a graph have one form, so that their sums are compared.
+        """
+        nodes = self._float.nodes.nodes
+        for place, graph in enumerate(self._int8):
+            swishes = [node for node in nodes if graph.form_of(node, self._float) == SWISH]
+            if not swishes:
+                continue
+            sums = {
+                other: sum(
+                    _figures(self._rounds[other + 1][node.name])["seconds"] for node in swishes
+                )
+                for other, each in enumerate(self._int8)
+                if all(each.form_of(node, self._float) is not None for node in swishes)
+            }
+            if sums and min(sums, key=sums.__getitem__) == place:
+                return place
+        return None
 
 
 def _is_blocked(one: NodeTimes) -> bool:

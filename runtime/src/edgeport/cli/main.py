@@ -251,11 +251,11 @@ def _add_predict(commands: Any) -> None:
 
 def _add_bench(commands: Any) -> None:
     add = _add(commands, "bench", "measure an artifact on this device", _bench)
-    sibling = "its int8 sibling, with --layers, as 'edgeport convert --also' writes it"
-    add("sibling", metavar="INT8", nargs="?", help=sibling)
+    siblings = "its int8 siblings, with --layers, as 'edgeport convert --also' writes them"
+    add("siblings", metavar="INT8", nargs="*", help=siblings)
     layers = (
-        "how long each layer takes in FILE, in float, and in INT8, for 'edgeport convert "
-        "--layer-times'"
+        "how long each layer takes in FILE, in float, and in INT8, in the fastest of several, for "
+        "'edgeport convert --layer-times'"
     )
     add("--layers", action="store_true", help=layers)
     add("-o", "--output", metavar="OUT", help="with --layers: the .json file to write")
@@ -502,7 +502,7 @@ def _bench(options: argparse.Namespace) -> None:
     for size in options.batch_sizes or ():
         whole_number(size, "--batch-sizes", highest=2**31)
     tune.within(options.seconds, "--seconds", *tune.SECONDS)
-    if options.layers or options.sibling is not None or options.output is not None:
+    if options.layers or options.siblings or options.output is not None:
         _bench_layers(options)
         return
     figures = bench(
@@ -519,7 +519,7 @@ def _bench(options: argparse.Namespace) -> None:
 def _bench_layers(options: argparse.Namespace) -> None:
     from edgeport.cli import layer_times
 
-    if not options.layers or options.sibling is None:
+    if not options.layers or not options.siblings:
         raise OptionError(
             "the times of layers are measured in two files, a float artifact and its int8 sibling: "
             "pass both after --layers, or leave the second file and --output out"
@@ -529,16 +529,16 @@ def _bench_layers(options: argparse.Namespace) -> None:
             "--batch-sizes was given with --layers, which runs single samples: leave it out"
         )
     if options.output is not None:
-        check_target(options.output, reads=[options.artifact, options.sibling])
+        check_target(options.output, reads=[options.artifact, *options.siblings])
     found = layer_times.measure_layers(
         options.artifact,
-        options.sibling,
+        options.siblings,
         threads=options.threads,
         seconds=options.seconds,
         trial=trial.of(options),
     )
     if options.output is not None:
-        with replacing(options.output, reads=[options.artifact, options.sibling]) as file:
+        with replacing(options.output, reads=[options.artifact, *options.siblings]) as file:
             file.write(json.dumps(found, indent=1, allow_nan=False).encode())
     if options.json:
         printing.print_json(found)

@@ -106,6 +106,31 @@ def test_equal_classes_do_not_excuse_other_scores(scores, metric, holds):
     assert ("scores" in verdict.sentence) is not holds
 
 
+@pytest.mark.parametrize("max_drop", [0.02, 0.03, 0.045])
+def test_scores_may_be_as_noisy_as_the_classes_that_may_change_let_them(max_drop):
+    """Drawn: two normal scores with noise change as many best classes as may change, no more."""
+    generator = np.random.default_rng(0)
+    scores = generator.normal(size=(400_000, 2))
+    noise = generator.normal(size=scores.shape)
+    for factor, holds in ((0.95, True), (1.05, False)):
+        low, high = 0.0, 1.0  # of the noise at which so many classes change, by bisection
+        while high - low > 1e-3:
+            width = (low + high) / 2
+            changed = np.mean(scores.argmax(1) != (scores + width * noise).argmax(1))
+            low, high = (low, width) if changed > factor * 2 * max_drop else (width, high)
+        found = Agreement(100, 1.0, 9.0, 9.0, 0.1, classes=2, scores_db=float(-20 * np.log10(low)))
+        assert judge(found, None, None, max_drop).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("max_drop", "least"), [(0.0, 20), (0.005, 20), (0.015, 20), (0.1, 10), (0.5, 10), (0.9, 10)]
+)
+def test_scores_keep_20_db_under_a_usual_budget_and_10_under_any(max_drop, least):
+    for decibel, holds in ((least + 0.1, True), (least - 0.1, False)):
+        found = Agreement(100, 1.0, 40.0, 40.0, 0.1, classes=3, scores_db=decibel)
+        assert judge(found, None, None, max_drop).holds is holds
+
+
 @pytest.mark.parametrize(
     ("before", "after", "holds"), [(0.10, 0.104, True), (0.10, 0.106, False), (0.10, 0.01, True)]
 )

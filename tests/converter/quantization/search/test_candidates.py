@@ -17,4 +17,4 @@ def test_a_lost_channel_counts_beside_one_of_large_values():
     def run_with_one_in_int8(layer):
         return lambda samples: {"y": answers[layer]}
 
-    assert rank_by_error(["a", "b"], run_with_one_in_int8, {"y": Y}, {}) == ["b", "a"]
+    assert list(rank_by_error(["a", "b"], run_with_one_in_int8, {"y": Y}, {})) == ["b", "a"]

@@ -116,6 +116,20 @@ def test_a_node_without_time_has_the_format_of_the_kernel_that_does_its_work():
     assert found.float_nodes == {"c", "add"}
 
 
+@pytest.mark.parametrize(("from_blocks", "expected"), [(1.0, {"a", "b"}), (9.0, set())])
+def test_what_a_blocked_kernel_takes_in_leaves_its_channels_in_blocks(from_blocks, expected):
+    """Float saves 5 in ``a``, whose kernel does the work of ``b``, too; its answer has to change.
+
+    In float ``b``'s answer costs its change from blocks once, for the only reader in int8.
+    """
+    costs = {name: LayerTime(10.0, 1.0) for name, _, _ in NODES}
+    nothing = Conversions(0.0, 0.0)
+    costs["a"] = LayerTime(1.0, 6.0, True, (1, 4, 8, 8), nothing)
+    costs["b"] = LayerTime(0.0, 0.0, False, (), Conversions(0.0, 0.0, from_blocks=from_blocks))
+    found = compose(graph(), LayerTimes("board", "1.0", 1, "", costs))
+    assert found.float_nodes == expected
+
+
 def test_a_layer_that_stays_in_float_on_request_does_so_whatever_it_takes():
     costs = {name: LayerTime(10.0, 1.0) for name, _, _ in NODES}
     found = compose(graph(), LayerTimes("board", "1.0", 1, "", costs), {"b"})
@@ -123,7 +137,7 @@ def test_a_layer_that_stays_in_float_on_request_does_so_whatever_it_takes():
     assert found.int8_layers == 4
 
 
-X = np.random.default_rng(3).normal(size=(120, 12, 12, 4)).astype(np.float32)
+X = np.random.default_rng(3).normal(size=(120, 12, 12, 3)).astype(np.float32)
 OPTIONS = {"calibration": X, "max_drop": 0.9}
 
 
@@ -134,9 +148,9 @@ def measured(tmp_path_factory):
     layers = keras.layers
     model = keras.Sequential(
         [
-            keras.Input((12, 12, 4)),
+            keras.Input((12, 12, 3)),
             layers.Conv2D(16, 3, activation="relu", padding="same", name="one"),
-            layers.Conv2D(16, 3, activation="relu", padding="same", name="two"),
+            layers.Conv2D(16, 3, activation="swish", padding="same", name="two"),
             layers.Conv2D(16, 3, activation="relu", padding="same", name="three"),
             layers.GlobalAveragePooling2D(),
             layers.Dense(4, "softmax", name="four"),
@@ -195,6 +209,44 @@ def test_layers_that_the_board_is_slow_at_in_int8_are_in_float(measured, slow):
     assert is_int8(folder / "f.onnx") == {
         layer: layer not in slow for layer in ("one", "two", "three", "four")
     }
+
+
+@pytest.mark.parametrize("forms", [(), ("blocks",), ("swish",), ("blocks", "swish")])
+def test_a_layer_has_the_form_that_its_time_was_measured_in(measured, forms):
+    folder, content = measured
+    content = json.loads(json.dumps(content))
+    for row in content["layers"]:
+        row["float"]["seconds"] = 1.0
+        row["int8"] = {"seconds": 0.1, "spread": 0.0}
+        is_first = row["operator"] == "Conv" and "/one/" in row["node"]
+        is_swish = row["operator"] in ("Sigmoid", "Mul")
+        form = "blocks" if is_first else "swish" if is_swish else ""
+        row["form"] = form if form in forms else ""
+    (folder / "forms.json").write_text(json.dumps(content))
+    report = convert(
+        folder / "m.keras", folder / "b.onnx", layer_times=folder / "forms.json", **OPTIONS
+    )
+    found = onnx.load(folder / "b.onnx").graph
+    assert any(node.op_type == "QuickGelu" for node in found.node) == ("swish" in forms)
+    weights = {tensor.name: tensor.dims for tensor in found.initializer}
+    codes = {node.output[0]: node.input[0] for node in found.node}
+    kernels = [
+        weights[codes[node.input[1]]]
+        for node in found.node
+        if node.op_type == "Conv" and "/one/" in node.name
+    ]
+    # Blocks of four pixels: twelve channels are read, and four outputs of sixteen are written.
+    assert [list(kernel[:2]) for kernel in kernels] == [[64, 12] if "blocks" in forms else [16, 3]]
+    assert ("over blocks of pixels" in report.recipe) == ("blocks" in forms)
+
+
+def test_times_of_a_form_that_is_unknown_here_are_refused(measured):
+    folder, content = measured
+    content = json.loads(json.dumps(content))
+    content["layers"][0]["form"] = "winograd"
+    (folder / "form.json").write_text(json.dumps(content))
+    with pytest.raises(OptionError, match="the form 'winograd', which this does not know"):
+        convert(folder / "m.keras", folder / "w.onnx", layer_times=folder / "form.json", **OPTIONS)
 
 
 def test_times_of_another_model_are_refused_and_nothing_is_written(measured):

@@ -1,5 +1,6 @@
 """The search's decisions, on made-up losses."""
 
+import numpy as np
 import pytest
 
 from edgeport_converter.quantization.evaluation.budget import Verdict
@@ -7,11 +8,12 @@ from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.search.search import RecipeSearch
 
 LAYERS = tuple(f"layer{number}" for number in range(10))
+EVEN = dict.fromkeys(LAYERS, 1.0)
 
 
-def make_search(loss, allowed=0.5, ranked=LAYERS):
+def make_search(loss, allowed=0.5, noise=None):
     """A search whose graphs are the recipes themselves and lose ``loss(recipe)``."""
-    return RecipeSearch(lambda r: r, lambda r: Verdict(loss(r), allowed, ""), lambda: ranked)
+    return RecipeSearch(lambda r: r, lambda r: Verdict(loss(r), allowed, ""), lambda: noise or EVEN)
 
 
 def test_the_first_recipe_that_keeps_the_budget_ends_the_search():
@@ -34,6 +36,24 @@ def test_the_fewest_layers_stay_in_float(needed):
     found = search.with_static_ranges(Recipe("static"))
     assert found.verdict.holds
     assert found.recipe.float_nodes == set(LAYERS[:needed])
+
+
+@pytest.mark.parametrize("needed", range(1, 10))
+@pytest.mark.parametrize("decay", [1.0, 0.8, 0.3])
+def test_where_the_noise_of_layers_adds_up_the_search_begins_at_its_end(needed, decay):
+    """In decibels: the noise that is left over a signal of 1, as the definition has it."""
+    noise = {name: 0.01 * decay**place for place, name in enumerate(LAYERS)}
+
+    def loss(recipe):
+        return 10 * np.log10(sum(n for name, n in noise.items() if name not in recipe.float_nodes))
+
+    allowed = loss(Recipe("static", float_nodes=frozenset(LAYERS[:needed]))) + 1e-6
+    search = make_search(loss, allowed, noise)
+    found = search.with_static_ranges(Recipe("static"))
+    assert found.recipe.float_nodes == set(LAYERS[:needed])
+    layers_in_float = [len(attempt.recipe.float_nodes) for attempt in search.attempts]
+    assert layers_in_float[2] == needed  # after both methods of ranges
+    assert len(layers_in_float) <= 3 + np.ceil(np.log2(needed))
 
 
 def test_a_hopeless_search_ends_with_the_best_attempt():

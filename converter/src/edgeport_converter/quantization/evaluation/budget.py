@@ -9,7 +9,8 @@ The bounds, in the order that ``judge`` takes them in:
    reconstruction errors;
 4. a classifier's best classes change for at most twice ``max_drop`` of the samples, and the scores
    of all others keep 20 dB, that is, they move by a tenth of their spread, where a probability
-   that moves by less than 0.005 counts as the same;
+   that moves by less than 0.005 counts as the same; a ``max_drop`` that lets more classes change
+   than such scores do bounds the scores accordingly, down to 10 dB;
 5. anything else keeps 20 dB in all channels together and 10 dB in the worst one.
 
 All figures are those of the samples at hand. Holding their uncertainty against a candidate would
@@ -38,6 +39,14 @@ _CHANGED_CLASSES = 2.0  # times the drop that is allowed
 MIN_SIGNAL_TO_NOISE_DB = 20.0
 # One channel may be this much worse than all of them together.
 _CHANNEL_MARGIN_DB = 10.0
+
+# Where more than some 3 % of the best classes may change, scores that keep 20 dB would be the only
+# bound, and ``max_drop`` none. Let two scores be normal, and their noise a times as wide. A pair of
+# such numbers before and after has the correlation 1 / sqrt(1 + a^2), so the sign of a difference
+# changes for arctan(a) / pi of the samples (Sheppard, "On the application of the theory of error
+# to cases of normal distribution and normal correlation", 1899). Solved for a. Below 10 dB, where
+# noise is a third of the spread, a score says nothing any more.
+_LEAST_SIGNAL_TO_NOISE_DB = 10.0
 
 # Where the metric itself is measured, scores may move by a fifth of their spread. Chosen: looser
 # than without labels, since these say already that the answers are right.
@@ -71,6 +80,18 @@ class Verdict:
     def excess(self) -> float:
         """By how many budgets the budget is missed: of verdicts in different units, too."""
         return (self.loss - self.allowed) / max(abs(self.allowed), _SMALLEST_BUDGET)
+
+    @property
+    def noise_to_keep(self) -> float:
+        """Which share of the noise may stay, by its power: an estimate, 1 where all of it may.
+
+        Decibels tell the power; shares of changed answers grow with its root.
+        """
+        if self.holds:
+            return 1.0
+        if self.allowed < 0:
+            return float(10 ** ((self.allowed - self.loss) / 10))
+        return float((self.allowed / self.loss) ** 2)
 
     @property
     def holds(self) -> bool:
@@ -115,6 +136,17 @@ def least_rank_correlation(max_drop: float) -> float:
     return 1 - _RANK_LOSS * max_drop
 
 
+def least_scores_db(max_drop: float) -> float:
+    """Return the least signal-to-noise ratio of the scores that keep their best class."""
+    changed = _CHANGED_CLASSES * max_drop
+    if changed <= 0:
+        return MIN_SIGNAL_TO_NOISE_DB
+    if changed >= 0.5:  # as the best classes of noise do
+        return _LEAST_SIGNAL_TO_NOISE_DB
+    implied = -20 * math.log10(math.tan(math.pi * changed))
+    return min(MIN_SIGNAL_TO_NOISE_DB, max(_LEAST_SIGNAL_TO_NOISE_DB, implied))
+
+
 def judge(
     agreement: Agreement,
     float_metric: float | None,
@@ -155,7 +187,7 @@ def judge(
         verdict = _changes(1 - agreement.top_1, max_drop, "the best classes")
         # Where there is one class throughout, a constant would keep it: the scores have to agree.
         if agreement.classes != 1 or not verdict.holds:
-            return _lost_scores(agreement, MIN_SIGNAL_TO_NOISE_DB, verdict)
+            return _lost_scores(agreement, least_scores_db(max_drop), verdict)
     if changed is not None and math.isinf(agreement.signal_to_noise_db):
         return _changes(changed, max_drop, "the answers")
     together, worst = agreement.signal_to_noise_db, agreement.worst_channel_db
@@ -198,7 +230,7 @@ def _lost_scores(agreement: Agreement, least_db: float, verdict: Verdict) -> Ver
         -scores,
         -least_db,
         f"has a signal-to-noise ratio of {scores:.1f} dB in the scores of samples that keep their "
-        f"best class, expected at least {least_db:g} dB",
+        f"best class, expected at least {least_db:.3g} dB",
     )
 
 

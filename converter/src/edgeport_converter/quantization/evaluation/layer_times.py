@@ -19,6 +19,10 @@ import onnxruntime
 from edgeport import OptionError
 
 KIND, FORMAT = "edgeport layer times", 1
+BLOCKS, SWISH = "blocks", "swish"
+"""Forms of a layer in int8: over blocks of pixels, and a swish that is one node in float; see
+``qdq.pixel_blocks`` and ``qdq.swish``. The plain form is ``""``."""
+
 _LARGEST_BYTES = 2**26  # a network of a thousand layers takes half a megabyte
 _LONGEST_S = 3600.0  # of one layer
 _MOST_ELEMENTS = 2**48  # of one tensor
@@ -53,6 +57,7 @@ class LayerTime:
         is_blocked: whether the engine keeps its float channels in blocks.
         shape: of its output; () where unknown.
         conversions: of its output; None where they were not measured.
+        form: that has the time in int8.
     """
 
     in_float: float
@@ -60,6 +65,7 @@ class LayerTime:
     is_blocked: bool = False
     shape: tuple[int, ...] = ()
     conversions: Conversions | None = None
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class LayerTimes:
         source_sha256: digest of the Keras file that the artifacts were made of.
         layers: by node name.
         inputs: conversions of the model's inputs, by name.
-        digests: of the float and the int8 artifact.
+        digests: of the float and the int8 artifacts.
     """
 
     board: str
@@ -88,6 +94,10 @@ class LayerTimes:
         """Return which board it was, in words."""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         return f"{self.board}, onnxruntime {self.onnxruntime}, {threads}"
+
+    def form_of(self, name: str) -> str:
+        """Return the form that has a node's time in int8."""
+        return self.layers[name].form if name in self.layers else ""
 
     def notes(self) -> tuple[str, ...]:
         """Return what has to be said of them: that another onnxruntime may have other kernels."""
@@ -177,19 +187,22 @@ def _layer_times(content: Mapping[str, Any]) -> LayerTimes:
             for name, each in content["inputs"].items()
             if each["conversions"] is not None
         },
-        digests=tuple(str(artifacts[form]["sha256"]) for form in ("float", "int8")),
+        digests=tuple(str(artifact["sha256"]) for artifact in artifacts.values()),
     )
 
 
 def _layer_time(row: Mapping[str, Any]) -> LayerTime:
     name, given = row["node"], row["conversions"]
-    in_int8 = row["int8"]
+    in_int8, form = row["int8"], row.get("form", "")
+    if form not in ("", BLOCKS, SWISH):
+        raise ValueError(f"'{name}' has the form {form!r}, which this does not know")
     return LayerTime(
         _seconds(row["float"]["seconds"], name),
         None if in_int8 is None else _seconds(in_int8["seconds"], name),
         bool(row["blocked"]),
         _shape(row["shape"], name),
         None if given is None else _conversions(given, name),
+        form,
     )
 
 

@@ -36,7 +36,11 @@ from edgeport_converter.verification import runners
 from edgeport_converter.verification.runners import Batches, Run, Runner
 
 _BATCH = 16
-_RANKING_SAMPLES = 32
+
+# A few dozen samples tell layers apart; of large images a quarter of them does, since each of their
+# tensors has many more values. All layers are run with all of them.
+_RANKING_SAMPLES, _FEWEST_RANKING_SAMPLES = 32, 8
+_RANKING_VALUES = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,11 +176,13 @@ class CandidateFactory:
         pairs = find_swishes(self._quantize(recipe, rounds=False).graph.graph)
         return frozenset(node.name or "" for pair in pairs for node in pair)
 
-    def rank_layers(self) -> list[str]:
-        """Return the weighted layers, the most disturbing first: each alone in int8."""
+    def rank_layers(self) -> dict[str, float]:
+        """Return the weighted layers and the noise of each alone in int8, the largest first."""
         start = self.source_of(Recipe("static"))
         names = [node.name or "" for node in start.graph.graph]
-        samples = next(iter(self._calibration(_RANKING_SAMPLES)))
+        values = sum(array.size for array in next(iter(self._calibration(1))).values())
+        count = min(_RANKING_SAMPLES, max(_FEWEST_RANKING_SAMPLES, _RANKING_VALUES // values))
+        samples = next(iter(self._calibration(count)))
 
         def run_with_one_in_int8(layer: str) -> Run:
             recipe = Recipe("static", float_nodes=frozenset(names) - {layer})
@@ -209,8 +215,8 @@ def rank_by_error(
     run_with_one_in_int8: Callable[[str], Run],
     expected: Mapping[str, Array],
     samples: Mapping[str, Array],
-) -> list[str]:
-    """Return the layers, the one whose quantization disturbs the outputs most first.
+) -> dict[str, float]:
+    """Return the layers' noise / signal in the outputs, the layer that disturbs most first.
 
     Args:
         layers: node names.
@@ -223,7 +229,7 @@ def rank_by_error(
         found = run_with_one_in_int8(layer)(samples)
         # By the measure that the budget takes, so that no output and no channel drowns another.
         errors[layer] = sum(noise_to_signal(found[name], y) for name, y in expected.items())
-    return sorted(layers, key=lambda layer: -errors[layer])
+    return {layer: errors[layer] for layer in sorted(layers, key=lambda layer: -errors[layer])}
 
 
 def _finish(graph: ir.Model) -> onnx.ModelProto:

@@ -10,7 +10,8 @@ its conversion; all of these are the board's own. The least sum is a minimum cut
    tensor's readers share the cost.
 3. What has to stay in float, the model's inputs and its outputs are on the sink's side. A node that
    takes no time in a format is part of a neighbour's kernel, so it has that format only where the
-   neighbour has it, too.
+   neighbour has it, too. The two nodes of a swish that is one node in the int8 graph have one
+   format.
 4. The maximum flow by shortest augmenting paths (Edmonds and Karp) gives the cut. scipy has that
    algorithm, but comes with the extra ``train`` alone.
 """
@@ -25,6 +26,8 @@ from dataclasses import astuple, dataclass
 import onnx_ir as ir
 
 from edgeport_converter.quantization.evaluation.layer_times import (
+    BLOCKS,
+    SWISH,
     Conversions,
     LayerTime,
     LayerTimes,
@@ -49,6 +52,8 @@ class Composition:
 
     Attributes:
         float_nodes: the nodes to keep in float; empty if none has to be.
+        in_blocks: the convolutions in int8 whose time is that over blocks of pixels.
+        float_swish: whether the swishes between int8 layers have the time of one node in float.
         int8_layers, layers: how many nodes with weights are in int8, and there are.
         seconds: of the mixed graph.
         float_seconds, int8_seconds: of the graph with everything in float, and with everything in
@@ -56,6 +61,8 @@ class Composition:
     """
 
     float_nodes: frozenset[str]
+    in_blocks: frozenset[str]
+    float_swish: bool
     int8_layers: int
     layers: int
     seconds: float
@@ -92,8 +99,11 @@ def compose(graph: ir.Graph, times: LayerTimes, float_nodes: Collection[str] = (
     in_int8 = sum(node in chosen for node in weighted)
     if not problem.choices - chosen and not float_nodes:
         kept = frozenset()  # what is in float by itself is no choice
+    forms = {node.name or "": times.form_of(node.name or "") for node in chosen}
     return Composition(
         kept,
+        frozenset(name for name, form in forms.items() if form == BLOCKS),
+        SWISH in forms.values(),
         in_int8,
         len(weighted),
         problem.cost(chosen),
@@ -158,11 +168,19 @@ class Formats:
         readers = [use.node for use in value.uses()]
         to_blocks = any(self._of(reader).is_blocked for reader in readers)
         quantize = found.quantize + found.channels_last
-        quantize += found.from_blocks if self._of(maker).is_blocked else 0.0
+        quantize += found.from_blocks if self._leaves_blocks(maker) else 0.0
         if maker.op_type in FLOAT_OUTPUT_OPERATORS:  # its int8 kernel writes float by itself
             return quantize, 0.0
         dequantize = found.dequantize + found.channels_first
         return quantize, dequantize + (found.to_blocks if to_blocks else 0.0)
+
+    def _leaves_blocks(self, maker: ir.Node) -> bool:
+        """Whether the float kernel that does a node's work leaves its channels in blocks."""
+        node: ir.Node | None = maker
+        while node is not None and not self._of(node).in_float:  # done by the kernel before
+            value = node.inputs[0] if node.inputs else None
+            node = None if value is None else value.producer()
+        return node is not None and self._of(node).is_blocked
 
     def cheapest(self) -> frozenset[ir.Node]:
         """Return the nodes in int8 of the assignment that costs least."""
@@ -207,7 +225,10 @@ class Formats:
                 continue
             if not self._of(node).in_float:
                 found.append((before[0], node))
-            if not self._of(node).in_int8:
+            if self._of(node).form == SWISH and node.op_type == "Sigmoid":
+                products = [use.node for use in node.outputs[0].uses()]
+                found += [pair for each in products for pair in ((node, each), (each, node))]
+            elif not self._of(node).in_int8:
                 found.append((node, before[0]))
         return found
 

@@ -14,7 +14,7 @@ The search knows neither graphs nor data: the caller builds, judges and ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -40,8 +40,8 @@ class RecipeSearch(Generic[Built]):
     Args:
         build: a recipe to a finished graph.
         judge: a finished graph to its verdict.
-        rank_layers: the nodes that can stay in float, the most disturbing first; it is called
-            once, and only when layers have to stay in float.
+        rank_layers: the nodes that can stay in float and the noise of each, the most disturbing
+            first; it is called once, and only when layers have to stay in float.
         on_attempt: called with each attempt when it is done.
 
     Attributes:
@@ -52,7 +52,7 @@ class RecipeSearch(Generic[Built]):
         self,
         build: Callable[[Recipe], Built],
         judge: Callable[[Built], Verdict],
-        rank_layers: Callable[[], Sequence[str]],
+        rank_layers: Callable[[], Mapping[str, float]],
         on_attempt: Callable[[Attempt[Built]], None] | None = None,
     ) -> None:
         self._build, self._judge, self._rank_layers = build, judge, rank_layers
@@ -90,15 +90,21 @@ class RecipeSearch(Generic[Built]):
         return self._with_layers_in_float(best)
 
     def _with_layers_in_float(self, best: Attempt[Built]) -> Attempt[Built]:
-        """Double the number of layers in float until the budget is kept, then bisect."""
+        """Return the attempt with the fewest layers in float, of those in the order of their noise.
+
+        1. Begin with as many as would keep the budget if the noise of layers added up.
+        2. Double the number until the budget is kept, then bisect.
+        """
         fixed = best.recipe.float_nodes
-        ranked = [name for name in self._rank_layers() if name not in fixed]
+        noise = {name: each for name, each in self._rank_layers().items() if name not in fixed}
+        ranked = list(noise)
 
         def keep(count: int) -> Attempt[Built]:
             nodes = fixed.union(ranked[:count])
-            return self.attempt(replace(best.recipe, float_nodes=nodes))
+            in_blocks = best.recipe.in_blocks - nodes
+            return self.attempt(replace(best.recipe, float_nodes=nodes, in_blocks=in_blocks))
 
-        count, too_few = 1, 0
+        count, too_few = _first_guess(list(noise.values()), best.verdict.noise_to_keep), 0
         found = best
         while count < len(ranked):  # all of them in float would be no static recipe
             found = keep(count)
@@ -118,6 +124,15 @@ class RecipeSearch(Generic[Built]):
             else:
                 too_few = middle
         return found
+
+
+def _first_guess(noise: Sequence[float], share: float) -> int:
+    """Return how many layers have to go so that this share of their noise is left, 1 at least."""
+    allowed = share * sum(noise)
+    for count in range(1, len(noise)):
+        if sum(noise[count:]) <= allowed:
+            return count
+    return max(1, len(noise) - 1)
 
 
 def _same_nodes_in_int8(start: Recipe) -> Iterator[Recipe]:

@@ -240,7 +240,7 @@ class Quantizer:
     def compose(
         self, times: LayerTimes, ranges: str, float_nodes: frozenset[str], source: Mapping[str, str]
     ) -> Selection:
-        """Return the graph with each layer in the format that is cheaper on a board.
+        """Return the graph with each layer in the format and the form that are cheaper on a board.
 
         It is judged like any candidate: where it misses the budget, more layers stay in float.
 
@@ -258,7 +258,11 @@ class Quantizer:
         times.require_model(source, [node.name or "" for node in quantize.weighted_nodes(graph)])
         found = compose(graph, times, float_nodes)
         if found.int8_layers:
-            start = Recipe.starting("static", ranges, float_nodes | found.float_nodes)
+            start = replace(
+                Recipe.starting("static", ranges, float_nodes | found.float_nodes),
+                in_blocks=found.in_blocks,
+                float_swish=found.float_swish,
+            )
             attempts = [self._search.with_static_ranges(start)]
         else:
             attempts = [self._search.attempt(Recipe("none"))]
