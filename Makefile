@@ -23,18 +23,22 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-lowest devices operators lint readme bench figures passes layers layer-times \
+.PHONY: help demo examples page test test-fast test-browser has-browser test-lowest devices operators \
+	lint readme bench figures passes layers layer-times \
 	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
+	@echo 'make page                     the demo'\''s digits as a web page, into build/page (needs npm)'
+	@echo 'make examples                 ten tasks, each trained, converted and run: converter/examples'
 	@echo 'make test                     every test, the runtime in each Python of this machine'
 	@echo 'make test-fast                the quick part of them in one Python, while editing'
+	@echo 'make test-browser             pages in Chromium (Debian: apt install chromium npm)'
 	@echo 'make test-lowest              layers and the demo with the lowest versions that are allowed'
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
-	@echo 'make readme MNIST=mnist.npz   the demo, and its table into README.md'
+	@echo 'make readme MNIST=mnist.npz   the demo, and its table into tests/benchmarks/README.md'
 	@echo 'make bench SHARED=dir         ten models beside onnxruntime, LiteRT, OpenVINO and Keras'
 	@echo 'make layer-times SHARED=dir   graphs composed from layer times beside the measured search'
 	@echo 'make figures                  the stored runs into the READMEs and the picture'
@@ -56,6 +60,16 @@ demo: .venv/.workstation .venv-device/.runtime
 	$(DEVICE) converter/demo/device.py build/demo
 	$(WORKSTATION) converter/demo/compare.py build/demo
 
+# npm downloads onnxruntime-web once, into the user's cache.
+page: .venv/.workstation
+	$(WORKSTATION) -m edgeport page assets/digits.onnx -o build/page
+
+# Each beside the Keras model that it came from. Takes some minutes.
+examples: .venv/.tools
+	mkdir -p build/examples
+	cd build/examples && for script in $(filter-out made_data,$(basename $(notdir $(wildcard converter/examples/*.py)))); do \
+		echo "== $$script" && TF_CPP_MIN_LOG_LEVEL=3 ../../$(WORKSTATION) ../../converter/examples/$$script.py || exit 1; done
+
 test: .venv/.tools .venv-device/.runtime
 	$(WORKSTATION) tests/runtime/scripts/in_every_python.py build
 	$(WORKSTATION) -m pytest tests/converter tests/integration
@@ -63,6 +77,13 @@ test: .venv/.tools .venv-device/.runtime
 # The sources as they lie here, without building wheels; what takes long is left to `make test`.
 test-fast: .venv/.tools
 	PYTHONPATH=runtime/src:converter/src $(WORKSTATION) -m pytest -q -m 'not slow' tests
+
+# `make test` needs neither of the two programs.
+test-browser: has-browser .venv/.browser
+	$(WORKSTATION) -m pytest tests/browser
+
+has-browser:
+	@command -v chromium >/dev/null && command -v npm >/dev/null || { echo 'make test-browser needs chromium and npm: install them (Debian: apt install chromium npm)' >&2; exit 1; }
 
 # What pyproject.toml allows has to work. The runtime's lowest versions are tested by `make test`.
 # Old packages warn of what new ones have changed.
@@ -82,9 +103,9 @@ lint: .venv/.tools
 	$(WORKSTATION) -m ruff format --check .
 	$(WORKSTATION) -m mypy
 
-# The README's table is printed by the demo, never typed.
+# The table there is printed by the demo, never typed.
 readme: demo
-	$(WORKSTATION) converter/demo/compare.py build/demo --readme README.md
+	$(WORKSTATION) converter/demo/compare.py build/demo --readme tests/benchmarks/README.md
 
 # The peers get an environment of their own. BENCH=... passes options on, such as --only or --rounds.
 bench: .venv/.workstation
@@ -170,6 +191,10 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 
 .venv/.tools: .venv/.workstation pyproject.toml
 	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group test-converter --group lint
+	@touch $@
+
+.venv/.browser: .venv/.tools pyproject.toml
+	$(WORKSTATION) $(PIP) install -c constraints.txt --group browser --quiet
 	@touch $@
 
 .venv-device/.runtime: .venv-device/.pip build/wheels/.built constraints.txt

@@ -15,6 +15,7 @@ from timing import medians_us
 from edgeport import EdgeportError
 from edgeport_converter import convert
 from edgeport_converter.quiet import quiet_stderr
+from edgeport_converter.screen import Screen
 
 SEED = 7
 CALIBRATION_SAMPLES = 1000
@@ -22,7 +23,7 @@ MAX_DROP = 0.005
 
 
 def main() -> None:
-    """Write model.keras, float.onnx, digits.onnx, the test digits and workstation.json."""
+    """Write model.keras, two artifacts with their reports, the test digits and workstation.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--mnist", type=Path)
@@ -57,7 +58,8 @@ def main() -> None:
             quantize=recipe,
             max_drop=MAX_DROP,
             labels=[str(digit) for digit in range(article_network.CLASSES)],
-            on_stage=lambda stage: print(f"   {stage}", flush=True),
+            report=folder / f"{name}.html",
+            progress=Screen(sys.stdout),
         )
 
     print("== Timing Keras", flush=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import table as bench_table
-from tables import calls, passes, quantization, training
+from tables import calls, headline, passes, quantization, training
 from tables.sections import put, title_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,7 @@ BY_KIND: dict[str, Render] = {
 }
 BENCHMARKS_README = Path("tests/benchmarks/README.md")
 TRAINING_README = Path("converter/README.md")
+ROOT_README = Path("README.md")
 
 
 def main() -> None:
@@ -40,6 +41,7 @@ def main() -> None:
     for name, render in BY_KIND.items():
         put(root / BENCHMARKS_README, name, by_kind(name, render))
     put(root / TRAINING_README, "training", training.render(stored("training")))
+    put(root / ROOT_README, "headline", five_figures())
     draw(root / PICTURE)
 
 
@@ -56,6 +58,12 @@ def by_kind(name: str, render: Render) -> str:
     """Return the tables of every kind of CPU, each under its title."""
     parts = [f"#### {title_of(kind)}\n\n{render(stored(name, kind))}" for kind in kinds(name)]
     return "\n\n".join(parts)
+
+
+def five_figures() -> str:
+    """Return the root README's table, a column for each kind of CPU."""
+    runs = {kind: stored("bench", kind) for kind in kinds("bench")}
+    return headline.render(runs, stored("training"))
 
 
 def digest() -> str:
@@ -82,6 +90,7 @@ def draw(path: Path) -> None:
         )
         for kind, panel in zip(shown, panels[0], strict=True):
             _bars(panel, title_of(kind), bench_table.bars(stored("bench", kind)))
+        panels[0][0].invert_yaxis()  # of all panels, which share it
         panels[0][-1].legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=2, frameon=False)
         figure.savefig(
             path,
@@ -97,12 +106,11 @@ def _bars(panel: Any, title: str, bars: dict[str, tuple[float, float]]) -> None:
     ours, peers = zip(*bars.values(), strict=True)
     for offset, times, label, color in (
         (-0.2, ours, "edgeport", "#1b6ca8"),
-        (0.2, peers, "fastest peer", "#c9c9c9"),
+        (0.2, peers, "fastest peer, whatever its answers", "#c9c9c9"),
     ):
         panel.barh([place + offset for place in places], times, 0.38, label=label, color=color)
     panel.axvline(1, color="black", linewidth=0.8)
     panel.set(title=title, xlabel="time / onnxruntime float", yticks=places, yticklabels=bars)
-    panel.invert_yaxis()
     panel.spines[["top", "right"]].set_visible(False)
 
 

@@ -15,13 +15,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})
 HEAVY = (
     *("tensorflow", "keras", "tf2onnx", "onnx", "onnxscript", "onnx_ir", "PIL", "rich"),
-    *("optuna", "pydantic", "sklearn", "scipy", "matplotlib"),
+    *("optuna", "pydantic", "sklearn", "scipy", "matplotlib", "jinja2"),
 )
 
 # A folder, or a module at the top, may import its own row and the rows above it. Imports for type
 # checking alone are free.
 ORDER = (
-    ("errors", "progress", "stages", "quiet", "provenance", "targets"),
+    ("errors", "progress", "screen", "stages", "quiet", "provenance", "targets"),
     ("sensors",),
     ("options",),
     ("data",),
@@ -32,20 +32,22 @@ ORDER = (
     ("quantization",),
     ("artifact",),
     ("report",),
+    ("reporting",),
     ("pipeline",),
-    ("training",),
+    ("training", "browser"),
     ("__init__", "commands"),
 )
 ROW = {wing: number for number, row in enumerate(ORDER) for wing in row}
 
-# Only these may know the tools of training, which belong to an extra.
+# Only these may know the tools of training and of reports, which belong to extras.
 EXTRA = {
     "optuna": {"training/search"},
     "pydantic": {"training/recipe"},
     "sqlalchemy": {"training/search"},
     "sklearn": {"training/data", "training/fitting"},
     "scipy": {"training/fitting"},
-    "matplotlib": {"training/results"},
+    "jinja2": {"reporting"},
+    "matplotlib": {"reporting", "training/results"},
 }
 MOST_MODULES = 16
 
@@ -128,5 +130,7 @@ def test_importing_the_converter_loads_nothing_heavy():
 
 def test_the_command_loads_nothing_heavy_before_it_converts():
     statement = "import edgeport.cli.main\nimport edgeport_converter.commands"
+    statement += "\nimport edgeport_converter.browser.command"
     statement += "\nimport edgeport_converter.training.commands"
+    statement += "\nimport edgeport_converter.reporting.commands"
     assert loaded_after(statement) == set()

@@ -4,6 +4,7 @@ import json
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from edgeport import ConversionError, InputError, OptionError, Predictor
 from edgeport_converter import QuantizationError, UnsupportedModelError, convert
+from edgeport_converter.progress import Progress
 
 
 def as_numpy(model, *arrays):
@@ -304,12 +306,15 @@ def test_unusable_class_names_are_refused(two_layer_model, tmp_path, labels, mes
 
 
 def test_an_output_folder_that_is_missing_is_refused_before_any_work(two_layer_model, tmp_path):
-    stages = []
+    class Told(Progress):
+        stages: ClassVar[list[str]] = []
+
+        def stage(self, name):
+            self.stages.append(name)
+
     with pytest.raises(OptionError, match="there is no folder"):
-        convert(
-            two_layer_model, tmp_path / "no" / "m.onnx", quantize="none", on_stage=stages.append
-        )
-    assert stages == []
+        convert(two_layer_model, tmp_path / "no" / "m.onnx", quantize="none", progress=Told())
+    assert Told.stages == []
 
 
 def test_a_failure_names_its_stage(tmp_path):

@@ -1,58 +1,57 @@
-"""Progress is a bar on a terminal and plain lines elsewhere."""
-
-import io
+"""What stages tell of their work, and that nobody hears of it who did not ask."""
 
 import pytest
 
-from edgeport_converter.progress import Screen
+from edgeport_converter.progress import Progress, Task, begin, telling, track, track_batches
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+class Listener(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def task(self, what, total):
+        told = self.told
+
+        class Told(Task):
+            def advance(self, steps=1):
+                told.append((what, steps))
+
+            def end(self):
+                told.append((what, "end"))
+
+        told.append((what, total))
+        return Told()
 
 
-@pytest.fixture
-def plain(monkeypatch):
-    """No colours, whatever the environment asks for."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TERM"):
-        monkeypatch.delenv(name, raising=False)
+def test_items_are_told_one_by_one():
+    listener = Listener()
+    with telling(listener):
+        assert list(track("ab", "letters")) == ["a", "b"]
+    assert listener.told == [("letters", 2), ("letters", 1), ("letters", 1), ("letters", "end")]
 
 
-def run(stream):
-    with Screen(stream) as screen:
-        screen.stage("fit: 80 [bold] samples")
-        for epoch in (1, 2):
-            for step in (1, 2):
-                screen.batch(epoch, 2, step, 2, 0.25)
-            figures = {"loss": 0.5, "val_accuracy": 0.75, "learning_rate": 0.00012345}
-            screen.epoch(epoch, 2, figures)
-    return stream.getvalue()
+def test_a_pass_that_is_not_ended_ends_its_task():
+    listener = Listener()
+    batches = track_batches(lambda size: [{"x": [0] * size}, {"x": [0]}], "data", 4)
+    with telling(listener):
+        assert len(list(batches(3))) == 2
+        next(iter(batches(3)))
+    whole = [("data", 4), ("data", 3), ("data", 1), ("data", "end")]
+    assert listener.told == [*whole, ("data", 4), ("data", "end")]
 
 
-def test_a_file_gets_a_line_for_each_stage_and_epoch(plain):
-    stage, first, second = run(io.StringIO()).splitlines()
-    assert stage.endswith(" s] fit: 80 [bold] samples")
-    assert first.startswith("epoch 1/2  loss 0.5000  val_accuracy 0.7500  learning_rate 0.0001234")
-    assert second == "epoch 2/2  loss 0.5000  val_accuracy 0.7500  learning_rate 0.0001234"
+def test_an_error_ends_its_task():
+    listener = Listener()
+    with pytest.raises(ValueError, match="oh"), telling(listener), begin("work", None):
+        raise ValueError("oh")
+    assert listener.told == [("work", None), ("work", "end")]
 
 
-def test_a_terminal_gets_a_bar_that_is_taken_away(plain):
-    written = run(Terminal())
-    assert "epoch 2/2" in written
-    assert "100%" in written
-    assert written.endswith("\x1b[2K")  # the bar's own line is cleared
-    assert written.count("\x1b[?25l") == written.count("\x1b[?25h")  # the cursor is back
-
-
-def test_a_bar_is_taken_away_after_an_error(plain):
-    stream = Terminal()
-
-    def fail():
-        with Screen(stream) as screen:
-            screen.batch(1, 2, 1, 2, 0.25)
-            raise ValueError("oh")
-
-    with pytest.raises(ValueError, match="oh"):
-        fail()
-    assert "\x1b[?25h" in stream.getvalue()
+def test_nothing_is_told_after_the_block_and_without_a_listener():
+    listener = Listener()
+    with telling(listener):
+        pass
+    assert list(track(iter("ab"), "letters")) == ["a", "b"]
+    assert listener.told == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -156,6 +157,29 @@ def test_picamera2_gives_frames_in_padded_rows(artifact: Path, tmp_path: Path) -
     labels, scores = answers(block("Picamera2"), tmp_path)
     assert labels == LABELS
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
+
+
+def test_photos_of_any_size_are_files_of_the_command(artifact: Path, tmp_path: Path) -> None:
+    command = "edgeport predict model.onnx photo.jpg"
+    assert f"`{command} ...`" in README.read_text(encoding="utf-8")
+    sizes = ((480, 640), (30, 20))
+    for frame, (height, width), name in zip(recording(), sizes, ("photo", "other"), strict=False):
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), frame[:height, :width])
+    frames = [cv2.imread(str(tmp_path / f"{name}.jpg")) for name in ("photo", "other")]
+    scripts = Path(sys.executable).parent
+    done = subprocess.run(
+        [scripts / "edgeport", *command.split()[1:], "other.jpg", "--top-k", "1", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["file"] for row in rows] == ["photo.jpg", "other.jpg"]
+    best = [row["labels"][0] for row in rows]
+    assert [each["name"] for each in best] == list(LABELS[:2])
+    expected = [by_hand(artifact, frame[None])[0] for frame in frames]
+    np.testing.assert_allclose([each["score"] for each in best], expected, rtol=0.02)
 
 
 @pytest.mark.parametrize("word", ["VideoCapture", "Picamera2"])

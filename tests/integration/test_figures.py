@@ -10,9 +10,11 @@ from figures import (
     BY_KIND,
     PICTURE,
     ROOT,
+    ROOT_README,
     TRAINING_README,
     by_kind,
     digest,
+    five_figures,
     kinds,
     stored,
 )
@@ -31,12 +33,17 @@ def test_the_converter_readme_shows_the_stored_training():
     assert shown(ROOT / TRAINING_README, "training") == render_training(stored("training"))
 
 
+def test_the_root_readme_opens_with_five_figures_of_the_stored_runs():
+    assert shown(ROOT / ROOT_README, "headline") == five_figures()
+    assert five_figures().count("\n") == 6
+
+
 def test_the_picture_was_drawn_from_the_stored_runs():
     assert digest() in (ROOT / PICTURE).read_text(encoding="utf-8")
 
 
 def test_the_command_writes_what_stands_there(tmp_path):
-    for path in (BENCHMARKS_README, TRAINING_README):
+    for path in (BENCHMARKS_README, TRAINING_README, ROOT_README):
         copy = tmp_path / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         text = (ROOT / path).read_text(encoding="utf-8")
@@ -45,6 +52,7 @@ def test_the_command_writes_what_stands_there(tmp_path):
     subprocess.run([sys.executable, script, tmp_path], check=True)
     for name, render in BY_KIND.items():
         assert shown(tmp_path / BENCHMARKS_README, name) == by_kind(name, render)
+    assert shown(tmp_path / ROOT_README, "headline") == five_figures()
     assert digest() in (tmp_path / PICTURE).read_text(encoding="utf-8")
 
 

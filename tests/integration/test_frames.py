@@ -65,19 +65,18 @@ def photos(tmp_path_factory):
 
 def predict_on_device(artifact, paths, cwd):
     """Return the answers of `edgeport predict`, a dict of scores for each file."""
-    answers = []
-    for path in paths:
-        done = subprocess.run(
-            [DEVICE, "-m", "edgeport", "predict", artifact, path, "--top-k", "3", "--json"],
-            cwd=cwd,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "runtime" / "src")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        answers.append({each["name"]: each["score"] for each in json.loads(done.stdout)})
-    return answers
+    done = subprocess.run(
+        [DEVICE, "-m", "edgeport", "predict", artifact, *paths, "--top-k", "3", "--json"],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "runtime" / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["file"] for row in rows] == [str(path) for path in paths]
+    return [{each["name"]: each["score"] for each in row["labels"]} for row in rows]
 
 
 @pytest.mark.parametrize("more", ["", 'resize = "ImageOps.fit-lanczos"'], ids=["keras", "pillow"])

@@ -1,8 +1,14 @@
-"""edgeport_converter: from a Keras model to an artifact that has been proven against it.
+"""From a Keras model to an artifact that has been proven against it.
 
     from edgeport_converter import convert
 
     report = convert("model.keras", "model.onnx", calibration="train.npz", evaluation="test.npz")
+
+``convert`` and ``train`` are the two functions; the rest are records of their options and reports,
+and errors. A conversion writes its file only when the file's answers have been compared with those
+of Keras and quantization has kept its budget; a failed one leaves the target as it was.
+
+Importing this package imports no TensorFlow; converting and training do.
 
 Modules and folders; ``pipeline`` calls the stages in the order loading, exporting, data,
 optimizing, verification, quantization, artifact:
@@ -11,23 +17,24 @@ optimizing, verification, quantization, artifact:
     errors         the converter's errors, subclasses of the runtime's
     options        the options of a conversion: names, defaults, choices, help, checks
     pipeline       convert(): the stages in running order
-    progress       what a user sees while a conversion or a training runs, by rich
+    progress       what happens while a conversion or a training runs, told to who shows it
     provenance     facts about a training, inside its ``.keras`` file
     quiet          keeping the messages of other libraries off the user's screen
     report         what a conversion found, as data and as text
+    screen         progress for people, by rich: bars on a terminal, plain lines elsewhere
     stages         which stage is running: for progress and for errors
     targets        CPU families and onnxruntime versions of devices, and what each can do
     artifact/      the last stage: card, golden samples and seal, written in one step
+    browser/       the command `edgeport page`: a web page that runs an artifact
     data/          the user's samples and labels, from files, folders, arrays and generators
     exporting/     from a loaded model to a float ONNX graph with the user's names
     loading/       from a Keras file, or a model in memory, to a function that can be traced
     optimizing/    rewriting the float graph for speed and size
     quantization/  from the float graph to the best quantized graph within the budget
+    reporting/     the evidence as one HTML file, and the command `edgeport report`
     sensors/       from what a sensor gives to the model's input, inside the graph and proven
     training/      from data and a recipe to a trained Keras model
     verification/  how a graph is run, and the parity check against Keras
-
-Importing this package imports no TensorFlow; converting and training do.
 
 Words, as the code, the messages and the documentation use them:
 
@@ -65,6 +72,8 @@ Words, as the code, the messages and the documentation use them:
     range method: how an activation range is chosen: minmax or mse
     recipe: how a graph is quantized; a training recipe says how a model is trained
     reference: the Keras model as a function of arrays
+    reliability: whether scores are right as often as they say; its error is the expected
+        calibration error
     saturation: a number too large for its format becomes the largest one: an int8 code, or on
         some CPUs a sum of two int8 products, which they hold in 16 bits
     seal: the digest over the artifact, in the artifact

@@ -1,7 +1,8 @@
 """The command `edgeport convert`, which the runtime's command finds by its entry point.
 
-Its options are the fields of the records in ``options``. Progress goes to stderr, a line a stage;
-the result goes to stdout, as text or with ``--json``.
+Its options are the fields of the records in ``options``. Progress goes to stderr, as bars on a
+terminal; the result goes to stdout, as text or with ``--json``. After Ctrl-C in the search the best
+candidate is written and the exit code is 130, as shells have it for SIGINT.
 """
 
 from __future__ import annotations
@@ -22,6 +23,17 @@ from edgeport_converter.options import DATA_FILES, RECORDS, find_destination, ga
 from edgeport_converter.pipeline import convert
 from edgeport_converter.quiet import stdout_on_stderr
 
+_EXAMPLES = """\
+examples:
+  edgeport convert model.keras
+  edgeport convert model.keras -o model.onnx --calibration train.npz --evaluation test.npz
+  edgeport convert model.keras -o model.onnx --frames keras --calibration photos/ \\
+      --evaluation test/
+  edgeport convert model.keras -o model.onnx --calibration rows.csv --label-column price
+
+Arrays of a .npz file are named x and y, or as the model's inputs; a folder of photos has a folder
+for each class. The README of edgeport-converter explains every option."""
+
 _UNTOLD = (None, False, ())  # defaults that say nothing, or that the help says itself
 
 
@@ -30,7 +42,11 @@ def add_convert(commands: Any) -> None:
     parser = commands.add_parser(
         "convert",
         help="convert a Keras model to an artifact",
-        description="Convert a Keras model to an ONNX artifact that has been proven against it.",
+        description="Convert a Keras model to an ONNX artifact that has been proven against it.\n"
+        "Without data the artifact is in float; with --calibration it is in int8 where that is\n"
+        "smaller or faster and loses no more than --max-drop.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add(
@@ -57,6 +73,11 @@ def add_convert(commands: Any) -> None:
         "for each class, the metric is measured",
     )
     add("--labels", metavar="NAMES", help="class names, comma-separated, or a file, one a line")
+    add(
+        "--report",
+        metavar="FILE.html",
+        help="write the evidence into one HTML file, too (needs edgeport-converter[report])",
+    )
     for name, record in RECORDS.items():
         group = parser.add_argument_group(name)
         for option in fields(record):
@@ -70,32 +91,38 @@ def _run(options: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     from edgeport_converter.loading.formats import require_model
-    from edgeport_converter.progress import Screen
+    from edgeport_converter.reporting.page import find_page
+    from edgeport_converter.screen import Screen
 
     _require_files(options)
     output = _default_output(options.model) if options.output is None else options.output
     given = _given(options)
-    screen = Screen(sys.stderr)
-    with stdout_on_stderr(), _ways_out_in_options():
+    with stdout_on_stderr(), _ways_out_in_options(), Screen(sys.stderr) as screen:
         gathered = gather_options(dict.fromkeys(RECORDS), given)
         require_model(options.model)
         # convert() knows the class names, not the file that they come from.
-        also = gathered.quantization.also
-        find_destination(output, (_labels_file(options.labels),), also)
+        also, names = gathered.quantization.also, _labels_file(options.labels)
+        find_destination(output, (names,), also)
+        if options.report is not None:
+            find_page(options.report, (names,))
         report = convert(
             options.model,
             output,
             calibration=options.calibration,
             evaluation=options.evaluation,
             labels=None if options.labels is None else _read_labels(options.labels),
-            on_stage=screen.stage,
+            report=options.report,
+            progress=screen,
             **given,
         )
-    screen.stage("done")
+        screen.finish()
     if options.json:
-        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     else:
-        print(report.to_text())
+        text = report.to_text()
+    print(text, flush=True)
+    if report.interrupted:
+        raise KeyboardInterrupt("interrupted: the best candidate so far was written")
 
 
 def _default_output(model: str) -> Path:

@@ -8,7 +8,7 @@ late, in these functions, so that ``import edgeport_converter`` stays fast.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,6 +37,7 @@ from edgeport_converter.options import (
     require_no_measure,
     variant_path,
 )
+from edgeport_converter.progress import Progress, track_batches
 from edgeport_converter.quantization.evaluation.budget import (
     find_metric,
     require_expected_metric,
@@ -88,7 +89,8 @@ def convert(
     sensors: SensorOptions | None = None,
     device: DeviceOptions | None = None,
     loading: LoadingOptions | None = None,
-    on_stage: Callable[[str], None] | None = None,
+    report: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
@@ -122,7 +124,10 @@ def convert(
         sensors: ``signal``, as below.
         device: ``target``, ``onnxruntime``, ``one_by_one``, as below.
         loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
-        on_stage: called with the name of each stage as it begins, and with each recipe tried.
+        report: where to write a report of the evidence, one HTML file; needs the extra "report".
+            It is written after the artifact, whose bytes do not depend on it.
+        progress: is told of each stage, of each recipe tried and of passes over data;
+            ``edgeport_converter.screen.Screen(sys.stderr)`` shows them. By default nothing is.
         **keywords: the options one by one.
 
             - ``max_drop``: the budget, a share from 0 to below 1: how much of the metric may be
@@ -215,9 +220,11 @@ def convert(
         ConversionError: a stage failed; ``.stage`` names it. Its leaves: UnsupportedModelError,
             AgreementError, QuantizationError.
         TypeError: there is no option of that name.
+        KeyboardInterrupt: Ctrl-C, but where a candidate that was tried keeps the budget: then the
+            search ends with the best one, the report says so, and a second Ctrl-C stops at once.
 
-        After any error the output is as it was before. Files of ``also`` that were written before
-        the output failed stay.
+        After any error the output is as it was before, but for an error of the report, which is
+        written last. Files of ``also`` that were written before the output failed stay.
     """
     options = gather_options(
         {
@@ -231,19 +238,21 @@ def convert(
         },
         keywords,
     )
+    asked = options
     options = fit_to_data(options, calibration, evaluation)
     metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
     code = find_code_files(model, options.budget.metric, options.loading.custom_objects)
     times = options.quantization.layer_times
     read = (model, calibration, evaluation, options.loading.weights, times, *code)
-    with Stages(None)("load"):  # what is no model is no source that could be overwritten
+    with Stages()("load"):  # what is no model is no source that could be overwritten
         from edgeport_converter.loading.formats import require_model
 
         require_model(model)
     destination = find_destination(output, read, options.quantization.also)
+    page = _find_report(report, read, options, destination)
     board = _read_layer_times(options)
-    stages = Stages(on_stage)
+    stages = Stages(progress)
 
     with stages("load"):
         source = _load(model, options)
@@ -270,7 +279,7 @@ def convert(
         if options.quantization.quantizes and baseline.evaluator is not None:
             with stages("quantize"):
                 quantized = _quantize(
-                    float_model, source, data, baseline, options, board, stages.tell
+                    float_model, source, data, baseline, options, board, stages.progress
                 )
     with stages("report layers"):
         layers = _report_layers(float_model, quantized, source, data, parity)
@@ -278,7 +287,7 @@ def convert(
         stamped = _stamp(
             float_model, quantized, source, data, parity, baseline, options, destination
         )
-    return ConversionReport(
+    found = ConversionReport(
         output=destination,
         file_bytes=stamped.file_bytes,
         float_bytes=float_model.compact.ByteSize(),
@@ -295,6 +304,7 @@ def convert(
         variants=stamped.variants,
         layers=layers,
         stages=tuple(stages.names),
+        interrupted=quantized.is_stopped,
         notes=options.notes
         + source.model.notes
         + data.notes
@@ -302,6 +312,13 @@ def convert(
         + quantized.notes
         + stamped.card.unproven,
     )
+    if page is not None:
+        with stages("report"):
+            given = {"calibration": calibration, "evaluation": evaluation}
+            _write_report(
+                page, found, float_model, quantized, source, data, baseline, asked, model, given
+            )
+    return found
 
 
 def _read_layer_times(options: ConversionOptions) -> LayerTimes | None:
@@ -632,7 +649,7 @@ def _measure(
     assert judged is not None  # noqa: S101 - the caller asked
     evaluator = Evaluator(
         run,
-        judged.batches,
+        track_batches(judged.batches, "evaluation data", len(judged)),
         data.user.labels,
         function,
         classifier=evidence.answers_with_a_class(
@@ -663,6 +680,7 @@ class _Quantized:
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     board: LayerTimes | None = None
+    is_stopped: bool = False
 
     @property
     def candidate(self) -> Candidate | None:
@@ -677,37 +695,52 @@ def _quantize(
     baseline: _Baseline,
     options: ConversionOptions,
     board: LayerTimes | None,
-    tell: Callable[[str], None],
+    progress: Progress,
 ) -> _Quantized:
     from edgeport_converter.quantization.evaluation import evidence
     from edgeport_converter.quantization.search.selection import Quantizer
+    from edgeport_converter.quantization.search.telling import telling_steps
     from edgeport_converter.verification.runners import batches_for
 
-    assert data.roles.calibration is not None  # noqa: S101 - the caller asked
+    calibration = data.roles.calibration
+    assert calibration is not None  # noqa: S101 - the caller asked
     assert baseline.evaluator is not None  # noqa: S101 - the same
     wanted, graph = options.quantization, float_model.graph
     quantizer = Quantizer(
         graph,
         float_model.card,
-        batches_for(data.roles.calibration.batches, float_model.card.inputs),
+        track_batches(
+            batches_for(calibration.batches, float_model.card.inputs),
+            "calibration data",
+            len(calibration),
+        ),
         baseline.evaluator,
         options.device.cpu,
         options.budget.max_drop,
-        lambda step: tell(f"quantize: {step.describe()}"),
     )
     nodes = source.layers.find_nodes(wanted.keep_float, [node.name for node in graph.graph.node])
     choice: Selection | None = None
     notes: tuple[str, ...] = ()
-    if wanted.quantize != "none":
+    with telling_steps(progress) as quantizer.on_step:
         if board is not None:
             choice = quantizer.compose(board, wanted.ranges, nodes, source.model.source)
-        else:
-            choice = quantizer.choose(wanted.quantize, wanted.ranges, wanted.objective, nodes)
+        elif wanted.quantize != "none":
+            choice = quantizer.choose_unless_stopped(
+                wanted.quantize, wanted.ranges, wanted.objective, nodes
+            )
+        variants = quantizer.variants_unless_stopped(wanted.also, wanted.ranges, nodes)
+    if choice is not None:
+        progress.say(f"quantize: chosen is {choice.candidate.recipe}")
         notes = evidence.check_answers(choice.candidate.measured.agreement, options.budget.max_drop)
-    variants = quantizer.variants(wanted.also, wanted.ranges, nodes)
     if board is not None:
         notes += board.notes()
-    return _Quantized(choice, variants, quantizer.steps, notes, board)
+    if quantizer.is_stopped:
+        count = len(quantizer.steps)
+        notes += (
+            f"the search was stopped after {count} candidate{'s' if count > 1 else ''}, of which "
+            "the best was taken: a whole one may find another that is faster or smaller",
+        )
+    return _Quantized(choice, variants, quantizer.steps, notes, board, quantizer.is_stopped)
 
 
 def _report_layers(
@@ -794,3 +827,63 @@ def _stamp(
         variants[kind] = variant_path(destination, kind)
         write(candidate, variants[kind])
     return _Stamped(*write(quantized.candidate, destination), variants)
+
+
+def _find_report(
+    report: Any, sources: Sequence[Any], options: ConversionOptions, destination: Path
+) -> Path | None:
+    """Return where the report goes; refuse at once what could not be written after the work."""
+    if report is None:
+        return None
+    from edgeport_converter.reporting.page import find_page
+
+    variants = [variant_path(destination, kind) for kind in options.quantization.also]
+    return find_page(report, sources, (destination, *variants))
+
+
+def _write_report(
+    page: Path,
+    found: ConversionReport,
+    float_model: _FloatModel,
+    quantized: _Quantized,
+    source: _Source,
+    data: _Data,
+    baseline: _Baseline,
+    asked: ConversionOptions,
+    model: Any,
+    given: dict[str, Any],
+) -> None:
+    from edgeport_converter.data.labels import are_classes, check_labels
+    from edgeport_converter.quantization.evaluation import evidence
+    from edgeport_converter.reporting import gathering, remaking
+    from edgeport_converter.reporting.rendering import write_report
+    from edgeport_converter.verification.runners import Runner
+
+    candidate, judged = quantized.candidate, data.roles.judged
+    kind = candidate.recipe.kind if candidate else "none"
+    labels = data.user.labels if baseline.evaluator is not None else None
+    card = replace(float_model.card, columns=data.columns)
+    if labels is not None:  # with a metric of the user's they may be anything
+        labels = check_labels(labels, card.outputs) if are_classes(labels, card.outputs) else None
+    has_classes = evidence.answers_with_a_class(source.model, card, labels, data.border)
+    known = gathering.ConversionEvidence(
+        keras=float_model.reference,
+        open_float=float_model.open,
+        open_artifact=lambda: Runner(float_model.card, kind, asked.device.cpu).open(
+            candidate.graph if candidate else float_model.compact
+        ),
+        card=card,
+        layers=source.layers,
+        judged=None if judged is None else judged.batches,
+        calibration=None if data.roles.calibration is None else data.roles.calibration.batches,
+        labels=labels,
+        has_classes=has_classes or labels is not None,
+        border=data.border or 0.0,
+        command=remaking.command_of_conversion(
+            model, found.output, given, found.card.labels, asked, found.card
+        ),
+        model=model,
+        max_drop=asked.budget.max_drop,
+        judged_sha256="" if judged is None else judged.sha256,
+    )
+    write_report(gathering.from_conversion(found, known), page)

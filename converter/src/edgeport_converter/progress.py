@@ -1,104 +1,105 @@
-"""What a user sees while a conversion or a training runs, by rich.
+"""What happens while a conversion or a training runs, told to whoever shows it.
 
-A bar on a terminal, plain lines elsewhere; everything goes to one stream, which the commands make
-stderr, so that stdout holds the result alone.
+Stages call ``say``, ``track``, ``track_batches`` or ``begin`` and know of no screen. ``convert``
+and ``train`` take a ``Progress``, whose methods do nothing here, so that a program sees nothing
+unless it asks; ``screen`` shows all of it by rich.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from typing import TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    Task,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+_Item = TypeVar("_Item")
+_Batches = Callable[[int], Iterable[Mapping[str, Any]]]
 
 
-class Watcher:
-    """Gets the events of a training and ignores them; subclasses override what they show."""
+class Task:
+    """A piece of work in steps, of which nothing is shown; subclasses show it."""
 
-    def stage(self, text: str) -> None:
-        """A stage begins, or has something to say."""
+    def advance(self, steps: int = 1) -> None:
+        """Note that so many more steps are done."""
 
-    def batch(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """A batch is done; epochs and steps count from 1."""
+    def note(self, text: str) -> None:
+        """Note what stands beside the bar from the next step on, such as the best so far."""
 
-    def epoch(self, epoch: int, epochs: int, figures: Mapping[str, float]) -> None:
-        """An epoch is done."""
+    def end(self) -> None:
+        """Note that no step follows, whether all were done or not."""
 
 
-class Screen(Watcher):
-    """Writes to a stream; as a context it leaves a terminal without a bar, errors included."""
+class Progress:
+    """Gets the events of a conversion or a training and ignores them; subclasses show some."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._started = time.monotonic()
-        self._console = Console(
-            file=stream, markup=False, emoji=False, highlight=False, soft_wrap=True
-        )
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task: TaskID | None = None
+    def stage(self, name: str) -> None:
+        """Note that a stage begins."""
 
-    def __enter__(self) -> Screen:
-        return self
+    def say(self, line: str) -> None:
+        """Note what happens in a stage, in words."""
 
-    def __exit__(self, *error: object) -> None:
-        self._end_bar()
-
-    def stage(self, text: str) -> None:
-        """Write a line with the seconds since the beginning."""
-        self._end_bar()
-        self._console.print(f"[{time.monotonic() - self._started:5.1f} s] {text}")
+    def task(self, what: str, total: int | None) -> Task:
+        """Return what is told of a piece of work; ``total`` steps, None where nobody knows."""
+        return Task()
 
     def batch(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """Move the bar."""
-        done, text = (epoch - 1) * steps + step, f"epoch {epoch}/{epochs}"
-        if self._task is None:
-            self._task = self._bars.add_task(
-                text, total=epochs * steps, completed=done - 1, loss=loss
-            )
-            self._bars.start()
-        self._bars.update(self._task, completed=done, description=text, loss=loss)
+        """Note that a batch is done; epochs and steps count from 1."""
 
     def epoch(self, epoch: int, epochs: int, figures: Mapping[str, float]) -> None:
-        """Write the epoch's figures; they stay on the screen."""
-        shown = "  ".join(
-            f"{name} {value:.4g}" if name == "learning_rate" else f"{name} {value:.4f}"
-            for name, value in figures.items()
-        )
-        task = next((task for task in self._bars.tasks if task.id == self._task), None)
-        self._console.print(f"epoch {epoch}/{epochs}  {shown}{_time_left(task)}")
-        if epoch == epochs:
-            self._end_bar()
-
-    def _end_bar(self) -> None:
-        if self._task is not None:
-            self._bars.stop()
-            self._bars.remove_task(self._task)
-            self._task = None
+        """Note that an epoch is done."""
 
 
-def _time_left(task: Task | None) -> str:
-    left = task.time_remaining if task else None
-    if not left:
-        return ""
-    minutes, seconds = divmod(round(left), 60)
-    if minutes >= 60:
-        return f"  {minutes // 60}:{minutes % 60:02} h left"
-    return f"  {minutes}:{seconds:02} min left" if minutes else f"  {seconds} s left"
+_PRESENT: ContextVar[Progress] = ContextVar("progress", default=Progress())  # noqa: B039 - it has no state
+
+
+@contextmanager
+def telling(progress: Progress) -> Iterator[None]:
+    """Have ``say``, ``begin`` and both ``track`` functions tell this progress within the block."""
+    token = _PRESENT.set(progress)
+    try:
+        yield
+    finally:
+        _PRESENT.reset(token)
+
+
+def say(line: str) -> None:
+    """Tell what happens, in words."""
+    _PRESENT.get().say(line)
+
+
+@contextmanager
+def begin(what: str, total: int | None) -> Iterator[Task]:
+    """Tell of a piece of work; the block calls ``advance``."""
+    task = _PRESENT.get().task(what, total)
+    try:
+        yield task
+    finally:
+        task.end()
+
+
+def track(items: Iterable[_Item], what: str, total: int | None = None) -> Iterator[_Item]:
+    """Yield the items, and tell of each when the next one is asked for.
+
+    Args:
+        items: to work on.
+        what: the work, in a few words.
+        total: how many there are, where they have no length.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with begin(what, total) as task:
+        for item in items:
+            yield item
+            task.advance()
+
+
+def track_batches(batches: _Batches, what: str, samples: int) -> _Batches:
+    """Return the same passes over ``samples`` samples, each of which is told as it goes on."""
+
+    def tracked(size: int) -> Iterator[Mapping[str, Any]]:
+        with begin(what, samples) as task:
+            for batch in batches(size):
+                yield batch
+                task.advance(len(next(iter(batch.values()))))
+
+    return tracked

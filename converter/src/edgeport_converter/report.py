@@ -44,6 +44,7 @@ class ConversionReport:
         layers: what each Keras layer became, in running order.
         stages: the names of the stages that ran, in order.
         notes: what the user should know, a sentence each.
+        interrupted: whether Ctrl-C ended the search with the best candidate that it had.
     """
 
     output: Path
@@ -63,6 +64,7 @@ class ConversionReport:
     layers: tuple[LayerReport, ...]
     stages: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    interrupted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as data for JSON.

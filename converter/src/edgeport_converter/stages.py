@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from edgeport import ArtifactError, ConversionError, EdgeportError, InferenceError
+from edgeport_converter.progress import Progress, telling
 
 
 class Stages:
     """Names the stage that is running.
 
     Args:
-        on_stage: is called with the name of each stage, and with lines about what happens in it.
+        progress: is told the name of each stage, and what happens in it.
 
     Attributes:
+        progress: the same; one that shows nothing where none was given.
         names: of the stages that ran, in order.
     """
 
-    def __init__(self, on_stage: Callable[[str], None] | None) -> None:
-        self._on_stage = on_stage
+    def __init__(self, progress: Progress | None = None) -> None:
+        self.progress = progress or Progress()
         self.names: list[str] = []
-
-    def tell(self, line: str) -> None:
-        """Pass on what happens inside a stage."""
-        if self._on_stage:
-            self._on_stage(line)
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Run the block as the stage of that name; any error leaves it as a ConversionError."""
         self.names.append(name)
-        self.tell(name)
+        self.progress.stage(name)
         try:
-            yield
+            with telling(self.progress):
+                yield
         except ConversionError as error:
             error.stage = error.stage or name
             raise

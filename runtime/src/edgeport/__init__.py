@@ -1,9 +1,20 @@
-"""edgeport: run a converted model on a device with numpy and onnxruntime alone.
+"""Run a converted model on a device with numpy and onnxruntime alone.
 
     from edgeport import Predictor
 
     with Predictor.load("digits.onnx") as predictor:
-        scores = predictor.predict(x)
+        scores = predictor.predict(x)  # one sample or a batch, by its shape
+        best = predictor.classify(x, top_k=3)  # [Label("7", 0.98), ...]
+        print(predictor.card)  # names, shapes, labels, accuracy, provenance
+
+The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
+them, inputs are converted exactly or not at all, and the golden samples in the artifact are run on
+the device when it is loaded.
+
+``Predictor`` is all that most programs need: ``load`` an artifact, then ``predict``, ``classify``,
+``stream`` samples, or cut a recording into ``windows``. ``predictor.card``, a ``ModelCard``, says
+what it takes and answers. Every error is an ``EdgeportError``: its message is one sentence that
+ends with the next step, and its ``exit_code`` is that of the command `edgeport`.
 
 Modules and folders:
 
@@ -21,11 +32,8 @@ Modules and folders:
     cli/          the `edgeport` command, also `python -m edgeport`
     device/       what fits a model to one device; a first answer needs ``cpus`` alone
     engine/       everything that calls onnxruntime; only ``session`` imports it
+    explaining/   which parts of an input carried the answer; loaded when it is asked for
     inputs/       from a caller's value to arrays that the engine cannot misread
-
-The promise is never a silent wrong answer: bytes that changed are refused before a parser sees
-them, inputs are converted exactly or not at all, and the golden samples in the artifact are run on
-the device when it is loaded.
 
 Words, as the code, the messages and the documentation use them:
 
@@ -47,7 +55,9 @@ Words, as the code, the messages and the documentation use them:
     graph cache: a folder that keeps graphs as the engine optimized them
     multiply-accumulate: one product added to a sum; their number is the work of a network
     non-finite: NaN or an infinity
+    occlusion: hiding a part of a sample, to see how far the answer hangs on it
     opset, IR version: which edition of ONNX a file is written in
+    permutation importance: what is lost when one column is shuffled among the rows
     plain file: an ONNX file without a card, for which nothing vouches
     provenance: where a model came from: file, digest, training data, versions
     saturation: a number too large for its format becomes the largest one, such as an int8 code
@@ -87,6 +97,7 @@ from edgeport.predictor import Predictor
 
 if TYPE_CHECKING:
     from edgeport.artifact.frame_format import FrameFormat
+    from edgeport.explaining.explain import explain
 
 __version__ = "0.1.0"
 
@@ -111,6 +122,7 @@ __all__ = [
     "TensorSpec",
     "UnsupportedFormatError",
     "__version__",
+    "explain",
 ]
 
 
@@ -120,4 +132,8 @@ def __getattr__(name: str) -> Any:
         from edgeport.artifact.frame_format import FrameFormat
 
         return FrameFormat
+    if name == "explain":
+        from edgeport.explaining.explain import explain
+
+        return explain
     raise AttributeError(f"module 'edgeport' has no attribute {name!r}")

@@ -12,7 +12,12 @@ from edgeport.errors import InferenceError, OptionError
 
 @record
 class Label(Record):
-    """One class and the model's score for it."""
+    """One class and the model's score for it.
+
+    Attributes:
+        name: as in the card's labels, or the class' index as text.
+        score: the model's own output, not rescaled.
+    """
 
     name: str
     score: float
@@ -36,9 +41,7 @@ def best_labels(
     Raises:
         InferenceError: a score is NaN.
     """
-    scores = scores.astype(np.float64)
-    if scores.shape[-1] == 1:
-        scores = np.concatenate([(0.0 if is_logit else 1.0) - scores, scores], axis=-1)
+    scores = class_scores(scores.astype(np.float64), is_logit=is_logit)
     if np.isnan(scores).any():
         raise InferenceError(
             "the model answered NaN for a class, expected a number for each: "
@@ -51,6 +54,13 @@ def best_labels(
         for row, best in zip(np.atleast_2d(scores), np.atleast_2d(order), strict=True)
     ]
     return rows[0] if scores.ndim == 1 else rows
+
+
+def class_scores(scores: Array, *, is_logit: bool) -> Array:
+    """Return a score for each class, (..., classes), also where one column stands for two."""
+    if scores.shape[-1] > 1:
+        return scores
+    return np.concatenate([(0.0 if is_logit else 1.0) - scores, scores], axis=-1)
 
 
 def class_names(card: ModelCard) -> tuple[str, ...]:

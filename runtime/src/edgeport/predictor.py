@@ -366,6 +366,10 @@ class Predictor:
         given = _as_given(model.card.inputs, feed.arrays, feed.is_single)
         if finite:
             refuse_non_finite_inputs(given)
+        elif limit is None and model.fast_path is not None and model.fast_path.threads > 1:
+            shared = model.fast_path.share(*feed.arrays.values())
+            if shared is not None:
+                return shared
         is_counted = False
 
         def look(arrays: Mapping[str, Array]) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from edgeport import OptionError, TensorSpec
 from edgeport_converter.data.datasets import read_dataset
+from edgeport_converter.data.image_folders import note_left_out
 
 
 def spec(channels=3, dtype=np.float32, height=4, width=6):
@@ -24,6 +25,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+RANDOM = np.random.default_rng(3)
 RAMP = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2800
 
 
@@ -204,3 +206,24 @@ def test_classes_one_folder_too_deep_are_not_taken_for_one_class(tmp_path):
     assert len(read_dataset(tmp_path, spec(), "calibration")) == 2
     named = read_dataset(tmp_path, spec(), "evaluation", class_names=["test", "other"])
     assert named.labels.tolist() == [0, 0]
+
+
+def test_a_pixmap_is_read_and_one_of_more_than_8_bits_refused(folder):
+    pixels = RANDOM.integers(0, 256, (4, 6, 3), np.uint8)
+    (folder / "a.ppm").write_bytes(b"P6 6 4 255 " + pixels.tobytes())
+    found = read_dataset(folder, spec(), "calibration").first(1)["image"][0]
+    np.testing.assert_array_equal(found, pixels)
+    (folder / "a.ppm").write_bytes(b"P6 6 4 1023 " + bytes(6 * 4 * 6))
+    with pytest.raises(OptionError, match="has pixels of more than 8 bits"):
+        read_dataset(folder, spec(), "calibration").first(1)
+
+
+def test_files_that_are_not_read_are_named(folder):
+    for name in ("x.heic", "y.svg", ".DS_Store"):
+        (folder / name).write_bytes(b"no photo")
+    (note,) = note_left_out(folder)
+    assert note.startswith(f"2 files in '{folder}' left out, since only .png, .jpg, ")
+    assert note.endswith(" are read: x.heic, y.svg")
+    (folder / "x.heic").unlink()
+    (folder / "y.svg").unlink()
+    assert note_left_out(folder) == ()

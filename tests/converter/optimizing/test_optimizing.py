@@ -379,3 +379,11 @@ def test_a_tensor_that_goes_out_under_two_names_goes_out_twice():
     y, z = run(compact(after), x)
     np.testing.assert_array_equal(y, np.maximum(x, 0))
     np.testing.assert_array_equal(z, y)
+
+
+def test_a_constant_that_is_split_is_not_told_on_the_screen(caplog):
+    """onnxscript warns that it leaves this operator, which no user can do anything about."""
+    nodes = [N("Split", ["c", "sizes"], ["a", "b"], axis=0), N("Add", ["x", "a"], ["y"])]
+    constants = {"c": np.arange(4, dtype=np.float32), "sizes": np.array([3, 1])}
+    check(nodes, constants, weights(2, 3), ["Split", "Add"])
+    assert caplog.records == []  # Python shows a warning that no program has a handler for

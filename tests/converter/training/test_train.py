@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgeport import ConversionError, OptionError, Predictor
 from edgeport_converter import TrainingError, convert, provenance, train
-from edgeport_converter.progress import Watcher
+from edgeport_converter.progress import Progress
 from edgeport_converter.training.results.report import RUN_FILES
 
 pytestmark = pytest.mark.slow
@@ -279,13 +279,13 @@ def test_search_folds_and_range_test_come_before_the_fit(folder):
 
 
 def test_after_ctrl_c_the_best_is_written_and_the_same_call_goes_on(folder):
-    class Impatient(Watcher):
+    class Impatient(Progress):
         def epoch(self, epoch, epochs, figures):
             if epoch == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
     whole = train(folder / "r.toml", folder / "whole.keras")
-    report = train(folder / "r.toml", folder / "m.keras", watcher=Impatient())
+    report = train(folder / "r.toml", folder / "m.keras", progress=Impatient())
     assert report.interrupted
     assert len(report.history) == 2
     assert (folder / "m.run" / "checkpoint.npz").exists()

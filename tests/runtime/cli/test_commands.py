@@ -204,7 +204,7 @@ def test_images_come_as_the_model_wants_them(
     wanted = pixels if "C" in axes else pixels[..., 0]
     if axes[0] == "C":
         wanted = np.moveaxis(pixels, 2, 0)
-    assert run(capsys, "predict", artifact, image)["y"] == wanted.tolist()
+    assert run(capsys, "predict", artifact, image)["outputs"]["y"] == wanted.tolist()
     Image.new(mode, (9, 9)).save(image)
     assert main(["predict", str(artifact), str(image)]) == edgeport.InputError.exit_code
     assert "is 9 x 9 pixels (H x W), expected 4 x 5: resize it" in capsys.readouterr().err
@@ -382,7 +382,7 @@ def test_the_converters_commands_say_where_they_are_even_when_asked_for_help(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeport.cli.main._installed_commands", list)
-    for name in ("train", "convert"):
+    for name in ("train", "convert", "report", "page"):
         for rest in ([], ["--help"], ["-h"], ["x", "--any", "thing", "--"]):
             code, sentence = fails(capsys, name, *rest)
             assert code == edgeport.OptionError.exit_code
@@ -397,8 +397,8 @@ def test_the_help_has_one_order(capsys: Capture, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
-    own = ["info", "verify", "predict", "bench", "sign", "warm", "tune"]
-    assert shown == [*own, "train", "convert"]
+    own = ["info", "verify", "predict", "explain", "bench", "tune", "warm", "sign"]
+    assert shown == [*own, "train", "convert", "report", "page"]
 
 
 def command(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:

@@ -120,7 +120,8 @@ def test_photos_of_any_size_and_turn_are_answered(
         expected.append(camera().formula(pixels[None])[0])
     assert main(["predict", str(artifact), *names, "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    np.testing.assert_allclose([json.loads(line)["y"] for line in lines], expected, rtol=1e-5)
+    found = [json.loads(line)["outputs"]["y"] for line in lines]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert main(["predict", str(artifact), *names, "--top-k", "1"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
 

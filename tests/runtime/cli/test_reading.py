@@ -38,7 +38,8 @@ def answers(capsys: Capture, artifact: Path, *data: Path) -> list[Any]:
     assert main(["predict", str(artifact), *map(str, data), "--json"]) == 0
     shown = capsys.readouterr()
     assert shown.err == ""
-    return [json.loads(line)["y"] for line in shown.out.splitlines()]
+    rows = map(json.loads, shown.out.splitlines())
+    return [row.get("outputs", row)["y"] for row in rows]  # of a photo beside its file's name
 
 
 def refusal(capsys: Capture, *arguments: object) -> str:
@@ -143,13 +144,18 @@ def test_a_pipe_is_refused_where_no_pipe_can_be_read(
 
 
 @pytest.mark.parametrize("name", ["photos", "photos.jpg", "table.csv"])
-def test_a_folder_is_refused_as_one(
+def test_a_folder_without_photos_is_refused(
     name: str, pairs: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / name).mkdir()
-    assert refusal(capsys, pairs, tmp_path / name) == (
-        f"'{tmp_path / name}' is a folder, expected files: pass those in it, each by name"
-    )
+    (tmp_path / name / "rows.csv").write_text("1,2\n")
+    sentence = refusal(capsys, pairs, tmp_path / name)
+    assert sentence.startswith(f"the folder '{tmp_path / name}' holds no photo, expected .png, ")
+
+
+def test_a_folder_is_no_sample_to_measure(pairs: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["bench", str(pairs), "--data", str(tmp_path)]) == edgeport.InputError.exit_code
+    assert f"'{tmp_path}' is a folder, expected a file: pass one" in capsys.readouterr().err
 
 
 def test_a_file_of_numpys_other_kind_is_named_as_that(

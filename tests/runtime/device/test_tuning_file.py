@@ -509,6 +509,29 @@ def test_tune_measures_each_file_once(
     assert (names.count(str(artifact)), names.count(str(variant))) == (4, 4)
 
 
+def test_tune_measures_no_threads_that_one_sample_of_a_small_model_does_not_use(
+    artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such a model shares batches alone, unless its threads spin."""
+    artifact.write_bytes(form(ARTIFACT, multiply_accumulates=2**20))
+    shown = run(capsys, "tune", artifact, "--seconds", "0.02", "--allow-spinning")
+    seen = {(row["threads"], row["spinning"], row["optimization"]) for row in shown["measured"]}
+    assert seen == {
+        (threads, spinning, level)
+        for threads, spinning in ((1, False), (2, True))
+        for level in ("all", "extended")
+    }
+
+
+def test_tune_begins_with_the_threads_that_loading_takes(
+    artifact: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact.write_bytes(form(ARTIFACT, multiply_accumulates=2**20))
+    monkeypatch.setenv(cpus.THREADS_VARIABLE, "2")
+    shown = run(capsys, "tune", artifact, "--seconds", "0.02")
+    assert {row["threads"] for row in shown["measured"]} == {2}
+
+
 def test_tune_chooses_nothing_that_loading_would_refuse(
     artifact: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

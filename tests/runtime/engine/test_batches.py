@@ -258,6 +258,37 @@ def test_batches_of_many_callers_are_shared_without_mixing_them_up() -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("kind", ["dict", "tuple", "stream", "classify", "int8"])
+def test_every_way_to_pass_a_batch_shares_it(kind: str) -> None:
+    """Helpers are started by the first batch that is shared."""
+    x = RNG.random((300, 6), dtype="f4")
+    helpers._forget()
+    if kind == "int8":
+        with Predictor.load(artifact(int8()), threads=2) as predictor:
+            x[250] = 2.0  # six values out of range
+            answer = predictor.predict({"x": x})
+            np.testing.assert_allclose(answer, plain(int8().onnx, x), atol=0.125)
+            assert predictor.out_of_range == {"x": 6}
+            x[251, 3] = np.nan
+            with pytest.raises(InputError, match=r"is nan at \[251, 3\]"):
+                predictor.predict({"x": x})
+            assert helpers._helpers
+        return
+    wanted = mlp().formula(x)
+    with Predictor.load(artifact(), threads=2) as predictor:
+        if kind == "dict":
+            np.testing.assert_allclose(predictor.predict({"x": x}), wanted, rtol=1e-5)
+        elif kind == "tuple":
+            np.testing.assert_allclose(predictor.predict(tuple(x.tolist())), wanted, rtol=1e-5)
+        elif kind == "stream":
+            answers = list(predictor.stream(x, batch_size=100))
+            np.testing.assert_allclose(answers, wanted, rtol=1e-5)
+        else:
+            found = [best[0].name for best in predictor.classify(x)]  # type: ignore[index]
+            assert found == [("cat", "dog", "owl")[place] for place in wanted.argmax(axis=1)]
+        assert helpers._helpers
+
+
 def test_reload_copy_and_pickle_keep_threads_and_answers() -> None:
     x = RNG.random((300, 6), dtype="f4")
     with Predictor.load(artifact(), threads=2) as predictor:

@@ -158,9 +158,52 @@ def test_a_sample_too_large_for_buffers_is_answered_alike(size: int) -> None:
             np.testing.assert_array_equal(predictor.predict(x[:, ::-1][0]), x[0, ::-1])
 
 
+def test_the_place_of_a_refused_value_is_that_in_the_callers_array() -> None:
+    shape = ("N", 40_000)  # too large for buffers
+    card = replace(
+        ModelCard("large", (spec("x", "float32", shape),), (spec("y", "float32", shape),)),
+        inputs=(spec("x", "float32", shape, value_range=(0.0, 1.0)),),
+        quantization=int8().card.quantization,
+    )
+    x = np.ones(40_000, "f4")
+    x[7] = np.nan
+    with Predictor.load(sealed(identity("float32", shape).onnx, card)) as predictor:
+        for given, place in ((x, r"\[7\]"), (x[None], r"\[0, 7\]")):
+            for _ in range(3):
+                with pytest.raises(InputError, match=f"is nan at {place},"):
+                    predictor.predict(given)
+
+
 def test_formulas_hold_for_every_kind() -> None:
     x = RNG.integers(0, 2, (50, 6))
     with Predictor.load(sealed(mlp().onnx, mlp().card)) as predictor:
         for given in (x, x.astype("f8"), x.tolist(), x.astype("f8").tolist(), x.astype("?")):
             for _ in range(2):
                 np.testing.assert_allclose(predictor.predict(given), mlp().formula(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.full((5, 6), "1"),
+        np.full((5, 6), b"1"),
+        np.full((5, 6), "1", object),
+        np.full((5, 6), None),
+        np.full((5, 6), 1j),
+        np.full((5, 6), 1, "M8[s]"),
+        np.full((5, 6), 1, "m8[s]"),
+        np.zeros((5, 6), "V4"),
+        np.zeros((5, 6), [("a", "f4")]),
+    ],
+    ids=lambda x: x.dtype.str,
+)
+@pytest.mark.parametrize("samples", [slice(0, 1), slice(0, 5), 0])
+def test_an_array_of_anything_but_numbers_is_refused_once_buffers_are_bound(
+    x: np.ndarray[Any, Any], samples: Any
+) -> None:
+    with Predictor.load(echo()) as predictor, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            predictor.predict(np.ones(x[samples].shape, "f4"))
+        with pytest.raises(InputError, match="input 'x' is "):
+            predictor.predict(x[samples])

@@ -18,7 +18,9 @@ import numpy as np
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.cli.images import IMAGES
+from edgeport.cli.reading import list_folder, say_left_out
 from edgeport.inputs.frames import picture_as_frame
+from edgeport.inputs.pictures import stored_as
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Chunks
 from edgeport_converter.sensors.frame_inputs import FrameInput
 from edgeport_converter.sensors.reference import resize_pixels
@@ -71,6 +73,12 @@ def read_image_folder(
     return chunks
 
 
+def note_left_out(folder: Path, suffixes: Sequence[str] = IMAGES) -> tuple[str, ...]:
+    """Return a note that names the files of a folder that are not read; () where all are."""
+    _, left = list_folder(folder, suffixes)
+    return (say_left_out(folder, left, suffixes),) if left else ()
+
+
 def find_classes(
     folder: Path,
     suffixes: Sequence[str],
@@ -90,11 +98,7 @@ def find_classes(
     Raises:
         OptionError: there is no file, a folder that is no class, or a file of no class.
     """
-    places = [(path, path.relative_to(folder).parts) for path in sorted(folder.rglob("*"))]
-    places = [place for place in places if not any(part.startswith(".") for part in place[1])]
-    files = [
-        place for place in places if place[0].suffix.lower() in suffixes and place[0].is_file()
-    ]
+    files = [(path, path.relative_to(folder).parts) for path in list_folder(folder, suffixes)[0]]
     if not files:
         raise OptionError(
             f"the {purpose} folder '{folder}' holds no {kind}, expected "
@@ -118,7 +122,8 @@ def find_classes(
             )
     classes = list(class_names or [])
     if class_names is None:
-        classes = [path.name for path, parts in places if len(parts) == 1 and path.is_dir()]
+        entries = sorted(path for path in folder.iterdir() if path.is_dir())
+        classes = [path.name for path in entries if not path.name.startswith(".")]
     unknown = [name for name in folders if name not in classes] if stray is None else []
     if unknown:
         raise OptionError(
@@ -136,7 +141,7 @@ def _reader(
 ) -> Callable[[Path], Array]:
     """Return what reads one image."""
     if len(specs) == 1 and frames:
-        return lambda path: _guarded(path, purpose, lambda: _read_frame(path, frames[0]))
+        return lambda path: _guarded(path, purpose, lambda: _read_frame(path, frames[0], purpose))
     height, width, mode = _image_form(specs, purpose)
     is_whole = specs[0].dtype.kind in "iu"
 
@@ -149,12 +154,14 @@ def _reader(
     return read
 
 
-def _read_frame(path: Path, wanted: FrameInput) -> Array:
+def _read_frame(path: Path, wanted: FrameInput, purpose: str) -> Array:
     """Return (H, W, C) uint8 as ``edgeport predict`` hands it to the artifact."""
     from PIL import Image
 
     with Image.open(path) as image:
-        return np.ascontiguousarray(picture_as_frame(wanted.format, image, "it"))
+        return np.ascontiguousarray(
+            picture_as_frame(wanted.format, image, f"the {purpose} image '{path}'")
+        )
 
 
 def _guarded(path: Path, purpose: str, read: Callable[[], Array]) -> Array:
@@ -168,7 +175,7 @@ def _guarded(path: Path, purpose: str, read: Callable[[], Array]) -> Array:
     except OptionError:
         raise
     except InputError as cause:
-        raise OptionError(f"the {purpose} image '{path}' is no frame: {cause}") from cause
+        raise OptionError(str(cause)) from cause
     except Exception as cause:  # Pillow's decoders raise nearly anything
         is_large = isinstance(cause, Image.DecompressionBombError)
         step = "make it smaller" if is_large else "repair or remove it"
@@ -216,8 +223,7 @@ def _open_upright(path: Path, mode: str, purpose: str) -> Any:
 
     with Image.open(path) as image:
         # Until the pixels are read, the decoder's own mode shows the depth in the file.
-        stored = str([tile[3] for tile in getattr(image, "tile", ())])
-        deep = _DEEP.search(stored) or re.fullmatch("[IF]", image.mode)
+        deep = _DEEP.search(stored_as(image)) or re.fullmatch("[IF]", image.mode)
         is_grey_16 = deep is not None and _GREY_16.fullmatch(deep[0]) is not None
         pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
         found = f"{pages} pages" if pages > 1 else None

@@ -13,12 +13,12 @@ from edgeport.inputs.windows import file_windows
 from edgeport_converter.data.chunks import CHUNK_BYTES, LABEL_KEY, SINGLE_KEY, Chunk, Chunks
 from edgeport_converter.data.image_folders import find_classes
 
-_SUFFIX = ".wav"
+RECORDINGS = (".wav",)
 
 
 def is_recording(path: Path) -> bool:
     """Whether it is a recording or a folder, which for a model with a signal is of recordings."""
-    return path.is_dir() or path.suffix.lower() == _SUFFIX
+    return path.is_dir() or path.suffix.lower() in RECORDINGS
 
 
 def read_recordings(
@@ -48,7 +48,7 @@ def read_recordings(
         )
     files: list[tuple[Path, int | None]] = [(place, None)]
     if place.is_dir():
-        files = find_classes(place, (_SUFFIX,), "recording", purpose, class_names)
+        files = find_classes(place, RECORDINGS, "recording", purpose, class_names)
 
     def chunks() -> Iterator[Chunk]:
         for path, label in files:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgeport import OptionError, TensorSpec
 from edgeport.artifact.column import Column
 from edgeport.artifact.golden import Array
 from edgeport.artifact.signal_format import SignalFormat
+from edgeport.cli.images import IMAGES
 from edgeport_converter.data.datasets import Dataset, read_dataset
+from edgeport_converter.data.image_folders import note_left_out
 from edgeport_converter.data.labels import as_classes
+from edgeport_converter.data.recordings import RECORDINGS
 from edgeport_converter.data.sources import keep
 from edgeport_converter.sensors.frame_inputs import FrameInput
 
@@ -24,7 +29,7 @@ class UserData:
         calibration: what activation ranges are taken from, None where none was given.
         measured: what the loss is measured on: the evaluation data, or else the calibration data.
         labels: of the evaluation data, one a sample; None where it has none.
-        notes: on labels that say little.
+        notes: on labels that say little, and on what was left out.
     """
 
     calibration: Dataset | None
@@ -91,6 +96,7 @@ def read_user_data(
     first = read(calibration, "calibration")
     second = read(evaluation, "evaluation", first.columns if first else ())
     labels = None if second is None else second.labels
+    left_out = _note_files_left_out((calibration, evaluation), signal)
     notes: tuple[str, ...] = ()
     if labels is not None and needs_classes:
         labels, notes = as_classes(labels, outputs)
@@ -108,7 +114,16 @@ def read_user_data(
             + ", expected data with labels to measure it on: pass evaluation=(x, y), or leave the "
             "metric out"
         )
-    return UserData(first, second or first, labels, notes)
+    return UserData(first, second or first, labels, left_out + notes)
+
+
+def _note_files_left_out(sources: Sequence[Any], signal: SignalFormat | None) -> tuple[str, ...]:
+    """Return a note for each folder of images or recordings that holds files of other kinds."""
+    folders = dict.fromkeys(
+        Path(one) for one in sources if isinstance(one, (str, os.PathLike)) and Path(one).is_dir()
+    )
+    suffixes = IMAGES if signal is None else RECORDINGS
+    return tuple(note for folder in folders for note in note_left_out(folder, suffixes))
 
 
 def _check_order(source: Any, class_names: Sequence[str] | None) -> None:

@@ -12,6 +12,7 @@ from edgeport import ConversionError
 from edgeport_converter.optimizing import names
 from edgeport_converter.optimizing.input_scaling import simplify_input_scaling
 from edgeport_converter.optimizing.rewrite_rules import RULES
+from edgeport_converter.quiet import quiet_logging
 
 # A rule can make room for another: BatchNormalization needs two, and the Gemm that they end in.
 _MAX_ROUNDS = 8
@@ -39,9 +40,10 @@ def optimize(model: onnx.ModelProto) -> onnx.ModelProto:
         common.ShapeInferencePass(),  # the rules look at ranks, which the export leaves out
         *_identity_elimination(graph),
     )
-    optimizer.fold_constants(
-        graph, input_size_limit=_FOLD_ELEMENTS, output_size_limit=_FOLD_ELEMENTS
-    )
+    with quiet_logging():  # it warns of operators that it leaves as they are
+        optimizer.fold_constants(
+            graph, input_size_limit=_FOLD_ELEMENTS, output_size_limit=_FOLD_ELEMENTS
+        )
     graph = _run(
         graph, common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     )

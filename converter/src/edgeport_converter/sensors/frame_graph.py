@@ -178,7 +178,8 @@ def _picture_of(info: onnx.ValueInfoProto) -> list[Any]:
         raise OptionError(
             f"frames are for the input '{info.name}', found one of shape {tuple(sides)} and type "
             f"{TensorProto.DataType.Name(tensor.elem_type)}, expected a float picture (N, H, W, C) "
-            "of fixed height and width: give the model's image a fixed size"
+            "of fixed height and width: give it one, as with "
+            "keras.Sequential([keras.Input((96, 96, 3)), model])"
         )
     return sides
 

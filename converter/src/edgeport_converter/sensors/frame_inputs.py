@@ -174,7 +174,8 @@ def find_frame_inputs(
             raise OptionError(
                 f"frames were given for the input '{name}' of {dtype} {shape}, expected a float32 "
                 "picture (N, H, W, C) of fixed height and width, which frames are resized to: "
-                "build the model with keras.Input((96, 96, 3)), for instance, or leave frames out"
+                "give it one, as with keras.Sequential([keras.Input((96, 96, 3)), model]), or "
+                "leave frames out"
             )
         height, width, channels = (int(side) for side in sides if side is not None)
         wanted[name].require_channels(channels)

@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     if options.output is None:
         raise OptionError("no output was given, expected -o OUT.keras: add it")
-    from edgeport_converter.progress import Screen
+    from edgeport_converter.screen import Screen
 
     with stdout_on_stderr(), Screen(sys.stderr) as screen:
         report = train(
@@ -75,8 +75,9 @@ def _run(options: argparse.Namespace) -> None:
             options.output,
             run_folder=options.run_folder,
             restart=options.restart,
-            watcher=screen,
+            progress=screen,
         )
+        screen.finish()
     print(_as_json(report.to_dict()) if options.json else report.to_text(), flush=True)
     if report.interrupted:
         raise KeyboardInterrupt
@@ -91,10 +92,11 @@ def _search(options: argparse.Namespace) -> None:
                 "training: add one"
             )
         folder = Path(options.output).with_suffix(".run")
-    from edgeport_converter.progress import Screen
+    from edgeport_converter.screen import Screen
 
     with stdout_on_stderr(), Screen(sys.stderr) as screen:
-        found = search(options.recipe, run_folder=folder, watcher=screen)
+        found = search(options.recipe, run_folder=folder, progress=screen)
+        screen.finish()
     if options.json:
         print(_as_json(asdict(found)))
         return

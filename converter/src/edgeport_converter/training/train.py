@@ -18,11 +18,11 @@ from edgeport.atomic_files import check_target
 from edgeport.checks import truth
 from edgeport_converter.loading.user_code import find_code_files
 from edgeport_converter.options import find_destination
+from edgeport_converter.progress import Progress, telling
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.training.results.report import RECIPE_FILE, RUN_FILES, TrainingReport
 
 if TYPE_CHECKING:
-    from edgeport_converter.progress import Watcher
     from edgeport_converter.training.data.samples import TrainingData
     from edgeport_converter.training.data.splitting import Split
     from edgeport_converter.training.recipe.recipe import TrainingRecipe
@@ -46,7 +46,7 @@ def train(
     *,
     run_folder: str | os.PathLike[str] | None = None,
     restart: bool = False,
-    watcher: Watcher | None = None,
+    progress: Progress | None = None,
 ) -> TrainingReport:
     """Train a model as a recipe says, and write it when it has been measured.
 
@@ -62,7 +62,7 @@ def train(
         run_folder: where checkpoint, metrics, picture and summary go; None for the output's name
             with ``.run``.
         restart: whether a checkpoint in the run folder is thrown away.
-        watcher: is notified of stages, batches and epochs.
+        progress: is notified of stages, batches and epochs.
 
     Returns:
         Every figure.
@@ -72,15 +72,14 @@ def train(
         TrainingError: the loss diverged, or Keras cannot train this.
     """
     _require_extra()
-    from edgeport_converter.progress import Watcher
     from edgeport_converter.training.recipe.recipe import read_recipe
 
     read_from = read_recipe(recipe)
     truth(restart, "restart")
     destination = _find_output(output, recipe, read_from)
     folder = _make_run_folder(run_folder, destination, recipe, read_from)
-    watcher = watcher or Watcher()
-    _start(watcher)
+    progress = progress or Progress()
+    _start(progress)
     from edgeport_converter.training.data import reading
     from edgeport_converter.training.fitting import fit
     from edgeport_converter.training.fitting.callbacks import listening
@@ -88,40 +87,41 @@ def train(
     from edgeport_converter.training.results import summary
 
     chosen = read_from
-    read, parts = _read(chosen, watcher)
+    read, parts = _read(chosen, progress)
     checkpoint = folder / _CHECKPOINT
     if restart:
         for path in (checkpoint, folder / _FOLDS):
             path.unlink(missing_ok=True)
     found = tested = folds = None
     if chosen.search is not None:
-        watcher.stage(f"search: {chosen.search.trials} trials by {chosen.search.sampler}")
-        found = _search(chosen, read, parts, folder, watcher)
+        progress.stage(f"search: {chosen.search.trials} trials by {chosen.search.sampler}")
+        found = _search(chosen, read, parts, folder, progress)
         chosen = chosen.with_values(found.best)
     if chosen.range_test is not None:
         from edgeport_converter.training.fitting.lr_range_test import run_range_test
 
-        watcher.stage("range test")
-        tested = run_range_test(chosen, read, parts.train, chosen.range_test)
+        progress.stage("range test")
+        with telling(progress):
+            tested = run_range_test(chosen, read, parts.train, chosen.range_test)
         if chosen.range_test.use:
             chosen = chosen.with_values({"training.learning_rate": tested.suggested})
     if chosen.cross_validation is not None:
         from edgeport_converter.training.fitting.cross_validation import cross_validate
 
         whole = parts.without_test()
-        folds = cross_validate(chosen, read, whole, watcher=watcher, store=folder / _FOLDS)
-    watcher.stage(f"fit: {len(parts.train):,} samples")
+        folds = cross_validate(chosen, read, whole, progress=progress, store=folder / _FOLDS)
+    progress.stage(f"fit: {len(parts.train):,} samples")
     with listening() as interrupt:
         fitted = fit.fit(
             chosen,
             read,
             parts.train,
             parts.validation,
-            watcher=watcher,
+            progress=progress,
             checkpoint=checkpoint,
             interrupt=interrupt,
         )
-    watcher.stage(f"evaluate: {len(parts.test):,} samples")
+    progress.stage(f"evaluate: {len(parts.test):,} samples")
     model = fitted.model
     report = TrainingReport(
         output=destination,
@@ -145,7 +145,7 @@ def train(
         learning_rate=fitted.learning_rate,
         versions=_versions(),
     )
-    watcher.stage("write")
+    progress.stage("write")
     summary.write(report, read_from, model, read, parts)
     if not fitted.interrupted:  # a finished training has nothing to go on with
         for path in (checkpoint, folder / _FOLDS):
@@ -157,37 +157,36 @@ def search(
     recipe: str | os.PathLike[str] | Mapping[str, Any] | TrainingRecipe,
     *,
     run_folder: str | os.PathLike[str],
-    watcher: Watcher | None = None,
+    progress: Progress | None = None,
 ) -> SearchResult:
     """Work on a recipe's search and nothing else: for further processes and machines.
 
     Args:
         recipe: with [search]; all workers need the same recipe, data and storage.
         run_folder: of the training, which holds the study unless the recipe names a storage.
-        watcher: is notified of each trial.
+        progress: is notified of each trial.
 
     Raises:
         OptionError: the recipe, its data or the storage cannot be used.
         TrainingError: no trial could be trained.
     """
     _require_extra()
-    from edgeport_converter.progress import Watcher
     from edgeport_converter.training.recipe.recipe import read_recipe
 
     read_from = read_recipe(recipe)
     folder = Path(run_folder)
     folder.mkdir(parents=True, exist_ok=True)
-    watcher = watcher or Watcher()
-    _start(watcher)
-    read, parts = _read(read_from, watcher)
-    return _search(read_from, read, parts, folder, watcher)
+    progress = progress or Progress()
+    _start(progress)
+    read, parts = _read(read_from, progress)
+    return _search(read_from, read, parts, folder, progress)
 
 
-def _read(recipe: TrainingRecipe, watcher: Watcher) -> tuple[TrainingData, Split]:
+def _read(recipe: TrainingRecipe, progress: Progress) -> tuple[TrainingData, Split]:
     """Return the data, and refuse now what would fail only after hours."""
     from edgeport_converter.training.data import reading, splitting
 
-    watcher.stage("read data")
+    progress.stage("read data")
     read = reading.read_data(recipe)
     parts = splitting.split(recipe, read)
     parameters: tuple[Parameter, ...] = ()
@@ -209,7 +208,7 @@ def _read(recipe: TrainingRecipe, watcher: Watcher) -> tuple[TrainingData, Split
 
 
 def _search(
-    recipe: TrainingRecipe, read: TrainingData, parts: Split, folder: Path, watcher: Watcher
+    recipe: TrainingRecipe, read: TrainingData, parts: Split, folder: Path, progress: Progress
 ) -> SearchResult:
     from edgeport_converter.training.search import trials
 
@@ -218,7 +217,7 @@ def _search(
         storage = str(folder / _STUDY)
     elif "://" not in storage:
         storage = str(recipe.folder / storage)
-    return trials.search(recipe, read, parts, storage=storage, watcher=watcher)
+    return trials.search(recipe, read, parts, storage=storage, progress=progress)
 
 
 def _require_extra() -> None:
@@ -230,8 +229,8 @@ def _require_extra() -> None:
         )
 
 
-def _start(watcher: Watcher) -> None:
-    watcher.stage("start TensorFlow")
+def _start(progress: Progress) -> None:
+    progress.stage("start TensorFlow")
     with quiet_stderr():
         from edgeport_converter.loading.load import start_tensorflow
 

@@ -16,6 +16,7 @@ import numpy as np
 from edgeport import ArtifactError, ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter.errors import AgreementError, UnsupportedModelError
+from edgeport_converter.progress import track
 from edgeport_converter.verification.differences import (
     ABSOLUTE_TOLERANCE,
     NO_FLOORS,
@@ -113,7 +114,7 @@ def compare_answers(
     """
     worst: Parity | None = None
     samples = 0
-    for batch in batches:
+    for batch in track(batches, "compare with Keras"):
         expected, actual = reference(batch), run(batch)
         samples += len(next(iter(batch.values())))
         for name, wanted in expected.items():

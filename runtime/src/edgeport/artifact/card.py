@@ -88,6 +88,10 @@ class Quantization(Record):
     """How the weights and activations are stored, what was left in float and why.
 
     Attributes:
+        recipe: ``static``, ``dynamic``, ``weights`` or ``int16``.
+        weights, activations: their number formats.
+        target: the CPU family that it was quantized for.
+        float_layers: why each of the Keras layers that stayed in float did, by its name.
         evidence: how closely it answers like the float graph and on which samples that was
             measured, in words; "" where the file does not say.
     """
@@ -102,7 +106,13 @@ class Quantization(Record):
 
 @record
 class Accuracy(Record):
-    """The user's metric, measured on the evaluation data with each form of the model."""
+    """The user's metric, measured on the evaluation data with each form of the model.
+
+    Attributes:
+        metric: its name.
+        samples: how many it was measured on.
+        keras, float32, artifact: its value with Keras, with the float graph, and of this file.
+    """
 
     metric: str
     samples: int
@@ -126,7 +136,13 @@ class Calibration(Record):
 
 @record
 class Requirements(Record):
-    """What the engine has to offer: ONNX IR version, opset, oldest onnxruntime that fits."""
+    """What the engine has to offer.
+
+    Attributes:
+        ir_version: the ONNX IR version of the file.
+        opset: the operator set of its graph.
+        onnxruntime: the oldest onnxruntime that has both.
+    """
 
     ir_version: int
     opset: int

@@ -78,7 +78,12 @@ class GoldenOutput(Record):
 
 @record
 class GoldenSample(Record):
-    """One sample: inputs with the batch axis (N = 1) and what came out, by name."""
+    """One sample with its answer, both by name.
+
+    Attributes:
+        inputs: arrays with the batch axis, N = 1.
+        outputs: what came out, with the batch axis; of large outputs a part.
+    """
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, GoldenOutput]

@@ -7,7 +7,7 @@ An artifact is a plain ONNX file (a protobuf message, whose fields may come in a
 starts with a fixed head::
 
     08 vv                                   ir_version, as in any ONNX file
-    72 57 0a 0f "edgeport.sha256" 12 40     metadata entry: key, length of the value
+    72 53 0a 0f "edgeport.sha256" 12 40     metadata entry: key, length of the value
     64 hexadecimal digits                   SHA-256 of the whole file with these 64 as zeros
     72 .. 0a 0d "edgeport.card" 12 ..       metadata entry: the card's JSON
     ...                                     the rest of the model

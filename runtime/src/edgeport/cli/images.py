@@ -12,7 +12,7 @@ from edgeport.errors import InputError, OptionError
 from edgeport.inputs.frames import picture_as_frame
 from edgeport.inputs.pictures import pixels_of
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 def read_image(path: str, card: ModelCard) -> Array:

@@ -1,4 +1,4 @@
-"""The `edgeport` command: info, verify, predict, bench, sign, warm, tune; others by entry point.
+"""The `edgeport` command: its parser, the commands on an artifact, and others by entry point.
 
 A command is a function that takes the sub-parsers and adds its own, with ``run`` set to a
 function from the parsed arguments to nothing. The converter registers `convert` so, under the
@@ -16,6 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -41,7 +42,20 @@ COMMAND_GROUP = "edgeport.commands"
 _CONVERTER_COMMANDS = {
     "train": "train a model from a recipe",
     "convert": "convert a Keras model to an artifact",
+    "report": "write what is known of an artifact into one HTML file",
+    "page": "write a web page that runs an artifact in the browser",
 }
+
+_FIRST_STEPS = """\
+on the workstation:
+  edgeport train --example photos > photos.toml
+  edgeport train photos.toml -o photos.keras
+  edgeport convert photos.keras -o photos.onnx --calibration photos.run/calibration.npz
+on the device:
+  edgeport verify photos.onnx
+  edgeport predict photos.onnx new/ --top-k 1
+
+'edgeport COMMAND --help' lists the options of a command."""
 
 Run = Callable[[argparse.Namespace], None]
 
@@ -85,8 +99,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         reraise_signal(cause)
         _say(f"there is not enough memory ({cause}): free some, or ask for less at a time")
         return InferenceError.exit_code
-    except KeyboardInterrupt:
-        _say("interrupted")
+    except KeyboardInterrupt as stop:
+        _say(str(stop) or "interrupted")
         return _INTERRUPTED
     return 0
 
@@ -128,12 +142,18 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(wanted: str) -> argparse.ArgumentParser:
     """Return the parser, with other packages' commands only where none of ours is wanted."""
-    parser = _Parser(prog="edgeport", description="Run converted Keras models on a device.")
+    parser = _Parser(
+        prog="edgeport",
+        description="Run converted Keras models on a device, and, with edgeport-converter, train\n"
+        "and convert them on a workstation.",
+        epilog=_FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"edgeport {edgeport.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
-        *(_add_info, _add_verify, _add_predict, _add_bench, _add_sign),
-        *(_add_warm, _add_tune),
+        *(_add_info, _add_verify, _add_predict, _add_explain),
+        *(_add_bench, _add_tune, _add_warm, _add_sign),
     ):
         add(commands)
     # Looking for packages takes longer than a small run, and importlib.metadata loses what a
@@ -216,15 +236,16 @@ def _add_trust(add: Callable[..., Any]) -> None:
 
 
 def _add_predict(commands: Any) -> None:
-    add = _add(commands, "predict", "run an artifact on data files", _predict)
+    add = _add(commands, "predict", "run an artifact on files, or on a folder of photos", _predict)
     readable, writable = ", ".join(reading.READABLE), ", ".join(writing.WRITABLE)
-    inputs = f"{readable}; several inputs by name in .npz or .jsonl"
+    inputs = f"{readable}, or folders of images or recordings; several inputs in .npz or .jsonl"
     add("data", metavar="DATA", nargs="+", help=inputs)
     output = f"write the outputs there ({writable}) instead of printing them"
     add("-o", "--output", metavar="OUT", help=output)
-    add("--top-k", type=int, metavar="K", help="print the K best classes of each sample")
-    add("--batch-size", type=int, metavar="N", help="samples a run, by default 32")
-    add("--threads", type=int, metavar="T", help="threads a run may use")
+    best = "print the names and scores of the K best classes of each sample"
+    add("--top-k", type=int, metavar="K", help=best)
+    add("--batch-size", type=int, metavar="N", help="how many samples a run takes (default 32)")
+    add("--threads", type=int, metavar="T", help="how many threads a run may use")
     add("--finite", action="store_true", help="refuse NaN and infinity in inputs and outputs")
 
 
@@ -238,9 +259,10 @@ def _add_bench(commands: Any) -> None:
     )
     add("--layers", action="store_true", help=layers)
     add("-o", "--output", metavar="OUT", help="with --layers: the .json file to write")
-    add("--threads", type=int, metavar="T", help="threads a run may use")
-    add("--batch-sizes", type=int, nargs="+", metavar="N", help="1 8 64 where the model can")
-    add("--seconds", type=float, default=1.0, metavar="S", help="how long for each size")
+    add("--threads", type=int, metavar="T", help="how many threads a run may use")
+    add("--batch-sizes", type=int, nargs="+", metavar="N", help="samples a run (default: 1 8 64)")
+    seconds = "how long to measure each size (default 1)"
+    add("--seconds", type=float, default=1.0, metavar="S", help=seconds)
     trial.add_options(add)
 
 
@@ -253,7 +275,8 @@ def _add_sign(commands: Any) -> None:
 
 
 def _add_warm(commands: Any) -> None:
-    add = _add(commands, "warm", "keep the optimized graph for faster loads", tune.run_warm)
+    purpose = "keep the optimized graph in a folder, for faster loads"
+    add = _add(commands, "warm", purpose, tune.run_warm)
     place = "the folder to keep it in, this user's own; Predictor.load(cache_dir=DIR) uses it"
     add("--cache-dir", required=True, metavar="DIR", help=place)
     trial.add_options(add)
@@ -265,12 +288,33 @@ def _add_tune(commands: Any) -> None:
     variants = "variants of it to measure, too, as 'edgeport convert --also' writes them"
     add("variants", metavar="VARIANT", nargs="*", help=variants)
     add("-o", "--output", metavar="OUT", help=f"instead of FILE{TUNING_SUFFIX}")
-    gap = "pause so long before each call, as the device's own work does"
+    gap = "pause for so many milliseconds before each call, as a camera does"
     add("--frame-gap", type=float, default=0.0, metavar="MS", help=gap)
     spin = "let threads wait busily: sooner answers, at the cost of CPU time in every pause"
     add("--allow-spinning", action="store_true", help=spin)
-    add("--seconds", type=float, default=1.0, metavar="S", help="how long for each setting")
+    seconds = "how long to measure each setting (default 1)"
+    add("--seconds", type=float, default=1.0, metavar="S", help=seconds)
     trial.add_options(add)
+
+
+def _add_explain(commands: Any) -> None:
+    purpose = "show which parts of an input carried the answer"
+    add = _add(commands, "explain", purpose, _explain)
+    add("data", metavar="DATA", help="a picture, a recording, an array, or the rows of a table")
+    output = "write the heat there: .png drawn over the data, .npy the numbers; may be repeated"
+    add("-o", "--output", metavar="OUT", action="append", help=output)
+    add("--class", metavar="NAME", dest="class_name", help="explain its score, not the best one's")
+    add("--sample", type=int, metavar="I", help="which sample or window of the data, from 0")
+    add("--patch", metavar="P", help="size of what is hidden, such as 16 or 8x12, in pixels or T")
+    add("--stride", metavar="S", help="from one patch to the next (default: half a patch)")
+    baseline = "what stands in a patch: mean (default), gray, blur or a number"
+    add("--baseline", metavar="B", help=baseline)
+    add("--picture", metavar="HxW", help="the features of a sample are a picture of this size")
+    labels = "the table's column of labels (default: y or label)"
+    add("--label-column", metavar="NAME", help=labels)
+    add("--repeats", type=int, metavar="R", help="how often each column is shuffled (default 10)")
+    add("--seed", type=int, metavar="S", help="of the shuffles (default 0)")
+    add("--threads", type=int, metavar="T", help="how many threads a run may use")
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -370,11 +414,16 @@ def _predict(options: argparse.Namespace) -> None:
     ) as predictor:
         outputs = predictor.card.outputs
         told: set[str] = set()  # of several files, the same is said once
-        samples = reading.read_samples(
-            options.data, predictor.card, lambda note: _say_once(f"note: {note}", told)
-        )
+
+        def tell(note: str) -> None:
+            _say_once(f"note: {note}", told)
+
+        files = reading.find_files(options.data, predictor.card, tell)
+        samples = reading.read_samples(files, predictor.card, tell)
+        names_files = len(files) > 1 or files != options.data
+        place = partial(_place, samples, names_files=names_files, as_json=options.json)
         if options.output is not None:
-            writing.check_output(options.output, [options.artifact, *options.data], outputs)
+            writing.check_output(options.output, [options.artifact, *files], outputs)
         items = printing.with_progress(samples.items, samples.total, is_printing=not options.output)
         if predictor.card.samples_interact:
             items = _whole_batch(predictor.card, items, options.batch_size)
@@ -382,7 +431,7 @@ def _predict(options: argparse.Namespace) -> None:
             for item in items:
                 values = item if isinstance(item, tuple) else (item,)
                 labels = predictor.classify(*values, top_k=options.top_k)
-                printing.print_labels(labels, options.json, **_place(samples, options.data))
+                printing.print_labels(labels, options.json, **place())
         else:
             answers = (
                 answer if isinstance(answer, dict) else {outputs[0].name: answer}
@@ -392,8 +441,7 @@ def _predict(options: argparse.Namespace) -> None:
                 writing.write_outputs(options.output, answers, outputs)
             else:
                 for answer in answers:
-                    place = _place(samples, options.data)
-                    printing.print_answer(answer, options.json, **place)
+                    printing.print_answer(answer, options.json, **place())
         outside, card = predictor.out_of_range, predictor.card
     for name, count in outside.items():
         if count:
@@ -406,12 +454,16 @@ def _say_once(sentence: str, told: set[str]) -> None:
         _say(sentence)
 
 
-def _place(samples: reading.SampleStream, files: Sequence[str]) -> dict[str, Any]:
-    """Return where the next answer belongs in a recording; its file, too, where there are more."""
+def _place(samples: reading.SampleStream, *, names_files: bool, as_json: bool) -> dict[str, Any]:
+    """Return where the next answer belongs: its file, and in a recording the time.
+
+    A single file need not be named, except for a program that reads the answer to a photo.
+    """
     if not samples.places:
         return {}
-    place = samples.places.popleft()._asdict()
-    return place if len(files) > 1 else {"seconds": place["seconds"]}
+    file, seconds = samples.places.popleft()
+    place: dict[str, Any] = {"file": file} if names_files or (as_json and seconds is None) else {}
+    return place if seconds is None else place | {"seconds": seconds}
 
 
 def _whole_batch(
@@ -492,6 +544,14 @@ def _bench_layers(options: argparse.Namespace) -> None:
         printing.print_json(found)
     else:
         printing.print_layers(found)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from edgeport.cli.explain import run_explain  # it alone needs what explains
+
+    if options.sample is not None:
+        whole_number(options.sample, "--sample", lowest=0)
+    run_explain(options, lambda note: _say(f"note: {note}"))
 
 
 def _sign(options: argparse.Namespace) -> None:

@@ -212,13 +212,13 @@ def _print_layer(name: str, width: int, in_float: float, in_int8: float, is_kept
 
 
 def _in_words(place: Mapping[str, Any]) -> str:
-    """Return where in a recording an answer belongs, for the begin of its line."""
+    """Return the file and the time that an answer belongs to, for the begin of its line."""
     file = f"{place['file']}  " if "file" in place else ""
-    return f"{file}{place['seconds']:.3f} s  " if place else ""
+    return f"{file}{place['seconds']:.3f} s  " if "seconds" in place else file
 
 
 def print_answer(answer: Mapping[str, Array], as_json: bool, **place: Any) -> None:
-    """Print the outputs for one sample; ``place`` is the window's, in a recording."""
+    """Print the outputs for one sample; ``place`` is its file, and its time in a recording."""
     if as_json:
         text = json_of(answer)
         print_line(f'{json.dumps(place)[:-1]}, "outputs": {text}}}' if place else text)

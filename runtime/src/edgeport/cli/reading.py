@@ -1,7 +1,7 @@
-"""Data on disk for the command line: from files to samples.
+"""Data on disk for the command line: from files and folders to samples.
 
-Here lives what ``edgeport predict`` reads: npy, npz, csv, json lines, sound, images. Nothing is
-scaled, resized or guessed: preprocessing is the graph's.
+Here lives what ``edgeport predict`` reads: npy, npz, csv, json lines, sound, images, and folders
+of the last two. Nothing is scaled, resized or guessed: preprocessing is the graph's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import math
+import os
 import re
 import stat
 import zipfile
@@ -32,11 +33,14 @@ _SOUND = ".wav"
 READABLE = (".npy", ".npz", *_FROM_PIPES, _SOUND, *IMAGES)
 
 
+_MOST_NAMED = 5
+
+
 class Place(NamedTuple):
-    """Where in a recording a window begins: its file, and the time in seconds."""
+    """Where a sample comes from: its file, and in a recording the second at which it begins."""
 
     file: str
-    seconds: float
+    seconds: float | None = None
 
 
 class SampleStream(NamedTuple):
@@ -45,8 +49,8 @@ class SampleStream(NamedTuple):
     Attributes:
         items: read as they are asked for.
         total: how many there are, None where it is not known before the end.
-        places: of the windows of recordings that were read and not yet answered, in order; None
-            where samples come from other files.
+        places: of the photos, or of the windows of recordings, that were read and not yet
+            answered, in order; None where samples come from other files.
     """
 
     items: Iterator[Any]
@@ -58,13 +62,69 @@ def _silent(sentence: str) -> None:
     """Say nothing."""
 
 
+def find_files(
+    paths: Sequence[str], card: ModelCard, tell: Callable[[str], None] = _silent
+) -> list[str]:
+    """Return the paths with the photos in place of each folder, or the recordings, in name order.
+
+    Args:
+        paths: of files and folders.
+        card: says whether the model takes recordings.
+        tell: is called with what was left out, a sentence for each folder.
+
+    Raises:
+        InputError: a folder holds nothing to read.
+    """
+    endings = (_SOUND,) if card.signal else IMAGES
+    found: list[str] = []
+    for path in paths:
+        if not os.path.isdir(path):  # noqa: PTH112  Path raises for a name that is too long
+            found.append(path)
+            continue
+        taken, left = list_folder(Path(path), endings)
+        if not taken:
+            what = "recording" if card.signal else "photo"
+            raise InputError(
+                f"the folder '{path}' holds no {what}, expected {', '.join(endings)}: choose the "
+                "folder that holds them, or pass files of other kinds each by name"
+            )
+        if left:
+            tell(say_left_out(Path(path), left, endings))
+        found += map(str, taken)
+    return found
+
+
+def list_folder(folder: Path, endings: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Return the files of a folder and of those in it, in name order: those to read, and others.
+
+    Whatever has a name that begins with a dot is no data: ``.DS_Store``, ``.git``.
+    """
+    taken: list[Path] = []
+    left: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not is_hidden and path.is_file():
+            (taken if path.suffix.lower() in endings else left).append(path)
+    return taken, left
+
+
+def say_left_out(folder: Path, left: Sequence[Path], endings: Sequence[str]) -> str:
+    """Return the note that names the files of a folder that were not read."""
+    names = ", ".join(path.relative_to(folder).as_posix() for path in left[:_MOST_NAMED])
+    more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
+    return (
+        f"{len(left)} file{'s' if len(left) > 1 else ''} in '{folder}' left out, since only "
+        f"{', '.join(endings)} are read: {names}{more}"
+    )
+
+
 def read_samples(
     paths: Sequence[str], card: ModelCard, tell: Callable[[str], None] = _silent
 ) -> SampleStream:
     """Return the samples of the files, one file after the other.
 
     Args:
-        paths: of the files.
+        paths: of the files; ``find_files`` puts them in the place of folders.
         card: what the model takes.
         tell: is called with what the user should know about the data, a sentence each.
 
@@ -74,7 +134,7 @@ def read_samples(
         OptionError: images were given and Pillow is not installed.
     """
     for path in paths:
-        _check_kind(path)
+        check_kind(path)
     sounds = [path for path in paths if path.lower().endswith(_SOUND)]
     if sounds and len(sounds) < len(paths):
         other = next(path for path in paths if path not in sounds)
@@ -84,20 +144,23 @@ def read_samples(
         )
     if sounds:
         return _read_sounds(sounds, card)
+    if paths and all(Path(path).suffix.lower() in IMAGES for path in paths):
+        return _read_photos(paths, card)
     parts = [_read_file(path, card, tell) for path in paths]
     totals = [part.total for part in parts]
     total = None if None in totals else sum(size for size in totals if size is not None)
     return SampleStream((item for part in parts for item in part.items), total)
 
 
-def _check_kind(path: str) -> None:
+def check_kind(path: str) -> None:
+    """Refuse what is no file, or of a kind that is not read, by an InputError."""
     try:
         mode = Path(path).stat().st_mode
     except OSError as cause:
         kinds = ", ".join(READABLE[:5])
         raise InputError(f"there is no file '{path}': pass a {kinds} or an image") from cause
     if stat.S_ISDIR(mode):
-        raise InputError(f"'{path}' is a folder, expected files: pass those in it, each by name")
+        raise InputError(f"'{path}' is a folder, expected a file: pass one of those in it")
     ending = Path(path).suffix.lower()
     if ending not in READABLE:
         raise InputError(
@@ -115,7 +178,7 @@ def _read_file(path: str, card: ModelCard, tell: Callable[[str], None]) -> Sampl
     """Return the samples of one file; but for a look at an array's shape, it is read later."""
     ending = Path(path).suffix.lower()
     if ending == ".npy":
-        with _naming(path):
+        with naming(path):
             return _rows(np.lib.format.open_memmap(path, mode="r"), card, path)
     if ending == ".npz":
         return SampleStream(_read_npz(path, card), None)
@@ -127,7 +190,7 @@ def _read_file(path: str, card: ModelCard, tell: Callable[[str], None]) -> Sampl
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Iterator[None]:
     """Name the file in whatever goes wrong with its content."""
     try:
         yield
@@ -141,7 +204,7 @@ def _naming(path: str) -> Iterator[None]:
 
 
 def _read_npz(path: str, card: ModelCard) -> Iterator[Any]:
-    with _naming(path), zipfile.ZipFile(path) as archive, np.load(path) as file:
+    with naming(path), zipfile.ZipFile(path) as archive, np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
         if len(arrays) < len(archive.namelist()):
             raise InputError(f"'{path}' has two arrays of one name: save it again")
@@ -183,6 +246,19 @@ def _is_batch(array: Array, spec: TensorSpec) -> bool:
     return spec.has_batch_axis and array.ndim == len(spec.shape)
 
 
+def _read_photos(paths: Sequence[str], card: ModelCard) -> SampleStream:
+    """Return each photo when its turn comes, with its file as its place."""
+    places: deque[Place] = deque()
+
+    def photos() -> Iterator[Any]:
+        for path in paths:
+            for photo in _read_images(path, card):
+                places.append(Place(path))
+                yield photo
+
+    return SampleStream(photos(), len(paths), places)
+
+
 def _read_sounds(paths: Sequence[str], card: ModelCard) -> SampleStream:
     """Return the windows of recordings, of which each is cut from its own beginning."""
     spec, signal = signal_of(card)
@@ -190,7 +266,7 @@ def _read_sounds(paths: Sequence[str], card: ModelCard) -> SampleStream:
 
     def windows() -> Iterator[Array]:
         for path in paths:
-            with _naming(path):
+            with naming(path):
                 for number, window in enumerate(file_windows(path, spec, signal)):
                     places.append(Place(path, number * signal.hop / signal.rate))
                     yield window
@@ -204,7 +280,7 @@ def _read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iter
         return
     from edgeport.cli.tables import read_table
 
-    with _naming(path):
+    with naming(path):
         yield from read_table(path, card, tell)
 
 
@@ -222,14 +298,14 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
     shape = card.inputs[0].sample_shape
     fixed = [size for size in shape if isinstance(size, int)]
     is_empty, has_header = True, False
-    with _naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
+    with naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         for row in filter(None, reader):
-            if is_empty and not has_header and _is_header(row):
+            if is_empty and not has_header and is_header(row):
                 has_header = True
                 continue
             try:
-                values = np.array([_number(text) for text in row], object)
+                values = np.array([number_of(text) for text in row], object)
             except ValueError as cause:
                 more = ", or check that commas part its columns" if len(row) == 1 else ""
                 raise InputError(
@@ -245,7 +321,7 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
         )
 
 
-def _number(text: str) -> int | float:
+def number_of(text: str) -> int | float:
     """Return what the text says, an integer as one; Python alone would take ``1_0``."""
     try:
         if "_" in text:
@@ -270,7 +346,7 @@ _NO_NAME = re.compile(
 )
 
 
-def _is_header(row: Sequence[str]) -> bool:
+def is_header(row: Sequence[str]) -> bool:
     """Whether a first line names columns, so that no sample is lost when it is skipped.
 
     None of its cells is a number, at least one is a name, and none of the names occurs twice. A
@@ -297,7 +373,7 @@ def _starts_like_a_number(text: str) -> bool:
 
 def _is_number(text: str) -> bool:
     try:
-        _number(text)
+        number_of(text)
     except ValueError as cause:
         reraise_signal(cause)
         return False
@@ -307,20 +383,20 @@ def _is_number(text: str) -> bool:
 def _read_json_lines(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iterator[Any]:
     """Yield one sample a line: nested lists, or an object by input name or by column."""
     if not card.columns:
-        yield from (sample for _, sample in _read_objects(path))
+        yield from (sample for _, sample in read_objects(path))
         return
     from edgeport.cli.tables import check_rows
 
-    yield from check_rows(_read_objects(path), path, card, tell)
+    yield from check_rows(read_objects(path), path, card, tell)
 
 
-def _read_objects(path: str) -> Iterator[tuple[int, Any]]:
+def read_objects(path: str) -> Iterator[tuple[int, Any]]:
     """Yield what each line holds, with its number."""
-    with _naming(path), Path(path).open(encoding="utf-8-sig") as file:
+    with naming(path), Path(path).open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
-                    sample = json.loads(line, parse_float=_number, object_pairs_hook=_once_each)
+                    sample = json.loads(line, parse_float=number_of, object_pairs_hook=_once_each)
                 except ValueError as cause:
                     raise InputError(
                         f"'{path}' line {number} is no JSON ({cause}): repair the line"
@@ -337,5 +413,5 @@ def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_images(path: str, card: ModelCard) -> Iterator[Array]:
-    with _naming(path):
+    with naming(path):
         yield read_image(path, card)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,16 +27,23 @@ from edgeport.errors import InputError
 from edgeport.inputs.columns import MISSING_WORDS, Columns
 from edgeport.signals import reraise_signal
 
+_NONE: Mapping[str, list[str]] = {}
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
-def read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def read_table(
+    path: str,
+    card: ModelCard,
+    tell: Callable[[str], None],
+    further: Mapping[str, list[str]] = _NONE,
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of a .csv file, by column name; without the columns that the card has not.
 
     Args:
         path: of the file, in UTF-8.
         card: with columns.
         tell: is called with what the user should know, a sentence each.
+        further: columns beside the card's, whose cells are added to these lists as they are.
 
     Raises:
         InputError: a column is missing or doubled, or a cell is not of its column's kind.
@@ -56,7 +63,8 @@ def read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Itera
             line = reader.line_num + skipped
             if not has_header:  # the line that named the columns
                 has_header, names = True, [name.strip() for name in row]
-                table.columns.check_names(names, f"'{path}'")
+                known = [name for name in names if name not in further]
+                table.columns.check_names(known, f"'{path}'")
                 at_name = {name: at for at, name in enumerate(names)}
                 places = {column: at_name[column.name] for column in table.columns.all}
             elif row:
@@ -67,6 +75,9 @@ def read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Itera
                     listed = ", ".join(names)
                     tell(f"'{path}' has no header: its cells are taken for {listed}, in this order")
                 is_empty = False
+                for name, cells in further.items():
+                    if table.has_header and name in at_name:
+                        cells.append(row[at_name[name]].strip())
                 yield {
                     column.name: table.read_cell(column, row[at], line)
                     for column, at in places.items()

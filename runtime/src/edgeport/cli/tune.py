@@ -35,7 +35,7 @@ from edgeport.device.tuning_file import Tuning
 from edgeport.errors import EdgeportError, OptionError
 from edgeport.inputs.batching import CHUNK_BYTES
 from edgeport.loading import load_model
-from edgeport.model import Model
+from edgeport.model import Model, shares_batches
 from edgeport.options import TUNING_SUFFIX, Options
 from edgeport.predictor import Predictor
 from edgeport.signals import reraise_signal
@@ -93,11 +93,11 @@ def tune(
     trial.check(Predictor(model))
     value = one_value(trial.feed(model.card))
     # EDGEPORT_THREADS may ask for more threads than CPUs; a tuning file may not.
-    default = Tuning(min(model.session.threads, cpus.usable_cpus()))
+    default = Tuning(min(model.threads, cpus.usable_cpus()))
     files = {model.digest: path}
     for variant in variants:
         files.setdefault(_digest_of_variant(variant, path, model.card), variant)
-    settings = _settings(default, allow_spinning)
+    settings = _settings(default, allow_spinning, shares_batches(model.card, _OPTIONS))
     candidates = [Timing(tuning, file) for file in files.values() for tuning in settings]
     digest = model.digest
     del model
@@ -130,18 +130,20 @@ def choose(candidates: Sequence[Timing]) -> Timing:
     return best
 
 
-def _settings(start: Tuning, allow_spinning: bool) -> list[Tuning]:
-    """Return the settings worth trying, the given ones first."""
+def _settings(start: Tuning, allow_spinning: bool, shares: bool) -> list[Tuning]:
+    """Return the settings worth trying, the given ones first.
+
+    Where batches are shared (``model.shares_batches``), one sample takes one thread of any number
+    that does not spin, so that numbers are not told apart.
+    """
     usable = cpus.usable_cpus()
-    threads = {start.threads, usable, *(2**power for power in range(usable.bit_length()))}
-    found = [start]
-    for count in sorted(number for number in threads if number <= usable):
-        for spinning in (False, True) if allow_spinning and count > 1 else (False,):
-            for level in tuning_file.LEVELS:
-                tuning = Tuning(count, spinning, level)
-                if tuning not in found:
-                    found.append(tuning)
-    return found
+    powers = (2**power for power in range(usable.bit_length()))
+    counts = sorted({start.threads, usable, *(count for count in powers if count <= usable)})
+    pairs = [(count, False) for count in counts if count == start.threads or not shares]
+    if allow_spinning:
+        pairs += [(count, True) for count in counts if count > 1]
+    found = (Tuning(*pair, level) for pair in pairs for level in tuning_file.LEVELS)
+    return list(dict.fromkeys((start, *found)))
 
 
 def _digest_of_variant(variant: str, path: str, card: ModelCard) -> str:

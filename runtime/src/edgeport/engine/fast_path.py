@@ -185,7 +185,7 @@ class FastPath:
         samples, most = shape[0], self._most
         if not least <= samples or not most:
             return None
-        if samples > most or (self.threads > 1 and samples >= self._worth > 0):
+        if samples > most or self._are_worth_helpers(samples):
             return self._in_parts(x, is_known)
         flags = x.flags
         if x.dtype is not self._dtype or not flags.c_contiguous or not flags.aligned:
@@ -201,12 +201,24 @@ class FastPath:
         if answer.shape != (samples, *self._answer_shape):
             return None
         if not holds:
-            self._counter.watch({self._name: x})
+            self._counter.watch({self._name: x[0, ...] if is_single else x})
         elif started and samples > 1 and time.perf_counter() - started < WORTH_BINDING_S:
             if len(self._idle) < 2 + _MOST_SHAPES:
                 self._idle.setdefault(shape, deque())
             self.learn(x, answer, is_single=False)
         return answer[0, ...] if is_single else answer
+
+    def share(self, x: Array) -> Array | None:
+        """Return the answer to a prepared batch that helpers share, None for any other.
+
+        Raises:
+            as ``predict`` does.
+        """
+        is_shared = self._most > 0 and self._are_worth_helpers(len(x))
+        return self._in_parts(x, is_known=False) if is_shared else None
+
+    def _are_worth_helpers(self, samples: int) -> bool:
+        return self.threads > 1 and samples >= self._worth > 0
 
     def _ready(self, x: Array) -> Array:
         """Return the array as the engine reads it, itself where it can."""
@@ -222,7 +234,7 @@ class FastPath:
         """
         samples = len(x)
         parts = -(-samples // self._most)
-        if self.threads > 1 and samples >= self._worth > 0:
+        if self._are_worth_helpers(samples):
             parts = min(samples, -(-parts // self.threads) * self.threads)  # as many for each
         step = -(-samples // parts)  # parts of nearly one size
         missed: list[int] = []  # where something is out of range

@@ -9,17 +9,16 @@ thread is woken sooner beside a busy process than a new one begins there (mini X
 
 from __future__ import annotations
 
-import itertools
 import os
+from _queue import SimpleQueue  # the plain one, which gevent and eventlet do not replace
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from edgeport.engine.watchdog import native_thread
 from edgeport.signals import reraise_signal
 
 _helpers: list[None] = []  # one entry for each that was started; all take from one queue
-_calls: Any = None
+_calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
 
 def share(work: Callable[[int], None], parts: Iterable[int], threads: int) -> None:
@@ -30,51 +29,57 @@ def share(work: Callable[[int], None], parts: Iterable[int], threads: int) -> No
     one does it all.
 
     Raises:
-        BaseException: the first that ``work`` raised; parts that were not begun by then are left.
+        BaseException: what ``work`` or a signal's handler raised in this thread, else the first
+            that it raised in a helper. No part is in work any more, unless another signal's
+            handler raised meanwhile; parts that were not begun by then are left.
     """
     waiting = deque(parts)
     total = len(waiting)
     job = [work]  # emptied at the end: a helper may hear of this call only later
     failures: list[BaseException] = []
-    ended = itertools.count(1)  # its steps, like those of a deque, need no lock
-    all_ended = native_thread().allocate_lock()
-    all_ended.acquire()
+    helping: list[None] = []  # one entry for each helper that may be in a part
+    ended: SimpleQueue[None] = SimpleQueue()  # told after an entry is gone
 
     def take() -> None:
-        while waiting:
+        while waiting and not failures:
             try:
                 part = waiting.popleft()
             except IndexError as error:  # another thread was faster
                 reraise_signal(error)
                 return
-            try:
-                if not failures:
-                    job[0](part)
-            except BaseException as error:
-                failures.append(error)
-            if next(ended) == total:
-                all_ended.release()
+            job[0](part)
+
+    def help_out() -> None:
+        helping.append(None)
+        try:
+            take()
+        except BaseException as error:
+            failures.append(error)
+        helping.pop()
+        ended.put(None)
+
+    def wait() -> None:
+        while helping:
+            ended.get()
 
     try:
         for _ in range(_start(min(threads, total) - 1)):
-            _calls.put(take)
+            _calls.put(help_out)
         take()
-        all_ended.acquire()
-    except BaseException:  # of a signal's handler
+        wait()
+    except BaseException:
+        # A helper that is in the engine while the interpreter ends would abort the process.
         waiting.clear()
+        wait()
         raise
-    job.clear()
+    finally:
+        job.clear()
     if failures:
-        raise failures[0]
+        raise failures.pop(0)
 
 
 def _start(wanted: int) -> int:
     """Return how many helpers there are, at most those wanted, after starting what is missing."""
-    global _calls
-    if _calls is None:
-        from _queue import SimpleQueue  # the plain one, which gevent and eventlet do not replace
-
-        _calls = SimpleQueue()
     calls = _calls
 
     def help_for_ever() -> None:
@@ -92,7 +97,7 @@ def _start(wanted: int) -> int:
 
 def _forget() -> None:
     global _calls
-    _calls = None
+    _calls = SimpleQueue()
     _helpers.clear()
 
 

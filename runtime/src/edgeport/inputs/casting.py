@@ -122,7 +122,9 @@ def float32_of(value: Any, are_small: Callable[[Array], bool]) -> Array | None:
         value: what the caller gave.
         are_small: says whether no value is NaN or above ``WHOLE_IN_FLOAT32`` in size.
     """
-    if type(value) is not np.ndarray and not _is_plain(value):
+    # numpy's cast would take text, dates and complex numbers as well.
+    is_number = value.dtype.kind in "iuf" if type(value) is np.ndarray else _is_plain(value)
+    if not is_number:
         return None
     try:
         with np.errstate(over="ignore"):

@@ -65,7 +65,7 @@ def frame_pixels(frames: FrameFormat, image: Any, subject: str) -> Array:
         Exception: what Pillow raises about a file that it cannot read.
     """
     _refuse_pages(image, subject)
-    depth = re.search(r"(\w+);(\d+)\w*", _stored_as(image))
+    depth = re.search(r"(\w+);(\d+)\w*", stored_as(image))
     if image.mode not in _CONVERTED or (depth and (depth[1] == "BGR" or int(depth[2]) > 8)):
         found = f"channels of other than 8 bits ({depth[0]})" if depth else f"the mode {image.mode}"
         expected = "gray or colours of 8 bits a channel"
@@ -141,7 +141,7 @@ def _refuse_pages(image: Any, subject: str) -> None:
         )
 
 
-def _stored_as(image: Any) -> str:
+def stored_as(image: Any) -> str:
     """Return what the decoder turns into 8 bits, such as "RGB;16B", until the pixels are read."""
     kinds = []
     for decoder, _, _, kind in getattr(image, "tile", ()):
@@ -158,7 +158,7 @@ def _refuse_conversion(image: Any, modes: Sequence[str], subject: str) -> None:
         remedy = f"convert it to mode {modes[0]} first, as for the training"
         raise InputError.of(f"{subject} has", f"the mode {image.mode}", expected, remedy)
     # Pillow widens or narrows other depths without a word.
-    depth = re.search(r"\w+;\d+\w*", _stored_as(image))
+    depth = re.search(r"\w+;\d+\w*", stored_as(image))
     if depth or "transparency" in image.info:
         found = f"channels of other than 8 bits ({depth[0]})" if depth else "a transparent colour"
         expected = f"{image.mode} of 8 bits"

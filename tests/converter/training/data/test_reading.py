@@ -229,6 +229,21 @@ def test_a_folder_of_images_has_a_class_for_each_folder(tmp_path):
         read_data(recipe_of(tmp_path, image_size=[6, 8]))
 
 
+def test_files_of_a_folder_that_are_no_images_are_told(tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            Image.new("RGB", (8, 6)).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "cats" / "phone.heic").write_bytes(b"no image")
+    found = read_data(recipe_of(tmp_path, image_size=[6, 8]))
+    (note,) = describe(found)["notes"]
+    assert note.startswith(f"1 file in '{tmp_path}' left out, since only .png, ")
+    assert note.endswith(" are read: cats/phone.heic")
+    Image.new("RGBA", (8, 6), (0, 0, 0, 9)).save(tmp_path / "cats" / "glass.png")
+    with pytest.raises(OptionError, match=r"image '.*glass\.png' has transparent pixels, expected"):
+        read_data(recipe_of(tmp_path, image_size=[6, 8]))
+
+
 def test_a_folder_is_resized_by_the_call_that_the_recipe_names(tmp_path):
     chance, pixels = np.random.default_rng(8), {}
     for name in ("cats", "dogs"):

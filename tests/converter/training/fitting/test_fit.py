@@ -12,7 +12,7 @@ import pytest
 
 from edgeport import OptionError
 from edgeport_converter.errors import TrainingError
-from edgeport_converter.progress import Watcher
+from edgeport_converter.progress import Progress
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.fitting.callbacks import Interrupt, epoch_rates, listening
 from edgeport_converter.training.fitting.cross_validation import cross_validate, summarize
@@ -65,7 +65,7 @@ def kill_after(epoch):
 
 
 def run(recipe, read=READ, train=TRAIN, validation=VALIDATION, **options):
-    return fit(recipe, read, train, validation, **{"watcher": Watcher(), **options})
+    return fit(recipe, read, train, validation, **{"progress": Progress(), **options})
 
 
 def assert_same_weights(first, second):
@@ -174,13 +174,13 @@ def test_an_interrupt_ends_between_two_batches_with_the_best_weights(tmp_path):
     interrupt = Interrupt()
     seen = []
 
-    class Impatient(Watcher):
+    class Impatient(Progress):
         def batch(self, epoch, epochs, step, steps, loss):
             seen.append((epoch, step))
             interrupt.asked = (epoch, step) == (3, 2)
 
     path = tmp_path / "c.npz"
-    fitted = run(recipe_of(), watcher=Impatient(), interrupt=interrupt, checkpoint=path)
+    fitted = run(recipe_of(), progress=Impatient(), interrupt=interrupt, checkpoint=path)
     assert fitted.interrupted
     assert seen[-1] == (3, 2)
     assert len(fitted.history) == 2
@@ -306,17 +306,17 @@ def test_the_range_test_suggests_the_steepest_fall():
 def test_folds_are_trained_apart_and_summarized_by_student_s_t(tmp_path):
     recipe = recipe_of(cross_validation={"folds": 3}, training={"epochs": 2})
     store = tmp_path / "folds.json"
-    found = cross_validate(recipe, READ, READ.samples, watcher=Watcher(), store=store)
+    found = cross_validate(recipe, READ, READ.samples, progress=Progress(), store=store)
     assert len(found.values) == 3
     assert found.mean == pytest.approx(np.mean(found.values))
     assert found.spread == pytest.approx(np.std(found.values, ddof=1))
     known = []
 
-    class Watching(Watcher):
+    class Watching(Progress):
         def stage(self, text):
             known.append(text)
 
-    again = cross_validate(recipe, READ, READ.samples, watcher=Watching(), store=store)
+    again = cross_validate(recipe, READ, READ.samples, progress=Watching(), store=store)
     assert again == found
     assert known == []  # a killed run's folds are not trained again
     # 95 % quantile of Student's t with 4 degrees of freedom: 2.776445, from any table.

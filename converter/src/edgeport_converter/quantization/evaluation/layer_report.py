@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from edgeport import TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport_converter.progress import track
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.quantization.evaluation.timing import node_times_us
 from edgeport_converter.quantization.qdq.pixel_blocks import as_pixels
@@ -187,7 +188,7 @@ def _errors(
             (float_graph, artifact), zip(*pairs.values(), strict=True), strict=True
         )
     ]
-    for batch in batches:
+    for batch in track(batches, "errors of layers"):
         for place, (y, q) in enumerate(zip(*(answer(batch) for answer in answers), strict=True)):
             wide = y.astype(np.float64)
             signal[place] += np.sum(wide**2)

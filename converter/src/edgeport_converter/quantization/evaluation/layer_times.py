@@ -24,6 +24,8 @@ BLOCKS, SWISH = "blocks", "swish"
 ``qdq.pixel_blocks`` and ``qdq.swish``. The plain form is ``""``."""
 
 _LARGEST_BYTES = 2**26  # a network of a thousand layers takes half a megabyte
+_LONGEST_S = 3600.0  # of one layer
+_MOST_ELEMENTS = 2**48  # of one tensor
 
 _REMEDY = "measure them again with 'edgeport bench --layers' on the board"
 
@@ -175,8 +177,8 @@ def _layer_times(content: Mapping[str, Any]) -> LayerTimes:
     if type(threads) is not int or threads < 1:
         raise ValueError(f"it has {threads!r} threads")
     return LayerTimes(
-        board=str(machine["cpu"]),
-        onnxruntime=str(machine["onnxruntime"]),
+        board=_name(machine["cpu"]),
+        onnxruntime=_name(machine["onnxruntime"]),
         threads=threads,
         source_sha256=str(content["model"]["source_sha256"]),
         layers=layers,
@@ -198,7 +200,7 @@ def _layer_time(row: Mapping[str, Any]) -> LayerTime:
         _seconds(row["float"]["seconds"], name),
         None if in_int8 is None else _seconds(in_int8["seconds"], name),
         bool(row["blocked"]),
-        tuple(int(size) for size in row["shape"]),
+        _shape(row["shape"], name),
         None if given is None else _conversions(given, name),
         form,
     )
@@ -210,9 +212,28 @@ def _conversions(given: Mapping[str, Any], name: str) -> Conversions:
     )
 
 
+def _shape(value: Any, name: str) -> tuple[int, ...]:
+    if (
+        not isinstance(value, list)
+        or not all(type(size) is int and size >= 0 for size in value)
+        or math.prod(value) > _MOST_ELEMENTS
+    ):
+        raise ValueError(f"'{name}' has the shape {value!r:.60}")
+    return tuple(value)
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{value!r:.60} is no name")
+    return value
+
+
 def _seconds(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"'{name}' has the time {value!r}")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"'{name}' has the time {value}, expected a number of seconds from 0")
+    if not 0 <= value <= _LONGEST_S:
+        raise ValueError(
+            f"'{name}' has the time {value!r:.60}, expected a number of seconds from 0 to "
+            f"{_LONGEST_S:.0f}"
+        )
     return float(value)

@@ -21,6 +21,7 @@ import onnxruntime
 
 from edgeport import ModelCard
 from edgeport.artifact.golden import Array
+from edgeport_converter.progress import track
 from edgeport_converter.verification.runners import open_graph
 
 # The time that this process computes: what else runs on the machine does not count. Not this
@@ -56,7 +57,7 @@ def median_latencies_us(
         once = max(_clock() - start, 1e-7)
         calls.append(max(1, min(_MAX_CALLS, int(_ROUND_SECONDS / once))))
     rounds: list[list[float]] = [[] for _ in predictors]
-    for _ in range(_ROUNDS):
+    for _ in track(range(_ROUNDS), "time of candidates"):
         for predictor, count, times in zip(predictors, calls, rounds, strict=True):
             start = _clock()
             for _ in range(count):

@@ -4,4 +4,5 @@ candidates   from a recipe to a measured graph; the layers in the order of their
 composition  the cheapest format of each layer, by the times of a board: a minimum cut
 search       which recipe is tried next until the budget is kept
 selection    the kinds of recipe that are tried, and the best candidate for the objective
+telling      what is told while candidates are tried: each one, and the best so far
 """

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from edgeport import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter import optimizing
+from edgeport_converter.progress import track
 from edgeport_converter.quantization.calibration.ranges import Ranges, collect_ranges
 from edgeport_converter.quantization.evaluation.agreement import noise_to_signal
 from edgeport_converter.quantization.evaluation.evaluator import Evaluation, Evaluator
@@ -224,7 +225,7 @@ def rank_by_error(
         samples: by input name; a few dozen are enough to tell layers apart.
     """
     errors = {}
-    for layer in layers:
+    for layer in track(layers, "sensitivity of layers"):
         found = run_with_one_in_int8(layer)(samples)
         # By the measure that the budget takes, so that no output and no channel drowns another.
         errors[layer] = sum(noise_to_signal(found[name], y) for name, y in expected.items())

@@ -39,7 +39,7 @@ from edgeport_converter.quantization.qdq.placement import (
 )
 
 _SOURCE, _SINK = "source", "sink"
-_NEVER = 10**18  # more than any sum of times
+_NEVER = 10**60  # more than any sum of times
 _PICOSECONDS = 1e12  # whole numbers, so that the cut is exact
 
 Vertex = object

@@ -16,6 +16,7 @@ from edgeport import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter import optimizing
 from edgeport_converter.errors import QuantizationError
+from edgeport_converter.progress import say
 from edgeport_converter.quantization.evaluation import budget, float_fallback, timing
 from edgeport_converter.quantization.evaluation.agreement import least_share
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
@@ -142,6 +143,9 @@ class Step:
         holds: whether the budget was kept.
         file_bytes: of the graph without card.
         latency_us: one sample, one thread, None where it was not timed.
+        metric: the user's, None without labels.
+        top_1: share of samples with the float graph's best class, None for no classifier.
+        signal_to_noise_db: to the float graph's answers, in the worst output.
     """
 
     recipe: str
@@ -151,6 +155,9 @@ class Step:
     holds: bool
     file_bytes: int
     latency_us: float | None = None
+    metric: float | None = None
+    top_1: float | None = None
+    signal_to_noise_db: float | None = None
 
     def describe(self) -> str:
         """Return the line in words."""
@@ -175,7 +182,10 @@ class Quantizer:
     Args:
         float_graph, card, calibration, evaluator, target: as for ``CandidateFactory``.
         max_drop: the budget.
+
+    Attributes:
         on_step: called with each line of the report when it is known.
+        is_stopped: whether Ctrl-C ended the search.
     """
 
     def __init__(
@@ -186,10 +196,11 @@ class Quantizer:
         evaluator: Evaluator,
         target: Target,
         max_drop: float,
-        on_step: Callable[[Step], None] | None = None,
     ) -> None:
         self._card, self._calibration, self._evaluator = card, calibration, evaluator
-        self._max_drop, self._on_step = max_drop, on_step
+        self._max_drop = max_drop
+        self.on_step: Callable[[Step], None] | None = None
+        self.is_stopped = False
         self._factory = CandidateFactory(float_graph, card, calibration, evaluator, target)
         self._latencies: dict[Recipe, float] = {}
         self._search: RecipeSearch[Candidate] = RecipeSearch(
@@ -270,6 +281,49 @@ class Quantizer:
                 allowed=best.verdict.allowed,
             )
         return holding
+
+    def choose_unless_stopped(
+        self, kind: str, ranges: str, objective: str, float_nodes: frozenset[str]
+    ) -> Selection:
+        """As ``choose``, but Ctrl-C ends the search with the best of what keeps the budget.
+
+        Raises:
+            KeyboardInterrupt: nothing that was tried keeps it, or Ctrl-C came a second time.
+        """
+        try:
+            return self.choose(kind, ranges, objective, float_nodes)
+        except KeyboardInterrupt as stop:
+            holding = [attempt for attempt in self._search.attempts if attempt.verdict.holds]
+            if not holding:
+                tried = len(self._search.attempts)
+                found = f"none of {tried} candidates kept the budget" if tried else "none was tried"
+                raise KeyboardInterrupt(
+                    f"the search for candidates was interrupted and {found}: nothing was written"
+                ) from stop
+        self._stop()
+        return self._choose_by_measurement(holding, objective)
+
+    def variants_unless_stopped(
+        self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
+    ) -> dict[str, Candidate]:
+        """As ``variants``; none where Ctrl-C ends the search, now or before.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, and nothing was chosen before.
+        """
+        if self.is_stopped:
+            return {}
+        try:
+            return self.variants(kinds, ranges, float_nodes)
+        except KeyboardInterrupt:
+            if not self._latencies:
+                raise
+            self._stop()
+            return {}
+
+    def _stop(self) -> None:
+        self.is_stopped = True
+        say("stopped: the best candidate so far is taken; Ctrl-C again stops at once")
 
     def variants(
         self, kinds: Sequence[str], ranges: str, float_nodes: frozenset[str]
@@ -457,12 +511,12 @@ class Quantizer:
         )
 
     def _tell(self, attempt: Attempt[Candidate]) -> None:
-        if self._on_step:
-            self._on_step(_step(attempt))
+        if self.on_step:
+            self.on_step(_step(attempt))
 
 
 def _step(attempt: Attempt[Candidate]) -> Step:
-    verdict = attempt.verdict
+    verdict, measured = attempt.verdict, attempt.built.measured
     return Step(
         str(attempt.recipe),
         verdict.loss,
@@ -470,4 +524,7 @@ def _step(attempt: Attempt[Candidate]) -> Step:
         verdict.sentence,
         verdict.holds,
         attempt.built.graph.ByteSize(),
+        metric=measured.metric,
+        top_1=measured.agreement.top_1,
+        signal_to_noise_db=measured.agreement.signal_to_noise_db,
     )

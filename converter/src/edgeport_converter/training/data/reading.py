@@ -17,7 +17,7 @@ from edgeport import OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport_converter.data.array_files import read_npz
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Keys
-from edgeport_converter.data.image_folders import read_image_folder
+from edgeport_converter.data.image_folders import note_left_out, read_image_folder
 from edgeport_converter.sensors.frame_inputs import FrameInput
 from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.training.data.csv_tables import FEATURES, describe_columns, read_table
@@ -104,6 +104,7 @@ def _read_folder(recipe: TrainingRecipe, path: Path) -> TrainingData:
         True,
         tuple(folders),
         frames=frames,
+        notes=note_left_out(path),
     )
 
 
@@ -382,5 +383,6 @@ def describe(read: TrainingData) -> Mapping[str, Any]:
         "classes": list(read.classes),
         "columns": list(read.columns),
         "frames": read.frames.to_text() if read.frames else None,
+        "notes": list(read.notes),
         "sha256": read.sha256,
     }

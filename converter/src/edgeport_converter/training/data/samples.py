@@ -53,6 +53,7 @@ class TrainingData:
         classes: the names of the classes in the order of their numbers; () for a regression.
         columns: the names of a table's numeric columns, in order; () elsewhere.
         frames: what was done to a folder's images, which the artifact does, too; None elsewhere.
+        notes: on files of the folder that were left out.
         table: all columns of a table, those of an input in its order; without ranges.
         missing: what a missing number counts as, by column: "mean", "median" or a number.
     """
@@ -65,6 +66,7 @@ class TrainingData:
     table: tuple[Column, ...] = ()
     missing: Mapping[str, str | float] = field(default_factory=dict)
     frames: Frames | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:

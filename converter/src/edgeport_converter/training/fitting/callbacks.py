@@ -22,7 +22,7 @@ import numpy as np
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.errors import TrainingError
-from edgeport_converter.progress import Watcher
+from edgeport_converter.progress import Progress
 from edgeport_converter.training.data.batches import Batches
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.recipe.tables import ScheduleTable
@@ -198,11 +198,11 @@ class BestWeights(keras.callbacks.EarlyStopping):  # type: ignore[misc]
 
 
 class Telling(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells a watcher of batches and epochs."""
+    """Tells a progress of batches and epochs."""
 
-    def __init__(self, watcher: Watcher, course: Course, steps: int, epochs: int) -> None:
+    def __init__(self, progress: Progress, course: Course, steps: int, epochs: int) -> None:
         super().__init__()
-        self._watcher, self._course = watcher, course
+        self._progress, self._course = progress, course
         self._steps, self._epochs, self._epoch = steps, epochs, 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -210,11 +210,11 @@ class Telling(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         loss = float(logs["loss"])
-        self._watcher.batch(self._epoch, self._epochs, batch + 1, self._steps, loss)
+        self._progress.batch(self._epoch, self._epochs, batch + 1, self._steps, loss)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         epochs = epoch + 1 if self.model.stop_training else self._epochs
-        self._watcher.epoch(epoch + 1, epochs, self._course.history[-1])
+        self._progress.epoch(epoch + 1, epochs, self._course.history[-1])
 
 
 def plateau(plan: ScheduleTable | None) -> list[Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from scipy.stats import t as student_t
 
 from edgeport.atomic_files import replacing
-from edgeport_converter.progress import Watcher
+from edgeport_converter.progress import Progress
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.data.splitting import folds, split_validation
 from edgeport_converter.training.fitting.evaluation import evaluate
@@ -42,7 +42,7 @@ def cross_validate(
     read: TrainingData,
     samples: TrainingSamples,
     *,
-    watcher: Watcher,
+    progress: Progress,
     store: Path | None = None,
 ) -> CrossValidationResult:
     """Return the metric of each fold held out, trained on the others.
@@ -67,11 +67,11 @@ def cross_validate(
         if number <= len(known):
             values.append(known[number - 1])
             continue
-        watcher.stage(f"cross-validation: fold {number} of {count}")
+        progress.say(f"cross-validation: fold {number} of {count}")
         train, validation = samples.take(inside), samples.take(outside)
         if is_steered:
             train, validation = split_validation(recipe, read, train)
-        fitted = fit(recipe, read, train, validation, watcher=watcher)
+        fitted = fit(recipe, read, train, validation, progress=progress)
         values.append(evaluate(fitted.model, read, samples.take(outside)).value)
         _write_store(store, recipe, read, values)
     return summarize(metric, values)

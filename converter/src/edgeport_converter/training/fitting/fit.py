@@ -10,7 +10,7 @@ from typing import Any
 from edgeport import EdgeportError
 from edgeport_converter.errors import TrainingError
 from edgeport_converter.loading.model import shorten
-from edgeport_converter.progress import Watcher
+from edgeport_converter.progress import Progress
 from edgeport_converter.training.data.augmentation import augmentation
 from edgeport_converter.training.data.batches import Batches, encode_targets, in_order
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
@@ -50,7 +50,7 @@ def fit(
     train: TrainingSamples,
     validation: TrainingSamples,
     *,
-    watcher: Watcher,
+    progress: Progress,
     epochs: int | None = None,
     checkpoint: Path | None = None,
     callbacks: Sequence[Any] = (),
@@ -76,7 +76,7 @@ def fit(
     course, best = Course(recipe, batches, epochs, interrupt), BestWeights(recipe, epochs)
     steering = [course, best, *plateau(recipe.training.schedule)]
     saved = [] if checkpoint is None else [Checkpoint(checkpoint, recipe, read, steering)]
-    telling = Telling(watcher, course, batches.steps, epochs)
+    telling = Telling(progress, course, batches.steps, epochs)
     resumed_after = sum(item.epoch for item in saved)
     interrupted = False
     try:

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from edgeport_converter.errors import TrainingError
+from edgeport_converter.progress import Task, begin
 from edgeport_converter.training.data.augmentation import augmentation
 from edgeport_converter.training.data.batches import Batches, encode_targets
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
@@ -46,19 +47,20 @@ def run_range_test(
     batches = Batches(
         train, targets, recipe.training.batch_size, recipe.seed, augmentation(recipe, read, train)
     )
-    recorder = _Recorder(model, plan)
     epoch = 0
-    while not recorder.is_done:
-        batches.set_epoch(epoch)
-        model.fit(
-            batches.dataset,
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            callbacks=[recorder],
-            shuffle=False,
-            verbose=0,
-        )
-        epoch += 1
+    with begin("range test", plan.steps) as task:
+        recorder = _Recorder(model, plan, task)
+        while not recorder.is_done:
+            batches.set_epoch(epoch)
+            model.fit(
+                batches.dataset,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                callbacks=[recorder],
+                shuffle=False,
+                verbose=0,
+            )
+            epoch += 1
     return suggest(recorder.rates, recorder.losses)
 
 
@@ -92,8 +94,9 @@ def suggest(rates: list[float], losses: list[float]) -> RangeTestResult:
 class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
     """Raises the rate batch by batch, and stops where the loss has left the range."""
 
-    def __init__(self, model: Any, plan: RangeTestTable) -> None:
+    def __init__(self, model: Any, plan: RangeTestTable, task: Task) -> None:
         super().__init__()
+        self._task = task
         self._trained, self._plan = model, plan
         self.rates: list[float] = []
         self.losses: list[float] = []
@@ -111,6 +114,7 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         self._trained.optimizer.learning_rate.assign(rate)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._task.advance()
         mean = float((logs or {})["loss"])
         loss = mean * (batch + 1) - self._sum
         self._sum = mean * (batch + 1)

@@ -37,7 +37,7 @@ class TrainingReport:
         samples: how many are in train, validation and test.
         weights: how many numbers the model has learned.
         seed: of all chance.
-        data: names and shapes of the inputs, classes, columns, digest.
+        data: names and shapes of the inputs, classes, columns, digest, notes on what was left out.
         recipe_sha256: of the recipe as it was given.
         history: an entry an epoch: loss, metrics, the same with "val_", learning_rate.
         best_epoch: the one with the best validation value, from 1.
@@ -111,6 +111,7 @@ class TrainingReport:
             f"epochs     {len(self.history)}{f', {end}' if end else ''}; weights of epoch "
             f"{self.kept_epoch}; learning rate {self.learning_rate:.4g}",
         ]
+        lines += [f"note       {note}" for note in self.data["notes"]]
         if self.resumed_after:
             lines.append(f"resumed    after epoch {self.resumed_after}")
         if self.range_test is not None:

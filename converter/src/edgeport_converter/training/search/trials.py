@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from edgeport import EdgeportError
 from edgeport_converter.errors import TrainingError
-from edgeport_converter.progress import Watcher
+from edgeport_converter.progress import Progress, begin, telling
 from edgeport_converter.training.data.samples import TrainingData
 from edgeport_converter.training.data.splitting import Split
 from edgeport_converter.training.fitting.callbacks import monitored
@@ -58,7 +58,7 @@ class SearchResult:
 
 
 def search(
-    recipe: TrainingRecipe, read: TrainingData, parts: Split, *, storage: str, watcher: Watcher
+    recipe: TrainingRecipe, read: TrainingData, parts: Split, *, storage: str, progress: Progress
 ) -> SearchResult:
     """Work on the recipe's study until its trials are done, and return the best.
 
@@ -78,12 +78,16 @@ def search(
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = SharedStudy(recipe, read.sha256, parameters, storage, more=more, say=watcher.stage)
+        study = SharedStudy(recipe, read.sha256, parameters, storage, more=more, say=progress.say)
         resumed = len(study.finished())
-        study.optimize(
-            lambda trial: _try(study, trial, recipe, read, parts, metric),
-            lambda trial: watcher.stage(_tell(_record(study, trial), metric)),
-        )
+        with telling(progress), begin("trials", study.limit - resumed) as task:
+
+            def tell(trial: FrozenTrial) -> None:
+                progress.say(_tell(_record(study, trial), metric))
+                task.note(_best_so_far(study, metric))
+                task.advance()
+
+            study.optimize(lambda trial: _try(study, trial, recipe, read, parts, metric), tell)
     finally:
         optuna.logging.set_verbosity(before)
     return _result(recipe, study, storage, metric, resumed)
@@ -109,7 +113,7 @@ def _try(
             read,
             parts.train,
             parts.validation,
-            watcher=Watcher(),
+            progress=Progress(),
             epochs=plan.epochs if plan else None,
             callbacks=[reporting],
         )
@@ -177,6 +181,12 @@ def _record(study: SharedStudy, trial: FrozenTrial) -> TrialRecord:
     found = value if value is not None and math.isfinite(value) else None
     seconds = trial.duration.total_seconds() if trial.duration else 0.0
     return TrialRecord(trial.number, study.point_of(trial), state, found, seconds, note)
+
+
+def _best_so_far(study: SharedStudy, metric: str) -> str:
+    values = [record.value for record in (_record(study, trial) for trial in study.finished())]
+    known = [value for value in values if value is not None]
+    return f"best so far: {metric} {(max if study.more else min)(known):.4f}" if known else ""
 
 
 def _tell(record: TrialRecord, metric: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-EXAMPLES = ("mnist", "cnn", "table")
+EXAMPLES = ("mnist", "cnn", "photos", "table")
 
 
 def example(name: str) -> str:
