@@ -187,9 +187,7 @@ class FastPath:
             return None
         if samples > most or self._are_worth_helpers(samples):
             return self._in_parts(x, is_known)
-        flags = x.flags
-        if x.dtype is not self._dtype or not flags.c_contiguous or not flags.aligned:
-            x = np.array(x, self._dtype, order="C")
+        x = self._ready(x)
         look = self._look
         holds = is_known or look is None or look(x)
         started = time.perf_counter() if samples <= self._most_bound else 0.0
