@@ -158,6 +158,32 @@ def test_answers_that_differ_by_rounding_alone_have_no_worst_samples(x):
     assert found.worst == ()
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e9])
+def test_what_is_rounding_depends_on_the_size_of_the_answers(x, scale):
+    spec = TensorSpec("y", F32, ("N", 3), ("N", "F"))
+
+    def run_with(error):
+        return lambda arrays: {"y": arrays["x"] * np.float32(scale) * np.float32(1 + error)}
+
+    for error, is_shown in ((0.02, True), (2e-7, False)):
+        found = compare(
+            {KERAS: run_with(0), ARTIFACT: run_with(error)}, batches(x), card_of([spec])
+        )
+        assert bool(found.worst) is is_shown, error
+
+
+def test_one_answer_to_all_samples_may_differ_by_rounding_alone(x):
+    spec = TensorSpec("y", F32, ("N", 1), ("N", "F"))
+
+    def constant(value):
+        return lambda arrays: {"y": np.full((len(arrays["x"]), 1), value, F32)}
+
+    card = card_of([spec])
+    same = compare({KERAS: constant(500), ARTIFACT: constant(500.00006)}, batches(x), card)
+    other = compare({KERAS: constant(500), ARTIFACT: constant(501)}, batches(x), card)
+    assert (len(same.worst), len(other.worst)) == (0, 12)
+
+
 def test_classes_without_names_are_numbered():
     assert comparison.name_of_class(card_of([SCORES]), 2) == "class 2"
     assert comparison.name_of_class(card_of([SCORES], ("a", "b", "c")), 2) == "c"

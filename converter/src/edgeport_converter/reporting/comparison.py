@@ -45,6 +45,7 @@ _MOST_WORST = 12
 _MOST_PAIRS = 20
 _MOST_NAMES = 3
 _SAME = 1e-5  # of an output's spread: rounding of float32, nothing to look at
+_ROUNDING = 8 * float(np.finfo(np.float32).eps)  # of its values, where they hardly spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def compare(
     return Compared(
         samples,
         shown,
-        worst.result({one.output: one.spread for one in shown}),
+        worst.result({name: one.rounding() for name, one in pairs.items() if one.count}),
         classes.results(next((f for f in (FLOAT, KERAS) if f in runs), "")) if classes else (),
         tuple(bins.result(form) for form, bins in reliability.items() if bins.total),
         classes.accuracy() if classes else {},
@@ -163,11 +164,19 @@ class _Pairs:
             both = both[self._generator.choice(len(both), _POINTS_A_BATCH, replace=False)]
         self._points.append(both)
 
+    def _spread(self) -> float:
+        mean = self._total / self.count
+        return float(np.sqrt(max(self._squares / self.count - mean**2, 0.0)))
+
+    def rounding(self) -> float:
+        """Return how far two answers may be apart by the rounding of float32 sums."""
+        size = float(np.sqrt(self._squares / self.count))
+        return max(_SAME * self._spread(), _ROUNDING * size)
+
     def result(self) -> OutputPairs:
         points = np.concatenate(self._points)
         if len(points) > _MOST_POINTS:
             points = points[self._generator.choice(len(points), _MOST_POINTS, replace=False)]
-        mean = self._total / self.count
         what = "values of the output"
         if self._of_best_class:
             what = f"score of the class that {self._against} takes for the best"
@@ -178,7 +187,7 @@ class _Pairs:
             tuple((float(a), float(b)) for a, b in points),
             self._largest,
             float(np.sqrt(self._noise / self.count)),
-            float(np.sqrt(max(self._squares / self.count - mean**2, 0.0))),
+            self._spread(),
         )
 
 
@@ -248,12 +257,12 @@ class _Worst:
             elif self._kept[0] < ranked:
                 heapq.heapreplace(self._kept, ranked)
 
-    def result(self, spreads: Mapping[str, float]) -> tuple[WorstSample, ...]:
-        """Return those whose difference is more than float32's own rounding."""
+    def result(self, rounding: Mapping[str, float]) -> tuple[WorstSample, ...]:
+        """Return those whose difference is more than float32's own rounding of the output."""
         return tuple(
             self._describe(one)
             for one in sorted(self._kept, reverse=True)
-            if one.is_changed or one.difference > _SAME * max(spreads.get(one.output, 0.0), 1e-6)
+            if one.is_changed or one.difference > rounding[one.output]
         )
 
     def _describe(self, one: _Ranked) -> WorstSample:
