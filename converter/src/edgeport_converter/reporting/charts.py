@@ -290,7 +290,7 @@ def reliability(forms: Sequence[Reliability]) -> str:
         axes.set(xlim=(0, 1.02), ylim=(0, 1.04))
         axes.set_xlabel("score of the best class")
         axes.set_ylabel("share that was right")
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower right")  # where scores promise much and hardly any answer is right
         listed = "; ".join(f"{form.form} {words.share(form.error)}" for form in forms)
         return _finish(
             figure, "Reliability of the scores", f"Expected calibration error: {listed}."
