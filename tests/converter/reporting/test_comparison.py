@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeport import ModelCard, TensorSpec
-from edgeport_converter.reporting import comparison
+from edgeport_converter.reporting import comparison, words
 from edgeport_converter.reporting.comparison import ARTIFACT, FLOAT, KERAS, compare
 
 F32 = np.dtype(np.float32)
@@ -182,6 +182,24 @@ def test_one_answer_to_all_samples_may_differ_by_rounding_alone(x):
     same = compare({KERAS: constant(500), ARTIFACT: constant(500.00006)}, batches(x), card)
     other = compare({KERAS: constant(500), ARTIFACT: constant(501)}, batches(x), card)
     assert (len(same.worst), len(other.worst)) == (0, 12)
+
+
+def test_of_a_large_output_the_worst_value_is_shown_with_its_place(x):
+    def run_with(error):
+        def run(arrays):
+            answer = np.repeat(arrays["x"][:, :, None], 4, axis=2)
+            answer[:, 2, 1] += error
+            return {"other": answer[:, :1, 0], "map": answer}
+
+        return run
+
+    card = card_of(
+        [TensorSpec("other", F32, ("N", 1)), TensorSpec("map", F32, ("N", 3, 4), ("N", "H", "W"))]
+    )
+    found = compare({KERAS: run_with(0), ARTIFACT: run_with(np.float32(0.5))}, batches(x), card)
+    value = x[found.worst[0].number, 2]
+    assert found.worst[0].wanted == f"map [2, 1] {words.number(float(value))}"
+    assert found.worst[0].found == f"map [2, 1] {words.number(float(value + np.float32(0.5)))}"
 
 
 def test_classes_without_names_are_numbered():

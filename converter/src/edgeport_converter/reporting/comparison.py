@@ -43,7 +43,7 @@ _MOST_POINTS = 1500
 _POINTS_A_BATCH = 256
 _MOST_WORST = 12
 _MOST_PAIRS = 20
-_MOST_NAMES = 3
+_MOST_NUMBERS = 3
 _SAME = 1e-5  # of an output's spread: rounding of float32, nothing to look at
 _ROUNDING = 8 * float(np.finfo(np.float32).eps)  # of its values, where they hardly spread
 
@@ -272,24 +272,36 @@ class _Worst:
         return WorstSample(
             -one.number,
             label,
-            self._in_words(one.wanted, one.output),
-            self._in_words(one.found, one.output),
+            *self._in_words(one.wanted, one.found, one.output),
             one.difference,
             one.is_changed,
             find_picture(one.inputs, self._card),
             describe_values(one.inputs, self._card),
         )
 
-    def _in_words(self, answers: Mapping[str, Array], output: str) -> str:
-        """Return the best class with its score, or the first numbers of the output."""
-        first = answers[self._card.outputs[0].name]
-        if self._border is not None and first.ndim == 1:
-            best = int(best_classes(first[None], self._border)[0])
-            score = float(first[best] if len(first) > 1 else first[0])
-            return f"{name_of_class(self._card, best)}  {words.number(score)}"
-        values = answers[output].reshape(-1)
-        numbers = ", ".join(words.number(float(value)) for value in values[:_MOST_NAMES])
-        return f"{numbers}, …" if len(values) > _MOST_NAMES else numbers
+    def _in_words(
+        self, wanted: Mapping[str, Array], found: Mapping[str, Array], output: str
+    ) -> tuple[str, str]:
+        """Return both answers: the best class with its score, or the numbers farthest apart."""
+        pair = wanted[output], found[output]
+        first = self._card.outputs[0].name
+        if self._border is not None and wanted[first].ndim == 1:
+            return self._best_class(wanted[first]), self._best_class(found[first])
+        prefix = f"{output} " if len(self._card.outputs) > 1 else ""
+        if pair[0].size <= _MOST_NUMBERS:
+            rows = (", ".join(words.number(float(v)) for v in one.reshape(-1)) for one in pair)
+        else:
+            gaps = np.abs(pair[0].astype(np.float64) - pair[1].astype(np.float64))
+            place = np.unravel_index(int(gaps.argmax()), gaps.shape)
+            prefix += f"[{', '.join(str(int(axis)) for axis in place)}] "
+            rows = (words.number(float(one[place])) for one in pair)
+        of_wanted, of_found = rows
+        return prefix + of_wanted, prefix + of_found
+
+    def _best_class(self, scores: Array) -> str:
+        best = int(best_classes(scores[None], self._border or 0.0)[0])
+        score = float(scores[best] if len(scores) > 1 else scores[0])
+        return f"{name_of_class(self._card, best)}  {words.number(score)}"
 
 
 def name_of_class(card: ModelCard, number: int) -> str:
