@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from column_models import ROWS, artifact, mixed
-from examples import camera, doubler, golden, identity, int8, mlp, two_inputs
+from examples import camera, doubler, golden, identity, int8, mlp, sealed, two_inputs
 from PIL import Image
 from recordings import echo, strided, wav
 
-from edgeport import Predictor
+from edgeport import InputError, Predictor
 from edgeport_converter.browser.folder import write_page
 
 REPOSITORY = Path(__file__).parents[2]
@@ -99,6 +99,13 @@ def drop(opened, data, name):
         }""",
         [base64.b64encode(data).decode(), name],
     )
+
+
+def pixels(dtype, shape):
+    """An artifact that answers with the pixels of a picture (H, W, C), which its card names so."""
+    example = identity(dtype, ("N", *shape))
+    named = tuple(replace(spec, axes=("N", "H", "W", "C")) for spec in example.card.inputs)
+    return sealed(example.onnx, replace(example.card, inputs=named))
 
 
 def tolerance(predictor):
@@ -239,6 +246,59 @@ def test_pictures_that_the_page_would_have_to_change_are_refused(show):
     upload(opened, "#photo-file", png(gray[:20]), "small.png")
     answers(opened)
     assert "The browser resized this picture" in opened.inner_text("#answer")
+
+
+def test_a_file_that_a_device_would_refuse_is_told(show, tmp_path):
+    opened = show(pixels("uint8", (4, 5, 3)))
+    opened.click("#show-photo")
+    colours = np.random.default_rng(2).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    gray = colours[..., 0]
+    opaque = np.dstack([colours, np.full((4, 5), 255, np.uint8)])
+    with Predictor.load(tmp_path / "model.onnx") as predictor:
+        for words, data in {
+            "gray,": png(gray),
+            "gray, and": png(gray, kind="JPEG"),
+            "RGB with alpha,": png(opaque),
+            "RGB with a transparent colour,": png(colours, transparency=(1, 2, 3)),
+        }.items():
+            upload(opened, "#photo-file", data, "a.png")
+            opened.wait_for_selector(f"text=stores its pixels as {words}")
+            with pytest.raises(InputError, match="for the training"):
+                predictor.predict(Image.open(io.BytesIO(data)))
+        upload(opened, "#photo-file", png(colours), "b.png")
+        opened.wait_for_selector(".warning", state="detached")
+        expected = predictor.predict(Image.open(io.BytesIO(png(colours))))
+        assert (answer(opened)[0] == expected).all()
+
+
+def test_a_photo_that_is_read_late_does_not_stand_over_the_answer_to_another(show):
+    opened = show(pixels("uint8", (4, 5, 3)))
+    opened.click("#show-photo")
+    opened.evaluate(
+        """() => {
+            const decode = window.createImageBitmap;
+            let count = 0;
+            window.createImageBitmap = async (...given) => {
+                if (++count === 1) await new Promise((go) => (window.goOn = go));
+                return decode(...given);
+            };
+        }"""
+    )
+    upload(opened, "#photo-file", png(np.zeros((4, 5, 3), np.uint8)), "late.png")
+    opened.wait_for_function("() => Boolean(window.goOn)")
+    upload(opened, "#photo-file", png(np.full((4, 5, 3), 9, np.uint8)), "newest.png")
+    assert (answer(opened) == 9).all()
+    opened.evaluate("window.goOn()")
+    opened.evaluate("new Promise((go) => setTimeout(go, 200))")
+    assert opened.get_attribute(".photo canvas", "aria-label") == "newest.png"
+
+
+def test_logits_between_0_and_1_are_no_per_cent(show):
+    opened = show(identity("float32", ("N", 3)).artifact())
+    opened.fill("#array-0", "[0.2, 0.5, 0.1]")
+    opened.click("#ask-arrays")
+    answers(opened)
+    assert opened.locator(".score").all_inner_texts() == ["0.5", "0.2", "0.1"]
 
 
 def test_a_file_of_another_size_than_the_frames_is_refused(show):

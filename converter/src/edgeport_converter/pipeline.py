@@ -885,5 +885,6 @@ def _write_report(
         model=model,
         max_drop=asked.budget.max_drop,
         judged_sha256="" if judged is None else judged.sha256,
+        smaller_is_better=baseline.evaluator is not None and baseline.evaluator.smaller_is_better,
     )
     write_report(gathering.from_conversion(found, known), page)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeport import ModelCard, TensorSpec
-from edgeport_converter.reporting import comparison
+from edgeport_converter.reporting import comparison, words
 from edgeport_converter.reporting.comparison import ARTIFACT, FLOAT, KERAS, compare
 
 F32 = np.dtype(np.float32)
@@ -156,6 +156,50 @@ def test_answers_that_differ_by_rounding_alone_have_no_worst_samples(x):
         {KERAS: exact, ARTIFACT: rounded}, batches(x), card_of([SCORES]), has_classes=True
     )
     assert found.worst == ()
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e9])
+def test_what_is_rounding_depends_on_the_size_of_the_answers(x, scale):
+    spec = TensorSpec("y", F32, ("N", 3), ("N", "F"))
+
+    def run_with(error):
+        return lambda arrays: {"y": arrays["x"] * np.float32(scale) * np.float32(1 + error)}
+
+    for error, is_shown in ((0.02, True), (2e-7, False)):
+        found = compare(
+            {KERAS: run_with(0), ARTIFACT: run_with(error)}, batches(x), card_of([spec])
+        )
+        assert bool(found.worst) is is_shown, error
+
+
+def test_one_answer_to_all_samples_may_differ_by_rounding_alone(x):
+    spec = TensorSpec("y", F32, ("N", 1), ("N", "F"))
+
+    def constant(value):
+        return lambda arrays: {"y": np.full((len(arrays["x"]), 1), value, F32)}
+
+    card = card_of([spec])
+    same = compare({KERAS: constant(500), ARTIFACT: constant(500.00006)}, batches(x), card)
+    other = compare({KERAS: constant(500), ARTIFACT: constant(501)}, batches(x), card)
+    assert (len(same.worst), len(other.worst)) == (0, 12)
+
+
+def test_of_a_large_output_the_worst_value_is_shown_with_its_place(x):
+    def run_with(error):
+        def run(arrays):
+            answer = np.repeat(arrays["x"][:, :, None], 4, axis=2)
+            answer[:, 2, 1] += error
+            return {"other": answer[:, :1, 0], "map": answer}
+
+        return run
+
+    card = card_of(
+        [TensorSpec("other", F32, ("N", 1)), TensorSpec("map", F32, ("N", 3, 4), ("N", "H", "W"))]
+    )
+    found = compare({KERAS: run_with(0), ARTIFACT: run_with(np.float32(0.5))}, batches(x), card)
+    value = x[found.worst[0].number, 2]
+    assert found.worst[0].wanted == f"map [2, 1] {words.number(float(value))}"
+    assert found.worst[0].found == f"map [2, 1] {words.number(float(value + np.float32(0.5)))}"
 
 
 def test_classes_without_names_are_numbered():

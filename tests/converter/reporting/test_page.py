@@ -129,3 +129,20 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
         OptionError, match=r"needs no_such_package, .* 'edgeport-converter\[report\]'"
     ):
         find_page(tmp_path / "report.html", ())
+
+
+def test_of_an_error_less_is_better(classifier, rows, read_page, tmp_path):
+    x, y = rows
+    convert(
+        classifier[1],
+        tmp_path / "model.onnx",
+        calibration=x,
+        evaluation=(x, np.eye(4, dtype=np.float32)[y]),
+        metric="keras.losses:mean_squared_error",
+        quantize="static",
+        report=tmp_path / "report.html",
+    )
+    text = read_page((tmp_path / "report.html").read_text("utf-8")).text
+    assert "mean_squared_error (down is better)" in text
+    assert "up is better" not in text
+    assert "%" not in text[text.index("Candidates by time") : text.index("(down is better)")]

@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,13 @@ def test_what_is_in_memory_becomes_a_call_that_python_reads():
     assert "# calibration: ndarray float32 (4, 3)" in command.text
     assert "labels=['a', 'b']" in command.text
     assert "max_drop=0.1" in command.text
+
+
+@pytest.mark.parametrize("names", [("tench, Tinca tinca", "shark"), (" a", "b"), ("only",)])
+def test_names_that_commas_cannot_separate_are_in_a_file_for_a_card_too(names):
+    command = command_of_card(replace(CARD, labels=names), Path("o.onnx"))
+    assert parsed(command.text).labels == "labels.txt"
+    assert any("labels.txt holds" in remark for remark in command.remarks)
 
 
 def test_a_card_alone_leaves_gaps():

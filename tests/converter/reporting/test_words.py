@@ -35,6 +35,9 @@ from edgeport_converter.reporting import words
         (words.key_figure("best class equal for 99.70% (of others), 47.4 dB"), "99.70 %"),
         (words.key_figure("47.4 dB with float"), "47.4 dB"),
         (words.printable("a\x00b\ud800\n"), "a\ufffdb\ufffd\n"),
+        # What would write the score after it from right to left, 1573.0 for 0.3751.
+        (words.printable("tab\u202e 0.3751"), "tab\ufffd 0.3751"),
+        (words.printable("שלום\u200f 猫"), "שלום\u200f 猫"),
     ],
 )
 def test_few_digits_and_a_unit(found, expected):

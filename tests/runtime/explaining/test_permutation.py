@@ -46,6 +46,29 @@ def test_with_labels_the_loss_of_accuracy_is_a_half() -> None:
     assert found.importances[[0, 2]].tolist() == [0, 0]
 
 
+def test_labels_by_chance_make_no_column_stand_out() -> None:
+    with Predictor.load(one_column(True).artifact()) as predictor:
+        for seed in range(20):
+            generator = np.random.default_rng(seed)
+            x = generator.normal(size=(60, 3)).astype("f4")
+            labels = generator.integers(0, 2, 60)  # whatever the model answers
+            found = explain(predictor, x, labels=labels.tolist())
+            assert isinstance(found, PermutationImportance)
+            assert not any(found.stands_out()), (seed, found.importances)
+
+
+def test_the_error_of_an_importance_is_that_of_other_rows() -> None:
+    labels = np.random.default_rng(3).integers(0, 2, len(ROWS))
+    found = importance(one_column(True).artifact(), ROWS, labels=labels.tolist(), repeats=400)
+    # Of a row whose label is as the model says, a shuffle loses the share of rows that say
+    # otherwise; of any other row it gains the share of rows that say so.
+    rich = ROWS[:, 1] > 0
+    share = np.where(rich, 1 - rich.mean(), rich.mean())
+    losses = np.where(rich == (labels == 1), share, -share)
+    assert found.importances[1] == pytest.approx(losses.mean(), abs=0.005)
+    assert found.errors[1] == pytest.approx(losses.std(ddof=1) / np.sqrt(len(ROWS)), rel=0.01)
+
+
 def test_labels_may_be_numbers_of_classes() -> None:
     numbers = (ROWS[:, 1] > 0).astype(int)
     artifact = one_column(True).artifact()

@@ -86,13 +86,20 @@ def _drawing(height: float, *, wide: float = 1.0) -> Iterator[tuple[Figure, Axes
         yield figure, figure.subplots()
 
 
-def candidates(rows: Sequence[CandidateRow], y_name: str, values: Sequence[float | None]) -> str:
+def candidates(
+    rows: Sequence[CandidateRow],
+    y_name: str,
+    values: Sequence[float | None],
+    *,
+    smaller: bool = False,
+) -> str:
     """Return time against quality of the candidates that were timed; the area tells the bytes.
 
     Args:
         rows: all candidates; each is drawn with its number in the table, from 1.
         y_name: what the values are.
         values: the quality of each, None where unknown.
+        smaller: whether less is better.
     """
     with _drawing(290) as (figure, axes):
         drawn = [
@@ -131,11 +138,13 @@ def candidates(rows: Sequence[CandidateRow], y_name: str, values: Sequence[float
                 zorder=4,
             )
         axes.set_xlabel("time of one sample, µs (left is better)")
-        axes.set_ylabel(f"{y_name} (up is better)")
+        axes.set_ylabel(f"{y_name} ({'down' if smaller else 'up'} is better)")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
         if y_name.endswith("%"):
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.6g}"))
+            axes.yaxis.set_major_formatter(
+                FuncFormatter(lambda y, _: f"{y:.6g}" if y <= 100 else "")
+            )
         listed = "; ".join(
             f"{number}: {row.recipe}, {words.duration(latency)}, {words.number(value)}, "
             f"{words.file_size(row.file_bytes)}{', chosen' if row.is_chosen else ''}"
@@ -290,7 +299,7 @@ def reliability(forms: Sequence[Reliability]) -> str:
         axes.set(xlim=(0, 1.02), ylim=(0, 1.04))
         axes.set_xlabel("score of the best class")
         axes.set_ylabel("share that was right")
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower right")  # where scores promise much and hardly any answer is right
         listed = "; ".join(f"{form.form} {words.share(form.error)}" for form in forms)
         return _finish(
             figure, "Reliability of the scores", f"Expected calibration error: {listed}."

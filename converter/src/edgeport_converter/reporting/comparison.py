@@ -43,8 +43,9 @@ _MOST_POINTS = 1500
 _POINTS_A_BATCH = 256
 _MOST_WORST = 12
 _MOST_PAIRS = 20
-_MOST_NAMES = 3
+_MOST_NUMBERS = 3
 _SAME = 1e-5  # of an output's spread: rounding of float32, nothing to look at
+_ROUNDING = 8 * float(np.finfo(np.float32).eps)  # of its values, where they hardly spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def compare(
     return Compared(
         samples,
         shown,
-        worst.result({one.output: one.spread for one in shown}),
+        worst.result({name: one.rounding() for name, one in pairs.items() if one.count}),
         classes.results(next((f for f in (FLOAT, KERAS) if f in runs), "")) if classes else (),
         tuple(bins.result(form) for form, bins in reliability.items() if bins.total),
         classes.accuracy() if classes else {},
@@ -163,11 +164,19 @@ class _Pairs:
             both = both[self._generator.choice(len(both), _POINTS_A_BATCH, replace=False)]
         self._points.append(both)
 
+    def _spread(self) -> float:
+        mean = self._total / self.count
+        return float(np.sqrt(max(self._squares / self.count - mean**2, 0.0)))
+
+    def rounding(self) -> float:
+        """Return how far two answers may be apart by the rounding of float32 sums."""
+        size = float(np.sqrt(self._squares / self.count))
+        return max(_SAME * self._spread(), _ROUNDING * size)
+
     def result(self) -> OutputPairs:
         points = np.concatenate(self._points)
         if len(points) > _MOST_POINTS:
             points = points[self._generator.choice(len(points), _MOST_POINTS, replace=False)]
-        mean = self._total / self.count
         what = "values of the output"
         if self._of_best_class:
             what = f"score of the class that {self._against} takes for the best"
@@ -178,7 +187,7 @@ class _Pairs:
             tuple((float(a), float(b)) for a, b in points),
             self._largest,
             float(np.sqrt(self._noise / self.count)),
-            float(np.sqrt(max(self._squares / self.count - mean**2, 0.0))),
+            self._spread(),
         )
 
 
@@ -248,12 +257,12 @@ class _Worst:
             elif self._kept[0] < ranked:
                 heapq.heapreplace(self._kept, ranked)
 
-    def result(self, spreads: Mapping[str, float]) -> tuple[WorstSample, ...]:
-        """Return those whose difference is more than float32's own rounding."""
+    def result(self, rounding: Mapping[str, float]) -> tuple[WorstSample, ...]:
+        """Return those whose difference is more than float32's own rounding of the output."""
         return tuple(
             self._describe(one)
             for one in sorted(self._kept, reverse=True)
-            if one.is_changed or one.difference > _SAME * max(spreads.get(one.output, 0.0), 1e-6)
+            if one.is_changed or one.difference > rounding[one.output]
         )
 
     def _describe(self, one: _Ranked) -> WorstSample:
@@ -263,24 +272,36 @@ class _Worst:
         return WorstSample(
             -one.number,
             label,
-            self._in_words(one.wanted, one.output),
-            self._in_words(one.found, one.output),
+            *self._in_words(one.wanted, one.found, one.output),
             one.difference,
             one.is_changed,
             find_picture(one.inputs, self._card),
             describe_values(one.inputs, self._card),
         )
 
-    def _in_words(self, answers: Mapping[str, Array], output: str) -> str:
-        """Return the best class with its score, or the first numbers of the output."""
-        first = answers[self._card.outputs[0].name]
-        if self._border is not None and first.ndim == 1:
-            best = int(best_classes(first[None], self._border)[0])
-            score = float(first[best] if len(first) > 1 else first[0])
-            return f"{name_of_class(self._card, best)}  {words.number(score)}"
-        values = answers[output].reshape(-1)
-        numbers = ", ".join(words.number(float(value)) for value in values[:_MOST_NAMES])
-        return f"{numbers}, …" if len(values) > _MOST_NAMES else numbers
+    def _in_words(
+        self, wanted: Mapping[str, Array], found: Mapping[str, Array], output: str
+    ) -> tuple[str, str]:
+        """Return both answers: the best class with its score, or the numbers farthest apart."""
+        pair = wanted[output], found[output]
+        first = self._card.outputs[0].name
+        if self._border is not None and wanted[first].ndim == 1:
+            return self._best_class(wanted[first]), self._best_class(found[first])
+        prefix = f"{output} " if len(self._card.outputs) > 1 else ""
+        if pair[0].size <= _MOST_NUMBERS:
+            rows = (", ".join(words.number(float(v)) for v in one.reshape(-1)) for one in pair)
+        else:
+            gaps = np.abs(pair[0].astype(np.float64) - pair[1].astype(np.float64))
+            place = np.unravel_index(int(gaps.argmax()), gaps.shape)
+            prefix += f"[{', '.join(str(int(axis)) for axis in place)}] "
+            rows = (words.number(float(one[place])) for one in pair)
+        of_wanted, of_found = rows
+        return prefix + of_wanted, prefix + of_found
+
+    def _best_class(self, scores: Array) -> str:
+        best = int(best_classes(scores[None], self._border or 0.0)[0])
+        score = float(scores[best] if len(scores) > 1 else scores[0])
+        return f"{name_of_class(self._card, best)}  {words.number(score)}"
 
 
 def name_of_class(card: ModelCard, number: int) -> str:

@@ -105,6 +105,7 @@ class ConversionEvidence:
         model: as ``convert`` was given it.
         max_drop: the budget.
         judged_sha256: of the samples that judged, "" without data.
+        smaller_is_better: whether the metric is an error.
     """
 
     keras: Run
@@ -121,6 +122,7 @@ class ConversionEvidence:
     model: Any
     max_drop: float
     judged_sha256: str
+    smaller_is_better: bool
 
 
 def from_conversion(report: ConversionReport, known: ConversionEvidence) -> ReportData:
@@ -140,7 +142,10 @@ def from_conversion(report: ConversionReport, known: ConversionEvidence) -> Repo
     agreement: str | Missing = Missing("Nothing was quantized: this is the float graph itself.")
     if report.agreement is not None and not is_float:
         agreement = f"{report.agreement.describe()} {report.judged_on}"
-    metrics = _card_metrics(report.accuracy, f"measured on samples {report.judged_on}")
+    metrics = tuple(
+        replace(each, smaller_is_better=known.smaller_is_better)
+        for each in _card_metrics(report.accuracy, f"measured on samples {report.judged_on}")
+    )
     remedy = "Pass evaluation data with labels to the conversion."
     data = ReportData(
         title=card.name,

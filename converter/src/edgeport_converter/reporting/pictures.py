@@ -82,11 +82,13 @@ def describe_values(inputs: Mapping[str, Array], card: ModelCard) -> tuple[tuple
         columns = [column.name for column in card.columns if column.input == spec.name]
         flat = array.reshape(-1)
         if array.ndim <= 1 and flat.size <= _MOST_VALUES * 4:
-            names = columns if len(columns) == flat.size else _numbered(spec.name, flat.size)
-            pairs = [(name, _value(value)) for name, value in zip(names, flat, strict=True)]
-            found += pairs[:_MOST_VALUES]
-            if len(pairs) > _MOST_VALUES:
-                found.append((spec.name, f"{len(pairs) - _MOST_VALUES} values more"))
+            values = [_value(value) for value in flat[:_MOST_VALUES]]
+            more = flat.size - len(values)
+            if len(columns) == flat.size:
+                found += list(zip(columns, values, strict=False))
+                found += [(spec.name, f"{more} values more")] if more else []
+            else:
+                found.append((spec.name, ", ".join(values) + (f" and {more} more" if more else "")))
         elif array.dtype.kind in "fiub":
             low, high, mean = float(flat.min()), float(flat.max()), float(flat.mean())
             ends = f"{words.number(low)} to {words.number(high)}, mean {words.number(mean)}"
@@ -94,10 +96,6 @@ def describe_values(inputs: Mapping[str, Array], card: ModelCard) -> tuple[tuple
         else:
             found.append((spec.name, f"{flat.size} texts, the first {_value(flat[0])}"))
     return tuple(found)
-
-
-def _numbered(name: str, count: int) -> list[str]:
-    return [name] if count == 1 else [f"{name}[{place}]" for place in range(count)]
 
 
 def _value(value: object) -> str:

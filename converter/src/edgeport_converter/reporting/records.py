@@ -45,6 +45,7 @@ class MetricFigures:
     Attributes:
         is_share: whether it is a share from 0 to 1, shown in per cent.
         origin: where the figures come from, in words.
+        smaller_is_better: whether it is an error.
     """
 
     name: str
@@ -54,6 +55,7 @@ class MetricFigures:
     artifact: float
     is_share: bool
     origin: str
+    smaller_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)

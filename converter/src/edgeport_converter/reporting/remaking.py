@@ -55,15 +55,7 @@ def command_of_conversion(
             if value is not None:
                 words += [f"--{name}", _path(value)]
         if labels is not None:
-            text = ",".join(labels)
-            plain = all(name == name.strip() and "," not in name for name in labels)
-            if len(labels) < 2 or not plain or len(text) > _MOST_LABEL_LETTERS:
-                text = "labels.txt"
-                remarks.append(
-                    f"labels.txt holds the {len(labels):,} class names of the card, one a line, in "
-                    f"the order of `edgeport info {shlex.quote(output.name)} --json`."
-                )
-            words += ["--labels", text]
+            words += ["--labels", _label_text(labels, output, remarks)]
         for option, value in given:
             words += _as_flags(option, value)
         return RemakeCommand(_wrapped(words), True, _packages(card), tuple(remarks))
@@ -102,8 +94,7 @@ def command_of_card(card: ModelCard, file: Path) -> RemakeCommand:
     if card.accuracy is not None:
         words += ["--evaluation", "DATA"]
     if card.labels:
-        text = ",".join(card.labels)
-        words += ["--labels", text if len(text) <= _MOST_LABEL_LETTERS else "labels.txt"]
+        words += ["--labels", _label_text(card.labels, file, remarks)]
     if card.quantization is not None:
         words += ["--quantize", card.quantization.recipe, "--target", card.quantization.target]
     elif card.is_vouched_for:
@@ -111,6 +102,19 @@ def command_of_card(card: ModelCard, file: Path) -> RemakeCommand:
     if card.requires is not None:
         words += ["--onnxruntime", card.requires.onnxruntime]
     return RemakeCommand(_wrapped(words), False, _packages(card), tuple(remarks))
+
+
+def _label_text(labels: Sequence[str], file: Path, remarks: list[str]) -> str:
+    """Return the class names with commas, or the name of a file that a remark explains."""
+    text = ",".join(labels)
+    is_plain = all(name == name.strip() and "," not in name for name in labels)
+    if len(labels) > 1 and is_plain and len(text) <= _MOST_LABEL_LETTERS:
+        return text
+    remarks.append(
+        f"labels.txt holds the {len(labels):,} class names of the card, one a line, in the order "
+        f"of `edgeport info {shlex.quote(file.name)} --json`."
+    )
+    return "labels.txt"
 
 
 def _remarks(options: ConversionOptions) -> list[str]:

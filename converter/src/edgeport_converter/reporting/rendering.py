@@ -20,6 +20,7 @@ from edgeport_converter.reporting.page import find_page
 from edgeport_converter.reporting.records import (
     ActivationHistogram,
     CandidateRow,
+    MetricFigures,
     Missing,
     OutputPairs,
     ReportData,
@@ -116,10 +117,10 @@ def _draw(data: ReportData) -> dict[str, Any]:
     found: dict[str, Any] = {"candidates": None, "pairs": {}, "activations": [], "classes": []}
     tried = data.candidates
     if not isinstance(tried, Missing):
-        name, values = _quality(tried)
+        name, values, is_error = _quality(tried, data.metrics)
         is_timed = [row.latency_us is not None for row in tried]
         if sum(is_timed) > 1 and any(value is not None for value in values):
-            found["candidates"] = _safe(charts.candidates(tried, name, values))
+            found["candidates"] = _safe(charts.candidates(tried, name, values, smaller=is_error))
     for pair in _choose(data)["outputs"]:
         found["pairs"][pair.output] = _draw_pairs(pair)
     if not isinstance(data.activations, Missing):
@@ -143,19 +144,18 @@ def _safe(chart: str) -> Markup:
     return Markup(chart)  # noqa: S704 - matplotlib and ElementTree have escaped all text
 
 
-def _quality(rows: Sequence[CandidateRow]) -> tuple[str, list[float | None]]:
-    """Return what the candidates are compared by, and each one's value."""
-    if any(row.metric is not None for row in rows[1:]):
-        is_share = all(0 <= row.metric <= 1 for row in rows if row.metric is not None)
-        return (
-            ("metric, %", [None if row.metric is None else 100 * row.metric for row in rows])
-            if is_share
-            else ("metric", [row.metric for row in rows])
-        )
+def _quality(
+    rows: Sequence[CandidateRow], metrics: Sequence[MetricFigures] | Missing
+) -> tuple[str, list[float | None], bool]:
+    """Return what the candidates are compared by, each one's value, and whether less is better."""
+    if not isinstance(metrics, Missing) and any(row.metric is not None for row in rows[1:]):
+        one = metrics[0]
+        scale, unit = (100, ", %") if one.is_share else (1, "")
+        values = [None if row.metric is None else scale * row.metric for row in rows]
+        return words.shortened(one.name, 32) + unit, values, one.smaller_is_better
     if any(row.same_class is not None for row in rows[1:]):
         values = [None if row.same_class is None else 100 * row.same_class for row in rows]
-        return "same class as float, %", values
+        return "same class as float, %", values, False
     decibels = [row.agreement_db for row in rows]
-    return "agreement with float, dB", [
-        value if value is not None and abs(value) < 1e6 else None for value in decibels
-    ]
+    known = [value if value is not None and abs(value) < 1e6 else None for value in decibels]
+    return "agreement with float, dB", known, False

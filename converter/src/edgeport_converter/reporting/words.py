@@ -97,7 +97,11 @@ def listed(items: Sequence[str], most: int = 6) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text without what no HTML file may hold: control characters, lone surrogates."""
+    """Return the text without what no HTML file may hold, or what would turn the text after it.
+
+    These are control characters, lone surrogates, and the marks that write everything up to their
+    end from right to left, digits too. Letters that are written so by nature are not touched.
+    """
     return "".join(
         letter if letter in "\n\t" or not _is_unfit(ord(letter)) else "\ufffd" for letter in text
     )
@@ -108,6 +112,8 @@ def _is_unfit(code: int) -> bool:
         code < 0x20
         or 0x7F <= code < 0xA0
         or 0xD800 <= code < 0xE000
+        or 0x202A <= code < 0x202F  # embeddings and overrides of the direction
+        or 0x2066 <= code < 0x206A  # isolates
         or 0xFDD0 <= code < 0xFDF0
         or code & 0xFFFE == 0xFFFE
     )

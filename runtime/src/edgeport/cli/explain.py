@@ -160,8 +160,9 @@ def _print_map(found: OcclusionMap, place: Place | None, outputs: list[str]) -> 
     sizes = " x ".join(map(str, found.patch))
     steps = " x ".join(map(str, found.stride))
     unit = "samples" if len(found.patch) == 1 else "pixels"
+    several = "patch" if found.drops.size == 1 else "patches"
     printing.print_line(
-        f"occluded   {found.drops.size:,} patches of {sizes} {unit}, every {steps}, by the "
+        f"occluded   {found.drops.size:,} {several} of {sizes} {unit}, every {steps}, by the "
         f"baseline '{found.baseline}'"
     )
     if found.heat.ndim == 1:
@@ -225,11 +226,18 @@ def _explain_table(
                 "score": found.score,
                 "rows": found.rows,
                 "columns": [
-                    {"name": name, "importance": mean, "spread": spread, "stands_out": is_clear}
-                    for name, mean, spread, is_clear in zip(
+                    {
+                        "name": name,
+                        "importance": mean,
+                        "spread": spread,
+                        "error": error,
+                        "stands_out": is_clear,
+                    }
+                    for name, mean, spread, error, is_clear in zip(
                         found.columns,
                         found.importances.tolist(),
                         found.spreads.tolist(),
+                        found.errors.tolist(),
                         found.stands_out(),
                         strict=True,
                     )
@@ -255,7 +263,7 @@ def _print_importance(found: PermutationImportance, outputs: list[str]) -> None:
     clear = found.stands_out()
     for place in order:
         value = float(found.importances[place])
-        bar = _bar(value, found.importances) if clear[place] else "within its spread of 0"
+        bar = _bar(value, found.importances) if clear[place] else "may be chance"
         figures = f"{value:>10.4g} ± {found.spreads[place]:<8.2g}"
         printing.print_line(f"{found.columns[place]:<{width}} {figures} {bar}")
     if len(found.columns) > len(order):

@@ -21,7 +21,8 @@ REPEATS = 10
 _FEW_ROWS = 30
 _ALIKE = 0.9  # correlation from which two columns can stand in for each other
 _MOST_COMPARED = 200  # columns; more would take longer to compare than to explain
-_ERRORS_OF_MEAN = 2.0
+# One column in 700 is above 0 by more than this if it carries nothing.
+_ERRORS_OF_MEAN = 3.0
 _MOST_NAMED = 6
 
 
@@ -34,6 +35,7 @@ class PermutationImportance:
         columns: their names, in the model's order.
         importances: (F,) float64: mean over the repeats, in the unit of the measure.
         spreads: (F,) float64: standard deviation over the repeats.
+        errors: (F,) float64: standard error of the importances, as other rows would change them.
         repeated: (F, repeats) float64: each measurement.
         score: the metric of the table as it is, None without labels.
         rows: how many there are.
@@ -44,20 +46,25 @@ class PermutationImportance:
     columns: tuple[str, ...]
     importances: Array
     spreads: Array
+    errors: Array
     repeated: Array
     score: float | None
     rows: int
     notes: tuple[str, ...] = ()
 
     def stands_out(self) -> tuple[bool, ...]:
-        """Return for each column whether it is above 0 by two standard errors of its mean."""
-        errors = self.spreads / np.sqrt(self.repeated.shape[1])
-        return tuple((self.importances > _ERRORS_OF_MEAN * errors).tolist())
+        """Return for each column whether it is above 0 by three standard errors.
+
+        The shuffles alone would not do: they are compared with one score of these rows, which
+        chance has made too good or too bad for all of them.
+        """
+        return tuple((self.importances > _ERRORS_OF_MEAN * self.errors).tolist())
 
     def summary(self) -> str:
         """Return the result in one line."""
-        best = int(self.importances.argmax())
-        if not self.stands_out()[best]:
+        clear = self.stands_out()
+        best = int(np.where(clear, self.importances, -np.inf).argmax())
+        if not clear[best]:
             return f"no column carried the answers ({self.measure}, {self.rows:,} rows)"
         return (
             f"column '{self.columns[best]}' carried most of the answers: shuffled, "
@@ -104,6 +111,7 @@ def permute(
     before = answers.scores(arrays)
     measure, score, loss = _measure(answers, before, labels, class_place)
     repeated = np.empty((len(places), repeats))
+    errors = np.zeros(len(places))
     constant = []
     for number, (name, owner, at) in enumerate(places):
         values = arrays[owner] if at is None else arrays[owner][:, at]
@@ -112,22 +120,27 @@ def permute(
             constant.append(name)
             continue
         generator = np.random.default_rng([seed, number])
+        losses = np.zeros(rows)
         for repeat in range(repeats):
             shuffled = arrays[owner].copy()
             order = generator.permutation(rows)
             shuffled[(slice(None),) if at is None else (slice(None), at)] = values[order]
-            repeated[number, repeat] = loss(answers.scores({**arrays, owner: shuffled}))
+            of_rows = loss(answers.scores({**arrays, owner: shuffled}))
+            repeated[number, repeat] = of_rows.mean()
+            losses += of_rows / repeats
+        errors[number] = losses.std(ddof=1) / np.sqrt(rows)
     notes = _doubts(answers, arrays, places, before, repeated)
     if constant:
         listed = ", ".join(f"'{name}'" for name in constant[:_MOST_NAMED])
         more = f" and {len(constant) - _MOST_NAMED} more" if len(constant) > _MOST_NAMED else ""
-        verb = "has" if len(constant) == 1 else "have"
-        notes.append(f"{listed}{more} {verb} one value in all rows: nothing is known about it")
+        verb, them = ("has", "it") if len(constant) == 1 else ("have", "them")
+        notes.append(f"{listed}{more} {verb} one value in all rows: nothing is known about {them}")
     return PermutationImportance(
         measure=measure,
         columns=tuple(name for name, _, _ in places),
         importances=repeated.mean(axis=1),
         spreads=repeated.std(axis=1, ddof=1),
+        errors=errors,
         repeated=repeated,
         score=score,
         rows=rows,
@@ -143,8 +156,11 @@ def _is_constant(values: Array) -> bool:
 
 def _measure(
     answers: Answers, before: Array, labels: Sequence[object] | None, class_place: int | None
-) -> tuple[str, float | None, Callable[[Array], float]]:
-    """Return the measure in words, the metric as it is, and the loss of other answers (N, K)."""
+) -> tuple[str, float | None, Callable[[Array], Array]]:
+    """Return the measure in words, the metric as it is, and what each row (N,) loses by others.
+
+    The last one is a function of other answers (N, K).
+    """
     rows = np.arange(len(before))
     if labels is not None:
         if class_place is not None:
@@ -158,18 +174,18 @@ def _measure(
             )
         if answers.classes is None:
             wanted = _numbers(labels)
-            error = float(np.abs(before[:, 0] - wanted).mean())
+            apart = np.abs(before[:, 0] - wanted)
             return (
                 "more mean absolute error",
-                error,
-                lambda found: float(np.abs(found[:, 0] - wanted).mean()) - error,
+                float(apart.mean()),
+                lambda found: np.abs(found[:, 0] - wanted) - apart,
             )
         right = _class_places(labels, answers.classes)
-        accuracy = float((before.argmax(axis=1) == right).mean())
+        is_right = (before.argmax(axis=1) == right).astype(np.float64)
         return (
             "less accuracy",
-            accuracy,
-            lambda found: accuracy - float((found.argmax(axis=1) == right).mean()),
+            float(is_right.mean()),
+            lambda found: is_right - (found.argmax(axis=1) == right),
         )
     if answers.classes is None:
         place, measure = np.zeros(len(before), int), "mean absolute change of the value"
@@ -181,7 +197,7 @@ def _measure(
     return (
         measure,
         None,
-        lambda found: float(np.abs(found[rows, place] - before[rows, place]).mean()),
+        lambda found: np.abs(found[rows, place] - before[rows, place]),
     )
 
 

@@ -137,8 +137,8 @@ def test_what_no_int8_layer_reads_stays_in_float():
     )
     result = quantized(model, Recipe("static"))
     assert result.float_layers == {
-        "joined": "int8 would gain nothing there",
-        "y": "int8 would gain nothing there",
+        "joined": "Concat is computed in float, where int8 would gain nothing",
+        "y": "Transpose is computed in float, where int8 would gain nothing",
     }
     found = run_as_defined(result.graph)({"x": X})["y"]
     expected = run_as_defined(model)({"x": X})["y"]

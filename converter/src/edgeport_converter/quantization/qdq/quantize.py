@@ -187,7 +187,7 @@ def _float_layers(
         if name in recipe.float_nodes:
             reasons[name] = "kept in float for the budget, for speed, or on request"
         elif name in in_float:
-            reasons[name] = "int8 would gain nothing there"
+            reasons[name] = f"{node.op_type} is computed in float, where int8 would gain nothing"
         elif node.op_type not in operators and name not in bounded:
             reasons[name] = f"{node.op_type} is computed in float by this recipe"
     return reasons

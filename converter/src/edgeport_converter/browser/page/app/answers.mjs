@@ -39,11 +39,10 @@ export function bestClasses(row, names, card) {
   return order.slice(0, BEST).map((index) => ({ name: names[index], score: scores[index] }));
 }
 
-function bars(best) {
-  const isShare = best.every(({ score }) => score >= 0 && score <= 1);
+function bars(best, isShare) {
   const top = Math.max(...best.map(({ score }) => Math.abs(score)), 1e-30);
   const rows = best.map(({ name, score }, rank) => {
-    const width = Math.max(0, isShare ? score : score / top) * 100;
+    const width = Math.min(Math.max(0, isShare ? score : score / top), 1) * 100;
     const shown = isShare ? `${(100 * score).toFixed(1)} %` : digits(score);
     return element(
       "li",
@@ -70,6 +69,8 @@ function numbersOf(name, shape, values, most) {
 export function answerOf(card, { outputs, samples, ms, warnings, notes = [] }, titles = []) {
   const names = classNames(card);
   const parts = [...warnings, ...notes].map((text) => element("p", { class: "warning" }, text));
+  const [range] = card.outputs.map((spec) => spec.value_range);
+  const isShare = range?.[0] === 0 && range?.[1] === 1; // a logit between 0 and 1 is no share
   const most = samples > 1 ? MOST_NUMBERS_OF_EACH : MOST_NUMBERS;
   const shownSamples = Math.min(samples ?? 1, MOST_SAMPLES);
   for (let sample = 0; sample < shownSamples; sample++) {
@@ -80,7 +81,7 @@ export function answerOf(card, { outputs, samples, ms, warnings, notes = [] }, t
       const own = isBatched ? shape.slice(1) : shape;
       const size = count(own);
       const row = isBatched ? data.slice(sample * size, (sample + 1) * size) : data;
-      return names ? bars(bestClasses(row, names, card)) : numbersOf(spec.name, own, row, most);
+      return names ? bars(bestClasses(row, names, card), isShare) : numbersOf(spec.name, own, row, most);
     });
     parts.push(element("div", { class: "sample" }, ...(title ? [element("h3", {}, title)] : []),
       ...inner));

@@ -60,39 +60,45 @@ export function drawingSide(input) {
   return height === width && height >= SMALLEST_SIDE && height <= LARGEST_DRAWING ? height : null;
 }
 
-// Refuses pictures that a browser would turn into 8 bits or another colour without a word, or of
-// which it would show the part that is there.
-function checkKind(bytes, name) {
+const PNG_KINDS = { 0: "gray", 2: "RGB", 3: "a palette", 4: "gray with alpha", 6: "RGB with alpha" };
+
+// How the file stores its pixels. Refuses pictures that a browser would turn into 8 bits or another
+// colour without a word, or of which it would show the part that is there.
+function kindOf(bytes, name) {
   const refuse = (found, remedy) => {
     throw Refusal.of(`'${name}'`, found, "a whole PNG or JPEG of 8 bits, gray or RGB", remedy);
   };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  if (view.getUint32(0) === 0x89504e47) checkPng(bytes, view, refuse);
-  else if (view.getUint16(0) === 0xffd8) checkJpeg(bytes, view, refuse);
-  else refuse("is neither PNG nor JPEG", "save it as one of these");
+  if (view.getUint32(0) === 0x89504e47) return kindOfPng(bytes, view, refuse);
+  if (view.getUint16(0) === 0xffd8) return kindOfJpeg(bytes, view, refuse);
+  return refuse("is neither PNG nor JPEG", "save it as one of these");
 }
 
 const CUT = ["was cut short", "copy it again"];
 
-function checkPng(bytes, view, refuse) {
+function kindOfPng(bytes, view, refuse) {
+  let kind = "unknown";
   for (let at = 8; at + 12 <= bytes.length; at += 12 + view.getUint32(at)) {
-    const kind = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
-    if (kind === "IEND") return;
-    if (kind === "acTL") refuse("holds several pages", "save one of them");
-    if (kind === "IHDR" && bytes[at + 16] > 8) {
-      refuse(`has channels of ${bytes[at + 16]} bits`, "convert it as for the training");
-    }
+    const chunk = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    if (chunk === "IEND") return kind;
+    if (chunk === "acTL") refuse("holds several pages", "save one of them");
+    if (chunk === "tRNS") kind += " with a transparent colour";
+    if (chunk !== "IHDR") continue;
+    const bits = bytes[at + 16];
+    if (bits > 8) refuse(`has channels of ${bits} bits`, "convert it as for the training");
+    kind = PNG_KINDS[bytes[at + 17]] + (bits < 8 ? ` of ${bits} bits` : "");
   }
-  refuse(...CUT);
+  return refuse(...CUT);
 }
 
 // Source: ITU-T T.81, annex B: segments have a length, and after a scan come entropy-coded bytes
 // up to the next marker; FF 00 and FF D0 to FF D7 are part of these, FF D9 ends the picture.
-function checkJpeg(bytes, view, refuse) {
+function kindOfJpeg(bytes, view, refuse) {
   let at = 2;
+  let kind = "unknown";
   while (at + 2 <= bytes.length) {
     const marker = bytes[at] === 0xff ? bytes[at + 1] : 0;
-    if (marker === 0xd9) return;
+    if (marker === 0xd9) return kind;
     const isInScan = !marker || (marker >= 0xd0 && marker <= 0xd7) || marker === 0xff;
     if (isInScan) {
       at++;
@@ -104,16 +110,17 @@ function checkJpeg(bytes, view, refuse) {
     if (isFrame && bytes[at + 4] !== 8) {
       refuse(`has channels of ${bytes[at + 4]} bits`, "save it with 8");
     }
+    if (isFrame) kind = bytes[at + 9] === 1 ? "gray" : "RGB";
     at += 2 + view.getUint16(at + 2);
   }
-  refuse(...CUT);
+  return refuse(...CUT);
 }
 
-// The pixels of a photo file: {height, width, rgba}, upright as its camera says.
+// The pixels of a photo file: {height, width, rgba, kind}, upright as its camera says.
 export async function readPhoto(file, input) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   if (bytes.length < 16) throw Refusal.of(`'${file.name}'`, "is empty", "a photo", "copy it again");
-  checkKind(bytes, file.name);
+  const kind = kindOf(bytes, file.name);
   let bitmap;
   try {
     // No colour management: a device's decoder does none either.
@@ -126,7 +133,7 @@ export async function readPhoto(file, input) {
     throw Refusal.of(`'${file.name}'`, found, "a whole photo", "copy it again");
   }
   if (input.frames) checkFrameSize(bitmap.height, bitmap.width, input.frames, `'${file.name}'`);
-  return pixelsOf(bitmap, bitmap.width, bitmap.height, file.name);
+  return { ...pixelsOf(bitmap, bitmap.width, bitmap.height, file.name), kind };
 }
 
 export function pixelsOf(source, width, height, name) {
@@ -147,6 +154,7 @@ export function pixelsOf(source, width, height, name) {
 export function sampleOf(picture, input, options) {
   const notes = [];
   const { height, width } = input;
+  const { kind } = picture;
   const isOther = (height ?? picture.height) !== picture.height ||
     (width ?? picture.width) !== picture.width;
   if (isOther) {
@@ -161,9 +169,16 @@ export function sampleOf(picture, input, options) {
         "device may answer a little differently.",
     );
   }
+  const told = notes.length;
   const levels = new Uint8Array(picture.height * picture.width * input.channels);
   if (input.channels === 1) fillGray(levels, picture, options, notes);
   else fillColours(levels, picture, input.order);
+  const wanted = input.channels === 1 ? "gray" : "RGB";
+  const hasTurned = input.channels === 1 && notes.length > told;
+  if (!input.frames && kind && kind !== wanted && !hasTurned) {
+    notes.push(`The file stores its pixels as ${kind}, and this page took them as ${wanted}. A ` +
+      "device refuses such a file until it is converted, as for the training.");
+  }
   return { array: arranged(levels, picture, input, options.scale), notes };
 }
 

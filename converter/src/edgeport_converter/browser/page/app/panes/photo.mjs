@@ -50,9 +50,12 @@ export function photoPane(card, answer, choices) {
   const input = pictureInput(card);
   if (!input) return null;
   const shown = element("div", { class: "photo" });
+  let newest = 0;
   const open = (file) => answer(async () => {
+    const turn = ++newest;
     shown.replaceChildren();
     const picture = await readPhoto(file, input);
+    if (turn !== newest) return null; // a photo that was chosen later must keep its own picture
     const view = element("canvas", { width: picture.width, height: picture.height,
       "aria-label": file.name });
     view.getContext("2d").drawImage(picture.source, 0, 0);
