@@ -50,8 +50,8 @@ def test_a_folder_is_read_in_name_order_and_tells_what_was_left_out(
     assert list(found) == [str(photos / name) for name in names]
     np.testing.assert_allclose(list(found.values()), [10, 20, 30])
     assert shown.err == (
-        f"edgeport: note: 2 files in '{photos}' left out, since only .png, .jpg, .jpeg, .bmp, "
-        ".gif, .webp, .tif, .tiff, .ppm, .pgm are read: old/y.svg, x.heic\n"
+        f"edgeport: note: 2 files in '{photos}' left out, old/y.svg, x.heic: convert what belongs "
+        "to the data to one of .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif, .tiff, .ppm, .pgm\n"
     )
 
 

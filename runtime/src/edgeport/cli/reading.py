@@ -113,8 +113,8 @@ def say_left_out(folder: Path, left: Sequence[Path], endings: Sequence[str]) -> 
     names = ", ".join(path.relative_to(folder).as_posix() for path in left[:_MOST_NAMED])
     more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
     return (
-        f"{len(left)} file{'s' if len(left) > 1 else ''} in '{folder}' left out, since only "
-        f"{', '.join(endings)} are read: {names}{more}"
+        f"{len(left)} file{'s' if len(left) > 1 else ''} in '{folder}' left out, {names}{more}: "
+        f"convert what belongs to the data to one of {', '.join(endings)}"
     )
 
 
