@@ -141,7 +141,7 @@ if __name__ == "__main__":
     assert result.stderr == ""
     same, seconds = json.loads(result.stdout)
     assert same
-    assert seconds < 2
+    assert seconds < 20  # a hang lasts for ever, a busy machine does not
 
 
 FORK = """
@@ -168,7 +168,7 @@ for number in range(20 if how == "busy" else 3):
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        signal.alarm(10)
+        signal.alarm(60)
         if how == "idle":
             sys.exit(0)
         right = predictor.predict(x).tobytes() == wanted
@@ -199,7 +199,7 @@ def test_a_forked_child_answers_and_exits_at_once(
     assert result.stderr == ""
     codes, seconds = json.loads(result.stdout)
     assert set(codes) == {0}
-    assert seconds < 2
+    assert seconds < 20  # a hang lasts for ever, a busy machine does not
 
 
 @needs_fork

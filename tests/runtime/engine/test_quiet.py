@@ -111,4 +111,4 @@ print(json.dumps([os.waitstatus_to_exitcode(status), time.monotonic() - started]
     assert result.stderr == ""
     exit_code, seconds = json.loads(result.stdout)
     assert exit_code == 3
-    assert seconds < 2
+    assert seconds < 20  # a hang lasts for ever, a busy machine does not
