@@ -189,7 +189,8 @@ def _add_option(group: Any, option: Field[Any]) -> None:
     """Add a field of an option record, as its metadata says; what is not given stays out."""
     look = option.metadata
     default = f" (default {_in_words(option.default)})" if option.default not in _UNTOLD else ""
-    shown: dict[str, Any] = {"help": look["purpose"] + default, "default": argparse.SUPPRESS}
+    purpose = (look["purpose"] + default).replace("%", "%%")  # which argparse would format
+    shown: dict[str, Any] = {"help": purpose, "default": argparse.SUPPRESS}
     if option.default is False:
         shown["action"] = "store_true"
     else:
