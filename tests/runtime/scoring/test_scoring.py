@@ -402,6 +402,7 @@ def wait_for_records(out: Path, count: int) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_ended_goes_on(
