@@ -25,7 +25,8 @@ WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 .DELETE_ON_ERROR:
 .PHONY: help demo examples page test test-fast test-browser has-browser test-lowest devices operators \
 	lint readme bench figures passes layers layer-times \
-	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets clean
+	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets \
+	test-scale scoring clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -35,6 +36,7 @@ help:
 	@echo 'make test-fast                the quick part of them in one Python, while editing'
 	@echo 'make test-browser             pages in Chromium (Debian: apt install chromium npm)'
 	@echo 'make test-lowest              layers and the demo with the lowest versions that are allowed'
+	@echo 'make test-scale               edgeport score with millions of rows, kills, a full disk, Ray'
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
@@ -51,6 +53,7 @@ help:
 	@echo 'make verdicts SHARED=dir      shares of equal classes that reports tell, on other samples'
 	@echo 'make spoiled SHARED=dir       wrong weights: what the parity check notices or owns up to'
 	@echo 'make calibration-memory       peak memory with 200 and with 2,000 samples'
+	@echo 'make scoring                  edgeport score beside a plain loop: rows a second, memory'
 	@echo 'make training MNIST=mnist.npz what recipes, searches and means against over-fitting reach'
 	@echo 'make assets MNIST=mnist.npz   remake assets/'
 	@echo 'make clean                    remove environments and build/'
@@ -89,6 +92,11 @@ has-browser:
 # Old packages warn of what new ones have changed.
 test-lowest: build/venv-lowest/.installed .venv-device/.runtime
 	$(LOWEST) -m pytest -q -W ignore tests/converter/exporting tests/integration/test_article_network.py
+
+# Ray gets an environment of its own.
+test-scale: build/venv-scale/.installed
+	@echo 'make test-scale needs Ray from the package index, 4 GB of memory, 2 GB of disk and about 5 minutes; as root it fills a small disk, too'
+	build/venv-scale/bin/python -m pytest -s tests/scale
 
 # Needs Debian's qemu-user-static. Runs the numerical tests only, a few minutes for each device.
 devices: .venv/.tools
@@ -157,6 +165,10 @@ spoiled: .venv/.workstation
 calibration-memory: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/calibration_memory.py --output build/calibration_memory.json
 
+# Needs 7 GB of disk for a few minutes.
+scoring: .venv/.tools
+	$(WORKSTATION) tests/benchmarks/scoring.py --folder build/scoring --output build/scoring.json
+
 # Resumes where an earlier run ended; delete build/training.json to start again.
 training: .venv/.tools
 	$(WORKSTATION) tests/benchmarks/training.py --mnist "$$MNIST" --output build/training.json
@@ -168,7 +180,7 @@ clean:
 	rm -rf .venv .venv-device build
 
 # pip older than 25.1 knows no dependency groups.
-.venv/.pip .venv-device/.pip build/venv-lowest/.pip:
+.venv/.pip .venv-device/.pip build/venv-lowest/.pip build/venv-scale/.pip:
 	@test -n '$(PYTHON)' || { echo 'edgeport needs Python 3.11, 3.12 or 3.13 and found none: install one, or name it with make PYTHON=/path/to/python' >&2; exit 1; }
 	@'$(PYTHON)' -c '$(SUPPORTED)' || { echo "'$(PYTHON)' is no Python 3.11, 3.12 or 3.13: name one with make PYTHON=/path/to/python" >&2; exit 1; }
 	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module: install it (Debian: apt install python3-venv)" >&2; exit 1; }
@@ -190,7 +202,7 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 	@touch $@
 
 .venv/.tools: .venv/.workstation pyproject.toml
-	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group test-converter --group lint
+	$(WORKSTATION) $(PIP) install -c constraints.txt --group test --group test-converter --group lint --group score
 	@touch $@
 
 .venv/.browser: .venv/.tools pyproject.toml
@@ -200,6 +212,12 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 .venv-device/.runtime: .venv-device/.pip build/wheels/.built constraints.txt
 	$(DEVICE) $(PIP) install -c constraints.txt build/wheels/edgeport-*.whl
 	$(DEVICE) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
+	@touch $@
+
+build/venv-scale/.installed: build/venv-scale/.pip build/wheels/.built constraints.txt
+	for wheel in build/wheels/edgeport-*.whl; do \
+		build/venv-scale/bin/python $(PIP) install -c constraints.txt --group test "$$wheel[images,score,ray]" && \
+		build/venv-scale/bin/python $(PIP) install --no-deps --force-reinstall --quiet "$$wheel"; done
 	@touch $@
 
 build/lowest.txt: tests/runtime/scripts/lowest_versions.py pyproject.toml build/wheels/.built

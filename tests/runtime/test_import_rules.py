@@ -26,7 +26,7 @@ ORDER = (
     ("labels", "streaming", "predictor"),
     ("explaining",),
     ("__init__",),
-    ("cli", "__main__"),
+    ("cli", "scoring", "__main__"),
 )
 ROW = {wing: number for number, row in enumerate(ORDER) for wing in row}
 
@@ -35,11 +35,14 @@ FOREIGN = {
     "onnxruntime": ("engine/session.py",),
     "cryptography": ("artifact/signature.py",),
     "PIL": ("cli/heatmap.py", "cli/images.py"),
+    "pyarrow": tuple(f"scoring/{name}.py" for name in ("parquet", "texts", "verify", "writer")),
+    "fsspec": ("scoring/files.py",),
+    "ray": ("scoring/cluster.py",),
     "_sha2": ("artifact/seal.py",),
     "_sha256": ("artifact/seal.py",),
 }
 # The extras, each imported inside one function alone.
-EXTRAS = {"cryptography", "PIL"}
+EXTRAS = {"cryptography", "PIL", "pyarrow", "fsspec", "ray"}
 
 MOST_MODULES = 16
 
@@ -115,10 +118,21 @@ def test_the_code_map_names_every_folder() -> None:
 
 def test_import_loads_nothing_heavy(child: Child) -> None:
     banned = "tensorflow keras tf2onnx onnx PIL cryptography multiprocessing asyncio"
+    banned += " pyarrow fsspec ray edgeport.scoring"
     result = child(
         "import sys, edgeport; print([n for n in sys.argv[1].split() if n in sys.modules])", banned
     )
     assert (result.returncode, result.stdout.strip()) == (0, "[]")
+
+
+def test_the_command_line_loads_scoring_for_its_own_command_alone(child: Child) -> None:
+    code = """
+import sys
+from edgeport.cli.main import main
+main(["info", "missing.onnx"])
+print([name for name in ("pyarrow", "fsspec", "ray", "edgeport.scoring") if name in sys.modules])
+"""
+    assert child(code).stdout.split() == ["[]"]
 
 
 def test_a_small_artifact_is_checked_without_openssl(child: Child, mlp_file: Path) -> None:

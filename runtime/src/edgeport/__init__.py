@@ -34,6 +34,7 @@ Modules and folders:
     engine/       everything that calls onnxruntime; only ``session`` imports it
     explaining/   which parts of an input carried the answer; loaded when it is asked for
     inputs/       from a caller's value to arrays that the engine cannot misread
+    scoring/      millions of rows by `edgeport score`, loaded by that command alone
 
 Words, as the code, the messages and the documentation use them:
 

@@ -397,7 +397,7 @@ def test_the_help_has_one_order(capsys: Capture, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
-    own = ["info", "verify", "predict", "explain", "bench", "tune", "warm", "sign"]
+    own = ["info", "verify", "predict", "score", "explain", "bench", "tune", "warm", "sign"]
     assert shown == [*own, "train", "convert", "report", "page"]
 
 

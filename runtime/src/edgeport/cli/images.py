@@ -6,6 +6,8 @@ must be to be taken is the business of ``inputs.frames`` and ``inputs.pictures``
 
 from __future__ import annotations
 
+from typing import IO
+
 from edgeport.artifact.card import ModelCard, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.errors import InputError, OptionError
@@ -15,8 +17,13 @@ from edgeport.inputs.pictures import pixels_of
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def read_image(path: str, card: ModelCard) -> Array:
+def read_image(path: str, card: ModelCard, content: IO[bytes] | None = None) -> Array:
     """Return an image as the model's only input: 8 bits a channel, upright, never resized here.
+
+    Args:
+        path: of the file, which messages name.
+        card: what the model takes.
+        content: the file, where it is open already.
 
     Raises:
         InputError: the model does not take such pixels, or such a size.
@@ -36,12 +43,12 @@ def read_image(path: str, card: ModelCard) -> Array:
         ) from cause
     frames = card.frames.get(spec.name)
     if frames is None:
-        with Image.open(path) as image:
+        with Image.open(content or path) as image:
             return pixels_of(spec, image, f"'{path}'")
     limit = Image.MAX_IMAGE_PIXELS
     try:
         Image.MAX_IMAGE_PIXELS = None  # the card has a limit of its own, checked before decoding
-        with Image.open(path) as image:
+        with Image.open(content or path) as image:
             return picture_as_frame(frames, image, f"'{path}'")
     finally:
         Image.MAX_IMAGE_PIXELS = limit

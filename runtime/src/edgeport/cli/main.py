@@ -152,7 +152,7 @@ def _parser(wanted: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edgeport {edgeport.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
-        *(_add_info, _add_verify, _add_predict, _add_explain),
+        *(_add_info, _add_verify, _add_predict, _add_score, _add_explain),
         *(_add_bench, _add_tune, _add_warm, _add_sign),
     ):
         add(commands)
@@ -315,6 +315,38 @@ def _add_explain(commands: Any) -> None:
     add("--repeats", type=int, metavar="R", help="how often each column is shuffled (default 10)")
     add("--seed", type=int, metavar="S", help="of the shuffles (default 0)")
     add("--threads", type=int, metavar="T", help="how many threads a run may use")
+
+
+def _add_score(commands: Any) -> None:
+    purpose = "score millions of rows into Parquet files, each row once"
+    parser = commands.add_parser("score", help=purpose, description=purpose)
+    add = parser.add_argument
+    kinds = "Parquet, csv, jsonl, npy, npz, images: files, folders, patterns, s3://... addresses"
+    add("inputs", metavar="INPUT", nargs="+", help=kinds)
+    add("--model", required=True, metavar="FILE", help="the .onnx artifact")
+    out = "the folder for scores, rejected rows and the manifest; run again, it goes on"
+    add("-o", "--output", required=True, metavar="OUT", help=out)
+    engine = "local: all CPUs of this machine; ray: a Ray cluster that shares OUT and INPUT"
+    add("--engine", choices=("local", "ray"), default="local", help=engine)
+    columns = "the columns that fill the model's input, in its order; by default those of its names"
+    add("--columns", nargs="+", default=(), metavar="NAME", help=columns)
+    keys = "columns to copy to the output, beside file and row"
+    add("--keys", nargs="+", default=(), metavar="NAME", help=keys)
+    add("--top-k", type=int, default=1, metavar="K", help="labels of each row, by default 1")
+    add("--batch-size", type=int, metavar="N", help="rows of a call, by default the model's")
+    add("--part-size", default="64M", metavar="BYTES", help="input of a part, by default 64M")
+    add("--workers", type=int, metavar="W", help="processes, by default one for each CPU")
+    add("--max-rejected", type=int, metavar="N", help="stop when more rows are rejected")
+    verify = "read everything again and prove that each row is there once"
+    add("--verify", action="store_true", help=verify)
+    add("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_score)
+
+
+def _score(options: argparse.Namespace) -> None:
+    from edgeport.scoring.command import run_score  # with pyarrow and all that it needs
+
+    run_score(options)
 
 
 def _info(options: argparse.Namespace) -> None:

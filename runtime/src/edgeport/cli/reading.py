@@ -296,7 +296,6 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
             "use .npz or .jsonl with the inputs' names"
         )
     shape = card.inputs[0].sample_shape
-    fixed = [size for size in shape if isinstance(size, int)]
     is_empty, has_header = True, False
     with naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
@@ -304,21 +303,31 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
             if is_empty and not has_header and is_header(row):
                 has_header = True
                 continue
-            try:
-                values = np.array([number_of(text) for text in row], object)
-            except ValueError as cause:
-                more = ", or check that commas part its columns" if len(row) == 1 else ""
-                raise InputError(
-                    f"'{path}' line {reader.line_num}: {cause}: repair the line{more}"
-                ) from cause
+            sample = numbers_of(row, shape, f"'{path}' line {reader.line_num}")
             is_empty = False
-            if len(fixed) == len(shape) and values.size == math.prod(fixed):
-                values = values.reshape(fixed)
-            yield values.tolist()
+            yield sample
     if is_empty and has_header:
         raise InputError(
             f"'{path}' has a header and no numbers: check that commas part its columns"
         )
+
+
+def numbers_of(row: Sequence[str], shape: Sequence[int | str], subject: str) -> Any:
+    """Return the numbers of one line's cells as nested lists, in a sample's shape where it fits.
+
+    Raises:
+        InputError: a cell is no number.
+    """
+    try:
+        values = np.array([number_of(text) for text in row], object)
+    except ValueError as cause:
+        reraise_signal(cause)
+        more = ", or check that commas part its columns" if len(row) == 1 else ""
+        raise InputError(f"{subject}: {cause}: repair the line{more}") from cause
+    fixed = [size for size in shape if isinstance(size, int)]
+    if len(fixed) == len(shape) and values.size == math.prod(fixed):
+        values = values.reshape(fixed)
+    return values.tolist()
 
 
 def number_of(text: str) -> int | float:
@@ -395,13 +404,20 @@ def read_objects(path: str) -> Iterator[tuple[int, Any]]:
     with naming(path), Path(path).open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                try:
-                    sample = json.loads(line, parse_float=number_of, object_pairs_hook=_once_each)
-                except ValueError as cause:
-                    raise InputError(
-                        f"'{path}' line {number} is no JSON ({cause}): repair the line"
-                    ) from cause
-                yield number, sample
+                yield number, object_of(line, f"'{path}' line {number}")
+
+
+def object_of(line: str, subject: str) -> Any:
+    """Return what a line of JSON holds.
+
+    Raises:
+        InputError: it is no JSON, or a name occurs twice in one object.
+    """
+    try:
+        return json.loads(line, parse_float=number_of, object_pairs_hook=_once_each)
+    except ValueError as cause:
+        reraise_signal(cause)
+        raise InputError(f"{subject} is no JSON ({cause}): repair the line") from cause
 
 
 def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,44 +55,41 @@ def read_table(
             first, skipped = file.readline(), skipped + 1
         if not first:
             return
-        table = _Table(path, Columns(card, tell), first)
+        table = Table(path, Columns(card, tell), first)
         reader = csv.reader(itertools.chain([first], file), delimiter=table.delimiter, strict=True)
-        names, has_header = table.names, not table.has_header
-        is_empty = True
+        is_header, is_empty = table.has_header, True
         for row in reader:
-            line = reader.line_num + skipped
-            if not has_header:  # the line that named the columns
-                has_header, names = True, [name.strip() for name in row]
-                known = [name for name in names if name not in further]
-                table.columns.check_names(known, f"'{path}'")
-                at_name = {name: at for at, name in enumerate(names)}
-                places = {column: at_name[column.name] for column in table.columns.all}
+            if is_header:  # the line that named the columns
+                is_header = False
+                table.take_header(row, further)
             elif row:
-                if len(row) != len(names):
-                    table.refuse_length(line, len(row), names)
+                values = table.read_row(row, reader.line_num + skipped)
                 if is_empty and not table.has_header:
-                    places = {column: at for at, column in enumerate(table.columns.all)}
-                    listed = ", ".join(names)
+                    listed = ", ".join(table.names)
                     tell(f"'{path}' has no header: its cells are taken for {listed}, in this order")
                 is_empty = False
                 for name, cells in further.items():
-                    if table.has_header and name in at_name:
-                        cells.append(row[at_name[name]].strip())
-                yield {
-                    column.name: table.read_cell(column, row[at], line)
-                    for column, at in places.items()
-                }
+                    if table.has_header and name in table.names:
+                        cells.append(row[table.names.index(name)].strip())
+                yield values
 
         if is_empty:
             raise InputError.of(f"'{path}' has", "a header and no row", "rows", "add them")
 
 
-class _Table:
-    """One file: how its cells are parted and read."""
+class Table:
+    """One file: how its cells are parted and read. Its first line that is not blank decides.
+
+    Attributes:
+        names: of the cells of a line, in order.
+        has_header: whether the first line names the columns.
+        delimiter: what parts the cells.
+    """
 
     def __init__(self, path: str, columns: Columns, first: str) -> None:
         self.path, self.columns = path, columns
         self.names = list(columns.names)
+        self._places = {column: at for at, column in enumerate(columns.all)}
         self._comma = self._point = 0  # the first line with a number of that kind
         split = {mark: _cells(first, mark) for mark in _DELIMITERS}
         known = {mark: len(set(cells) & set(self.names)) for mark, cells in split.items()}
@@ -119,8 +116,38 @@ class _Table:
             cells = [cell.replace(",", ".") for cell in cells]
         self.has_header = not any(map(_is_number, cells)) or cells == self.names
 
-    def refuse_length(self, line: int, count: int, names: Sequence[str]) -> NoReturn:
-        """Refuse a line with another number of cells than there are names."""
+    def take_header(self, cells: Sequence[str], further: Collection[str] = ()) -> None:
+        """Take the names of the columns.
+
+        Args:
+            cells: of the first line.
+            further: columns beside the card's that are used, too.
+
+        Raises:
+            InputError: one of the card's is missing or doubled.
+        """
+        self.names = [name.strip() for name in cells]
+        known = [name for name in self.names if name not in further]
+        self.columns.check_names(known, f"'{self.path}'")
+        at_name = {name: at for at, name in enumerate(self.names)}
+        self._places = {column: at_name[column.name] for column in self.columns.all}
+
+    def read_row(self, cells: Sequence[str], line: int) -> dict[str, Any]:
+        """Return the values of one line by column name.
+
+        Raises:
+            InputError: it has another number of cells than there are names, or a cell is not of
+                its column's kind.
+        """
+        if len(cells) != len(self.names):
+            self._refuse_length(line, len(cells))
+        return {
+            column.name: self.read_cell(column, cells[at], line)
+            for column, at in self._places.items()
+        }
+
+    def _refuse_length(self, line: int, count: int) -> NoReturn:
+        names = self.names
         what = "as the header has" if self.has_header else f"{', '.join(names)}, or a header"
         mark = _DELIMITERS[self.delimiter]
         raise InputError.of(
@@ -204,7 +231,7 @@ def check_rows(
     columns = Columns(card, tell)
     inputs = {spec.name for spec in card.inputs}
     for line, item in items:
-        if not isinstance(item, dict) or inputs == set(item) != set(columns.names):
+        if not is_row(item, inputs, columns):
             yield item
             continue
         try:
@@ -213,3 +240,8 @@ def check_rows(
             message = f"'{path}' line {line}: {error}"
             raise InputError(message, expected=error.expected, actual=error.actual) from error
         yield {name: item[name] for name in columns.names}
+
+
+def is_row(item: Any, inputs: set[str], columns: Columns) -> bool:
+    """Whether a line's value is an object by column name, rather than by input name."""
+    return isinstance(item, dict) and not inputs == set(item) != set(columns.names)

@@ -1,0 +1,123 @@
+"""The records of a run: settings, input files, parts of them, rows on their way to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides the answers beside model and data.
+
+    Attributes:
+        columns: of a table, in the order of the model's inputs; empty for those of these names.
+        keys: columns of the input that are copied to the output.
+        top_k: how many classes each row gets, where the model is a classifier.
+        batch_size: most rows of one call.
+        part_bytes: how much input makes a part.
+    """
+
+    columns: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    top_k: int = 1
+    batch_size: int = 32
+    part_bytes: int = 64 * 2**20
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON's types."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One input file.
+
+    Attributes:
+        path: or address.
+        bytes: its size.
+        stamp: changes when the file is written; while it stays, the digest need not be made again.
+        sha256: the digest of its bytes, empty until it is made.
+    """
+
+    path: str
+    bytes: int
+    stamp: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Neighbouring rows of one file.
+
+    Attributes:
+        file: the path or address.
+        start: where they begin; what is counted depends on the kind of file: bytes of csv and json
+            lines, row groups of Parquet, rows of npy, 0 for a file that is taken whole.
+        stop: where they end, counted alike.
+        first: the number of the first row, of text that of the line before it.
+        rows: how many there are.
+        bytes: how much of the file that is, about.
+    """
+
+    file: str
+    start: int
+    stop: int
+    first: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A numbered share of the input, which is answered in one piece or not at all."""
+
+    number: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return sum(piece.rows for piece in self.pieces)
+
+    @property
+    def bytes(self) -> int:
+        """How much input it is, about."""
+        return sum(piece.bytes for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that got no answer, and the sentence that says why."""
+
+    file: str
+    row: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Neighbouring rows, read and not yet answered.
+
+    Attributes:
+        files: the file of each row, or one for all.
+        rows: their numbers.
+        value: what ``predict`` takes for them: arrays by input name, a table of pyarrow, or a list
+            with one sample for each.
+        keys: columns to copy, by name.
+        refused: rows that could not be read.
+    """
+
+    files: str | list[str]
+    rows: Sequence[int]
+    value: Any
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    refused: list[Refused] = field(default_factory=list)
+
+    def file_of(self, at: int) -> str:
+        """Return the file of the row at that place."""
+        return self.files if isinstance(self.files, str) else self.files[at]

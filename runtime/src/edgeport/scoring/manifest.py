@@ -1,0 +1,206 @@
+"""What a run was begun with, and which of its parts are done.
+
+``OUT/manifest.json`` is written before the first part: the artifact's digest, the settings, every
+input file with its size and time, every part. The files' digests are made beside the scoring and
+come into it at the end of the first run that lasts so long; a file that changed before that is
+refused. ``OUT/done/part-N.json`` is the record of part N,
+written after its files: its rows, its rejected rows, the digest of its scores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeport.atomic_files import replacing
+from edgeport.errors import OptionError
+from edgeport.scoring.job import Part, Piece, Settings, Source
+from edgeport.signals import reraise_signal
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_FORMAT = 1
+_FOLDERS = ("scores", "rejected", "done")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a run was begun with.
+
+    Attributes:
+        model: name and digest of the artifact.
+        settings: of the run.
+        sources: the input files, in order.
+        parts: all of them, in order.
+    """
+
+    model: Mapping[str, str]
+    settings: Settings
+    sources: tuple[Source, ...]
+    parts: tuple[Part, ...]
+
+    def write(self, out: str) -> None:
+        """Write it whole; raises OptionError if that fails."""
+        # Paths are written once: a million pictures have as many pieces.
+        place = {source.path: at for at, source in enumerate(self.sources)}
+        content = {
+            "format": _FORMAT,
+            "model": dict(self.model),
+            "settings": self.settings.to_dict(),
+            "inputs": [asdict(source) for source in self.sources],
+            "parts": [
+                [[place[piece.file], *astuple(piece)[1:]] for piece in part.pieces]
+                for part in self.parts
+            ],
+        }
+        with replacing(_path(out)) as file:
+            file.write(json.dumps(content).encode() + b"\n")
+
+
+def read(out: str) -> Manifest | None:
+    """Return the manifest of a folder, None where no run was begun.
+
+    Raises:
+        OptionError: it cannot be read, or another edition of edgeport wrote it.
+    """
+    path = _path(out)
+    try:
+        content = json.loads(path.read_bytes())
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']}")
+        found = Manifest(
+            content["model"],
+            _settings(content["settings"]),
+            tuple(Source(**source) for source in content["inputs"]),
+            (),
+        )
+        parts = tuple(
+            Part(number, tuple(Piece(found.sources[at].path, *rest) for at, *rest in pieces))
+            for number, pieces in enumerate(content["parts"])
+        )
+    except FileNotFoundError as cause:
+        reraise_signal(cause)
+        return None
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as cause:
+        reraise_signal(cause)
+        raise OptionError(
+            f"'{path}' cannot be read ({cause}), expected what this edgeport writes: choose "
+            "another folder"
+        ) from cause
+    return Manifest(found.model, found.settings, found.sources, parts)
+
+
+def _settings(found: Mapping[str, Any]) -> Settings:
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+    }
+    return Settings(**values)
+
+
+def refuse_other(
+    begun: Manifest,
+    out: str,
+    model: Mapping[str, str],
+    settings: Settings,
+    sources: Sequence[Source],
+) -> None:
+    """Refuse to go on with another model, other settings or other data.
+
+    Raises:
+        OptionError: something differs; it is named.
+    """
+    remedy = f"choose another folder than '{out}', or pass what it was begun with"
+    if begun.model["sha256"] != model["sha256"]:
+        raise OptionError(
+            f"the model is '{model['name']}' of digest {model['sha256']}, expected "
+            f"'{begun.model['name']}' of digest {begun.model['sha256']}, with which '{out}' was "
+            f"begun: {remedy}"
+        )
+    for name, value in settings.to_dict().items():
+        before = begun.settings.to_dict()[name]
+        if value != before:
+            option = "--" + {"part_bytes": "part-size"}.get(name, name.replace("_", "-"))
+            raise OptionError(f"{option} is {value}, expected {before} as before: {remedy}")
+    known = {source.path: source for source in begun.sources}
+    for source in sources:
+        before_source = known.pop(source.path, None)
+        if before_source is None:
+            raise OptionError(f"the data has the new file '{source.path}', expected none: {remedy}")
+        if before_source.sha256 != source.sha256:
+            expected = before_source.sha256 or "none, as no run came to its end before"
+            raise OptionError(
+                f"'{source.path}' was changed and has the digest {source.sha256}, expected "
+                f"{expected}: {remedy}"
+            )
+    if known:
+        raise OptionError(f"the data lacks the file '{next(iter(known))}': {remedy}")
+    if [source.path for source in sources] != [source.path for source in begun.sources]:
+        raise OptionError(f"the files come in another order, expected that of before: {remedy}")
+
+
+def records(out: str) -> dict[int, dict[str, Any]]:
+    """Return the records of the parts that are done, by number.
+
+    Raises:
+        OptionError: one cannot be read.
+    """
+    found = {}
+    folder = Path(out, "done")
+    for path in sorted(folder.glob("part-*.json")) if folder.is_dir() else ():
+        try:
+            record = json.loads(path.read_bytes())
+            found[int(record["part"])] = record
+        except (OSError, ValueError, KeyError, TypeError) as cause:
+            reraise_signal(cause)
+            raise OptionError(
+                f"'{path}' cannot be read ({cause}): delete it, and its part is done again"
+            ) from cause
+    return found
+
+
+def write_record(out: str, part: Part, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write that a part is done, and return it."""
+    record = {"part": part.number, **facts}
+    with replacing(Path(out, "done", f"part-{part.number:06d}.json")) as file:
+        file.write(json.dumps(record).encode() + b"\n")
+    return record
+
+
+@contextlib.contextmanager
+def folder_of_one_run(out: str) -> Iterator[None]:
+    """Make the folders of a run, and keep other runs out of them until the end of the block.
+
+    Raises:
+        OptionError: they cannot be made, or another run is at work there.
+    """
+    try:
+        for name in _FOLDERS:
+            Path(out, name).mkdir(parents=True, exist_ok=True)
+        lock = Path(out, ".lock").open("ab")  # noqa: SIM115 - closed below
+    except OSError as cause:
+        reraise_signal(cause)
+        raise OptionError(
+            f"'{out}' cannot be written ({cause.strerror or cause}): choose another folder"
+        ) from cause
+    with lock:
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            raise OptionError(
+                f"another run is at work in '{out}', expected none: wait for its end"
+            ) from cause
+        except OSError as cause:  # a file system without locks
+            reraise_signal(cause)
+        yield
+
+
+def _path(out: str) -> Path:
+    return Path(out, "manifest.json")

@@ -1,0 +1,90 @@
+"""Image files as rows, a file each; neighbours of one size are answered together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO
+
+import numpy as np
+
+from edgeport.artifact.card import ModelCard
+from edgeport.artifact.golden import Array
+from edgeport.cli.images import read_image
+from edgeport.errors import InputError, OptionError
+from edgeport.scoring.files import naming, open_file
+from edgeport.scoring.job import Chunk, Piece, Refused, Settings
+from edgeport.signals import reraise_signal
+
+_MOST_BYTES = 32 * 2**20  # of decoded pixels that wait for a run
+
+
+def split(
+    path: str, card: ModelCard, settings: Settings, tell: Callable[[str], None]
+) -> list[Piece]:
+    """Return the file as one piece; see ``inputs.split``."""
+    if settings.columns or settings.keys:
+        raise InputError.of(
+            f"'{path}' has", "no columns", "a table for --columns and --keys", "leave them out"
+        )
+    with open_file(path) as file:
+        size = file.seek(0, 2)
+    return [Piece(path, 0, 0, 0, 1, size)]
+
+
+def read_all(pieces: Iterable[Piece], card: ModelCard, settings: Settings) -> Iterator[Chunk]:
+    """Yield pictures of one shape each, in order; those that cannot be read are refused.
+
+    Raises:
+        InputError: a file cannot be opened.
+        OptionError: Pillow is not installed.
+    """
+    name = card.inputs[0].name
+    files: list[str] = []
+    pixels: list[Array] = []
+    refused: list[Refused] = []
+
+    def chunk() -> Chunk:
+        return Chunk(list(files), [0] * len(files), {name: np.stack(pixels)}, {}, list(refused))
+
+    for piece in pieces:
+        with naming(piece.file), open_file(piece.file) as file:
+            found = decode(f"'{piece.file}'", file, card)
+        if isinstance(found, str):
+            refused.append(Refused(piece.file, 0, found))
+            continue
+        is_full = len(files) == settings.batch_size or found.nbytes * len(files) >= _MOST_BYTES
+        if files and (is_full or found.shape != pixels[0].shape or found.dtype != pixels[0].dtype):
+            yield chunk()
+            files, pixels, refused = [], [], []
+        files.append(piece.file)
+        pixels.append(found)
+    if files:
+        yield chunk()
+    elif refused:
+        yield Chunk([], [], {}, {}, refused)
+
+
+def row_numbers(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[int]:
+    """Yield the number of the only row."""
+    yield 0
+
+
+def decode(subject: str, content: IO[bytes], card: ModelCard) -> Array | str:
+    """Return the pixels of a picture, or the sentence that says why there are none.
+
+    Raises:
+        OptionError: Pillow is not installed.
+    """
+    try:
+        return read_image(subject.strip("'"), card, content)
+    except InputError as error:
+        reraise_signal(error)
+        return str(error)
+    except (OptionError, MemoryError):
+        raise
+    except Exception as cause:  # whatever Pillow says of damaged bytes
+        reraise_signal(cause)
+        reason = str(cause) or type(cause).__name__
+        if "cannot identify" in reason:  # what follows differs from run to run
+            reason = "it is of no known kind"
+        return f"{subject} cannot be read as a picture ({reason}): take it again, or leave it out"

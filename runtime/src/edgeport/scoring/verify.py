@@ -1,0 +1,100 @@
+"""Proves that each row of the input is in the output once: a score, or a rejection with a reason.
+
+1. Each part has a record.
+2. The inputs have the digests of the manifest, all bytes read again; the scores have those of the
+   records, and name the artifact.
+3. The rows of the inputs are counted from the inputs themselves, and compared with the keys of the
+   scores and of the rejected rows, file by file and number by number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from edgeport.artifact.card import ModelCard
+from edgeport.errors import IntegrityError, OptionError
+from edgeport.scoring import files, inputs
+from edgeport.scoring.job import Part
+from edgeport.scoring.manifest import Manifest, records
+from edgeport.scoring.writer import rejected_path, scores_path
+
+
+def verify(manifest: Manifest, out: str, card: ModelCard) -> dict[str, int]:
+    """Return how many parts, rows and rejections there are, after every check.
+
+    Raises:
+        OptionError: the run is not finished.
+        IntegrityError: a file was changed, or a row is missing or there twice; it is named.
+    """
+    done = records(out)
+    missing = [part.number for part in manifest.parts if part.number not in done]
+    if missing or not all(source.sha256 for source in manifest.sources):
+        first = f", the first is {missing[0]}" if missing else " and has no digests of its input"
+        raise OptionError(
+            f"'{out}' lacks {len(missing)} of {len(manifest.parts)} parts{first}: run the command "
+            "again without --verify"
+        )
+    for source in manifest.sources:
+        with files.naming(source.path):
+            found = files.digest(source.path)
+        if found != source.sha256:
+            raise _changed(source.path, found, source.sha256)
+    rows = rejected = 0
+    for part in manifest.parts:
+        record = done[part.number]
+        scored, refused = _keys(manifest, out, part, record)
+        _compare(manifest, part, card, scored + refused)
+        rows, rejected = rows + scored.total(), rejected + refused.total()
+    return {"parts": len(manifest.parts), "rows": rows, "rejected": rejected}
+
+
+def _changed(path: Any, found: str, expected: str) -> IntegrityError:
+    return IntegrityError(
+        f"'{path}' has the digest {found}, expected {expected} as the run recorded it: it was "
+        "changed or damaged since, bring the old one back or score into another folder",
+        path=str(path),
+    )
+
+
+Keys = Counter[tuple[str, int]]
+
+
+def _keys(manifest: Manifest, out: str, part: Part, record: dict[str, Any]) -> tuple[Keys, Keys]:
+    import pyarrow.parquet as pq
+
+    path = scores_path(out, part.number)
+    with files.naming(str(path)):
+        found = files.digest(str(path))
+        if found != record["sha256"]:
+            raise _changed(path, found, record["sha256"])
+        about = pq.read_schema(path).metadata or {}
+        table = pq.read_table(path, columns=["file", "row"], partitioning=None)
+    if about.get(b"edgeport.artifact", b"").decode() != manifest.model["sha256"]:
+        raise IntegrityError(
+            f"'{path}' names another artifact than the manifest: delete the part's record in "
+            f"'{out}' and run the command again",
+            path=str(path),
+        )
+    scored = Counter(zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True))
+    refused: Keys = Counter()
+    if record["rejected"]:
+        path = rejected_path(out, part.number)
+        with files.naming(str(path)), path.open(encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        refused = Counter((line["file"], line["row"]) for line in lines)
+    return scored, refused
+
+
+def _compare(manifest: Manifest, part: Part, card: ModelCard, found: Keys) -> None:
+    expected: Keys = Counter(inputs.row_numbers(part, card, manifest.settings))
+    for file, row in (expected - found) + (found - expected):
+        times = found[file, row]
+        state = "missing" if not times else f"there {times} times"
+        raise IntegrityError(
+            f"row {row} of '{file}' is {state} in part {part.number}, expected "
+            f"{'it once' if expected[file, row] else 'no such row'}: delete the part's record and "
+            "run the command again",
+            path=file,
+        )
