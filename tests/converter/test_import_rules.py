@@ -34,7 +34,7 @@ ORDER = (
     ("report",),
     ("reporting",),
     ("pipeline",),
-    ("training", "browser"),
+    ("training", "browser", "bundling"),
     ("__init__", "commands"),
 )
 ROW = {wing: number for number, row in enumerate(ORDER) for wing in row}
@@ -131,6 +131,7 @@ def test_importing_the_converter_loads_nothing_heavy():
 def test_the_command_loads_nothing_heavy_before_it_converts():
     statement = "import edgeport.cli.main\nimport edgeport_converter.commands"
     statement += "\nimport edgeport_converter.browser.command"
+    statement += "\nimport edgeport_converter.bundling.command"
     statement += "\nimport edgeport_converter.training.commands"
     statement += "\nimport edgeport_converter.reporting.commands"
     assert loaded_after(statement) == set()

@@ -26,6 +26,7 @@ optimizing, verification, quantization, artifact:
     targets        CPU families and onnxruntime versions of devices, and what each can do
     artifact/      the last stage: card, golden samples and seal, written in one step
     browser/       the command `edgeport page`: a web page that runs an artifact
+    bundling/      the command `edgeport bundle`: all that a device without a network needs
     data/          the user's samples and labels, from files, folders, arrays and generators
     exporting/     from a loaded model to a float ONNX graph with the user's names
     loading/       from a Keras file, or a model in memory, to a function that can be traced
@@ -46,6 +47,7 @@ Words, as the code, the messages and the documentation use them:
     as defined: computed node by node as the ONNX standard says, without the engine's fusions
     bias correction: moving a layer's bias by the mean error that rounding its weights makes
     budget: what quantization may lose, set by ``max_drop``
+    bundle: an archive with an artifact, wheels and an installer, for a device without a network
     calibration: running the float graph on data to find activation ranges
     candidate: a quantized graph that was made and measured
     card: the JSON inside the artifact that says what it takes, answers, and is known to reach

@@ -172,7 +172,7 @@ def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], ve
         error.path = path
         raise
     before, after = seal.split_at_digest(without_signature(data))
-    key = _load_private_key(private_key)
+    key = load_private_key(private_key)
     value = {"version": version, "ed25519": key.sign(message(version, before, after)).hex()}
     entry = seal.metadata_entry(KEY, json.dumps(value).encode("ascii"))
     with replacing(path) as file:
@@ -180,7 +180,8 @@ def sign(source: str | os.PathLike[str], private_key: str | os.PathLike[str], ve
     return seal.digest_of(before, after, entry)
 
 
-def _load_private_key(path: str | os.PathLike[str]) -> Any:
+def load_private_key(path: str | os.PathLike[str]) -> Any:
+    """Return the key in a PEM file; raises OptionError where it cannot be read or is another."""
     serialization, ed25519 = import_library()
     try:
         key = serialization.load_pem_private_key(Path(path).read_bytes(), password=None)

@@ -44,6 +44,7 @@ _CONVERTER_COMMANDS = {
     "convert": "convert a Keras model to an artifact",
     "report": "write what is known of an artifact into one HTML file",
     "page": "write a web page that runs an artifact in the browser",
+    "bundle": "write an archive for a device without a network",
 }
 
 _FIRST_STEPS = """\
