@@ -185,7 +185,7 @@ def _find_wheels(
     source: Source,
 ) -> list[Path]:
     runtime = runtime_wheel(wheel, folder)
-    oldest = card.requires.onnxruntime if card.requires else "0"
+    oldest = card.requires.onnxruntime if card.requires else None
     others = download(runtime, platform, python, folder, oldest_engine=oldest, source=source)
     return [runtime, *others]
 

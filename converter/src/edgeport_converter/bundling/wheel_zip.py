@@ -71,7 +71,9 @@ def wheel_of_installed(name: str, package: Path, level: int = _LEVEL) -> tuple[s
     return f"{info.removesuffix('.dist-info')}-{'-'.join(parts)}.whl", file.getvalue()
 
 
-def slimmed(wheel: Path, is_needed: Callable[[str], bool], target: Path) -> int:
+def slimmed(
+    wheel: Path, is_needed: Callable[[str], bool], target: Path, level: int = _LEVEL
+) -> int:
     """Write a wheel without the files that nothing needs; return how many bytes they have."""
     with zipfile.ZipFile(wheel) as source:
         files = [info for info in source.infolist() if not info.is_dir()]
@@ -83,7 +85,7 @@ def slimmed(wheel: Path, is_needed: Callable[[str], bool], target: Path) -> int:
         kept = [entry for entry in files if is_needed(entry.filename)]
         contents = {entry.filename: source.read(entry) for entry in kept}
     with target.open("wb") as file:
-        write_wheel(file, contents, info, _LEVEL)
+        write_wheel(file, contents, info, level)
     return sum(entry.file_size for entry in files) - sum(entry.file_size for entry in kept)
 
 

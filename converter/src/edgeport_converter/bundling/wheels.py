@@ -87,7 +87,7 @@ def download(
     python: str,
     folder: Path,
     *,
-    oldest_engine: str,
+    oldest_engine: str | None,
     source: Source,
 ) -> list[Path]:
     """Return the wheels that edgeport needs on that platform, newest versions first.
@@ -97,7 +97,7 @@ def download(
         platform: what the device is.
         python: the device's Python.
         folder: where to write them.
-        oldest_engine: the version of onnxruntime that the artifact's card asks for.
+        oldest_engine: the version of onnxruntime that the artifact's card asks for, if it does.
         source: where they come from.
 
     Raises:
@@ -110,12 +110,18 @@ def download(
             "'python -m ensurepip' or 'uv pip install pip'"
         )
     needed = {need.name: need for need in requirements(runtime, python)}
-    needed[_ENGINE].specifier &= f">={oldest_engine}"
-    engine = _fetch(needed.pop(_ENGINE), platform, python, folder, source)
-    for need in requirements(engine, python):
-        if need.name in needed:
+    if oldest_engine is not None:
+        needed[_ENGINE].specifier &= f">={oldest_engine}"
+    found = _fetch(list(needed.values()), platform, python, folder, source)
+    for need in requirements(found[_ENGINE], python):  # numpy is the only one of both
+        if need.name in found and not need.specifier.contains(_version(found[need.name])):
             needed[need.name].specifier &= need.specifier
-    return [engine, *(_fetch(need, platform, python, folder, source) for need in needed.values())]
+            found |= _fetch([needed[need.name]], platform, python, folder, source)
+    return [found[name] for name in sorted(found)]
+
+
+def _version(wheel: Path) -> Version:
+    return parse_wheel_filename(wheel.name)[1]
 
 
 def requirements(wheel: Path, python: str) -> Iterator[Requirement]:
@@ -142,28 +148,30 @@ def requirements(wheel: Path, python: str) -> Iterator[Requirement]:
 
 
 def _fetch(
-    need: Requirement, platform: Platform, python: str, folder: Path, source: Source
-) -> Path:
-    """Return the wheel that pip chose."""
+    needs: Sequence[Requirement], platform: Platform, python: str, folder: Path, source: Source
+) -> dict[str, Path]:
+    """Return the wheels that pip chose, by name."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        said = _pip("download", need, platform, python, Path(scratch), source)
-        found = sorted(Path(scratch).glob("*.whl"))
-        if said is None and len(found) == 1:
-            return found[0].replace(folder / found[0].name)
-    if said is not None and "No matching distribution" not in said:
-        reason = re.sub(r"^ERROR: ", "", said.strip().splitlines()[-1] if said.strip() else "")
+        said = _pip("download", needs, platform, python, Path(scratch), source)
+        if said is None:
+            found = [path.replace(folder / path.name) for path in Path(scratch).glob("*.whl")]
+            return {str(parse_wheel_filename(path.name)[0]): path for path in found}
+    missing = [need for need in needs if f"No matching distribution found for {need.name}" in said]
+    if not missing:
+        lines = said.strip().splitlines() or ["no message"]
         raise OptionError(
-            f"pip cannot download {need} ({reason}): connect to its index, or name a folder of "
+            f"pip cannot download {' and '.join(map(str, needs))} "
+            f"({lines[-1].removeprefix('ERROR: ')}): connect to its index, or name a folder of "
             "wheels with --wheels"
         )
-    others = _what_exists(need, platform, python, source)
+    others = _what_exists(missing[0], platform, python, source)
     raise OptionError(
-        f"there is no wheel of {need} for {platform.name} and Python {python}; "
+        f"there is no wheel of {missing[0]} for {platform.name} and Python {python}; "
         + (
             f"there are some for {', '.join(others)}: choose one of these"
             if others
-            else "there are none for any other platform either: look for an older one with "
-            "--constraint, or name a folder of wheels with --wheels"
+            else "there are none for any other platform either: name other versions with "
+            "--constraint, or a folder of wheels with --wheels"
         )
     )
 
@@ -175,7 +183,7 @@ def _what_exists(need: Requirement, platform: Platform, python: str, source: Sou
 
     def exists(choice: tuple[Platform, str]) -> bool:
         with tempfile.TemporaryDirectory() as scratch:
-            return _pip("install", need, *choice, Path(scratch), source) is None
+            return _pip("install", [need], *choice, Path(scratch), source) is None
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         found = list(pool.map(exists, choices))
@@ -187,7 +195,12 @@ def _what_exists(need: Requirement, platform: Platform, python: str, source: Sou
 
 
 def _pip(
-    verb: str, need: Requirement, platform: Platform, python: str, folder: Path, source: Source
+    verb: str,
+    needs: Sequence[Requirement],
+    platform: Platform,
+    python: str,
+    folder: Path,
+    source: Source,
 ) -> str | None:
     """Run pip for another platform: "download" a wheel, or ask "install" whether there is one.
 
@@ -203,7 +216,7 @@ def _pip(
             *("--disable-pip-version-check", "--only-binary=:all:", "--implementation", "cp"),
             *("--python-version", python, *source.arguments()),
             *(part for tag in platform.tags for part in ("--platform", tag)),
-            str(need),
+            *map(str, needs),
         ],
         capture_output=True,
         text=True,

@@ -1,0 +1,144 @@
+"""What is in a bundle, which wheels it takes, and what is refused with nothing written."""
+
+import hashlib
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from examples import identity
+
+import edgeport
+from edgeport import ArtifactError, OptionError
+from edgeport.cli.main import main
+from edgeport_converter.bundling.archive import FOLDER
+from edgeport_converter.bundling.bundle import write_bundle
+from edgeport_converter.bundling.command import add_bundle
+from edgeport_converter.bundling.wheels import system_version
+
+
+@pytest.fixture(scope="module")
+def write(artifact, runtime_wheel, tiny_wheels):
+    """A function that writes a bundle from made-up wheels."""
+
+    def write_tiny(path, source=artifact, **options):
+        defaults = {"platform": "linux-aarch64", "python": "3.11", "wheels": tiny_wheels}
+        write_bundle(source, path, **{**defaults, "wheel": runtime_wheel, **options})
+        return path
+
+    return write_tiny
+
+
+@pytest.fixture(scope="module")
+def device(write, artifact, tmp_path_factory):
+    """A bundle for linux-aarch64, with all that can be added."""
+    folder = tmp_path_factory.mktemp("device")
+    variant, tuning = folder / "mlp.none.onnx", folder / "tuned.json"
+    variant.write_bytes(artifact.read_bytes())
+    tuning.write_text("{}")
+    added = {"variants": [variant], "tuning": tuning, "with_containerfile": True, "slim": True}
+    return write(folder / "device.tar.gz", **added), added
+
+
+def read(bundle):
+    with tarfile.open(bundle) as archive:
+        return {
+            info.name.removeprefix(f"{FOLDER}/"): archive.extractfile(info).read()
+            for info in archive.getmembers()
+        }
+
+
+def test_the_wheels_fit_the_platform_the_card_and_each_other(device):
+    manifest = json.loads(read(device[0])["manifest.json"])
+    # numpy 2.2 is newer, but this onnxruntime needs numpy<2; onnxruntime 1.18 is too old.
+    assert manifest["versions"]["numpy"] == "1.26.4"
+    assert manifest["versions"]["onnxruntime"] == "1.30.0"
+    assert [name for name in sorted(manifest["files"]) if name.endswith(".whl")] == [
+        f"wheels/edgeport-{edgeport.__version__}-py3-none-any.whl",
+        "wheels/numpy-1.26.4-cp311-cp311-manylinux2014_aarch64.whl",
+        "wheels/onnxruntime-1.30.0-cp311-cp311-manylinux2014_aarch64.whl",
+    ]
+
+
+def test_every_digest_is_that_of_the_file(device):
+    found = read(device[0])
+    files = json.loads(found["manifest.json"])["files"]
+    for name, entry in files.items():
+        assert hashlib.sha256(found[name]).hexdigest() == entry["sha256"]
+        assert len(found[name]) == entry["bytes"]
+    assert set(found) - set(files) == {"manifest.json", "SHA256SUMS"}
+    assert {"mlp.none.onnx", "model.onnx", "model.onnx.tune.json", "install.py"} < set(files)
+    assert b"--platform linux/arm64" in found["Containerfile"]
+    assert b"HEALTHCHECK" in found["Containerfile"]
+
+
+def test_the_same_inputs_give_the_same_bytes(device, write, tmp_path):
+    again = write(tmp_path / "again.tar.gz", **device[1])
+    assert again.read_bytes() == device[0].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tags", "oldest"),
+    [
+        (["any"], None),
+        (["win_amd64"], None),
+        (["any", "manylinux2014_aarch64"], "2.17"),
+        (["manylinux_2_27_x86_64.manylinux_2_28_x86_64", "manylinux2014_x86_64"], "2.27"),
+        (["macosx_11_0_arm64", "macosx_14_0_arm64"], "14.0"),
+    ],
+)
+def test_the_tags_say_how_old_a_system_may_be(tags, oldest):
+    wheels = [Path(f"numpy-2.0-cp311-cp311-{tag}.whl") for tag in tags]
+    assert system_version(wheels) == oldest
+
+
+def refused(write, tmp_path, match, error=OptionError, **options):
+    (tmp_path / "device.tar.gz").write_text("as it was")
+    with pytest.raises(error, match=match):
+        write(tmp_path / "device.tar.gz", **options)
+    assert (tmp_path / "device.tar.gz").read_text() == "as it was"
+
+
+def test_a_platform_without_a_wheel_is_refused_with_what_exists(write, tmp_path):
+    sentence = (
+        "there is no wheel of onnxruntime>=1.19 for linux-x86_64 and Python 3.13; there are some "
+        "for linux-x86_64 with Python 3.11, linux-x86_64 with Python 3.12: choose one of these"
+    )
+    refused(write, tmp_path, sentence, platform="linux-x86_64", python="3.13")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"platform": "amiga"}, "expected one of linux-x86_64, linux-aarch64"),
+        ({"python": "3.9"}, "the device's Python is '3.9', expected one of 3.10"),
+        ({"key": "private.pem"}, "give --key and --version"),
+        ({"version": 3}, "give --key and --version"),
+        ({"platform": "windows-x86_64", "with_containerfile": True}, "no containers for windows"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_first(write, tmp_path, options, match):
+    refused(write, tmp_path, match, **options)
+
+
+def test_a_file_without_a_card_is_refused(write, tmp_path):
+    (tmp_path / "plain.onnx").write_bytes(identity().onnx)
+    refused(write, tmp_path, "has no card", ArtifactError, source=tmp_path / "plain.onnx")
+
+
+def test_a_wheel_of_another_version_of_edgeport_is_refused(write, make_wheel, tmp_path):
+    wheel = make_wheel(tmp_path, "edgeport", "0.0.9")
+    refused(write, tmp_path, "no wheel of edgeport", wheel=wheel)
+
+
+def test_the_command_says_what_to_do_on_the_device(
+    artifact, runtime_wheel, tiny_wheels, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("edgeport.cli.main._installed_commands", lambda: [add_bundle])
+    output = tmp_path / "device.tar.gz"
+    given = ["--wheel", str(runtime_wheel), "--wheels", str(tiny_wheels)]
+    target = ["--platform", "linux-aarch64", "--python", "3.11", "-o", str(output)]
+    assert main(["bundle", str(artifact), *target, *given]) == 0
+    said = capsys.readouterr().out
+    assert "linux-aarch64, Python 3.11, glibc 2.17 or newer: edgeport" in said
+    assert "python3.11 edgeport-bundle/install.py --target" in said
