@@ -23,7 +23,7 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo examples page test test-fast test-browser has-browser test-lowest devices operators \
+.PHONY: help demo examples page test test-fast test-browser has-browser test-lowest devices bundle-devices bundles operators \
 	lint readme bench figures passes layers layer-times \
 	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets \
 	test-scale scoring clean
@@ -38,6 +38,7 @@ help:
 	@echo 'make test-lowest              layers and the demo with the lowest versions that are allowed'
 	@echo 'make test-scale               edgeport score with millions of rows, kills, a full disk, Ray'
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
+	@echo 'make bundle-devices           a bundle on an emulated device without a network (needs the same)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
 	@echo 'make lint                     ruff, mypy'
 	@echo 'make readme MNIST=mnist.npz   the demo, and its table into tests/benchmarks/README.md'
@@ -52,6 +53,7 @@ help:
 	@echo 'make quantization-devices SHARED=dir  int8 files for every target on emulated CPUs'
 	@echo 'make verdicts SHARED=dir      shares of equal classes that reports tell, on other samples'
 	@echo 'make spoiled SHARED=dir       wrong weights: what the parity check notices or owns up to'
+	@echo 'make bundles                  disk, memory and cold start of a device beside LiteRT'\''s'
 	@echo 'make calibration-memory       peak memory with 200 and with 2,000 samples'
 	@echo 'make scoring                  edgeport score beside a plain loop: rows a second, memory'
 	@echo 'make training MNIST=mnist.npz what recipes, searches and means against over-fitting reach'
@@ -101,6 +103,10 @@ test-scale: build/venv-scale/.installed
 # Needs Debian's qemu-user-static. Runs the numerical tests only, a few minutes for each device.
 devices: .venv/.tools
 	$(WORKSTATION) tests/runtime/scripts/on_devices.py build
+
+# Also needs a Linux whose user namespaces may mount binfmt_misc: 6.7 or newer.
+bundle-devices: .venv/.tools
+	$(WORKSTATION) tests/runtime/scripts/bundle_devices.py build --tests
 
 # The cases come from Debian's package libonnx-testdata; the tests need no system package.
 operators: .venv-device/.runtime
@@ -161,6 +167,10 @@ verdicts: .venv/.workstation
 # Fails if wrong weights are missed and the card says nothing of it.
 spoiled: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/spoiled_weights.py "$(SHARED)" --output build/spoiled.json
+
+# Needs build/demo, of `make demo`, whose network LiteRT gets, too.
+bundles: demo
+	$(WORKSTATION) tests/benchmarks/bundles.py build/demo --output build/bundles.json
 
 calibration-memory: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/calibration_memory.py --output build/calibration_memory.json
