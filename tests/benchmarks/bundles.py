@@ -1,0 +1,170 @@
+"""Disk, memory and cold start of a device's environment beside LiteRT's: `make bundles`.
+
+    python tests/benchmarks/bundles.py build/demo --output build/bundles.json [--wheel FILE]
+
+The bundles of `edgeport bundle`, whole and slim, and ai-edge-litert with what it needs, for
+x86-64 and aarch64. Bytes are those of the files, as installed, with bytecode that is compiled once.
+Cold start is a fresh process from its start to its first answer, and memory its greatest resident
+size; both are measured on this machine alone, by turns, on the digits of `make demo` in int8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER))
+
+from edgeport_converter.bundling.archive import FOLDER as UNPACKED  # noqa: E402
+from edgeport_converter.bundling.bundle import write_bundle  # noqa: E402
+from edgeport_converter.bundling.install import site_packages, unpack  # noqa: E402
+from edgeport_converter.bundling.platforms import find_platform  # noqa: E402
+
+PYTHON = "{}.{}".format(*sys.version_info[:2])
+PLATFORMS = ("linux-x86_64", "linux-aarch64")
+ROUNDS = 15
+
+ANSWER = {
+    "edgeport": """
+import sys, numpy as np
+from edgeport import Predictor
+Predictor.load(sys.argv[1]).predict(np.load(sys.argv[2]))
+""",
+    "litert": """
+import sys, numpy as np
+from ai_edge_litert.interpreter import Interpreter
+model = Interpreter(sys.argv[1], num_threads=1)
+model.allocate_tensors()
+model.set_tensor(model.get_input_details()[0]["index"], np.load(sys.argv[2]))
+model.invoke()
+model.get_tensor(model.get_output_details()[0]["index"])
+""",
+}
+PEAK = "\nimport resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("demo", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--wheel", type=Path, help="of edgeport, if it is not installed from one")
+    options = parser.parse_args()
+    rows, own = [], f"linux-{platform.machine()}"
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in PLATFORMS:
+            made = {
+                "edgeport": edgeport_packages(Path(scratch), name, options, is_slim=False),
+                "edgeport --slim": edgeport_packages(Path(scratch), name, options, is_slim=True),
+                "ai-edge-litert": litert_packages(Path(scratch), name),
+            }
+            starts = cold_starts(made, options.demo, Path(scratch)) if name == own else {}
+            for peer, (folder, archive) in made.items():
+                row = {"platform": name, "environment": peer, "bytes": size_of(folder)}
+                rows.append(row | {"bundle_bytes": archive} | starts.get(peer, {}))
+                print(row | starts.get(peer, {}), flush=True)
+    options.output.write_text(json.dumps({"python": PYTHON, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+def edgeport_packages(
+    scratch: Path, name: str, options: argparse.Namespace, *, is_slim: bool
+) -> tuple[Path, int]:
+    """Unpack a bundle's wheels as the installer does; return where, and the bundle's size."""
+    place = scratch / f"{name} {is_slim}"
+    place.mkdir()
+    archive = place / "device.tar.gz"
+    write_bundle(
+        *(options.demo / "digits.onnx", archive),
+        platform=name,
+        python=PYTHON,
+        wheel=options.wheel,
+        slim=is_slim,
+    )
+    with tarfile.open(archive) as file:
+        file.extractall(place, filter="data")
+    for wheel in (place / UNPACKED / "wheels").iterdir():
+        unpack(wheel, site_packages(place))
+    compile_once(site_packages(place))
+    return site_packages(place), archive.stat().st_size
+
+
+def litert_packages(scratch: Path, name: str) -> tuple[Path, int | None]:
+    """Install ai-edge-litert and what it needs, as pip does."""
+    place = scratch / f"{name} litert"
+    tags = [part for tag in find_platform(name).tags for part in ("--platform", tag)]
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--target", str(place))
+    command = [*pip, "--only-binary=:all:", "--python-version", PYTHON, *tags, "ai-edge-litert"]
+    subprocess.run(command, check=True)
+    compile_once(place)
+    return place, None
+
+
+def compile_once(folder: Path) -> None:
+    subprocess.run([sys.executable, "-m", "compileall", "-qq", "-f", str(folder)], check=False)
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def cold_starts(
+    made: dict[str, tuple[Path, int | None]], demo: Path, scratch: Path
+) -> dict[str, dict[str, float]]:
+    """Return milliseconds and bytes of fresh processes, by turns."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sample, tflite = scratch / "sample.npy", scratch / "digits.tflite"
+    with np.load(demo / "test.npz") as data:
+        x = data["x"]
+    np.save(sample, x[:1])
+    tflite.write_bytes(litert_int8(demo / "model.keras", x))
+    times: dict[str, list[float]] = {peer: [] for peer in made}
+    peaks: dict[str, list[int]] = {peer: [] for peer in made}
+    for _ in range(ROUNDS + 1):
+        for peer, (folder, _) in made.items():
+            is_ours = peer.startswith("edgeport")
+            code = ANSWER["edgeport" if is_ours else "litert"] + PEAK
+            file = demo / "digits.onnx" if is_ours else tflite
+            start = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-S", "-c", code, str(file), str(sample)],
+                env={"PYTHONPATH": str(folder)},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            times[peer].append(1e3 * (time.perf_counter() - start))
+            peaks[peer].append(1024 * int(done.stdout.split()[-1]))
+    return {
+        peer: {  # the first round fills the disk's cache
+            "cold_start_ms": round(statistics.median(times[peer][1:]), 1),
+            "peak_bytes": int(statistics.median(peaks[peer][1:])),
+        }
+        for peer in made
+    }
+
+
+def litert_int8(model: Path, x: np.ndarray) -> bytes:
+    """Return the same network, quantized by LiteRT's own converter."""
+    import keras
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.saving.load_model(model))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([sample[None]] for sample in x[:100])
+    return bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
