@@ -398,7 +398,7 @@ def test_the_help_has_one_order(capsys: Capture, monkeypatch: pytest.MonkeyPatch
         main(["--help"])
     shown = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
     own = ["info", "verify", "predict", "score", "explain", "bench", "tune", "warm", "sign"]
-    assert shown == [*own, "train", "convert", "report", "page"]
+    assert shown == [*own, "train", "convert", "report", "page", "bundle"]
 
 
 def command(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
