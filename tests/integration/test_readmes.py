@@ -296,6 +296,11 @@ ELSEWHERE = {
     ),
     # It serves until it is stopped; Chromium opens the same folder there.
     "converter/README.md: Try it in a browser": ("tests/browser/test_page.py", ("page",)),
+    # Wheels come from an index there; the test makes them of what is installed.
+    "converter/README.md: To the device without a network": (
+        "tests/converter/bundling/test_installed.py",
+        ("install.py", "current/bin/edgeport", "--rollback", "--bundle"),
+    ),
     # A video and a camera of a Raspberry Pi, with a stand-in for its library.
     "runtime/README.md: Photos and cameras": (
         "tests/integration/test_cameras.py",
