@@ -270,6 +270,7 @@ SECTIONS: dict[str, Callable[..., Names]] = {
     "runtime/README.md: Sound and other signals": sound_folder,
     "runtime/README.md: Fitted to the device": device_folder,
     "runtime/README.md: Why this answer?": explain_folder,
+    "runtime/README.md: Millions of rows": device_photos_folder,
     "runtime/README.md: Updates": update_folder,
     "converter/README.md: edgeport-converter": model_folder,
     "converter/README.md: For one board": model_folder,
