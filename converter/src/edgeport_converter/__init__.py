@@ -100,6 +100,7 @@ from edgeport_converter.errors import (
 from edgeport_converter.options import (
     BudgetOptions,
     DeviceOptions,
+    Finetune,
     LoadingOptions,
     PixelOptions,
     QuantizationOptions,
@@ -120,6 +121,7 @@ __all__ = [
     "BudgetOptions",
     "ConversionReport",
     "DeviceOptions",
+    "Finetune",
     "Frames",
     "LoadingOptions",
     "PixelOptions",
