@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
+import tensorflow as tf
 
 from edgeport import ConversionError, OptionError
 from edgeport.artifact.golden import Array
@@ -172,13 +173,13 @@ class Finetuner:
 
     def _agreement(self, pupil: Trainable, made: ir.Model) -> float:
         """Return how far the trained function and the int8 graph agree; refuse too little."""
-        run = run_as_defined(ir.to_proto(made))
+        run, trained = run_as_defined(ir.to_proto(made)), tf.function(pupil, reduce_retracing=True)
         count = len(next(iter(self.data.checking.values())))
         equal, errors = [], []
         size = self.batch_size
         for start in range(0, count - size + 1, size) if count >= size else [0]:
             batch = {k: array[start : start + size] for k, array in self.data.checking.items()}
-            expected = pupil(dict(batch))
+            expected = trained(batch)
             for name, array in run(batch).items():
                 wanted = expected[name].numpy()
                 if wanted.ndim > 1 and wanted.shape[-1] > 1 and wanted.dtype.kind == "f":

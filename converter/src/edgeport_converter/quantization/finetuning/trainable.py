@@ -245,7 +245,7 @@ class Trainable:
         values: dict[ir.Value, Any] = {}
         named: dict[str, Any] = {}
         for value in self.graph.inputs:
-            values[value] = inputs[value.name or ""]
+            values[value] = tf.convert_to_tensor(inputs[value.name or ""])
         for node in self.graph:
             self._compute(node, values, named)
         for value in self.graph.outputs:

@@ -207,7 +207,7 @@ class _Loss:
         self._are_classes, self._border = are_classes, border
 
     def __call__(self, batch: Any, taught: Any, labels: Any) -> Any:
-        answers = self._pupil({name: tf.convert_to_tensor(each) for name, each in batch.items()})
+        answers = self._pupil(batch)
         outputs = self._teacher.outputs
         loss = tf.add_n([self._distilled(each, answers, taught) for each in outputs])
         features = [
