@@ -25,7 +25,7 @@ WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 .DELETE_ON_ERROR:
 .PHONY: help demo examples page test test-fast test-browser has-browser test-lowest devices operators \
 	lint readme bench figures passes layers layer-times \
-	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets \
+	calls frames quantization quantization-devices verdicts spoiled finetune calibration-memory training assets \
 	test-scale scoring clean
 
 help:
@@ -52,6 +52,7 @@ help:
 	@echo 'make quantization-devices SHARED=dir  int8 files for every target on emulated CPUs'
 	@echo 'make verdicts SHARED=dir      shares of equal classes that reports tell, on other samples'
 	@echo 'make spoiled SHARED=dir       wrong weights: what the parity check notices or owns up to'
+	@echo 'make finetune                 what fine-tuning brings back of what int8 loses'
 	@echo 'make calibration-memory       peak memory with 200 and with 2,000 samples'
 	@echo 'make scoring                  edgeport score beside a plain loop: rows a second, memory'
 	@echo 'make training MNIST=mnist.npz what recipes, searches and means against over-fitting reach'
@@ -161,6 +162,9 @@ verdicts: .venv/.workstation
 # Fails if wrong weights are missed and the card says nothing of it.
 spoiled: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/spoiled_weights.py "$(SHARED)" --output build/spoiled.json
+
+finetune: .venv/.tools
+	$(WORKSTATION) tests/benchmarks/finetune.py --output build/finetune.json
 
 calibration-memory: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/calibration_memory.py --output build/calibration_memory.json

@@ -53,6 +53,7 @@ Words, as the code, the messages and the documentation use them:
     cross-layer equalization: rescaling channels between two layers, so that their weights are even
     dynamic int8: activation ranges are found at each run, from the batch at hand
     engine: onnxruntime
+    fine-tuning: training a model's weights while they are quantized, where int8 loses too much
     fixed batch: a number of samples that the model insists on
     free axis: an axis whose size is known only at a run, such as the batch N or the time T
     golden sample: an input with its answer, inside the artifact, for the self-test

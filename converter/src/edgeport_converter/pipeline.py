@@ -99,8 +99,8 @@ def convert(
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
 
-    The options after ``labels`` are fields of seven records. Each is passed by its own name,
-    ``convert(..., quantize="static")``, or in its record,
+    The options from ``budget`` to ``loading`` are fields of seven records. Each is passed by its
+    own name, ``convert(..., quantize="static")``, or in its record,
     ``convert(..., quantization=QuantizationOptions(quantize="static"))``; not in both.
 
     Args:
@@ -130,12 +130,12 @@ def convert(
         loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
         report: where to write a report of the evidence, one HTML file; needs the extra "report".
             It is written after the artifact, whose bytes do not depend on it.
-        finetune: ``Finetune(data, epochs=2)``: where int8 misses the budget, the weights are trained
-            while they are quantized, and the result is a candidate like any other. With labels the
-            data teaches, and in any case the float model does. Needs ``quantize`` "auto" or
-            "static". Neither the model nor its file is changed; ``Finetune(model="out.keras")``
-            writes the one with the trained weights. Samples that the loss is measured on are never
-            trained on.
+        finetune: ``Finetune(data, epochs=2)``: where int8 misses the budget, the weights are
+            trained while they are quantized, and the result is a candidate like any other. The
+            float model is the teacher, and labels teach, too, where the data has any. Needs
+            ``quantize`` "auto" or "static". Neither the model nor its file is changed;
+            ``Finetune(model="out.keras")`` writes the one with the trained weights. Samples that
+            the loss is measured on are never trained on.
         progress: is told of each stage, of each recipe tried and of passes over data;
             ``edgeport_converter.screen.Screen(sys.stderr)`` shows them. By default nothing is.
         **keywords: the options one by one.
@@ -570,7 +570,9 @@ def _read_data(
         frames = tuple(islice(user.measured.as_given(), _GOLDEN_BATCH))
     training = None
     if options.finetune is not None:
-        training = _read_training_data(calibration, user, roles, source, float_model, names, options)
+        training = _read_training_data(
+            calibration, user, roles, source, float_model, names, options
+        )
         notes += training.notes
     return _Data(user, roles, border, notes, _describe_columns(float_model, user), frames, training)
 
@@ -866,6 +868,7 @@ def _describe_training(
         "finetuned_on": f"{len(seen)} samples, {trained.fitted.steps} steps of "
         f"{wanted.batch_size}, taught by {teaching}, seed {wanted.seed}",
         "finetuned_on_sha256": seen.sha256,
+        "finetuned_agreement": f"{trained.agreement:.2%} of the answers as trained",
     }
     with open_graph(ir.to_proto(trained.graph), float_model.card) as predictor:
         reached = evaluator.metric_of(as_run(predictor))
@@ -884,9 +887,11 @@ def _note_on_training(
             "the weights that were trained under quantization were not taken, since they miss the "
             "budget or another candidate is better by the objective",
         )
-    figures = f"; fine-tuned in float: {provenance['finetuned_float']}" if (
-        "finetuned_float" in provenance
-    ) else ""
+    figures = (
+        f"; fine-tuned in float: {provenance['finetuned_float']}"
+        if ("finetuned_float" in provenance)
+        else ""
+    )
     return (
         "the weights are not those of the model that was given: they were fine-tuned under "
         f"quantization on {provenance['finetuned_on']}{figures}",

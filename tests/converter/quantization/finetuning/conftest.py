@@ -39,10 +39,10 @@ def broken_by_int8(taught):
     # The last unit becomes a constant that is hardly there, with a weight that makes up for it.
     kernel, bias = model.get_layer("first").get_weights()
     kernel[:, -1] = 0.0
-    kernel[0, -1] = 0.001
+    kernel[0, -1] = 0.0001
     bias[-1] = 0.0
     model.get_layer("first").set_weights([kernel, bias])
     kernel, bias = model.get_layer("second").get_weights()
-    kernel[-1] = 40.0
+    kernel[-1] = 400.0
     model.get_layer("second").set_weights([kernel, bias])
     return model

@@ -175,5 +175,5 @@ def test_an_operator_without_a_form_is_named():
     model = keras.Sequential([keras.Input((5, 3), name="x"), layers.LSTM(4), layers.Dense(2)])
     x = GENERATOR.normal(size=(16, 5, 3)).astype(np.float32)
     source, ranges, made = quantized(model, x)
-    with pytest.raises(UnknownOperatorError, match="LSTM|Loop|Scan|Squeeze|Shape"):
+    with pytest.raises(UnknownOperatorError, match=r"LSTM|Loop|Scan"):
         Trainable(made, source.graph, ranges, (), (), pairs=True)

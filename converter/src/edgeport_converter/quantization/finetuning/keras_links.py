@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class Link:
     inputs: Array
     bias: str | None = None
     shift: Any = None
-    shift_factors: Array | None = None
+    shift_factors: Array = field(default_factory=lambda: np.ones(()))
 
     def kernel_of(self, trained: Array) -> Array:
         """Return the kernel that is exported as these weights; channels without factor stay."""
@@ -227,7 +227,7 @@ def values_for(
     for link in links:
         if link.weights in weights:
             found.append((link.kernel, link.kernel_of(weights[link.weights])))
-        if link.bias in biases:
+        if link.bias is not None and link.bias in biases:
             before = known(graph.initializers[link.bias]).astype(np.float64)
             found.append((link.shift, link.shift_of(before, biases[link.bias])))
     return found

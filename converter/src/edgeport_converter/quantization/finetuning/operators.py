@@ -212,7 +212,9 @@ def _pad(node: ir.Node, x: Any, pads: Any, value: Any = None, axes: Any = None) 
     return tf.pad(x, sides, mode.upper(), constant_values=filling)
 
 
-def _slice(node: ir.Node, x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+def _slice(
+    node: ir.Node, x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None
+) -> Any:
     begin, end = (_constant(each).tolist() for each in (starts, ends))
     places = list(range(len(begin))) if axes is None else _constant(axes).tolist()
     by = [1] * len(begin) if steps is None else _constant(steps).tolist()
@@ -313,9 +315,7 @@ OPERATORS: dict[str, Operator] = {
     "Split": _split,
     "Gather": lambda node, x, places: tf.gather(x, places, axis=node.attributes.get_int("axis", 0)),
     "Shape": _plain(lambda x: tf.shape(x, out_type=tf.int64)),
-    "Cast": lambda node, x: tf.cast(
-        x, ir.DataType(node.attributes.get_int("to", 1)).numpy()
-    ),
+    "Cast": lambda node, x: tf.cast(x, ir.DataType(node.attributes.get_int("to", 1)).numpy()),
     # Codes are floats with whole values, so that gradients pass.
     "QuantizeLinear": lambda node, *given: None,
     "DequantizeLinear": lambda node, *given: None,

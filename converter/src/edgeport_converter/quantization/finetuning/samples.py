@@ -119,7 +119,7 @@ def _as_targets(
             f"the label of sample {place} to fine-tune on is NaN or infinite, expected a number: "
             "clean or drop that sample"
         )
-    first = [spec for spec in outputs[:1]]
+    first = outputs[:1]
     shape = first[0].shape[1:]
     fits = labels.dtype.kind in "iufb" and labels.ndim == len(shape) + 1
     try:
@@ -132,9 +132,13 @@ def _as_targets(
         return found.astype(np.int64), True, ()
     if fits and all(a == b for a, b in zip(labels.shape[1:], shape, strict=True)):
         return labels.astype(np.float32), False, ()
-    return None, False, (
-        "the labels to fine-tune on were not used, since they are neither classes nor of the "
-        "form of the first output: the float model is the teacher",
+    return (
+        None,
+        False,
+        (
+            "the labels to fine-tune on were not used, since they are neither classes nor of the "
+            "form of the first output: the float model is the teacher",
+        ),
     )
 
 

@@ -37,7 +37,7 @@ _INSIDE = 0.45
 
 # A variable moves by about the learning rate at a step. Weights are counted in steps of their
 # scale; scales and ranges move by this share as often as a weight moves by one code. Chosen.
-_SCALE_SHARE = 0.1
+_SCALE_SHARE = 0.5
 # A bias is counted in what one code of a weight adds at half of the input's range.
 _HALF_RANGE = 128.0
 
@@ -62,7 +62,9 @@ class Trained:
 class _Weights:
     """The weights of a layer as rows (R, K) in steps of the scale that they start with."""
 
-    def __init__(self, node: ir.Node, codes: Array, scale: Array, exact: Array, pairs: bool) -> None:
+    def __init__(
+        self, node: ir.Node, codes: Array, scale: Array, exact: Array, *, pairs: bool
+    ) -> None:
         self._node, self._shape, self._pairs = node, exact.shape, pairs
         rows = forms.as_sums(node, codes.astype(np.float64))
         self._groups = rows.shape[0]
@@ -81,7 +83,7 @@ class _Weights:
         """Return codes (R, K) and scales (R,)."""
         stretch = tf.exp(_SCALE_SHARE * self.stretch)
         exact = self.rows / stretch[:, None]
-        return _codes_of(exact, self._pairs), stretch * self.start
+        return _codes_of(exact, pairs=self._pairs), stretch * self.start
 
     def tensor(self) -> Any:
         """Return the weights that int8 stores, in the layer's own form."""
@@ -170,7 +172,7 @@ class Trainable:
         self._scales: dict[ir.Value, _Range] = {}  # by the constant with the scale
         for node in self.graph:
             if node.op_type in WEIGHTED_OPERATORS:
-                self._take_layer(node, source, weights, biases, pairs)
+                self._take_layer(node, source, weights, biases, pairs=pairs)
         bounds = _bounds_of(source)
         for node in self.graph:
             if node.op_type == "QuantizeLinear":
@@ -195,6 +197,7 @@ class Trainable:
         source: ir.Graph,
         weights: Collection[str],
         biases: Collection[str],
+        *,
         pairs: bool,
     ) -> None:
         reading, name = _constant_of(node, 1)
@@ -204,7 +207,7 @@ class Trainable:
             codes, scale = known(reading.inputs[0]), known(reading.inputs[1])
             exact = known(source.initializers[name])
             limited = pairs and node.op_type != "ConvTranspose"
-            self._weights[name] = _Weights(node, codes, scale, exact, limited)
+            self._weights[name] = _Weights(node, codes, scale, exact, pairs=limited)
         self._replaced[reading.outputs[0]] = self._weights[name].tensor
         bias, bias_name = _constant_of(node, 2)
         if bias is None or bias_name not in source.initializers:
@@ -234,7 +237,8 @@ class Trainable:
         if scale is None or scale in self._scales or name in fixed or name not in self._ranges:
             return
         low, high = self._ranges[name]
-        if choose_scale(low, high, np.dtype(np.uint8)) != (known(scale), int(known(zero))):
+        chosen, offset = choose_scale(low, high, np.dtype(np.uint8))
+        if float(chosen) != float(known(scale)) or offset != int(known(zero)):
             return  # another step has chosen it
         if max(high, 0.0) - min(low, 0.0) > 0:
             found = _Range(min(low, 0.0), max(high, 0.0), bounds.get(name, (-np.inf, np.inf)))
@@ -262,19 +266,20 @@ class Trainable:
             values[output] = self._replaced[output]()
             return
         given = [None if value is None else self._read(value, values) for value in node.inputs]
+        read: Any = given[0] if given else None
         if node.op_type == "QuantizeLinear":
             scale, zero = self._scale_of(node)
-            codes = _rounded(given[0] / scale) + zero
+            codes = _rounded(read / scale) + zero
             values[output] = tf.clip_by_value(codes, 0.0, 255.0)
         elif node.op_type == "DequantizeLinear":
             source = node.inputs[0].producer() if node.inputs[0] is not None else None
             rounds = source is not None and source.op_type == "QuantizeLinear"
             scale, zero = self._scale_of(source if rounds and source is not None else node)
             if scale.shape.rank:
-                shape = [1] * given[0].shape.rank
+                shape = [1] * read.shape.rank
                 shape[node.attributes.get_int("axis", 1)] = -1
                 scale, zero = tf.reshape(scale, shape), tf.reshape(zero, shape)
-            values[output] = (tf.cast(given[0], tf.float32) - zero) * scale
+            values[output] = (tf.cast(read, tf.float32) - zero) * scale
             if rounds and source is not None and source.inputs[0] is not None:
                 named[source.inputs[0].name or ""] = values[output]
         else:
@@ -313,7 +318,7 @@ def _rounded(x: Any) -> Any:
     return x + tf.stop_gradient(tf.round(x) - x)
 
 
-def _codes_of(exact: Any, pairs: bool) -> Any:
+def _codes_of(exact: Any, *, pairs: bool) -> Any:
     """Return codes (R, K) within the limits of ``gptq``: what no code stands for is clipped."""
     if not pairs:
         return tf.clip_by_value(_rounded(exact), -float(FULL_LIMIT), float(FULL_LIMIT))
@@ -349,7 +354,7 @@ def _constant_codes(reading: ir.Node) -> Array:
 
 
 def _bounds_of(graph: ir.Graph) -> dict[str, tuple[float, float]]:
-    """Return the bounds of each Clip and Relu by its output: codes end there in its place."""
+    """Return the bounds of each Clip by its output: codes may end there in its place."""
     found = {}
     for node in graph:
         if node.op_type == "Clip":

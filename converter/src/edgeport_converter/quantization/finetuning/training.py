@@ -29,7 +29,7 @@ from edgeport_converter.quantization.tensors import open_session
 _DEPTHS = 3  # of activations that are compared
 _FEATURES = 0.3  # weight of their loss
 _CHECKS = 4  # an epoch
-_PATIENCE = 6  # checks without a better loss
+_PATIENCE = 0.5  # of all checks may go by without a better loss: it falls most with the rate
 _DECAYS = 0.9, 0.999  # of Adam's moments, as its authors propose
 _TINY = 1e-8
 _SIGMOIDS = ("Sigmoid",)
@@ -77,6 +77,7 @@ class Teacher:
         self._session = open_session(source, [values[name] for name in self._names])
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what the pupil's tensors are compared with, by their names."""
         found = dict(zip(self._names, self._session.run(self._names, dict(batch)), strict=True))
         answers = {name: found[name] for name in self.features}
         for each in self.outputs:
@@ -140,15 +141,14 @@ def train(
             rows = slice(start, start + size)
             batch = {name: array[rows] for name, array in data.checking.items()}
             labels = None if data.checking_labels is None else data.checking_labels[rows]
-            total += float(measure(batch, teacher(batch), labels)) * len(
-                next(iter(batch.values()))
-            )
+            total += float(measure(batch, teacher(batch), labels)) * len(next(iter(batch.values())))
         return total / max(count - count % size, min(count, size))
 
     generator = np.random.default_rng(seed)
     before = best = check()
     kept = [variable.numpy() for variable in pupil.variables]
     done, waited, every = 0, 0, max(1, len(data) // size // _CHECKS)
+    patience = _PATIENCE * steps / every
     with begin("fine-tuning", steps) as task:
         for _ in range(epochs):
             for batch, labels in data.batches(size, generator.permutation(len(data))):
@@ -163,7 +163,7 @@ def train(
                     best, waited = found, 0
                     kept = [variable.numpy() for variable in pupil.variables]
                 task.note(f"loss {best:.4g}, at first {before:.4g}")
-            if waited > _PATIENCE:
+            if waited > patience:
                 break
     for variable, value in zip(pupil.variables, kept, strict=True):
         variable.assign(value)
@@ -210,9 +210,7 @@ class _Loss:
         answers = self._pupil(batch)
         outputs = self._teacher.outputs
         loss = tf.add_n([self._distilled(each, answers, taught) for each in outputs])
-        features = [
-            _relative(answers[name], taught[name]) for name in self._teacher.features
-        ]
+        features = [_relative(answers[name], taught[name]) for name in self._teacher.features]
         if features:
             loss += _FEATURES * tf.add_n(features) / len(features)
         if labels is not None:
