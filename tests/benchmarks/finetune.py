@@ -173,7 +173,7 @@ def measure(case: str, seed: int, folder: Path) -> Run:
         common = {
             "calibration": data.x[:500],
             "evaluation": (data.held_x, data.held_y),
-            "quantize": "static",
+            "objective": "size",
         }
         wanted = ec.Finetune(taught, epochs=EPOCHS, seed=seed)
         report = ec.convert(
@@ -211,7 +211,6 @@ def pair(case: str, folder: Path) -> list[Path]:
             calibration=data.x[:500],
             evaluation=(data.held_x, data.held_y),
             max_drop=BUDGET,
-            quantize="static",
             finetune=wanted,
         )
         print(f"{case}: {name}: {report.recipe}, {report.file_bytes:,} bytes", flush=True)
