@@ -313,9 +313,14 @@ class Trainable:
         )
 
 
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def _rounded(x: Any) -> Any:
-    """Round half to even; gradients pass as if nothing were rounded (straight through)."""
-    return x + tf.stop_gradient(tf.round(x) - x)
+    """Round half to even; gradients pass as if nothing were rounded (straight through).
+
+    The sum x + (round(x) - x), which needs no gradient of its own, is a few millionths off a whole
+    number in float32, and so may decide a tie between codes the other way.
+    """
+    return tf.round(x), lambda gradient: gradient
 
 
 def _codes_of(exact: Any, *, pairs: bool) -> Any:
