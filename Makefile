@@ -23,10 +23,10 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo examples page test test-fast test-browser has-browser test-lowest devices bundle-devices bundles operators \
-	lint readme bench figures passes layers layer-times \
-	calls frames quantization quantization-devices verdicts spoiled calibration-memory training assets \
-	test-scale scoring clean
+.PHONY: help demo examples page test test-fast test-browser has-browser test-scale test-lowest \
+	devices bundle-devices operators lint readme bench figures passes layers layer-times calls frames \
+	quantization quantization-devices verdicts spoiled finetune bundles scoring calibration-memory \
+	training assets clean
 
 help:
 	@echo 'make demo [MNIST=mnist.npz]   train, convert, run without TensorFlow, compare'
@@ -54,6 +54,7 @@ help:
 	@echo 'make verdicts SHARED=dir      shares of equal classes that reports tell, on other samples'
 	@echo 'make spoiled SHARED=dir       wrong weights: what the parity check notices or owns up to'
 	@echo 'make bundles                  disk, memory and cold start of a device beside LiteRT'\''s'
+	@echo 'make finetune                 what fine-tuning brings back of what int8 loses'
 	@echo 'make calibration-memory       peak memory with 200 and with 2,000 samples'
 	@echo 'make scoring                  edgeport score beside a plain loop: rows a second, memory'
 	@echo 'make training MNIST=mnist.npz what recipes, searches and means against over-fitting reach'
@@ -171,6 +172,9 @@ spoiled: .venv/.workstation
 # Needs build/demo, of `make demo`, whose network LiteRT gets, too.
 bundles: demo
 	$(WORKSTATION) tests/benchmarks/bundles.py build/demo --output build/bundles.json
+
+finetune: .venv/.tools
+	$(WORKSTATION) tests/benchmarks/finetune.py --output build/finetune.json
 
 calibration-memory: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/calibration_memory.py --output build/calibration_memory.json

@@ -29,6 +29,7 @@ from edgeport_converter.options import _read_frames, _read_numbers
         (["--max-drop", "much"], "--max-drop is 'much', expected a number"),
         (["--also", "auto,none"], "also is 'auto', expected one of static"),
         (["--max-drop", "5"], "--max-drop is 5.0, expected a share from 0"),
+        (["--epochs", "2"], "--epochs was given without --finetune, expected the data"),
         (["--scale", "2"], "scale was given without --input-uint8, expected it for uint8"),
     ],
 )

@@ -55,6 +55,7 @@ Words, as the code, the messages and the documentation use them:
     cross-layer equalization: rescaling channels between two layers, so that their weights are even
     dynamic int8: activation ranges are found at each run, from the batch at hand
     engine: onnxruntime
+    fine-tuning: training a model's weights while they are quantized, where int8 loses too much
     fixed batch: a number of samples that the model insists on
     free axis: an axis whose size is known only at a run, such as the batch N or the time T
     golden sample: an input with its answer, inside the artifact, for the self-test
@@ -102,6 +103,7 @@ from edgeport_converter.errors import (
 from edgeport_converter.options import (
     BudgetOptions,
     DeviceOptions,
+    Finetune,
     LoadingOptions,
     PixelOptions,
     QuantizationOptions,
@@ -122,6 +124,7 @@ __all__ = [
     "BudgetOptions",
     "ConversionReport",
     "DeviceOptions",
+    "Finetune",
     "Frames",
     "LoadingOptions",
     "PixelOptions",

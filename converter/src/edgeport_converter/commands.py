@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import ArtifactError, EdgeportError, OptionError
-from edgeport_converter.options import DATA_FILES, RECORDS, find_destination, gather_options
+from edgeport_converter.options import (
+    DATA_FILES,
+    RECORDS,
+    Finetune,
+    find_destination,
+    gather_options,
+)
 from edgeport_converter.pipeline import convert
 from edgeport_converter.quiet import stdout_on_stderr
 
@@ -82,6 +88,9 @@ def add_convert(commands: Any) -> None:
         group = parser.add_argument_group(name)
         for option in fields(record):
             _add_option(group, option)
+    group = parser.add_argument_group("finetune")
+    for option in fields(Finetune):
+        _add_option(group, option, f"finetune_{option.name}")
     add("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=_run)
 
@@ -113,6 +122,7 @@ def _run(options: argparse.Namespace) -> None:
             labels=None if options.labels is None else _read_labels(options.labels),
             report=options.report,
             progress=screen,
+            finetune=_finetune(options),
             **given,
         )
         screen.finish()
@@ -143,6 +153,7 @@ def _require_files(options: argparse.Namespace) -> None:
         "model": None if _is_function(options.model) else options.model,
         "calibration": options.calibration,
         "evaluation": options.evaluation,
+        "finetune": getattr(options, "finetune_data", None),
         "weights": getattr(options, "weights", None),
     }
     for purpose, path in paths.items():
@@ -185,12 +196,16 @@ def _say_option(sentence: str, name: str, *, only_assigned: bool = False) -> str
     return sentence.replace(f"{flag}, or {flag}", flag)  # a sentence that named both
 
 
-def _add_option(group: Any, option: Field[Any]) -> None:
+def _add_option(group: Any, option: Field[Any], name: str | None = None) -> None:
     """Add a field of an option record, as its metadata says; what is not given stays out."""
     look = option.metadata
     default = f" (default {_in_words(option.default)})" if option.default not in _UNTOLD else ""
     purpose = (look["purpose"] + default).replace("%", "%%")  # which argparse would format
-    shown: dict[str, Any] = {"help": purpose, "default": argparse.SUPPRESS}
+    shown: dict[str, Any] = {
+        "help": purpose,
+        "default": argparse.SUPPRESS,
+        "dest": name or option.name,
+    }
     if option.default is False:
         shown["action"] = "store_true"
     else:
@@ -209,8 +224,26 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
+def _finetune(options: argparse.Namespace) -> Finetune | None:
+    """Return the record of `--finetune` and the options beside it, None without any."""
+    values = {}
+    for option in fields(Finetune):
+        name = f"finetune_{option.name}"
+        if hasattr(options, name):
+            value, read = getattr(options, name), option.metadata.get("read")
+            values[option.name] = read(_flag(option), value) if read else value
+    if values and "data" not in values:
+        first = next(option for option in fields(Finetune) if option.name in values)
+        raise OptionError(
+            f"{_flag(first)} was given without --finetune, expected the data to train on: pass "
+            f"--finetune, or leave {_flag(first)} out"
+        )
+    return Finetune(**values) if values else None
+
+
 def _flag(option: Field[Any]) -> str:
-    return "--" + option.name.replace("_", "-")
+    flag: str = option.metadata.get("flag", "--" + option.name.replace("_", "-"))
+    return flag
 
 
 def _in_words(default: Any) -> str:

@@ -423,6 +423,70 @@ class LoadingOptions:
             object.__setattr__(self, "outputs", names)
 
 
+@dataclass(frozen=True)
+class Finetune:
+    """Training under quantization, where int8 alone misses the budget.
+
+    Attributes:
+        data: samples to train on, in the forms of calibration data, with labels if there are any;
+            None for the calibration data.
+        epochs: passes over them.
+        learning_rate: how far a weight moves at a step, in steps of its int8 scale.
+        batch_size: samples a step.
+        seed: of the order of samples and of the split.
+        model: the path to write the fine-tuned Keras model to, None for nowhere.
+    """
+
+    data: Any = _option(
+        None,
+        "train on this data where int8 misses the budget, with its labels if it has any",
+        metavar="DATA",
+        flag="--finetune",
+    )
+    epochs: int = _option(
+        2, "passes over the data of --finetune", metavar="NUMBER", read=_read_number
+    )
+    learning_rate: float = _option(
+        0.05,
+        "of --finetune: how far a weight moves at a step, in steps of its int8 scale",
+        metavar="NUMBER",
+        read=_read_number,
+    )
+    batch_size: int = _option(
+        32, "of --finetune: samples a step", metavar="NUMBER", read=_read_number
+    )
+    seed: int = _option(0, "of --finetune", metavar="NUMBER", read=_read_number)
+    model: str | os.PathLike[str] | None = _option(
+        None,
+        "write the fine-tuned Keras model there; yours is not changed",
+        metavar="OUT.keras",
+        flag="--finetuned-model",
+    )
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not _is_number(value) or value != int(value) or value < least:
+                raise OptionError(
+                    f"{name} of finetune is {value!r}, expected a whole number from {least} on: "
+                    "pass one"
+                )
+            object.__setattr__(self, name, int(value))
+        rate = self.learning_rate
+        if not _is_number(rate) or not 0 < rate < 1:
+            raise OptionError(
+                f"learning_rate of finetune is {rate!r}, expected a number between 0 and 1, in "
+                "steps of a weight's int8 scale: 0.05 is usual"
+            )
+        if self.model is not None:
+            path = find_destination(self.model, (self.data,), is_artifact=False)
+            if path.suffix.lower() != ".keras":
+                raise OptionError(
+                    f"the fine-tuned model is to be written to '{self.model}', expected a name "
+                    f"that ends in .keras: choose '{path.with_suffix('.keras')}', for instance"
+                )
+
+
 class OptionKeywords(TypedDict, total=False):
     """All fields of the records, for those who check types: ``convert`` takes each by name."""
 
@@ -464,6 +528,7 @@ class ConversionOptions:
     device: DeviceOptions
     loading: LoadingOptions
     notes: tuple[str, ...] = ()
+    finetune: Finetune | None = None
 
 
 RECORDS: dict[str, type[Any]] = {
@@ -537,6 +602,8 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
             "reaches on the evaluation data: pass both, or leave it out"
         )
     wanted = options.quantization
+    if options.finetune is not None:
+        _require_finetuning(options.finetune, wanted, calibration)
     if calibration is not None or not wanted.quantizes:
         return options
     if wanted.layer_times is not None or wanted.quantize != "auto" or set(wanted.also) - {"none"}:
@@ -551,6 +618,27 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
         "samples like the device's it can be quantized, which makes most files a quarter as large"
     )
     return replace(options, quantization=replace(wanted, quantize="none"), notes=(note,))
+
+
+def _require_finetuning(finetune: Finetune, wanted: QuantizationOptions, calibration: Any) -> None:
+    """Refuse to fine-tune what is not int8, or without calibration data; by an OptionError."""
+    if not isinstance(finetune, Finetune):
+        raise OptionError(
+            f"finetune is a {type(finetune).__name__}, expected Finetune: pass Finetune(data)"
+        )
+    if isinstance(finetune.data, (str, os.PathLike)):
+        require_data_file(Path(finetune.data), "fine-tuning")
+    if calibration is None:
+        raise OptionError(
+            "finetune was given without calibration data, expected a few hundred samples like the "
+            "device's, which ranges start from: pass calibration="
+        )
+    if wanted.quantize not in ("auto", "static") or wanted.layer_times is not None:
+        found = "layer_times" if wanted.layer_times is not None else f"quantize={wanted.quantize!r}"
+        raise OptionError(
+            f"finetune was given with {found}, expected quantize='auto' or 'static' alone, since "
+            "weights are trained for int8 activations: leave one of them out"
+        )
 
 
 def require_no_measure(options: ConversionOptions, place: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from edgeport_converter.options import (
     BudgetOptions,
     ConversionOptions,
     DeviceOptions,
+    Finetune,
     LoadingOptions,
     OptionKeywords,
     PixelOptions,
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
     from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
     from edgeport_converter.quantization.evaluation.layer_report import LayerReport
     from edgeport_converter.quantization.evaluation.layer_times import LayerTimes
+    from edgeport_converter.quantization.finetuning.finetune import Finetuned, Finetuner
+    from edgeport_converter.quantization.finetuning.samples import TrainingData
     from edgeport_converter.quantization.search.candidates import Candidate
     from edgeport_converter.quantization.search.selection import Selection, Step
     from edgeport_converter.verification.parity import Parity
@@ -90,13 +93,14 @@ def convert(
     device: DeviceOptions | None = None,
     loading: LoadingOptions | None = None,
     report: str | os.PathLike[str] | None = None,
+    finetune: Finetune | None = None,
     progress: Progress | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> ConversionReport:
     """Convert a Keras model to an artifact that has been proven against it.
 
-    The options after ``labels`` are fields of seven records. Each is passed by its own name,
-    ``convert(..., quantize="static")``, or in its record,
+    The options from ``budget`` to ``loading`` are fields of seven records. Each is passed by its
+    own name, ``convert(..., quantize="static")``, or in its record,
     ``convert(..., quantization=QuantizationOptions(quantize="static"))``; not in both.
 
     Args:
@@ -126,6 +130,12 @@ def convert(
         loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
         report: where to write a report of the evidence, one HTML file; needs the extra "report".
             It is written after the artifact, whose bytes do not depend on it.
+        finetune: ``Finetune(data, epochs=2)``: where int8 misses the budget, the weights are
+            trained while they are quantized, and the result is a candidate like any other. The
+            float model is the teacher, and labels teach, too, where the data has any. Needs
+            ``quantize`` "auto" or "static". Neither the model nor its file is changed;
+            ``Finetune(model="out.keras")`` writes the one with the trained weights. Samples that
+            the loss is measured on are never trained on.
         progress: is told of each stage, of each recipe tried and of passes over data;
             ``edgeport_converter.screen.Screen(sys.stderr)`` shows them. By default nothing is.
         **keywords: the options one by one.
@@ -238,19 +248,24 @@ def convert(
         },
         keywords,
     )
-    asked = options
+    asked = options = replace(options, finetune=finetune)
     options = fit_to_data(options, calibration, evaluation)
     metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
     code = find_code_files(model, options.budget.metric, options.loading.custom_objects)
     times = options.quantization.layer_times
-    read = (model, calibration, evaluation, options.loading.weights, times, *code)
+    given = None if finetune is None else finetune.data
+    read = (model, calibration, evaluation, given, options.loading.weights, times, *code)
     with Stages()("load"):  # what is no model is no source that could be overwritten
         from edgeport_converter.loading.formats import require_model
 
         require_model(model)
     destination = find_destination(output, read, options.quantization.also)
     page = _find_report(report, read, options, destination)
+    tuned = None
+    if finetune is not None and finetune.model is not None:
+        written = [one for one in (destination, page) if one is not None]
+        tuned = find_destination(finetune.model, (*read, *written), is_artifact=False)
     board = _read_layer_times(options)
     stages = Stages(progress)
 
@@ -281,6 +296,9 @@ def convert(
                 quantized = _quantize(
                     float_model, source, data, baseline, options, board, stages.progress
                 )
+    if tuned is not None:
+        with stages("write fine-tuned model"):
+            _save_finetuned(quantized, source, tuned)
     with stages("report layers"):
         layers = _report_layers(float_model, quantized, source, data, parity)
     with stages("stamp"):
@@ -492,6 +510,7 @@ class _Data:
         notes: what has to be said.
         frames: the first samples as they were given, if inputs take frames.
         columns: of the tables that the model takes, with their ranges.
+        training: what to fine-tune on, if asked for.
     """
 
     user: UserData
@@ -500,6 +519,7 @@ class _Data:
     notes: tuple[str, ...]
     columns: tuple[Column, ...] = ()
     frames: tuple[dict[str, Array], ...] = ()
+    training: TrainingData | None = None
 
     @cached_property
     def golden_candidates(self) -> dict[str, Array] | None:
@@ -552,7 +572,53 @@ def _read_data(
     frames: tuple[dict[str, Array], ...] = ()
     if source.frames and user.measured is not None:
         frames = tuple(islice(user.measured.as_given(), _GOLDEN_BATCH))
-    return _Data(user, roles, border, notes, _describe_columns(float_model, user), frames)
+    training = None
+    if options.finetune is not None:
+        training = _read_training_data(
+            calibration, user, roles, source, float_model, names, options
+        )
+        notes += training.notes
+    return _Data(user, roles, border, notes, _describe_columns(float_model, user), frames, training)
+
+
+def _read_training_data(
+    calibration: Any,
+    user: UserData,
+    roles: SampleRoles,
+    source: _Source,
+    float_model: _FloatModel,
+    names: Sequence[str] | None,
+    options: ConversionOptions,
+) -> TrainingData:
+    from edgeport_converter.data.datasets import read_dataset
+    from edgeport_converter.quantization.finetuning.samples import prepare
+
+    wanted, card = options.finetune, float_model.card
+    assert wanted is not None and user.calibration is not None  # noqa: S101, PT018 - checked
+    dataset = user.calibration
+    if wanted.data is not None and wanted.data is not calibration:
+        dataset = read_dataset(
+            wanted.data,
+            card.inputs,
+            "fine-tuning",
+            image_range=options.pixels.image_range,
+            class_names=names,
+            label_column=options.tables.label_column,
+            like=dataset.columns,
+            frames=source.frames,
+            signal=source.signal,
+            columns=float_model.columns,
+            outputs=[spec.name for spec in card.outputs],
+        )
+    assert roles.judged is not None  # noqa: S101 - there is calibration data
+    return prepare(
+        dataset,
+        dataset.labels,
+        roles.judged,
+        card.outputs,
+        by_class=options.budget.metric is None,
+        seed=wanted.seed,
+    )
 
 
 def _describe_columns(float_model: _FloatModel, user: UserData) -> tuple[Column, ...]:
@@ -672,7 +738,8 @@ def _measure(
 class _Quantized:
     """What the search found, and its variants by recipe. Empty where nothing was quantized.
 
-    ``board`` has the times that the formats were chosen by, None where this machine chose.
+    ``board`` has the times that the formats were chosen by, None where this machine chose;
+    ``finetuned`` what was trained, and ``provenance`` the card's lines on it.
     """
 
     choice: Selection | None = None
@@ -681,6 +748,8 @@ class _Quantized:
     notes: tuple[str, ...] = ()
     board: LayerTimes | None = None
     is_stopped: bool = False
+    finetuned: Finetuned | None = None
+    provenance: dict[str, str] = field(default_factory=dict)
 
     @property
     def candidate(self) -> Candidate | None:
@@ -718,6 +787,8 @@ def _quantize(
         options.device.cpu,
         options.budget.max_drop,
     )
+    if options.finetune is not None:
+        quantizer.finetuner = _make_finetuner(float_model, source, data, options.finetune)
     nodes = source.layers.find_nodes(wanted.keep_float, [node.name for node in graph.graph.node])
     choice: Selection | None = None
     notes: tuple[str, ...] = ()
@@ -734,13 +805,117 @@ def _quantize(
         notes = evidence.check_answers(choice.candidate.measured.agreement, options.budget.max_drop)
     if board is not None:
         notes += board.notes()
+    notes += quantizer.notes
+    provenance: dict[str, str] = {}
+    if quantizer.finetuned is not None and options.finetune is not None:
+        trained = quantizer.finetuned
+        provenance = _describe_training(trained, float_model, data, baseline, options.finetune)
+        notes += _note_on_training(choice, provenance, baseline)
     if quantizer.is_stopped:
         count = len(quantizer.steps)
         notes += (
             f"the search was stopped after {count} candidate{'s' if count > 1 else ''}, of which "
             "the best was taken: a whole one may find another that is faster or smaller",
         )
-    return _Quantized(choice, variants, quantizer.steps, notes, board, quantizer.is_stopped)
+    return _Quantized(
+        choice,
+        variants,
+        quantizer.steps,
+        notes,
+        board,
+        quantizer.is_stopped,
+        quantizer.finetuned,
+        provenance,
+    )
+
+
+def _make_finetuner(
+    float_model: _FloatModel, source: _Source, data: _Data, wanted: Finetune
+) -> Finetuner:
+    from edgeport_converter import optimizing
+    from edgeport_converter.quantization.finetuning.finetune import Finetuner
+    from edgeport_converter.verification.runners import fixed_batch
+
+    def prove(graph: onnx.ModelProto) -> None:
+        trained = replace(float_model, graph=graph, compact=optimizing.compact(graph))
+        _check_parity(trained, _prepare_batches(trained, data.user.measured))
+
+    assert data.training is not None  # noqa: S101 - it was read, since it is wanted
+    return Finetuner(
+        wanted,
+        source.model.model,
+        data.training,
+        prove,
+        fixed_batch(float_model.card.inputs) or wanted.batch_size,
+        0.5 if data.border is None else data.border,
+    )
+
+
+def _describe_training(
+    trained: Finetuned,
+    float_model: _FloatModel,
+    data: _Data,
+    baseline: _Baseline,
+    wanted: Finetune,
+) -> dict[str, str]:
+    """Return the card's lines on changed weights: which, from what to what, on what data."""
+    import onnx_ir as ir
+
+    from edgeport_converter.verification.runners import as_run, open_graph
+
+    seen, evaluator = data.training, baseline.evaluator
+    assert seen is not None and evaluator is not None  # noqa: S101, PT018 - there was a training
+    teaching = "labels and the float model" if seen.labels is not None else "the float model"
+    found = {
+        "finetuned_from_sha256": trained.digests[0],
+        "finetuned_to_sha256": trained.digests[1],
+        "finetuned_on": f"{len(seen)} samples, {trained.fitted.steps} steps of "
+        f"{wanted.batch_size}, taught by {teaching}, seed {wanted.seed}",
+        "finetuned_on_sha256": seen.sha256,
+        "finetuned_agreement": f"{trained.agreement:.2%} of the answers as trained",
+    }
+    with open_graph(ir.to_proto(trained.graph), float_model.card) as predictor:
+        reached = evaluator.metric_of(as_run(predictor))
+    if reached is not None and baseline.accuracy is not None:
+        found["finetuned_float"] = (
+            f"{baseline.accuracy.metric} {reached:.4f}, {baseline.accuracy.float32:.4f} before"
+        )
+    return found
+
+
+def _note_on_training(
+    choice: Selection | None, provenance: dict[str, str], baseline: _Baseline
+) -> tuple[str, ...]:
+    if choice is None or not choice.candidate.recipe.finetuned:
+        return (
+            "the weights that were trained under quantization were not taken, since they miss the "
+            "budget or another candidate is better by the objective",
+        )
+    figures = (
+        f"; fine-tuned in float: {provenance['finetuned_float']}"
+        if ("finetuned_float" in provenance)
+        else ""
+    )
+    return (
+        "the weights are not those of the model that was given: they were fine-tuned under "
+        f"quantization on {provenance['finetuned_on']}{figures}",
+    )
+
+
+def _save_finetuned(quantized: _Quantized, source: _Source, path: Path) -> None:
+    """Write the Keras model with the trained weights, if these were chosen."""
+    from edgeport_converter.quantization.finetuning.keras_links import assigned
+
+    candidate = quantized.candidate
+    if quantized.finetuned is None or candidate is None or not candidate.recipe.finetuned:
+        return
+    whole = path.with_name(f".{path.stem}.partial.keras")
+    try:
+        with assigned(quantized.finetuned.values):
+            source.model.model.save(whole)
+        whole.replace(path)
+    finally:
+        whole.unlink(missing_ok=True)
 
 
 def _report_layers(
@@ -820,7 +995,11 @@ def _stamp(
         if any(column.missing is not None for column in data.columns):
             with open_graph(graph, float_model.card) as predictor:
                 check_fills(as_run(predictor), *filled, "the artifact")
-        return writer.write(graph, candidate, baseline.accuracy, path)
+        own = writer
+        if candidate is not None and candidate.recipe.finetuned:
+            lines = {**writer.card.provenance, **quantized.provenance}
+            own = replace(writer, card=replace(writer.card, provenance=lines))
+        return own.write(graph, candidate, baseline.accuracy, path)
 
     variants = {}
     for kind, candidate in (quantized.variants or {}).items():

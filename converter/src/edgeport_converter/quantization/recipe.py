@@ -19,6 +19,7 @@ class Recipe:
         in_blocks: names of convolutions that are computed over blocks of pixels; see
             ``qdq.pixel_blocks``.
         float_swish: whether each swish between int8 layers is one node in float; see ``qdq.swish``.
+        finetuned: whether its weights were trained under quantization; see ``finetuning``.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Recipe:
     stores_rest: bool = False
     in_blocks: frozenset[str] = frozenset()
     float_swish: bool = False
+    finetuned: bool = False
 
     @classmethod
     def starting(cls, kind: str, ranges: str, float_nodes: frozenset[str]) -> Recipe:
@@ -45,6 +47,8 @@ class Recipe:
         parts = [self.kind]
         if self.is_static:
             parts.append(f"{self.ranges} ranges")
+        if self.finetuned:
+            parts.append("fine-tuned")
         if self.one_scale:
             parts.append("one scale a Dense layer")
         if self.stores_rest:

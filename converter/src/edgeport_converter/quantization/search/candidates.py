@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
@@ -34,6 +35,9 @@ from edgeport_converter.quantization.weights.moments import measure_moments
 from edgeport_converter.targets import Target
 from edgeport_converter.verification import runners
 from edgeport_converter.verification.runners import Batches, Run, Runner
+
+if TYPE_CHECKING:  # they import TensorFlow
+    from edgeport_converter.quantization.finetuning.finetune import Finetuned, Finetuner
 
 _BATCH = 16
 
@@ -118,6 +122,7 @@ class CandidateFactory:
         self._evaluator, self._target = evaluator, target
         self._plain = CalibratedGraph(ir.from_proto(float_graph), calibration)
         self._convolved: dict[tuple[CalibratedGraph, frozenset[str]], CalibratedGraph] = {}
+        self.finetuned: Finetuned | None = None
 
     @property
     def float_graph(self) -> ir.Model:
@@ -142,8 +147,29 @@ class CandidateFactory:
         """
         return _finish(self._quantize(recipe, rounds=False).graph)
 
-    def source_of(self, recipe: Recipe) -> CalibratedGraph:
+    def finetune(self, recipe: Recipe, finetuner: Finetuner) -> None:
+        """Train the weights of a static recipe's graph; recipes with ``finetuned`` have them.
+
+        Raises:
+            CannotFinetuneError: the model cannot be trained, or not proven.
+        """
+        start = self.source_of(recipe)
+
+        def make(graph: ir.Model, ranges: Ranges, rounder: Rounder) -> ir.Model:
+            return quantize.quantize(graph, recipe, ranges, self._target, rounder).graph
+
+        self.finetuned = finetuner.finetune(
+            start.graph,
+            start.ranges_by(recipe.ranges),
+            start.rounder,
+            make,
+            pairs=self._target.saturates,
+        )
+
+    def source_of(self, recipe: Recipe) -> CalibratedGraph | Finetuned:
         """Return the float graph that a recipe quantizes."""
+        if recipe.finetuned and self.finetuned is not None:
+            return self.finetuned
         # Equalized activations make weights uneven, for which one scale would be too coarse.
         if recipe.kind in ("dynamic", "none"):
             return self._plain

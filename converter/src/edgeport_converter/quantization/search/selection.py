@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
@@ -28,6 +29,9 @@ from edgeport_converter.quantization.search.composition import compose
 from edgeport_converter.quantization.search.search import Attempt, RecipeSearch
 from edgeport_converter.targets import Target
 from edgeport_converter.verification.runners import Batches
+
+if TYPE_CHECKING:  # they import TensorFlow
+    from edgeport_converter.quantization.finetuning.finetune import Finetuned, Finetuner
 
 # Differences in time below this are noise on a shared machine; among equals the first kind wins,
 # which is the one that gains most on batches and on CPUs with int8 instructions.
@@ -186,6 +190,8 @@ class Quantizer:
     Attributes:
         on_step: called with each line of the report when it is known.
         is_stopped: whether Ctrl-C ended the search.
+        finetuner: trains weights under quantization, None where that is not wanted.
+        notes: why nothing was trained, a sentence.
     """
 
     def __init__(
@@ -201,6 +207,8 @@ class Quantizer:
         self._max_drop = max_drop
         self.on_step: Callable[[Step], None] | None = None
         self.is_stopped = False
+        self.finetuner: Finetuner | None = None
+        self.notes: tuple[str, ...] = ()
         self._factory = CandidateFactory(float_graph, card, calibration, evaluator, target)
         self._latencies: dict[Recipe, float] = {}
         self._search: RecipeSearch[Candidate] = RecipeSearch(
@@ -227,6 +235,7 @@ class Quantizer:
                 attempts.append(self._search.with_static_ranges(start))
             else:
                 attempts.append(self._search.attempt(start))
+        attempts += self._finetuned(float_nodes)
         holding = self._those_that_hold(attempts)
         if objective != "latency":
             holding = [self._with_fewer_bytes(attempt) for attempt in holding]
@@ -236,6 +245,36 @@ class Quantizer:
                 faster for attempt in holding for faster in self._faster_forms(attempt, objective)
             ]
         return self._choose_by_measurement(holding, objective)
+
+    def _finetuned(self, float_nodes: frozenset[str]) -> list[Attempt[Candidate]]:
+        """Return int8 with trained weights, where int8 alone misses the budget.
+
+        Where it keeps the budget training could gain neither time nor bytes.
+        """
+        in_int8 = [
+            attempt
+            for attempt in self._search.attempts
+            if attempt.recipe.kind == "static" and attempt.recipe.float_nodes == float_nodes
+        ]
+        if self.finetuner is None or not in_int8:
+            return []
+        if any(attempt.verdict.holds for attempt in in_int8):
+            self.notes = ("fine-tuning was left out, since int8 keeps the budget without it",)
+            return []
+        from edgeport_converter.quantization.finetuning.finetune import CannotFinetuneError
+
+        best = min(in_int8, key=lambda attempt: attempt.verdict.excess)
+        try:
+            self._factory.finetune(best.recipe, self.finetuner)
+        except CannotFinetuneError as cause:
+            self.notes = (f"fine-tuning was left out, since {cause}",)
+            return []
+        return [self._search.attempt(replace(best.recipe, finetuned=True))]
+
+    @property
+    def finetuned(self) -> Finetuned | None:
+        """The trained graph, None where nothing was trained."""
+        return self._factory.finetuned
 
     def compose(
         self, times: LayerTimes, ranges: str, float_nodes: frozenset[str], source: Mapping[str, str]

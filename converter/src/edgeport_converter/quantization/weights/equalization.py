@@ -36,6 +36,9 @@ _ALPHA = 0.5
 # A channel smaller than this share of the largest is brought up no further.
 _SMALLEST_SHARE = 1e-5
 
+EQUALIZED = "edgeport.equalized"
+"""Key of a node's ``meta`` with the factors (C,) that its output's channels were multiplied by."""
+
 _RESHAPING = ("Flatten", "Reshape", "Squeeze")
 _BETWEEN = ("AveragePool", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Relu", *_RESHAPING)
 
@@ -64,6 +67,7 @@ def equalize(model: ir.Model, batches: Iterable[Mapping[str, Array]]) -> ir.Mode
             continue
         factors = _factors(ranges, _strengths(pair.second))
         _scale_outputs(pair.first, factors)
+        pair.first.meta[EQUALIZED] = factors
         weights = pair.second.inputs[1]
         replace_constant(weights, known(weights) * by_channel(1 / factors, pair.second))
     return result

@@ -19,12 +19,12 @@ import numpy as np
 from edgeport.artifact.golden import Array
 from edgeport_converter.quantization.weights.moments import Moments
 
-_FULL_LIMIT = 127
+FULL_LIMIT = 127
 
 # Source: vpmaddubsw of AVX2 adds two products u8 * s8 into a saturating int16. With x <= 255 and
 # |w1 + w2| <= 128, |x1 w1 + x2 w2| <= 255 * 128 = 32,640 < 32,767, whichever two weights of a
 # channel a kernel pairs. Weights of opposite signs never add up.
-_PAIR_LIMIT = 128
+PAIR_LIMIT = 128
 
 # Added to the covariance's diagonal, as a share of its mean: inputs that never vary together on a
 # few hundred samples may do so on a device. Source: Frantar et al., section 3.3, step 3.
@@ -52,11 +52,11 @@ def choose_scales(weights: Array, *, pairs: bool, least: Array) -> Array:
         least: (G, O) scales that must not be undercut, such as a bias needs.
     """
     largest = np.abs(weights).max(axis=2)
-    scales = largest / _FULL_LIMIT
+    scales = largest / FULL_LIMIT
     if pairs and weights.shape[2] > 1:
         for signed in (weights, -weights):
             two = np.partition(np.maximum(signed, 0), -2, axis=2)[..., -2:]
-            scales = np.maximum(scales, two.sum(axis=2) / _PAIR_LIMIT)
+            scales = np.maximum(scales, two.sum(axis=2) / PAIR_LIMIT)
     result: Array = np.maximum(scales, least)
     return result
 
@@ -120,15 +120,15 @@ def _limits(exact: Array, *, pairs: bool) -> tuple[Array, Array]:
 
     The largest weight of each sign keeps its code a, all others get what it leaves, 128 - a.
     """
-    high = np.full(exact.shape, float(_FULL_LIMIT))
+    high = np.full(exact.shape, float(FULL_LIMIT))
     if not pairs:
         return -high, high
     limits = []
     for signed in (-exact, exact):
         top = signed.argmax(axis=2)[..., None]
         most = np.rint(np.take_along_axis(signed, top, axis=2))
-        most = np.clip(most, _PAIR_LIMIT // 2, _FULL_LIMIT)
-        limit = np.broadcast_to(_PAIR_LIMIT - most, exact.shape).copy()
+        most = np.clip(most, PAIR_LIMIT // 2, FULL_LIMIT)
+        limit = np.broadcast_to(PAIR_LIMIT - most, exact.shape).copy()
         np.put_along_axis(limit, top, most, axis=2)
         limits.append(limit)
     return -limits[0], limits[1]
@@ -140,11 +140,24 @@ class Rounder:
     Args:
         moments: of the layers' inputs by node name; the weights of all other layers are rounded to
             the nearest code.
+        scales: (G, O) by the name of weights whose scales are given, as training finds them.
     """
 
-    def __init__(self, moments: Mapping[str, Moments] | None = None) -> None:
-        self._moments = moments or {}
+    def __init__(
+        self,
+        moments: Mapping[str, Moments] | None = None,
+        scales: Mapping[str, Array] | None = None,
+    ) -> None:
+        self._moments, self._scales = moments or {}, scales or {}
         self._known: dict[bytes, Rounded] = {}
+
+    def with_scales(self, scales: Mapping[str, Array]) -> Rounder:
+        """Return a rounder of the same layers, some of whose weights have given scales."""
+        return Rounder(self._moments, scales)
+
+    def scales(self, weights: str | None) -> Array | None:
+        """Return the given scales of weights by their name, None where there are none."""
+        return self._scales.get(weights or "")
 
     def mean(self, node: str) -> Array | None:
         """Return the mean (G, K) of what a layer's sums read, None where it was not measured."""

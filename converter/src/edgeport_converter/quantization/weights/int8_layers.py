@@ -2,7 +2,8 @@
 
 Steps of ``store_layers``, for the weights that one layer reads, or several:
 
-1. Choose the smallest scales at which every weight has a code and the bias fits int32.
+1. Choose the smallest scales at which every weight has a code and the bias fits int32, or take
+   those that training has found.
 2. Round the weights by what the layers read (GPTQ, see ``gptq``), or to the nearest code.
 3. Take the mean of what rounding adds to the sums out of the bias: the bias correction of Nagel et
    al., "Data-Free Quantization through Weight Equalization and Bias Correction" (2019), section
@@ -119,7 +120,11 @@ def _store(
     weights = node.inputs[1]
     assert weights is not None  # noqa: S101 - for types
     pairs = pairs and node.op_type != "ConvTranspose"  # it has no int8 kernel that could saturate
-    scales = choose_scales(sums, pairs=pairs, least=_least_scales(users))
+    given, least = rounder.scales(weights.name), _least_scales(users)
+    if given is None:
+        scales = choose_scales(sums, pairs=pairs, least=least)
+    else:
+        scales = np.maximum(given, least)
     if one_scale:
         scales = np.full_like(scales, scales.max())
     elif node.op_type == "ConvTranspose":  # its groups share a scale a channel

@@ -1,0 +1,210 @@
+"""From a quantized graph to trained weights, proven against the Keras model that holds them.
+
+Steps of ``Finetuner.finetune``:
+
+1. Find the Keras variables that the graph's weights come from (``keras_links``).
+2. Train the graph under quantization (``training``), from the weights as they are rounded already.
+3. Put weights, scales and ranges into the float graph, the weights as whole numbers of scales, so
+   that quantizing this graph gives the very codes that were trained.
+4. Put the weights back into the Keras model, prove the float graph against it as any export is
+   proven, and give the model its own weights again.
+5. Prove that the graph that int8 runs answers as the trained one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import tensorflow as tf
+
+from edgeport import ConversionError, OptionError
+from edgeport.artifact.golden import Array
+from edgeport_converter.options import Finetune
+from edgeport_converter.progress import say
+from edgeport_converter.quantization.calibration.ranges import Ranges
+from edgeport_converter.quantization.finetuning import keras_links, training
+from edgeport_converter.quantization.finetuning.operators import UnknownOperatorError
+from edgeport_converter.quantization.finetuning.samples import TrainingData
+from edgeport_converter.quantization.finetuning.trainable import Trainable
+from edgeport_converter.quantization.qdq.pixel_inputs import find_pixel_inputs
+from edgeport_converter.quantization.tensors import replace_constant
+from edgeport_converter.quantization.weights.gptq import Rounder
+from edgeport_converter.verification.runners import run_as_defined
+
+LEAST_AGREEMENT = 0.995
+"""Share of best classes in which the trained function and the int8 graph should be equal. The order
+of sums decides ties between codes, so that a network that hangs on single codes has fewer."""
+
+# Below this the graph is not what was trained. Of outputs without classes: by their spread.
+_REFUSED = 0.9
+
+
+class CannotFinetuneError(Exception):
+    """The model cannot be fine-tuned, or not proven; the text says why, as part of a sentence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """A float graph with trained weights, and how it is quantized.
+
+    Attributes:
+        graph: with the same answers as the fine-tuned Keras model.
+        ranges: of its activations.
+        rounder: knows the scales of its weights.
+        fitted: how the training went.
+        agreement: share of best classes that the trained function and the int8 graph have in
+            common; of other outputs the error over their spread, taken from 1.
+        values: the Keras variables that change, with their trained values.
+        digests: of the model's weights before and after.
+    """
+
+    graph: ir.Model
+    ranges: Ranges
+    rounder: Rounder
+    fitted: training.Fitted
+    agreement: float
+    values: list[tuple[Any, Array]]
+    digests: tuple[str, str]
+
+    def ranges_by(self, method: str) -> Ranges:
+        """Return the ranges that were trained, which began with some method."""
+        return self.ranges
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuner:
+    """Fine-tunes the graphs of one model.
+
+    Attributes:
+        wanted: the options.
+        model: the Keras model, None for a SavedModel.
+        data: what to train on.
+        prove: raises ConversionError where a float graph does not answer as the Keras model does.
+        batch_size: samples a step, the size that the model insists on where it does.
+        border: of a score that stands alone.
+    """
+
+    wanted: Finetune
+    model: Any
+    data: TrainingData
+    prove: Callable[[onnx.ModelProto], None]
+    batch_size: int
+    border: float = 0.5
+
+    def finetune(
+        self,
+        source: ir.Model,
+        ranges: Ranges,
+        rounder: Rounder,
+        quantize: Callable[[ir.Model, Ranges, Rounder], ir.Model],
+        *,
+        pairs: bool,
+    ) -> Finetuned:
+        """Return the trained graph.
+
+        Args:
+            source: the float graph that the recipe quantizes.
+            ranges: of its activations.
+            rounder: of its weights.
+            quantize: makes the recipe's graph of a float graph.
+            pairs: whether two codes of one sign add up to 128 at most.
+
+        Raises:
+            CannotFinetuneError: the model has no form here, or is not what was trained.
+        """
+        if self.model is None:
+            raise CannotFinetuneError("a SavedModel has no Keras variables that could be changed")
+        links = keras_links.find_links(self.model, source.graph)
+        if not links:
+            raise CannotFinetuneError(
+                "no weights of int8 layers belong to a Keras variable that is trainable"
+            )
+        try:
+            pupil = Trainable(
+                quantize(source, ranges, rounder),
+                source.graph,
+                ranges,
+                {link.weights for link in links},
+                {link.bias for link in links if link.bias is not None},
+                pairs=pairs,
+                fixed={each.value.name or "" for each in find_pixel_inputs(source.graph)},
+            )
+            fitted = training.train(
+                pupil,
+                source,
+                self.data,
+                epochs=self.wanted.epochs,
+                learning_rate=self.wanted.learning_rate,
+                batch_size=self.batch_size,
+                border=self.border,
+                seed=self.wanted.seed,
+            )
+        except UnknownOperatorError as cause:
+            raise CannotFinetuneError(f"training knows no form of {cause}") from cause
+        trained = pupil.trained()
+        values = keras_links.values_for(links, source.graph, trained.weights, trained.biases)
+        graph = source.clone()
+        for name, array in {**trained.weights, **trained.biases}.items():
+            replace_constant(graph.graph.initializers[name], array)
+        tuned_rounder = rounder.with_scales(trained.scales)
+        agreement = self._agreement(pupil, quantize(graph, trained.ranges, tuned_rounder))
+        before = _digest(self.model)
+        with keras_links.assigned(values):
+            after = _digest(self.model)
+            try:
+                self.prove(ir.to_proto(graph))
+            except OptionError:
+                raise
+            except ConversionError as cause:
+                raise CannotFinetuneError(
+                    f"the trained weights could not be put back into the Keras model ({cause})"
+                ) from cause
+        say(
+            f"fine-tuning: {fitted.steps} steps, loss {fitted.before:.4g} to {fitted.after:.4g} on "
+            f"samples that were not trained on; {agreement:.2%} of the answers as trained"
+        )
+        return Finetuned(
+            graph, trained.ranges, tuned_rounder, fitted, agreement, values, (before, after)
+        )
+
+    def _agreement(self, pupil: Trainable, made: ir.Model) -> float:
+        """Return how far the trained function and the int8 graph agree; refuse too little."""
+        run, trained = run_as_defined(ir.to_proto(made)), tf.function(pupil, reduce_retracing=True)
+        count = len(next(iter(self.data.checking.values())))
+        equal, errors = [], []
+        size = self.batch_size
+        for start in range(0, count - size + 1, size) if count >= size else [0]:
+            batch = {k: array[start : start + size] for k, array in self.data.checking.items()}
+            expected = trained(batch)
+            for name, array in run(batch).items():
+                wanted = expected[name].numpy()
+                if wanted.ndim > 1 and wanted.shape[-1] > 1 and wanted.dtype.kind == "f":
+                    equal.append((wanted.argmax(-1) == array.argmax(-1)).reshape(-1))
+                error = np.sqrt(np.mean((wanted - array) ** 2)) / (np.std(wanted) + 1e-9)
+                errors.append(float(error))
+        share = float(np.concatenate(equal).mean()) if equal else 1 - float(np.mean(errors))
+        if not share >= _REFUSED:
+            raise CannotFinetuneError(
+                f"what was trained and the int8 graph agree to {share:.2%} only, expected at least "
+                f"{LEAST_AGREEMENT:.1%}"
+            )
+        return share
+
+
+def _digest(model: Any) -> str:
+    """Return the SHA-256 of a Keras model's weights in their order."""
+    digest = hashlib.sha256()
+    for variable in model.weights:
+        digest.update(np.ascontiguousarray(_array(variable)).tobytes())
+    return digest.hexdigest()
+
+
+def _array(variable: Any) -> Array:
+    found: Array = np.asarray(variable.numpy())
+    return found

@@ -1,0 +1,260 @@
+"""Fine-tuning through the whole of ``convert``: what it brings back, and what it leaves alone."""
+
+import hashlib
+
+import keras
+import numpy as np
+import pytest
+
+import edgeport_converter
+from edgeport import OptionError, Predictor
+from edgeport_converter import Finetune
+
+layers = keras.layers
+
+
+def convert(model, output, taught, finetune, **options):
+    (x, _), judged = taught
+    return edgeport_converter.convert(
+        model,
+        output,
+        calibration=x[:200],
+        evaluation=judged,
+        finetune=finetune,
+        **{"quantize": "static", "max_drop": 0.01, **options},
+    )
+
+
+def digest(model):
+    found = hashlib.sha256()
+    for weight in model.get_weights():
+        found.update(weight.tobytes())
+    return found.hexdigest()
+
+
+def loss_of(report, word):
+    return next(step.loss for step in report.steps if word in step.recipe)
+
+
+@pytest.fixture(scope="session")
+def converted(broken_by_int8, taught, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finetuned")
+    before = digest(broken_by_int8)
+    report = convert(
+        broken_by_int8,
+        folder / "a.onnx",
+        taught,
+        Finetune(taught[0], epochs=6, model=folder / "tuned.keras"),
+        quantize="static",
+        objective="size",
+        max_drop=0.02,
+    )
+    return report, folder, before
+
+
+def test_most_of_what_int8_loses_comes_back(converted, taught):
+    report, folder, _ = converted
+    x, y = taught[1]
+    plain = loss_of(report, "static, minmax ranges")
+    tuned = loss_of(report, "fine-tuned")
+    assert plain > 0.03
+    assert tuned < plain / 2
+    found = Predictor.load(folder / "a.onnx").predict(x).argmax(1)
+    assert (found == y).mean() == pytest.approx(report.accuracy.artifact, abs=0.003)
+
+
+def test_what_was_trained_is_what_runs(converted, taught):
+    report, folder, _ = converted
+    assert "fine-tuned" in report.recipe
+    tuned = keras.models.load_model(folder / "tuned.keras")
+    x, _ = taught[1]
+    classes = Predictor.load(folder / "a.onnx").predict(x).argmax(1)
+    # The Keras model computes in float between the layers, so that samples on a border may change.
+    assert (tuned(x).numpy().argmax(1) == classes).mean() > 0.97
+
+
+def test_the_model_is_not_touched_and_the_card_says_what_changed(converted, broken_by_int8):
+    report, folder, before = converted
+    assert digest(broken_by_int8) == before
+    told = report.card.provenance
+    tuned = keras.models.load_model(folder / "tuned.keras")
+    assert told["finetuned_from_sha256"] == before
+    assert told["finetuned_to_sha256"] == digest(tuned)
+    assert "960 samples" in told["finetuned_on"]
+    assert "labels" in told["finetuned_on"]
+    assert "accuracy" in told["finetuned_float"]
+    assert any("not those of the model" in note for note in report.notes)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.onnx", "tuned.keras"]
+
+
+def test_the_float_model_teaches_where_there_are_no_labels(broken_by_int8, taught, tmp_path):
+    (x, _), _ = taught
+    report = convert(broken_by_int8, tmp_path / "a.onnx", taught, Finetune(x, epochs=6))
+    assert loss_of(report, "fine-tuned") < 0.6 * loss_of(report, "static, minmax")
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_weights(broken_by_int8, taught, tmp_path):
+    wanted = Finetune(taught[0], epochs=1, seed=3)
+    told = [
+        convert(
+            broken_by_int8, tmp_path / f"{n}.onnx", taught, wanted, objective="size", max_drop=0.03
+        ).card.provenance
+        for n in (1, 2)
+    ]
+    assert told[0]["finetuned_to_sha256"] == told[1]["finetuned_to_sha256"]
+
+
+def test_nothing_is_trained_where_int8_keeps_the_budget(two_layer_model, samples, tmp_path):
+    report = edgeport_converter.convert(
+        two_layer_model,
+        tmp_path / "a.onnx",
+        calibration=samples,
+        finetune=Finetune(),
+        max_drop=0.1,
+        quantize="static",
+    )
+    assert any("int8 keeps the budget without it" in note for note in report.notes)
+    assert not [key for key in report.card.provenance if key.startswith("finetuned")]
+
+
+def test_samples_that_judge_are_not_trained_on(broken_by_int8, taught, tmp_path):
+    (x, y), (held_x, held_y) = taught
+    both = np.concatenate([x, held_x]), np.concatenate([y, held_y])
+    report = convert(broken_by_int8, tmp_path / "a.onnx", taught, Finetune(both, epochs=1))
+    assert any(note.startswith("800 of the 2000 samples") for note in report.notes)
+    with pytest.raises(OptionError, match="0 samples are left to fine-tune on"):
+        convert(broken_by_int8, tmp_path / "a.onnx", taught, Finetune((held_x, held_y)))
+
+
+def test_bad_data_is_refused_in_a_sentence(two_layer_model, samples, tmp_path):
+    output = tmp_path / "a.onnx"
+
+    def refuse(finetune, match, **options):
+        given = {"calibration": samples, "quantize": "static"} | options
+        with pytest.raises(OptionError, match=match):
+            edgeport_converter.convert(two_layer_model, output, finetune=finetune, **given)
+        assert not output.exists()
+
+    y = np.zeros(300)
+    y[::2] = 1
+    y[7] = np.nan
+    other = np.random.default_rng(1).normal(size=(300, 6)).astype(np.float32)
+    refuse(Finetune((other, y)), "the label of sample 7 to fine-tune on is NaN")
+    refuse(Finetune(other[:10]), "10 samples are left to fine-tune on, expected at least 50")
+    refuse(Finetune(other[:0]), "holds no sample|no sample")
+    refuse(Finetune(), "without calibration data", calibration=None, quantize="auto")
+    refuse(Finetune(), "finetune was given with quantize='none'", quantize="none")
+    refuse(other, "finetune is a ndarray, expected Finetune")
+    refuse(Finetune((other, y.astype(bool) * 7 + 9.0)), "label", quantize="static")
+
+
+@pytest.mark.parametrize(
+    ("option", "match"),
+    [
+        ({"epochs": 0}, "epochs of finetune is 0, expected a whole number from 1 on"),
+        ({"epochs": 1.5}, "epochs of finetune is 1.5"),
+        ({"learning_rate": 0}, "learning_rate of finetune is 0, expected a number between"),
+        ({"model": "out.h5"}, "expected a name that ends in .keras"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(option, match):
+    with pytest.raises(OptionError, match=match):
+        Finetune(**option)
+
+
+def shared_and_subclassed(broken):
+    """Return models like the broken one: a shared layer, several outputs, no layers but calls."""
+    twice = layers.Dense(8, activation="tanh", name="twice")
+    x = keras.Input((8,), name="x")
+    first, second, scores = (broken.get_layer(name) for name in ("first", "second", "scores"))
+    hidden = second(first(x))
+    return {
+        "shared": keras.Model(x, layers.Dense(4)(twice(twice(x)))),
+        "several outputs": keras.Model(x, {"y": scores(hidden), "z": layers.Dense(2)(hidden)}),
+        "subclassed": Subclassed(),
+        "recurrent": keras.Sequential(
+            [keras.Input((8,), name="x"), layers.Reshape((4, 2)), layers.GRU(6), layers.Dense(4)]
+        ),
+    }
+
+
+def mean_squared_error(outputs, labels):
+    return float(((outputs - labels) ** 2).mean())
+
+
+def first_output(model, x):
+    answers = model(x)
+    return (answers["y"] if isinstance(answers, dict) else answers).numpy()
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first = layers.Dense(6, activation="swish")
+        self.last = layers.Dense(4, activation="softmax")
+        self.build((None, 8))
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.last.build((None, 6))
+        self.built = True
+
+    def call(self, x):
+        return self.last(self.first(x))
+
+
+@pytest.mark.parametrize("name", ["shared", "several outputs", "subclassed", "recurrent"])
+def test_any_model_is_trained_or_left_alone_with_a_reason(name, broken_by_int8, taught, tmp_path):
+    (x, _), (held_x, _) = taught
+    keras.utils.set_random_seed(3)
+    model = shared_and_subclassed(broken_by_int8)[name]
+    if name == "subclassed":
+        model(x[:2])
+        model.inputs = [keras.Input((8,), name="x")]
+    before = digest(model)
+    report = edgeport_converter.convert(
+        model,
+        tmp_path / "a.onnx",
+        calibration=x[:200],
+        evaluation=(held_x[:200], first_output(model, held_x[:200])),
+        metric=mean_squared_error,
+        finetune=Finetune(x, epochs=1),
+        max_drop=0.0,  # which int8 always misses
+    )
+    assert digest(model) == before
+    tuned = [step for step in report.steps if "fine-tuned" in step.recipe]
+    reasons = [note for note in report.notes if "fine-tuning was left out" in note]
+    assert bool(tuned) != bool(reasons)
+    assert bool(tuned) == (name != "recurrent")
+
+
+def test_frozen_layers_stay_as_they_are(broken_by_int8, taught, tmp_path):
+    first = broken_by_int8.get_layer("first")
+    first.trainable = False
+    try:
+        convert(
+            broken_by_int8,
+            tmp_path / "a.onnx",
+            taught,
+            Finetune(taught[0], epochs=2, model=tmp_path / "tuned.keras"),
+            objective="size",
+            max_drop=0.03,
+        )
+    finally:
+        first.trainable = True
+    tuned = keras.models.load_model(tmp_path / "tuned.keras", compile=False)
+    for layer in broken_by_int8.layers:
+        same = np.array_equal(layer.get_weights()[0], tuned.get_layer(layer.name).get_weights()[0])
+        assert same == (layer is first)
+
+
+def test_the_tuned_model_overwrites_nothing_that_is_read(broken_by_int8, taught, tmp_path):
+    path = tmp_path / "model.keras"
+    broken_by_int8.save(path)
+    before = path.read_bytes()
+    for name in ("model.keras", "a.onnx"):
+        with pytest.raises(OptionError):
+            convert(path, tmp_path / "a.onnx", taught, Finetune(taught[0], model=tmp_path / name))
+    assert path.read_bytes() == before
+    assert not (tmp_path / "a.onnx").exists()
