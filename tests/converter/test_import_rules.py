@@ -33,6 +33,7 @@ ORDER = (
     ("artifact",),
     ("report",),
     ("reporting",),
+    ("conversion",),
     ("pipeline",),
     ("training", "browser", "bundling"),
     ("__init__", "commands"),

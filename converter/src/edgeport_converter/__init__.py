@@ -27,6 +27,7 @@ optimizing, verification, quantization, artifact:
     artifact/      the last stage: card, golden samples and seal, written in one step
     browser/       the command `edgeport page`: a web page that runs an artifact
     bundling/      the command `edgeport bundle`: all that a device without a network needs
+    conversion/    the stages as ``pipeline`` calls them, and the records that flow between them
     data/          the user's samples and labels, from files, folders, arrays and generators
     exporting/     from a loaded model to a float ONNX graph with the user's names
     loading/       from a Keras file, or a model in memory, to a function that can be traced

@@ -1,6 +1,6 @@
 """CPU families of devices, by the int8 sums that saturate there, and onnxruntime versions.
 
-``options`` offers the names; ``pipeline`` passes the records to the stages that need them.
+``options`` offers the names; ``conversion`` passes the records to the stages that need them.
 """
 
 from __future__ import annotations

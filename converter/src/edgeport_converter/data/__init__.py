@@ -1,6 +1,6 @@
 """The user's samples and labels, from files, folders, arrays and generators.
 
-No stage is imported here. ``pipeline`` calls ``user_data``; ``training`` uses the same readers.
+No stage is imported here. ``conversion`` calls ``user_data``; ``training`` uses the same readers.
 
     array_files    numpy's files, a few megabytes at a time
     chunks         samples in chunks of arrays, and which array belongs to which input

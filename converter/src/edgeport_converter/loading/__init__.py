@@ -1,8 +1,8 @@
 """From any Keras file, or a model in memory, to a function that is ready for inference.
 
-``pipeline`` calls ``load.load_model``. It asks ``formats`` what a path holds, lets ``keras_files``
-open it with the repairs of ``legacy``, and gets the ``LoadedModel`` from ``keras_models``,
-``saved_models`` or ``legacy.tf_keras_models``.
+``conversion`` calls ``load.load_model``. It asks ``formats`` what a path holds, lets
+``keras_files`` open it with the repairs of ``legacy``, and gets the ``LoadedModel`` from
+``keras_models``, ``saved_models`` or ``legacy.tf_keras_models``.
 
 Importing this package imports no TensorFlow; its modules do.
 

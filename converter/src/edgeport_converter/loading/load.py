@@ -1,7 +1,7 @@
 """``load_model``: from what the user names to a ``LoadedModel``; the first stage of ``convert``.
 
 Decides what a path holds and which module opens it, and tries tf_keras where Keras 3 cannot read a
-file of Keras 2. TensorFlow and Keras are imported here, so ``pipeline`` imports this module late.
+file of Keras 2. TensorFlow and Keras are imported here, so ``conversion`` imports this module late.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 3. Else the header of the calibration data does, if it has a name for each number of one input.
 
 Ranges that the training did not hand over are those of the data. ``training`` writes, ``loading``
-reads, ``pipeline`` decides.
+reads, ``conversion`` decides.
 """
 
 from __future__ import annotations

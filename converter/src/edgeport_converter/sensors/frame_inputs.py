@@ -1,6 +1,6 @@
 """Which of a model's inputs take frames: found by name, read, put before the graph, in the card.
 
-``pipeline`` finds the inputs, ``data`` reads frames by them, ``artifact`` writes them.
+``conversion`` finds the inputs, ``data`` reads frames by them, ``artifact`` writes them.
 """
 
 from __future__ import annotations

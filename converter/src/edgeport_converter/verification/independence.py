@@ -20,7 +20,7 @@ same samples in different company, at other places and alone:
    kept samples do not decide so themselves.
 
 A network that ends in a softmax may be saturated on made-up inputs, so that the graph's rows are
-compared before it, too. ``pipeline`` calls ``find_interaction`` before the parity check.
+compared before it, too. ``conversion`` calls ``find_interaction`` before the parity check.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the graph is compared with Keras on: random trial inputs, or the user's samples.
 
-``pipeline`` calls ``prepare_batches``; ``independence`` and ``parity`` use what it returns.
+``conversion`` calls ``prepare_batches``; ``independence`` and ``parity`` use what it returns.
 """
 
 from __future__ import annotations

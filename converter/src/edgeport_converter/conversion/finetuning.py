@@ -1,0 +1,94 @@
+"""Training of the weights while they are quantized, for ``quantizing``, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgeport_converter.conversion.float_model import FloatModel
+from edgeport_converter.conversion.measuring import Baseline
+from edgeport_converter.conversion.proving import prepare_comparison, prove_parity
+from edgeport_converter.conversion.source import LoadedSource
+from edgeport_converter.conversion.user_samples import ConversionData
+from edgeport_converter.options import Finetune
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgeport_converter.quantization.finetuning.finetune import Finetuned, Finetuner
+    from edgeport_converter.quantization.search.selection import Selection
+
+
+def make_finetuner(
+    float_model: FloatModel, source: LoadedSource, data: ConversionData, wanted: Finetune
+) -> Finetuner:
+    """Return what the search trains the weights by, each result proven against Keras."""
+    from edgeport_converter import optimizing
+    from edgeport_converter.quantization.finetuning.finetune import Finetuner
+    from edgeport_converter.verification.runners import fixed_batch
+
+    def prove(graph: onnx.ModelProto) -> None:
+        trained = replace(float_model, graph=graph, compact=optimizing.compact(graph))
+        prove_parity(trained, prepare_comparison(trained, data.user.measured))
+
+    assert data.training is not None  # noqa: S101 - it was read, since it is wanted
+    return Finetuner(
+        wanted,
+        source.model.model,
+        data.training,
+        prove,
+        fixed_batch(float_model.card.inputs) or wanted.batch_size,
+        0.5 if data.border is None else data.border,
+    )
+
+
+def describe_training(
+    trained: Finetuned,
+    float_model: FloatModel,
+    data: ConversionData,
+    baseline: Baseline,
+    wanted: Finetune,
+) -> dict[str, str]:
+    """Return the card's lines on changed weights: which, from what to what, on what data."""
+    import onnx_ir as ir
+
+    from edgeport_converter.verification.runners import as_run, open_graph
+
+    seen, evaluator = data.training, baseline.evaluator
+    assert seen is not None and evaluator is not None  # noqa: S101, PT018 - there was a training
+    teaching = "labels and the float model" if seen.labels is not None else "the float model"
+    found = {
+        "finetuned_from_sha256": trained.digests[0],
+        "finetuned_to_sha256": trained.digests[1],
+        "finetuned_on": f"{len(seen)} samples, {trained.fitted.steps} steps of "
+        f"{wanted.batch_size}, taught by {teaching}, seed {wanted.seed}",
+        "finetuned_on_sha256": seen.sha256,
+        "finetuned_agreement": f"{trained.agreement:.2%} of the answers as trained",
+    }
+    with open_graph(ir.to_proto(trained.graph), float_model.card) as predictor:
+        reached = evaluator.metric_of(as_run(predictor))
+    if reached is not None and baseline.accuracy is not None:
+        found["finetuned_float"] = (
+            f"{baseline.accuracy.metric} {reached:.4f}, {baseline.accuracy.float32:.4f} before"
+        )
+    return found
+
+
+def note_on_training(
+    choice: Selection | None, provenance: dict[str, str], baseline: Baseline
+) -> tuple[str, ...]:
+    """Return the note on trained weights: taken and from what data, or why not."""
+    if choice is None or not choice.candidate.recipe.finetuned:
+        return (
+            "the weights that were trained under quantization were not taken, since they miss the "
+            "budget or another candidate is better by the objective",
+        )
+    figures = (
+        f"; fine-tuned in float: {provenance['finetuned_float']}"
+        if ("finetuned_float" in provenance)
+        else ""
+    )
+    return (
+        "the weights are not those of the model that was given: they were fine-tuned under "
+        f"quantization on {provenance['finetuned_on']}{figures}",
+    )

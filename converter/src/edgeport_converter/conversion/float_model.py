@@ -1,0 +1,95 @@
+"""The float graph with its card and its reference: exported, then optimized."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgeport import ModelCard
+from edgeport_converter.conversion.source import LoadedSource
+from edgeport_converter.data.labels import check_class_names
+from edgeport_converter.options import ConversionOptions
+from edgeport_converter.quiet import quiet_stderr
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgeport.artifact.column import Column
+    from edgeport_converter.verification.runners import Run
+
+_PCM = (-32768.0, 32767.0)
+
+
+@dataclass(frozen=True, eq=False)
+class FloatModel:
+    """The float graph and what it is held to.
+
+    Attributes:
+        graph: with the types of its inner tensors, which quantizing needs.
+        compact: the same as it is written to a file.
+        card: names, inputs, outputs, labels and preprocessing.
+        reference: the Keras model as a function of any number of samples.
+        logits: the same, with the values before the last function of each output.
+        columns: of the tables that it takes, as far as the model and the options say.
+    """
+
+    graph: onnx.ModelProto
+    compact: onnx.ModelProto
+    card: ModelCard
+    reference: Run
+    logits: Run
+    columns: tuple[Column, ...] = ()
+
+    def open(self) -> AbstractContextManager[Run]:
+        """Open the graph as it is judged."""
+        from edgeport_converter.verification.runners import Runner
+
+        return Runner(self.card).open(self.compact)
+
+
+def export_model(
+    source: LoadedSource, names: tuple[str, ...] | None, options: ConversionOptions
+) -> FloatModel:
+    """Export the model to a float graph, and write the first card."""
+    model, signal = source.model, source.signal
+    engine = options.device.engine
+    with quiet_stderr():
+        from edgeport_converter import exporting
+
+        exported = exporting.export(model, opset=engine.opset, ir_version=engine.ir_version)
+        if options.device.one_by_one:
+            exported = exporting.with_one_sample(exported)
+    from edgeport_converter.sensors.columns import name_columns
+    from edgeport_converter.verification.runners import in_fixed_batches
+
+    check_class_names(names, exported.outputs)
+    inputs = exported.inputs
+    if signal is not None:  # until data says more, PCM may have any value
+        inputs = tuple(
+            replace(spec, value_range=_PCM)
+            if spec.name == signal.input and spec.dtype.kind == "i"
+            else spec
+            for spec in inputs
+        )
+    card = ModelCard(
+        model.name,
+        inputs,
+        exported.outputs,
+        labels=names,
+        preprocessing=model.preprocessing,
+        signal=signal,
+    )
+    reference, logits = (
+        in_fixed_batches(run, card.inputs) for run in (exported.reference, exported.logits)
+    )
+    columns = name_columns(model.columns, options.tables.feature_names, card.inputs)
+    return FloatModel(exported.graph, exported.graph, card, reference, logits, columns)
+
+
+def optimize_model(float_model: FloatModel) -> FloatModel:
+    """Return the model with its graph rewritten for speed and size."""
+    from edgeport_converter import optimizing
+
+    graph = optimizing.optimize(float_model.graph)
+    return replace(float_model, graph=graph, compact=optimizing.compact(graph))

@@ -1,0 +1,112 @@
+"""What is written: the artifact and its variants, and the Keras model with trained weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeport import ModelCard
+from edgeport_converter.conversion.float_model import FloatModel
+from edgeport_converter.conversion.measuring import Baseline
+from edgeport_converter.conversion.proving import ParityCheck
+from edgeport_converter.conversion.quantizing import Quantized
+from edgeport_converter.conversion.source import LoadedSource
+from edgeport_converter.conversion.user_samples import GOLDEN_BATCH, ConversionData
+from edgeport_converter.options import ConversionOptions, variant_path
+
+if TYPE_CHECKING:
+    from edgeport_converter.quantization.search.candidates import Candidate
+    from edgeport_converter.verification.runners import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Stamped:
+    """What was written: the card as a device reads it, the size, the variants by recipe."""
+
+    card: ModelCard
+    file_bytes: int
+    variants: dict[str, Path]
+
+
+def stamp(
+    float_model: FloatModel,
+    quantized: Quantized,
+    source: LoadedSource,
+    data: ConversionData,
+    parity: ParityCheck,
+    baseline: Baseline,
+    options: ConversionOptions,
+    destination: Path,
+) -> Stamped:
+    """Write the artifact and its variants, each with its card and golden samples."""
+    from edgeport_converter.artifact.card import ArtifactWriter, describe
+    from edgeport_converter.sensors.columns import check_fills
+    from edgeport_converter.verification.runners import as_run, open_graph
+
+    samples = data.golden_candidates
+    if samples is not None and float_model.card.samples_interact:  # a run takes them all at once
+        samples = {name: array[:GOLDEN_BATCH] for name, array in samples.items()}
+
+    def metric_on_frames(run: Run) -> float | None:
+        """Measure the finished graph on what a device will hand over."""
+        judged, evaluator = data.user.measured, baseline.evaluator
+        assert judged is not None and evaluator is not None  # noqa: S101, PT018 - there is accuracy
+        return evaluator.metric_of(run, lambda _: judged.as_given())
+
+    board = quantized.board
+    chosen_by = {} if board is None else {"layer_times": board.describe()}
+    writer = ArtifactWriter(
+        describe(
+            replace(float_model.card, columns=data.columns),
+            {**source.model.source, **chosen_by},
+            float_model.graph,
+            data.roles.calibration,
+            parity.figures.doubts(),
+        ),
+        options.device,
+        samples,
+        parity.tried,
+        source.layers,
+        data.roles.source,
+        source.frames,
+        data.frames,
+        None if baseline.accuracy is None else metric_on_frames,
+        floors=parity.figures.floors,
+    )
+
+    filled = data.columns, samples or parity.tried
+    check_fills(float_model.reference, *filled, "the Keras model")
+
+    def write(candidate: Candidate | None, path: Path) -> tuple[ModelCard, int]:
+        graph = candidate.graph if candidate else float_model.compact
+        if any(column.missing is not None for column in data.columns):
+            with open_graph(graph, float_model.card) as predictor:
+                check_fills(as_run(predictor), *filled, "the artifact")
+        own = writer
+        if candidate is not None and candidate.recipe.finetuned:
+            lines = {**writer.card.provenance, **quantized.provenance}
+            own = replace(writer, card=replace(writer.card, provenance=lines))
+        return own.write(graph, candidate, baseline.accuracy, path)
+
+    variants = {}
+    for kind, candidate in (quantized.variants or {}).items():
+        variants[kind] = variant_path(destination, kind)
+        write(candidate, variants[kind])
+    return Stamped(*write(quantized.candidate, destination), variants)
+
+
+def save_finetuned(quantized: Quantized, source: LoadedSource, path: Path) -> None:
+    """Write the Keras model with the trained weights, if these were chosen."""
+    from edgeport_converter.quantization.finetuning.keras_links import assigned
+
+    candidate = quantized.candidate
+    if quantized.finetuned is None or candidate is None or not candidate.recipe.finetuned:
+        return
+    whole = path.with_name(f".{path.stem}.partial.keras")
+    try:
+        with assigned(quantized.finetuned.values):
+            source.model.model.save(whole)
+        whole.replace(path)
+    finally:
+        whole.unlink(missing_ok=True)
