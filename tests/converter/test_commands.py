@@ -17,7 +17,7 @@ from edgeport_converter.commands import (
     _read_labels,
     add_convert,
 )
-from edgeport_converter.options import _read_frames, _read_numbers
+from edgeport_converter.option_texts import read_frames, read_numbers
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_mistyped_labels_file_is_no_class_name(text):
     [("1/255", 1 / 255), (" 1 / 4, 2", [0.25, 2]), ("1e400", np.inf), ("1e999999999", np.inf)],
 )
 def test_fractions_are_read_at_once_whatever_their_size(text, numbers):
-    assert _read_numbers("--scale", text) == numbers
+    assert read_numbers("--scale", text) == numbers
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_ways_out_are_options_on_the_command_line(sentence, shown):
     ],
 )
 def test_frames_are_given_once_or_for_each_input_by_name(texts, read):
-    assert _read_frames("--frames", texts) == read
+    assert read_frames("--frames", texts) == read
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_frames_are_given_once_or_for_each_input_by_name(texts, read):
 )
 def test_frames_without_a_name_for_each_are_refused(texts, sentence):
     with pytest.raises(OptionError, match=sentence):
-        _read_frames("--frames", texts)
+        read_frames("--frames", texts)
 
 
 def test_numbers_inside_of_frames_are_not_taken_for_options():

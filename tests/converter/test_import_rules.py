@@ -21,9 +21,9 @@ HEAVY = (
 # A folder, or a module at the top, may import its own row and the rows above it. Imports for type
 # checking alone are free.
 ORDER = (
-    ("errors", "progress", "screen", "stages", "quiet", "provenance", "targets"),
+    ("errors", "progress", "screen", "stages", "quiet", "provenance", "targets", "paths"),
     ("sensors",),
-    ("options",),
+    ("option_texts", "options", "option_checks"),
     ("data",),
     ("loading",),
     ("exporting",),

@@ -18,12 +18,8 @@ from edgeport_converter import (
     convert,
 )
 from edgeport_converter.commands import add_convert
-from edgeport_converter.options import (
-    RECORDS,
-    OptionKeywords,
-    find_destination,
-    gather_options,
-)
+from edgeport_converter.options import RECORDS, OptionKeywords, gather_options
+from edgeport_converter.paths import find_destination
 
 NOTHING = dict.fromkeys(RECORDS)
 NAMES = [option.name for record in RECORDS.values() for option in fields(record)]

@@ -15,7 +15,10 @@ optimizing, verification, quantization, artifact:
 
     commands       the command `edgeport convert`
     errors         the converter's errors, subclasses of the runtime's
+    option_checks  what of the options depends on the data, the labels or the model
+    option_texts   from the text of an option on the command line to its value
     options        the options of a conversion: names, defaults, choices, help, checks
+    paths          what is read and what is written, checked before any work
     pipeline       convert(): the stages in running order
     progress       what happens while a conversion or a training runs, told to who shows it
     provenance     facts about a training, inside its ``.keras`` file

@@ -19,13 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import ArtifactError, EdgeportError, OptionError
-from edgeport_converter.options import (
-    DATA_FILES,
-    RECORDS,
-    Finetune,
-    find_destination,
-    gather_options,
-)
+from edgeport_converter.options import RECORDS, Finetune, gather_options
+from edgeport_converter.paths import DATA_FILES, find_destination
 from edgeport_converter.pipeline import convert
 from edgeport_converter.quiet import stdout_on_stderr
 

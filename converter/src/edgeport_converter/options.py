@@ -2,8 +2,8 @@
 
 An option is a field of one of seven records. It is a keyword of ``convert`` under the same name,
 and an option of `edgeport convert` with ``-`` for ``_``; the docstring of ``convert`` explains it.
-A record checks itself when it is made, and raises OptionError; what depends on the data or the
-output is checked by the functions below, before any work is done.
+A record checks itself when it is made, and raises OptionError; ``option_checks`` checks what
+depends on the data, and ``paths`` what is read and written, before any work is done.
 
 The records are named ``...Options`` since a card has a ``Quantization`` of its own, which says
 what was done, not what is wanted.
@@ -15,15 +15,23 @@ import difflib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from numbers import Real
-from pathlib import Path
 from typing import Any, TypedDict
 
 from edgeport import OptionError
-from edgeport.atomic_files import check_target
 from edgeport.checks import truth
 from edgeport_converter import targets
+from edgeport_converter.option_texts import (
+    read_features,
+    read_frames,
+    read_names,
+    read_number,
+    read_numbers,
+    read_range,
+    read_signal,
+)
+from edgeport_converter.paths import find_destination
 from edgeport_converter.sensors.frame_inputs import Wanted, read_wanted
 from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.sensors.signals import Signal
@@ -36,11 +44,6 @@ RANGE_METHODS = ("minmax", "mse")
 DEFAULT_MAX_DROP = 0.005
 """Half a percentage point of accuracy: less than a test set of a thousand samples can tell."""
 
-_FRAME_WORDS = tuple(each.name for each in fields(Frames))
-
-DATA_FILES = "a .npy, .npz or .csv file, or a folder of images"
-"""What data may be read from, for sentences."""
-
 
 def _option(default: Any, purpose: str, **look: Any) -> Any:
     """Return a field of an option record, with how it looks on the command line.
@@ -50,76 +53,6 @@ def _option(default: Any, purpose: str, **look: Any) -> Any:
     with ``repeatable`` each of several values is one of a list.
     """
     return field(default=default, metadata={"purpose": purpose, **look})
-
-
-def _read_number(option: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise OptionError(f"{option} is {text!r}, expected a number: write one") from None
-
-
-def _read_numbers(option: str, text: str) -> float | list[float]:
-    try:
-        parts = [part.partition("/") for part in text.split(",")]
-        numbers = [float(top) / (float(bottom) if slash else 1) for top, slash, bottom in parts]
-    except (ValueError, ZeroDivisionError):
-        raise OptionError(
-            f"{option} is {text!r}, expected numbers such as 1/255 or 123.7,116.3,103.5: one, or "
-            "one for each channel"
-        ) from None
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-def _read_range(option: str, text: str) -> tuple[float, float]:
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise OptionError(
-            f"{option} is {text!r}, expected two numbers such as 0,1: black, then white"
-        ) from None
-    return low, high
-
-
-def _read_frames(option: str, texts: Sequence[str]) -> str | dict[str, str]:
-    """Return one text, or texts by input name where these are ``NAME=keras fit=crop``."""
-    named = {}
-    for text in texts:
-        first, equals, rest = text.partition("=")
-        if equals and " " not in first.strip() and first.strip() not in _FRAME_WORDS:
-            named[first.strip()] = rest.strip()
-        elif len(texts) == 1:
-            return text
-        else:
-            raise OptionError(
-                f"{option} was given {len(texts)} times, once as {text!r}, expected an input's "
-                "name in each: write NAME=keras"
-            )
-    if len(named) < len(texts):
-        raise OptionError(f"{option} names an input twice, expected it once: leave one out")
-    return named
-
-
-def _read_signal(option: str, text: str) -> Signal:
-    return Signal.from_text(text)
-
-
-def _read_names(option: str, text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _read_features(option: str, text: str) -> list[str]:
-    path = Path(text)
-    if "," not in text and path.is_file():
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise OptionError(
-                f"{option} is the file '{text}', which is no UTF-8 text: save it as UTF-8, one "
-                "name a line"
-            ) from None
-        return [line.strip() for line in lines if line.strip()]
-    return _read_names(option, text)
 
 
 @dataclass(frozen=True)
@@ -132,7 +65,7 @@ class BudgetOptions:
         "classes may change, and 20 dB signal-to-noise must remain, less where more than 3 % of "
         "the classes may change",
         metavar="SHARE",
-        read=_read_number,
+        read=read_number,
     )
     metric: Any = _option(
         None,
@@ -144,7 +77,7 @@ class BudgetOptions:
         None,
         "what Keras reached on the evaluation data; data that gives another is refused",
         metavar="VALUE",
-        read=_read_number,
+        read=read_number,
     )
 
     def __post_init__(self) -> None:
@@ -194,7 +127,7 @@ class QuantizationOptions:
         (),
         "further recipes to write beside the output, comma-separated, as OUT.RECIPE.onnx",
         metavar="RECIPES",
-        read=_read_names,
+        read=read_names,
     )
 
     def __post_init__(self) -> None:
@@ -248,7 +181,7 @@ class TableOptions:
         "the names of a table's columns in the order that the model takes them, comma-separated, "
         "or a file, one a line (default: the header of the calibration file)",
         metavar="NAMES",
-        read=_read_features,
+        read=read_features,
     )
 
     def __post_init__(self) -> None:
@@ -276,7 +209,7 @@ class PixelOptions:
         "several inputs NAME=keras, repeatable; none: not even where the model's file names one",
         metavar="TEXT",
         repeatable=True,
-        read=_read_frames,
+        read=read_frames,
     )
     input_uint8: bool = _option(
         False, "the artifact takes uint8 pixels; the data is of pixels then"
@@ -286,17 +219,17 @@ class PixelOptions:
         "with --input-uint8: the model sees (pixel - mean) * scale; one number, or one a "
         "channel, fractions too: 1/255 (default 1: the model scales by itself)",
         metavar="NUMBERS",
-        read=_read_numbers,
+        read=read_numbers,
     )
     mean: float | Sequence[float] | None = _option(
-        None, "see --scale (default 0)", metavar="NUMBERS", read=_read_numbers
+        None, "see --scale (default 0)", metavar="NUMBERS", read=read_numbers
     )
     image_range: tuple[float, float] = _option(
         (0.0, 255.0),
         "the values that black and white pixels of image files become; with a minus: "
         "--image-range=-1,1",
         metavar="LOW,HIGH",
-        read=_read_range,
+        read=read_range,
     )
 
     def __post_init__(self) -> None:
@@ -345,7 +278,7 @@ class SensorOptions:
         "int16 PCM; the data is of such recordings then; further words: channels=, mix_down=yes, "
         "pad=yes, scale=1/32768, dtype=float32, input=",
         metavar="WORDS",
-        read=_read_signal,
+        read=read_signal,
     )
 
     def __post_init__(self) -> None:
@@ -408,7 +341,7 @@ class LoadingOptions:
         "outputs or layers to keep, comma-separated, such as backbone/block3; what they do not "
         "need is left out (default: all outputs)",
         metavar="NAMES",
-        read=_read_names,
+        read=read_names,
     )
 
     def __post_init__(self) -> None:
@@ -444,18 +377,18 @@ class Finetune:
         flag="--finetune",
     )
     epochs: int = _option(
-        2, "passes over the data of --finetune", metavar="NUMBER", read=_read_number
+        2, "passes over the data of --finetune", metavar="NUMBER", read=read_number
     )
     learning_rate: float = _option(
         0.05,
         "of --finetune: how far a weight moves at a step, in steps of its int8 scale",
         metavar="NUMBER",
-        read=_read_number,
+        read=read_number,
     )
     batch_size: int = _option(
-        32, "of --finetune: samples a step", metavar="NUMBER", read=_read_number
+        32, "of --finetune: samples a step", metavar="NUMBER", read=read_number
     )
-    seed: int = _option(0, "of --finetune", metavar="NUMBER", read=_read_number)
+    seed: int = _option(0, "of --finetune", metavar="NUMBER", read=read_number)
     model: str | os.PathLike[str] | None = _option(
         None,
         "write the fine-tuned Keras model there; yours is not changed",
@@ -575,103 +508,6 @@ def gather_options(records: Mapping[str, Any], keywords: Mapping[str, Any]) -> C
     return ConversionOptions(**found)
 
 
-def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -> ConversionOptions:
-    """Return the options that hold for the data: ``auto`` without calibration data means float.
-
-    Raises:
-        OptionError: a named recipe has no calibration data, the expected metric no evaluation data,
-            or a file is missing.
-    """
-    for purpose, data in (("calibration", calibration), ("evaluation", evaluation)):
-        if isinstance(data, (str, os.PathLike)):
-            if not os.fspath(data):  # pathlib takes it for the working folder
-                raise OptionError(
-                    f"the {purpose} data is an empty path, expected that of a file or a folder: "
-                    "check the variable that it came from"
-                )
-            require_data_file(Path(data), purpose)
-    has_table = _is_table(calibration) or _is_table(evaluation)
-    if options.tables.label_column is not None and not has_table:
-        raise OptionError(
-            "label_column was given and no data is a .csv file, expected the name of a column in "
-            "one: leave it out"
-        )
-    if options.budget.expected_metric is not None and evaluation is None:
-        raise OptionError(
-            "expected_metric was given without evaluation data, expected the number that Keras "
-            "reaches on the evaluation data: pass both, or leave it out"
-        )
-    wanted = options.quantization
-    if options.finetune is not None:
-        _require_finetuning(options.finetune, wanted, calibration)
-    if calibration is not None or not wanted.quantizes:
-        return options
-    if wanted.layer_times is not None or wanted.quantize != "auto" or set(wanted.also) - {"none"}:
-        raise OptionError(
-            "quantization needs calibration data and none was given, expected a few hundred "
-            "samples like the device's, since ranges and losses on made-up data would say "
-            "nothing of real answers: pass calibration=, or quantize='none' for a float "
-            "artifact"
-        )
-    note = (
-        "the artifact is a float one, since there is no calibration data: with a few hundred "
-        "samples like the device's it can be quantized, which makes most files a quarter as large"
-    )
-    return replace(options, quantization=replace(wanted, quantize="none"), notes=(note,))
-
-
-def _require_finetuning(finetune: Finetune, wanted: QuantizationOptions, calibration: Any) -> None:
-    """Refuse to fine-tune what is not int8, or without calibration data; by an OptionError."""
-    if not isinstance(finetune, Finetune):
-        raise OptionError(
-            f"finetune is a {type(finetune).__name__}, expected Finetune: pass Finetune(data)"
-        )
-    if isinstance(finetune.data, (str, os.PathLike)):
-        require_data_file(Path(finetune.data), "fine-tuning")
-    if calibration is None:
-        raise OptionError(
-            "finetune was given without calibration data, expected a few hundred samples like the "
-            "device's, which ranges start from: pass calibration="
-        )
-    if wanted.quantize not in ("auto", "static") or wanted.layer_times is not None:
-        found = "layer_times" if wanted.layer_times is not None else f"quantize={wanted.quantize!r}"
-        raise OptionError(
-            f"finetune was given with {found}, expected quantize='auto' or 'static' alone, since "
-            "weights are trained for int8 activations: leave one of them out"
-        )
-
-
-def require_no_measure(options: ConversionOptions, place: str) -> str:
-    """Return the note on a model whose answers depend on the whole batch.
-
-    Args:
-        options: those of the conversion.
-        place: where in the model, in words.
-
-    Raises:
-        OptionError: a recipe or a metric was asked for, which no measurement could judge.
-    """
-    wanted = options.quantization
-    asked = {
-        "quantize": wanted.quantize not in ("auto", "none"),
-        "also": bool(set(wanted.also) - {"none"}),
-        "expected_metric": options.budget.expected_metric is not None,
-    }
-    for name in (name for name, is_asked in asked.items() if is_asked):
-        raise OptionError(
-            f"{name} was given and the answers of this model depend on the whole batch from "
-            f"{place} on, so that what is measured would change with the batches, expected a model "
-            f"that answers each sample by itself: leave {name} out, or pass one_by_one to have "
-            "each sample answered alone"
-        )
-    return (
-        f"the answers depend on the whole batch from {place} on: the artifact is a float one that "
-        "runs each batch in one piece, as the Keras model does, and refuses streams, and no "
-        "accuracy was measured, which would change with the batches; with one_by_one each sample "
-        "is answered alone, and can be quantized, measured and streamed"
-    )
-
-
 def _as_features(names: Any) -> Any:
     """Return the names of the features as tuples; raises OptionError where they are no names."""
     if isinstance(names, Mapping):
@@ -685,89 +521,6 @@ def _as_features(names: Any) -> Any:
             "takes the features: write one, or leave it out"
         )
     return found
-
-
-def _is_table(data: Any) -> bool:
-    if isinstance(data, tuple):
-        data = data[0] if data else None
-    if hasattr(data, "columns"):  # a table of pandas and the like
-        return True
-    return isinstance(data, (str, os.PathLike)) and os.fspath(data).lower().endswith(".csv")
-
-
-def require_data_file(path: Path, purpose: str) -> None:
-    """Refuse a path that does not exist, by an OptionError."""
-    if not path.exists():
-        raise OptionError(f"there is no {purpose} file '{path}': pass {DATA_FILES}")
-
-
-def find_destination(
-    output: Any, sources: Sequence[Any], also: Sequence[str] = (), *, is_artifact: bool = True
-) -> Path:
-    """Return the path to write, links followed; refuse what would fail only after all the work.
-
-    Args:
-        output: as the user gave it.
-        sources: all that is read, as the user gave it; no file among them may be overwritten, nor
-            any file in a folder among them. What is no path is ignored.
-        also: the recipes of the variants, which are written beside the output.
-        is_artifact: whether an artifact is written, which is named .onnx, and not a Keras model.
-
-    Raises:
-        OptionError: the output is no path, a folder, no regular file, lies in no folder, is named
-            like another kind of file, or the output or a variant is one of the sources, also under
-            another name or inside a folder.
-    """
-    if not isinstance(output, (str, os.PathLike)):
-        raise OptionError(
-            f"the output is a {type(output).__name__}, expected a path: pass the name of a file"
-        )
-    path, suffix = Path(output).resolve(), Path(output).suffix
-    if path.is_dir():
-        raise OptionError(f"the output '{output}' is a folder, expected a file: add a file name")
-    if not path.parent.is_dir():
-        raise OptionError(
-            f"there is no folder '{path.parent}' for the output: make it first, or choose another"
-        )
-    if path.exists() and not path.is_file():
-        raise OptionError(
-            f"the output '{output}' is a device or a pipe, expected a regular file: choose another"
-        )
-    reads = [one for one in sources if isinstance(one, (str, os.PathLike))]
-    for target in (path, *(variant_path(path, recipe) for recipe in also)):
-        check_target(target, reads=reads)
-    if is_artifact and suffix.lower() not in ("", ".onnx"):
-        raise OptionError(
-            f"the output '{output}' ends in '{suffix}', expected a name that ends in .onnx, since "
-            f"an artifact is an ONNX file: choose '{Path(output).with_suffix('.onnx')}', for "
-            "instance"
-        )
-    return path
-
-
-def variant_path(output: Path, recipe: str) -> Path:
-    """Return where the artifact of a recipe of ``also`` is written: OUT.RECIPE.onnx."""
-    return output.with_suffix(f".{recipe}{output.suffix}")
-
-
-def list_class_names(labels: Iterable[str] | None) -> tuple[str, ...] | None:
-    """Return the class names in order.
-
-    Raises:
-        OptionError: they are one text, which would be taken letter by letter, no list, or have no
-            order that could be that of the scores, as a set.
-    """
-    if isinstance(labels, str):
-        raise OptionError(
-            f"labels are the text {labels!r}, expected a list of names: put it into a list"
-        )
-    unordered = isinstance(labels, (Set, Mapping))
-    if labels is not None and (unordered or not isinstance(labels, Iterable)):
-        raise OptionError(
-            f"labels are a {type(labels).__name__}, expected a list of names in the order of the "
-            "scores: write one"
-        )
-    return None if labels is None else tuple(labels)
 
 
 def _as_words(name: str, value: Any) -> tuple[str, ...]:

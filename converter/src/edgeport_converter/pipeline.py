@@ -22,6 +22,7 @@ from edgeport_converter.conversion.source import load_source
 from edgeport_converter.conversion.user_samples import read_data
 from edgeport_converter.conversion.writing import save_finetuned, stamp
 from edgeport_converter.loading.user_code import find_code_files
+from edgeport_converter.option_checks import fit_to_data, list_class_names
 from edgeport_converter.options import (
     BudgetOptions,
     DeviceOptions,
@@ -32,11 +33,9 @@ from edgeport_converter.options import (
     QuantizationOptions,
     SensorOptions,
     TableOptions,
-    find_destination,
-    fit_to_data,
     gather_options,
-    list_class_names,
 )
+from edgeport_converter.paths import find_destination
 from edgeport_converter.progress import Progress
 from edgeport_converter.quantization.evaluation.budget import find_metric
 from edgeport_converter.report import ConversionReport

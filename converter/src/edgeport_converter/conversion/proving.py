@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgeport_converter.conversion.float_model import FloatModel
 from edgeport_converter.conversion.source import LoadedSource
-from edgeport_converter.options import ConversionOptions, require_no_measure
+from edgeport_converter.option_checks import require_no_measure
+from edgeport_converter.options import ConversionOptions
 
 if TYPE_CHECKING:
     from edgeport.artifact.golden import Array

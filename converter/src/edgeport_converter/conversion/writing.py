@@ -13,7 +13,8 @@ from edgeport_converter.conversion.proving import ParityCheck
 from edgeport_converter.conversion.quantizing import Quantized
 from edgeport_converter.conversion.source import LoadedSource
 from edgeport_converter.conversion.user_samples import GOLDEN_BATCH, ConversionData
-from edgeport_converter.options import ConversionOptions, variant_path
+from edgeport_converter.options import ConversionOptions
+from edgeport_converter.paths import variant_path
 
 if TYPE_CHECKING:
     from edgeport_converter.quantization.search.candidates import Candidate

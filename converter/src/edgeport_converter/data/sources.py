@@ -35,7 +35,7 @@ from edgeport_converter.data.chunks import (
 from edgeport_converter.data.image_folders import read_image_folder
 from edgeport_converter.data.recordings import is_recording, read_recordings
 from edgeport_converter.data.tables import is_table, read_csv, read_frame
-from edgeport_converter.options import DATA_FILES, require_data_file
+from edgeport_converter.paths import DATA_FILES, require_data_file
 from edgeport_converter.sensors.frame_inputs import FrameInput
 
 # An iterable that does not say where it ends counts as endless after this.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import ArtifactError
-from edgeport_converter.options import DATA_FILES
+from edgeport_converter.paths import DATA_FILES
 from edgeport_converter.quiet import stdout_on_stderr
 
 

@@ -17,7 +17,7 @@ from edgeport import OptionError
 from edgeport.atomic_files import check_target
 from edgeport.checks import truth
 from edgeport_converter.loading.user_code import find_code_files
-from edgeport_converter.options import find_destination
+from edgeport_converter.paths import find_destination
 from edgeport_converter.progress import Progress, telling
 from edgeport_converter.quiet import quiet_stderr
 from edgeport_converter.training.results.report import RECIPE_FILE, RUN_FILES, TrainingReport
