@@ -500,3 +500,40 @@ def test_a_file_that_cannot_be_read_is_named(
     assert code == 7
     assert str(tmp_path / name) in sentence
     assert words in sentence
+
+
+def test_a_column_of_numbers_is_never_taken_for_one_sample(
+    tmp_path: Path, out: Path, capsys: Capture
+) -> None:
+    model = tmp_path / "double.onnx"
+    model.write_bytes(doubler("float32", ("N", "T")).artifact())
+    pq.write_table(pa.table({"x": pa.array([1, 2, 3], pa.float32())}), tmp_path / "x.parquet")
+    (tmp_path / "y.jsonl").write_text("1\n2\n3\n[4]\n")
+    score(capsys, tmp_path / "x.parquet", "--model", model, "-o", out)
+    assert table(out)["scores"].to_pylist() == [[2], [4], [6]]
+    other = tmp_path / "other"
+    facts, _ = score(capsys, tmp_path / "y.jsonl", "--model", model, "-o", other)
+    assert facts == {"rows": 1, "rejected": 3, "parts": 1}
+    assert table(other)["row"].to_pylist() == [4]
+
+
+@pytest.mark.parametrize("form", ["plain", "list", "fixed"])
+def test_a_missing_number_rounds_no_neighbour(
+    form: str, tmp_path: Path, out: Path, capsys: Capture
+) -> None:
+    large = 2**60 + 1
+    model = tmp_path / "double.onnx"
+    model.write_bytes(doubler("int64", ("N", 1)).artifact())
+    rows: list[Any] = [large, None, 3]
+    if form != "plain":
+        rows = [[large], None, [3], [None]]
+    kinds = {
+        "plain": pa.int64(),
+        "list": pa.list_(pa.int64()),
+        "fixed": pa.list_(pa.int64(), 1),
+    }
+    pq.write_table(pa.table({"x": pa.array(rows, kinds[form])}), tmp_path / "x.parquet")
+    facts, _ = score(capsys, tmp_path / "x.parquet", "--model", model, "-o", out)
+    assert facts["rows"] == 2
+    assert table(out)["row"].to_pylist() == [0, 2]
+    assert table(out)["scores"].to_pylist() == [[2 * large], [6]]

@@ -131,7 +131,7 @@ def _fill(chunk: Chunk, table: Any, by_input: dict[str, list[str]], card: ModelC
     reasons: dict[int, str] = {}
     values: dict[str, Any] = {}
     for spec in card.inputs:
-        columns = [table[name].combine_chunks() for name in by_input[spec.name]]
+        columns = [_plain(table[name].combine_chunks()) for name in by_input[spec.name]]
         for name, column in zip(by_input[spec.name], columns, strict=True):
             for at in np.flatnonzero(_nulls(column)).tolist():
                 is_there[at] = False
@@ -198,7 +198,7 @@ def _values(
     if len(columns) == 1 and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         return _decoded(columns[0], names[0], card, is_there, reasons)
     if len(columns) == 1 and not _is_list(kind):
-        return columns[0].to_numpy(zero_copy_only=False)
+        return _shaped(spec, _numbers(columns[0])[:, np.newaxis])
     if len(columns) == 1:
         return _from_lists(spec, names[0], columns[0], is_there, reasons)
     kinds = {str(column.type) for column in columns}
@@ -209,7 +209,7 @@ def _values(
             "numbers of one type",
             "cast them before, since joining them would round",
         )
-    stacked = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)
+    stacked = np.stack([_numbers(column) for column in columns], axis=1)
     return _shaped(spec, stacked)
 
 
@@ -222,8 +222,7 @@ def _from_lists(
     if pa.types.is_nested(column.type.value_type):
         return column.to_pylist()  # a list for each axis; slow, and checked by ``predict``
     if pa.types.is_fixed_size_list(column.type) and not column.null_count:
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        return _shaped(spec, flat.reshape(len(column), -1))
+        return _shaped(spec, _numbers(column.flatten()).reshape(len(column), -1))
     sizes = spec.sample_shape
     if not all(isinstance(size, int) for size in sizes):
         return column.to_pylist()
@@ -237,12 +236,31 @@ def _from_lists(
         )
     if (lengths != width).any():  # rows without an answer get zeros and are dropped
         fits = lengths == width
-        inner = column.filter(pa.array(fits)).flatten().to_numpy(zero_copy_only=False)
+        inner = _numbers(column.filter(pa.array(fits)).flatten())
         values = np.zeros((len(column), width), inner.dtype)
         values[fits] = inner.reshape(-1, width)
         return _shaped(spec, values)
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    return _shaped(spec, flat.reshape(len(column), width))
+    return _shaped(spec, _numbers(column.flatten()).reshape(len(column), width))
+
+
+def _plain(column: Any) -> Any:
+    """Return the values themselves of a column that has them by dictionary."""
+    import pyarrow as pa
+
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _numbers(column: Any) -> Array:
+    """Return the values for numpy, zero for a missing integer, whose row is refused.
+
+    pyarrow alone would make float64 of all integers beside a missing one, which rounds them.
+    """
+    import pyarrow as pa
+
+    if column.null_count and (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
+        column = column.fill_null(pa.scalar(value=False).cast(column.type))
+    found: Array = column.to_numpy(zero_copy_only=False)
+    return found
 
 
 def _shaped(spec: TensorSpec, values: Array) -> Array:

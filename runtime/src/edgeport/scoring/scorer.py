@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeport.artifact.card import ANY_SHAPE, format_shape
 from edgeport.errors import InputError, OptionError
 from edgeport.inputs.feeds import prepare
 from edgeport.loading import Source
@@ -79,7 +80,7 @@ class Scorer:
 
     def _answer(self, chunk: Chunk, writer: Writer) -> None:
         try:
-            writer.add(chunk, self._predict(chunk.value))
+            writer.add(chunk, self._predict(chunk.value, len(chunk.rows)))
             return
         except InputError as error:
             reraise_signal(error)
@@ -92,16 +93,30 @@ class Scorer:
             return
         good = _take_chunk(chunk, kept)
         try:
-            writer.add(good, self._predict(good.value))
+            writer.add(good, self._predict(good.value, len(kept)))
         except InputError as error:
             reraise_signal(error)
             for at in range(len(kept)):
                 one = _take_chunk(good, [at])
-                writer.add(one, self._predict(one.value))
+                writer.add(one, self._predict(one.value, 1))
 
-    def _predict(self, value: Any) -> Answers:
+    def _predict(self, value: Any, count: int) -> Answers:
+        """Return the answers to ``count`` rows; raises InputError if they were taken for one."""
         answer = self.predictor.predict(self._formed(value))
-        return answer if isinstance(answer, dict) else {self.card.outputs[0].name: answer}
+        answers = answer if isinstance(answer, dict) else {self.card.outputs[0].name: answer}
+        for spec in self.card.outputs:
+            found = answers[spec.name]
+            is_batch = spec.shape == ANY_SHAPE or found.ndim == len(spec.shape)
+            if not found.ndim or len(found) != count or not is_batch:
+                raise self._flat()
+        return answers
+
+    def _flat(self) -> InputError:
+        """Return the refusal of rows that lack an axis, and together look like one sample."""
+        wanted = ", ".join(format_shape(spec.sample_shape) for spec in self.card.inputs)
+        return InputError.of(
+            "the row has", "too few axes", f"a sample of shape {wanted}", "add the missing axis"
+        )
 
     def _formed(self, value: Any) -> Any:
         return joined(self.card, value) if isinstance(value, list) else value
@@ -126,6 +141,8 @@ class Scorer:
         if columns is not None:
             values = columns.arrange(values)
         feed = prepare(self.card.inputs, values, self.card.frames)
+        if feed.is_single:
+            raise self._flat()
         if columns is not None:
             columns.check(feed.arrays)
 
