@@ -537,3 +537,14 @@ def test_a_missing_number_rounds_no_neighbour(
     assert facts["rows"] == 2
     assert table(out)["row"].to_pylist() == [0, 2]
     assert table(out)["scores"].to_pylist() == [[2 * large], [6]]
+
+
+@pytest.mark.parametrize("end", ['5,"6\n', '5,6"\n', "5,6\n"])
+def test_a_quote_that_is_left_open_swallows_no_rows(
+    end: str, tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text('a,b,c,d,e,f\n"1,2,3,4,5,6\n' + "1,2,3,4,5,6\n" * 20 + "1,2,3,4," + end)
+    code, sentence = fails(capsys, "score", path, "--model", mlp_file, "-o", out)
+    assert code == 7
+    assert sentence.startswith(f"'{path}' lines 2 to 23 ")

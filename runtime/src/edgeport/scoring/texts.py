@@ -207,16 +207,30 @@ class _Csv:
         """Yield the cells of each record that begins before ``stop``, with its last line."""
         reader = self._reader(lines)
         while stop is None or lines.offset < stop:
+            first = lines.number + 1
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as cause:
+                self._refuse_swallowed(first, lines.number)
                 sentence = f"'{self._path}' line {lines.number} is no csv ({cause}): repair it"
                 yield lines.number, InputError(sentence)
                 continue
             if cells:
+                if self._width and len(cells) != self._width:
+                    self._refuse_swallowed(first, lines.number)
                 yield lines.number, cells
+
+    def _refuse_swallowed(self, first: int, last: int) -> None:
+        """Refuse the file if a damaged record has several lines, which may be rows of their own."""
+        if last > first:
+            raise InputError.of(
+                f"'{self._path}' lines {first} to {last} are",
+                "one damaged record, in which a quote is left open or has text after it",
+                "quotes in pairs",
+                "repair them, since rows in between would be lost",
+            )
 
     def sample(self, record: list[str], line: int) -> tuple[Any, dict[str, str]]:
         """Return the sample of a record, and the cells to copy."""
