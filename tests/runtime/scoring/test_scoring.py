@@ -18,7 +18,7 @@ import pytest
 from commands import Capture, fails
 from examples import Array, doubler, mlp, needs_fork
 
-from edgeport import Predictor
+from edgeport import InputError, Predictor
 from edgeport.cli.main import main
 
 pytest.importorskip("pyarrow")
@@ -539,6 +539,72 @@ def test_a_missing_number_rounds_no_neighbour(
     assert table(out)["scores"].to_pylist() == [[2 * large], [6]]
 
 
+def test_records_without_a_manifest_are_not_taken_for_this_run(
+    data: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    score(capsys, data, "--model", mlp_file, "-o", out)
+    (out / "manifest.json").unlink()
+    _, sentence = fails(capsys, "score", data, "--model", mlp_file, "-o", out)
+    assert "has parts of a run but no manifest.json" in sentence
+
+
+@pytest.mark.parametrize("name", ["file", "row", "scores", "labels"])
+def test_a_key_never_takes_the_place_of_a_column_of_the_output(
+    name: str, tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"{name},a,b,c,d,e,f\nk,1,2,3,4,5,6\n")
+    arguments = ("--model", mlp_file, "-o", out, "--columns", *"abcdef", "--keys", name)
+    _, sentence = fails(capsys, "score", path, *arguments)
+    assert sentence.startswith(f"--keys names '{name}'")
+
+
+def test_a_part_of_which_a_file_is_gone_is_done_again(
+    tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(f"{[number] * (6 + number % 2)}\n" for number in range(40)))
+    arguments = (path, "--model", mlp_file, "-o", out, "--part-size", "300")
+    score(capsys, *arguments)
+    before = contents(out)
+    (out / "scores" / "part-000000.parquet").unlink()
+    (out / "rejected" / "part-000001.jsonl").unlink()
+    assert "lacks 2 of" in fails(capsys, "score", *arguments, "--verify")[1]
+    score(capsys, *arguments)
+    assert contents(out) == before
+
+
+def test_verify_refuses_files_that_no_part_has(
+    data: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    arguments = (data, "--model", mlp_file, "-o", out)
+    score(capsys, *arguments)
+    more = out / "scores" / "part-000001.parquet"
+    more.write_bytes((out / "scores" / "part-000000.parquet").read_bytes())
+    assert fails(capsys, "score", *arguments, "--verify")[1].startswith(f"'{more}' ")
+    more.unlink()
+    more = out / "rejected" / "part-000000.jsonl"
+    more.write_text(json.dumps({"file": str(data), "row": 1, "reason": "old"}) + "\n")
+    assert fails(capsys, "score", *arguments, "--verify")[1].startswith(f"'{more}' ")
+    (out / "done" / "part-000000.json").unlink()
+    score(capsys, *arguments)
+    assert not more.exists()
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_file_that_changes_after_its_digest_was_made_is_refused(
+    is_known: bool, data: Path
+) -> None:
+    from edgeport.scoring import files
+
+    sources = files.look([str(data)], {} if is_known else None)
+    with files.Digesting(sources) as digesting:
+        digesting.wait()
+        os.utime(data, ns=(1, 1))
+        with pytest.raises(InputError, match="changed while it was scored"):
+            digesting.wait()
+
+
 @pytest.mark.parametrize("end", ['5,"6\n', '5,6"\n', "5,6\n"])
 def test_a_quote_that_is_left_open_swallows_no_rows(
     end: str, tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
@@ -548,3 +614,30 @@ def test_a_quote_that_is_left_open_swallows_no_rows(
     code, sentence = fails(capsys, "score", path, "--model", mlp_file, "-o", out)
     assert code == 7
     assert sentence.startswith(f"'{path}' lines 2 to 23 ")
+
+
+def test_an_output_in_the_input_is_seen_through_links_and_protocols(
+    tmp_path: Path, mlp_file: Path, capsys: Capture
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.save(folder / "x.npy", values(5))
+    (tmp_path / "link").symlink_to(folder)
+    for given, out in ((folder, tmp_path / "link" / "out"), (f"file://{folder}", folder / "out")):
+        _, sentence = fails(capsys, "score", given, "--model", mlp_file, "-o", out)
+        assert "lies in the input" in sentence
+    arguments = (f"{folder}/**", "--model", mlp_file, "-o", folder / "out")
+    score(capsys, *arguments)
+    assert score(capsys, *arguments)[0]["rows"] == 5
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, mlp_file: Path, capsys: Capture) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.save(folder / "x.npy", values(5))
+    try:
+        (folder / "x.npy").rename(os.fsdecode(os.fsencode(folder) + b"/\xff.npy"))
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    code, sentence = fails(capsys, "score", folder, "--model", mlp_file, "-o", tmp_path / "out")
+    assert (code, "a name that is no UTF-8" in sentence) == (7, True)

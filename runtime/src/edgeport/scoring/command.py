@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
 import sys
 from collections import Counter
@@ -22,6 +23,7 @@ from edgeport.scoring import files, inputs, local, manifest, parts, scorer
 from edgeport.scoring.job import Part, Settings, Source
 from edgeport.scoring.manifest import Manifest
 from edgeport.scoring.progress import Progress
+from edgeport.scoring.writer import check_keys
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -90,6 +92,7 @@ def run(request: Request) -> None:
     with scorer.load(request.model) as predictor:
         card = predictor.card
         size = request.batch_size or scorer.batch_size(predictor)
+    check_keys(card, request.keys)
     settings = Settings(request.columns, request.keys, request.top_k, size, request.part_bytes)
     digest = card.sha256 or hashlib.sha256(Path(request.model).read_bytes()).hexdigest()
     if request.verify:
@@ -130,9 +133,9 @@ def _check_out(request: Request) -> None:
             f"the output is '{request.out}', expected a folder, since a part is renamed when it is "
             "done: score into a folder and copy it"
         )
-    out = Path(request.out).absolute()
+    out = Path(os.path.realpath(request.out))
     for address in request.inputs:
-        given = Path(address).absolute()
+        given = Path(os.path.realpath(re.sub("^(file|local)://", "", address)))
         if given == out or given in out.parents:
             raise OptionError(
                 f"the output '{request.out}' lies in the input '{address}', so that scores would "
@@ -149,12 +152,13 @@ def _plan(
 ) -> Manifest:
     """Return the manifest in the folder, written now if there was none."""
     begun = manifest.read(request.out)
-    paths = files.find(request.inputs, inputs.READABLE, tell)
+    paths = files.find(request.inputs, inputs.READABLE, tell, request.out)
     sources = files.look(paths, _by_path(begun) if begun else None)
     model = {"name": card.name, "sha256": digest}
     if begun is not None:
         manifest.refuse_other(begun, request.out, model, settings, sources)
         return begun
+    manifest.refuse_parts(request.out)
     pieces = (piece for path in paths for piece in inputs.split(path, card, settings, tell))
     numbered = tuple(parts.number(pieces, settings.part_bytes))
     plan = Manifest(model, settings, tuple(sources), numbered)
@@ -207,7 +211,7 @@ def _verify(request: Request, card: ModelCard, settings: Settings, digest: str) 
     begun = manifest.read(request.out)
     if begun is None:
         raise OptionError(f"'{request.out}' has no manifest.json: score into it first")
-    paths = files.find(request.inputs, inputs.READABLE, lambda sentence: None)
+    paths = files.find(request.inputs, inputs.READABLE, lambda sentence: None, request.out)
     sources = files.look(paths, _by_path(begun))
     model = {"name": card.name, "sha256": digest}
     manifest.refuse_other(begun, request.out, model, settings, sources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import threading
@@ -21,7 +22,7 @@ _BLOCK = 2**20
 
 
 def find(
-    addresses: Sequence[str], endings: Sequence[str], tell: Callable[[str], None]
+    addresses: Sequence[str], endings: Sequence[str], tell: Callable[[str], None], out: str
 ) -> list[str]:
     """Return the files, those of a folder or pattern in the order of their names.
 
@@ -30,6 +31,7 @@ def find(
             protocol such as ``s3://``, for which its package must be installed.
         endings: of the files that are taken from folders; others are told and left out.
         tell: is called with a sentence about each folder that has other files.
+        out: the folder of the run, whose files are left out.
 
     Raises:
         InputError: nothing is there, a file occurs twice, or one has an ending of no known kind.
@@ -39,6 +41,11 @@ def find(
     for address in addresses:
         with naming(address):
             found += _files_of(address, endings, tell)
+    real = functools.cache(os.path.realpath)
+    folder = Path(real(out))
+    found = [path for path in found if "://" in path or not _is_in(real(Path(path).parent), folder)]
+    if not found:
+        raise InputError.of("the input has", "files of the output alone", "others", "name them")
     seen: set[str] = set()
     for path in found:
         if path in seen:
@@ -46,6 +53,8 @@ def find(
                 f"'{path}' is", "named twice", "each file once", "drop one of the two"
             )
         seen.add(path)
+        if not path.isascii() and any("\ud800" <= sign <= "\udfff" for sign in path):
+            raise InputError.of(f"'{path}' has", "a name that is no UTF-8", "text", "rename it")
         if not path.lower().endswith(tuple(endings)):
             raise InputError.of(
                 f"'{path}' is",
@@ -54,6 +63,10 @@ def find(
                 "convert or rename it",
             )
     return found
+
+
+def _is_in(place: str, folder: Path) -> bool:
+    return Path(place).is_relative_to(folder)
 
 
 def _files_of(address: str, endings: Sequence[str], tell: Callable[[str], None]) -> list[str]:
@@ -162,21 +175,29 @@ class Digesting:
         Raises:
             InputError: one cannot be read, or was changed since it was first looked at.
         """
-        return [made.result() for made in self._made]
+        found = [made.result() for made in self._made]
+        # A file whose digest was made long ago may have changed before its last row was read.
+        list(self._pool.map(_refuse_changed, found))
+        return found
 
     def _digested(self, source: Source) -> Source:
         if source.sha256:
             return source
         with naming(source.path):
             found = digest(source.path, self._ended)
-            if _stamp(source.path) != (source.bytes, source.stamp):
-                raise InputError.of(
-                    f"'{source.path}' was",
-                    "changed while it was scored",
-                    "a file that stays as it is",
-                    "score it again, into another folder",
-                )
+        _refuse_changed(source)
         return replace(source, sha256=found)
+
+
+def _refuse_changed(source: Source) -> None:
+    with naming(source.path):
+        if _stamp(source.path) != (source.bytes, source.stamp):
+            raise InputError.of(
+                f"'{source.path}' was",
+                "changed while it was scored",
+                "a file that stays as it is",
+                "score it again, into another folder",
+            )
 
 
 def _stamp(path: str) -> tuple[int, str]:

@@ -19,6 +19,7 @@ from typing import Any
 from edgeport.atomic_files import replacing
 from edgeport.errors import OptionError
 from edgeport.scoring.job import Part, Piece, Settings, Source
+from edgeport.scoring.writer import rejected_path, scores_path
 from edgeport.signals import reraise_signal
 
 try:
@@ -145,8 +146,18 @@ def refuse_other(
         raise OptionError(f"the files come in another order, expected that of before: {remedy}")
 
 
+def refuse_parts(out: str) -> None:
+    """Refuse a folder without manifest that has parts, of whatever run; raises OptionError."""
+    for name in _FOLDERS:
+        if any(Path(out, name).glob("part-*")):
+            raise OptionError(
+                f"'{out}' has parts of a run but no manifest.json, expected both or neither: "
+                "choose another folder"
+            )
+
+
 def records(out: str) -> dict[int, dict[str, Any]]:
-    """Return the records of the parts that are done, by number.
+    """Return the records of the parts that are done and have their files, by number.
 
     Raises:
         OptionError: one cannot be read.
@@ -156,7 +167,11 @@ def records(out: str) -> dict[int, dict[str, Any]]:
     for path in sorted(folder.glob("part-*.json")) if folder.is_dir() else ():
         try:
             record = json.loads(path.read_bytes())
-            found[int(record["part"])] = record
+            number = int(record["part"])
+            written = [scores_path(out, number)]
+            written += [rejected_path(out, number)] if record["rejected"] else []
+            if all(map(Path.is_file, written)):
+                found[number] = record
         except (OSError, ValueError, KeyError, TypeError) as cause:
             reraise_signal(cause)
             raise OptionError(

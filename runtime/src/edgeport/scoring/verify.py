@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from edgeport.artifact.card import ModelCard
@@ -47,7 +48,22 @@ def verify(manifest: Manifest, out: str, card: ModelCard) -> dict[str, int]:
         scored, refused = _keys(manifest, out, part, record)
         _compare(manifest, part, card, scored + refused)
         rows, rejected = rows + scored.total(), rejected + refused.total()
+    _refuse_others(out, manifest, done)
     return {"parts": len(manifest.parts), "rows": rows, "rejected": rejected}
+
+
+def _refuse_others(out: str, manifest: Manifest, done: dict[int, dict[str, Any]]) -> None:
+    """Refuse files of no part, whose rows a reader of the whole folder would see twice."""
+    numbers = range(len(manifest.parts))
+    ours = {scores_path(out, number) for number in numbers}
+    ours |= {rejected_path(out, number) for number in numbers if done[number]["rejected"]}
+    for folder in ("scores", "rejected"):
+        for path in sorted(Path(out, folder).iterdir()):
+            if path not in ours and not path.name.startswith("."):
+                raise IntegrityError(
+                    f"'{path}' belongs to no part of this run, expected none such: move it away",
+                    path=str(path),
+                )
 
 
 def _changed(path: Any, found: str, expected: str) -> IntegrityError:

@@ -42,6 +42,17 @@ def rejected_path(out: str, number: int) -> Path:
     return Path(out, "rejected", f"part-{number:06d}.jsonl")
 
 
+def check_keys(card: ModelCard, keys: Sequence[str]) -> None:
+    """Refuse keys of names that the output has already; raises OptionError."""
+    taken = {"file", "row", "scores", *(f"scores.{spec.name}" for spec in card.outputs)}
+    for name in keys:
+        if name in taken | {"labels", "label_scores"}:
+            raise OptionError(
+                f"--keys names '{name}', expected none of the output's own columns: rename that "
+                "column in the input"
+            )
+
+
 class Writer:
     """Writes the files of one part; they appear at the end of the block.
 
@@ -86,6 +97,8 @@ class Writer:
             self._parquet.close()
         if self._refused:
             self._write_refused()
+        else:  # what a killed run left
+            rejected_path(self._out, self._part.number).unlink(missing_ok=True)
         self.facts = {
             "rows": self._rows,
             "rejected": len(self._refused),
