@@ -641,3 +641,37 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path, mlp_file: Path, capsy
         pytest.skip("the file system takes no such name")
     code, sentence = fails(capsys, "score", folder, "--model", mlp_file, "-o", tmp_path / "out")
     assert (code, "a name that is no UTF-8" in sentence) == (7, True)
+
+
+def test_decimal_commas_and_points_in_different_parts_are_refused(
+    tmp_path: Path, out: Path, capsys: Capture
+) -> None:
+    model = tmp_path / "numbers.onnx"
+    model.write_bytes(column_models.artifact(column_models.numbers()))
+    path = tmp_path / "t.csv"
+    path.write_text("width_m;height_cm;turns\n" + "1,5;100;2\n" * 3 + "1.234;180;3\n" * 3)
+    arguments = (path, "--model", model, "-o", out, "--part-size", "20")
+    code, sentence = fails(capsys, "score", *arguments)
+    assert (code, "with a decimal comma and with a point" in sentence) == (7, True)
+
+
+def test_a_linked_folder_within_a_folder_is_not_passed_over(
+    tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    for name in ("in", "elsewhere"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", values(5))
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    code, sentence = fails(capsys, "score", tmp_path / "in", "--model", mlp_file, "-o", out)
+    assert (code, "a link to a folder" in sentence) == (7, True)
+
+
+def test_a_key_that_is_no_text_costs_its_own_row_alone(
+    tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "x.jsonl"
+    lines = [f'{{"x": [1, 2, 3, 4, 5, 6], "k": "{key}"}}\n' for key in ("a", r"\ud800", "b")]
+    path.write_text("".join(lines))
+    facts, _ = score(capsys, path, "--model", mlp_file, "-o", out, "--keys", "k")
+    assert facts == {"rows": 2, "rejected": 1, "parts": 1}
+    assert table(out)["k"].to_pylist() == ["a", "b"]

@@ -191,6 +191,11 @@ class Table:
             self._refuse(column, f"'{text[:40]}'", line, "correct it")
         return value
 
+    @property
+    def has_comma_and_point(self) -> bool:
+        """Whether both were seen as a decimal mark."""
+        return bool(self._comma and self._point)
+
     def _refuse(self, column: Column, found: str, line: int, remedy: str) -> NoReturn:
         wanted = "a text" if column.kind == CATEGORY else "a number"
         subject = f"'{self.path}' line {line}, column '{column.name}' has"

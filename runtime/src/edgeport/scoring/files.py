@@ -82,6 +82,14 @@ def _files_of(address: str, endings: Sequence[str], tell: Callable[[str], None])
         names = [path] if system.exists(path) else []
     if is_folder:
         taken = [name for name in names if name.lower().endswith(tuple(endings))]
+        for name in names if "file" in _protocols(system) else ():
+            if not name.lower().endswith(tuple(endings)) and Path(name).is_dir():
+                raise InputError.of(
+                    f"'{name}' is",
+                    "a link to a folder",
+                    "files, since links are not followed there",
+                    "name that folder beside this one, or move the link away",
+                )
         if len(taken) < len(names):
             left = len(names) - len(taken)
             tell(f"'{address}' has {left} files of other kinds, which are left out")

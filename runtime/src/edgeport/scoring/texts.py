@@ -6,6 +6,7 @@ The number of a row is that of the line that it ends in, from 1, as editors show
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +38,8 @@ def split(
             if rows:
                 pieces.append(Piece(path, start, until, first, rows, until - start))
 
-        for _ in form.records(lines, None):
+        for line, record in form.records(lines, None):
+            form.check(record, line)
             rows += 1
             if lines.offset - start >= settings.part_bytes:
                 end(lines.offset)
@@ -232,6 +234,20 @@ class _Csv:
                 "repair them, since rows in between would be lost",
             )
 
+    def check(self, record: Record, line: int) -> None:
+        """Refuse a file of decimal commas and points, which its parts could not see."""
+        if self._table is None or self._delimiter == "," or isinstance(record, InputError):
+            return
+        with contextlib.suppress(InputError):  # which rejects the row later
+            self._table.read_row(record, line)
+        if self._table.has_comma_and_point:
+            raise InputError.of(
+                f"'{self._path}' has",
+                f"numbers with a decimal comma and with a point, seen at line {line}",
+                "one of the two",
+                "write all of them in one way",
+            )
+
     def sample(self, record: list[str], line: int) -> tuple[Any, dict[str, str]]:
         """Return the sample of a record, and the cells to copy."""
         subject = f"'{self._path}' line {line}"
@@ -284,6 +300,9 @@ class _Json:
             if line.strip():
                 yield lines.number, line
 
+    def check(self, record: Record, line: int) -> None:
+        """Check nothing: what a line means depends on no other."""
+
     def sample(self, record: str, line: int) -> tuple[Any, dict[str, str | None]]:
         """Return the sample of a line, and the values to copy as text."""
         subject = f"'{self._path}' line {line}"
@@ -294,7 +313,12 @@ class _Json:
         for name in self._settings.keys:
             if not isinstance(item, dict) or name not in item:
                 raise InputError.of(f"{subject} has", f"no '{name}'", "this key", "add it")
-            copied[name] = None if item[name] is None else str(item[name])
+            text = None if item[name] is None else str(item[name])
+            if text is not None and any("\ud800" <= sign <= "\udfff" for sign in text):
+                raise InputError.of(
+                    f"{subject} has", f"'{name}' with half a character", "text", "correct it"
+                )
+            copied[name] = text
         if isinstance(item, dict):
             wanted: Iterable[str] = self._inputs
             if self._columns is not None and is_row(item, self._inputs, self._columns):
