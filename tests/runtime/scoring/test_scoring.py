@@ -675,3 +675,15 @@ def test_a_key_that_is_no_text_costs_its_own_row_alone(
     facts, _ = score(capsys, path, "--model", mlp_file, "-o", out, "--keys", "k")
     assert facts == {"rows": 2, "rejected": 1, "parts": 1}
     assert table(out)["k"].to_pylist() == ["a", "b"]
+
+
+def test_another_version_of_the_engine_is_told(
+    data: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    arguments = (data, "--model", mlp_file, "-o", out)
+    assert "was begun with" not in score(capsys, *arguments)[1]
+    path = out / "manifest.json"
+    content = json.loads(path.read_text())
+    content["versions"]["onnxruntime"] = "1.0"
+    path.write_text(json.dumps(content))
+    assert "was begun with onnxruntime 1.0, this is" in score(capsys, *arguments)[1]

@@ -157,6 +157,12 @@ def _plan(
     model = {"name": card.name, "sha256": digest}
     if begun is not None:
         manifest.refuse_other(begun, request.out, model, settings, sources)
+        for name, version in manifest.versions().items():
+            if begun.versions.get(name) != version:
+                tell(
+                    f"'{request.out}' was begun with {name} {begun.versions.get(name)}, this is "
+                    f"{version}: parts of the two may differ in the last bits"
+                )
         return begun
     manifest.refuse_parts(request.out)
     pieces = (piece for path in paths for piece in inputs.split(path, card, settings, tell))

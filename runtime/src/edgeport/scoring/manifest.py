@@ -12,11 +12,12 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgeport.atomic_files import replacing
+from edgeport.engine.session import engine_version
 from edgeport.errors import OptionError
 from edgeport.scoring.job import Part, Piece, Settings, Source
 from edgeport.scoring.writer import rejected_path, scores_path
@@ -40,12 +41,14 @@ class Manifest:
         settings: of the run.
         sources: the input files, in order.
         parts: all of them, in order.
+        versions: of the packages that the first run answered with.
     """
 
     model: Mapping[str, str]
     settings: Settings
     sources: tuple[Source, ...]
     parts: tuple[Part, ...]
+    versions: Mapping[str, str] = field(default_factory=lambda: versions())
 
     def write(self, out: str) -> None:
         """Write it whole; raises OptionError if that fails."""
@@ -54,6 +57,7 @@ class Manifest:
         content = {
             "format": _FORMAT,
             "model": dict(self.model),
+            "versions": dict(self.versions),
             "settings": self.settings.to_dict(),
             "inputs": [asdict(source) for source in self.sources],
             "parts": [
@@ -81,6 +85,7 @@ def read(out: str) -> Manifest | None:
             _settings(content["settings"]),
             tuple(Source(**source) for source in content["inputs"]),
             (),
+            content["versions"],
         )
         parts = tuple(
             Part(number, tuple(Piece(found.sources[at].path, *rest) for at, *rest in pieces))
@@ -95,7 +100,20 @@ def read(out: str) -> Manifest | None:
             f"'{path}' cannot be read ({cause}), expected what this edgeport writes: choose "
             "another folder"
         ) from cause
-    return Manifest(found.model, found.settings, found.sources, parts)
+    return replace(found, parts=parts)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide the last bits of an answer."""
+    import numpy as np
+
+    import edgeport
+
+    return {
+        "edgeport": edgeport.__version__,
+        "onnxruntime": engine_version(),
+        "numpy": np.__version__,
+    }
 
 
 def _settings(found: Mapping[str, Any]) -> Settings:
