@@ -126,6 +126,19 @@ def test_a_file_without_a_card_is_refused(write, tmp_path):
     refused(write, tmp_path, "has no card", ArtifactError, source=tmp_path / "plain.onnx")
 
 
+@pytest.mark.parametrize(
+    "name", ["my model.onnx", "mod\u00e8le.onnx", ".onnx", "install.py", "Model.ONNX", "x" * 120]
+)
+def test_a_variant_with_a_name_that_no_device_takes_is_refused(write, artifact, tmp_path, name):
+    (tmp_path / name).write_bytes(artifact.read_bytes())
+    refused(write, tmp_path, "rename the variant", variants=[tmp_path / name])
+
+
+def test_a_file_of_versions_is_not_overwritten(write, tmp_path):
+    target = tmp_path / "device.tar.gz"
+    refused(write, tmp_path, "is read by the same call", constraints=target)
+
+
 def test_a_wheel_of_another_version_of_edgeport_is_refused(write, make_wheel, tmp_path):
     wheel = make_wheel(tmp_path, "edgeport", "0.0.9")
     refused(write, tmp_path, "no wheel of edgeport", wheel=wheel)

@@ -3,6 +3,7 @@
 import ast
 import errno
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -38,6 +39,18 @@ def no_engine(monkeypatch):
     """Let nothing be run with the made-up engine, and wait for no disk."""
     monkeypatch.setattr(install, "_run", lambda *arguments: None)
     monkeypatch.setattr(install, "_sync", lambda target: None)
+
+
+@pytest.fixture
+def compiled_only(monkeypatch, no_engine):
+    """As ``no_engine``, but packages are compiled."""
+    run = subprocess.run
+
+    def compile_only(environment, *arguments):
+        if "compileall" in arguments:
+            run([install.python_of(environment), *arguments], cwd=environment, check=True)
+
+    monkeypatch.setattr(install, "_run", compile_only)
 
 
 def test_the_installer_needs_the_standard_library_alone():
@@ -220,12 +233,113 @@ def test_signatures_are_checked_as_the_standard_says(key, message, signature):
     assert not install.is_signed(key, message, signature[:32] + number.to_bytes(32, "little"))
 
 
-def test_a_wheel_that_leads_out_of_its_folder_is_refused(tmp_path):
+@pytest.mark.parametrize("place", ["../../{}", "x.data/purelib/{}", "x.data/platlib//{}", "x/./{}"])
+def test_a_wheel_that_leads_out_of_its_folder_is_refused(place, tmp_path):
+    escaped = tmp_path / "escaped.py"
     with zipfile.ZipFile(tmp_path / "bad.whl", "w") as wheel:
-        wheel.writestr("../../escaped.py", "")
+        wheel.writestr(place.format("escaped.py" if place.startswith("..") else escaped), "")
     with pytest.raises(install.Refused, match="leads out of its folder"):
         install.unpack(tmp_path / "bad.whl", tmp_path / "site")
-    assert not (tmp_path / "escaped.py").exists()
+    assert not escaped.exists()
+
+
+def write_sums(bundle):
+    """Let SHA256SUMS fit what is there, as whoever changes a bundle can do without a key."""
+    names = (install.MANIFEST, install.SIGNATURE)
+    texts = [(bundle / n).read_bytes() if (bundle / n).exists() else None for n in names]
+    (bundle / install.SUMS).write_bytes(install.sums_of(*texts))
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_version_as_text_is_no_way_around_the_order_of_versions(
+    tiny_bundle, unpacked, run, keys, tmp_path
+):
+    private, public = keys
+    for version in (10, 9):
+        bundle = unpacked(tiny_bundle(f"{version}.gz", key=private, version=version), f"{version}")
+        said = json.loads((bundle / install.SIGNATURE).read_bytes())
+        # The signed text is the same; as texts, "9" would be newer than "10".
+        (bundle / install.SIGNATURE).write_text(json.dumps({**said, "version": str(version)}))
+        write_sums(bundle)
+        code, found = run(bundle, "--public-key", str(public))
+        assert (code, "cannot be read" in found) == (install.DAMAGED, True)
+        assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (install.MANIFEST, "no JSON"),
+        (install.MANIFEST, "[]"),
+        (install.MANIFEST, '{"format": 1}'),
+        (install.MANIFEST, '{"format": 1, "files": {"model.onnx": {}}}'),
+        (install.SIGNATURE, "{}"),
+        (install.SIGNATURE, '{"version": 1, "ed25519": "zz"}'),
+    ],
+)
+def test_a_manifest_of_another_form_is_refused_in_a_sentence(
+    tiny_bundle, unpacked, run, keys, tmp_path, name, text
+):
+    bundle = unpacked(tiny_bundle())
+    (bundle / name).write_text(text)
+    write_sums(bundle)
+    code, said = run(bundle, "--public-key", str(keys[1]))
+    assert code in (install.DAMAGED, install.UNTRUSTED)
+    assert said.count("\n") == 1
+    (bundle / name).write_text(text)
+    code, said = run(bundle)
+    assert code == install.DAMAGED
+    assert said.count("\n") == 1
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_key_that_comes_while_a_bundle_is_checked_counts(
+    tiny_bundle, unpacked, run, keys, monkeypatch, tmp_path
+):
+    target, check = tmp_path / "target", install.check_files
+
+    def check_slowly(*arguments):
+        check(*arguments)
+        target.mkdir()
+        install._write_key(target, install.read_key(keys[1]))
+
+    monkeypatch.setattr(install, "check_files", check_slowly)
+    code, said = run(unpacked(tiny_bundle()))
+    assert (code, "another installer" in said) == (install.UNTRUSTED, True)
+    assert not (target / "current").exists()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "install.py", install.MANIFEST, "wheels"])
+@pytest.mark.usefixtures("no_engine")
+def test_a_file_that_changes_after_its_check_is_not_served(
+    tiny_bundle, unpacked, run, monkeypatch, tmp_path, name
+):
+    bundle, check = unpacked(tiny_bundle()), install.check_files
+    file = bundle / name if name != "wheels" else next((bundle / name).glob("numpy*"))
+
+    def check_and_change(*arguments):
+        check(*arguments)
+        # The end of a wheel may be any text: as a zip file it is the same.
+        file.write_bytes(file.read_bytes() + b" ")
+
+    monkeypatch.setattr(install, "check_files", check_and_change)
+    code, said = run(bundle)
+    assert (code, "changed while it was installed" in said) == (install.DAMAGED, True)
+    assert not (tmp_path / "target" / "current").exists()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_name_that_is_no_text_is_refused_or_written_as_its_bytes(
+    tiny_bundle, unpacked, run, monkeypatch, tmp_path
+):
+    bundle, target = unpacked(tiny_bundle()), tmp_path / os.fsdecode(b"ger\xe4t of 'Ann'")
+    code, said = run(bundle, "--target", str(target))
+    assert (code, "is no text in this locale" in said) == (install.OPTIONS, True)
+    monkeypatch.setattr(install, "_make_python", lambda folder: None)
+    assert run(bundle, "--target", str(target))[0] == 0
+    script = (target / "current" / "bin" / "edgeport").read_bytes()
+    assert b"/ger\xe4t of '\\''Ann'\\''/" in script
 
 
 @pytest.mark.usefixtures("no_engine")
@@ -253,17 +367,38 @@ def test_two_installers_do_not_work_at_the_same_time(tiny_bundle, unpacked, run,
     assert (code, "another installer is at work" in said) == (install.OPTIONS, True)
 
 
-@pytest.mark.usefixtures("no_engine")
-def test_a_damaged_environment_is_not_used_again(tiny_bundle, unpacked, run, tmp_path):
+@pytest.mark.parametrize("damaged", ["edgeport/__init__.py", "numpy/__pycache__/*.pyc"])
+@pytest.mark.usefixtures("compiled_only")
+def test_a_damaged_environment_is_not_used_again(tiny_bundle, unpacked, run, tmp_path, damaged):
     bundle, environments = unpacked(tiny_bundle()), tmp_path / "target" / "environments"
     assert run(bundle)[0] == 0
     assert run(bundle)[0] == 0
     (first,) = environments.iterdir()
-    next(first.rglob("edgeport/__init__.py")).write_text("damaged")
+    next(first.rglob(damaged)).write_bytes(b"damaged")
     assert run(bundle)[0] == 0
     assert f"{first.name}-2" in {path.name for path in environments.iterdir()}
     current = (tmp_path / "target" / "current" / "environment").resolve()
     assert current.name == f"{first.name}-2"
+
+
+@pytest.mark.parametrize("damaged", ["mlp.none.onnx", "install.py", "numpy/__init__.py", "*.pyc"])
+@pytest.mark.usefixtures("compiled_only")
+def test_a_damaged_former_release_is_not_rolled_back_to(
+    tiny_bundle, unpacked, run, artifact, make_wheel, tmp_path, damaged
+):
+    target, variant = tmp_path / "target", tmp_path / "mlp.none.onnx"
+    variant.write_bytes(artifact.read_bytes())
+    assert run(unpacked(tiny_bundle("1.tar.gz", variants=[variant]), "1"))[0] == 0
+    make_wheel(tmp_path / "own wheels", "numpy", "2.3.0")
+    assert run(unpacked(tiny_bundle("2.tar.gz"), "2"))[0] == 0
+    former, current = (install.read_link(target, name) for name in ("former", "current"))
+    folder = target / "releases" / former
+    for place in (folder, (folder / "environment").resolve()):
+        for file in list(place.rglob(damaged))[:1]:
+            file.write_bytes(b"damaged")
+    code, said = run(tmp_path, "--rollback")
+    assert (code, "changed since it was installed" in said) == (install.DAMAGED, True)
+    assert install.read_link(target, "current") == current
 
 
 CUT = """

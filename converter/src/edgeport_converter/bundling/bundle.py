@@ -27,6 +27,8 @@ from edgeport_converter.bundling.wheels import Source, download, runtime_wheel, 
 
 AnyPath = str | os.PathLike[str]
 
+_LONGEST_NAME = 100  # of a file in a USTAR archive
+
 
 @dataclass(frozen=True)
 class BundleReport:
@@ -96,15 +98,25 @@ def write_bundle(
             "a signature needs a key and a version, and one of them is missing: give --key and "
             "--version"
         )
-    given = [artifact, *variants, *(path for path in (tuning, wheel, wheels, key) if path)]
+    given = [
+        artifact,
+        *variants,
+        *(path for path in (tuning, wheel, wheels, constraints, key) if path),
+    ]
     check_target(output, reads=given)
     card = _check(artifact)
     contents: dict[str, bytes | Path] = {install.ARTIFACT: _read(artifact)}
     for variant in variants:
         _check(variant)
         name = Path(variant).name
-        if name in contents:
+        # Some devices' file systems take names that differ in capitals for one.
+        if name.lower() in {other.lower() for other in contents}:
             raise OptionError(f"two files are named '{name}' in the bundle: rename the variant")
+        if not install.is_name(name) or not name.endswith(".onnx") or len(name) > _LONGEST_NAME:
+            raise OptionError(
+                f"the variant is named '{name}', expected at most {_LONGEST_NAME} letters, digits "
+                "and _+-.! of ASCII that end in .onnx: rename the variant"
+            )
         contents[name] = _read(variant)
     if tuning is not None:
         contents[install.ARTIFACT + TUNING_SUFFIX] = _read(tuning)

@@ -103,6 +103,11 @@ def main(arguments: list[str] | None = None) -> int:
             "serves: make room, or check the target's permissions, and install again",
             FAILED,
         )
+    except UnicodeError:
+        return _say(
+            f"the name of '{options.target}' is no text in this locale: choose another folder",
+            OPTIONS,
+        )
     except MemoryError:
         return _say(
             "there is not enough memory; what served before still serves: free some, and install "
@@ -129,6 +134,12 @@ def install(bundle: Path, target: Path, public_key: str | None) -> None:
     check_files(bundle, manifest)
     target.mkdir(parents=True, exist_ok=True)
     with _locked(target):
+        if _known_key(target, public_key) != key:
+            raise Refused(
+                f"another installer changed '{target / KEY}' while the bundle was checked: install "
+                "it again",
+                UNTRUSTED,
+            )
         _remove_unfinished(target)
         current = read_link(target, "current")
         _refuse_older(target, current, manifest)
@@ -167,19 +178,23 @@ def read_manifest(bundle: Path, key: bytes | None) -> dict[str, Any]:
         raise Refused(
             f"{MANIFEST} or {SUMS} changed since the bundle was made: copy the bundle again"
         )
-    manifest: dict[str, Any] = json.loads(text)
+    manifest = _parsed(text, MANIFEST)
     if manifest.get("format") != 1:
         raise Refused(
             f"the bundle has format {manifest.get('format')!r}, and this installer reads 1: run "
             "the install.py inside of the bundle"
         )
+    if not _has_form(manifest):
+        raise Refused(
+            f"{MANIFEST} cannot be read, expected that of a bundle: make the bundle again"
+        )
     manifest["id"] = hashlib.sha256(text).hexdigest()[:12]
     manifest["version"] = None
     if signature is not None:
-        said = json.loads(signature)
-        version, digest = said["version"], hashlib.sha256(text).hexdigest()
+        version, made = _parsed_signature(signature)
+        digest = hashlib.sha256(text).hexdigest()
         signed = SIGNED.format(version=version, digest=digest).encode()
-        if key is not None and not is_signed(key, signed, bytes.fromhex(said["ed25519"])):
+        if key is not None and not is_signed(key, signed, made):
             raise Refused(
                 "the bundle was signed with another key than the one that this device trusts: get "
                 "it from its maker",
@@ -193,6 +208,45 @@ def read_manifest(bundle: Path, key: bytes | None) -> dict[str, Any]:
             UNTRUSTED,
         )
     return manifest
+
+
+def _parsed(text: bytes, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Refused(f"{name} cannot be read, expected that of a bundle: make the bundle again")
+    return found
+
+
+def _has_form(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest has all that is read of it, each of its type."""
+    try:
+        files, system = manifest["files"].values(), manifest["system"]
+        texts = [manifest[name] for name in ("platform", "python")]
+        texts += [] if system is None else [system["what"], system["version"]]
+        texts += [entry["sha256"] for entry in files]
+        sizes = [entry["bytes"] for entry in files]
+    except (AttributeError, LookupError, TypeError):
+        return False
+    is_text = all(isinstance(text, str) for text in texts)
+    return is_text and "name" in manifest and all(type(size) is int for size in sizes)
+
+
+def _parsed_signature(text: bytes) -> tuple[int, bytes]:
+    """Return the version and the 64 bytes of a signature."""
+    said = _parsed(text, SIGNATURE)
+    try:
+        version, made = said["version"], bytes.fromhex(said["ed25519"])
+    except (LookupError, TypeError, ValueError):
+        version, made = None, b""
+    # The text "9" is signed as the number 9 is, but would count as newer than "10".
+    if type(version) is not int:
+        raise Refused(
+            f"{SIGNATURE} cannot be read, expected that of a bundle: make the bundle again"
+        )
+    return version, made
 
 
 def sums_of(manifest: bytes, signature: bytes | None) -> bytes:
@@ -211,7 +265,7 @@ def check_files(bundle: Path, manifest: dict[str, Any]) -> None:
     """
     expected = manifest["files"]
     for name in expected:
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise Refused(f"the manifest names the file {name!r}, which no bundle has")
     links = [path for path in bundle.rglob("*") if path.is_symlink()]
     found = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
@@ -230,6 +284,11 @@ def check_files(bundle: Path, manifest: dict[str, Any]) -> None:
                 f"'{name}' changed since the bundle was made; nothing was installed: copy the "
                 "bundle again"
             )
+
+
+def is_name(name: str) -> bool:
+    """Whether a file of a bundle may have this name, on every system and in every locale."""
+    return _NAME.fullmatch(name) is not None
 
 
 def digest_of(path: Path) -> str:
@@ -327,10 +386,13 @@ def _provide_environment(bundle: Path, target: Path, manifest: dict[str, Any]) -
         _make_python(made)
         for wheel in wheels:
             unpack(wheel, site_packages(made))
+            entry = manifest["files"][f"wheels/{wheel.name}"]
+            _refuse_changed(None if digest_of(wheel) == entry["sha256"] else wheel.name)
         packages = str(site_packages(made).relative_to(made))
         # Files that were checked need no look at their times, which a clock of 1970 spoils.
         once = ("--invalidation-mode", "unchecked-hash")
         _run(made, "-m", "compileall", "-q", *once, "-p", str(place), packages)
+        _write_sums(made)
     return choice
 
 
@@ -346,6 +408,7 @@ def _provide_release(bundle: Path, target: Path, manifest: dict[str, Any], envir
     with _unfinished(place) as made:
         for name in _kept(manifest):
             shutil.copyfile(bundle / name, made / name)
+        _refuse_changed(_find_changed(made, manifest["id"]))
         python = python_of(target / "environments" / environment)
         (made / "environment.txt").write_text(environment + "\n", encoding="utf-8")
         (made / "bin").mkdir()
@@ -353,13 +416,70 @@ def _provide_release(bundle: Path, target: Path, manifest: dict[str, Any], envir
             (made / "environment").symlink_to(f"../../environments/{environment}")
             script = made / "bin" / "edgeport"
             quoted = "'" + str(python).replace("'", "'\\''") + "'"
-            script.write_text(f'#!/bin/sh\nexec {quoted} -I -m edgeport "$@"\n', encoding="utf-8")
+            # The system's own bytes of the path, in whichever locale this runs.
+            script.write_bytes(os.fsencode(f'#!/bin/sh\nexec {quoted} -I -m edgeport "$@"\n'))
             script.chmod(0o755)
         else:
             script = made / "bin" / "edgeport.cmd"
             script.write_text(f'@"{python}" -I -m edgeport %*\n', encoding="utf-8")
         verify(target, made)
     return choice
+
+
+def _refuse_changed(name: str | None) -> None:
+    if name is not None:
+        raise Refused(
+            f"'{name}' changed while it was installed; what served before still serves: copy the "
+            "bundle to where nothing else writes"
+        )
+
+
+def _find_changed(release: Path, identity: str) -> str | None:
+    """Return a file of a release that is not as its manifest says, None where all are.
+
+    Args:
+        release: its folder.
+        identity: the first 12 digits of the manifest's digest.
+    """
+    try:
+        text = (release / MANIFEST).read_bytes()
+        signature = (release / SIGNATURE).read_bytes() if (release / SIGNATURE).exists() else None
+        if hashlib.sha256(text).hexdigest()[:12] != identity:
+            return MANIFEST
+        if (release / SUMS).read_bytes() != sums_of(text, signature):
+            return SUMS
+        for name, entry in sorted(json.loads(text)["files"].items()):
+            if "/" not in name and digest_of(release / name) != entry["sha256"]:
+                return name
+    except FileNotFoundError as cause:
+        return Path(cause.filename).name
+    return None
+
+
+def _write_sums(environment: Path) -> None:
+    """Write the digest of every package file, the compiled ones too, which no wheel has."""
+    lines = [
+        f"{digest_of(path)}  {path.relative_to(environment).as_posix()}\n"
+        for path in sorted(site_packages(environment).rglob("*"))
+        if path.is_file()
+    ]
+    (environment / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _find_damaged(environment: Path) -> str | None:
+    """Return a package file that changed since the environment was made, None where none did."""
+    try:
+        lines = (environment / SUMS).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return SUMS
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        try:
+            if digest_of(environment / name) != digest:
+                return name
+        except OSError:
+            return name
+    return None if lines else SUMS
 
 
 def _kept(manifest: dict[str, Any]) -> list[str]:
@@ -421,13 +541,14 @@ def members(wheel: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, str]]:
     for info in wheel.infolist():
         name = info.filename
         parts = name.split("/")
-        if parts[0].endswith(".data"):
-            if parts[1] not in ("purelib", "platlib"):
-                continue
-            parts = parts[2:]
         if info.is_dir():
             continue
-        if name.startswith("/") or ".." in parts or "\\" in name or ":" in name:
+        if parts[0].endswith(".data"):
+            if parts[1:2] not in (["purelib"], ["platlib"]):
+                continue
+            parts = parts[2:]
+        # An empty part would make the rest an absolute path, "." and ".." another one.
+        if not parts or {"", ".", ".."} & set(parts) or "\\" in name or ":" in name:
             raise Refused(f"a wheel has a file '{name}', which leads out of its folder")
         yield info, "/".join(parts)
 
@@ -443,8 +564,10 @@ def unpack(wheel: Path, folder: Path) -> None:
 
 
 def _is_whole(environment: Path, wheels: list[Path]) -> bool:
-    """Whether every file of the wheels is in the environment, byte for byte."""
+    """Whether every file of the wheels is in the environment, and compiled as it was, by bytes."""
     folder = site_packages(environment)
+    if _find_damaged(environment) is not None:
+        return False
     try:
         for wheel in wheels:
             with zipfile.ZipFile(wheel) as archive:
@@ -502,12 +625,22 @@ def roll_back(target: Path) -> None:
     """Verify the former release, and let it serve again; the two change places.
 
     Raises:
-        Refused: there is none, or it does not verify; the current one still serves.
+        Refused: there is none, it changed, or it does not verify; the current one still serves.
     """
     former, current = read_link(target, "former"), read_link(target, "current")
     if former is None or former == current:
         raise Refused(f"'{target}' has no former release", OPTIONS)
-    verify(target, target / "releases" / former)
+    release = target / "releases" / former
+    changed = _find_changed(release, former.partition("-")[0])
+    if changed is None:
+        environment = (release / "environment.txt").read_text("utf-8", "replace").strip()
+        changed = _find_damaged(target / "environments" / environment)
+    if changed is not None:
+        raise Refused(
+            f"'{changed}' of the former release changed since it was installed; the current one "
+            "still serves: install a bundle"
+        )
+    verify(target, release)
     write_link(target, "current", former)
     if current is not None:
         write_link(target, "former", current)
