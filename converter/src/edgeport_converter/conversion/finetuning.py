@@ -32,13 +32,15 @@ def make_finetuner(
         prove_parity(trained, prepare_comparison(trained, data.user.measured))
 
     assert data.training is not None  # noqa: S101 - it was read, since it is wanted
+    fixed = fixed_batch(float_model.card.inputs)
     return Finetuner(
         wanted,
         source.model.model,
         data.training,
         prove,
-        fixed_batch(float_model.card.inputs) or wanted.batch_size,
+        fixed or wanted.batch_size,
         0.5 if data.border is None else data.border,
+        is_fixed=fixed is not None,
     )
 
 
@@ -61,7 +63,7 @@ def describe_training(
         "finetuned_from_sha256": trained.digests[0],
         "finetuned_to_sha256": trained.digests[1],
         "finetuned_on": f"{len(seen)} samples, {trained.fitted.steps} steps of "
-        f"{wanted.batch_size}, taught by {teaching}, seed {wanted.seed}",
+        f"{trained.fitted.batch_size}, taught by {teaching}, seed {wanted.seed}",
         "finetuned_on_sha256": seen.sha256,
         "finetuned_agreement": f"{trained.agreement:.2%} of the answers as trained",
     }

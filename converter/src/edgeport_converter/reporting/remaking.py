@@ -118,11 +118,20 @@ def _label_text(labels: Sequence[str], file: Path, remarks: list[str]) -> str:
 
 
 def _remarks(options: ConversionOptions) -> list[str]:
+    trained = (
+        []
+        if options.finetune is None
+        else [
+            "The weights may be fine-tuned, as the card tells; the command lacks that: add "
+            "finetune=, or --finetune with its options, as they were given."
+        ]
+    )
     if options.quantization.quantize != "auto":
-        return []
+        return trained
     return [
+        *trained,
         "`auto` chooses by measured times, which may differ on another machine or day; "
-        "the recipe by its name, with --quantize, gives the same bytes on one machine."
+        "the recipe by its name, with --quantize, gives the same bytes on one machine.",
     ]
 
 

@@ -229,6 +229,31 @@ def test_any_model_is_trained_or_left_alone_with_a_reason(name, broken_by_int8, 
     assert bool(tuned) == (name != "recurrent")
 
 
+def test_a_fixed_batch_is_trained_or_left_alone_with_a_reason(taught, tmp_path):
+    (x, _), (held_x, _) = taught
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input(batch_shape=(32, 8), name="x")
+    scores = layers.Dense(4, activation="softmax")(layers.Dense(8, activation="tanh")(inputs))
+    model = keras.Model(inputs, scores)
+    answers = np.concatenate([model(held_x[at : at + 32]) for at in range(0, 192, 32)])
+    before = digest(model)
+    found = {}
+    for count in (100, 300):
+        found[count] = edgeport_converter.convert(
+            model,
+            tmp_path / "a.onnx",
+            calibration=x[:96],
+            evaluation=(held_x[:192], answers),
+            metric=mean_squared_error,
+            finetune=Finetune(x[:count], epochs=1),
+            max_drop=0.0,  # which int8 always misses
+        )
+    reason = "the model takes 32 samples at a time, and only 20 are there"
+    assert any(reason in note for note in found[100].notes)
+    assert any("fine-tuned" in step.recipe for step in found[300].steps)
+    assert digest(model) == before
+
+
 def test_frozen_layers_stay_as_they_are(broken_by_int8, taught, tmp_path):
     first = broken_by_int8.get_layer("first")
     first.trainable = False

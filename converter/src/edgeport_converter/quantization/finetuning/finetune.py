@@ -88,6 +88,7 @@ class Finetuner:
         prove: raises ConversionError where a float graph does not answer as the Keras model does.
         batch_size: samples a step, the size that the model insists on where it does.
         border: of a score that stands alone.
+        is_fixed: whether the model takes batches of that size alone.
     """
 
     wanted: Finetune
@@ -96,6 +97,7 @@ class Finetuner:
     prove: Callable[[onnx.ModelProto], None]
     batch_size: int
     border: float = 0.5
+    is_fixed: bool = False
 
     def finetune(
         self,
@@ -120,6 +122,12 @@ class Finetuner:
         """
         if self.model is None:
             raise CannotFinetuneError("a SavedModel has no Keras variables that could be changed")
+        least = min(len(self.data), len(next(iter(self.data.checking.values()))))
+        if self.is_fixed and least < self.batch_size:
+            raise CannotFinetuneError(
+                f"the model takes {self.batch_size} samples at a time, and only {least} are there "
+                "to train on or to end the training"
+            )
         links = keras_links.find_links(self.model, source.graph)
         if not links:
             raise CannotFinetuneError(

@@ -38,11 +38,12 @@ _SOFTMAXES = ("Softmax",)
 
 @dataclass(frozen=True)
 class Fitted:
-    """How the training went: loss before and after on samples not trained on, steps, epochs."""
+    """How the training went: loss before and after on samples not trained on, steps, their size."""
 
     before: float
     after: float
     steps: int
+    batch_size: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +168,7 @@ def train(
                 break
     for variable, value in zip(pupil.variables, kept, strict=True):
         variable.assign(value)
-    return Fitted(before, best, done)
+    return Fitted(before, best, done, size)
 
 
 class _Adam:
