@@ -450,7 +450,7 @@ def _find_changed(release: Path, identity: str) -> str | None:
             return SUMS
         for name, entry in sorted(json.loads(text)["files"].items()):
             if "/" not in name and digest_of(release / name) != entry["sha256"]:
-                return name
+                return str(name)
     except FileNotFoundError as cause:
         return Path(cause.filename).name
     return None
