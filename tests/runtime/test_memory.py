@@ -46,6 +46,7 @@ with edgeport.Predictor.load(sys.argv[1]) as predictor:
 """
 
 LIVES = """
+import hashlib  # OpenSSL's library, 4 MB, which a process that loads often loads once
 def lives(count):
     for number in range(count):
         with edgeport.Predictor.load(sys.argv[1], threads=1 + number % 2) as predictor:

@@ -526,7 +526,8 @@ def test_a_missing_number_rounds_no_neighbour(
     model.write_bytes(doubler("int64", ("N", 1)).artifact())
     rows: list[Any] = [large, None, 3]
     if form != "plain":
-        rows = [[large], None, [3], [None]]
+        # Lists of a fixed size that are missing as a whole are more than pyarrow 17 can write.
+        rows = [[large], [None] if form == "fixed" else None, [3], [None]]
     kinds = {
         "plain": pa.int64(),
         "list": pa.list_(pa.int64()),
