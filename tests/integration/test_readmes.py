@@ -273,6 +273,7 @@ SECTIONS: dict[str, Callable[..., Names]] = {
     "runtime/README.md: Millions of rows": device_photos_folder,
     "runtime/README.md: Updates": update_folder,
     "converter/README.md: edgeport-converter": model_folder,
+    "converter/README.md: Fine-tuning: when int8 breaks a network": model_folder,
     "converter/README.md: For one board": model_folder,
     "converter/README.md: Options and progress": model_folder,
     "converter/README.md: Frames: from the camera to the answer": frames_folder,
