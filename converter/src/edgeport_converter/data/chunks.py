@@ -52,6 +52,7 @@ _PAIRS = {
 _PURPOSE_PAIRS = {
     "calibration": {"x_train": ("y_train",)},
     "evaluation": {"x_test": ("y_test",)},
+    "fine-tuning": {"x_train": ("y_train",)},
 }
 _PLAIN_LABELS = ("y", "labels", "label", "target")
 _LABEL_NAMES = (*_PLAIN_LABELS, "y_train", "y_test")
@@ -90,7 +91,7 @@ def pick_keys(
     Args:
         keys: of the arrays that there are.
         specs: the model's inputs.
-        purpose: "calibration" or "evaluation".
+        purpose: "calibration", "evaluation" or "fine-tuning".
         subject: what a message calls the data.
 
     Raises:
