@@ -47,6 +47,16 @@ def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
     raise ValueError("a number of more than 64 bits")
 
 
+def varint(number: int) -> bytes:
+    """Return protobuf's base-128 form, least significant group first."""
+    groups = bytearray()
+    while number > 127:
+        groups.append(number & 127 | 128)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
+
+
 def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int | None, int, int]]:
     """Yield each field of the message from ``at`` to ``end``.
 

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from edgeport.artifact.card import ModelCard
-from edgeport.artifact.protobuf import read_varint
+from edgeport.artifact.protobuf import read_varint, varint
 from edgeport.errors import ArtifactError, IntegrityError
 from edgeport.signals import reraise_signal
 
@@ -208,23 +208,13 @@ def _why_unreadable(path: str, cause: OSError) -> str:
 
 def metadata_entry(key: bytes, value: bytes) -> bytes:
     """Return one entry of ModelProto.metadata_props, serialized."""
-    body = _KEY_TAG + _varint(len(key)) + key + _VALUE_TAG + _varint(len(value)) + value
-    return _METADATA_TAG + _varint(len(body)) + body
-
-
-def _varint(number: int) -> bytes:
-    """Return protobuf's base-128 form, least significant group first."""
-    groups = bytearray()
-    while number > 127:
-        groups.append(number & 127 | 128)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)
+    body = _KEY_TAG + varint(len(key)) + key + _VALUE_TAG + varint(len(value)) + value
+    return _METADATA_TAG + varint(len(body)) + body
 
 
 def _read_card(data: bytes, start: int) -> bytes:
     """Return the value of the metadata entry at ``start``, which must be the card's."""
-    key = _KEY_TAG + _varint(len(_CARD_KEY)) + _CARD_KEY + _VALUE_TAG
+    key = _KEY_TAG + varint(len(_CARD_KEY)) + _CARD_KEY + _VALUE_TAG
     try:
         _, at = read_varint(data, start + len(_METADATA_TAG))
         if data.startswith(_METADATA_TAG, start) and data.startswith(key, at):

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edgeport.artifact.protobuf import varint
+
 BLOCKED_DOMAIN = "com.microsoft.nchwc"
 """Of the engine's own operators on float channels in blocks."""
 
@@ -74,19 +76,10 @@ def _attribute(name: str, value: int | tuple[int, ...]) -> bytes:
     return _block(1, name) + b"".join(_number(8, one) for one in value) + _number(20, _INTS)
 
 
-def _varint(number: int) -> bytes:
-    found = bytearray()
-    while number > 127:
-        found.append(number & 127 | 128)
-        number >>= 7
-    found.append(number)
-    return bytes(found)
-
-
 def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
+    return varint(field << 3) + varint(value)
 
 
 def _block(field: int, content: bytes | str) -> bytes:
     data = content.encode() if isinstance(content, str) else content
-    return _varint(field << 3 | 2) + _varint(len(data)) + data
+    return varint(field << 3 | 2) + varint(len(data)) + data
