@@ -294,3 +294,34 @@ def test_of_several_int8_files_each_layer_has_its_fastest_form(blocks: float, sw
     assert swishes == (
         [(0.0, "swish"), (2 + swish, "swish")] if 2 + swish < 4 else [(2.0, ""), (2.0, "")]
     )
+
+
+def test_a_hard_sigmoid_that_clips_codes_is_in_int8() -> None:
+    """Names as the converter and onnxruntime 1.32 give them."""
+    in_float = model(
+        {"w": np.ones((4, 3, 3, 3), "f4")},
+        named("net/one/Conv", "Conv", ["x", "w"], ["a"]),
+        named("net/one/truediv", "HardSigmoid", ["a"], ["g"]),
+        named("net/one/Mul", "Mul", ["a", "g"], ["y"]),
+    )
+    in_int8 = model(
+        {"s": np.float32(0.01), "z": np.uint8(0), "one": np.uint8(100)},
+        ow.node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        ow.node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        named("net/one/truediv", "Clip", ["xq", "z", "one"], ["gq"]),
+        ow.node("DequantizeLinear", ["gq", "s", "z"], ["gd"]),
+        named("net/one/Mul", "Mul", ["xd", "gd"], ["m"]),
+        ow.node("QuantizeLinear", ["m", "s", "z"], ["mq"]),
+        ow.node("DequantizeLinear", ["mq", "s", "z"], ["y"]),
+    )
+    profiles = [
+        [line("net/one/Conv", "Conv", ("x",), "a"), line("net/one/Mul", "Mul", ("a", "g"), "y")],
+        [
+            line("net/one/truediv", "Clip", ("xq", "z", "one"), "gq"),
+            line("net/one/Mul", "QLinearMul", ("xq", "gq"), "mq"),
+        ],
+    ]
+    layers = Layers([read_nodes(in_float), read_nodes(in_int8)], profiles)
+    rows = {row["operator"]: row for row in layers.rows({})}
+    assert rows["HardSigmoid"]["int8"] is not None
+    assert rows["HardSigmoid"]["int8"]["seconds"] == profiles[1][0].seconds

@@ -223,7 +223,12 @@ class _Graph:
         return found
 
     def is_int8(self, node: Node) -> bool:
-        """Whether a node reads codes and, with weights, has weights as codes, too."""
+        """Whether a node reads codes and, with weights, has weights as codes, too.
+
+        The Clip that does a hard sigmoid's work reads them without a DequantizeLinear.
+        """
+        if any(maker.operator == "QuantizeLinear" for maker in self.sources(node)):
+            return True
         kept = self.nodes.constants
         sources = [
             maker
