@@ -54,6 +54,8 @@ def load_model(
     digest: str | None = None,
     tuning: Tuning | None = None,
     trial: Mapping[str, Array] | None = None,
+    *,
+    remedy: str = "reload() takes the new one, once it passes every check",
 ) -> Model:
     """Load a model after every check; raises as ``Predictor.load`` does.
 
@@ -63,6 +65,7 @@ def load_model(
         digest: if given, the digest that the file must have.
         tuning: settings to measure instead of those in a tuning file.
         trial: an input on which a kept graph is compared if the card has no golden samples.
+        remedy: what to do about a file of another digest.
     """
     options = options.checked()
     path = None
@@ -74,7 +77,7 @@ def load_model(
         if digest not in (None, model.digest):
             raise IntegrityError(
                 "the artifact is another file than when this predictor was made in its first "
-                "process: reload() takes the new one, once it passes every check"
+                f"process: {remedy}"
             )
         return model
     except ArtifactError as error:

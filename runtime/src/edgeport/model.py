@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from edgeport.device.tuning_file import Tuning
     from edgeport.inputs.columns import Columns
 
+Origin = tuple[str | bytes, Options, str]
+"""Source, options and digest: all that it takes to load the same model again."""
+
 
 class Model:
     """A model that passed every check, with all that ``predict`` needs.
@@ -96,7 +99,7 @@ class Model:
         return other
 
     @property
-    def origin(self) -> tuple[str | bytes, Options, str]:
+    def origin(self) -> Origin:
         """Source, options and digest: all that it takes to load the same model again."""
         return self.source, self.options, self.digest
 

@@ -10,7 +10,7 @@ import os
 import time
 from _thread import RLock
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeport.artifact.card import ModelCard, TensorSpec, format_shape, format_specs
 from edgeport.artifact.golden import Array
@@ -23,14 +23,14 @@ from edgeport.inputs.feeds import Feed, prepare
 from edgeport.inputs.ranges import refuse_non_finite_inputs, refuse_non_finite_outputs
 from edgeport.labels import Label, best_labels, class_names
 from edgeport.loading import Source, load_model
-from edgeport.model import Model
+from edgeport.model import Model, Origin
 from edgeport.options import Options, Provider, PublicKey
 from edgeport.signals import passing_signals, reraise_signal
 from edgeport.streaming import stream
 
-# Held while a predictor changes its model, and for a fork, so that no child inherits it held. One
-# of C alone: no signal's handler runs between taking it and the block that frees it, and gevent
-# and eventlet do not replace it.
+# Held while a predictor changes its model or loads that of a pickle, and for a fork, so that no
+# child inherits it held. One of C alone: no signal's handler runs between taking it and the block
+# that frees it, and gevent and eventlet do not replace it.
 _SWAP = RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -44,7 +44,9 @@ class Predictor:
     ``predict`` and ``classify`` may be called from several threads at once, also while another
     thread calls ``reload``: each call is answered by one model from beginning to end. A predictor
     pickles and copies, and it works on both sides of a fork: where the engine does not survive the
-    way, the artifact is loaded and checked again on the other side.
+    way, the artifact is loaded and checked again on the other side. One from a pickle does so when
+    it is first used, so that its errors are raised there, and a process does so once: it keeps the
+    engine of the last pickle until another takes its place or one of its predictors is closed.
 
     Attributes:
         card: what the artifact says of itself; of a file without a card, what its graph says.
@@ -55,6 +57,7 @@ class Predictor:
     """
 
     _model: Model | None
+    _origin: Origin  # of one that came through a pickle
 
     def __init__(self, model: Model) -> None:
         self._reloads = self._adopted = 0  # how many began; which one the present model is of
@@ -286,11 +289,15 @@ class Predictor:
             if ticket > self._adopted:
                 self._adopted = ticket
                 self._adopt(new)
+                _forget(old)
 
     def close(self) -> None:
         """Release the engine's memory and threads; calling it twice does no harm."""
         with _SWAP:
+            model = self.__dict__.get("_model")
             self._model = None
+            if model is not None:
+                _forget(model)
 
     def __enter__(self) -> Predictor:
         return self
@@ -306,9 +313,29 @@ class Predictor:
         return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load_same, self._open().origin
+        if "_model" not in self.__dict__:
+            return _unpickled, self._origin
+        return _unpickled, self._open().origin
+
+    if not TYPE_CHECKING:  # which would take every name for one of a predictor's
+
+        def __getattr__(self, name: str) -> Any:
+            """Load what came through a pickle, when anything of its model is asked for."""
+            if name not in _OF_THE_MODEL or "_origin" not in self.__dict__:
+                raise AttributeError(f"'Predictor' object has no attribute '{name}'")
+            with _SWAP:
+                if "_model" not in self.__dict__:
+                    self._adopt(_load_same(*self._origin))
+            if name not in self.__dict__:  # it was closed before it was used
+                self._open()
+            return getattr(self, name)
 
     def __repr__(self) -> str:
+        if "card" not in self.__dict__:
+            source = self._origin[0]
+            place = "bytes" if isinstance(source, bytes) else f"'{source}'"
+            state = "closed" if "_model" in self.__dict__ else "loaded when it is first used"
+            return f"<Predictor of {place}, {state}>"
         state = "closed" if self._model is None else f"{self.threads} thread(s)"
         ins, outs = format_specs(self.card.inputs), format_specs(self.card.outputs)
         return f"<Predictor {self.card.name}: {ins} -> {outs}, {state}>"
@@ -417,9 +444,54 @@ def _iterator(values: Iterable[Any], subject: str, kind: str) -> Iterator[Any]:
         ) from cause
 
 
-def _load_same(source: Source, options: Options, digest: str) -> Predictor:
-    """Rebuild a predictor in another process."""
-    return Predictor(load_model(source, options, digest))
+# What ``_adopt`` sets.
+_OF_THE_MODEL = ("card", "path", "threads", "version", "tuning", "_counter", "_model")
+
+# The model of the last pickle. Engines of many processes unpickle a predictor with each of their
+# tasks, which would load it each time.
+_kept: Model | None = None
+
+
+def _unpickled(*origin: Any) -> Predictor:
+    """Return a predictor that loads its model when it is first used.
+
+    An exception inside of ``pickle.loads`` would end a worker of ``multiprocessing.Pool``, whose
+    caller then waits for ever; other pools say no more than that a process died.
+    """
+    predictor = Predictor.__new__(Predictor)
+    predictor._reloads = predictor._adopted = 0
+    predictor._origin = origin
+    return predictor
+
+
+def _load_same(source: str | bytes, options: Options, digest: str) -> Model:
+    """Return the model of a pickle, which this process loads once; called with ``_SWAP`` held."""
+    global _kept
+    kept = _kept
+    if kept is None or kept.session.is_lost or kept.origin != (source, options, digest):
+        _kept = None  # its memory is free before the other one takes some
+        try:
+            kept = load_model(
+                source, options, digest, remedy="load the new file there, and pickle that predictor"
+            )
+        except ArtifactError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            raise ArtifactError(
+                f"there is no file '{os.fsdecode(source)}' here, expected the one that the pickled "
+                "predictor was loaded from: copy it to every machine, or load it from its bytes, "
+                "which are then part of the pickle",
+                path=error.path,
+            ) from error
+        _kept = kept
+    return kept.twin()
+
+
+def _forget(model: Model) -> None:
+    """Keep the model's engine no longer for further pickles."""
+    global _kept
+    if _kept is not None and _kept.session is model.session:
+        _kept = None
 
 
 def _first_difference(old: ModelCard, new: ModelCard) -> str | None:

@@ -15,7 +15,7 @@ import pytest
 import slow
 from examples import Child, int8, mlp, mlp_artifact, needs_fork
 
-from edgeport import ArtifactError, InferenceError, IntegrityError, Predictor
+from edgeport import ArtifactError, InferenceError, InputError, IntegrityError, Predictor
 
 pytestmark = pytest.mark.slow
 
@@ -50,11 +50,81 @@ def test_a_file_changed_under_a_pickle_is_refused(mlp_file: Path) -> None:
     with Predictor.load(mlp_file) as predictor:
         data = pickle.dumps(predictor)
     mlp_file.write_bytes(int8().artifact())
-    with pytest.raises(IntegrityError, match="is another file than when this predictor was made"):
-        pickle.loads(data)  # noqa: S301 - our own bytes
+    back = pickle.loads(data)  # noqa: S301 - our own bytes
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match=r"is another file .*: load the new file there"):
+            back.predict(X)
     mlp_file.unlink()
+    for use in (lambda: back.card, lambda: back.predict(X), lambda: copy.copy(back)):
+        with pytest.raises(ArtifactError, match=r"no file .* here, .*: copy it to every"):
+            use()
+    mlp_file.write_bytes(mlp_artifact())
+    assert back.predict(X).shape == (3, 3)
+
+
+def test_one_from_a_pickle_loads_when_it_is_used(mlp_file: Path) -> None:
+    with Predictor.load(mlp_file, finite=True) as predictor:
+        data = pickle.dumps(predictor)
+    mlp_file.rename(mlp_file.with_suffix(".away"))
+    back = pickle.loads(data)  # noqa: S301 - our own bytes
+    assert repr(back) == f"<Predictor of '{mlp_file}', loaded when it is first used>"
+    assert pickle.dumps(back) == data
+    with pytest.raises(AttributeError, match="no attribute 'predikt'"):
+        back.predikt  # noqa: B018
+    closed = pickle.loads(data)  # noqa: S301 - our own bytes
+    closed.close()
+    assert repr(closed) == f"<Predictor of '{mlp_file}', closed>"
+    for use in (lambda: closed.card, lambda: closed.predict(X), lambda: pickle.dumps(closed)):
+        with pytest.raises(InferenceError, match="is closed"):
+            use()
+    mlp_file.with_suffix(".away").rename(mlp_file)
+    assert back.path == str(mlp_file)
+    assert back.out_of_range == {}
+    back.close()
+
+
+def test_a_process_loads_the_model_of_its_pickles_once(mlp_file: Path) -> None:
+    with Predictor.load(mlp_file) as predictor:
+        data = pickle.dumps(predictor)
+        wanted = predictor.predict(X)
+    barrier, found = threading.Barrier(4), []
+
+    def use() -> None:
+        back = pickle.loads(data)  # noqa: S301 - our own bytes
+        barrier.wait()
+        found.append((back.predict(X).tobytes(), back._open().session))
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer for answer, _ in found} == {wanted.tobytes()}
+    (session,) = {session for _, session in found}
+    mlp_file.unlink()  # it is in memory, checked
+    last = pickle.loads(data)  # noqa: S301 - our own bytes
+    assert last._open().session is session
+    last.close()  # releases the engine
     with pytest.raises(ArtifactError, match="there is no file"):
-        pickle.loads(data)  # noqa: S301 - our own bytes
+        pickle.loads(data).predict(X)  # noqa: S301 - our own bytes
+
+
+def test_other_options_or_another_file_are_another_model(mlp_file: Path) -> None:
+    with Predictor.load(mlp_file) as plain, Predictor.load(mlp_file, finite=True) as strict:
+        first, second = (pickle.loads(pickle.dumps(one)) for one in (plain, strict))  # noqa: S301
+    bad = np.full((1, 6), np.nan, "f4")
+    first.predict(bad)
+    with pytest.raises(InputError, match="is nan at"):
+        second.predict(bad)
+    first.predict(bad)
+    second.close()
+    mlp_file.write_bytes(int8().artifact())
+    with Predictor.load(mlp_file) as other:
+        third = pickle.loads(pickle.dumps(other))  # noqa: S301 - our own bytes
+        assert third.predict(X).tobytes() == other.predict(X).tobytes()
+    third.reload()
+    assert third.card == other.card
+    third.close()
 
 
 def test_a_foreign_file_changed_under_a_pickle_is_refused(tmp_path: Path) -> None:
@@ -64,7 +134,7 @@ def test_a_foreign_file_changed_under_a_pickle_is_refused(tmp_path: Path) -> Non
         data = pickle.dumps(predictor)
     path.write_bytes(int8().onnx)
     with pytest.raises(IntegrityError, match="is another file"):
-        pickle.loads(data)  # noqa: S301 - our own bytes
+        pickle.loads(data).predict(X)  # noqa: S301 - our own bytes
 
 
 def test_copies_are_independent(mlp_file: Path) -> None:
