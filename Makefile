@@ -23,7 +23,7 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo examples page test test-fast test-browser has-browser test-scale test-lowest \
+.PHONY: help demo examples page test test-fast test-browser has-browser test-scale has-java test-lowest \
 	devices bundle-devices operators lint readme bench figures passes layers layer-times calls frames \
 	quantization quantization-devices verdicts spoiled finetune bundles scoring calibration-memory \
 	training assets clean
@@ -36,7 +36,8 @@ help:
 	@echo 'make test-fast                the quick part of them in one Python, while editing'
 	@echo 'make test-browser             pages in Chromium (Debian: apt install chromium npm)'
 	@echo 'make test-lowest              layers and the demo with the lowest versions that are allowed'
-	@echo 'make test-scale               edgeport score with millions of rows, kills, a full disk, Ray'
+	@echo 'make test-scale               edgeport score with millions of rows, kills, a full disk, Ray;'
+	@echo '                              a predictor in Ray, Spark and Dask (Debian: apt install default-jre-headless)'
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make bundle-devices           a bundle on an emulated device without a network (needs the same)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
@@ -96,10 +97,13 @@ has-browser:
 test-lowest: build/venv-lowest/.installed .venv-device/.runtime
 	$(LOWEST) -m pytest -q -W ignore tests/converter/exporting tests/integration/test_article_network.py
 
-# Ray gets an environment of its own.
-test-scale: build/venv-scale/.installed
-	@echo 'make test-scale needs Ray from the package index, 4 GB of memory, 2 GB of disk and about 5 minutes; as root it fills a small disk, too'
+# Ray, Spark and Dask get an environment of their own.
+test-scale: has-java build/venv-scale/.installed
+	@echo 'make test-scale needs Ray, Spark and Dask from the package index, Java 17, 4 GB of memory, 4 GB of disk and about 15 minutes; as root it fills a small disk, too'
 	build/venv-scale/bin/python -m pytest -s tests/scale
+
+has-java:
+	@java -version >/dev/null 2>&1 || { echo 'make test-scale needs Java 17 or newer for Spark: install it (Debian: apt install default-jre-headless)' >&2; exit 1; }
 
 # Needs Debian's qemu-user-static. Runs the numerical tests only, a few minutes for each device.
 devices: .venv/.tools
@@ -228,9 +232,9 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 	$(DEVICE) $(PIP) install --no-deps --force-reinstall --quiet build/wheels/edgeport-*.whl
 	@touch $@
 
-build/venv-scale/.installed: build/venv-scale/.pip build/wheels/.built constraints.txt
+build/venv-scale/.installed: build/venv-scale/.pip build/wheels/.built constraints.txt pyproject.toml
 	for wheel in build/wheels/edgeport-*.whl; do \
-		build/venv-scale/bin/python $(PIP) install -c constraints.txt --group test "$$wheel[images,score,ray]" && \
+		build/venv-scale/bin/python $(PIP) install -c constraints.txt --group test --group engines "$$wheel[images,score,ray]" && \
 		build/venv-scale/bin/python $(PIP) install --no-deps --force-reinstall --quiet "$$wheel"; done
 	@touch $@
 

@@ -46,6 +46,7 @@ ROOT = Path(__file__).parents[2]
 READMES = (
     "README.md",
     "runtime/README.md",
+    "runtime/ENGINES.md",
     "converter/README.md",
     "converter/README.zh.md",
     "converter/examples/README.md",
@@ -303,6 +304,20 @@ ELSEWHERE = {
         "tests/converter/bundling/test_installed.py",
         ("install.py", "current/bin/edgeport", "--rollback", "--bundle"),
     ),
+    # Programs that start processes: each is run as a file.
+    "runtime/ENGINES.md: A predictor in other engines": (
+        "tests/runtime/helpers/engines_page.py",
+        ('blocks("A predictor in other engines")',),
+    ),
+    **{
+        f"runtime/ENGINES.md: {engine}": (place, (f'blocks("{engine}"',))
+        for place, engines in {
+            "tests/runtime/test_engines.py": ("multiprocessing", "concurrent.futures"),
+            "tests/integration/test_engines.py": ("joblib",),
+            "tests/scale/test_citizens.py": ("Dask", "Spark", "Ray Data", "Ray Serve"),
+        }.items()
+        for engine in engines
+    },
     # A video and a camera of a Raspberry Pi, with a stand-in for its library.
     "runtime/README.md: Photos and cameras": (
         "tests/integration/test_cameras.py",
