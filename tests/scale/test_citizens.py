@@ -335,6 +335,7 @@ def test_ray_serve_takes_a_new_artifact_under_load(folder: Path, served: str) ->
         assert clients.next() == {"digits-2.onnx"}
     assert clients.failures == []
     for rows, sentence in (
+        ({"pixels": [0]}, "float() argument must be a string or a real number, not 'dict'"),
         ([[0.0] * 700], "input 'pixels' has shape (1, 700), expected (N, 784): "),
         ([[float("nan")] * 784], "input 'pixels' is nan at [0, 0], expected finite numbers"),
     ):
