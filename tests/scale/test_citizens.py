@@ -251,7 +251,8 @@ class Clients:
     """Three clients that ask for all rows again and again, and what came back.
 
     Attributes:
-        answers: the name of the artifact whose exact answer each one was, in their order.
+        answers: of each request the step of the test in which it began, and the name of the
+            artifact whose exact answer came.
         failures: every request that got another answer, or none.
     """
 
@@ -261,26 +262,37 @@ class Clients:
         names = ("digits.onnx", "digits-2.onnx")
         self.truths = {truth(folder, name).tobytes(): name for name in names}
         assert len(self.truths) == 2
-        self.answers: list[str] = []
+        self.step = 0
+        self.answers: list[tuple[int, str]] = []
         self.failures: list[str] = []
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(3)]
 
     def _ask(self) -> None:
         while not self._ended.is_set():
+            step = self.step
             try:
                 found = np.array(ask(self.address, self.rows), "f4").tobytes()
-                self.answers.append(self.truths[found])
+                self.answers.append((step, self.truths[found]))
             except Exception as error:
                 self.failures.append(repr(error))
 
     def next(self, count: int = 100) -> set[str]:
-        """Return which artifacts answered the next requests; those in flight are not of them."""
-        first = len(self.answers) + len(self._threads)
-        while len(self.answers) < first + count and not self.failures:
+        """Return which artifacts answered the requests that begin from now on."""
+        self.step += 1
+        names: list[str] = []
+        while len(names) < count and not self.failures:
             time.sleep(0.01)
+            names = [name for step, name in list(self.answers) if step == self.step]
         assert self.failures == []
-        return set(self.answers[first:])
+        return set(names)
+
+    def wait_for(self, name: str) -> None:
+        """Return when this artifact alone answers."""
+        for _ in range(1000):
+            if self.next(30) == {name}:
+                return
+        raise AssertionError(f"'{name}' does not answer alone")
 
     def __enter__(self) -> Clients:
         for thread in self._threads:
@@ -364,17 +376,17 @@ def test_ray_serve_reloads_in_place_under_load(folder: Path, served: str) -> Non
     with Clients(served, folder) as clients:
         assert clients.next() == {"digits.onnx"}
         deploy(other)
-        while clients.next(30) != {"digits-2.onnx"}:
-            pass
+        clients.wait_for("digits-2.onnx")
         assert clients.next() == {"digits-2.onnx"}
         assert is_settled("digits") == before  # the same replicas
         deploy(damaged)
-        while status_of("digits").status != "DEPLOY_FAILED":
+        for _ in range(1000):
             assert clients.next(30) == {"digits-2.onnx"}
+            if status_of("digits").status == "DEPLOY_FAILED":
+                break
         assert f"IntegrityError: '{damaged}' is damaged: its 60,606" in status_of("digits").message
         assert clients.next() == {"digits-2.onnx"}
         deploy(folder / "digits.onnx")
-        while clients.next(30) != {"digits.onnx"}:
-            pass
+        clients.wait_for("digits.onnx")
         is_settled("digits")
     assert clients.failures == []
