@@ -70,3 +70,8 @@ def find_destination(
 def variant_path(output: Path, recipe: str) -> Path:
     """Return where the artifact of a recipe of ``also`` is written: OUT.RECIPE.onnx."""
     return output.with_suffix(f".{recipe}{output.suffix}")
+
+
+def state_path(output: Path) -> Path:
+    """Return where the state of an interrupted fine-tuning is kept: OUT.onnx.finetuning."""
+    return output.with_name(f"{output.name}.finetuning")

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Unpack
 
+from edgeport.atomic_files import replacing
+from edgeport_converter.conversion.finetuning import telling_of_state
 from edgeport_converter.conversion.float_model import export_model, optimize_model
 from edgeport_converter.conversion.measuring import Baseline, measure_baseline
 from edgeport_converter.conversion.proving import check_samples, prepare_comparison, prove_parity
@@ -20,7 +23,7 @@ from edgeport_converter.conversion.quantizing import Quantized, quantize_model, 
 from edgeport_converter.conversion.reporting import describe_layers, find_report, write_page
 from edgeport_converter.conversion.source import load_source
 from edgeport_converter.conversion.user_samples import read_data
-from edgeport_converter.conversion.writing import save_finetuned, stamp
+from edgeport_converter.conversion.writing import is_finetuned, save_finetuned, stamp
 from edgeport_converter.loading.user_code import find_code_files
 from edgeport_converter.option_checks import fit_to_data, list_class_names
 from edgeport_converter.options import (
@@ -35,7 +38,7 @@ from edgeport_converter.options import (
     TableOptions,
     gather_options,
 )
-from edgeport_converter.paths import find_destination
+from edgeport_converter.paths import find_destination, state_path
 from edgeport_converter.progress import Progress
 from edgeport_converter.quantization.evaluation.budget import find_metric
 from edgeport_converter.report import ConversionReport
@@ -229,10 +232,13 @@ def convert(
         require_model(model)
     destination = find_destination(output, read, options.quantization.also)
     page = find_report(report, read, options, destination)
-    tuned = None
-    if finetune is not None and finetune.model is not None:
-        written = [one for one in (destination, page) if one is not None]
-        tuned = find_destination(finetune.model, (*read, *written), is_artifact=False)
+    written = [one for one in (destination, page) if one is not None]
+    tuned = state_file = None
+    if finetune is not None:
+        state_file = find_destination(state_path(destination), (*read, *written), is_artifact=False)
+        if finetune.model is not None:
+            written.append(state_file)
+            tuned = find_destination(finetune.model, (*read, *written), is_artifact=False)
     board = read_layer_times(options)
     stages = Stages(progress)
 
@@ -259,19 +265,29 @@ def convert(
             with stages("measure"):
                 baseline = measure_baseline(run, float_model, source, data, metric, options)
         if options.quantization.quantizes and baseline.evaluator is not None:
-            with stages("quantize"):
+            with stages("quantize"), telling_of_state(state_file):
                 quantized = quantize_model(
-                    float_model, source, data, baseline, options, board, stages.progress
+                    float_model,
+                    source,
+                    data,
+                    baseline,
+                    options,
+                    board,
+                    stages.progress,
+                    state_file,
                 )
-    if tuned is not None:
-        with stages("write fine-tuned model"):
-            save_finetuned(quantized, source, tuned)
     with stages("report layers"):
         layers = describe_layers(float_model, quantized, source, data, parity)
-    with stages("stamp"):
-        stamped = stamp(
-            float_model, quantized, source, data, parity, baseline, options, destination
-        )
+    with ExitStack() as proven:  # the fine-tuned model takes its place right after the artifact
+        if tuned is not None and is_finetuned(quantized):
+            with stages("write fine-tuned model"):
+                save_finetuned(quantized, source, proven.enter_context(replacing(tuned)))
+        with stages("stamp"):
+            stamped = stamp(
+                float_model, quantized, source, data, parity, baseline, options, destination
+            )
+    if state_file is not None and not quantized.is_stopped:
+        state_file.unlink(missing_ok=True)
     found = ConversionReport(
         output=destination,
         file_bytes=stamped.file_bytes,

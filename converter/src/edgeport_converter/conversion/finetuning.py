@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeport_converter.conversion.float_model import FloatModel
@@ -11,6 +14,7 @@ from edgeport_converter.conversion.proving import prepare_comparison, prove_pari
 from edgeport_converter.conversion.source import LoadedSource
 from edgeport_converter.conversion.user_samples import ConversionData
 from edgeport_converter.options import Finetune
+from edgeport_converter.progress import say
 
 if TYPE_CHECKING:
     import onnx
@@ -20,19 +24,33 @@ if TYPE_CHECKING:
 
 
 def make_finetuner(
-    float_model: FloatModel, source: LoadedSource, data: ConversionData, wanted: Finetune
+    float_model: FloatModel,
+    source: LoadedSource,
+    data: ConversionData,
+    wanted: Finetune,
+    state_file: Path | None,
 ) -> Finetuner:
     """Return what the search trains the weights by, each result proven against Keras."""
     from edgeport_converter import optimizing
+    from edgeport_converter.exporting import logits, reference
     from edgeport_converter.quantization.finetuning.finetune import Finetuner
-    from edgeport_converter.verification.runners import fixed_batch
+    from edgeport_converter.verification.runners import fixed_batch, in_fixed_batches
+
+    inputs = float_model.card.inputs
 
     def prove(graph: onnx.ModelProto) -> None:
-        trained = replace(float_model, graph=graph, compact=optimizing.compact(graph))
+        # What ran before may have traced the model with the weights that it had.
+        trained = replace(
+            float_model,
+            graph=graph,
+            compact=optimizing.compact(graph),
+            reference=in_fixed_batches(reference.reference_of(source.model), inputs),
+            logits=in_fixed_batches(logits.logits_of(source.model), inputs),
+        )
         prove_parity(trained, prepare_comparison(trained, data.user.measured))
 
     assert data.training is not None  # noqa: S101 - it was read, since it is wanted
-    fixed = fixed_batch(float_model.card.inputs)
+    fixed = fixed_batch(inputs)
     return Finetuner(
         wanted,
         source.model.model,
@@ -41,7 +59,25 @@ def make_finetuner(
         fixed or wanted.batch_size,
         0.5 if data.border is None else data.border,
         is_fixed=fixed is not None,
+        state_file=state_file,
     )
+
+
+@contextmanager
+def telling_of_state(file: Path | None) -> Iterator[None]:
+    """Where the block fails after some training, say that the same command goes on from there."""
+    try:
+        yield
+    except BaseException as error:
+        if file is None or not file.exists():
+            raise
+        kept = (
+            f"fine-tuning is kept as far as it went in '{file}': the same call goes on from there"
+        )
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"{error or 'interrupted'}; {kept}") from error
+        say(kept)
+        raise
 
 
 def describe_training(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeport_converter.conversion.finetuning import (
@@ -55,8 +56,12 @@ def quantize_model(
     options: ConversionOptions,
     board: LayerTimes | None,
     progress: Progress,
+    state_file: Path | None = None,
 ) -> Quantized:
-    """Search for the best quantized graph within the budget, and make the variants."""
+    """Search for the best quantized graph within the budget, and make the variants.
+
+    ``state_file`` is where the state of an interrupted fine-tuning is kept.
+    """
     from edgeport_converter.quantization.evaluation import evidence
     from edgeport_converter.quantization.search.selection import Quantizer
     from edgeport_converter.quantization.search.telling import telling_steps
@@ -79,7 +84,9 @@ def quantize_model(
         options.budget.max_drop,
     )
     if options.finetune is not None:
-        quantizer.finetuner = make_finetuner(float_model, source, data, options.finetune)
+        quantizer.finetuner = make_finetuner(
+            float_model, source, data, options.finetune, state_file
+        )
     nodes = source.layers.find_nodes(wanted.keep_float, [node.name for node in graph.graph.node])
     choice: Selection | None = None
     notes: tuple[str, ...] = ()
@@ -101,13 +108,18 @@ def quantize_model(
     if quantizer.finetuned is not None and options.finetune is not None:
         trained = quantizer.finetuned
         provenance = describe_training(trained, float_model, data, baseline, options.finetune)
-        notes += note_on_training(choice, provenance, baseline)
+        notes += note_on_training(choice, provenance, baseline) + trained.notes
     if quantizer.is_stopped:
         count = len(quantizer.steps)
         notes += (
             f"the search was stopped after {count} candidate{'s' if count > 1 else ''}, of which "
             "the best was taken: a whole one may find another that is faster or smaller",
         )
+        if state_file is not None and state_file.exists():
+            notes += (
+                f"fine-tuning is kept as far as it went in '{state_file}': the same call goes on "
+                "from there",
+            )
     return Quantized(
         choice,
         variants,

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from edgeport import ModelCard
+import numpy as np
+
+from edgeport import ConversionError, ModelCard
+from edgeport.artifact.golden import Array
 from edgeport_converter.conversion.float_model import FloatModel
 from edgeport_converter.conversion.measuring import Baseline
 from edgeport_converter.conversion.proving import ParityCheck
@@ -97,17 +105,65 @@ def stamp(
     return Stamped(*write(quantized.candidate, destination), variants)
 
 
-def save_finetuned(quantized: Quantized, source: LoadedSource, path: Path) -> None:
-    """Write the Keras model with the trained weights, if these were chosen."""
-    from edgeport_converter.quantization.finetuning.keras_links import assigned
-
+def is_finetuned(quantized: Quantized) -> bool:
+    """Whether the graph to write has trained weights."""
     candidate = quantized.candidate
-    if quantized.finetuned is None or candidate is None or not candidate.recipe.finetuned:
-        return
-    whole = path.with_name(f".{path.stem}.partial.keras")
-    try:
-        with assigned(quantized.finetuned.values):
-            source.model.model.save(whole)
-        whole.replace(path)
-    finally:
-        whole.unlink(missing_ok=True)
+    return quantized.finetuned is not None and candidate is not None and candidate.recipe.finetuned
+
+
+def save_finetuned(quantized: Quantized, source: LoadedSource, file: IO[bytes]) -> None:
+    """Write the Keras model with the trained weights into a file, and read them again.
+
+    Raises:
+        ConversionError: the file lacks a trained weight, as where a layer saves its own way.
+    """
+    from edgeport_converter.quantization.finetuning.keras_links import with_values
+
+    assert quantized.finetuned is not None  # noqa: S101 - the caller asked
+    values, model = quantized.finetuned.values, source.model.model
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "model.keras"
+        _fill_keras_cache()
+        with with_values(values):
+            model.save(whole)
+        _require_values(whole, [value for _, value in values])
+        with whole.open("rb") as written:
+            shutil.copyfileobj(written, file)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _fill_keras_cache() -> None:
+    """Have Keras make the optimizer now that saving compares others with.
+
+    A stateless scope allows no new variables, which an optimizer has. Keras means to keep what it
+    learns of it, but keeps it under another name than it looks for (``get_attr_skipset``, 3.15).
+    """
+    from keras.src.backend.common import global_state
+    from keras.src.saving.saving_lib import get_attr_skipset
+
+    name = "saving_attr_skiplist_Optimizer"
+    global_state.set_global_attribute(name, get_attr_skipset("Optimizer"))
+
+
+def _require_values(path: Path, values: list[Array]) -> None:
+    """Refuse a .keras file that lacks one of these weights."""
+    import h5py
+
+    found: set[bytes] = set()
+
+    def add(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found.add(_digest(item[()]))
+
+    with zipfile.ZipFile(path) as archive, h5py.File(archive.open("model.weights.h5")) as weights:
+        weights.visititems(add)
+    if any(_digest(value) not in found for value in values):
+        raise ConversionError(
+            "the file of the fine-tuned Keras model lacks a weight that was trained, expected all "
+            "of them: a layer saves its weights in its own way, so leave the fine-tuned model out"
+        )
+
+
+def _digest(array: Array) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()

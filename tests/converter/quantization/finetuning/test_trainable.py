@@ -9,9 +9,9 @@ from edgeport_converter import exporting, optimizing
 from edgeport_converter.loading.load import load_model
 from edgeport_converter.quantization.calibration.ranges import collect_ranges
 from edgeport_converter.quantization.finetuning.keras_links import (
-    assigned,
     find_links,
     values_for,
+    with_values,
 )
 from edgeport_converter.quantization.finetuning.operators import UnknownOperatorError
 from edgeport_converter.quantization.finetuning.trainable import Trainable
@@ -141,7 +141,7 @@ def test_trained_weights_go_back_into_the_keras_model(name):
             biases[link.bias] = array + GENERATOR.uniform(0.1, 0.2, array.shape).astype("f")
     assert biases or name == "one axis"  # there the export adds biases after the layer
     before = [each.copy() for each in model.get_weights()]
-    with assigned(values_for(links, source.graph, weights, biases)):
+    with with_values(values_for(links, source.graph, weights, biases)):
         expected = model(x).numpy()
     for name_, array in {**weights, **biases}.items():
         source.graph.initializers[name_].const_value = ir.tensor(array, name=name_)

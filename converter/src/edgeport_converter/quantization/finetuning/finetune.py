@@ -6,8 +6,8 @@ Steps of ``Finetuner.finetune``:
 2. Train the graph under quantization (``training``), from the weights as they are rounded already.
 3. Put weights, scales and ranges into the float graph, the weights as whole numbers of scales, so
    that quantizing this graph gives the very codes that were trained.
-4. Put the weights back into the Keras model, prove the float graph against it as any export is
-   proven, and give the model its own weights again.
+4. Prove the float graph, as any export is proven, against the Keras model that answers with the
+   trained weights. The model itself keeps its own.
 5. Prove that the graph that int8 runs answers as the trained one.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from edgeport_converter.options import Finetune
 from edgeport_converter.progress import say
 from edgeport_converter.quantization.calibration.ranges import Ranges
 from edgeport_converter.quantization.finetuning import keras_links, training
+from edgeport_converter.quantization.finetuning.checkpoint import Checkpoint, key_of
 from edgeport_converter.quantization.finetuning.operators import UnknownOperatorError
 from edgeport_converter.quantization.finetuning.samples import TrainingData
 from edgeport_converter.quantization.finetuning.trainable import Trainable
@@ -62,6 +64,7 @@ class Finetuned:
             common; of other outputs the error over their spread, taken from 1.
         values: the Keras variables that change, with their trained values.
         digests: of the model's weights before and after.
+        notes: what is to be said of the training, a sentence each.
     """
 
     graph: ir.Model
@@ -71,6 +74,7 @@ class Finetuned:
     agreement: float
     values: list[tuple[Any, Array]]
     digests: tuple[str, str]
+    notes: tuple[str, ...] = ()
 
     def ranges_by(self, method: str) -> Ranges:
         """Return the ranges that were trained, which began with some method."""
@@ -89,6 +93,7 @@ class Finetuner:
         batch_size: samples a step, the size that the model insists on where it does.
         border: of a score that stands alone.
         is_fixed: whether the model takes batches of that size alone.
+        state_file: where the state of an interrupted training is kept, None for nowhere.
     """
 
     wanted: Finetune
@@ -98,6 +103,7 @@ class Finetuner:
     batch_size: int
     border: float = 0.5
     is_fixed: bool = False
+    state_file: Path | None = None
 
     def finetune(
         self,
@@ -133,6 +139,7 @@ class Finetuner:
             raise CannotFinetuneError(
                 "no weights of int8 layers belong to a Keras variable that is trainable"
             )
+        checkpoint: Checkpoint | None = None
         try:
             pupil = Trainable(
                 quantize(source, ranges, rounder),
@@ -143,6 +150,15 @@ class Finetuner:
                 pairs=pairs,
                 fixed={each.value.name or "" for each in find_pixel_inputs(source.graph)},
             )
+            if self.state_file is not None:
+                settings = self.wanted.epochs, self.wanted.learning_rate, self.wanted.seed
+                key = key_of(
+                    (pupil.graph, source.graph),
+                    pupil.variables,
+                    self.data,
+                    (*settings, self.batch_size, self.border, tf.__version__),
+                )
+                checkpoint = Checkpoint(self.state_file, key)
             fitted = training.train(
                 pupil,
                 source,
@@ -152,6 +168,7 @@ class Finetuner:
                 batch_size=self.batch_size,
                 border=self.border,
                 seed=self.wanted.seed,
+                checkpoint=checkpoint,
             )
         except UnknownOperatorError as cause:
             raise CannotFinetuneError(f"training knows no form of {cause}") from cause
@@ -163,7 +180,7 @@ class Finetuner:
         tuned_rounder = rounder.with_scales(trained.scales)
         agreement = self._agreement(pupil, quantize(graph, trained.ranges, tuned_rounder))
         before = _digest(self.model)
-        with keras_links.assigned(values):
+        with keras_links.with_values(values):
             after = _digest(self.model)
             try:
                 self.prove(ir.to_proto(graph))
@@ -177,8 +194,9 @@ class Finetuner:
             f"fine-tuning: {fitted.steps} steps, loss {fitted.before:.4g} to {fitted.after:.4g} on "
             f"samples that were not trained on; {agreement:.2%} of the answers as trained"
         )
+        notes = () if checkpoint is None else checkpoint.notes
         return Finetuned(
-            graph, trained.ranges, tuned_rounder, fitted, agreement, values, (before, after)
+            graph, trained.ranges, tuned_rounder, fitted, agreement, values, (before, after), notes
         )
 
     def _agreement(self, pupil: Trainable, made: ir.Model) -> float:

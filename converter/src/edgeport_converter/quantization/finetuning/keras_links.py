@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 import onnx_ir as ir
 
@@ -234,13 +235,36 @@ def values_for(
 
 
 @contextmanager
-def assigned(values: list[tuple[Any, Array]]) -> Iterator[None]:
-    """Let Keras variables have other values within the block, and their own after it."""
-    before = [variable.numpy() for variable, _ in values]
+def with_values(values: list[tuple[Any, Array]]) -> Iterator[None]:
+    """Have a model answer with other values of its variables within the block.
+
+    Variables of Keras 3 are read through a stateless scope, so that the model itself never changes.
+    What was traced before the block has the former values. Plain variables of TensorFlow, which
+    tf_keras has, are assigned and given their own values back, however often Ctrl-C comes.
+    """
+    if all(isinstance(variable, keras.Variable) for variable, _ in values):
+        with keras.StatelessScope(state_mapping=values):
+            yield
+        return
+    before = [(variable, variable.numpy()) for variable, _ in values]
     try:
         for variable, value in values:
             variable.assign(value)
         yield
     finally:
-        for (variable, _), value in zip(values, before, strict=True):
+        _assign_all(before)
+
+
+def _assign_all(values: list[tuple[Any, Array]]) -> None:
+    """Assign every value, also while Ctrl-C comes; then let the last one through."""
+    stopped: KeyboardInterrupt | None = None
+    waiting = list(values)
+    while waiting:
+        try:
+            variable, value = waiting[-1]
             variable.assign(value)
+            waiting.pop()
+        except KeyboardInterrupt as stop:
+            stopped = stop
+    if stopped is not None:
+        raise stopped

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.progress import begin
+from edgeport_converter.quantization.finetuning.checkpoint import Checkpoint, Position
 from edgeport_converter.quantization.finetuning.samples import TrainingData
 from edgeport_converter.quantization.finetuning.trainable import Trainable
 from edgeport_converter.quantization.tensors import open_session
@@ -107,6 +108,7 @@ def train(
     batch_size: int,
     border: float,
     seed: int,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
     """Train the pupil's variables, and leave it with the best that were found.
 
@@ -119,6 +121,7 @@ def train(
         batch_size: samples a step; the last ones of an epoch that fill no batch are left out.
         border: of a score that stands alone: 0.5 for a share, 0 for a logit.
         seed: of the order of samples.
+        checkpoint: where an interrupted training goes on from, None for no such file.
     """
     teacher = Teacher(source, list(pupil.rounded))
     loss_of = _Loss(teacher, pupil, data.are_classes, border)
@@ -145,26 +148,40 @@ def train(
             total += float(measure(batch, teacher(batch), labels)) * len(next(iter(batch.values())))
         return total / max(count - count % size, min(count, size))
 
-    generator = np.random.default_rng(seed)
-    before = best = check()
-    kept = [variable.numpy() for variable in pupil.variables]
-    done, waited, every = 0, 0, max(1, len(data) // size // _CHECKS)
+    state = [*pupil.variables, *optimizer.state]
+    found = None if checkpoint is None else checkpoint.read(state, pupil.variables)
+    if found is None:
+        loss = check()
+        found = Position(0, 0, loss, loss, [], [each.numpy() for each in pupil.variables])
+    for variable, value in zip(state, found.variables, strict=False):
+        variable.assign(value)
+    before, best, kept, done, waited = (
+        found.before, found.best, found.kept, found.done, found.waited,
+    )  # fmt: skip
+    generator, place, every = np.random.default_rng(seed), 0, max(1, len(data) // size // _CHECKS)
     patience = _PATIENCE * steps / every
     with begin("fine-tuning", steps) as task:
         for _ in range(epochs):
             for batch, labels in data.batches(size, generator.permutation(len(data))):
-                step(batch, teacher(batch), labels)
-                done += 1
+                place += 1
+                if place > done:
+                    step(batch, teacher(batch), labels)
+                    done += 1
                 task.advance()
-                if done % every and done < steps:
+                if place < done or (done % every and done < steps):
                     continue
-                found = check()
+                if place == found.done:  # measured before the training was interrupted
+                    continue
+                loss = check()
                 waited += 1
-                if np.isfinite(found) and found < best:
-                    best, waited = found, 0
+                if np.isfinite(loss) and loss < best:
+                    best, waited = loss, 0
                     kept = [variable.numpy() for variable in pupil.variables]
                 task.note(f"loss {best:.4g}, at first {before:.4g}")
-            if waited > patience:
+                if checkpoint is not None:
+                    values = [variable.numpy() for variable in state]
+                    checkpoint.write(Position(done, waited, before, best, values, kept))
+            if place == done and waited > patience:
                 break
     for variable, value in zip(pupil.variables, kept, strict=True):
         variable.assign(value)
@@ -181,6 +198,11 @@ class _Adam:
             for each in variables
         ]
         self._done = tf.Variable(0.0)
+
+    @property
+    def state(self) -> list[Any]:
+        """All that a step changes beside the variables."""
+        return [*(each for pair in self._moments for each in pair), self._done]
 
     def apply(self, gradients: Sequence[Any]) -> None:
         share = self._done / self._steps
