@@ -119,6 +119,7 @@ def require_no_measure(options: ConversionOptions, place: str) -> str:
         "runs each batch in one piece, as the Keras model does, and refuses streams, and no "
         "accuracy was measured, which would change with the batches; with one_by_one each sample "
         "is answered alone, and can be quantized, measured and streamed"
+        + ("" if options.finetune is None else "; fine-tuning was left out, too")
     )
 
 

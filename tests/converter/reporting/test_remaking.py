@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgeport import ModelCard, TensorSpec
-from edgeport_converter import Frames, Signal
-from edgeport_converter.commands import _given, _read_labels, add_convert
+from edgeport_converter import Finetune, Frames, Signal
+from edgeport_converter.commands import _finetune, _given, _read_labels, add_convert
 from edgeport_converter.options import RECORDS, gather_options
 from edgeport_converter.reporting.remaking import command_of_card, command_of_conversion
 
@@ -57,6 +57,44 @@ def test_options_survive_the_command_line(given):
         "my data.npz",
     )
     assert gather_options(dict.fromkeys(RECORDS), _given(found)) == options
+
+
+@pytest.mark.parametrize(
+    ("tuned", "expected"),
+    [
+        (Finetune("train.npz", epochs=6, learning_rate=0.01, seed=3), None),
+        (Finetune(Path("train.npz"), batch_size=8, model="tuned.keras"), None),
+        (Finetune(epochs=3), Finetune("calibration.npz", epochs=3)),
+    ],
+)
+def test_fine_tuning_survives_the_command_line(tuned, expected):
+    options = replace(gather_options(dict.fromkeys(RECORDS), {}), finetune=tuned)
+    data = {"calibration": "calibration.npz", "evaluation": None}
+    command = command_of_conversion("m.keras", Path("out.onnx"), data, None, options, CARD)
+    found = _finetune(parsed(command.text))
+    wanted = expected or replace(tuned, data=str(tuned.data))
+    assert command.is_exact
+    assert found == wanted
+
+
+def test_fine_tuning_on_data_in_memory_is_a_call_that_is_not_whole():
+    samples = np.zeros((60, 3), np.float32), np.zeros(60, np.int64)
+    tuned = Finetune(samples, epochs=6, model="tuned.keras")
+    options = replace(gather_options(dict.fromkeys(RECORDS), {}), finetune=tuned)
+    data = {"calibration": "calibration.npz", "evaluation": None}
+    command = command_of_conversion("m.keras", Path("out.onnx"), data, None, options, CARD)
+    found = {}
+
+    def convert(model, output, **given):
+        found.update(given)
+
+    names = {"convert": convert, "Finetune": Finetune, "finetune_data": samples}
+    exec(command.text.replace("from edgeport_converter import Finetune, convert", ""), names)  # noqa: S102
+    assert found["finetune"] == tuned
+    assert found["calibration"] == "calibration.npz"
+    assert not command.is_exact
+    assert any("finetune_data came from the memory" in remark for remark in command.remarks)
+    assert "# finetune_data: (ndarray float32 (60, 3), ndarray int64 (60,))" in command.text
 
 
 def test_class_names_are_in_the_command_or_in_a_file():

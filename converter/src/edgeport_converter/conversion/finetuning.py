@@ -19,6 +19,7 @@ from edgeport_converter.progress import say
 if TYPE_CHECKING:
     import onnx
 
+    from edgeport_converter.quantization.evaluation.paired import PairedTest
     from edgeport_converter.quantization.finetuning.finetune import Finetuned, Finetuner
     from edgeport_converter.quantization.search.selection import Selection
 
@@ -86,6 +87,7 @@ def describe_training(
     data: ConversionData,
     baseline: Baseline,
     wanted: Finetune,
+    gain: PairedTest | None,
 ) -> dict[str, str]:
     """Return the card's lines on changed weights: which, from what to what, on what data."""
     import onnx_ir as ir
@@ -109,24 +111,37 @@ def describe_training(
         found["finetuned_float"] = (
             f"{baseline.accuracy.metric} {reached:.4f}, {baseline.accuracy.float32:.4f} before"
         )
+    if gain is not None:
+        found["finetuned_gain"] = gain.describe() + (", within noise" if gain.is_noise else "")
     return found
 
 
 def note_on_training(
-    choice: Selection | None, provenance: dict[str, str], baseline: Baseline
+    choice: Selection | None, provenance: dict[str, str], gain: PairedTest | None
 ) -> tuple[str, ...]:
-    """Return the note on trained weights: taken and from what data, or why not."""
+    """Return the notes on trained weights: taken and from what data, or why not; and the gain."""
     if choice is None or not choice.candidate.recipe.finetuned:
-        return (
+        notes = (
             "the weights that were trained under quantization were not taken, since they miss the "
             "budget or another candidate is better by the objective",
         )
-    figures = (
-        f"; fine-tuned in float: {provenance['finetuned_float']}"
-        if ("finetuned_float" in provenance)
-        else ""
-    )
-    return (
-        "the weights are not those of the model that was given: they were fine-tuned under "
-        f"quantization on {provenance['finetuned_on']}{figures}",
-    )
+    else:
+        figures = (
+            f"; fine-tuned in float: {provenance['finetuned_float']}"
+            if ("finetuned_float" in provenance)
+            else ""
+        )
+        notes = (
+            "the weights are not those of the model that was given: they were fine-tuned under "
+            f"quantization on {provenance['finetuned_on']}{figures}",
+        )
+    if gain is None:
+        return notes
+    if gain.is_noise:
+        return (
+            *notes,
+            f"what fine-tuning changed against int8 is within its noise: {gain.describe()}; more "
+            "evaluation data would tell",
+        )
+    verb = "lost" if gain.is_worse else "gained"
+    return (*notes, f"what fine-tuning {verb} against int8 is beyond noise: {gain.describe()}")

@@ -107,8 +107,10 @@ def quantize_model(
     provenance: dict[str, str] = {}
     if quantizer.finetuned is not None and options.finetune is not None:
         trained = quantizer.finetuned
-        provenance = describe_training(trained, float_model, data, baseline, options.finetune)
-        notes += note_on_training(choice, provenance, baseline) + trained.notes
+        provenance = describe_training(
+            trained, float_model, data, baseline, options.finetune, quantizer.gain
+        )
+        notes += note_on_training(choice, provenance, quantizer.gain) + trained.notes
     if quantizer.is_stopped:
         count = len(quantizer.steps)
         notes += (

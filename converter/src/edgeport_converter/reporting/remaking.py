@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 
 from edgeport import ModelCard
-from edgeport_converter.options import RECORDS, ConversionOptions
+from edgeport_converter.options import RECORDS, ConversionOptions, Finetune
 from edgeport_converter.reporting.records import RemakeCommand
 from edgeport_converter.sensors.frames import Frames
 from edgeport_converter.sensors.signals import Signal
 
 _PACKAGES = ("edgeport-converter", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
 _MOST_LABEL_LETTERS = 400  # more are read from a file
+
+
+_TUNED = "finetune_data"  # what the data is called in a call in Python
 
 
 class _NoTextError(Exception):
@@ -58,12 +61,15 @@ def command_of_conversion(
             words += ["--labels", _label_text(labels, output, remarks)]
         for option, value in given:
             words += _as_flags(option, value)
+        if options.finetune is not None:
+            words += _finetune_flags(options.finetune, data)
         return RemakeCommand(_wrapped(words), True, _packages(card), tuple(remarks))
     except _NoTextError:
-        call = _as_call(model, output, data, labels, given)
+        call = _as_call(model, output, data, labels, given, options.finetune)
+        tuned = None if options.finetune is None else options.finetune.data
         in_memory = [
             name
-            for name, value in {"model": model, **data}.items()
+            for name, value in {"model": model, **data, _TUNED: tuned}.items()
             if value is not None and not isinstance(value, (str, os.PathLike))
         ]
         if in_memory:
@@ -118,18 +124,9 @@ def _label_text(labels: Sequence[str], file: Path, remarks: list[str]) -> str:
 
 
 def _remarks(options: ConversionOptions) -> list[str]:
-    trained = (
-        []
-        if options.finetune is None
-        else [
-            "The weights may be fine-tuned, as the card tells; the command lacks that: add "
-            "finetune=, or --finetune with its options, as they were given."
-        ]
-    )
     if options.quantization.quantize != "auto":
-        return trained
+        return []
     return [
-        *trained,
         "`auto` chooses by measured times, which may differ on another machine or day; "
         "the recipe by its name, with --quantize, gives the same bytes on one machine.",
     ]
@@ -137,11 +134,14 @@ def _remarks(options: ConversionOptions) -> list[str]:
 
 def _given(options: ConversionOptions) -> list[tuple[Field[Any], Any]]:
     """Return the options that are not at their defaults."""
+    return [each for name in RECORDS for each in _given_of(getattr(options, name))]
+
+
+def _given_of(record: Any) -> list[tuple[Field[Any], Any]]:
     return [
         (option, value)
-        for name in RECORDS
-        for option in fields(getattr(options, name))
-        if not _is_default(value := getattr(getattr(options, name), option.name), option.default)
+        for option in fields(record)
+        if not _is_default(value := getattr(record, option.name), option.default)
     ]
 
 
@@ -179,6 +179,17 @@ def _as_flags(option: Field[Any], value: Any) -> list[str]:
     return [flag, _text(value)]
 
 
+def _finetune_flags(wanted: Finetune, data: Mapping[str, Any]) -> list[str]:
+    """Return the options of fine-tuning; without data of its own it takes what calibrates."""
+    given = data.get("calibration") if wanted.data is None else wanted.data
+    words = ["--finetune", _path(given)]
+    for option, value in _given_of(wanted):
+        if option.name != "data":
+            flag = option.metadata.get("flag", f"--{option.name.replace('_', '-')}")
+            words += [flag, _text(value)]
+    return words
+
+
 def _text(value: Any) -> str:
     if isinstance(value, (str, os.PathLike)):
         return os.fspath(value)
@@ -205,18 +216,29 @@ def _as_call(
     data: Mapping[str, Any],
     labels: Sequence[str] | None,
     given: Sequence[tuple[Field[Any], Any]],
+    finetune: Finetune | None,
 ) -> str:
     """Return a call in Python; what is in memory is named there, and described above it."""
+    tuned = [] if finetune is None else _given_of(finetune)
     values = {"model": model, **data, **{option.name: value for option, value in given}}
+    if finetune is not None:
+        values[_TUNED] = finetune.data
     in_memory = [f"# {name}: {_kind(v)}" for name, v in values.items() if not _is_plain(v)]
     arguments = [_in_python(model, "model"), repr(str(output))]
     arguments += [f"{k}={_in_python(v, k)}" for k, v in data.items() if v is not None]
     if labels is not None:
         arguments.append(f"labels={list(labels)!r}")
     arguments += [f"{option.name}={_in_python(v, option.name)}" for option, v in given]
+    if finetune is not None:
+        options = (
+            _in_python(v, _TUNED) if option.name == "data" else f"{option.name}={_in_python(v, '')}"
+            for option, v in tuned
+        )
+        arguments.append(f"finetune=Finetune({', '.join(options)})")
     inner = "".join(f"    {argument},\n" for argument in arguments)
     remarks = "".join(f"{line}\n" for line in in_memory)
-    return f"from edgeport_converter import convert\n\n{remarks}convert(\n{inner})"
+    names = "convert" if finetune is None else "Finetune, convert"
+    return f"from edgeport_converter import {names}\n\n{remarks}convert(\n{inner})"
 
 
 def _is_plain(value: Any) -> bool:

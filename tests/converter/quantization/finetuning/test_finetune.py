@@ -21,7 +21,7 @@ def convert(model, output, taught, finetune, **options):
         calibration=x[:200],
         evaluation=judged,
         finetune=finetune,
-        **{"quantize": "static", "max_drop": 0.01, **options},
+        **{"quantize": "static", "max_drop": 0.01, "objective": "size", **options},
     )
 
 
@@ -45,8 +45,6 @@ def converted(broken_by_int8, taught, tmp_path_factory):
         folder / "a.onnx",
         taught,
         Finetune(taught[0], epochs=6, model=folder / "tuned.keras"),
-        quantize="static",
-        objective="size",
         max_drop=0.02,
     )
     return report, folder, before
@@ -100,7 +98,6 @@ def test_the_same_seed_gives_the_same_weights(converted, broken_by_int8, taught,
         tmp_path / "a.onnx",
         taught,
         Finetune(taught[0], epochs=6),
-        objective="size",
         max_drop=0.02,
     )
     name = "finetuned_to_sha256"
@@ -265,7 +262,6 @@ def test_frozen_layers_stay_as_they_are(broken_by_int8, taught, tmp_path):
             tmp_path / "a.onnx",
             taught,
             Finetune(taught[0], epochs=2, model=tmp_path / "tuned.keras"),
-            objective="size",
             max_drop=0.03,
         )
     finally:

@@ -9,6 +9,7 @@ held_out        which samples calibrate and which judge
 keras_layers    from the Keras layers that users name to the graph's nodes, and back
 layer_report    what each Keras layer became: number format, error, share of time and bytes
 layer_times     the file of layer times that a board's `edgeport bench --layers` writes
+paired          whether one graph answers better than another, or it is chance
 timing          how long a graph takes, and each of its nodes
 user_metrics    the user's metric: argument order, objects of Keras, which way is better
 """

@@ -19,6 +19,11 @@ from edgeport_converter.data.labels import best_classes
 from edgeport_converter.options import DEFAULT_MAX_DROP
 from edgeport_converter.quantization.evaluation import budget
 from edgeport_converter.quantization.evaluation.agreement import Agreement, measure_agreement
+from edgeport_converter.quantization.evaluation.paired import (
+    PairedTest,
+    compare_metric,
+    compare_samples,
+)
 from edgeport_converter.quantization.evaluation.user_metrics import Metric
 from edgeport_converter.verification.runners import Batches, Run
 
@@ -130,6 +135,36 @@ class Evaluator:
             return Evaluation(agreement, None)
         return Evaluation(agreement, self._of(np.concatenate(outputs), self._labels))
 
+    def compare(self, before: Run, after: Run) -> PairedTest | None:
+        """Test whether one graph answers better than another, on the samples that judge both.
+
+        By the labels, where there are any: right or wrong for accuracy, else the user's metric.
+        Without: whether the float graph's best class is kept, or how far from its answers.
+        """
+        batches = self._batches
+        if self._labels is None:
+            expected = self._first_outputs(self._float_run, batches, as_they_are=True)
+            found = [self._first_outputs(run, batches, as_they_are=True) for run in (before, after)]
+            if self._classifier:
+                best = best_classes(expected, self._border)
+                rows = [_row_means(best_classes(each, self._border) == best) for each in found]
+                return compare_samples("the share of equal best classes", *rows)
+            wide = expected.astype(np.float64)
+            rows = [_row_means((wide - each) ** 2) for each in found]
+            return compare_samples("the mean squared error to float", *rows, smaller_is_better=True)
+        first, second = (self._first_outputs(run, batches) for run in (before, after))
+        if self._metric is budget.accuracy:
+            labels = self._labels
+            return compare_samples("accuracy", *(_row_means(x == labels) for x in (first, second)))
+        return compare_metric(
+            "the metric",
+            self._of,
+            first,
+            second,
+            self._labels,
+            smaller_is_better=self.smaller_is_better,
+        )
+
     def metric_of(self, run: Run, batches: Batches | None = None) -> float | None:
         """Return the metric of a graph, or of Keras, None without labels.
 
@@ -144,8 +179,11 @@ class Evaluator:
             return None
         return self._of(self._first_outputs(run, batches or self._batches), self._labels)
 
-    def _first_outputs(self, run: Run, batches: Batches) -> Array:
-        return np.concatenate([self._seen_of(run(batch)) for batch in batches(_BATCH)])
+    def _first_outputs(self, run: Run, batches: Batches, *, as_they_are: bool = False) -> Array:
+        answers = (run(batch) for batch in batches(_BATCH))
+        if as_they_are:
+            return np.concatenate([next(iter(each.values())) for each in answers])
+        return np.concatenate([self._seen_of(each) for each in answers])
 
     def _seen_of(self, answers: Mapping[str, Array]) -> Array:
         """Return what the metric sees: of accuracy the best classes, less than their scores."""
@@ -166,6 +204,12 @@ class Evaluator:
         if not np.isfinite(value):
             raise OptionError(f"the metric gave {value}, expected a finite number: check it")
         return value
+
+
+def _row_means(values: Array) -> Array:
+    """Return the mean of each sample's values, (N,)."""
+    means: Array = values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
+    return means
 
 
 def _is_error(reached: float, chance: Sequence[float], otherwise: bool) -> bool:

@@ -29,6 +29,7 @@ from edgeport.artifact.golden import Array
 from edgeport_converter.options import Finetune
 from edgeport_converter.progress import say
 from edgeport_converter.quantization.calibration.ranges import Ranges
+from edgeport_converter.quantization.evaluation.agreement import least_share
 from edgeport_converter.quantization.finetuning import keras_links, training
 from edgeport_converter.quantization.finetuning.checkpoint import Checkpoint, key_of
 from edgeport_converter.quantization.finetuning.operators import UnknownOperatorError
@@ -40,10 +41,11 @@ from edgeport_converter.quantization.weights.gptq import Rounder
 from edgeport_converter.verification.runners import run_as_defined
 
 LEAST_AGREEMENT = 0.995
-"""Share of best classes in which the trained function and the int8 graph should be equal. The order
-of sums decides ties between codes, so that a network that hangs on single codes has fewer."""
+"""Share of best classes in which the trained function and the int8 graph should be equal. Less is
+refused where it is beyond chance: by the upper end of Wilson's interval, one-sided, 95 of 100."""
 
-# Below this the graph is not what was trained. Of outputs without classes: by their spread.
+# The same of outputs without classes: their error over their spread, taken from 1. Chosen: a code
+# that is rounded the other way by the order of sums costs up to a twentieth in a small network.
 _REFUSED = 0.9
 
 
@@ -214,11 +216,19 @@ class Finetuner:
                     equal.append((wanted.argmax(-1) == array.argmax(-1)).reshape(-1))
                 error = np.sqrt(np.mean((wanted - array) ** 2)) / (np.std(wanted) + 1e-9)
                 errors.append(float(error))
-        share = float(np.concatenate(equal).mean()) if equal else 1 - float(np.mean(errors))
-        if not share >= _REFUSED:
+        if not equal:
+            share = 1 - float(np.mean(errors))
+            least, highest = _REFUSED, share
+        else:
+            answers = np.concatenate(equal)
+            share, least = float(answers.mean()), LEAST_AGREEMENT
+            # Places of one sample are no samples of their own.
+            highest = 1 - least_share(1 - share, min(len(answers), max(count, 1)))
+        if not highest >= least:
             raise CannotFinetuneError(
-                f"what was trained and the int8 graph agree to {share:.2%} only, expected at least "
-                f"{LEAST_AGREEMENT:.1%}"
+                f"what was trained and the int8 graph agree to {share:.2%} on {count} samples, at "
+                f"most {highest:.2%} by Wilson's bound, expected at least {least:.1%}, as what was "
+                "trained should be what runs"
             )
         return share
 

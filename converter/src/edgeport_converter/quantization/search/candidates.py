@@ -22,6 +22,7 @@ from edgeport_converter.progress import track
 from edgeport_converter.quantization.calibration.ranges import Ranges, collect_ranges
 from edgeport_converter.quantization.evaluation.agreement import noise_to_signal
 from edgeport_converter.quantization.evaluation.evaluator import Evaluation, Evaluator
+from edgeport_converter.quantization.evaluation.paired import PairedTest
 from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.qdq.average_pools import convolve_pools, find_small_pools
 from edgeport_converter.quantization.qdq.pixel_blocks import find_blocks
@@ -139,6 +140,14 @@ class CandidateFactory:
         return Candidate(
             recipe, graph, made.weights, made.activations, made.float_layers, measured, source
         )
+
+    def compare(self, before: Candidate, after: Candidate) -> PairedTest | None:
+        """Test whether one candidate answers better than another, on the samples that judge."""
+        with (
+            Runner(self._card, before.recipe.kind, self._target).open(before.graph) as first,
+            Runner(self._card, after.recipe.kind, self._target).open(after.graph) as second,
+        ):
+            return self._evaluator.compare(first, second)
 
     def draft(self, recipe: Recipe) -> onnx.ModelProto:
         """Return the recipe's graph with weights at the nearest codes, which has its time and size.

@@ -22,6 +22,7 @@ from edgeport_converter.quantization.evaluation import budget, float_fallback, t
 from edgeport_converter.quantization.evaluation.agreement import least_share
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
 from edgeport_converter.quantization.evaluation.layer_times import LayerTimes
+from edgeport_converter.quantization.evaluation.paired import PairedTest
 from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.search.candidates import Candidate, CandidateFactory
@@ -191,7 +192,8 @@ class Quantizer:
         on_step: called with each line of the report when it is known.
         is_stopped: whether Ctrl-C ended the search.
         finetuner: trains weights under quantization, None where that is not wanted.
-        notes: why nothing was trained, a sentence.
+        notes: why weights were trained, or why not, a sentence.
+        gain: how sure it is that the trained weights answer better than those before.
     """
 
     def __init__(
@@ -209,6 +211,7 @@ class Quantizer:
         self.is_stopped = False
         self.finetuner: Finetuner | None = None
         self.notes: tuple[str, ...] = ()
+        self.gain: PairedTest | None = None
         self._factory = CandidateFactory(float_graph, card, calibration, evaluator, target)
         self._latencies: dict[Recipe, float] = {}
         self._search: RecipeSearch[Candidate] = RecipeSearch(
@@ -235,7 +238,7 @@ class Quantizer:
                 attempts.append(self._search.with_static_ranges(start))
             else:
                 attempts.append(self._search.attempt(start))
-        attempts += self._finetuned(float_nodes)
+        attempts += self._finetuned(float_nodes, objective)
         holding = self._those_that_hold(attempts)
         if objective != "latency":
             holding = [self._with_fewer_bytes(attempt) for attempt in holding]
@@ -246,30 +249,68 @@ class Quantizer:
             ]
         return self._choose_by_measurement(holding, objective)
 
-    def _finetuned(self, float_nodes: frozenset[str]) -> list[Attempt[Candidate]]:
-        """Return int8 with trained weights, where int8 alone misses the budget.
+    def _finetuned(self, float_nodes: frozenset[str], objective: str) -> list[Attempt[Candidate]]:
+        """Return int8 with trained weights, where int8 alone misses the budget and it may pay.
 
-        Where it keeps the budget training could gain neither time nor bytes.
+        Where int8 keeps the budget, training could gain neither time nor bytes; where it does so
+        with layers in float, int8 throughout has to be worth it by the objective.
         """
-        in_int8 = [
-            attempt
-            for attempt in self._search.attempts
-            if attempt.recipe.kind == "static" and attempt.recipe.float_nodes == float_nodes
-        ]
-        if self.finetuner is None or not in_int8:
+        if self.finetuner is None:
             return []
+        static = [attempt for attempt in self._search.attempts if attempt.recipe.kind == "static"]
+        in_int8 = [attempt for attempt in static if attempt.recipe.float_nodes == float_nodes]
+        if not in_int8:
+            return self._untuned("int8 finds no layer that it could make smaller")
         if any(attempt.verdict.holds for attempt in in_int8):
-            self.notes = ("fine-tuning was left out, since int8 keeps the budget without it",)
-            return []
+            return self._untuned("int8 keeps the budget without it")
         from edgeport_converter.quantization.finetuning.finetune import CannotFinetuneError
 
         best = min(in_int8, key=lambda attempt: attempt.verdict.excess)
+        why = f"fine-tuning was tried, since int8 {best.verdict.sentence}"
+        mixed = [attempt for attempt in static if attempt.verdict.holds]
+        if mixed:
+            fewest = min(mixed, key=lambda attempt: len(attempt.recipe.float_nodes))
+            size, time = self._shares_of(best, fewest, objective)
+            figures = f"{size:.2f} of the bytes" + (f" and {time:.2f} of the time" if time else "")
+            count = len(fewest.recipe.float_nodes - float_nodes)
+            layers = f"{count} layer{'s' if count > 1 else ''} in float"
+            against = f"{figures} of the graph that keeps it with {layers}"
+            if cost(objective, time or 1.0, size) >= 1:
+                return self._untuned(f"int8 throughout gains nothing: it takes {against}")
+            why += f", and int8 throughout takes {against}"
         try:
             self._factory.finetune(best.recipe, self.finetuner)
         except CannotFinetuneError as cause:
-            self.notes = (f"fine-tuning was left out, since {cause}",)
-            return []
-        return [self._search.attempt(replace(best.recipe, finetuned=True))]
+            return self._untuned(str(cause))
+        tuned = self._search.attempt(replace(best.recipe, finetuned=True))
+        self.gain = self._factory.compare(best.built, tuned.built)
+        self.notes = (why,)
+        return [tuned]
+
+    def _untuned(self, why: str) -> list[Attempt[Candidate]]:
+        self.notes = (f"fine-tuning was left out, since {why}",)
+        return []
+
+    def _shares_of(
+        self, one: Attempt[Candidate], other: Attempt[Candidate], objective: str
+    ) -> tuple[float, float | None]:
+        """Return the bytes and the time of a candidate over another's.
+
+        The time is None where the objective does not count it, and where both take the same within
+        the noise of timing, so that the next run decides alike.
+        """
+        graphs = [attempt.built.graph for attempt in (one, other)]
+        recipes = [attempt.recipe for attempt in (one, other)]
+        if objective != "latency":  # what is written may have fewer scales, as _with_fewer_bytes
+            recipes = [replace(each, stores_rest=True, one_scale=True) for each in recipes]
+        first_bytes, second_bytes = (self._factory.draft(each).ByteSize() for each in recipes)
+        size = first_bytes / second_bytes
+        if objective == "size":
+            return size, None
+        sample = next(iter(self._calibration(1)))
+        first, second = timing.median_latencies_us(graphs, self._card, sample)
+        is_close = abs(first - second) <= _TIE["latency"] * second
+        return size, None if is_close else first / second
 
     @property
     def finetuned(self) -> Finetuned | None:

@@ -1,0 +1,203 @@
+"""Fine-tuning that is interrupted: what goes on from there, and what is never touched."""
+
+import hashlib
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import edgeport_converter
+from edgeport_converter import Finetune
+from edgeport_converter.conversion import finetuning, writing
+from edgeport_converter.progress import Progress, Task
+from edgeport_converter.quantization.finetuning.checkpoint import Checkpoint, Position
+from edgeport_converter.quantization.finetuning.keras_links import with_values
+
+
+def stop():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+class Stopping(Progress):
+    """Sends a SIGINT at a step of fine-tuning, or where a stage begins; keeps all lines."""
+
+    def __init__(self, step=None, stage=None):
+        self.step, self.at_stage, self.lines, self.steps = step, stage, [], 0
+
+    def say(self, line):
+        self.lines.append(line)
+
+    def stage(self, name):
+        if name == self.at_stage:
+            stop()
+
+    def task(self, what, total):
+        return Steps(self) if what == "fine-tuning" else Task()
+
+
+class Steps(Task):
+    def __init__(self, progress):
+        self.progress = progress
+
+    def advance(self, steps=1):
+        self.progress.steps += steps
+        if self.progress.steps == self.progress.step:
+            stop()
+
+
+def convert(model, folder, taught, progress=None, **options):
+    (x, y), judged = taught
+    given = {"epochs": 2, "seed": 1, **options}
+    return edgeport_converter.convert(
+        model,
+        folder / "a.onnx",
+        calibration=x[:200],
+        evaluation=judged,
+        finetune=Finetune((x, y), model=folder / "tuned.keras", **given),
+        quantize="static",
+        objective="size",
+        max_drop=0.03,
+        progress=progress,
+    )
+
+
+def digest(model):
+    found = hashlib.sha256()
+    for weight in model.get_weights():
+        found.update(weight.tobytes())
+    return found.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(broken_by_int8, taught, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    report = convert(broken_by_int8, folder, taught)
+    assert "fine-tuned" in report.recipe
+    return report
+
+
+def test_an_interrupted_training_ends_as_if_it_had_not_been(
+    broken_by_int8, taught, uninterrupted, tmp_path
+):
+    # Three quarters of the first epoch are measured and kept; the steps after that are lost.
+    report = convert(broken_by_int8, tmp_path, taught, Stopping(step=26))
+    assert report.interrupted
+    assert any("fine-tuning is kept as far as it went" in note for note in report.notes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.finetuning"]
+    again = Stopping()
+    resumed = convert(broken_by_int8, tmp_path, taught, again)
+    assert any("fine-tuning goes on after 21 steps" in line for line in again.lines)
+    name = "finetuned_to_sha256"
+    assert resumed.card.provenance[name] == uninterrupted.card.provenance[name]
+    assert resumed.card.sha256 == uninterrupted.card.sha256
+    assert (
+        digest(keras.models.load_model(tmp_path / "tuned.keras")) == resumed.card.provenance[name]
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "tuned.keras"]
+
+
+def test_another_training_and_a_damaged_file_are_not_gone_on_from(
+    broken_by_int8, taught, uninterrupted, tmp_path
+):
+    convert(broken_by_int8, tmp_path, taught, Stopping(step=26), seed=2)
+    state = tmp_path / "a.onnx.finetuning"
+    whole = state.read_bytes()
+    for content, found in (
+        (whole, "is of another model, other data or other settings"),
+        (whole[:2000], "cannot be read"),
+    ):
+        state.write_bytes(content)
+        report = convert(broken_by_int8, tmp_path, taught)
+        assert any(found in note and "was not used" in note for note in report.notes)
+        assert report.card.sha256 == uninterrupted.card.sha256
+        assert not state.exists()
+
+
+def test_a_state_is_read_as_it_was_written_or_not_at_all(tmp_path):
+    path = tmp_path / "a.onnx.finetuning"
+    variables = [tf.zeros((2, 3)), tf.zeros(())]
+    arrays = [np.arange(6.0, dtype=np.float32).reshape(2, 3), np.float32(7)]
+    Checkpoint(path, "key").write(Position(3, 1, 0.5, float("inf"), arrays, arrays[:1]))
+    found = Checkpoint(path, "key").read(variables, variables[:1])
+    assert (found.done, found.waited, found.before, found.best) == (3, 1, 0.5, float("inf"))
+    np.testing.assert_array_equal(found.variables[0], arrays[0])
+    np.testing.assert_array_equal(found.kept[0], arrays[0])
+    for wanted in (variables[:1], [*variables, tf.zeros(1)], [tf.zeros((3, 2)), tf.zeros(())]):
+        other = Checkpoint(path, "key")
+        assert other.read(wanted, variables[:1]) is None or wanted == variables[:1]
+    for cut in (0, 1, 100, len(path.read_bytes()) - 1):
+        broken = tmp_path / f"{cut}"
+        broken.write_bytes(path.read_bytes()[:cut])
+        other = Checkpoint(broken, "key")
+        assert other.read(variables, variables[:1]) is None
+        assert "cannot be read" in other.notes[0]
+
+
+@pytest.mark.parametrize("place", ["proof", "digest", "agreement"])
+def test_ctrl_c_after_the_training_changes_neither_model_nor_tuned_file(
+    place, broken_by_int8, taught, tmp_path, monkeypatch
+):
+    before = digest(broken_by_int8)
+    (tmp_path / "tuned.keras").write_bytes(b"former")
+    from edgeport_converter.quantization.finetuning import finetune
+
+    module, name = {
+        "proof": (finetuning, "prove_parity"),
+        "digest": (finetune, "_digest"),
+        "agreement": (finetune, "run_as_defined"),
+    }[place]
+    original = getattr(module, name)
+
+    def stopping(*given, **named):
+        stop()
+        return original(*given, **named)
+
+    monkeypatch.setattr(module, name, stopping)
+    report = convert(broken_by_int8, tmp_path, taught, epochs=1)
+    assert report.interrupted  # with the graph that keeps a layer in float
+    assert "fine-tuned" not in report.recipe
+    assert digest(broken_by_int8) == before
+    assert (tmp_path / "tuned.keras").read_bytes() == b"former"
+
+
+@pytest.mark.parametrize("stage", ["write fine-tuned model", "stamp", "in the middle of saving"])
+def test_ctrl_c_while_writing_leaves_both_targets_as_they_were(
+    stage, broken_by_int8, taught, tmp_path, monkeypatch
+):
+    before = digest(broken_by_int8)
+    for name in ("tuned.keras", "a.onnx"):
+        (tmp_path / name).write_bytes(b"former")
+    if stage.startswith("in the middle"):
+        monkeypatch.setattr(writing, "_require_values", lambda *_: stop())
+    with pytest.raises(KeyboardInterrupt):
+        convert(broken_by_int8, tmp_path, taught, Stopping(stage=stage))
+    assert digest(broken_by_int8) == before
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(found) == ["a.onnx", "a.onnx.finetuning", "tuned.keras"]
+    assert found["a.onnx"] == found["tuned.keras"] == b"former"
+
+
+class Interrupted:
+    """A plain variable, as tf_keras has; each of its first assignments is interrupted."""
+
+    def __init__(self, value, times):
+        self.variable, self.times = tf.Variable(value), times
+
+    def numpy(self):
+        return self.variable.numpy()
+
+    def assign(self, value):
+        if self.times and float(value) < 0:
+            self.times -= 1
+            raise KeyboardInterrupt
+        self.variable.assign(value)
+
+
+def test_plain_variables_get_their_values_back_however_often_ctrl_c_comes():
+    variables = [Interrupted(-1.0, 3), Interrupted(-2.0, 2)]
+    with pytest.raises(KeyboardInterrupt), with_values([(each, 5.0) for each in variables]):
+        assert [float(each.numpy()) for each in variables] == [5.0, 5.0]
+    assert [float(each.numpy()) for each in variables] == [-1.0, -2.0]
