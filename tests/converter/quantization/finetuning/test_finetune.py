@@ -1,6 +1,10 @@
 """Fine-tuning through the whole of ``convert``: what it brings back, and what it leaves alone."""
 
 import hashlib
+import html
+import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -71,7 +75,7 @@ def test_what_was_trained_is_what_runs(converted, taught):
     assert (tuned(x).numpy().argmax(1) == classes).mean() > 0.97
 
 
-def test_the_model_is_not_touched_and_the_card_says_what_changed(converted, broken_by_int8):
+def test_the_model_is_not_touched_and_the_card_says_what_changed(converted, broken_by_int8, taught):
     report, folder, before = converted
     assert digest(broken_by_int8) == before
     told = report.card.provenance
@@ -80,9 +84,30 @@ def test_the_model_is_not_touched_and_the_card_says_what_changed(converted, brok
     assert told["finetuned_to_sha256"] == digest(tuned)
     assert "960 samples" in told["finetuned_on"]
     assert "labels" in told["finetuned_on"]
-    assert "accuracy" in told["finetuned_float"]
+    x, y = taught[1]
+    figures = re.fullmatch(r"accuracy ([\d.]+), ([\d.]+) before", told["finetuned_float"])
+    for model, reached in ((tuned, figures[1]), (broken_by_int8, figures[2])):
+        assert float(reached) == pytest.approx((model(x).numpy().argmax(1) == y).mean(), abs=1e-4)
+    assert report.card.accuracy.keras == pytest.approx(float(figures[2]), abs=1e-4)
+    found = Predictor.load(folder / "a.onnx").predict(x).argmax(1)
+    assert report.card.accuracy.artifact == pytest.approx((found == y).mean(), abs=0.003)
+    assert "McNemar's exact test" in told["finetuned_gain"]
+    assert any(note.startswith("fine-tuning was tried, since int8") for note in report.notes)
     assert any("not those of the model" in note for note in report.notes)
     assert sorted(path.name for path in folder.iterdir()) == ["a.onnx", "tuned.keras"]
+
+
+def test_info_and_report_tell_of_the_changed_weights(converted, tmp_path):
+    report, folder, before = converted
+    for command in (["info", "a.onnx"], ["report", "a.onnx", "-o", str(tmp_path / "a.html")]):
+        run = [sys.executable, "-m", "edgeport", *command]
+        shown = subprocess.run(run, cwd=folder, capture_output=True, text=True, check=True).stdout
+        if command[0] == "report":
+            shown = (tmp_path / "a.html").read_text(encoding="utf-8")
+        for name in ("from_sha256", "to_sha256", "on", "float", "gain"):
+            told = report.card.provenance[f"finetuned_{name}"]
+            assert told in html.unescape(shown), name
+        assert before in shown
 
 
 def test_the_float_model_teaches_where_there_are_no_labels(broken_by_int8, taught, tmp_path):
@@ -153,6 +178,9 @@ def test_bad_data_is_refused_in_a_sentence(two_layer_model, samples, tmp_path):
     [
         ({"epochs": 0}, "epochs of finetune is 0, expected a whole number from 1 on"),
         ({"epochs": 1.5}, "epochs of finetune is 1.5"),
+        ({"epochs": -1}, "epochs of finetune is -1"),
+        ({"learning_rate": -0.1}, "learning_rate of finetune is -0.1, expected a number between"),
+        ({"learning_rate": float("nan")}, "learning_rate of finetune is nan"),
         ({"learning_rate": 0}, "learning_rate of finetune is 0, expected a number between"),
         ({"model": "out.h5"}, "expected a name that ends in .keras"),
     ],
@@ -162,20 +190,88 @@ def test_options_that_mean_nothing_are_refused(option, match):
         Finetune(**option)
 
 
-def shared_and_subclassed(broken):
-    """Return models like the broken one: a shared layer, several outputs, no layers but calls."""
-    twice = layers.Dense(8, activation="tanh", name="twice")
+def small(*inner):
+    return keras.Sequential([keras.Input((8,), name="x"), *inner])
+
+
+def with_attention():
     x = keras.Input((8,), name="x")
-    first, second, scores = (broken.get_layer(name) for name in ("first", "second", "scores"))
-    hidden = second(first(x))
-    return {
-        "shared": keras.Model(x, layers.Dense(4)(twice(twice(x)))),
-        "several outputs": keras.Model(x, {"y": scores(hidden), "z": layers.Dense(2)(hidden)}),
-        "subclassed": Subclassed(),
-        "recurrent": keras.Sequential(
-            [keras.Input((8,), name="x"), layers.Reshape((4, 2)), layers.GRU(6), layers.Dense(4)]
-        ),
-    }
+    steps = layers.Dense(8)(layers.Reshape((4, 2))(x))
+    return keras.Model(
+        x, layers.Dense(4)(layers.Flatten()(layers.MultiHeadAttention(2, 4)(steps, steps)))
+    )
+
+
+def in_mixed_precision():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        return small(layers.Dense(12, activation="relu"), layers.Dense(4, dtype="float32"))
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+def with_a_tied_weight():
+    x, encode = keras.Input((8,), name="x"), layers.Dense(6, activation="tanh", name="encode")
+
+    class Decode(layers.Layer):
+        def call(self, hidden):
+            return keras.ops.matmul(hidden, keras.ops.transpose(encode.kernel))
+
+    return keras.Model(x, layers.Dense(4)(Decode()(encode(x))))
+
+
+def with_several_outputs():
+    x = keras.Input((8,), name="x")
+    hidden = layers.Dense(12, activation="tanh")(x)
+    scores = layers.Dense(4, activation="softmax", name="scores")(hidden)
+    return keras.Model(x, {"y": scores, "z": layers.Dense(2)(hidden)})
+
+
+def with_a_shared_layer():
+    x, twice = keras.Input((8,), name="x"), layers.Dense(8, activation="tanh", name="twice")
+    return keras.Model(x, layers.Dense(4)(twice(twice(x))))
+
+
+def with_a_loss_of_its_own():
+    model = small(layers.Dense(12, activation="relu"), layers.Dense(4, activation="softmax"))
+    model.compile("adam", loss=lambda wanted, found: keras.ops.mean((wanted - found) ** 2))
+    model.fit(np.ones((8, 8)), np.zeros((8, 4)), verbose=0)
+    return model
+
+
+def all_frozen():
+    model = small(layers.Dense(6), layers.Dense(4))
+    model.trainable = False
+    return model
+
+
+MODELS = {
+    "shared": with_a_shared_layer,
+    "several outputs": with_several_outputs,
+    "subclassed": lambda: Subclassed(),
+    "recurrent": lambda: small(layers.Reshape((4, 2)), layers.GRU(6), layers.Dense(4)),
+    "memory": lambda: small(layers.Reshape((4, 2)), layers.LSTM(6), layers.Dense(4)),
+    "attention": with_attention,
+    "mixed precision": in_mixed_precision,
+    "a float16 layer": lambda: small(layers.Dense(12, dtype="float16"), layers.Dense(4)),
+    "a bfloat16 layer": lambda: small(layers.Dense(12, dtype="bfloat16"), layers.Dense(4)),
+    "random in training": lambda: small(
+        layers.GaussianNoise(0.5), layers.Dense(12, activation="relu"), layers.Dropout(0.5),
+        layers.BatchNormalization(), layers.Dense(4),
+    ),
+    "augmentation": lambda: small(
+        layers.Reshape((2, 4, 1)), layers.RandomFlip(), layers.RandomRotation(0.1),
+        layers.Conv2D(16, 2, padding="same"), layers.Flatten(), layers.Dense(16), layers.Dense(4),
+    ),
+    "tied": with_a_tied_weight,
+    "Lambda": lambda: small(layers.Dense(6), layers.Lambda(lambda x: 2.0 * x), layers.Dense(4)),
+    "a loss of its own": with_a_loss_of_its_own,
+    "one number": lambda: small(layers.Dense(12, activation="relu"), layers.Dense(1)),
+    "no weights": lambda: small(layers.Softmax()),
+    "all frozen": all_frozen,
+}  # fmt: skip
+LEFT_OUT = {"recurrent", "memory", "no weights", "all frozen"}
+QUICK = {"shared", "several outputs", "subclassed", "recurrent"}
 
 
 def mean_squared_error(outputs, labels):
@@ -203,11 +299,13 @@ class Subclassed(keras.Model):
         return self.last(self.first(x))
 
 
-@pytest.mark.parametrize("name", ["shared", "several outputs", "subclassed", "recurrent"])
-def test_any_model_is_trained_or_left_alone_with_a_reason(name, broken_by_int8, taught, tmp_path):
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[] if each in QUICK else pytest.mark.slow) for each in MODELS]
+)
+def test_any_model_is_trained_or_left_alone_with_a_reason(name, taught, tmp_path):
     (x, _), (held_x, _) = taught
     keras.utils.set_random_seed(3)
-    model = shared_and_subclassed(broken_by_int8)[name]
+    model = MODELS[name]()
     if name == "subclassed":
         model(x[:2])
         model.inputs = [keras.Input((8,), name="x")]
@@ -225,7 +323,34 @@ def test_any_model_is_trained_or_left_alone_with_a_reason(name, broken_by_int8, 
     tuned = [step for step in report.steps if "fine-tuned" in step.recipe]
     reasons = [note for note in report.notes if "fine-tuning was left out" in note]
     assert bool(tuned) != bool(reasons)
-    assert bool(tuned) == (name != "recurrent")
+    assert bool(reasons) == (name in LEFT_OUT)
+
+
+@pytest.mark.slow
+def test_numbers_of_words_and_several_inputs_are_trained(tmp_path):
+    generator = np.random.default_rng(0)
+    words = generator.integers(0, 20, (900, 6)).astype(np.int32)
+    more = generator.normal(size=(900, 3)).astype(np.float32)
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((6,), name="words", dtype="int32"), keras.Input((3,), name="more")
+    embedded = layers.Flatten()(layers.Embedding(20, 4)(inputs[0]))
+    hidden = layers.Dense(8, activation="relu")(layers.Concatenate()([embedded, inputs[1]]))
+    model = keras.Model(inputs, layers.Dense(3)(hidden))
+    data = {"words": words, "more": more}
+    part = [
+        {name: array[rows] for name, array in data.items()}
+        for rows in (slice(200), slice(700, 900))
+    ]
+    report = edgeport_converter.convert(
+        model,
+        tmp_path / "a.onnx",
+        calibration=part[0],
+        evaluation=(part[1], model(part[1]).numpy()),
+        metric=mean_squared_error,
+        finetune=Finetune({name: array[:700] for name, array in data.items()}, epochs=1),
+        max_drop=0.0,
+    )
+    assert any("fine-tuned" in step.recipe for step in report.steps)
 
 
 def test_a_fixed_batch_is_trained_or_left_alone_with_a_reason(taught, tmp_path):

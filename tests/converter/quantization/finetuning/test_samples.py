@@ -146,7 +146,7 @@ def test_samples_of_different_lengths_are_refused():
         read(short + np.arange(60.0)[:, None, None], [free]),
     )
     with pytest.raises(
-        OptionError, match="different shapes.*expected one for all.*pad or cut them"
+        OptionError, match=r"different shapes.*expected one for all.*pad or cut them"
     ):
         prepare(dataset, None, judged, [SOFTMAX], by_class=True, seed=0)
 

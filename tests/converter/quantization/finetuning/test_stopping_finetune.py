@@ -99,21 +99,15 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "tuned.keras"]
 
 
-def test_another_training_and_a_damaged_file_are_not_gone_on_from(
-    broken_by_int8, taught, uninterrupted, tmp_path
-):
+@pytest.mark.slow
+def test_another_training_is_not_gone_on_from(broken_by_int8, taught, uninterrupted, tmp_path):
     convert(broken_by_int8, tmp_path, taught, Stopping(step=26), seed=2)
-    state = tmp_path / "a.onnx.finetuning"
-    whole = state.read_bytes()
-    for content, found in (
-        (whole, "is of another model, other data or other settings"),
-        (whole[:2000], "cannot be read"),
-    ):
-        state.write_bytes(content)
-        report = convert(broken_by_int8, tmp_path, taught)
-        assert any(found in note and "was not used" in note for note in report.notes)
-        assert report.card.sha256 == uninterrupted.card.sha256
-        assert not state.exists()
+    assert (tmp_path / "a.onnx.finetuning").exists()
+    report = convert(broken_by_int8, tmp_path, taught)
+    found = "is of another model, other data or other settings and was not used"
+    assert any(found in note for note in report.notes)
+    assert report.card.sha256 == uninterrupted.card.sha256
+    assert not (tmp_path / "a.onnx.finetuning").exists()
 
 
 def test_a_state_is_read_as_it_was_written_or_not_at_all(tmp_path):
@@ -125,9 +119,9 @@ def test_a_state_is_read_as_it_was_written_or_not_at_all(tmp_path):
     assert (found.done, found.waited, found.before, found.best) == (3, 1, 0.5, float("inf"))
     np.testing.assert_array_equal(found.variables[0], arrays[0])
     np.testing.assert_array_equal(found.kept[0], arrays[0])
-    for wanted in (variables[:1], [*variables, tf.zeros(1)], [tf.zeros((3, 2)), tf.zeros(())]):
-        other = Checkpoint(path, "key")
-        assert other.read(wanted, variables[:1]) is None or wanted == variables[:1]
+    assert Checkpoint(path, "other key").read(variables, variables[:1]) is None
+    for wanted in ([*variables, tf.zeros(1)], [tf.zeros((3, 2)), tf.zeros(())]):
+        assert Checkpoint(path, "key").read(wanted, variables[:1]) is None
     for cut in (0, 1, 100, len(path.read_bytes()) - 1):
         broken = tmp_path / f"{cut}"
         broken.write_bytes(path.read_bytes()[:cut])
@@ -136,7 +130,14 @@ def test_a_state_is_read_as_it_was_written_or_not_at_all(tmp_path):
         assert "cannot be read" in other.notes[0]
 
 
-@pytest.mark.parametrize("place", ["proof", "digest", "agreement"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "proof",
+        pytest.param("digest", marks=pytest.mark.slow),
+        pytest.param("agreement", marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_after_the_training_changes_neither_model_nor_tuned_file(
     place, broken_by_int8, taught, tmp_path, monkeypatch
 ):
@@ -163,7 +164,14 @@ def test_ctrl_c_after_the_training_changes_neither_model_nor_tuned_file(
     assert (tmp_path / "tuned.keras").read_bytes() == b"former"
 
 
-@pytest.mark.parametrize("stage", ["write fine-tuned model", "stamp", "in the middle of saving"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "stamp",
+        pytest.param("write fine-tuned model", marks=pytest.mark.slow),
+        pytest.param("in the middle of saving", marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_while_writing_leaves_both_targets_as_they_were(
     stage, broken_by_int8, taught, tmp_path, monkeypatch
 ):

@@ -269,6 +269,9 @@ OPERATORS: dict[str, Operator] = {
     "Pow": _plain(lambda a, b: a ** tf.cast(b, a.dtype)),
     "Max": _plain(tf.maximum),
     "Min": _plain(tf.minimum),
+    "Less": _plain(tf.less),  # an Embedding counts negative numbers from its end
+    "Not": _plain(tf.logical_not),
+    "Where": _plain(tf.where),
     "Neg": _plain(tf.negative),
     "Abs": _plain(tf.abs),
     "Sqrt": _plain(tf.sqrt),
