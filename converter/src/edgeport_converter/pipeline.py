@@ -100,12 +100,14 @@ def convert(
         loading: ``custom_objects``, ``allow_code``, ``weights``, ``outputs``, as below.
         report: where to write a report of the evidence, one HTML file; needs the extra "report".
             It is written after the artifact, whose bytes do not depend on it.
-        finetune: ``Finetune(data, epochs=2)``: where int8 misses the budget, the weights are
-            trained while they are quantized, and the result is a candidate like any other. The
+        finetune: ``Finetune(data, epochs=2)``: where int8 misses the budget, and int8 throughout
+            would gain by the objective over layers in float, the weights are trained while they
+            are quantized, and the result is a candidate like any other. The
             float model is the teacher, and labels teach, too, where the data has any. Needs
             ``quantize`` "auto" or "static". Neither the model nor its file is changed;
             ``Finetune(model="out.keras")`` writes the one with the trained weights. Samples that
-            the loss is measured on are never trained on.
+            the loss is measured on are never trained on. An interrupted training goes on from
+            OUTPUT.finetuning when the same call comes again; a success removes that file.
         progress: is told of each stage, of each recipe tried and of passes over data;
             ``edgeport_converter.screen.Screen(sys.stderr)`` shows them. By default nothing is.
         **keywords: the options one by one.

@@ -279,7 +279,7 @@ def mean_squared_error(outputs, labels):
 
 
 def first_output(model, x):
-    answers = model(x)
+    answers = model(x, training=False)
     return (answers["y"] if isinstance(answers, dict) else answers).numpy()
 
 
