@@ -5,15 +5,17 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgeport_converter import exporting, optimizing
+from edgeport_converter import Finetune, exporting, optimizing
 from edgeport_converter.loading.load import load_model
 from edgeport_converter.quantization.calibration.ranges import collect_ranges
+from edgeport_converter.quantization.finetuning.finetune import CannotFinetuneError, Finetuner
 from edgeport_converter.quantization.finetuning.keras_links import (
     find_links,
     values_for,
     with_values,
 )
 from edgeport_converter.quantization.finetuning.operators import UnknownOperatorError
+from edgeport_converter.quantization.finetuning.samples import TrainingData
 from edgeport_converter.quantization.finetuning.trainable import Trainable
 from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.recipe import Recipe
@@ -177,3 +179,27 @@ def test_an_operator_without_a_form_is_named():
     source, ranges, made = quantized(model, x)
     with pytest.raises(UnknownOperatorError, match=r"LSTM|Loop|Scan"):
         Trainable(made, source.graph, ranges, (), (), pairs=True)
+
+
+def test_a_graph_that_is_not_what_was_trained_is_refused():
+    keras.utils.set_random_seed(2)
+    model = keras.Sequential(
+        [keras.Input((8,), name="x"), layers.Dense(6, "tanh"), layers.Dense(4)]
+    )
+    x = GENERATOR.normal(size=(400, 8)).astype(np.float32)
+    source, ranges, made = quantized(model, x)
+    weights = {link.weights for link in find_links(model, source.graph)}
+    pupil = Trainable(made, source.graph, ranges, weights, (), pairs=True)
+    data = TrainingData({"x": x}, {"x": x}, None, None, are_classes=False, sha256="")
+    finetuner = Finetuner(Finetune(), model, data, lambda _: None, batch_size=40)
+    before = run_as_defined(ir.to_proto(made))({"x": x})
+    pupil.variables[0].assign_add(GENERATOR.normal(0, 3, pupil.variables[0].shape).astype("f"))
+    after = pupil({"x": x})
+    name = next(iter(before))
+    changed = (before[name].argmax(1) != after[name].numpy().argmax(1)).mean()
+    assert changed > 0.015  # of 400 samples, beyond chance
+    share = f"{1 - changed:.2%} on 400 samples"
+    with pytest.raises(
+        CannotFinetuneError, match=f"agree to {share}, at most .* by Wilson's bound"
+    ):
+        finetuner._agreement(pupil, made)

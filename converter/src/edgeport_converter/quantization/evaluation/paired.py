@@ -122,7 +122,7 @@ def _binomial(successes: int, trials: int) -> float:
     if not trials:
         return 1.0
     ways = sum(math.comb(trials, count) for count in range(successes, trials + 1))
-    return min(1.0, 2 * ways / 2**trials)
+    return min(1.0, float(2 * ways / 2**trials))
 
 
 def _normal(difference: float, error: float) -> float:
