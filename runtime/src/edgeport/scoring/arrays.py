@@ -12,7 +12,7 @@ import numpy as np
 from edgeport.artifact.card import ModelCard, TensorSpec, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.errors import InputError
-from edgeport.scoring.files import Digest, open_file
+from edgeport.scoring.files import Digest, open_file, read_into
 from edgeport.scoring.job import Chunk, Piece, Settings, Source
 
 
@@ -61,7 +61,7 @@ def read(piece: Piece, card: ModelCard, settings: Settings, digest: Digest) -> I
             yield Chunk(piece.file, rows, value)
         return
     name = card.inputs[0].name
-    with open_file(piece.file) as file:
+    with open_file(piece.file, is_buffered=False) as file:
         shape, dtype, begin = _header(file, piece.file)
         row_bytes = dtype.itemsize * math.prod(shape[1:])
         digest.add_from(file, 0, begin)
@@ -73,8 +73,7 @@ def read(piece: Piece, card: ModelCard, settings: Settings, digest: Digest) -> I
             filled = array[:count]
             if filled.nbytes:
                 content = _bytes_of(filled)
-                if file.readinto(content) != filled.nbytes:  # type: ignore[attr-defined]
-                    raise EOFError("it ends too early")
+                read_into(file, content)
                 digest.update(content)
             yield Chunk(piece.file, range(at, at + count), {name: filled})
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgeport.atomic_files import replacing
+from edgeport.atomic_files import remove_leftovers, replacing
 from edgeport.engine.session import engine_version
 from edgeport.errors import OptionError
 from edgeport.scoring.job import Job, Part, Piece, Settings, Source
@@ -195,6 +195,8 @@ def refuse_parts(out: str) -> None:
 def records(out: str) -> dict[int, dict[str, Any]]:
     """Return the records of the parts that are done and have their files, by number.
 
+    A record that a power cut left empty or broken counts for none; the part is done again.
+
     Raises:
         OptionError: one cannot be read.
     """
@@ -209,7 +211,9 @@ def records(out: str) -> dict[int, dict[str, Any]]:
             if all(map(Path.is_file, written)):
                 record.pop("inputs")  # a million pictures have as many
                 found[number] = record
-        except (OSError, ValueError, KeyError, TypeError) as cause:
+        except (ValueError, KeyError, TypeError) as cause:
+            reraise_signal(cause)
+        except OSError as cause:
             reraise_signal(cause)
             raise OptionError(
                 f"'{path}' cannot be read ({cause}): delete it, and its part is done again"
@@ -232,7 +236,7 @@ def write_record(
 ) -> dict[str, Any]:
     """Write that a part is done; return the record without the digests of its pieces."""
     record = {"part": part.number, **facts}
-    with replacing(_record_path(out, part.number)) as file:
+    with replacing(_record_path(out, part.number), in_bulk=True) as file:
         file.write(json.dumps({**record, "inputs": digests}).encode() + b"\n")
     return record
 
@@ -263,7 +267,15 @@ def folder_of_one_run(out: str) -> Iterator[None]:
             ) from cause
         except OSError as cause:  # a file system without locks
             reraise_signal(cause)
+        _remove_leftovers(out)
         yield
+        _remove_leftovers(out)
+
+
+def _remove_leftovers(out: str) -> None:
+    """Remove the temporary files of workers that were killed."""
+    for name in _FOLDERS:
+        remove_leftovers(Path(out, name))
 
 
 def _record_path(out: str, number: int) -> Path:

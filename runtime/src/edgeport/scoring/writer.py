@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -74,7 +75,7 @@ class Writer:
 
     def __enter__(self) -> Writer:
         path = scores_path(self._out, self._part.number)
-        self._file = _Digested(self._stack.enter_context(replacing(path)))
+        self._file = _Digested(self._stack.enter_context(replacing(path, in_bulk=True)))
         return self
 
     def __exit__(
@@ -93,6 +94,7 @@ class Writer:
                 if self._parquet is None:
                     self._open(self._empty())
                 self._parquet.close()
+                self._file.sync()
             except BaseException:
                 self._abandon()
                 raise
@@ -223,10 +225,12 @@ class Writer:
         return self._table([Chunk("", [], None, keys)], [answers])
 
     def _write_refused(self) -> None:
-        with replacing(rejected_path(self._out, self._part.number)) as file:
+        with replacing(rejected_path(self._out, self._part.number), in_bulk=True) as file:
             for one in self._refused:
                 about = {"file": one.file, "row": one.row, "reason": one.reason}
                 file.write(json.dumps(about).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _shapes(waiting: tuple[Chunk, Answers]) -> list[Any]:
@@ -335,6 +339,11 @@ class _Digested:
 
     def flush(self) -> None:
         self._file.flush()
+
+    def sync(self) -> None:
+        """Have the content on the disk before the part's record says that it is there."""
+        self.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self.flush()
