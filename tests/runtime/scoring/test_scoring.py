@@ -770,3 +770,54 @@ def test_a_number_of_rejected_rows_below_zero_is_refused(
     arguments = ("score", data, "--model", mlp_file, "-o", out, "--max-rejected", -1)
     code, sentence = fails(capsys, *arguments)
     assert (code, sentence.startswith("--max-rejected is -1, expected")) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["decimal", "text", "date", "struct", "nested texts", "complex"])
+def test_what_is_no_number_is_refused_before_the_first_row(
+    kind: str, tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    import decimal
+
+    columns: dict[str, Any] = {
+        "decimal": pa.array([[decimal.Decimal("1.5")] * 6]),
+        "text": pa.array(["1"]).dictionary_encode(),
+        "date": pa.array([1], pa.timestamp("s")),
+        "struct": pa.array([{"a": 1.0}]),
+        "nested texts": pa.array([[["1"]]]),
+    }
+    if kind == "complex":
+        path = tmp_path / "x.npy"
+        np.save(path, values(5).astype("c8"))
+    else:
+        path = tmp_path / "x.parquet"
+        pq.write_table(pa.table({"x": columns[kind]}), path)
+    code, sentence = fails(capsys, "score", path, "--model", mlp_file, "-o", out)
+    assert code == 7
+    assert f"'{path}' has " in sentence
+    assert "expected numbers" in sentence
+    assert not (out / "manifest.json").exists()
+
+
+def test_a_run_that_rejects_every_row_is_no_success(
+    tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a;b;c;d;e;f\n1;2;3;4;5;6\n1;2;3;4;5;6\n")
+    arguments = ["score", path, "--model", mlp_file, "-o", out, "--workers", 1]
+    for _ in range(2):
+        assert main(list(map(str, arguments))) == 7
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "has 2 rows that were all rejected, the first since" in said
+        assert "check that commas part its columns" in said
+    assert score(capsys, *arguments[1:-2], "--verify")[0]["rejected"] == 2
+
+
+def test_more_classes_than_the_model_has_are_refused(
+    data: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    arguments = ("score", data, "--model", mlp_file, "-o", out, "--top-k", 4)
+    code, sentence = fails(capsys, *arguments)
+    assert (code, sentence) == (
+        2,
+        "--top-k is 4, expected a whole number from 1 to 3: the model has 3 classes",
+    )

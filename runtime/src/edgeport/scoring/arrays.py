@@ -27,8 +27,9 @@ def split(
         )
     if path.lower().endswith(".npz"):
         with open_file(path) as file:
-            shapes = {name: shape for name, (shape, _) in _entries(file).items()}
-        by_input = _by_input(path, shapes, card)
+            found = _by_input(path, _entries(file), card)
+        _refuse_other_kinds(path, {name: dtype for name, (_, dtype) in found.items()}, card)
+        by_input = {name: shape for name, (shape, _) in found.items()}
         return [Piece(source, 0, 0, 0, _rows_of(path, by_input, card), source.bytes)]
     with open_file(path) as file:
         shape, dtype, _ = _header(file, path)
@@ -38,6 +39,7 @@ def split(
             f"'{path}' is one array, the model's inputs are {names}: save them with numpy.savez "
             "under these names"
         )
+    _refuse_other_kinds(path, {card.inputs[0].name: dtype}, card)
     rows = _rows_of(path, {card.inputs[0].name: shape}, card)
     row_bytes = max(1, dtype.itemsize * math.prod(shape[1:]))
     step = max(1, settings.part_bytes // row_bytes)
@@ -145,6 +147,19 @@ def _by_input(path: str, given: dict[str, Any], card: ModelCard) -> dict[str, An
             "save them under these names",
         )
     return given
+
+
+def _refuse_other_kinds(path: str, dtypes: dict[str, np.dtype[Any]], card: ModelCard) -> None:
+    """Refuse dates, texts and complex numbers for numbers; raises InputError."""
+    for spec in card.inputs:
+        dtype = dtypes[spec.name]
+        if spec.dtype.kind in "biuf" and dtype.kind not in "biuf":
+            raise InputError.of(
+                f"'{path}' has",
+                f"'{spec.name}' of dtype {dtype}",
+                f"numbers that fit {spec.dtype}",
+                "save numbers",
+            )
 
 
 def _rows_of(path: str, shapes: dict[str, tuple[int, ...]], card: ModelCard) -> int:

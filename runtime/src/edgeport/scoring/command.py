@@ -19,6 +19,7 @@ from edgeport.checks import whole_number
 from edgeport.cli import printing
 from edgeport.device.cpus import usable_cpus
 from edgeport.errors import InputError, OptionError
+from edgeport.labels import class_names
 from edgeport.scoring import files, inputs, local, manifest, parts, scorer
 from edgeport.scoring.job import Job, Part, Settings
 from edgeport.scoring.manifest import Manifest
@@ -95,6 +96,9 @@ def run(request: Request) -> None:
         card = predictor.card
         size = request.batch_size or scorer.batch_size(predictor)
     check_keys(card, request.keys)
+    if request.top_k > 1:
+        most = len(class_names(card))  # which says what is wrong with other models
+        whole_number(request.top_k, "--top-k", highest=most, remedy=f"the model has {most} classes")
     settings = Settings(request.columns, request.keys, request.top_k, size, request.part_bytes)
     digest = card.sha256 or hashlib.sha256(Path(request.model).read_bytes()).hexdigest()
     if request.verify:
@@ -236,6 +240,8 @@ def _finish(
         outside.update(record["out_of_range"])
     rows = sum(record["rows"] for record in done.values())
     rejected = sum(record["rejected"] for record in done.values())
+    if not rows:
+        raise _refuse_all(rejected, request.out)
     for name, count in outside.items():
         _say(printing.say_outside(card, name, count))
     if progress.rows:
@@ -246,6 +252,18 @@ def _finish(
     place = f", see {Path(request.out, 'rejected')}" if rejected else ""
     printing.print_line(f"scores       {rows:,} rows in {Path(request.out, 'scores')}")
     printing.print_line(f"rejected     {rejected:,}{place}")
+
+
+def _refuse_all(rejected: int, out: str) -> InputError:
+    first = min(Path(out, "rejected").iterdir())
+    with first.open(encoding="utf-8") as file:
+        reason = json.loads(file.readline())["reason"]
+    return InputError.of(
+        "the input has",
+        f"{rejected:,} rows that were all rejected, the first since {reason}",
+        "one or more with scores",
+        f"read '{first.parent}', and choose another folder for the repaired input",
+    )
 
 
 def _say_once() -> Callable[[str], None]:

@@ -140,7 +140,27 @@ def _by_input(path: str, schema: Any, card: ModelCard, settings: Settings) -> di
                 "it once",
                 "name the columns with --columns",
             )
+    for spec in () if card.columns else card.inputs:
+        for name in by_input[spec.name]:
+            kind = schema.field(name).type
+            if spec.dtype.kind in "biuf" and not _is_numeric(kind):
+                raise InputError.of(
+                    f"'{path}' has",
+                    f"the column '{name}' of type {kind}",
+                    "numbers, lists of them, or encoded pictures",
+                    "cast it, such as to double",
+                )
     return by_input
+
+
+def _is_numeric(kind: Any) -> bool:
+    """Whether a column's values, or those in its lists, can become numbers or pixels."""
+    from pyarrow import types
+
+    while _is_list(kind) or types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_null)
+    return any(test(kind) for test in (*tests, types.is_binary, types.is_large_binary))
 
 
 def _all_names(by_input: dict[str, list[str]], settings: Settings) -> list[str]:
