@@ -9,7 +9,8 @@
    workers; a tenth of the rows, too. `steady` are the rows a second of what the larger run has more
    than the smaller one, without start and end; peak memory is the sum over all processes.
 3. `parts`: a tenth of the rows with parts of several sizes.
-4. `costs`: seconds for a GB of digests and of reading, alone.
+4. `costs`: seconds for a GB of digests and of reading, alone; for a model of pictures, too, the
+   seconds until a JPEG of 640 by 480 pixels is read, digested and decoded.
 """
 
 from __future__ import annotations
@@ -139,6 +140,33 @@ def digest_and_read(path: Path) -> dict[str, float]:
     }
 
 
+def photo(folder: Path, model: Path) -> dict[str, float]:
+    """Return the bytes of a made-up photo, and the seconds until it is pixels."""
+    from PIL import Image
+
+    from edgeport.scoring import files, inputs, parts
+    from edgeport.scoring.job import Settings
+
+    rng, settings, card = np.random.default_rng(0), Settings(), read_card(str(model))
+    count, paths = 100, []
+    folder.mkdir(exist_ok=True)
+    slope = np.linspace(0, 200, 640)[:, np.newaxis]
+    for number in range(count):
+        pixels = np.clip(slope + 20 * rng.normal(size=(480, 640, 3)), 0, 255).astype(np.uint8)
+        paths.append(folder / f"{number}.jpg")
+        Image.fromarray(pixels).save(paths[-1], quality=80)
+    sources = files.look([str(path) for path in paths])
+    pieces = [piece for source in sources for piece in inputs.split(source, card, settings, print)]
+    (part,) = parts.number(pieces, 2**40)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        for _chunk in inputs.read(part, card, settings, []):
+            pass
+        seconds.append(time.perf_counter() - began)
+    return {"photo_bytes": part.bytes / count, "photo_s": min(seconds) / count}
+
+
 def local(
     small: Path, large: Path, options: argparse.Namespace, workers: int
 ) -> dict[str, float | int]:
@@ -190,6 +218,8 @@ def main() -> None:
         }
     if wanted("costs"):
         found["costs"] = digest_and_read(small)
+        if len(read_card(str(options.model)).inputs[0].shape) == 4:
+            found["costs"] |= photo(options.folder / "photos", options.model)
     print(json.dumps(found, indent=2))
     if options.output:
         options.output.write_text(json.dumps(found, indent=2) + "\n")
