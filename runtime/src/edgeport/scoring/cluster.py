@@ -10,6 +10,7 @@ names, so that it does not matter how far the first attempt came.
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -73,6 +74,7 @@ def run(
         if not ray.is_initialized():
             ray.init(log_to_driver=False, logging_level="warning")
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)  # its plans are no news here
         count = workers or int(ray.cluster_resources().get("CPU", 1))
         count = max(1, min(count, len(parts)))
         artifact = ray.put(Path(model).read_bytes())
