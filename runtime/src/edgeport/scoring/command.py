@@ -24,7 +24,7 @@ from edgeport.scoring import files, inputs, local, manifest, parts, scorer
 from edgeport.scoring.job import Job, Part, Settings
 from edgeport.scoring.manifest import Manifest
 from edgeport.scoring.progress import Progress
-from edgeport.scoring.verify import refuse_changed, verify
+from edgeport.scoring.verify import refuse_other_bytes, verify
 from edgeport.scoring.writer import check_keys
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -160,7 +160,7 @@ def _plan(
     model = {"name": card.name, "sha256": digest}
     if begun is not None:
         touched = manifest.refuse_other(begun, request.out, model, settings, sources)
-        refuse_changed(begun, request.out, card, touched)
+        refuse_other_bytes(begun, request.out, card, touched)
         for name, version in manifest.versions().items():
             if begun.versions[name] != version and name != "onnxruntime":  # refused by the workers
                 tell(

@@ -52,7 +52,9 @@ def verify(manifest: Manifest, out: str, card: ModelCard) -> dict[str, int]:
     return {"parts": len(manifest.parts), "rows": rows, "rejected": rejected}
 
 
-def refuse_changed(begun: Manifest, out: str, card: ModelCard, touched: Sequence[Source]) -> None:
+def refuse_other_bytes(
+    begun: Manifest, out: str, card: ModelCard, touched: Sequence[Source]
+) -> None:
     """Refuse files of another stamp, unless the digests of all their parts prove them the same.
 
     Raises:
