@@ -33,7 +33,7 @@ ROW = {wing: number for number, row in enumerate(ORDER) for wing in row}
 # Packages besides numpy and the standard library, and the only places that may import them.
 FOREIGN = {
     "onnxruntime": ("engine/session.py",),
-    "cryptography": ("artifact/signature.py",),
+    "cryptography": ("artifact/signature.py", "scoring/files.py"),
     "PIL": ("cli/heatmap.py", "cli/images.py"),
     "pyarrow": tuple(f"scoring/{name}.py" for name in ("parquet", "texts", "verify", "writer")),
     "fsspec": ("scoring/files.py",),

@@ -37,10 +37,19 @@ AnyPath = str | os.PathLike[str]
 
 
 @contextlib.contextmanager
-def replacing(path: AnyPath, *, reads: Iterable[AnyPath] = ()) -> Iterator[IO[bytes]]:
+def replacing(
+    path: AnyPath, *, reads: Iterable[AnyPath] = (), in_bulk: bool = False
+) -> Iterator[IO[bytes]]:
     """Open a file that becomes ``path`` at the end of the block, in one step.
 
     After an error or Ctrl-C within the block, the target is as it was and nothing else is left.
+
+    Args:
+        path: of the file.
+        reads: as for :func:`check_target`.
+        in_bulk: for one of many files in a folder, whose cost must not grow with their number. The
+            caller has called :func:`remove_leftovers`, and synchronizes what a power cut may not
+            leave empty; it may take the name away in any case.
 
     Yields:
         A seekable binary file; what was flushed can be read again under its ``name``.
@@ -51,7 +60,7 @@ def replacing(path: AnyPath, *, reads: Iterable[AnyPath] = ()) -> Iterator[IO[by
     check_target(path, reads=reads)
     with _naming(path):
         stream = _open_stream(path)
-        with _beside(path) if stream is None else _through(stream) as file:
+        with _beside(path, in_bulk) if stream is None else _through(stream) as file:
             yield file
 
 
@@ -214,7 +223,9 @@ def _through(stream: int) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def temporary_beside(target: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
+def temporary_beside(
+    target: Path, *, mode: int = 0o666, in_bulk: bool = False
+) -> Iterator[IO[bytes]]:
     """Open a new, locked file beside the target; it is removed at the end, unless it was renamed.
 
     What killed processes left for the same target is removed first.
@@ -224,7 +235,8 @@ def temporary_beside(target: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be made.
     """
-    _remove_leftovers(target)
+    if not in_bulk:
+        remove_leftovers(target.parent, _prefix(target))
     temporary, file = _create(target, mode)
     try:
         with file:
@@ -234,19 +246,21 @@ def temporary_beside(target: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _beside(path: AnyPath) -> Iterator[IO[bytes]]:
+def _beside(path: AnyPath, in_bulk: bool) -> Iterator[IO[bytes]]:
     """Write a temporary file beside the target, and rename it to the target at the end."""
     target = _resolved(path)
-    with temporary_beside(target) as file:
+    with temporary_beside(target, in_bulk=in_bulk) as file:
         if target.exists():
             Path(file.name).chmod(stat.S_IMODE(target.stat().st_mode))
         yield file
         file.flush()
-        os.fsync(file.fileno())
+        if not in_bulk:
+            os.fsync(file.fileno())
         if fcntl is None:
             file.close()  # Windows renames no open file
         Path(file.name).replace(target)  # still locked; else it could be taken for a leftover
-    _sync_folder(target.parent)
+    if not in_bulk:
+        _sync_folder(target.parent)
 
 
 def _create(target: Path, mode: int) -> tuple[Path, IO[bytes]]:
@@ -266,10 +280,11 @@ def _create(target: Path, mode: int) -> tuple[Path, IO[bytes]]:
         file.close()  # before the lock was there, another process took it for a leftover
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Remove the temporary files of this target whose writer is gone."""
-    ours = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{8}\.tmp")
-    with _going_on(), os.scandir(target.parent) as entries:
+def remove_leftovers(folder: Path, prefix: str | None = None) -> None:
+    """Remove temporary files whose writer is gone: those of one target's prefix, or all."""
+    start = r"\..*\.edgeport-" if prefix is None else re.escape(prefix)
+    ours = re.compile(start + r"[0-9a-f]{8}\.tmp")
+    with _going_on(), os.scandir(folder) as entries:
         for entry in entries:
             if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 with _going_on(), Path(entry.path).open("r+b") as file:

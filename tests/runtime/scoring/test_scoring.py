@@ -316,27 +316,60 @@ def test_another_model_other_data_and_other_settings_are_refused_by_name(
     assert sentence.startswith(f"the data has the new file '{tmp_path / 'more.npy'}'")
     np.save(data, values(1000) + 1)
     code, sentence = fails(capsys, *arguments)
-    assert sentence.startswith(f"'{data}' was changed and has the digest ")
+    assert sentence.startswith(f"'{data}' was changed, its bytes of part 0 have the digest ")
+    np.save(data, values(900))
+    code, sentence = fails(capsys, *arguments)
+    assert sentence.startswith(f"'{data}' was changed and has 21,728 bytes, expected 24,128")
     assert contents(out) == before
 
 
-def test_data_that_changed_before_its_digest_was_made_is_refused(
+def test_a_file_that_is_written_again_goes_on_if_its_parts_prove_it_the_same(
     data: Path, mlp_file: Path, out: Path, capsys: Capture
 ) -> None:
-    arguments = ["score", data, "--model", mlp_file, "-o", out, "--workers", 1]
-    assert main(list(map(str, arguments))) == 0
-    capsys.readouterr()
-    path = out / "manifest.json"
-    content = json.loads(path.read_text())
-    digest, content["inputs"][0]["sha256"] = content["inputs"][0]["sha256"], ""
-    path.write_text(json.dumps(content))
-    assert "has no digests of its input" in fails(capsys, *arguments, "--verify")[1]
-    assert main(list(map(str, arguments))) == 0
-    capsys.readouterr()
-    assert json.loads(path.read_text())["inputs"][0]["sha256"] == digest
-    path.write_text(json.dumps(content))
-    np.save(data, values(1000) + 1)
-    assert "expected none, as no run came to its end" in fails(capsys, *arguments)[1]
+    arguments = (data, "--model", mlp_file, "-o", out, "--part-size", "4K")
+    facts, _ = score(capsys, *arguments)
+    np.save(data, values(1000))
+    os.utime(data, ns=(1, 1))
+    assert score(capsys, *arguments)[0] == facts
+    assert score(capsys, *arguments, "--verify")[0] == facts
+    (out / "done" / "part-000003.json").unlink()
+    code, sentence = fails(capsys, "score", *arguments)
+    assert code == 2
+    assert sentence.startswith(f"'{data}' was written again since '{out}' was begun, before all")
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "csv", "jsonl", "fixed.parquet", "lists.parquet"])
+def test_verify_names_a_file_of_which_any_byte_was_changed(
+    kind: str, tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    path = write(kind, tmp_path, values(100))
+    arguments = (path, "--model", mlp_file, "-o", out, "--part-size", "1K")
+    score(capsys, *arguments)
+    content, about = path.read_bytes(), path.stat()
+    for at in range(12, len(content), len(content) // 5):  # in the header, the rows, the footer
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # bytes decide, not times
+        code, sentence = fails(capsys, "score", *arguments, "--verify")
+        assert (code in {4, 7}, sentence.startswith(f"'{path}' ")) == (True, True), sentence
+    path.write_bytes(content)
+    score(capsys, *arguments, "--verify")
+
+
+def test_the_digest_of_a_part_is_that_of_its_bytes(
+    data: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    score(capsys, data, "--model", mlp_file, "-o", out, "--part-size", "4K")
+    content = data.read_bytes()
+    row, rows = 6 * 4, 4096 // 24
+    header = content[: -1000 * row]
+    for number in range(6):
+        start = len(header) + number * rows * row
+        taken = header + content[start : start + rows * row]
+        digest = AESGCM(bytes(16)).encrypt(bytes(12), b"", taken)
+        record = json.loads((out / "done" / f"part-00000{number}.json").read_text())
+        assert record["inputs"] == [digest.hex()]
 
 
 def test_verify_finds_what_is_missing_doubled_or_changed(
@@ -570,7 +603,8 @@ def test_a_part_of_which_a_file_is_gone_is_done_again(
     before = contents(out)
     (out / "scores" / "part-000000.parquet").unlink()
     (out / "rejected" / "part-000001.jsonl").unlink()
-    assert "lacks 2 of" in fails(capsys, "score", *arguments, "--verify")[1]
+    (out / "done" / "part-000002.json").write_bytes(b"")  # as after a power cut
+    assert "lacks 3 of" in fails(capsys, "score", *arguments, "--verify")[1]
     score(capsys, *arguments)
     assert contents(out) == before
 
@@ -592,18 +626,23 @@ def test_verify_refuses_files_that_no_part_has(
     assert not more.exists()
 
 
-@pytest.mark.parametrize("is_known", [False, True])
-def test_a_file_that_changes_after_its_digest_was_made_is_refused(
-    is_known: bool, data: Path
+@pytest.mark.parametrize("kind", ["npy", "csv", "fixed.parquet"])
+def test_a_file_that_changes_while_it_is_scored_is_refused(
+    kind: str, tmp_path: Path, mlp_file: Path
 ) -> None:
-    from edgeport.scoring import files
+    from edgeport.scoring import files, inputs, parts
+    from edgeport.scoring.job import Settings
 
-    sources = files.look([str(data)], {} if is_known else None)
-    with files.Digesting(sources) as digesting:
-        digesting.wait()
-        os.utime(data, ns=(1, 1))
-        with pytest.raises(InputError, match="changed while it was scored"):
-            digesting.wait()
+    path = write(kind, tmp_path, values(100))
+    with Predictor.load(mlp_file) as predictor:
+        card = predictor.card
+    (source,) = files.look([str(path)])
+    (part,) = parts.number(inputs.split(source, card, Settings(), print), 2**20)
+    chunks = inputs.read(part, card, Settings(), [])
+    next(chunks)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(InputError, match="changed while it was scored"):
+        list(chunks)
 
 
 @pytest.mark.parametrize("end", ['5,"6\n', '5,6"\n', "5,6\n"])
@@ -678,13 +717,107 @@ def test_a_key_that_is_no_text_costs_its_own_row_alone(
     assert table(out)["k"].to_pylist() == ["a", "b"]
 
 
-def test_another_version_of_the_engine_is_told(
+def test_another_version_of_the_engine_is_refused_while_parts_are_left(
     data: Path, mlp_file: Path, out: Path, capsys: Capture
 ) -> None:
     arguments = (data, "--model", mlp_file, "-o", out)
-    assert "was begun with" not in score(capsys, *arguments)[1]
+    facts, said = score(capsys, *arguments)
+    assert "was begun with" not in said
     path = out / "manifest.json"
     content = json.loads(path.read_text())
-    content["versions"]["onnxruntime"] = "1.0"
+    content["versions"] |= {"onnxruntime": "1.0", "numpy": "1.0"}
     path.write_text(json.dumps(content))
-    assert "was begun with onnxruntime 1.0, this is" in score(capsys, *arguments)[1]
+    assert score(capsys, *arguments)[0] == facts
+    (out / "done" / "part-000000.json").unlink()
+    code = main(list(map(str, ["score", *arguments, "--workers", 1])))
+    said = capsys.readouterr().err
+    assert code == 2
+    assert "was begun with numpy 1.0, this is" in said
+    assert "expected 1.0 with which" in said
+
+
+def test_hidden_files_are_left_out(
+    tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    folder = tmp_path / ".data" / "in"
+    (folder / ".ipynb_checkpoints").mkdir(parents=True)
+    np.save(folder / "x.npy", values(5))
+    (folder / "._x.npy").write_bytes(b"no array")
+    (folder / ".DS_Store").write_bytes(b"")
+    np.save(folder / ".ipynb_checkpoints" / "x-checkpoint.npy", values(5))
+    addresses = (folder, folder / "*", folder / "**", f"file://{folder}")
+    for number, address in enumerate(addresses):
+        facts, said = score(capsys, address, "--model", mlp_file, "-o", out / str(number))
+        assert facts["rows"] == 5
+        assert "hidden files" in said
+    facts, _ = score(capsys, folder / ".ipynb_checkpoints/*", "--model", mlp_file, "-o", out / "e")
+    assert facts["rows"] == 5
+
+
+@pytest.mark.parametrize("kind", ["npy", "csv", "jsonl", "lists.parquet"])
+def test_an_input_without_rows_is_refused(
+    kind: str, tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    path = write(kind, tmp_path, values(0))
+    code, sentence = fails(capsys, "score", path, "--model", mlp_file, "-o", out)
+    assert (code, sentence[:24]) == (7, "the input has no rows, e")
+    assert not (out / "manifest.json").exists()
+
+
+def test_a_number_of_rejected_rows_below_zero_is_refused(
+    data: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    arguments = ("score", data, "--model", mlp_file, "-o", out, "--max-rejected", -1)
+    code, sentence = fails(capsys, *arguments)
+    assert (code, sentence.startswith("--max-rejected is -1, expected")) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["decimal", "text", "date", "struct", "nested texts", "complex"])
+def test_what_is_no_number_is_refused_before_the_first_row(
+    kind: str, tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    import decimal
+
+    columns: dict[str, Any] = {
+        "decimal": pa.array([[decimal.Decimal("1.5")] * 6]),
+        "text": pa.array(["1"]).dictionary_encode(),
+        "date": pa.array([1], pa.timestamp("s")),
+        "struct": pa.array([{"a": 1.0}]),
+        "nested texts": pa.array([[["1"]]]),
+    }
+    if kind == "complex":
+        path = tmp_path / "x.npy"
+        np.save(path, values(5).astype("c8"))
+    else:
+        path = tmp_path / "x.parquet"
+        pq.write_table(pa.table({"x": columns[kind]}), path)
+    code, sentence = fails(capsys, "score", path, "--model", mlp_file, "-o", out)
+    assert code == 7
+    assert f"'{path}' has " in sentence
+    assert "expected numbers" in sentence
+    assert not (out / "manifest.json").exists()
+
+
+def test_a_run_that_rejects_every_row_is_no_success(
+    tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a;b;c;d;e;f\n1;2;3;4;5;6\n1;2;3;4;5;6\n")
+    arguments = ["score", path, "--model", mlp_file, "-o", out, "--workers", 1]
+    for _ in range(2):
+        assert main(list(map(str, arguments))) == 7
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "has 2 rows that were all rejected, the first since" in said
+        assert "check that commas part its columns" in said
+    assert score(capsys, *arguments[1:-2], "--verify")[0]["rejected"] == 2
+
+
+def test_more_classes_than_the_model_has_are_refused(
+    data: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    arguments = ("score", data, "--model", mlp_file, "-o", out, "--top-k", 4)
+    code, sentence = fails(capsys, *arguments)
+    assert (code, sentence) == (
+        2,
+        "--top-k is 4, expected a whole number from 1 to 3: the model has 3 classes",
+    )

@@ -17,7 +17,7 @@ texts     rows of csv and json lines
 verify    proves that each row is there once
 writer    scores as Parquet and rejected rows as json lines, whole or not at all
 
-Needs pyarrow and fsspec, the extra ``edgeport[score]``; Ray is the extra ``edgeport[ray]``.
+Needs pyarrow, fsspec and cryptography, the extra ``edgeport[score]``; Ray is ``edgeport[ray]``.
 
 A part is done when its record is there: its files are renamed into place first, its record last.
 What a killed run leaves is a part without a record, and the next run does that part again. Answers

@@ -12,24 +12,25 @@ import numpy as np
 from edgeport.artifact.card import ModelCard, TensorSpec, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.errors import InputError
-from edgeport.scoring.files import open_file
-from edgeport.scoring.job import Chunk, Piece, Settings
+from edgeport.scoring.files import Digest, open_file, read_into
+from edgeport.scoring.job import Chunk, Piece, Settings, Source
 
 
 def split(
-    path: str, card: ModelCard, settings: Settings, tell: Callable[[str], None]
+    source: Source, card: ModelCard, settings: Settings, tell: Callable[[str], None]
 ) -> list[Piece]:
     """Return pieces of an npy file, or all of an npz file; see ``inputs.split``."""
+    path = source.path
     if settings.columns or settings.keys:
         raise InputError.of(
             f"'{path}' has", "no columns", "a table for --columns and --keys", "leave them out"
         )
     if path.lower().endswith(".npz"):
         with open_file(path) as file:
-            shapes = {name: shape for name, (shape, _) in _entries(file).items()}
-            size = file.seek(0, 2)
-        by_input = _by_input(path, shapes, card)
-        return [Piece(path, 0, 0, 0, _rows_of(path, by_input, card), size)]
+            found = _by_input(path, _entries(file), card)
+        _refuse_other_kinds(path, {name: dtype for name, (_, dtype) in found.items()}, card)
+        by_input = {name: shape for name, (shape, _) in found.items()}
+        return [Piece(source, 0, 0, 0, _rows_of(path, by_input, card), source.bytes)]
     with open_file(path) as file:
         shape, dtype, _ = _header(file, path)
     if len(card.inputs) != 1:
@@ -38,38 +39,56 @@ def split(
             f"'{path}' is one array, the model's inputs are {names}: save them with numpy.savez "
             "under these names"
         )
+    _refuse_other_kinds(path, {card.inputs[0].name: dtype}, card)
     rows = _rows_of(path, {card.inputs[0].name: shape}, card)
     row_bytes = max(1, dtype.itemsize * math.prod(shape[1:]))
     step = max(1, settings.part_bytes // row_bytes)
     return [
-        Piece(path, at, min(at + step, rows), at, min(step, rows - at), row_bytes * step)
+        Piece(source, at, min(at + step, rows), at, min(step, rows - at), row_bytes * step)
         for at in range(0, rows, step)
     ]
 
 
-def read(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[Chunk]:
+def read(piece: Piece, card: ModelCard, settings: Settings, digest: Digest) -> Iterator[Chunk]:
     """Yield the rows of a piece; see ``inputs.read``."""
     if piece.file.lower().endswith(".npz"):
-        with open_file(piece.file) as file, np.load(file) as archive:
-            given = _by_input(piece.file, {name: archive[name] for name in archive.files}, card)
+        with open_file(piece.file) as file:
+            digest.add_from(file, 0, piece.source.bytes)
+            file.seek(0)
+            with np.load(file) as archive:
+                given = _by_input(piece.file, {name: archive[name] for name in archive.files}, card)
         for at in range(0, piece.rows, settings.batch_size):
             rows = range(at, min(at + settings.batch_size, piece.rows))
             value = {name: array[rows.start : rows.stop] for name, array in given.items()}
             yield Chunk(piece.file, rows, value)
         return
     name = card.inputs[0].name
-    with open_file(piece.file) as file:
+    with open_file(piece.file, is_buffered=False) as file:
         shape, dtype, begin = _header(file, piece.file)
         row_bytes = dtype.itemsize * math.prod(shape[1:])
+        digest.add_from(file, 0, begin)
         file.seek(begin + piece.start * row_bytes)
         # Memory that is written for the first time costs more than reading does, so it stays.
         array = np.empty((min(settings.batch_size, piece.rows), *shape[1:]), dtype)
         for at in range(piece.start, piece.stop, settings.batch_size):
             count = min(settings.batch_size, piece.stop - at)
             filled = array[:count]
-            if filled.nbytes and file.readinto(_bytes_of(filled)) != filled.nbytes:  # type: ignore[attr-defined]
-                raise EOFError("it ends too early")
+            if filled.nbytes:
+                content = _bytes_of(filled)
+                read_into(file, content)
+                digest.update(content)
             yield Chunk(piece.file, range(at, at + count), {name: filled})
+
+
+def ranges(
+    file: IO[bytes], piece: Piece, card: ModelCard, settings: Settings
+) -> list[tuple[int, int]]:
+    """Return which bytes are read for a piece; see ``inputs.digest``."""
+    if piece.file.lower().endswith(".npz"):
+        return [(0, piece.source.bytes)]
+    shape, dtype, begin = _header(file, piece.file)
+    row_bytes = dtype.itemsize * math.prod(shape[1:])
+    return [(0, begin), (begin + piece.start * row_bytes, begin + piece.stop * row_bytes)]
 
 
 def row_numbers(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[int]:
@@ -128,6 +147,19 @@ def _by_input(path: str, given: dict[str, Any], card: ModelCard) -> dict[str, An
             "save them under these names",
         )
     return given
+
+
+def _refuse_other_kinds(path: str, dtypes: dict[str, np.dtype[Any]], card: ModelCard) -> None:
+    """Refuse dates, texts and complex numbers for numbers; raises InputError."""
+    for spec in card.inputs:
+        dtype = dtypes[spec.name]
+        if spec.dtype.kind in "biuf" and dtype.kind not in "biuf":
+            raise InputError.of(
+                f"'{path}' has",
+                f"'{spec.name}' of dtype {dtype}",
+                f"numbers that fit {spec.dtype}",
+                "save numbers",
+            )
 
 
 def _rows_of(path: str, shapes: dict[str, tuple[int, ...]], card: ModelCard) -> int:

@@ -10,13 +10,15 @@ names, so that it does not matter how far the first attempt came.
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeport.errors import EdgeportError, InferenceError
-from edgeport.scoring.job import Part, Settings
+from edgeport.scoring.job import Job, Part
 from edgeport.scoring.scorer import Scorer
 from edgeport.signals import reraise_signal
 
@@ -26,13 +28,13 @@ class _Actor:
 
     Args:
         artifact: a reference to its bytes in the object store.
-        arguments: further ones of ``Scorer``.
+        job: what was begun.
     """
 
-    def __init__(self, artifact: Any, arguments: tuple[Settings, str, str]) -> None:
+    def __init__(self, artifact: Any, job: Job) -> None:
         import ray
 
-        self._scorer = Scorer(ray.get(artifact), *arguments)
+        self._scorer = Scorer(ray.get(artifact), job)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         answers: list[bytes] = []
@@ -48,9 +50,7 @@ class _Actor:
 def run(
     parts: Sequence[Part],
     model: str,
-    settings: Settings,
-    out: str,
-    digest: str,
+    job: Job,
     workers: int | None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the record of each part when it is done, in any order.
@@ -61,9 +61,7 @@ def run(
     Args:
         parts: to do.
         model: the artifact's path.
-        settings: of the run.
-        out: the folder of the run, under which every machine finds it.
-        digest: the artifact's.
+        job: what was begun, in a folder that every machine finds under this path.
         workers: how many actors; by default one for each CPU of the cluster.
 
     Raises:
@@ -76,13 +74,14 @@ def run(
         if not ray.is_initialized():
             ray.init(log_to_driver=False, logging_level="warning")
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)  # its plans are no news here
         count = workers or int(ray.cluster_resources().get("CPU", 1))
         count = max(1, min(count, len(parts)))
         artifact = ray.put(Path(model).read_bytes())
         items = [{"part": pickle.dumps(part)} for part in parts]
         done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
-            fn_constructor_args=(artifact, (settings, str(Path(out).absolute()), digest)),
+            fn_constructor_args=(artifact, replace(job, out=str(Path(job.out).absolute()))),
             batch_size=1,
             num_cpus=1,
             concurrency=(1, count),

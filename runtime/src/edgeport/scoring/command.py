@@ -10,7 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from edgeport.checks import whole_number
 from edgeport.cli import printing
 from edgeport.device.cpus import usable_cpus
 from edgeport.errors import InputError, OptionError
+from edgeport.labels import class_names
 from edgeport.scoring import files, inputs, local, manifest, parts, scorer
-from edgeport.scoring.job import Part, Settings, Source
+from edgeport.scoring.job import Job, Part, Settings
 from edgeport.scoring.manifest import Manifest
 from edgeport.scoring.progress import Progress
+from edgeport.scoring.verify import refuse_other_bytes, verify
 from edgeport.scoring.writer import check_keys
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -84,15 +86,19 @@ def run(request: Request) -> None:
         InputError: a file cannot be read, or too many rows are rejected; likewise.
         EdgeportError: as ``Predictor.load`` and ``predict`` do; likewise.
     """
-    _need("pyarrow", "fsspec", extra="score")
-    for name in ("top_k", "part_bytes", "batch_size", "workers"):
-        if getattr(request, name) is not None:
-            whole_number(getattr(request, name), f"--{name.replace('_', '-')}", highest=2**40)
+    _need("pyarrow", "fsspec", "cryptography", extra="score")
+    for name in ("top_k", "part_bytes", "batch_size", "workers", "max_rejected"):
+        value, lowest = getattr(request, name), int(name != "max_rejected")
+        if value is not None:
+            whole_number(value, f"--{name.replace('_', '-')}", lowest=lowest, highest=2**40)
     _check_out(request)
     with scorer.load(request.model) as predictor:
         card = predictor.card
         size = request.batch_size or scorer.batch_size(predictor)
     check_keys(card, request.keys)
+    if request.top_k > 1:
+        most = len(class_names(card))  # which says what is wrong with other models
+        whole_number(request.top_k, "--top-k", highest=most, remedy=f"the model has {most} classes")
     settings = Settings(request.columns, request.keys, request.top_k, size, request.part_bytes)
     digest = card.sha256 or hashlib.sha256(Path(request.model).read_bytes()).hexdigest()
     if request.verify:
@@ -106,15 +112,12 @@ def run(request: Request) -> None:
         rejected = sum(record["rejected"] for record in done.values())
         _limit(rejected, request)
         try:
-            with files.Digesting(plan.sources) as digesting:
-                for record in _engine(request, settings, digest, left):
-                    progress.add(record)
-                    done[record["part"]] = record
-                    rejected += record["rejected"]
-                    _limit(rejected, request)
-                sources = tuple(digesting.wait())
-            if sources != plan.sources:
-                replace(plan, sources=sources).write(request.out)
+            job = Job(settings, request.out, digest, plan.versions["onnxruntime"])
+            for record in _engine(request, job, left):
+                progress.add(record)
+                done[record["part"]] = record
+                rejected += record["rejected"]
+                _limit(rejected, request)
         except BaseException:
             progress.close()
             _say(
@@ -153,41 +156,38 @@ def _plan(
     """Return the manifest in the folder, written now if there was none."""
     begun = manifest.read(request.out)
     paths = files.find(request.inputs, inputs.READABLE, tell, request.out)
-    sources = files.look(paths, _by_path(begun) if begun else None)
+    sources = files.look(paths)
     model = {"name": card.name, "sha256": digest}
     if begun is not None:
-        manifest.refuse_other(begun, request.out, model, settings, sources)
+        touched = manifest.refuse_other(begun, request.out, model, settings, sources)
+        refuse_other_bytes(begun, request.out, card, touched)
         for name, version in manifest.versions().items():
-            if begun.versions.get(name) != version:
+            if begun.versions[name] != version and name != "onnxruntime":  # refused by the workers
                 tell(
-                    f"'{request.out}' was begun with {name} {begun.versions.get(name)}, this is "
+                    f"'{request.out}' was begun with {name} {begun.versions[name]}, this is "
                     f"{version}: parts of the two may differ in the last bits"
                 )
         return begun
     manifest.refuse_parts(request.out)
-    pieces = (piece for path in paths for piece in inputs.split(path, card, settings, tell))
+    pieces = (piece for source in sources for piece in inputs.split(source, card, settings, tell))
     numbered = tuple(parts.number(pieces, settings.part_bytes))
+    if not numbered:
+        raise InputError.of("the input has", "no rows", "one or more", "check the files")
     plan = Manifest(model, settings, tuple(sources), numbered)
     plan.write(request.out)
     return plan
 
 
-def _by_path(begun: Manifest) -> dict[str, Source]:
-    return {source.path: source for source in begun.sources}
-
-
-def _engine(
-    request: Request, settings: Settings, digest: str, left: Sequence[Part]
-) -> Iterator[dict[str, Any]]:
+def _engine(request: Request, job: Job, left: Sequence[Part]) -> Iterator[dict[str, Any]]:
     if not left:
         return iter(())
     if request.engine == "ray":
         _need("ray", extra="ray")
         from edgeport.scoring import cluster
 
-        return cluster.run(left, request.model, settings, request.out, digest, request.workers)
+        return cluster.run(left, request.model, job, request.workers)
     workers = request.workers or usable_cpus()
-    return local.run(left, request.model, settings, request.out, digest, workers)
+    return local.run(left, request.model, job, workers)
 
 
 def _need(*packages: str, extra: str) -> None:
@@ -212,13 +212,11 @@ def _limit(rejected: int, request: Request) -> None:
 
 
 def _verify(request: Request, card: ModelCard, settings: Settings, digest: str) -> None:
-    from edgeport.scoring.verify import verify
-
     begun = manifest.read(request.out)
     if begun is None:
         raise OptionError(f"'{request.out}' has no manifest.json: score into it first")
     paths = files.find(request.inputs, inputs.READABLE, lambda sentence: None, request.out)
-    sources = files.look(paths, _by_path(begun))
+    sources = files.look(paths)
     model = {"name": card.name, "sha256": digest}
     manifest.refuse_other(begun, request.out, model, settings, sources)
     facts = verify(begun, request.out, card)
@@ -242,6 +240,8 @@ def _finish(
         outside.update(record["out_of_range"])
     rows = sum(record["rows"] for record in done.values())
     rejected = sum(record["rejected"] for record in done.values())
+    if not rows:
+        raise _refuse_all(rejected, request.out)
     for name, count in outside.items():
         _say(printing.say_outside(card, name, count))
     if progress.rows:
@@ -252,6 +252,18 @@ def _finish(
     place = f", see {Path(request.out, 'rejected')}" if rejected else ""
     printing.print_line(f"scores       {rows:,} rows in {Path(request.out, 'scores')}")
     printing.print_line(f"rejected     {rejected:,}{place}")
+
+
+def _refuse_all(rejected: int, out: str) -> InputError:
+    first = min(Path(out, "rejected").iterdir())
+    with first.open(encoding="utf-8") as file:
+        reason = json.loads(file.readline())["reason"]
+    return InputError.of(
+        "the input has",
+        f"{rejected:,} rows that were all rejected, the first since {reason}",
+        "one or more with scores",
+        f"read '{first.parent}', and choose another folder for the repaired input",
+    )
 
 
 def _say_once() -> Callable[[str], None]:

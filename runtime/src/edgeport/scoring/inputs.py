@@ -10,8 +10,8 @@ from typing import Any
 from edgeport.artifact.card import ModelCard
 from edgeport.cli.images import IMAGES
 from edgeport.scoring import arrays, parquet, pictures, texts
-from edgeport.scoring.files import naming
-from edgeport.scoring.job import Chunk, Part, Piece, Settings
+from edgeport.scoring.files import Digest, naming, open_file, refuse_changed
+from edgeport.scoring.job import Chunk, Part, Piece, Settings, Source
 
 _READERS: dict[str, Any] = {
     ".parquet": parquet,
@@ -25,12 +25,12 @@ READABLE = tuple(_READERS)
 
 
 def split(
-    path: str, card: ModelCard, settings: Settings, tell: Callable[[str], None]
+    source: Source, card: ModelCard, settings: Settings, tell: Callable[[str], None]
 ) -> list[Piece]:
     """Return pieces of about ``settings.part_bytes``, in order; every row is in one of them.
 
     Args:
-        path: of a file.
+        source: the file.
         card: what the model takes.
         settings: of the run.
         tell: is called with what the user should know about the file, a sentence each.
@@ -38,26 +38,49 @@ def split(
     Raises:
         InputError: the file cannot be read, or has not what the model takes.
     """
-    with naming(path):
-        pieces: list[Piece] = _READERS[_kind(path)].split(path, card, settings, tell)
+    with naming(source.path):
+        pieces: list[Piece] = _READERS[_kind(source.path)].split(source, card, settings, tell)
         return pieces
 
 
-def read(part: Part, card: ModelCard, settings: Settings) -> Iterator[Chunk]:
+def read(part: Part, card: ModelCard, settings: Settings, digests: list[str]) -> Iterator[Chunk]:
     """Yield the rows of a part, at most ``settings.batch_size`` at a time.
 
+    Args:
+        part: of the input.
+        card: what the model takes.
+        settings: of the run.
+        digests: gets that of each piece, as ``digest`` returns it, when the piece was read.
+
     Raises:
-        InputError: a file cannot be read; what is wrong with one row is in the chunk instead.
+        InputError: a file cannot be read, or was changed since the run was begun; what is wrong
+            with one row is in the chunk instead.
     """
     for reader, pieces in itertools.groupby(
         part.pieces, key=lambda piece: _READERS[_kind(piece.file)]
     ):
         if reader is pictures:
-            yield from pictures.read_all(pieces, card, settings)
+            yield from pictures.read_all(pieces, card, settings, digests)
             continue
         for piece in pieces:
+            made = Digest()
             with naming(piece.file):
-                yield from reader.read(piece, card, settings)
+                yield from reader.read(piece, card, settings, made)
+            refuse_changed(piece.source)
+            digests.append(made.hex())
+
+
+def digest(piece: Piece, card: ModelCard, settings: Settings) -> str:
+    """Return the digest of the bytes that are read for a piece, the file's header among them.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    made = Digest()
+    with naming(piece.file), open_file(piece.file) as file:
+        for start, stop in _READERS[_kind(piece.file)].ranges(file, piece, card, settings):
+            made.add_from(file, start, stop)
+    return made.hex()
 
 
 def row_numbers(part: Part, card: ModelCard, settings: Settings) -> Iterator[tuple[str, int]]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -34,20 +36,35 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker must know beside the model and its part.
+
+    Attributes:
+        settings: of the run.
+        out: the folder of the run.
+        digest: the artifact's.
+        engine: the version of onnxruntime that the run was begun with.
+    """
+
+    settings: Settings
+    out: str
+    digest: str
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """One input file.
+    """One input file, as it was when the run was begun.
 
     Attributes:
         path: or address.
         bytes: its size.
-        stamp: changes when the file is written; while it stays, the digest need not be made again.
-        sha256: the digest of its bytes, empty until it is made.
+        stamp: its time of change, or the object store's mark: another one after each write.
     """
 
     path: str
     bytes: int
     stamp: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +72,7 @@ class Piece:
     """Neighbouring rows of one file.
 
     Attributes:
-        file: the path or address.
+        source: the file.
         start: where they begin; what is counted depends on the kind of file: bytes of csv and json
             lines, row groups of Parquet, rows of npy, 0 for a file that is taken whole.
         stop: where they end, counted alike.
@@ -64,12 +81,17 @@ class Piece:
         bytes: how much of the file that is, about.
     """
 
-    file: str
+    source: Source
     start: int
     stop: int
     first: int
     rows: int
     bytes: int
+
+    @property
+    def file(self) -> str:
+        """The path or address."""
+        return self.source.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +143,9 @@ class Chunk:
     def file_of(self, at: int) -> str:
         """Return the file of the row at that place."""
         return self.files if isinstance(self.files, str) else self.files[at]
+
+    def some(self, rows: Sequence[int], value: Any = None) -> Chunk:
+        """Return the rows at some places, with a value for them."""
+        files = self.files if isinstance(self.files, str) else [self.files[at] for at in rows]
+        keys = {name: column.take(np.array(rows, np.int64)) for name, column in self.keys.items()}
+        return Chunk(files, [self.rows[at] for at in rows], value, keys)

@@ -14,21 +14,17 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from edgeport.errors import InferenceError
-from edgeport.scoring.job import Part, Settings
+from edgeport.scoring.job import Job, Part
 from edgeport.scoring.scorer import Scorer
 
 
-def run(
-    parts: Sequence[Part], model: str, settings: Settings, out: str, digest: str, workers: int
-) -> Iterator[dict[str, Any]]:
+def run(parts: Sequence[Part], model: str, job: Job, workers: int) -> Iterator[dict[str, Any]]:
     """Yield the record of each part when it is done, in any order.
 
     Args:
         parts: to do.
         model: the artifact's path.
-        settings: of the run.
-        out: the folder of the run.
-        digest: the artifact's.
+        job: what was begun.
         workers: how many processes.
 
     Raises:
@@ -37,12 +33,12 @@ def run(
     """
     count = min(workers, len(parts))
     if count <= 1:
-        scorer = Scorer(model, settings, out, digest)
+        scorer = Scorer(model, job)
         for part in parts:
             yield scorer.score(part)
         return
     with contextlib.ExitStack() as stack:
-        idle = [_start(stack, model, settings, out, digest) for _ in range(count)]
+        idle = [_start(stack, model, job) for _ in range(count)]
         waiting = list(reversed(parts))
         busy: list[Connection[Any, Any]] = []
         while waiting or busy:

@@ -1,10 +1,12 @@
 """What a run was begun with, and which of its parts are done.
 
-``OUT/manifest.json`` is written before the first part: the artifact's digest, the settings, every
-input file with its size and time, every part. The files' digests are made beside the scoring and
-come into it at the end of the first run that lasts so long; a file that changed before that is
-refused. ``OUT/done/part-N.json`` is the record of part N,
-written after its files: its rows, its rejected rows, the digest of its scores.
+``OUT/manifest.json`` is written before the first part: the artifact's digest, the settings, the
+versions, every input file with its size and time, every part. ``OUT/done/part-N.json`` is the
+record of part N, written after its files: how many rows and rejected rows, the SHA-256 of its
+scores, and the digest of the bytes that were read for each of its pieces.
+
+A file that has another time on a later run is proved to be the same by the digests of its parts,
+where all of them are done; else it is refused.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgeport.atomic_files import replacing
+from edgeport.atomic_files import remove_leftovers, replacing
 from edgeport.engine.session import engine_version
 from edgeport.errors import OptionError
-from edgeport.scoring.job import Part, Piece, Settings, Source
+from edgeport.scoring.job import Job, Part, Piece, Settings, Source
 from edgeport.scoring.writer import rejected_path, scores_path
 from edgeport.signals import reraise_signal
 
@@ -28,7 +30,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_FORMAT = 1
+_FORMAT = 2
 _FOLDERS = ("scores", "rejected", "done")
 
 
@@ -61,7 +63,7 @@ class Manifest:
             "settings": self.settings.to_dict(),
             "inputs": [asdict(source) for source in self.sources],
             "parts": [
-                [[place[piece.file], *astuple(piece)[1:]] for piece in part.pieces]
+                [[place[p.file], p.start, p.stop, p.first, p.rows, p.bytes] for p in part.pieces]
                 for part in self.parts
             ],
         }
@@ -85,10 +87,10 @@ def read(out: str) -> Manifest | None:
             _settings(content["settings"]),
             tuple(Source(**source) for source in content["inputs"]),
             (),
-            content["versions"],
+            {name: str(content["versions"][name]) for name in versions()},
         )
         parts = tuple(
-            Part(number, tuple(Piece(found.sources[at].path, *rest) for at, *rest in pieces))
+            Part(number, tuple(Piece(found.sources[at], *rest) for at, *rest in pieces))
             for number, pieces in enumerate(content["parts"])
         )
     except FileNotFoundError as cause:
@@ -129,8 +131,11 @@ def refuse_other(
     model: Mapping[str, str],
     settings: Settings,
     sources: Sequence[Source],
-) -> None:
-    """Refuse to go on with another model, other settings or other data.
+) -> list[Source]:
+    """Refuse to go on with another model, other settings or other files.
+
+    Returns:
+        The files that have their size but another stamp, as they were when the run was begun.
 
     Raises:
         OptionError: something differs; it is named.
@@ -148,20 +153,33 @@ def refuse_other(
             option = "--" + {"part_bytes": "part-size"}.get(name, name.replace("_", "-"))
             raise OptionError(f"{option} is {value}, expected {before} as before: {remedy}")
     known = {source.path: source for source in begun.sources}
+    touched = []
     for source in sources:
-        before_source = known.pop(source.path, None)
-        if before_source is None:
+        then = known.pop(source.path, None)
+        if then is None:
             raise OptionError(f"the data has the new file '{source.path}', expected none: {remedy}")
-        if before_source.sha256 != source.sha256:
-            expected = before_source.sha256 or "none, as no run came to its end before"
+        if then.bytes != source.bytes:
             raise OptionError(
-                f"'{source.path}' was changed and has the digest {source.sha256}, expected "
-                f"{expected}: {remedy}"
+                f"'{source.path}' was changed and has {source.bytes:,} bytes, expected "
+                f"{then.bytes:,} as before: {remedy}"
             )
+        if then.stamp != source.stamp:
+            touched.append(then)
     if known:
         raise OptionError(f"the data lacks the file '{next(iter(known))}': {remedy}")
     if [source.path for source in sources] != [source.path for source in begun.sources]:
         raise OptionError(f"the files come in another order, expected that of before: {remedy}")
+    return touched
+
+
+def refuse_other_engine(job: Job) -> None:
+    """Refuse another onnxruntime than that of the run's first part; raises OptionError."""
+    if engine_version() != job.engine:
+        raise OptionError(
+            f"onnxruntime is {engine_version()} here, expected {job.engine} with which '{job.out}' "
+            "was begun, since the last bits of answers may differ: install that version, on every "
+            "machine of a cluster, or choose another folder"
+        )
 
 
 def refuse_parts(out: str) -> None:
@@ -177,6 +195,8 @@ def refuse_parts(out: str) -> None:
 def records(out: str) -> dict[int, dict[str, Any]]:
     """Return the records of the parts that are done and have their files, by number.
 
+    A record that a power cut left empty or broken counts for none; the part is done again.
+
     Raises:
         OptionError: one cannot be read.
     """
@@ -189,8 +209,11 @@ def records(out: str) -> dict[int, dict[str, Any]]:
             written = [scores_path(out, number)]
             written += [rejected_path(out, number)] if record["rejected"] else []
             if all(map(Path.is_file, written)):
+                record.pop("inputs")  # a million pictures have as many
                 found[number] = record
-        except (OSError, ValueError, KeyError, TypeError) as cause:
+        except (ValueError, KeyError, TypeError) as cause:
+            reraise_signal(cause)
+        except OSError as cause:
             reraise_signal(cause)
             raise OptionError(
                 f"'{path}' cannot be read ({cause}): delete it, and its part is done again"
@@ -198,11 +221,23 @@ def records(out: str) -> dict[int, dict[str, Any]]:
     return found
 
 
-def write_record(out: str, part: Part, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write that a part is done, and return it."""
+def digests(out: str, number: int) -> list[str] | None:
+    """Return the digests of a part's pieces, None if the part is not done."""
+    try:
+        found: list[str] = json.loads(_record_path(out, number).read_bytes())["inputs"]
+    except FileNotFoundError as cause:
+        reraise_signal(cause)
+        return None
+    return found
+
+
+def write_record(
+    out: str, part: Part, facts: Mapping[str, Any], digests: Sequence[str]
+) -> dict[str, Any]:
+    """Write that a part is done; return the record without the digests of its pieces."""
     record = {"part": part.number, **facts}
-    with replacing(Path(out, "done", f"part-{part.number:06d}.json")) as file:
-        file.write(json.dumps(record).encode() + b"\n")
+    with replacing(_record_path(out, part.number), in_bulk=True) as file:
+        file.write(json.dumps({**record, "inputs": digests}).encode() + b"\n")
     return record
 
 
@@ -232,7 +267,19 @@ def folder_of_one_run(out: str) -> Iterator[None]:
             ) from cause
         except OSError as cause:  # a file system without locks
             reraise_signal(cause)
+        _remove_leftovers(out)
         yield
+        _remove_leftovers(out)
+
+
+def _remove_leftovers(out: str) -> None:
+    """Remove the temporary files of workers that were killed."""
+    for name in _FOLDERS:
+        remove_leftovers(Path(out, name))
+
+
+def _record_path(out: str, number: int) -> Path:
+    return Path(out, "done", f"part-{number:06d}.json")
 
 
 def _path(out: str) -> Path:

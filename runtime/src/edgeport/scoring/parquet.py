@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,19 +19,19 @@ from edgeport.artifact.golden import Array
 from edgeport.errors import InputError
 from edgeport.inputs.columns import Columns
 from edgeport.scoring import pictures
-from edgeport.scoring.files import open_file
-from edgeport.scoring.job import Chunk, Piece, Refused, Settings
+from edgeport.scoring.files import Digest, open_file
+from edgeport.scoring.job import Chunk, Piece, Refused, Settings, Source
 
 
 def split(
-    path: str, card: ModelCard, settings: Settings, tell: Callable[[str], None]
+    source: Source, card: ModelCard, settings: Settings, tell: Callable[[str], None]
 ) -> list[Piece]:
     """Return a piece for each row group; see ``inputs.split``."""
     import pyarrow.parquet as pq
 
-    with open_file(path) as file:
+    with open_file(source.path) as file:
         opened = pq.ParquetFile(file)
-        _by_input(path, opened.schema_arrow, card, settings)
+        _by_input(source.path, opened.schema_arrow, card, settings)
         about, pieces, first = opened.metadata, [], 0
         for group in range(about.num_row_groups):
             rows = about.row_group(group).num_rows
@@ -40,17 +40,20 @@ def split(
                 for at in range(about.num_columns)
             )
             if rows:
-                pieces.append(Piece(path, group, group + 1, first, rows, size))
+                pieces.append(Piece(source, group, group + 1, first, rows, size))
             first += rows
     return pieces
 
 
-def read(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[Chunk]:
+def read(piece: Piece, card: ModelCard, settings: Settings, digest: Digest) -> Iterator[Chunk]:
     """Yield the rows of a piece; see ``inputs.read``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with open_file(piece.file) as file:
+        # Read twice, once for the digest: pyarrow reads in an order of its own, which may change.
+        for start, stop in ranges(file, piece, card, settings):
+            digest.add_from(file, start, stop)
         opened = pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
         by_input = _by_input(piece.file, opened.schema_arrow, card, settings)
         names = list(dict.fromkeys(_all_names(by_input, settings)))
@@ -67,6 +70,38 @@ def read(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[Chunk]:
             chunk.keys = {name: table[name].combine_chunks() for name in settings.keys}
             _fill(chunk, table, by_input, card)
             yield chunk
+
+
+def ranges(
+    file: IO[bytes], piece: Piece, card: ModelCard, settings: Settings
+) -> list[tuple[int, int]]:
+    """Return which bytes are read for a piece: the footer, and the row groups' taken columns.
+
+    Source: Parquet's format, "File format" and "Column chunks". See ``inputs.digest``.
+    """
+    import pyarrow.parquet as pq
+
+    size = file.seek(-8, 2) + 8
+    footer = int.from_bytes(file.read(4), "little")
+    found = [(size - 8 - footer, size)]
+    opened = pq.ParquetFile(file)
+    by_input = _by_input(piece.file, opened.schema_arrow, card, settings)
+    taken = set(_all_names(by_input, settings))
+    about = opened.metadata
+    for group in range(piece.start, piece.stop):
+        for at in range(about.num_columns):
+            if _top(opened.schema.column(at), taken):
+                chunk = about.row_group(group).column(at)
+                start = chunk.data_page_offset
+                if chunk.dictionary_page_offset:  # some writers leave 0 for none
+                    start = min(start, chunk.dictionary_page_offset)
+                found.append((start, start + chunk.total_compressed_size))
+    return found
+
+
+def _top(leaf: Any, names: set[str]) -> bool:
+    """Whether a leaf of the schema belongs to a column of these names, which may have dots."""
+    return any(leaf.path == name or leaf.path.startswith(f"{name}.") for name in names)
 
 
 def row_numbers(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[int]:
@@ -105,7 +140,27 @@ def _by_input(path: str, schema: Any, card: ModelCard, settings: Settings) -> di
                 "it once",
                 "name the columns with --columns",
             )
+    for spec in () if card.columns else card.inputs:
+        for name in by_input[spec.name]:
+            kind = schema.field(name).type
+            if spec.dtype.kind in "biuf" and not _is_numeric(kind):
+                raise InputError.of(
+                    f"'{path}' has",
+                    f"the column '{name}' of type {kind}",
+                    "numbers, lists of them, or encoded pictures",
+                    "cast it, such as to double",
+                )
     return by_input
+
+
+def _is_numeric(kind: Any) -> bool:
+    """Whether a column's values, or those in its lists, can become numbers or pixels."""
+    from pyarrow import types
+
+    while _is_list(kind) or types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_null)
+    return any(test(kind) for test in (*tests, types.is_binary, types.is_large_binary))
 
 
 def _all_names(by_input: dict[str, list[str]], settings: Settings) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from typing import IO
 
 import numpy as np
@@ -11,31 +12,34 @@ from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport.cli.images import read_image
 from edgeport.errors import InputError, OptionError
-from edgeport.scoring.files import naming, open_file
-from edgeport.scoring.job import Chunk, Piece, Refused, Settings
+from edgeport.scoring.files import Digest, naming, open_file, refuse_changed
+from edgeport.scoring.job import Chunk, Piece, Refused, Settings, Source
 from edgeport.signals import reraise_signal
 
 _MOST_BYTES = 32 * 2**20  # of decoded pixels that wait for a run
 
 
 def split(
-    path: str, card: ModelCard, settings: Settings, tell: Callable[[str], None]
+    source: Source, card: ModelCard, settings: Settings, tell: Callable[[str], None]
 ) -> list[Piece]:
     """Return the file as one piece; see ``inputs.split``."""
     if settings.columns or settings.keys:
         raise InputError.of(
-            f"'{path}' has", "no columns", "a table for --columns and --keys", "leave them out"
+            f"'{source.path}' has",
+            "no columns",
+            "a table for --columns and --keys",
+            "leave them out",
         )
-    with open_file(path) as file:
-        size = file.seek(0, 2)
-    return [Piece(path, 0, 0, 0, 1, size)]
+    return [Piece(source, 0, source.bytes, 0, 1, source.bytes)]
 
 
-def read_all(pieces: Iterable[Piece], card: ModelCard, settings: Settings) -> Iterator[Chunk]:
+def read_all(
+    pieces: Iterable[Piece], card: ModelCard, settings: Settings, digests: list[str]
+) -> Iterator[Chunk]:
     """Yield pictures of one shape each, in order; those that cannot be read are refused.
 
     Raises:
-        InputError: a file cannot be opened.
+        InputError: a file cannot be opened, or was changed since the run was begun.
         OptionError: Pillow is not installed.
     """
     name = card.inputs[0].name
@@ -48,7 +52,12 @@ def read_all(pieces: Iterable[Piece], card: ModelCard, settings: Settings) -> It
 
     for piece in pieces:
         with naming(piece.file), open_file(piece.file) as file:
-            found = decode(f"'{piece.file}'", file, card)
+            content = file.read()
+        digest = Digest()
+        digest.update(content)
+        digests.append(digest.hex())
+        found = decode(f"'{piece.file}'", BytesIO(content), card)
+        refuse_changed(piece.source)
         if isinstance(found, str):
             refused.append(Refused(piece.file, 0, found))
             continue
@@ -62,6 +71,13 @@ def read_all(pieces: Iterable[Piece], card: ModelCard, settings: Settings) -> It
         yield chunk()
     elif refused:
         yield Chunk([], [], {}, {}, refused)
+
+
+def ranges(
+    file: IO[bytes], piece: Piece, card: ModelCard, settings: Settings
+) -> list[tuple[int, int]]:
+    """Return which bytes are read for a piece; see ``inputs.digest``."""
+    return [(0, piece.source.bytes)]
 
 
 def row_numbers(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[int]:

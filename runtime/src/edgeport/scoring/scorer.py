@@ -16,15 +16,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from edgeport.artifact.card import ANY_SHAPE, format_shape
 from edgeport.errors import InputError, OptionError
 from edgeport.inputs.feeds import prepare
 from edgeport.loading import Source
 from edgeport.predictor import Predictor
 from edgeport.scoring import inputs, manifest
-from edgeport.scoring.job import Chunk, Part, Refused, Settings
+from edgeport.scoring.job import Chunk, Job, Part, Refused
 from edgeport.scoring.texts import joined
 from edgeport.scoring.writer import Answers, Writer
 from edgeport.signals import reraise_signal
@@ -37,24 +35,23 @@ class Scorer:
 
     Args:
         source: the artifact's path, or its bytes.
-        settings: of the run.
-        out: the folder of the run.
-        digest: the artifact's, which must be that of ``source``.
+        job: what was begun; its digest must be that of ``source``.
 
     Raises:
-        OptionError: the artifact is another one.
+        OptionError: the artifact or the version of onnxruntime is another one.
         ArtifactError: as ``Predictor.load`` does.
     """
 
-    def __init__(self, source: Source, settings: Settings, out: str, digest: str) -> None:
+    def __init__(self, source: Source, job: Job) -> None:
+        manifest.refuse_other_engine(job)
         self.predictor = load(source)
         self.card = self.predictor.card
-        if self.card.sha256 and self.card.sha256 != digest:
+        if self.card.sha256 and self.card.sha256 != job.digest:
             raise OptionError(
                 f"the model was replaced during the run, its digest is {self.card.sha256} instead "
-                f"of {digest}: run the command again"
+                f"of {job.digest}: bring that model back, or choose another folder"
             )
-        self._settings, self._out, self._digest = settings, out, digest
+        self._job = job
 
     def score(self, part: Part) -> dict[str, Any]:
         """Answer a part, write its files, then its record; return the record.
@@ -65,8 +62,9 @@ class Scorer:
             InferenceError: the engine failed; likewise.
         """
         before = dict(self.predictor.out_of_range)
-        with Writer(self._out, part, self.card, self._settings, self._digest) as writer:
-            for chunk in inputs.read(part, self.card, self._settings):
+        digests: list[str] = []
+        with Writer(part, self.card, self._job) as writer:
+            for chunk in inputs.read(part, self.card, self._job.settings, digests):
                 for refused in chunk.refused:
                     writer.refuse(refused)
                 if len(chunk.rows):
@@ -76,7 +74,8 @@ class Scorer:
             for name, count in self.predictor.out_of_range.items()
             if count > before.get(name, 0)
         }
-        return manifest.write_record(self._out, part, {**writer.facts, "out_of_range": outside})
+        facts = {**writer.facts, "out_of_range": outside}
+        return manifest.write_record(self._job.out, part, facts, digests)
 
     def _answer(self, chunk: Chunk, writer: Writer) -> None:
         try:
@@ -91,13 +90,13 @@ class Scorer:
         kept = [at for at in range(len(chunk.rows)) if at not in reasons]
         if not kept:
             return
-        good = _take_chunk(chunk, kept)
+        good = chunk.some(kept, _take(chunk.value, kept))
         try:
             writer.add(good, self._predict(good.value, len(kept)))
         except InputError as error:
             reraise_signal(error)
             for at in range(len(kept)):
-                one = _take_chunk(good, [at])
+                one = good.some([at], _take(good.value, [at]))
                 writer.add(one, self._predict(one.value, 1))
 
     def _predict(self, value: Any, count: int) -> Answers:
@@ -180,9 +179,3 @@ def _take(value: Any, rows: list[int]) -> Any:
             for name, part in value.items()
         }
     return value.take(rows)
-
-
-def _take_chunk(chunk: Chunk, rows: list[int]) -> Chunk:
-    files = chunk.files if isinstance(chunk.files, str) else [chunk.files[at] for at in rows]
-    keys = {name: column.take(np.array(rows, np.int64)) for name, column in chunk.keys.items()}
-    return Chunk(files, [chunk.rows[at] for at in rows], _take(chunk.value, rows), keys)

@@ -17,26 +17,26 @@ from edgeport.cli.reading import is_header, numbers_of, object_of
 from edgeport.cli.tables import Table, is_row
 from edgeport.errors import InputError
 from edgeport.inputs.columns import Columns
-from edgeport.scoring.files import open_file
-from edgeport.scoring.job import Chunk, Piece, Refused, Settings
+from edgeport.scoring.files import Digest, open_file
+from edgeport.scoring.job import Chunk, Piece, Refused, Settings, Source
 
 _BOM = "\ufeff"
 Record = Any  # the cells of a line, the line, or an InputError
 
 
 def split(
-    path: str, card: ModelCard, settings: Settings, tell: Callable[[str], None]
+    source: Source, card: ModelCard, settings: Settings, tell: Callable[[str], None]
 ) -> list[Piece]:
     """Return pieces that begin with a record each; see ``inputs.split``."""
-    with open_file(path) as file:
-        form = _form(path, card, settings, file, tell)
+    with open_file(source.path) as file:
+        form = _form(source.path, card, settings, file, tell)
         lines = _Lines(file, *form.begin)
         pieces: list[Piece] = []
         start, first, rows = lines.offset, lines.number, 0
 
         def end(until: int) -> None:
             if rows:
-                pieces.append(Piece(path, start, until, first, rows, until - start))
+                pieces.append(Piece(source, start, until, first, rows, until - start))
 
         for line, record in form.records(lines, None):
             form.check(record, line)
@@ -48,11 +48,12 @@ def split(
     return pieces
 
 
-def read(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[Chunk]:
+def read(piece: Piece, card: ModelCard, settings: Settings, digest: Digest) -> Iterator[Chunk]:
     """Yield the rows of a piece; see ``inputs.read``."""
     with open_file(piece.file) as file:
         form = _form(piece.file, card, settings, file, _silent)
-        lines = _Lines(file, piece.start, piece.first)
+        digest.add_from(file, 0, form.begin[0])
+        lines = _Lines(file, piece.start, piece.first, digest)
         chunk = _empty(piece)
         keys: dict[str, list[str | None]] = {name: [] for name in settings.keys}
         for line, record in form.records(lines, piece.stop):
@@ -71,6 +72,14 @@ def read(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[Chunk]:
                 yield _with_keys(chunk, keys)
                 chunk, keys = _empty(piece), {name: [] for name in settings.keys}
         yield _with_keys(chunk, keys)
+
+
+def ranges(
+    file: IO[bytes], piece: Piece, card: ModelCard, settings: Settings
+) -> list[tuple[int, int]]:
+    """Return which bytes are read for a piece; see ``inputs.digest``."""
+    form = _form(piece.file, card, settings, file, _silent)
+    return [(0, form.begin[0]), (piece.start, piece.stop)]
 
 
 def row_numbers(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[int]:
@@ -122,14 +131,16 @@ def _with_keys(chunk: Chunk, keys: dict[str, list[str | None]]) -> Chunk:
 
 
 class _Lines:
-    """The lines of an open file from one place on, as text; counts bytes and lines.
+    """The lines of an open file from one place on, as text; counts and digests its bytes.
 
     What is no UTF-8 becomes half characters, which ``_is_text`` finds.
     """
 
-    def __init__(self, file: IO[bytes], offset: int, number: int) -> None:
+    def __init__(
+        self, file: IO[bytes], offset: int, number: int, digest: Digest | None = None
+    ) -> None:
         file.seek(offset)
-        self._file, self.offset, self.number = file, offset, number
+        self._file, self.offset, self.number, self._digest = file, offset, number, digest
 
     def __iter__(self) -> _Lines:
         return self
@@ -138,6 +149,8 @@ class _Lines:
         raw = self._file.readline()
         if not raw:
             raise StopIteration
+        if self._digest is not None:
+            self._digest.update(raw)
         text = raw.decode("utf-8", "surrogateescape")
         if not self.offset:
             text = text.removeprefix(_BOM)

@@ -1,8 +1,8 @@
 """Proves that each row of the input is in the output once: a score, or a rejection with a reason.
 
 1. Each part has a record.
-2. The inputs have the digests of the manifest, all bytes read again; the scores have those of the
-   records, and name the artifact.
+2. The bytes that were read for each piece of the input are read again and have the digests of the
+   records; so have the scores, which name the artifact.
 3. The rows of the inputs are counted from the inputs themselves, and compared with the keys of the
    scores and of the rejected rows, file by file and number by number.
 """
@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeport.artifact.card import ModelCard
 from edgeport.errors import IntegrityError, OptionError
 from edgeport.scoring import files, inputs
-from edgeport.scoring.job import Part
-from edgeport.scoring.manifest import Manifest, records
+from edgeport.scoring.job import Part, Source
+from edgeport.scoring.manifest import Manifest, digests, records
 from edgeport.scoring.writer import rejected_path, scores_path
 
 
@@ -31,25 +32,52 @@ def verify(manifest: Manifest, out: str, card: ModelCard) -> dict[str, int]:
     """
     done = records(out)
     missing = [part.number for part in manifest.parts if part.number not in done]
-    if missing or not all(source.sha256 for source in manifest.sources):
-        first = f", the first is {missing[0]}" if missing else " and has no digests of its input"
+    if missing:
         raise OptionError(
-            f"'{out}' lacks {len(missing)} of {len(manifest.parts)} parts{first}: run the command "
-            "again without --verify"
+            f"'{out}' lacks {len(missing)} of {len(manifest.parts)} parts, the first is "
+            f"{missing[0]}: run the command again without --verify"
         )
-    for source in manifest.sources:
-        with files.naming(source.path):
-            found = files.digest(source.path)
-        if found != source.sha256:
-            raise _changed(source.path, found, source.sha256)
     rows = rejected = 0
     for part in manifest.parts:
+        expected = digests(out, part.number) or []
+        for piece, made in zip(part.pieces, expected, strict=True):
+            found = inputs.digest(piece, card, manifest.settings)
+            if found != made:
+                raise _changed(piece.file, found, made)
         record = done[part.number]
         scored, refused = _keys(manifest, out, part, record)
         _compare(manifest, part, card, scored + refused)
         rows, rejected = rows + scored.total(), rejected + refused.total()
     _refuse_others(out, manifest, done)
     return {"parts": len(manifest.parts), "rows": rows, "rejected": rejected}
+
+
+def refuse_other_bytes(
+    begun: Manifest, out: str, card: ModelCard, touched: Sequence[Source]
+) -> None:
+    """Refuse files of another stamp, unless the digests of all their parts prove them the same.
+
+    Raises:
+        OptionError: a file has other bytes, or has parts that are not done; it is named.
+        InputError: one cannot be read.
+    """
+    remedy = f"choose another folder than '{out}', or bring the file back as it was"
+    names = {source.path for source in touched}
+    for part in begun.parts if names else ():
+        pieces = [(at, piece) for at, piece in enumerate(part.pieces) if piece.file in names]
+        made = digests(out, part.number) if pieces else None
+        for at, piece in pieces:
+            if made is None:
+                raise OptionError(
+                    f"'{piece.file}' was written again since '{out}' was begun, before all of its "
+                    f"rows were scored, expected the time of change that it had then: {remedy}"
+                )
+            found = inputs.digest(piece, card, begun.settings)
+            if found != made[at]:
+                raise OptionError(
+                    f"'{piece.file}' was changed, its bytes of part {part.number} have the digest "
+                    f"{found}, expected {made[at]}: {remedy}"
+                )
 
 
 def _refuse_others(out: str, manifest: Manifest, done: dict[int, dict[str, Any]]) -> None:
@@ -82,7 +110,7 @@ def _keys(manifest: Manifest, out: str, part: Part, record: dict[str, Any]) -> t
 
     path = scores_path(out, part.number)
     with files.naming(str(path)):
-        found = files.digest(str(path))
+        found = files.sha256(path)
         if found != record["sha256"]:
             raise _changed(path, found, record["sha256"])
         about = pq.read_schema(path).metadata or {}

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +25,7 @@ from edgeport.artifact.golden import Array
 from edgeport.atomic_files import replacing
 from edgeport.errors import InputError, OptionError
 from edgeport.labels import class_names, class_scores
-from edgeport.scoring.job import Chunk, Part, Refused, Settings
+from edgeport.scoring.job import Chunk, Job, Part, Refused
 
 Answers = Mapping[str, Array]
 
@@ -60,14 +62,12 @@ class Writer:
         facts: rows, rejected rows and digests, once the block has ended.
     """
 
-    def __init__(
-        self, out: str, part: Part, card: ModelCard, settings: Settings, digest: str
-    ) -> None:
-        self._out, self._part, self._card, self._settings = out, part, card, settings
-        self._digest = digest
+    def __init__(self, part: Part, card: ModelCard, job: Job) -> None:
+        self._out, self._part, self._card, self._settings = job.out, part, card, job.settings
+        self._digest = job.digest
         self._names = _classes(card)
         self._refused: list[Refused] = []
-        self._waiting: list[Any] = []
+        self._waiting: list[tuple[Chunk, Answers]] = []
         self._rows = self._waiting_rows = self._waiting_bytes = 0
         self._stack = contextlib.ExitStack()
         self._parquet: Any = None
@@ -75,7 +75,7 @@ class Writer:
 
     def __enter__(self) -> Writer:
         path = scores_path(self._out, self._part.number)
-        self._file = _Digested(self._stack.enter_context(replacing(path)))
+        self._file = _Digested(self._stack.enter_context(replacing(path, in_bulk=True)))
         return self
 
     def __exit__(
@@ -85,16 +85,19 @@ class Writer:
         trace: TracebackType | None,
     ) -> None:
         if kind is not None:
-            with contextlib.suppress(Exception):
-                if self._parquet is not None:
-                    self._parquet.close()
+            self._abandon()
             self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
-            if self._parquet is None:
-                self._open(self._empty())
-            self._flush()
-            self._parquet.close()
+            try:
+                self._flush()
+                if self._parquet is None:
+                    self._open(self._empty())
+                self._parquet.close()
+                self._file.sync()
+            except BaseException:
+                self._abandon()
+                raise
         if self._refused:
             self._write_refused()
         else:  # what a killed run left
@@ -105,40 +108,51 @@ class Writer:
             "sha256": self._file.hexdigest(),
         }
 
+    def _abandon(self) -> None:
+        """End the writer of pyarrow while its file is open, which it would use later on its own."""
+        with contextlib.suppress(Exception):
+            if self._parquet is not None:
+                self._parquet.close()
+
     def refuse(self, refused: Refused) -> None:
         """Keep a row that gets no answer, with the reason."""
         self._refused.append(refused)
 
     def add(self, chunk: Chunk, answers: Answers) -> None:
         """Add the answers to the rows of a chunk; those with a NaN are refused instead."""
-        import pyarrow as pa
-
         sick = np.zeros(len(chunk.rows), bool)
         for array in answers.values():
             if array.dtype.kind == "f" and math.isnan(array.sum()):  # one pass, seldom two
                 sick |= np.isnan(array.reshape(len(array), -1)).any(axis=1)
-        table = self._table(chunk, answers)
         if sick.any():
             reason = "the model answered NaN, expected a number: look at the row's values"
             for at in np.flatnonzero(sick).tolist():
                 self.refuse(Refused(chunk.file_of(at), chunk.rows[at], reason))
-            table = table.filter(pa.array(~sick))
-        if self._parquet is None:
-            self._open(table)
-        elif table.schema != self._schema:
-            raise _changed(table.schema, self._schema, self._part)
-        self._waiting.append(table)
-        self._rows += len(table)
-        self._waiting_rows += len(table)
-        self._waiting_bytes += table.nbytes
+            kept = np.flatnonzero(~sick).tolist()
+            chunk = chunk.some(kept)
+            answers = {name: array[kept] for name, array in answers.items()}
+        self._waiting.append((chunk, answers))
+        self._rows += len(chunk.rows)
+        self._waiting_rows += len(chunk.rows)
+        self._waiting_bytes += sum(array.nbytes for array in answers.values())
+        self._waiting_bytes += sum(column.nbytes for column in chunk.keys.values())
         if self._waiting_rows >= _GROUP_ROWS or self._waiting_bytes >= _GROUP_BYTES:
             self._flush()
 
     def _flush(self) -> None:
+        """Write what waits as one row group; a table is made of neighbours of one shape."""
         import pyarrow as pa
 
-        if self._waiting:
-            joined = pa.concat_tables(self._waiting)
+        tables = []
+        for _, alike in itertools.groupby(self._waiting, key=_shapes):
+            table = self._table(*zip(*alike, strict=True))
+            if self._parquet is None:
+                self._open(table)
+            elif table.schema != self._schema:
+                raise _changed(table.schema, self._schema, self._part)
+            tables.append(table)
+        if tables:
+            joined = pa.concat_tables(tables)
             self._parquet.write_table(joined.replace_schema_metadata(self._parquet.schema.metadata))
         self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
@@ -151,34 +165,32 @@ class Writer:
             "edgeport.model": self._card.name,
             "edgeport.part": str(self._part.number),
         }
-        # Scores hardly repeat: a dictionary of them costs time and saves nothing.
+        # Scores hardly repeat, and nobody looks for their smallest: a dictionary and statistics of
+        # them cost time and save nothing.
         self._parquet = pq.ParquetWriter(
             self._file,
             table.schema.with_metadata(about),
             use_dictionary=["file", "labels.list.element"],
+            write_statistics=["file", "row", *self._settings.keys],
             compression="zstd",
         )
 
-    def _table(self, chunk: Chunk, answers: Answers) -> Any:
+    def _table(self, chunks: Sequence[Chunk], answers: Sequence[Answers]) -> Any:
+        """Return the rows of neighbouring chunks whose answers have the same shapes."""
         import pyarrow as pa
 
-        count = len(chunk.rows)
-        if isinstance(chunk.files, str):
-            places = numbers(np.zeros(count, np.int32))
-            files = pa.DictionaryArray.from_arrays(places, texts([chunk.files]))
-        else:
-            files = texts(chunk.files).dictionary_encode()
-        named = {"file": files, "row": numbers(np.asarray(chunk.rows, np.int64))}
-        named |= chunk.keys
+        named = {"file": _files(chunks), "row": numbers(np.concatenate([*map(_rows, chunks)]))}
+        for name, first in chunks[0].keys.items():
+            named[name] = pa.chunked_array([chunk.keys[name] for chunk in chunks], first.type)
         fields = [pa.field(name, array.type) for name, array in named.items()]
         for spec in self._card.outputs:
-            array, shape = _column(answers[spec.name], spec)
+            array, shape = _column(_joined(answers, spec.name), spec)
             name = "scores" if len(self._card.outputs) == 1 else f"scores.{spec.name}"
             about = {"edgeport.shape": json.dumps(shape)} if len(shape) > 1 else None
             fields.append(pa.field(name, array.type, metadata=about))
             named[name] = array
         if self._names is not None:
-            labels, best = self._best(answers[self._card.outputs[0].name])
+            labels, best = self._best(_joined(answers, self._card.outputs[0].name))
             named |= {"labels": labels, "label_scores": best}
             fields += [pa.field("labels", labels.type), pa.field("label_scores", best.type)]
         return pa.Table.from_arrays(list(named.values()), schema=pa.schema(fields))
@@ -210,13 +222,48 @@ class Writer:
             sizes = [size if isinstance(size, int) else 0 for size in spec.sample_shape]
             answers[spec.name] = np.zeros((0, *sizes), spec.dtype)
         keys = {name: pa.array([], pa.null()) for name in self._settings.keys}
-        return self._table(Chunk("", [], None, keys), answers)
+        return self._table([Chunk("", [], None, keys)], [answers])
 
     def _write_refused(self) -> None:
-        with replacing(rejected_path(self._out, self._part.number)) as file:
+        with replacing(rejected_path(self._out, self._part.number), in_bulk=True) as file:
             for one in self._refused:
                 about = {"file": one.file, "row": one.row, "reason": one.reason}
                 file.write(json.dumps(about).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _shapes(waiting: tuple[Chunk, Answers]) -> list[Any]:
+    chunk, answers = waiting
+    found: list[Any] = [(array.dtype, array.shape[1:]) for array in answers.values()]
+    return found + [column.type for column in chunk.keys.values()]
+
+
+def _files(chunks: Sequence[Chunk]) -> Any:
+    """Return the file of each row as a dictionary of names and places in it."""
+    import pyarrow as pa
+
+    known: dict[str, int] = {}
+    places = []
+    for chunk in chunks:
+        if isinstance(chunk.files, str):
+            at = known.setdefault(chunk.files, len(known))
+            places.append(np.full(len(chunk.rows), at, np.int32))
+        else:
+            found = [known.setdefault(file, len(known)) for file in chunk.files]
+            places.append(np.array(found, np.int32))
+    return pa.DictionaryArray.from_arrays(numbers(np.concatenate(places)), texts([*known]))
+
+
+def _rows(chunk: Chunk) -> Array:
+    rows = chunk.rows
+    if isinstance(rows, range):
+        return np.arange(rows.start, rows.stop, rows.step, dtype=np.int64)
+    return np.asarray(rows, np.int64)
+
+
+def _joined(answers: Sequence[Answers], name: str) -> Array:
+    return np.concatenate([one[name] for one in answers])
 
 
 def _classes(card: ModelCard) -> Any:
@@ -292,6 +339,11 @@ class _Digested:
 
     def flush(self) -> None:
         self._file.flush()
+
+    def sync(self) -> None:
+        """Have the content on the disk before the part's record says that it is there."""
+        self.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self.flush()
