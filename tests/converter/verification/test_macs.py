@@ -38,7 +38,44 @@ def make_model(op, x_shape, w_shape, y_shape, **attributes):
         ),
         (make_model("MatMul", ["N", "T", 5], (5, 2), ["N", "T", 2]), None),
         (make_model("Add", ["N", 4], (4,), ["N", 4]), 0),
+        (make_model("MatMul", ["N", 0], (0, 3), ["N", 3]), None),
     ],
 )
 def test_counts_are_those_of_the_textbook(model, expected):
     assert count_multiply_accumulates(model) == expected
+
+
+@pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("layout", [0, 1])
+def test_a_recurrent_layer_uses_each_weight_once_a_step(operator, gates, directions, layout):
+    steps, features, units = 12, 5, 7
+    shape = [steps, "N", features] if layout == 0 else ["N", steps, features]
+    nodes = [
+        helper.make_node(
+            operator,
+            ["x", "w", "r"],
+            ["y"],
+            layout=layout,
+            hidden_size=units,
+            direction="forward" if directions == 1 else "bidirectional",
+        )
+    ]
+    weights = {"w": features, "r": units}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(np.zeros((directions, gates * units, length), "f4"), name)
+            for name, length in weights.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    expected = steps * directions * gates * units * (features + units)
+    assert count_multiply_accumulates(model) == expected
+    shape[shape.index(steps)] = "T"
+    graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    assert count_multiply_accumulates(model) is None
