@@ -45,7 +45,7 @@ def count_multiply_accumulates(model: onnx.ModelProto) -> int | None:
         terms = _terms(node, sizes)
         if terms is None:
             continue
-        # Of a sample nothing is empty: where onnx infers a size of 0, it is wrong: it does so where a
+        # No tensor of a sample is empty. A size of 0 is an error of onnx, which infers it where a
         # graph computes the shape of a spectrogram's frames.
         if not all(terms):
             return None
