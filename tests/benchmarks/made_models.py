@@ -51,7 +51,8 @@ def random_application(name: str, samples: Any) -> Any:
     import keras
 
     keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, name)(weights=None)
+    # Without a shape, MobileNetV3Small takes pictures of any size, so that its work is unknown.
+    model = getattr(keras.applications, name)(weights=None, input_shape=samples.shape[1:])
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     usual = [layer.momentum for layer in layers]
     for layer in layers:

@@ -3,13 +3,15 @@
     python tests/benchmarks/whole_calls.py assets/digits.onnx build/bench/*/edgeport.onnx
     python tests/benchmarks/whole_calls.py --parts kinds --into build/calls.json a.onnx
 
-With ``--into`` a run can be made bit by bit: the file keeps what was measured before. For each
-artifact of one input, ratios of times; below 1, edgeport is faster:
+With ``--into`` a run can be made bit by bit: the file keeps what was measured before, and
+``--sizes`` measures single batch sizes again. For each artifact of one input, ratios of times;
+below 1, edgeport is faster:
 
 - ``batches``: ``predict`` / ``InferenceSession.run`` of the same file, one thread, by batch size.
 - ``threads``: two threads, batches of 1, 32 and 10,000: ``predict`` / ``predict`` on one thread, /
   plain sessions with and without spinning (``waiting``), and ratios of CPU time. The same with one
-  CPU taken by another process (``busy``), and with a pause of 20 ms between calls (``paused``).
+  CPU taken by another process (``busy``), and with a pause of 20 ms between calls (``paused``),
+  but for calls of more than 0.2 s.
 - ``kinds``: from a caller's array of another kind to the answer, one sample and 64, beside numpy's
   own conversion and ``run``.
 - ``load``: a load and the first answer / those of a plain session, passed and CPU time.
@@ -29,7 +31,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,8 @@ from edgeport.inputs.examples import example, free_axes
 # isort: split
 import onnxruntime  # after edgeport, which turns its telemetry off
 
-SIZES = (1, 2, 8, 32, 128, 1_000, 10_000)
-LARGEST_BYTES, LONGEST_S = 2**28, 2.0  # larger or slower batches are left out
+SIZES, SHARED_SIZES = (1, 2, 8, 32, 128, 1_000, 10_000), (1, 32, 10_000)
+LARGEST_BYTES, LONGEST_S = 2**28, 2.0  # larger or slower batches are left out unless asked for
 ROUND_S, ROUNDS, BLOCKS, LOADS = 0.002, 40, 4, 9
 
 Ways = dict[str, Callable[[], Any]]
@@ -72,7 +74,8 @@ def by_turns(
         call()
     took = (time.perf_counter() - began) / 2 / len(ways)
     calls = 1 if pause else max(1, int(ROUND_S / took))
-    rounds = max(5, min(rounds, int(LONGEST_S * 2 / (took * calls + pause))))
+    fewest = 5 if took < 1 else 3
+    rounds = max(fewest, min(rounds, int(LONGEST_S * 2 / (took * calls + pause))))
     passed: dict[str, list[float]] = {way: [] for way in ways}
     used: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds):
@@ -112,25 +115,26 @@ def ratio(times: dict[str, list[float]], over: str, under: str) -> dict[str, flo
     }
 
 
-def batches(path: str) -> dict[int, Any]:
+def batches(path: str, sizes: Sequence[int] = ()) -> dict[str, Any]:
     plain, found = session(path), {}
     with Predictor.load(path, threads=1) as predictor:
-        for size in SIZES:
+        for size in sizes or SIZES:
             name, x = made(predictor.card, size)
             began = time.perf_counter()
             plain.run(None, {name: x})
-            if x.nbytes > LARGEST_BYTES or time.perf_counter() - began > LONGEST_S:
+            is_large = x.nbytes > LARGEST_BYTES or time.perf_counter() - began > LONGEST_S
+            if is_large and not sizes:
                 break
             run = functools.partial(plain.run, None, {name: x})
             ours = functools.partial(predictor.predict, x)
-            found[size] = ratio(by_turns({"run": run, "predict": ours})[0], "predict", "run")
+            found[str(size)] = ratio(by_turns({"run": run, "predict": ours})[0], "predict", "run")
     return found
 
 
-def threads(path: str) -> dict[str, Any]:
+def threads(path: str, sizes: Sequence[int] = ()) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with Predictor.load(path, threads=1) as one, Predictor.load(path, threads=2) as two:
-        for size in (1, 32, 10_000):
+        for size in sizes or SHARED_SIZES:
             name, x = made(one.card, size)
 
             def plain(name: str = name, x: Any = x, *, spinning: bool) -> Callable[[], Any]:
@@ -142,13 +146,17 @@ def threads(path: str) -> dict[str, Any]:
                 "waiting": functools.partial(plain, spinning=False),
                 "spinning": functools.partial(plain, spinning=True),
             }
-            for state in ("alone", "busy", "paused"):
+            one.predict(x)
+            began = time.perf_counter()
+            one.predict(x)
+            is_slow = time.perf_counter() - began > LONGEST_S / 10
+            for state in ("alone",) if is_slow else ("alone", "busy", "paused"):
                 with taking_a_cpu() if state == "busy" else contextlib.nullcontext():
                     passed, used = in_blocks(makers, 0.02 if state == "paused" else 0.0)
                 row = {under: ratio(passed, "two", under) for under in makers if under != "two"}
                 row |= {f"cpu/{under}": ratio(used, "two", under) for under in row}
                 found[f"{size} {state}"] = row
-            if size > 1 and min(passed["one"]) / size * 10_000 > LONGEST_S / 15:
+            if not sizes and size > 1 and min(passed["one"]) / size * 10_000 > LONGEST_S / 15:
                 break
     return found
 
@@ -163,7 +171,7 @@ def taking_a_cpu() -> Iterator[None]:
         process.wait()
 
 
-def kinds(path: str) -> dict[str, Any]:
+def kinds(path: str, _: Sequence[int] = ()) -> dict[str, Any]:
     plain, found = session(path), {}
     with Predictor.load(path, threads=1) as predictor:
         (spec,) = predictor.card.inputs
@@ -190,7 +198,7 @@ def kinds(path: str) -> dict[str, Any]:
     return found
 
 
-def load(path: str) -> dict[str, Any]:
+def load(path: str, _: Sequence[int] = ()) -> dict[str, Any]:
     with Predictor.load(path, threads=1) as predictor:
         name, x = made(predictor.card, 1)
 
@@ -203,7 +211,7 @@ def load(path: str) -> dict[str, Any]:
     return {"passed": ratio(passed, "ours", "plain"), "cpu": ratio(used, "ours", "plain")}
 
 
-PARTS: dict[str, Callable[[str], Any]] = {
+PARTS: dict[str, Callable[[str, Sequence[int]], dict[str, Any]]] = {
     part.__name__: part for part in (batches, threads, kinds, load)
 }
 
@@ -212,6 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("paths", nargs="*", help="artifacts of one input")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--sizes", nargs="+", type=int, help="of batches, however long they take")
     parser.add_argument("--into", type=Path, help="a run to add to, which is written again")
     asked = parser.parse_args()
     result: dict[str, Any] = {"artifacts": {}}
@@ -221,8 +230,11 @@ def main() -> None:
     for path in asked.paths:
         file = Path(path)  # `make bench` keeps each network in a folder of its name
         name = file.parent.name if file.name == "edgeport.onnx" else file.stem
-        row = result["artifacts"].setdefault(name, {"bytes": file.stat().st_size})
-        row |= {part: PARTS[part](path) for part in asked.parts}
+        row = result["artifacts"].setdefault(name, {})
+        row["bytes"] = file.stat().st_size
+        for part in asked.parts:
+            kept = row.get(part, {}) if asked.sizes else {}
+            row[part] = kept | PARTS[part](path, asked.sizes or ())
         text = json.dumps(result, indent=2)
         if asked.into:
             asked.into.write_text(text + "\n", "utf-8")

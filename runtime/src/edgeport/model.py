@@ -12,10 +12,15 @@ from edgeport.engine.fast_path import FastPath
 from edgeport.engine.session import Session
 from edgeport.engine.watchdog import TimeLimit
 from edgeport.errors import InferenceError
-from edgeport.inputs.batching import Batching
+from edgeport.inputs.batching import WORTH_THREADS, Batching
 from edgeport.inputs.feeds import Feed
 from edgeport.inputs.ranges import RangeCounter
 from edgeport.options import Options
+
+# Parts of a batch that use the engine's threads at once: each fills the other's waits. On two CPUs
+# with AVX-512 and VNNI, batches of 2 to 32 samples of four networks (107 to 386 million
+# multiply-accumulates) take 0.59 to 0.87 of one thread's time, and run by run 0.63 to 1.18.
+_CALLERS_OF_A_POOL = 2
 
 if TYPE_CHECKING:
     from edgeport.device.tuning_file import Tuning
@@ -91,6 +96,8 @@ class Model:
             )
             if self.session.threads == 1:
                 self.fast_path.threads = self.threads
+            elif worth and not (self.tuning and self.tuning.spinning):
+                self.fast_path.threads = min(_CALLERS_OF_A_POOL, self.threads)
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""
@@ -134,10 +141,11 @@ class Model:
 
 
 def shares_batches(card: ModelCard, options: Options) -> bool:
-    """Whether parts of a batch may run side by side, so that the engine itself takes one thread."""
-    batching = Batching.of(card, options.chunk_bytes)
-    most = 0 if card.frames else batching.most_in_one_run()
-    return most > 0 and batching.worth_helpers() > 0 and _has_fast_path(card, options)
+    """Whether threads share batches alone, so that the engine itself takes one thread."""
+    work = card.multiply_accumulates or 0
+    if card.frames or not 0 < work < WORTH_THREADS or not _has_fast_path(card, options):
+        return False
+    return Batching.of(card, options.chunk_bytes).most_in_one_run() > 0
 
 
 def _has_fast_path(card: ModelCard, options: Options) -> bool:

@@ -61,6 +61,14 @@ def render(run: dict[str, Any]) -> str:
                     for line in _threads(title, row.get("threads", {}))
                 ],
             ),
+            "Load and first answer: time / that of a plain session, and the same of CPU time:",
+            table(
+                ("", "passed", "CPU"),
+                [
+                    (title, *(_number(row.get("load", {}).get(kind)) for kind in ("passed", "cpu")))
+                    for title, row in rows.items()
+                ],
+            ),
             f"On {run['machine']['cpu']}, {run['machine']['cpus']} CPUs, onnxruntime "
             f"{run['onnxruntime']}.",
         ]

@@ -1,8 +1,15 @@
+import math
+
+import keras
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeport_converter import exporting, optimizing
+from edgeport_converter.loading.load import load_model
 from edgeport_converter.verification.macs import count_multiply_accumulates
+
+layers = keras.layers
 
 
 def make_model(op, x_shape, w_shape, y_shape, **attributes):
@@ -38,7 +45,78 @@ def make_model(op, x_shape, w_shape, y_shape, **attributes):
         ),
         (make_model("MatMul", ["N", "T", 5], (5, 2), ["N", "T", 2]), None),
         (make_model("Add", ["N", 4], (4,), ["N", 4]), 0),
+        (make_model("MatMul", ["N", 0], (0, 3), ["N", 3]), None),
     ],
 )
 def test_counts_are_those_of_the_textbook(model, expected):
     assert count_multiply_accumulates(model) == expected
+
+
+@pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("layout", [0, 1])
+def test_a_recurrent_layer_uses_each_weight_once_a_step(operator, gates, directions, layout):
+    steps, features, units = 12, 5, 7
+    shape = [steps, "N", features] if layout == 0 else ["N", steps, features]
+    nodes = [
+        helper.make_node(
+            operator,
+            ["x", "w", "r"],
+            ["y"],
+            layout=layout,
+            hidden_size=units,
+            direction="forward" if directions == 1 else "bidirectional",
+        )
+    ]
+    weights = {"w": features, "r": units}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(np.zeros((directions, gates * units, length), "f4"), name)
+            for name, length in weights.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    expected = steps * directions * gates * units * (features + units)
+    assert count_multiply_accumulates(model) == expected
+    shape[shape.index(steps)] = "T"
+    graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    assert count_multiply_accumulates(model) is None
+
+
+def of_keras(model):
+    """Return the multiply-accumulates by the shapes of the Keras layers."""
+    total = 0
+    for layer in model.layers[1:]:
+        first = layer.input[0] if isinstance(layer.input, list) else layer.input
+        length, features = first.shape[1:]
+        outputs = math.prod(layer.output.shape[1:])
+        match layer:
+            case layers.Conv1D():
+                total += outputs * layer.kernel_size[0] * features
+            case layers.Conv1DTranspose():
+                total += length * features * layer.kernel_size[0] * layer.filters
+            case layers.Bidirectional():
+                units = layer.forward_layer.units
+                total += 2 * length * 3 * units * (features + units)
+            case layers.Attention():  # of two activations: scores, then weighted values
+                total += 2 * length * length * features
+            case layers.Dense():
+                total += outputs * features
+    return total
+
+
+def test_the_count_of_an_exported_model_is_that_of_its_keras_layers():
+    x = keras.Input((20, 3))
+    y = layers.Conv1D(8, 5, strides=2, activation="hard_silu")(x)
+    y = layers.Conv1DTranspose(6, 4, activation="silu")(y)
+    y = layers.Bidirectional(layers.GRU(4, return_sequences=True))(y)
+    y = layers.Attention()([y, y])
+    model = keras.Model(x, layers.Dense(2)(y))
+    exported = exporting.export(load_model(model), opset=17, ir_version=8)
+    graph = optimizing.optimize(exported.graph)
+    assert count_multiply_accumulates(graph) == of_keras(model) > 0

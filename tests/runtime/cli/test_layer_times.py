@@ -13,7 +13,7 @@ import pytest
 from commands import Capture, fails, run
 from examples import sealed, spec
 
-from edgeport import ModelCard, OptionError
+from edgeport import ModelCard, OptionError, Predictor
 from edgeport.artifact.card import Quantization
 from edgeport.artifact.graph_nodes import Node, read_nodes
 from edgeport.cli.conversion_times import conversion_steps, measure_conversions
@@ -106,6 +106,19 @@ def test_the_times_of_siblings_are_measured_layer_by_layer(
     assert shown[0].split() == ["layer", "float", "us", "int8", "us", "better"]
     assert shown[-1].endswith("1 thread(s)")
     assert shown[-2].startswith("one run")
+
+
+@pytest.mark.parametrize(("work", "threads"), [(192, 1), (2**26, 2), (None, 2)])
+def test_the_profile_is_that_of_one_sample_as_predict_runs_it(
+    work: int | None, threads: int, siblings: tuple[Path, Path], capsys: Capture
+) -> None:
+    for path, made, card in zip(siblings, (in_float, in_int8), (CARD, INT8_CARD), strict=True):
+        path.write_bytes(sealed(made(), replace(card, multiply_accumulates=work)))
+    with Predictor.load(siblings[0], threads=2) as predictor:
+        assert predictor._model is not None
+        assert predictor._model.session.threads == threads
+    command = ("bench", "--layers", *siblings, "--seconds", "0.05", "--threads", "2")
+    assert run(capsys, *command)["threads"] == threads
 
 
 def test_files_that_are_no_siblings_are_refused(

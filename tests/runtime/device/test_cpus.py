@@ -36,6 +36,17 @@ def test_only_a_large_model_gets_several_threads() -> None:
     assert device_cpus.choose_threads(None, LARGE) == device_cpus.usable_cpus()
 
 
+@pytest.mark.parametrize("work", [SMALL, 2**26 - 1, 2**26, LARGE])
+def test_several_threads_are_chosen_where_one_sample_uses_them(
+    work: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_cpus, "usable_cpus", lambda: 2)
+    data = mlp().artifact(multiply_accumulates=work)
+    with Predictor.load(data) as predictor:
+        assert predictor._model is not None
+        assert predictor.threads == predictor._model.session.threads == (1 if work < 2**26 else 2)
+
+
 @pytest.mark.parametrize("value", [0, -1, True, 1.5, "x", ""])
 def test_an_impossible_request_is_refused(value: Any) -> None:
     with pytest.raises(OptionError) as caught:

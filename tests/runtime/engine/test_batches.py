@@ -18,8 +18,11 @@ import pytest
 from examples import identity, int8, mlp, sealed, spec, two_inputs
 
 from edgeport import InferenceError, InputError, Predictor
-from edgeport.engine import helpers
-from edgeport.inputs.batching import Batching
+from edgeport.device.tuning_file import Tuning
+from edgeport.engine import fast_path, helpers
+from edgeport.inputs.batching import CHUNK_BYTES, Batching
+from edgeport.loading import load_model
+from edgeport.options import Options
 
 # isort: split
 import onnxruntime
@@ -40,12 +43,16 @@ def plain(onnx: bytes, x: Any) -> Any:
     return np.concatenate([session.run(None, {name: row[None]})[0] for row in x])
 
 
+@pytest.mark.parametrize("work", [WORK, 2**27])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("chunk_bytes", [1, 500, 2**22])
-def test_every_size_and_layout_gives_the_engines_answers(threads: int, chunk_bytes: int) -> None:
+def test_every_size_and_layout_gives_the_engines_answers(
+    threads: int, chunk_bytes: int, work: int
+) -> None:
     x = RNG.random((300, 6), dtype="f4")
     wanted = plain(mlp().onnx, x)
-    with Predictor.load(artifact(), threads=threads, chunk_bytes=chunk_bytes) as predictor:
+    content = artifact(work=work)
+    with Predictor.load(content, threads=threads, chunk_bytes=chunk_bytes) as predictor:
         assert predictor.threads == threads
         for size in (1, 2, 3, 31, 63, 64, 65, 129, 300):
             for form in (x[:size], x[:size], np.asfortranarray(x[:size]), x[:size].tolist()):
@@ -170,30 +177,43 @@ def test_dynamic_int8_runs_sample_by_sample() -> None:
         assert seen == [1] * 100
 
 
+@pytest.fixture(params=["run", "bind"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the engine is called for a part: large answers are bound."""
+    if request.param == "bind":
+        monkeypatch.setattr(fast_path, "_LARGEST_BYTES", 0)
+    return str(request.param)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_engine_error_in_a_part_is_raised_and_the_predictor_stays_usable(threads: int) -> None:
+def test_an_engine_error_in_a_part_is_raised_and_the_predictor_stays_usable(
+    threads: int, way: str
+) -> None:
     x = RNG.random((300, 6), dtype="f4")
     with Predictor.load(artifact(), threads=threads) as predictor:
         predictor.predict(x)
         model = predictor._model
         assert model is not None
-        bind = model.session.bind
+        call = getattr(model.session, way)
         calls: list[int] = []
 
         def failing(*ends: Any) -> Any:
             calls.append(1)
             if len(calls) == 2:
                 raise InferenceError("the second part failed: try again")
-            return bind(*ends)
+            return call(*ends)
 
-        model.session.bind = failing  # type: ignore[method-assign]
+        setattr(model.session, way, failing)
         with pytest.raises(InferenceError, match="the second part failed"):
             predictor.predict(x)
-        model.session.bind = bind  # type: ignore[method-assign]
+        setattr(model.session, way, call)
         np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
 
 
-def test_an_engine_that_writes_a_part_elsewhere_is_not_bound() -> None:
+def test_an_engine_that_writes_a_part_elsewhere_is_not_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fast_path, "_LARGEST_BYTES", 0)  # all answers are large
     x = RNG.random((300, 6), dtype="f4")
     with Predictor.load(artifact()) as predictor:
         model = predictor._model
@@ -221,6 +241,57 @@ def test_a_small_models_engine_has_one_thread_and_a_large_ones_all_of_them() -> 
             assert predictor._model is not None
             assert (predictor.threads, predictor._model.session.threads) == (2, own)
             np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("work", "threads", "spinning", "callers"),
+    [
+        (2**27, 1, False, 1),
+        (2**27, 2, False, 2),
+        (2**27, 4, False, 2),
+        (2**27, 2, True, 1),
+        (WORK, 4, False, 4),
+        (None, 4, False, 1),
+    ],
+)
+def test_how_many_parts_of_a_batch_run_side_by_side(
+    work: int | None, threads: int, spinning: bool, callers: int
+) -> None:
+    content = sealed(mlp().onnx, replace(mlp().card, multiply_accumulates=work))
+    options = Options(threads, False, None, None, None, CHUNK_BYTES)
+    tuning = Tuning(threads, spinning) if spinning else None
+    model = load_model(content, options, tuning=tuning)
+    seen: set[int] = set()
+    run, everybody = model.session.run, threading.Barrier(callers)
+
+    def meeting(*arguments: Any) -> Any:
+        if threading.get_ident() not in seen:
+            seen.add(threading.get_ident())
+            everybody.wait(30)  # each caller's first part waits for those of all others
+        return run(*arguments)
+
+    model.session.run = meeting  # type: ignore[method-assign]
+    x = RNG.random((300, 6), dtype="f4")
+    with Predictor(model) as predictor:
+        np.testing.assert_allclose(predictor.predict(x), mlp().formula(x), rtol=1e-5)
+    assert len(seen) == callers
+
+
+def test_the_parts_of_a_batch_are_of_nearly_one_size() -> None:
+    x = RNG.random((32, 6), dtype="f4")
+    seen: list[int] = []
+    with Predictor.load(artifact(), threads=2, chunk_bytes=6 * 36) as predictor:  # six samples
+        model = predictor._model
+        assert model is not None
+        run = model.session.run
+
+        def counting(feeds: Any, *rest: Any) -> Any:
+            seen.append(len(feeds["x"]))
+            return run(feeds, *rest)
+
+        model.session.run = counting  # type: ignore[method-assign]
+        predictor.predict(x)
+    assert sorted(seen) == [5, 5, 5, 5, 6, 6]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -19,13 +19,15 @@ def count_multiply_accumulates(model: onnx.ModelProto) -> int | None:
         model: a float graph whose first input axis is the batch.
 
     Returns:
-        None where a size is free, or a layer is not counted by a formula below.
+        None where a size is free or only known at a run, or where the graph has a loop or a
+        branch: how often their bodies run depends on the values.
 
     Source:
         MatMul and Gemm: outputs times the length of the sums. Conv: outputs times kernel size
         times input channels a group. ConvTranspose: inputs times the weights that each is
-        multiplied with.
-        Recurrent operators are loops of such products; they are not counted.
+        multiplied with. LSTM, GRU and RNN: steps times all weights, each of which is used once
+        a step; steps that a mask skips are counted, too.
+        Fourier transforms and what computes value by value are no multiply-accumulates.
     """
     single = onnx.ModelProto()
     single.CopyFrom(model)
@@ -38,12 +40,14 @@ def count_multiply_accumulates(model: onnx.ModelProto) -> int | None:
     sizes = _sizes(graph)
     total = 0
     for node in graph.node:
-        if node.op_type in ("LSTM", "GRU", "RNN", "Loop", "Scan", "If", "Einsum"):
+        if node.op_type in ("Loop", "Scan", "If", "Einsum"):
             return None
         terms = _terms(node, sizes)
         if terms is None:
             continue
-        if any(size is None for size in terms):
+        # No tensor of a sample is empty. A size of 0 is an error of onnx, which infers it where a
+        # graph computes the shape of a spectrogram's frames.
+        if not all(terms):
             return None
         total += math.prod(size for size in terms if size is not None)
     return total
@@ -72,4 +76,21 @@ def _terms(node: onnx.NodeProto, sizes: dict[str, Sizes]) -> Sizes | None:
         return [*sizes.get(node.output[0], [None]), *sizes.get(node.input[1], [0, None])[1:]]
     if node.op_type == "ConvTranspose":
         return [*sizes.get(node.input[0], [None]), *sizes.get(node.input[1], [0, None])[1:]]
+    if node.op_type in ("LSTM", "GRU", "RNN"):
+        return _recurrent_terms(node, sizes)
     return None
+
+
+def _recurrent_terms(node: onnx.NodeProto, sizes: dict[str, Sizes]) -> Sizes:
+    """Return steps, directions, the rows of all gates, and the length of their sums.
+
+    The node reads samples (T, N, F), or (N, T, F) in its layout 1, weights (directions, rows, F)
+    and recurrent weights (directions, rows, units).
+    """
+    samples, weights, recurrent = (sizes.get(name, []) for name in node.input[:3])
+    if not len(samples) == len(weights) == len(recurrent) == 3:
+        return [None]
+    is_batch_first = any(a.name == "layout" and a.i for a in node.attribute)
+    features, units = weights[2], recurrent[2]
+    length = None if features is None or units is None else features + units
+    return [samples[1 if is_batch_first else 0], *weights[:2], length]

@@ -27,10 +27,11 @@ from edgeport.artifact.graph_nodes import Node, Nodes, read_nodes
 from edgeport.cli.conversion_times import ConversionTimes, measure_conversions
 from edgeport.cli.profiles import NodeTimes, ProfiledGraph, measure_call, spread_of
 from edgeport.cli.trial import Trial
-from edgeport.cli.tune import difference
+from edgeport.cli.tune import UNTUNED, difference
 from edgeport.device import cpus, identity
 from edgeport.engine.session import engine_version
 from edgeport.errors import OptionError
+from edgeport.loading import load_model
 from edgeport.predictor import Predictor
 
 FORMAT = 1
@@ -68,7 +69,8 @@ def measure_layers(
     Args:
         float_path: the float artifact.
         int8_paths: its siblings in static int8, one or several.
-        threads: of a run; None for as many as ``Predictor.load`` takes for the float artifact.
+        threads: as for ``Predictor.load``. The profile is that of one sample as ``predict`` runs
+            it, so on one thread where only parts of a batch share threads.
         seconds: how long for each file; what was begun is ended.
         trial: the input.
 
@@ -153,14 +155,15 @@ def source_digest(card: ModelCard) -> str:
 def _load_siblings(
     paths: Sequence[str], threads: int | None, trial: Trial
 ) -> tuple[list[ModelCard], int]:
-    """Return all cards and the number of threads; each file has run once."""
+    """Return all cards and how many threads the engine takes; each file has run once."""
     cards: list[ModelCard] = []
-    count = threads
+    count = 1
     for path in paths:
-        with Predictor.load(path, threads=count, tuning=False) as predictor:
+        model = load_model(path, UNTUNED._replace(threads=threads))
+        with Predictor(model) as predictor:
             trial.check(predictor)
-            count = predictor.threads
-            cards.append(predictor.card)
+        threads, count = model.threads, model.session.threads
+        cards.append(model.card)
     for path, card in zip(paths[1:], cards[1:], strict=True):
         found = difference(cards[0], card)
         if found:
@@ -177,7 +180,6 @@ def _load_siblings(
                 "file first and then the int8 one, which 'edgeport convert --quantize static "
                 "--also none' writes"
             )
-    assert count is not None  # noqa: S101 - all were loaded
     return cards, count
 
 

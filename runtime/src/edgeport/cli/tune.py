@@ -47,7 +47,8 @@ MARGIN = 0.03
 _FEWEST_CALLS = 5
 _WARM_UP_CALLS = 3
 
-_OPTIONS = Options(None, False, None, None, None, CHUNK_BYTES, tuning=False)
+UNTUNED = Options(None, False, None, None, None, CHUNK_BYTES, tuning=False)
+"""The default options of a load, but without a tuning file."""
 
 
 @dataclass(slots=True)
@@ -89,7 +90,7 @@ def tune(
         EdgeportError: as ``Predictor.load`` and ``predict`` do of the artifact itself.
         OptionError: one of ``variants`` is an artifact of another model.
     """
-    model = load_model(path, _OPTIONS)
+    model = load_model(path, UNTUNED)
     trial.check(Predictor(model))
     value = one_value(trial.feed(model.card))
     # EDGEPORT_THREADS may ask for more threads than CPUs; a tuning file may not.
@@ -97,7 +98,7 @@ def tune(
     files = {model.digest: path}
     for variant in variants:
         files.setdefault(_digest_of_variant(variant, path, model.card), variant)
-    settings = _settings(default, allow_spinning, shares_batches(model.card, _OPTIONS))
+    settings = _settings(default, allow_spinning, shares_batches(model.card, UNTUNED))
     candidates = [Timing(tuning, file) for file in files.values() for tuning in settings]
     digest = model.digest
     del model
@@ -147,7 +148,7 @@ def _settings(start: Tuning, allow_spinning: bool, shares: bool) -> list[Tuning]
 
 
 def _digest_of_variant(variant: str, path: str, card: ModelCard) -> str:
-    other = load_model(variant, _OPTIONS)
+    other = load_model(variant, UNTUNED)
     found = difference(card, other.card)
     if found:
         raise OptionError(
@@ -177,7 +178,7 @@ def difference(one: ModelCard, other: ModelCard) -> str | None:
 
 def _measure(candidate: Timing, value: Any, seconds: float, gap_s: float, artifact: str) -> None:
     """Add one more round to the candidate, or why it is none."""
-    options = _OPTIONS._replace(threads=candidate.tuning.threads)
+    options = UNTUNED._replace(threads=candidate.tuning.threads)
     try:
         model = load_model(candidate.path, options, tuning=candidate.tuning)
         time_ms, cpu_ms = _one_round(model, value, seconds, gap_s)
@@ -261,7 +262,7 @@ def run_warm(options: argparse.Namespace) -> None:
     complaints, logger = _Complaints(), logging.getLogger("edgeport")
     logger.addHandler(complaints)
     try:
-        wanted = _OPTIONS._replace(cache_dir=folder, tuning=True)
+        wanted = UNTUNED._replace(cache_dir=folder, tuning=True)
         with Predictor(load_model(path, wanted, trial=feed)) as predictor:
             tuning, digest = predictor.tuning, digest_of(path, predictor.card)
         level = tuning.optimization if tuning else "all"

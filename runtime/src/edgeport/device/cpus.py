@@ -6,15 +6,10 @@ import math
 import os
 
 from edgeport.checks import whole_number
+from edgeport.inputs.batching import WORTH_THREADS
 from edgeport.signals import reraise_signal
 
 THREADS_VARIABLE = "EDGEPORT_THREADS"
-
-# Below this, waking a second thread costs more than it saves, and one thread starts no pool.
-# Source: tests/benchmarks/runs/avx2/bench.json. Two threads are slower than one on
-# MobileNetV3Small, which does less work than this, and faster on MobileNetV2, the next larger
-# network. Nothing between the two was measured.
-_MULTIPLY_ACCUMULATES_WORTH_THREADS = 50_000_000
 
 _MOST_THREADS = 1024  # no device has more CPUs, and the engine takes 32-bit numbers only
 
@@ -27,8 +22,9 @@ def choose_threads(
     """Return the number of threads for one model.
 
     Returns:
-        The request, else ``EDGEPORT_THREADS``, else what was tuned, else 1 for a small or unknown
-        model, else the number of CPUs that this process may use.
+        The request, else ``EDGEPORT_THREADS``, else what was tuned, else 1 where one sample is not
+        worth a second thread or its work is unknown, else the number of CPUs that this process may
+        use.
 
     Raises:
         OptionError: the request or the variable is no positive whole number.
@@ -42,7 +38,7 @@ def choose_threads(
         return whole_number(number, THREADS_VARIABLE, highest=_MOST_THREADS, remedy=_REMEDY)
     if tuned is not None:
         return tuned
-    if multiply_accumulates is None or multiply_accumulates < _MULTIPLY_ACCUMULATES_WORTH_THREADS:
+    if multiply_accumulates is None or multiply_accumulates < WORTH_THREADS:
         return 1
     return usable_cpus()
 

@@ -29,7 +29,8 @@ from edgeport.signals import reraise_signal
 if TYPE_CHECKING:
     from edgeport.artifact.frame_format import FrameFormat
 
-# From about here on, copying samples and answers costs more than binding saves.
+# From about here on, copying samples and answers costs more than binding saves, and an answer that
+# is bound for its run alone costs less than a copy of the engine's.
 _LARGEST_BYTES = 2**16
 WORTH_BINDING_S = 0.005  # it takes one more run, and saves some microseconds of each later one
 _NUMBERS_OF = (np.ndarray, list)  # other types have more to them than numbers
@@ -63,11 +64,11 @@ class FastPath:
         answer: its only output.
         counter: counts values out of range.
         most: the largest batch that the engine may be given in one piece; 0 for none.
-        worth: from how many samples on a batch is worth a second thread; 0 for never.
+        worth: from how many samples on parts of a batch run side by side; 0 for never.
         frames: what the card says of the input's frames, if it takes any.
 
     Attributes:
-        threads: how many run parts of a batch, each in the engine's one thread; 1 by default.
+        threads: how many run parts of a batch side by side; 1 by default.
     """
 
     def __init__(
@@ -234,29 +235,30 @@ class FastPath:
         parts = -(-samples // self._most)
         if self._are_worth_helpers(samples):
             parts = min(samples, -(-parts // self.threads) * self.threads)  # as many for each
-        step = -(-samples // parts)  # parts of nearly one size
+        ends = [samples * number // parts for number in range(parts + 1)]  # of nearly one size
         missed: list[int] = []  # where something is out of range
         failed: list[int] = []  # where the answer has another shape
 
-        def work(start: int) -> None:
-            part = self._ready(x[start : start + step])
+        def work(number: int) -> None:
+            start, end = ends[number : number + 2]
+            part = self._ready(x[start:end])
             if not (is_known or missed or self._look is None or self._look(part)):
                 missed.append(start)
-            if not failed and not self._write(part, result[start : start + step]):
+            if not failed and not self._write(part, result[start:end]):
                 failed.append(start)
 
         try:
             result = np.empty((samples, *map(int, self._answer_shape)), self._answer.dtype)
-            starts = deque(range(0, samples, step))
-            if self._binds_parts is None:
-                work(starts.popleft())  # one part tells how all of them are written
+            numbers = deque(range(parts))
+            if self._binds_parts is None and result.nbytes // parts >= _LARGEST_BYTES:
+                work(numbers.popleft())  # one part tells how all of them are written
             if self.threads > 1 and parts > 1:
                 from edgeport.engine import helpers  # most models have one thread
 
-                helpers.share(work, starts, self.threads)
+                helpers.share(work, numbers, self.threads)
             else:
-                for start in starts:
-                    work(start)
+                for number in numbers:
+                    work(number)
             if failed:
                 return None
             if missed:
@@ -269,13 +271,14 @@ class FastPath:
     def _write(self, part: Array, target: Array) -> bool:
         """Have the engine write the answer into an array, return whether it has its shape."""
         ends = self._name, part, self._answer.name, target
-        if self._binds_parts:
+        is_large = target.nbytes >= _LARGEST_BYTES
+        if is_large and self._binds_parts:
             self._session.bind(*ends)()
             return True
         (answer,) = self._session.run({self._name: part}, self._names)
         if (answer.shape, answer.dtype) != (target.shape, target.dtype):
             return False
-        if self._binds_parts is None:  # as in ``learn``, one run tells
+        if is_large and self._binds_parts is None:  # as in ``learn``, one run tells
             target[...] = _inverted(answer)
             try:
                 self._session.bind(*ends)()

@@ -29,9 +29,12 @@ _ENOUGH_MULTIPLY_ACCUMULATES = 2**28
 # Dense layers with many weights read all of them in each run, so that small parts would be slower.
 _FEWEST_SAMPLES = 32
 
-# From here on a batch is worth a second thread. On AVX-512 with VNNI, batches of half of it take
-# 1.25 (DS-CNN) to 3 (the article's network) times as long on two threads as on one.
-_WORTH_HELPERS = 2**26
+# Work from which on a second thread pays: of one sample, whose run the engine's threads then share,
+# or of a batch, whose parts run side by side. Time on two threads / on one, AVX-512 with VNNI: one
+# sample of 57 million (MobileNetV3Small) 1.02, of 58 (MobileNetV2 0.35) 1.12, of 107 (MobileNetV2
+# 0.75, 160 pixels) 0.95, of 301 (MobileNetV2) 0.84; batches of half of it 1.25 (DS-CNN) to 3 (the
+# article's network).
+WORTH_THREADS = 2**26
 
 # The recipe whose operators take the range of a tensor from its values, so that a sample's answer
 # depends on its neighbours in the batch. Source: edgeport-converter, quantization/recipe.
@@ -125,12 +128,9 @@ class Batching(NamedTuple):
         )
 
     def worth_helpers(self) -> int:
-        """Return from how many samples on a batch is worth a second thread; 0 for never.
-
-        That is where the engine has one thread: not for samples that are worth a second one.
-        """
+        """Return from how many samples on parts of a batch run side by side; 0 for never."""
         work = self.card.multiply_accumulates
-        return -(-_WORTH_HELPERS // work) if work and work < _WORTH_HELPERS else 0
+        return max(2, -(-WORTH_THREADS // work)) if work else 0
 
     def _most_at_once(self, sample_bytes: int) -> int:
         """Return how many samples of this size, inputs and outputs, one run takes."""

@@ -55,7 +55,7 @@ def read_array(spec: TensorSpec, value: Any) -> Array:
     try:
         if is_unknown_sequence(value):
             value = list(value)  # so that what is said of lists below holds for it, too
-        if not _is_plain(value):
+        if _numbers_in(value) is None:
             value = pixels_in(spec, value)
             _refuse_mask(spec, value)
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
@@ -123,37 +123,56 @@ def float32_of(value: Any, are_small: Callable[[Array], bool]) -> Array | None:
         are_small: says whether no value is NaN or above ``WHOLE_IN_FLOAT32`` in size.
     """
     # numpy's cast would take text, dates and complex numbers as well.
-    is_number = value.dtype.kind in "iuf" if type(value) is np.ndarray else _is_plain(value)
-    if not is_number:
-        return None
+    shape = None
+    if type(value) is np.ndarray:
+        if value.dtype.kind not in "iuf":
+            return None
+    else:
+        found = _numbers_in(value)
+        if found is None:
+            return None
+        value, shape = found
     try:
         with np.errstate(over="ignore"):
             array = np.array(value, np.float32, order="C")
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         reraise_signal(error)
         return None
+    if shape is not None:
+        array = array.reshape(shape)
     return array if are_small(array) else None
 
 
-def _is_plain(values: Any) -> bool:
-    """Whether these are lists, or lists of lists and so on, of Python's numbers alone."""
-    rows = [values]
+def _numbers_in(values: Any) -> tuple[list[Any], tuple[int, ...] | None] | None:
+    """Return lists, or lists of lists and so on, that hold Python's numbers alone, else None.
+
+    They come back as they are, with None; or, where the innermost lists are short, as one list of
+    all numbers with the shape that they have, which numpy reads in a third of the time.
+    """
+    rows, shape = [values], []
     for _ in range(_NUMPYS_MOST_AXES):
-        if not {list}.issuperset(map(type, rows)) or not rows[0]:
-            return False
+        # To count what is the same object takes half of the time of a set.
+        if list(map(type, rows)).count(list) != len(rows) or not rows[0]:
+            return None
+        shape.append(len(rows[0]))
+        if list(map(len, rows)).count(shape[-1]) != len(rows):
+            return None
         if type(rows[0][0]) is not list:
             break
         rows = rows[0] if len(rows) == 1 else list(itertools.chain.from_iterable(rows))
-    if len(rows) > 1 and len(rows[0]) < _SHORT:
+    is_joined = len(rows) > 1 and shape[-1] < _SHORT
+    if is_joined:
         rows = [list(itertools.chain.from_iterable(rows))]
     try:
         # A third of the time of a look at each type. Text cannot be added; masked numbers, arrays
         # and the numbers of other packages give a sum of their own type. Only a fraction beside
         # floats does not, and it is rounded as they are.
-        return type(sum(map(sum, rows))) in _NUMBERS
+        if type(sum(map(sum, rows))) not in _NUMBERS:
+            return None
     except Exception as error:  # whatever an item's addition raises
         reraise_signal(error)
-        return False
+        return None
+    return (rows[0], tuple(shape)) if is_joined else (values, None)
 
 
 def is_unknown_sequence(value: Any) -> bool:
