@@ -19,6 +19,7 @@ from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.weights.equalization import equalize
 from edgeport_converter.quantization.weights.gptq import Rounder
+from edgeport_converter.quantization.weights.streams import equalize_streams
 from edgeport_converter.targets import find_target
 from edgeport_converter.verification.runners import run_as_defined
 
@@ -62,6 +63,19 @@ def images(*layer_list):
     return randomized(keras.Sequential([keras.Input((8, 8, 4), name="x"), *layer_list]))
 
 
+def residual():
+    """A network that adds, whose channels differ by three decades."""
+    x = keras.Input((8, 8, 4), name="x")
+    h = layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(x)
+    h = layers.Add()([h, layers.DepthwiseConv2D(3, padding="same", name="inner")(h)])
+    y = layers.Conv2D(3, 1, name="last")(h)
+    model = randomized(keras.Model(x, layers.GlobalAveragePooling2D()(y)))
+    kernel, bias = model.get_layer("first").get_weights()
+    factors = 10.0 ** np.linspace(-2, 1, 6)
+    model.get_layer("first").set_weights([kernel * factors, bias * factors])
+    return model
+
+
 NETWORKS = {
     "convolutions": lambda: images(
         layers.Conv2D(8, 3, padding="same", use_bias=False),
@@ -96,6 +110,7 @@ NETWORKS = {
             ]
         )
     ),
+    "residual": residual,
 }
 
 
@@ -130,6 +145,7 @@ def test_trained_weights_go_back_into_the_keras_model(name):
     x = GENERATOR.normal(size=(32, *model.input_shape[1:])).astype(np.float32)
     graph = float_graph(model)
     source = equalize(graph, [{"x": x}])
+    source = equalize_streams(source, [{"x": x}]) or source
     links = find_links(model, source.graph)
     assert len(links) >= 2
     weights, biases = {}, {}
