@@ -29,6 +29,9 @@ from peers import machine
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# In TensorFlow 2.21 oneDNN's gradient of a convolution of one pixel with strides, which mini
+# XCEPTION has, writes beyond its memory.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 STRICT = 1e-4  # a budget that no loss keeps, so that each recipe is tried
 BUDGET = 0.01  # at which time and size are compared

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import onnx_ir as ir
 import pytest
+import tensorflow as tf
 
 from edgeport_converter import exporting, optimizing
 from edgeport_converter.loading.load import load_model
@@ -198,6 +199,20 @@ def test_the_graph_made_of_what_was_trained_gives_the_very_same_codes(name, targ
     found = next(iter(run_as_defined(ir.to_proto(again.graph))({"x": x}).values()))
     same = np.isclose(found, expected, rtol=0, atol=1e-5 * np.ptp(expected))
     assert same.mean() > 0.999  # the order of sums decides a tie between codes
+
+
+def test_convolutions_of_one_pixel_with_strides_have_gradients():
+    model = images(layers.Conv2D(8, 1, strides=2, padding="same"), layers.Conv2D(4, 3))
+    x = GENERATOR.normal(size=(64, 8, 8, 4)).astype(np.float32)
+    source, ranges, made = quantized(model, x)
+    weights = {link.weights for link in find_links(model, source.graph)}
+    pupil = Trainable(made, source.graph, ranges, weights, (), pairs=True)
+    name = made.graph.outputs[0].name
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(pupil({"x": x})[name] ** 2)
+        found = tape.gradient(loss, pupil.variables)
+    assert all(np.isfinite(each).all() for each in found if each is not None)
 
 
 def test_an_operator_without_a_form_is_named():
