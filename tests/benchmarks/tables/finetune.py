@@ -23,8 +23,8 @@ def render(run: dict[str, Any]) -> str:
         cases.setdefault(each["case"], []).append(each)
     return "\n\n".join(
         [
-            "Accuracy on held-out samples in percent, mean and spread over the seeds; `back` is the\n"
-            "share of what int8 lost that came back:",
+            "Accuracy on held-out samples in percent, mean and spread over the seeds; `back` is "
+            "the share\nof what int8 lost that came back:",
             table(_HEAD, [_row(case, runs) for case, runs in cases.items()]),
             "What is won against layers in float, of the first seed: time of one sample on one "
             "thread, bytes,\naccuracy:",
