@@ -103,7 +103,6 @@ def measure(case: str, seed: int, shared: Path, folder: Path) -> Run:
         report = ec.convert(
             model,
             folder / "strict.onnx",
-            quantize="static",
             calibration=data.x[:CALIBRATION],
             evaluation=(data.held_x, data.held_y),
             objective="size",
@@ -144,7 +143,7 @@ def make_forms(case: str, shared: Path, folder: Path) -> dict[str, dict[str, Any
         report = ec.convert(
             model,
             path,
-            quantize="static",
+            quantize="static" if form == "int8" else "auto",
             calibration=data.x[:CALIBRATION],
             evaluation=(data.held_x, data.held_y),
             max_drop=0.99 if form == "int8" else BUDGET,
