@@ -138,7 +138,7 @@ def make_forms(case: str, shared: Path, folder: Path) -> dict[str, dict[str, Any
     wanted = networks.CASES[case]
     found = {}
     for form in FORMS:
-        path = folder / f"{case.split(',')[0]} {form}.onnx".replace(" ", "-")
+        path = folder / re.sub(r"[^\w.]+", "-", f"{case} {form}.onnx")
         taught = (data.x[: wanted.samples], data.y[: wanted.samples])
         report = ec.convert(
             model,

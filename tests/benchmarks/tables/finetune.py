@@ -38,9 +38,13 @@ def _row(case: str, runs: list[dict[str, Any]]) -> list[str]:
     equalized = [run for run in runs if run["equalized"] is not None]
     cells = [case, str(len(runs))]
     cells += [_percent(run[name] for run in runs) for name in ("float32", "int8")]
-    cells.append(_percent(run["equalized"] for run in equalized))
+    cells.append("" if lost_nothing(runs) else _percent(run["equalized"] for run in equalized))
     for name in ("labels", "teacher"):
-        cells += [_percent(run[name] for run in runs), _back(runs, name)]
+        if lost_nothing(runs):
+            cells += ["", "int8 lost nothing"]
+        else:
+            shares = _percent(recovered(runs, name), 0)
+            cells += [_percent(run[name] for run in runs), f"**{shares}**"]
     agreements = [run["agreement"] for run in runs if run["agreement"] is not None]
     return [*cells, f"{100 * min(agreements):.2f}" if agreements else ""]
 
@@ -61,12 +65,6 @@ def recovered(runs: list[dict[str, Any]], name: str) -> list[float]:
     return [(run[name] - run["int8"]) / max(run["float32"] - run["int8"], 1e-9) for run in runs]
 
 
-def _back(runs: list[dict[str, Any]], name: str) -> str:
-    if lost_nothing(runs):
-        return "int8 lost nothing"
-    return f"**{_percent(recovered(runs, name), 0)}**"
-
-
 def _percent(values: Iterable[float], digits: int = 1) -> str:
     found = [100 * value for value in values]
     if not found:
@@ -76,14 +74,15 @@ def _percent(values: Iterable[float], digits: int = 1) -> str:
 
 
 def _forms(case: str, forms: dict[str, dict[str, Any]]) -> list[str]:
-    return [
-        case,
-        *(
-            f"{_time(form)}{form['bytes']:,} B, {100 * form['accuracy']:.1f} % ({form['recipe']})"
-            for form in (forms[name] for name in _FORMS)
-        ),
-    ]
+    first = forms[_FORMS[0]]
+    cells = [_form(first)]
+    for name in _FORMS[1:]:
+        same = forms[name]["recipe"] == first["recipe"]
+        cells.append("the same, int8 keeps the bound" if same else _form(forms[name]))
+    return [case, *cells]
 
 
-def _time(form: dict[str, Any]) -> str:
-    return f"{form['latency_us']:,.1f} µs, " if "latency_us" in form else ""
+def _form(form: dict[str, Any]) -> str:
+    time = f"{form['latency_us']:,.1f} µs, " if "latency_us" in form else ""
+    recipe = "all in float" if form["recipe"] == "none" else form["recipe"]
+    return f"{time}{form['bytes']:,} B, {100 * form['accuracy']:.1f} % ({recipe})"
