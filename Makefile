@@ -55,7 +55,7 @@ help:
 	@echo 'make verdicts SHARED=dir      shares of equal classes that reports tell, on other samples'
 	@echo 'make spoiled SHARED=dir       wrong weights: what the parity check notices or owns up to'
 	@echo 'make bundles                  disk, memory and cold start of a device beside LiteRT'\''s'
-	@echo 'make finetune                 what fine-tuning brings back of what int8 loses'
+	@echo 'make finetune [SHARED=dir]    what fine-tuning brings back of what int8 loses'
 	@echo 'make calibration-memory       peak memory with 200 and with 2,000 samples'
 	@echo 'make scoring                  edgeport score beside a plain loop: rows a second, memory'
 	@echo 'make training MNIST=mnist.npz what recipes, searches and means against over-fitting reach'
@@ -177,8 +177,11 @@ spoiled: .venv/.workstation
 bundles: demo
 	$(WORKSTATION) tests/benchmarks/bundles.py build/demo --output build/bundles.json
 
+# Without SHARED two networks are left out, and others without their Debian packages; it says so.
+# Resumes where an earlier run ended; delete build/finetune.json to start again.
 finetune: .venv/.tools
-	$(WORKSTATION) tests/benchmarks/finetune.py --output build/finetune.json
+	$(WORKSTATION) tests/benchmarks/finetune.py $(if $(SHARED),--shared "$(SHARED)") \
+		--output build/finetune.json
 
 calibration-memory: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/calibration_memory.py --output build/calibration_memory.json

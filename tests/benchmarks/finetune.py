@@ -1,12 +1,15 @@
 """What fine-tuning under quantization brings back of what int8 loses: `make finetune`.
 
-    python tests/benchmarks/finetune.py [--output build/finetune.json] [--seeds 5] [--only TEXT]
+    python tests/benchmarks/finetune.py [--shared FOLDER] [--output build/finetune.json]
+        [--seeds 5] [--only TEXT] [--without-times | --times]
 
-Each network is trained here, on data that scikit-learn ships or that is made here, and made such
-that int8 breaks it. It is converted with a budget that int8 misses, once with labels to fine-tune
-on and once with the float model as the only teacher. All figures are on held-out samples that have
-neither calibrated nor trained. Beside them stand time and size of the fine-tuned artifact against
-the one that keeps the same budget by leaving layers in float, timed in turns.
+Each network is converted for target `any`, whose weights pass the pair limit, with all layers in
+int8, the first and the last included: as it is, and fine-tuned with labels and by the float model
+alone. The bound is one that no loss keeps, so that each recipe is tried. All figures are on
+held-out samples that have neither calibrated nor trained. Beside them stand time and size of three
+artifacts: int8 as it is, with layers in float until the loss is at most one point, and fine-tuned.
+
+A run resumes where an earlier one ended; delete the output to start again.
 """
 
 from __future__ import annotations
@@ -14,207 +17,147 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
+import re
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+import finetune_networks as networks
 import numpy as np
+from peers import machine
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# In TensorFlow 2.21 oneDNN's gradient of a convolution of one pixel with strides, which mini
+# XCEPTION has, writes beyond its memory.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-EPOCHS = 6
 STRICT = 1e-4  # a budget that no loss keeps, so that each recipe is tried
-DECADES = 3
-BUDGET = 0.02  # at which time and size are compared
-ROUNDS, CALLS = 15, 200
-
-
-@dataclass(frozen=True)
-class Data:
-    """Samples to train on and samples to judge by, with their classes."""
-
-    x: np.ndarray
-    y: np.ndarray
-    held_x: np.ndarray
-    held_y: np.ndarray
-
-
-def tables(seed: int) -> Data:
-    """Rows of 16 features, most of them small, a few very large."""
-    generator = np.random.default_rng(seed)
-    first, second = generator.normal(size=(16, 24)), generator.normal(size=(24, 6))
-    z = generator.normal(size=(8000, 16))
-    y = (np.tanh(z @ first / 2) @ second).argmax(1)
-    x = z.astype(np.float32)
-    return Data(x[:5000], y[:5000], x[5000:], y[5000:])
-
-
-def digits(seed: int) -> Data:
-    """The 1,797 digits of 8 by 8 pixels that scikit-learn ships, each also moved by a pixel."""
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    order = np.random.default_rng(seed).permutation(len(found.images))
-    x = (found.images[order, :, :, None] / 16).astype(np.float32)
-    y = found.target[order]
-    x = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    cut = 1000
-    moved = [np.roll(x, (dy, dx), (1, 2)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    train = np.concatenate([each[:cut] for each in moved])
-    held_x = np.concatenate([each[cut:] for each in moved])
-    return Data(train, np.tile(y[:cut], 9), held_x, np.tile(y[cut:], 9))
-
-
-def dense(data: Data) -> Any:
-    """Four residual dense layers of 8 units, whose ranges differ by two decades.
-
-    Two layers read each tensor, so that equalization cannot bring the ranges together.
-    """
-    import keras
-    from keras import layers
-
-    x = keras.Input((16,), name="x")
-    h = layers.Dense(8, activation="leaky_relu", name="d0")(x)
-    for number in range(1, 4):
-        h = layers.Add()([h, layers.Dense(8, activation="leaky_relu", name=f"d{number}")(h)])
-    model = _fitted(keras.Model(x, layers.Dense(6, activation="softmax", name="y")(h)), data, 20)
-    factors = 10.0 ** np.random.default_rng(0).uniform(-1, 1, 8)
-    for layer in model.layers:
-        if isinstance(layer, layers.Dense):
-            kernel, bias = layer.get_weights()
-            before = 1 if layer.name == "d0" else factors[:, None]
-            after = 1 if layer.name == "y" else factors
-            layer.set_weights([kernel / before * after, bias * after])
-    return model
-
-
-def depthwise(data: Data) -> Any:
-    """A residual depthwise network whose channels differ by three decades."""
-    import keras
-    from keras import layers
-
-    x = keras.Input((12, 12, 1), name="x")
-    h = layers.Conv2D(16, 3, padding="same", activation="relu", name="stem")(x)
-    for number in range(2):
-        d = layers.DepthwiseConv2D(3, padding="same", activation="relu", name=f"d{number}")(h)
-        h = layers.Add()([h, d])
-    h = layers.Conv2D(32, 1, strides=2, activation="relu", name="point")(h)
-    y = layers.Dense(10, activation="softmax", name="y")(layers.GlobalAveragePooling2D()(h))
-    model = _fitted(keras.Model(x, y), data, 6)
-    factors = 10.0 ** np.random.default_rng(0).uniform(-DECADES / 2, DECADES / 2, 16)
-    kernel, bias = model.get_layer("stem").get_weights()
-    model.get_layer("stem").set_weights([kernel * factors, bias * factors])
-    for number in range(2):
-        kernel, bias = model.get_layer(f"d{number}").get_weights()
-        model.get_layer(f"d{number}").set_weights([kernel, bias * factors])
-    kernel, bias = model.get_layer("point").get_weights()
-    model.get_layer("point").set_weights([kernel / factors[:, None], bias])
-    return model
-
-
-def _fitted(model: Any, data: Data, epochs: int) -> Any:
-    import keras
-
-    model.compile(keras.optimizers.Adam(0.005), "sparse_categorical_crossentropy")
-    model.fit(data.x, data.y, epochs=epochs, batch_size=64, verbose=0)
-    return model
-
-
-CASES: dict[str, tuple[Callable[[int], Data], Callable[[Data], Any]]] = {
-    "dense, two decades": (tables, dense),
-    "depthwise, three decades": (digits, depthwise),
-}
+BUDGET = 0.01  # at which time and size are compared
+CALIBRATION = 300
+ROUNDS, SECONDS = 15, 0.05
+FORMS = ("int8", "layers in float", "fine-tuned")
 
 
 @dataclass(frozen=True)
 class Run:
-    """Held-out accuracies of one network and seed, and what the fine-tuned one wins."""
+    """Held-out accuracies of one network and seed.
+
+    Attributes:
+        case, seed: which.
+        samples: that judged.
+        float32, int8: accuracy before.
+        changed: share of the best classes that int8 changes.
+        labels, teacher: accuracy after, with labels and by the float model alone.
+        equalized: the same before any step of the training; None except for seed 0.
+        agreement: the least share of best classes that the trained function and the int8 graph had
+            in common.
+    """
 
     case: str
     seed: int
+    samples: int
     float32: float
     int8: float
+    changed: float
     labels: float
     teacher: float
-    agreement: float
-
-    def recovered(self, reached: float) -> float:
-        """Return the share of what int8 lost that came back."""
-        return (reached - self.int8) / max(self.float32 - self.int8, 1e-9)
+    equalized: float | None
+    agreement: float | None
 
 
-def measure(case: str, seed: int, folder: Path) -> Run:
-    """Return the held-out accuracies of one network and seed; leave two artifacts to be timed."""
+def load(case: str, seed: int, shared: Path, folder: Path) -> tuple[networks.Data, Any]:
     import keras
 
+    keras.utils.set_random_seed(seed)
+    data = networks.CASES[case].data(seed, shared, folder)
+    return data, networks.CASES[case].model(data, shared, folder)
+
+
+def measure(case: str, seed: int, shared: Path, folder: Path) -> Run:
+    """Return the held-out accuracies of one network and seed."""
     import edgeport_converter as ec
     from edgeport_converter.progress import Progress
 
-    class Agreements(Progress):
+    agreements = []
+
+    class Listener(Progress):
         """Keeps the share of answers in which the int8 graph is what was trained."""
 
-        found: ClassVar[list[float]] = []
-
         def say(self, line: str) -> None:
-            if line.startswith("fine-tuning: "):
-                self.found.append(float(line.rpartition("; ")[2].partition("%")[0]))
+            found = re.search(r"([\d.]+)% of the answers as trained", line)
+            if found:
+                agreements.append(float(found[1]) / 100)
 
-    make_data, make_model = CASES[case]
-    keras.utils.set_random_seed(seed)
-    data = make_data(seed)
-    model = make_model(data)
-    reached, reference, plain = {}, 0.0, 0.0
-    for name, taught in {"labels": (data.x, data.y), "teacher": data.x}.items():
-        output = folder / f"{case.split(',')[0]}-{name}.onnx"
-        common = {
-            "calibration": data.x[:500],
-            "evaluation": (data.held_x, data.held_y),
-            "objective": "size",
-        }
-        wanted = ec.Finetune(taught, epochs=EPOCHS, seed=seed)
-        report = ec.convert(
-            model, output, max_drop=STRICT, finetune=wanted, progress=Agreements(), **common
-        )
-        assert report.accuracy is not None
-        reference = report.accuracy.float32
-        ranges = ("static, minmax ranges", "static, mse ranges")
-        plain = reference - min(step.loss for step in report.steps if step.recipe in ranges)
-        tuned = [step.loss for step in report.steps if "fine-tuned" in step.recipe]
-        reached[name] = reference - tuned[0] if tuned else plain
-    agreement = min(Agreements.found, default=float("nan"))
-    return Run(case, seed, reference, plain, reached["labels"], reached["teacher"], agreement)
-
-
-def pair(case: str, folder: Path) -> list[Path]:
-    """Return two artifacts that keep one budget: with layers in float, and fine-tuned."""
-    import keras
-
-    import edgeport_converter as ec
-
-    make_data, make_model = CASES[case]
-    keras.utils.set_random_seed(0)
-    data = make_data(0)
-    model = make_model(data)
-    paths = []
-    for name, wanted in {
-        "layers-in-float": None,
-        "fine-tuned": ec.Finetune((data.x, data.y), epochs=EPOCHS),
-    }.items():
-        paths.append(folder / f"{case.split(',')[0]}-{name}.onnx")
+    data, model = load(case, seed, shared, folder)
+    wanted = networks.CASES[case]
+    x, y = data.x[: wanted.samples], data.y[: wanted.samples]
+    full = {"epochs": wanted.epochs, "seed": seed}
+    ways = {"labels": ec.Finetune((x, y), **full), "teacher": ec.Finetune(x, **full)}
+    if seed == 0:
+        ways["equalized"] = ec.Finetune(x[:100], epochs=1, learning_rate=1e-9)
+    reached: dict[str, float] = {}
+    before: Any = None
+    for name, tuned in ways.items():
         report = ec.convert(
             model,
-            paths[-1],
-            calibration=data.x[:500],
+            folder / "strict.onnx",
+            calibration=data.x[:CALIBRATION],
             evaluation=(data.held_x, data.held_y),
-            max_drop=BUDGET,
-            finetune=wanted,
+            objective="size",
+            max_drop=STRICT,
+            finetune=tuned,
+            progress=Listener(),
         )
-        print(f"{case}: {name}: {report.recipe}, {report.file_bytes:,} bytes", flush=True)
-    return paths
+        assert report.accuracy is not None
+        plain = [s for s in report.steps if re.fullmatch(r"static, \w+ ranges", s.recipe)]
+        before = min(plain, key=lambda step: step.loss)
+        after = [s for s in report.steps if re.search(r"fine-tuned$", s.recipe)]
+        reached[name] = report.accuracy.float32 - (after or [before])[0].loss
+        float32 = report.accuracy.float32
+    return Run(
+        case,
+        seed,
+        len(data.held_x),
+        float32,
+        float32 - before.loss,
+        1 - before.top_1,
+        reached["labels"],
+        reached["teacher"],
+        reached.get("equalized"),
+        min(agreements[:2], default=None),
+    )
+
+
+def make_forms(case: str, shared: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """Write three artifacts of one network: as it is, with layers in float, and fine-tuned."""
+    import edgeport_converter as ec
+
+    data, model = load(case, 0, shared, folder)
+    wanted = networks.CASES[case]
+    found = {}
+    for form in FORMS:
+        path = folder / re.sub(r"[^\w.]+", "-", f"{case} {form}.onnx")
+        taught = (data.x[: wanted.samples], data.y[: wanted.samples])
+        report = ec.convert(
+            model,
+            path,
+            quantize="static" if form == "int8" else "auto",
+            calibration=data.x[:CALIBRATION],
+            evaluation=(data.held_x, data.held_y),
+            max_drop=0.99 if form == "int8" else BUDGET,
+            finetune=ec.Finetune(taught, epochs=wanted.epochs) if form == "fine-tuned" else None,
+        )
+        assert report.accuracy is not None
+        found[form] = {
+            "path": path.name,
+            "recipe": report.recipe,
+            "bytes": report.file_bytes,
+            "accuracy": report.accuracy.artifact,
+        }
+        print(case, form, found[form], flush=True)
+    return found
 
 
 def latencies(paths: list[Path]) -> list[float]:
@@ -226,57 +169,53 @@ def latencies(paths: list[Path]) -> list[float]:
     times: list[list[float]] = [[] for _ in paths]
     for _ in range(ROUNDS):
         for place, predictor in enumerate(predictors):
-            start = time.perf_counter()
-            for _ in range(CALLS):
+            start, count = time.perf_counter(), 0
+            while time.perf_counter() - start < SECONDS:
                 predictor.predict(sample)
-            times[place].append((time.perf_counter() - start) / CALLS * 1e6)
+                count += 1
+            times[place].append((time.perf_counter() - start) / count * 1e6)
     return [float(np.median(each)) for each in times]
-
-
-def table(runs: list[Run]) -> list[str]:
-    """Return the lines of a table: means and spreads over the seeds."""
-    lines = [
-        "| network | float | int8 | with labels | back | by the teacher | back |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for case in CASES:
-        own = [run for run in runs if run.case == case]
-        if not own:
-            continue
-        cells = [case]
-        for name in ("float32", "int8", "labels", "teacher"):
-            values = [100 * getattr(run, name) for run in own]
-            cells.append(f"{np.mean(values):.1f} ± {np.std(values):.1f} %")
-            if name in ("labels", "teacher"):
-                back = [100 * run.recovered(getattr(run, name)) for run in own]
-                cells.append(f"{np.mean(back):.0f} ± {np.std(back):.0f} %")
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
 
 
 def main() -> None:
     """Measure all networks and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--shared", type=Path)
     parser.add_argument("--output", type=Path, default=Path("build/finetune.json"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", default="")
-    parser.add_argument("--time", nargs="*", type=Path, help="artifacts to time, and nothing else")
+    parser.add_argument("--times", action="store_true", help="only time what an earlier run wrote")
+    parser.add_argument("--without-times", action="store_true")
     options = parser.parse_args()
-    if options.time:
-        for path, us in zip(options.time, latencies(options.time), strict=True):
-            print(f"{path.name}: {us:.1f} µs, {path.stat().st_size:,} bytes")
-        return
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    runs: list[Run] = []
-    for case in (case for case in CASES if options.only in case):
-        for seed in range(options.seeds):
-            with tempfile.TemporaryDirectory() as place:
-                runs.append(measure(case, seed, Path(place)))
-            print(runs[-1], flush=True)
-        paths = pair(case, options.output.parent)
-        print(dict(zip((path.name for path in paths), latencies(paths), strict=True)), flush=True)
-    options.output.write_text(json.dumps([asdict(run) for run in runs], indent=1) + "\n")
-    print("\n".join(table(runs)))
+    folder = options.output.parent / "finetune"
+    folder.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = {"machine": machine.describe(), "runs": [], "forms": {}}
+    if options.output.exists():
+        result = json.loads(options.output.read_text(encoding="utf-8"))
+
+    def keep() -> None:
+        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+    for case in networks.CASES if not options.times else ():
+        lacking = networks.missing(case, options.shared)
+        if lacking and options.only in case:
+            print(f"{case} is left out: it needs {lacking}")
+        if lacking or options.only not in case:
+            continue
+        done = {run["seed"] for run in result["runs"] if run["case"] == case}
+        for seed in range(min(options.seeds, networks.CASES[case].seeds)):
+            if seed not in done:
+                result["runs"].append(asdict(measure(case, seed, options.shared, folder)))
+                print(result["runs"][-1], flush=True)
+                keep()
+        if case not in result["forms"]:
+            result["forms"][case] = make_forms(case, options.shared, folder)
+            keep()
+    for forms in result["forms"].values() if not options.without_times else ():
+        found = latencies([folder / form["path"] for form in forms.values()])
+        for form, microseconds in zip(forms.values(), found, strict=True):
+            form["latency_us"] = microseconds
+    keep()
 
 
 if __name__ == "__main__":

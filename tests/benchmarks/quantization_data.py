@@ -8,6 +8,7 @@ generator makes held-out samples, which no conversion sees.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -91,6 +92,11 @@ def keyword_features(shared: Path, count: int, seed: int) -> np.ndarray:
                 else "".join(generator.choice([*VOICED, *HISSES], size=4))
             )
             sounds.append(_say(generator, phones))
+    return mfccs(sounds)
+
+
+def mfccs(sounds: Sequence[np.ndarray]) -> np.ndarray:
+    """Return (N, 49, 10, 1) of sounds of one second, as ``keyword_features`` says."""
     frames = np.stack([_frames(sound / sound.max(), 480, 320) for sound in sounds])
     spectrum = np.abs(np.fft.rfft(frames * _hann(480), n=512))
     log_mel = np.log(spectrum @ _mel_matrix(40, 257, 20, 4000) + 1e-6)

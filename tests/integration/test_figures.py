@@ -19,6 +19,7 @@ from figures import (
     stored,
 )
 from peers.machine import kind
+from tables.finetune import lost_nothing, recovered
 from tables.passes import is_told
 from tables.sections import put, shown
 from tables.training import render as render_training
@@ -75,3 +76,11 @@ def test_a_rewriting_is_told_where_time_or_bytes_change():
     assert is_told(same | {"latency_without_over_with": 1.06})
     assert is_told(same | {"latency_without_over_with": 0.94})
     assert is_told(same | {"bytes_without": 1011})
+
+
+def test_what_fine_tuning_brings_back_is_a_share_of_a_loss_beyond_its_noise():
+    run = {"samples": 400, "changed": 0.09, "float32": 0.9, "int8": 0.8, "labels": 0.85}
+    assert recovered([run, run | {"labels": 0.9}], "labels") == pytest.approx([0.5, 1.0])
+    # The standard error is the root of 0.09 / 400, 1.5 points.
+    assert not lost_nothing([run, run | {"int8": 0.86}])
+    assert lost_nothing([run | {"int8": 0.875}, run | {"int8": 0.866}])

@@ -25,10 +25,11 @@ import onnx_ir as ir
 from edgeport.artifact.golden import Array
 from edgeport_converter.loading.model import all_layers, layer_of
 from edgeport_converter.optimizing.constants import array_of, known
+from edgeport_converter.optimizing.layer_inputs import by_channel
 from edgeport_converter.quantization.qdq.quantize import weighted_nodes
 from edgeport_converter.quantization.tensors import only_use
 from edgeport_converter.quantization.weights import forms
-from edgeport_converter.quantization.weights.equalization import EQUALIZED
+from edgeport_converter.quantization.weights.equalization import DIVIDED, EQUALIZED
 
 _CLOSE = 1e-4  # of the largest weight, between what was exported and what the factors give
 _ROUNDS = 4  # of fitting factors of outputs and inputs in turn
@@ -43,7 +44,7 @@ class Link:
         weights: their name in the graph.
         kernel: the Keras variable.
         axes: how its axes are turned before it is reshaped to the weights' form.
-        outputs, inputs: the factors s (R, 1) and r (1, K).
+        outputs, inputs: the factors s (R, 1) and r (R, K).
         bias: the name of the bias in the graph, None where it does not change.
         shift: the Keras variable that it moves.
         shift_factors: what a step of ``shift`` is multiplied by on its way to the bias.
@@ -110,6 +111,9 @@ def _find_kernel(model: Any, node: ir.Node, name: str, variables: list[Any]) -> 
     weights = known(node.inputs[1]).astype(np.float64)
     if not weights.any():
         return None
+    divided = np.asarray(1 / node.meta[DIVIDED]) if DIVIDED in node.meta else np.ones(1)
+    known_inputs = _rows(node, np.broadcast_to(by_channel(divided, node), weights.shape))
+    rows = _rows(node, weights) / known_inputs
     layer = layer_of(model, node.name or "")
     own = {id(each) for each in getattr(layer, "weights", ())}
     for variable in sorted(variables, key=lambda each: id(each) not in own):
@@ -117,10 +121,11 @@ def _find_kernel(model: Any, node: ir.Node, name: str, variables: list[Any]) -> 
             continue
         for axes in _turns(len(variable.shape)):
             kernel = np.asarray(variable.numpy(), np.float64)
-            rows = _rows(node, kernel.transpose(axes).reshape(weights.shape))
-            factors = _fit(rows, _rows(node, weights), may_fit_inputs=id(variable) in own)
+            given = _rows(node, kernel.transpose(axes).reshape(weights.shape))
+            factors = _fit(given, rows, may_fit_inputs=id(variable) in own)
             if factors is not None:
-                return Link(node, name, variable, axes, *factors)
+                outputs, inputs = factors
+                return Link(node, name, variable, axes, outputs, inputs * known_inputs)
     return None
 
 

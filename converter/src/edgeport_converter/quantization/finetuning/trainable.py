@@ -81,9 +81,12 @@ class _Weights:
 
     def quantized(self) -> tuple[Any, Any]:
         """Return codes (R, K) and scales (R,)."""
-        stretch = tf.exp(_SCALE_SHARE * self.stretch)
-        exact = self.rows / stretch[:, None]
-        return _codes_of(exact, pairs=self._pairs), stretch * self.start
+        exact = self.rows / tf.exp(_SCALE_SHARE * self.stretch)[:, None]
+        return _codes_of(exact, pairs=self._pairs), self.scales()
+
+    def scales(self) -> Any:
+        """Return the scale of each output's weights (R,)."""
+        return tf.exp(_SCALE_SHARE * self.stretch) * self.start
 
     def tensor(self) -> Any:
         """Return the weights that int8 stores, in the layer's own form."""
@@ -117,6 +120,12 @@ class _Bias:
     def tensor(self) -> Any:
         return self._start + self._unit * self.moved
 
+    def rounded(self, steps: Any) -> Any:
+        """Return what int32 codes stand for, in steps of the layer's sums (R,)."""
+        exact = self.tensor()
+        steps = tf.reshape(steps, exact.shape)
+        return _rounded(exact / steps) * steps
+
 
 class _Range:
     """The ends of an activation's range; an end at zero stays, and none passes a clip's bound."""
@@ -132,9 +141,10 @@ class _Range:
     def scale(self) -> tuple[Any, Any]:
         """Return scale and zero point, as ``choose_scale`` does."""
         low, high = self.ends()
-        low, high = tf.minimum(low, 0.0), tf.maximum(high, 0.0)
+        low = tf.cast(tf.minimum(low, 0.0), tf.float64)
+        high = tf.cast(tf.maximum(high, 0.0), tf.float64)
         scale = (high - low) / 255.0
-        return scale, _rounded(-low / scale)
+        return tf.cast(scale, tf.float32), tf.cast(_rounded(-low / scale), tf.float32)
 
 
 class Trainable:
@@ -170,6 +180,7 @@ class Trainable:
         self._learned: dict[str, _Range] = {}
         self._replaced: dict[ir.Value, Any] = {}  # what a DequantizeLinear of constants gives
         self._scales: dict[ir.Value, _Range] = {}  # by the constant with the scale
+        self._kept: set[ir.Value | None] = set()  # scales that do not change
         for node in self.graph:
             if node.op_type in WEIGHTED_OPERATORS:
                 self._take_layer(node, source, weights, biases, pairs=pairs)
@@ -201,29 +212,34 @@ class Trainable:
         pairs: bool,
     ) -> None:
         reading, name = _constant_of(node, 1)
-        if reading is None or name not in weights or name not in source.initializers:
+        bias, bias_name = _constant_of(node, 2)
+        codes = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if reading is None or codes is None or codes.op_type != "DequantizeLinear":
+            return
+        if name not in weights or name not in source.initializers:
+            if bias is not None:  # its codes count steps of this scale
+                self._kept.add(codes.inputs[1])
             return
         if name not in self._weights:
-            codes, scale = known(reading.inputs[0]), known(reading.inputs[1])
+            stored, scale = known(reading.inputs[0]), known(reading.inputs[1])
             exact = known(source.initializers[name])
             limited = pairs and node.op_type != "ConvTranspose"
-            self._weights[name] = _Weights(node, codes, scale, exact, pairs=limited)
-        self._replaced[reading.outputs[0]] = self._weights[name].tensor
-        bias, bias_name = _constant_of(node, 2)
+            self._weights[name] = _Weights(node, stored, scale, exact, pairs=limited)
+        layer = self._weights[name]
+        self._replaced[reading.outputs[0]] = layer.tensor
         if bias is None or bias_name not in source.initializers:
             return
         # What rounding added to the sums was taken out of the bias; trained weights are rounded
         # already, so a bias that stays is the float one.
         start = known(source.initializers[bias_name])
-        if bias_name not in biases:
-            fixed = tf.constant(start.astype(np.float32))
-            self._replaced[bias.outputs[0]] = lambda: fixed
-            return
-        if bias_name not in self._biases:
-            codes, steps = _constant_codes(bias), known(bias.inputs[1])
-            corrected = codes.astype(np.float64) * steps
+        steps = known(bias.inputs[1])
+        if bias_name in biases and bias_name not in self._biases:
+            corrected = _constant_codes(bias).astype(np.float64) * steps
             self._biases[bias_name] = _Bias(corrected.reshape(start.shape), _HALF_RANGE * steps)
-        self._replaced[bias.outputs[0]] = self._biases[bias_name].tensor
+        own = self._biases.get(bias_name) or _Bias(start, np.zeros(start.shape))
+        self._replaced[bias.outputs[0]] = lambda: own.rounded(
+            self._scale_of(codes)[0] * layer.scales()
+        )
 
     def _take_range(
         self,
@@ -234,7 +250,8 @@ class Trainable:
         scale, zero = node.inputs[1], node.inputs[2]
         name = (scale.name if scale is not None else None) or ""
         name = name.partition("/scale")[0] if name.endswith("/scale") else ""
-        if scale is None or scale in self._scales or name in fixed or name not in self._ranges:
+        settled = scale is None or scale in self._scales or scale in self._kept
+        if scale is None or settled or name in fixed or name not in self._ranges:
             return
         low, high = self._ranges[name]
         chosen, offset = choose_scale(low, high, np.dtype(np.uint8))

@@ -33,6 +33,7 @@ from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.weights.equalization import equalize
 from edgeport_converter.quantization.weights.gptq import Rounder
 from edgeport_converter.quantization.weights.moments import measure_moments
+from edgeport_converter.quantization.weights.streams import equalize_streams
 from edgeport_converter.targets import Target
 from edgeport_converter.verification import runners
 from edgeport_converter.verification.runners import Batches, Run, Runner
@@ -159,10 +160,15 @@ class CandidateFactory:
     def finetune(self, recipe: Recipe, finetuner: Finetuner) -> None:
         """Train the weights of a static recipe's graph; recipes with ``finetuned`` have them.
 
+        Training starts from channels of like ranges, also where additions tie tensors together.
+
         Raises:
             CannotFinetuneError: the model cannot be trained, or not proven.
         """
         start = self.source_of(recipe)
+        streams = equalize_streams(start.graph, self._calibration(_BATCH))
+        if streams is not None:
+            start = CalibratedGraph(streams, self._calibration)
 
         def make(graph: ir.Model, ranges: Ranges, rounder: Rounder) -> ir.Model:
             return quantize.quantize(graph, recipe, ranges, self._target, rounder).graph

@@ -39,6 +39,10 @@ _SMALLEST_SHARE = 1e-5
 EQUALIZED = "edgeport.equalized"
 """Key of a node's ``meta`` with the factors (C,) that its output's channels were multiplied by."""
 
+DIVIDED = "edgeport.divided"
+"""Key of a node's ``meta`` with the factors (C,) that its weights were divided by, for its input's
+channels."""
+
 _RESHAPING = ("Flatten", "Reshape", "Squeeze")
 _BETWEEN = ("AveragePool", "GlobalAveragePool", "LeakyRelu", "MaxPool", "Relu", *_RESHAPING)
 
@@ -61,19 +65,17 @@ def equalize(model: ir.Model, batches: Iterable[Mapping[str, Array]]) -> ir.Mode
     pairs = _find_pairs(result.graph)
     if not pairs:
         return result
-    largest = _channel_ranges(result, [pair.tensor for pair in pairs], batches)
+    largest = channel_ranges(result, [pair.tensor for pair in pairs], batches)
     for pair, ranges in zip(pairs, largest, strict=True):
         if not np.isfinite(ranges).all() or ranges.max() == 0:
             continue
-        factors = _factors(ranges, _strengths(pair.second))
-        _scale_outputs(pair.first, factors)
-        pair.first.meta[EQUALIZED] = factors
-        weights = pair.second.inputs[1]
-        replace_constant(weights, known(weights) * by_channel(1 / factors, pair.second))
+        factors = choose_factors(ranges, strengths_of(pair.second))
+        multiply_outputs(pair.first, factors)
+        divide_inputs(pair.second, factors)
     return result
 
 
-def _factors(ranges: Array, strengths: Array | None) -> Array:
+def choose_factors(ranges: Array, strengths: Array | None) -> Array:
     """Return what to multiply each channel by: powers of two, which round nothing.
 
     ``strengths`` are those of the weights that read the channels, None where these have scales of
@@ -95,7 +97,7 @@ def _factors(ranges: Array, strengths: Array | None) -> Array:
     return factors
 
 
-def _strengths(node: ir.Node) -> Array | None:
+def strengths_of(node: ir.Node) -> Array | None:
     """Return the largest weight that reads each channel, as a share of its output's largest."""
     weights = known(node.inputs[1]).astype(np.float64)
     if node.op_type == "Conv":
@@ -113,15 +115,15 @@ def _strengths(node: ir.Node) -> Array | None:
 def _find_pairs(graph: ir.Graph) -> list[_Pair]:
     found = []
     for node in graph:
-        if not _is_layer(node):
+        if not is_layer(node):
             continue
         tensor, reshaped = node.outputs[0], False
         while True:
             after, place = only_use(tensor)
             if after is None or after.graph is not graph:
                 break
-            if _is_layer(after) and place == 0:
-                fits = _output_channels(node) == _input_channels(after)
+            if is_layer(after) and place == 0:
+                fits = output_channels(node) == input_channels(after)
                 if fits and (not reshaped or after.op_type == "Gemm"):
                     found.append(_Pair(node, after, tensor))
                 break
@@ -132,8 +134,8 @@ def _find_pairs(graph: ir.Graph) -> list[_Pair]:
     return found
 
 
-def _is_layer(node: ir.Node) -> bool:
-    """Whether a node has constant weights of its own that a factor can be taken into."""
+def is_layer(node: ir.Node) -> bool:
+    """Whether a node is a Conv or Gemm with constants of its own that can take a factor."""
     return (
         node.op_type in ("Conv", "Gemm")
         and all(
@@ -144,19 +146,22 @@ def _is_layer(node: ir.Node) -> bool:
     )
 
 
-def _output_channels(node: ir.Node) -> int:
+def output_channels(node: ir.Node) -> int:
+    """Return how many channels a layer answers with."""
     rows = node.op_type == "Conv" or is_transposed(node)
     return int(known(node.inputs[1]).shape[0 if rows else 1])
 
 
-def _input_channels(node: ir.Node) -> int:
+def input_channels(node: ir.Node) -> int:
+    """Return how many channels a layer reads."""
     shape = known(node.inputs[1]).shape
     if node.op_type == "Conv":
         return int(shape[1] * groups_of(node))
     return int(shape[1 if is_transposed(node) else 0])
 
 
-def _scale_outputs(node: ir.Node, factors: Array) -> None:
+def multiply_outputs(node: ir.Node, factors: Array) -> None:
+    """Multiply what a layer answers by factors (C,)."""
     weights = known(node.inputs[1])
     rows = node.op_type == "Conv" or is_transposed(node)
     shape = (-1, *[1] * (weights.ndim - 1)) if rows else (1, -1)
@@ -164,9 +169,17 @@ def _scale_outputs(node: ir.Node, factors: Array) -> None:
     bias = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
     if bias is not None:
         replace_constant(node.inputs[2], bias * factors.reshape(bias.shape))
+    node.meta[EQUALIZED] = node.meta.get(EQUALIZED, 1.0) * factors
 
 
-def _channel_ranges(
+def divide_inputs(node: ir.Node, factors: Array) -> None:
+    """Let a layer read channels that were multiplied by factors (C,)."""
+    weights = node.inputs[1]
+    replace_constant(weights, known(weights) * by_channel(1 / factors, node))
+    node.meta[DIVIDED] = node.meta.get(DIVIDED, 1.0) * factors
+
+
+def channel_ranges(
     model: ir.Model, tensors: Sequence[ir.Value], batches: Iterable[Mapping[str, Array]]
 ) -> list[Array]:
     """Return the largest absolute value of each channel, (C,), of each tensor."""

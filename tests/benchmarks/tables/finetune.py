@@ -1,0 +1,88 @@
+"""What fine-tuning brings back: the tables of a stored run of `make finetune`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from tables.sections import table
+
+_FORMS = ("int8", "layers in float", "fine-tuned")
+_HEAD = (
+    "network", "seeds", "float", "int8", "equalized", "with labels", "back", "by the teacher",
+    "back", "as trained",
+)  # fmt: skip
+
+
+def render(run: dict[str, Any]) -> str:
+    """Return the tables of one stored run in Markdown."""
+    cases: dict[str, list[dict[str, Any]]] = {}
+    for each in run["runs"]:
+        cases.setdefault(each["case"], []).append(each)
+    return "\n\n".join(
+        [
+            "Accuracy on held-out samples in percent, mean and spread over the seeds; `back` is "
+            "the share\nof what int8 lost that came back:",
+            table(_HEAD, [_row(case, runs) for case, runs in cases.items()]),
+            "What is won against layers in float, of the first seed: time of one sample on one "
+            "thread, bytes,\naccuracy:",
+            table(("network", *_FORMS), [_forms(*each) for each in run["forms"].items()]),
+            f"On {run['machine']['cpu']}.",
+        ]
+    )
+
+
+def _row(case: str, runs: list[dict[str, Any]]) -> list[str]:
+    equalized = [run for run in runs if run["equalized"] is not None]
+    cells = [case, str(len(runs))]
+    cells += [_percent(run[name] for run in runs) for name in ("float32", "int8")]
+    cells.append("" if lost_nothing(runs) else _percent(run["equalized"] for run in equalized))
+    for name in ("labels", "teacher"):
+        if lost_nothing(runs):
+            cells += ["", "int8 lost nothing"]
+        else:
+            shares = _percent(recovered(runs, name), 0)
+            cells += [_percent(run[name] for run in runs), f"**{shares}**"]
+    agreements = [run["agreement"] for run in runs if run["agreement"] is not None]
+    return [*cells, f"{100 * min(agreements):.2f}" if agreements else ""]
+
+
+def lost_nothing(runs: list[dict[str, Any]]) -> bool:
+    """Whether the mean of what int8 lost is within its noise.
+
+    The noise is twice the standard error of a difference of two accuracies on the same samples:
+    of all samples those count whose best class changed, and each may be a gain or a loss.
+    """
+    losses = [run["float32"] - run["int8"] for run in runs]
+    noise = [math.sqrt(run["changed"] / run["samples"]) for run in runs]
+    return statistics.mean(losses) <= 2 * statistics.mean(noise)
+
+
+def recovered(runs: list[dict[str, Any]], name: str) -> list[float]:
+    """Return the share of what int8 lost that came back, by seed."""
+    return [(run[name] - run["int8"]) / max(run["float32"] - run["int8"], 1e-9) for run in runs]
+
+
+def _percent(values: Iterable[float], digits: int = 1) -> str:
+    found = [100 * value for value in values]
+    if not found:
+        return ""
+    mean = f"{statistics.mean(found):.{digits}f}"
+    return mean if len(found) == 1 else f"{mean} ± {statistics.pstdev(found):.{digits}f}"
+
+
+def _forms(case: str, forms: dict[str, dict[str, Any]]) -> list[str]:
+    first = forms[_FORMS[0]]
+    cells = [_form(first)]
+    for name in _FORMS[1:]:
+        same = forms[name]["recipe"] == first["recipe"]
+        cells.append("the same" if same else _form(forms[name]))
+    return [case, *cells]
+
+
+def _form(form: dict[str, Any]) -> str:
+    time = f"{form['latency_us']:,.1f} µs, " if "latency_us" in form else ""
+    recipe = "all in float" if form["recipe"] == "none" else form["recipe"]
+    return f"{time}{form['bytes']:,} B, {100 * form['accuracy']:.1f} % ({recipe})"
