@@ -73,7 +73,9 @@ def fill_the_disk(place: Path) -> None:
 
 def main(tests: list[str]) -> int:
     print(f"{os.uname().machine}, user {os.getuid()}, home {os.environ.get('HOME')}")
-    print(f"the clock: {time.ctime()}; of a child: {run('/usr/bin/python3.11', '-c', CLOCK).stdout}")
+    print(
+        f"the clock: {time.ctime()}; of a child: {run('/usr/bin/python3.11', '-c', CLOCK).stdout}"
+    )
     assert time.gmtime().tm_year == 1970
     try:
         Path("/anywhere").touch()
