@@ -450,9 +450,9 @@ def _provide_release(bundle: Path, target: Path, manifest: dict[str, Any], envir
             script.chmod(0o755)
         else:
             # From its own folder: a console reads names in a code page of its own.
-            place = f"%~dp0..\\..\\..\\environments\\{environment}\\Scripts\\python.exe"
+            python_exe = f"%~dp0..\\..\\..\\environments\\{environment}\\Scripts\\python.exe"
             script = made / "bin" / "edgeport.cmd"
-            script.write_bytes(f'@"{place}" -I -m edgeport %*\r\n'.encode("ascii"))
+            script.write_bytes(f'@"{python_exe}" -I -m edgeport %*\r\n'.encode("ascii"))
         verify(target, made)
     return choice
 
@@ -748,7 +748,7 @@ def _locked(target: Path) -> Iterator[None]:
             else:
                 import msvcrt
 
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError as cause:
             if cause.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
                 raise
