@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import table as bench_table
-from tables import calls, headline, layer_times, passes, quantization, training
+from tables import bundles, calls, headline, layer_times, passes, quantization, training
 from tables.sections import put, title_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +31,7 @@ BY_KIND: dict[str, Render] = {
     "passes": passes.render,
     "calls": calls.render,
     "layer_times": layer_times.render,
+    "bundles": bundles.render,
 }
 BENCHMARKS_README = Path("tests/benchmarks/README.md")
 TRAINING_README = Path("converter/README.md")

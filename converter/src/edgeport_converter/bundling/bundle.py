@@ -17,7 +17,7 @@ from edgeport.artifact.card import ModelCard
 from edgeport.atomic_files import check_target, replacing
 from edgeport.options import TUNING_SUFFIX
 from edgeport_converter.bundling import install
-from edgeport_converter.bundling.archive import write_archive
+from edgeport_converter.bundling.archive import FOLDER, write_archive
 from edgeport_converter.bundling.examples import SYSTEMD, containerfile
 from edgeport_converter.bundling.manifest import describe_files, manifest_files
 from edgeport_converter.bundling.platforms import Platform, find_platform, find_python
@@ -27,6 +27,7 @@ from edgeport_converter.bundling.wheels import Source, download, runtime_wheel, 
 
 AnyPath = str | os.PathLike[str]
 
+INSTALLER = f"{FOLDER}/install.py"
 _LONGEST_NAME = 100
 """Of a variant: room enough for people, and for every archive and file system."""
 
@@ -126,7 +127,8 @@ def write_bundle(
     if tuning is not None:
         contents[install.ARTIFACT + TUNING_SUFFIX] = _read(tuning)
     contents["install.py"] = Path(install.__file__).read_bytes()
-    contents["edgeport-app.service"] = SYSTEMD.encode("ascii")
+    if system.name.startswith("linux"):
+        contents["edgeport-app.service"] = SYSTEMD.encode("ascii")
     if with_containerfile:
         text = containerfile(platform, python)
         if text is None:

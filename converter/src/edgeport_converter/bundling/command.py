@@ -38,7 +38,7 @@ def add_bundle(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from edgeport_converter.bundling.bundle import write_bundle
+    from edgeport_converter.bundling.bundle import INSTALLER, write_bundle
 
     report = write_bundle(
         options.artifact,
@@ -64,4 +64,7 @@ def _run(options: argparse.Namespace) -> None:
     print(f"sha256       {report.sha256}")
     print(f"for          {report.platform}, Python {report.python}{needs}: {versions}")
     print(f"there        tar -xzf {report.file}")
-    print(f"             python{report.python} edgeport-bundle/install.py --target /opt/edgeport")
+    if report.platform.startswith("windows"):
+        print(f"             py -{report.python} {INSTALLER} --target C:\\edgeport")
+    else:
+        print(f"             python{report.python} {INSTALLER} --target /opt/edgeport")
