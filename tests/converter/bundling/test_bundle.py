@@ -205,6 +205,15 @@ def refused(write, tmp_path, match, error=OptionError, **options):
     assert (tmp_path / "device.tar.gz").read_text() == "as it was"
 
 
+def test_the_systemd_unit_is_for_linux_alone(device, write, tmp_path):
+    assert "edgeport-app.service" in read(device[0])
+    other = write(tmp_path / "other.tar.gz", platform="macos-arm64")
+    manifest = json.loads(read(other)["manifest.json"])
+    assert "edgeport-app.service" not in manifest["files"]
+    assert manifest["system"] == {"what": "macOS", "version": "14.0"}
+    assert sorted(read(other)) == sorted([*manifest["files"], "manifest.json", "SHA256SUMS"])
+
+
 def test_a_platform_without_a_wheel_is_refused_with_what_exists(write, tmp_path):
     sentence = (
         "there is no wheel of onnxruntime>=1.19 for linux-x86_64 and Python 3.13; there are some "
