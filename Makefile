@@ -174,8 +174,10 @@ spoiled: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/spoiled_weights.py "$(SHARED)" --output build/spoiled.json
 
 # Needs build/demo, of `make demo`, whose network LiteRT gets, too.
+# Where `make bundle-devices` has kept an arm64 root, aarch64 is emulated, too.
 bundles: demo
-	$(WORKSTATION) tests/benchmarks/bundles.py build/demo --output build/bundles.json
+	$(WORKSTATION) tests/benchmarks/bundles.py build/demo --output build/bundles.json \
+		$(if $(wildcard build/arm64/complete),--arm-root build/arm64)
 
 # Without SHARED two networks are left out, and others without their Debian packages; it says so.
 # Resumes where an earlier run ended; delete build/finetune.json to start again.

@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from peers import table as bench_table
-from tables import calls, finetune, headline, layer_times, passes, quantization, training
+from tables import (
+    bundles,
+    calls,
+    finetune,
+    headline,
+    layer_times,
+    passes,
+    quantization,
+    training,
+)
 from tables.sections import put, title_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +41,7 @@ BY_KIND: dict[str, Render] = {
     "calls": calls.render,
     "layer_times": layer_times.render,
     "finetune": finetune.render,
+    "bundles": bundles.render,
 }
 BENCHMARKS_README = Path("tests/benchmarks/README.md")
 TRAINING_README = Path("converter/README.md")

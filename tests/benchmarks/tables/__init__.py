@@ -1,5 +1,6 @@
 """Stored runs as tables in Markdown; ``figures.py`` above writes them into the READMEs.
 
+bundles       what a device installs, and how soon it answers
 calls         what a whole call costs beside code by hand
 finetune      what training under quantization brings back
 headline      the root README's five figures

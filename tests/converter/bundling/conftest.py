@@ -25,9 +25,10 @@ HERE = install.this_platform()
 def make_wheel():
     """A function that writes a wheel: of a module with the given text, or of given files."""
 
-    def make(folder, name, version, tag="py3-none-any", needs=(), files=None):
+    def make(folder, name, version, tag="py3-none-any", needs=(), files=None, extras=()):
         info = f"{name}-{version}.dist-info"
         lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {n}" for n in needs)]
+        lines += [f"Provides-Extra: {extra}" for extra in extras]
         contents = {
             **(files or {f"{name}/__init__.py": f"__version__ = '{version}'\n".encode()}),
             f"{info}/METADATA": "\n".join(["Metadata-Version: 2.1", *lines, ""]).encode(),
@@ -51,8 +52,9 @@ def runtime_wheel(make_wheel, tmp_path_factory):
         if path.is_file() and "__pycache__" not in path.parts
     }
     needs = ("numpy>=1.26", "onnxruntime>=1.19", "pillow>=10; extra == 'images'")
-    folder = tmp_path_factory.mktemp("runtime")
-    return make_wheel(folder, "edgeport", edgeport.__version__, needs=needs, files=files)
+    needs += ("cryptography; extra == 'sign'",)
+    said = {"needs": needs, "files": files, "extras": ("images", "sign")}
+    return make_wheel(tmp_path_factory.mktemp("runtime"), "edgeport", edgeport.__version__, **said)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +70,12 @@ def tiny_wheels(make_wheel, tmp_path_factory):
         make_wheel(folder, "onnxruntime", "1.18.0", f"cp311-cp311-{tag}")
     for python in ("cp312", "cp313"):
         make_wheel(folder, "numpy", "2.2.0", f"{python}-{python}-manylinux_2_28_x86_64")
+    # What a package of an extra needs may depend on the device, and have a long list of tags.
+    tags = ".".join(f"manylinux_2_{glibc}_aarch64" for glibc in (17, 24, 27, 28, 31, 34, 39))
+    needs = ("typing_extensions; python_version < '3.12'", "colors; sys_platform == 'win32'")
+    make_wheel(folder, "pillow", "12.0.0", f"cp311-cp311-{tags}", needs=(*needs, "numpy<1.30"))
+    make_wheel(folder, "typing_extensions", "4.0.0")
+    make_wheel(folder, "cryptography", "50.0.0", "cp311-abi3-manylinux2014_x86_64")
     make_wheel(folder, "onnxruntime", "1.20.0", "cp312-cp312-manylinux_2_28_x86_64")
     return folder
 

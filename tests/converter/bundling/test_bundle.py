@@ -1,8 +1,16 @@
 """What is in a bundle, which wheels it takes, and what is refused with nothing written."""
 
+import gzip
 import hashlib
+import io
 import json
+import os
+import random
+import shutil
 import tarfile
+import time
+import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +19,7 @@ from examples import identity
 import edgeport
 from edgeport import ArtifactError, OptionError
 from edgeport.cli.main import main
+from edgeport_converter.bundling import install
 from edgeport_converter.bundling.archive import FOLDER
 from edgeport_converter.bundling.bundle import write_bundle
 from edgeport_converter.bundling.command import add_bundle
@@ -60,6 +69,33 @@ def test_the_wheels_fit_the_platform_the_card_and_each_other(device):
     ]
 
 
+def test_an_extra_brings_what_it_needs_on_that_device(write, tmp_path):
+    bundle = read(write(tmp_path / "device.tar.gz", extras=["images"]))
+    versions = json.loads(bundle["manifest.json"])["versions"]
+    assert versions.pop("edgeport") == edgeport.__version__
+    assert versions == {
+        "numpy": "1.26.4",
+        "onnxruntime": "1.30.0",
+        "pillow": "12.0.0",
+        "typing-extensions": "4.0.0",
+    }
+    assert max(map(len, bundle)) > 150  # more than the first format of tar has room for
+
+
+def test_an_extra_that_edgeport_has_not_is_refused(write, tmp_path):
+    sentence = "has no extra 'audio', expected one of images, sign: correct --extras"
+    refused(write, tmp_path, sentence, extras=["images", "audio"])
+
+
+@pytest.mark.slow
+def test_an_extra_without_a_wheel_is_refused_with_what_exists(write, tmp_path):
+    sentence = (
+        "there is no wheel of cryptography for linux-aarch64 and Python 3.11; there are some for "
+        "linux-x86_64 with Python 3.11: choose one of these"
+    )
+    refused(write, tmp_path, sentence, extras=["sign"])
+
+
 def test_every_digest_is_that_of_the_file(device):
     found = read(device[0])
     files = json.loads(found["manifest.json"])["files"]
@@ -72,9 +108,79 @@ def test_every_digest_is_that_of_the_file(device):
     assert b"HEALTHCHECK" in found["Containerfile"]
 
 
-def test_the_same_inputs_give_the_same_bytes(device, write, tmp_path):
-    again = write(tmp_path / "again.tar.gz", **device[1])
-    assert again.read_bytes() == device[0].read_bytes()
+def test_the_same_inputs_give_the_same_bytes(device, write, artifact, tmp_path, monkeypatch):
+    """On another day, in another time zone, folder and locale, with other rights and times."""
+    day, added = time.time() + 400 * 86400, {**device[1]}
+    for name in ("mlp.none.onnx", "tuned.json"):
+        copy = tmp_path / "other folder" / name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes((device[0].parent / name).read_bytes())
+        copy.chmod(0o600)
+        os.utime(copy, (1e9, 1e9))
+    added["variants"] = [tmp_path / "other folder" / "mlp.none.onnx"]
+    added["tuning"] = tmp_path / "other folder" / "tuned.json"
+    source = tmp_path / "other name.onnx"
+    source.write_bytes(artifact.read_bytes())
+    monkeypatch.setattr(time, "time", lambda: day)
+    for name, text in (("TZ", "Asia/Kathmandu"), ("LC_ALL", "C"), ("SOURCE_DATE_EPOCH", "5")):
+        monkeypatch.setenv(name, text)
+    monkeypatch.chdir(tmp_path)
+    time.tzset()
+    mask = os.umask(0o077)
+    try:
+        again = write(Path("again.tar.gz"), source=source, **added).read_bytes()
+    finally:
+        os.umask(mask)
+        monkeypatch.undo()
+        time.tzset()
+    assert again == device[0].read_bytes()
+
+
+def test_a_wheel_that_its_own_record_does_not_fit_is_refused(write, tiny_wheels, tmp_path):
+    folder = tmp_path / "wheels"
+    shutil.copytree(tiny_wheels, folder)
+    wheel = next(folder.glob("numpy-1.26.4*aarch64.whl"))
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("numpy/more.py", "")
+    sentence = rf"'{wheel.name}' .*'numpy/more.py'.* RECORD"
+    for slim in (True, False):
+        refused(write, tmp_path, sentence, wheels=folder, slim=slim)
+
+
+def test_every_changed_byte_of_the_archive_is_found_by_tar_or_the_installer(device, tmp_path):
+    """Or it changes nothing of what is unpacked: the archive's own headers say little of files."""
+    whole, chance = device[0].read_bytes(), random.Random(3)  # noqa: S311
+    files, inner = read(device[0]), gzip.decompress(whole)
+    ends = [*range(20), *range(-20, 0)]
+    found = {"tar": 0, "installer": 0, "nothing": 0}
+    for data, places in (
+        (whole, [*ends, *(chance.randrange(len(whole)) for _ in range(20))]),
+        # As if nobody minded what gzip says of its own check sum.
+        (inner, [*ends, *range(512, 700, 3), *(chance.randrange(len(inner)) for _ in range(60))]),
+    ):
+        for place in places:
+            changed = bytearray(data)
+            changed[place] ^= 1 << chance.randrange(8)
+            folder = tmp_path / str(len(list(tmp_path.iterdir())))
+            try:
+                with tarfile.open(fileobj=io.BytesIO(changed)) as archive:
+                    archive.extractall(folder, filter="data")
+            except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError):
+                found["tar"] += 1
+                continue
+            bundle = folder / FOLDER
+            try:
+                install.check_files(bundle, install.read_manifest(bundle, None))
+            except (install.Refused, OSError):
+                found["installer"] += 1
+                continue
+            found["nothing"] += 1
+            for name, content in files.items():
+                assert (bundle / name).read_bytes() == content
+    assert min(found.values()) > 0, found
+    garbage = tmp_path / "garbage.tar.gz"
+    garbage.write_bytes(whole + b"garbage")
+    assert read(garbage) == files
 
 
 @pytest.mark.parametrize(
@@ -97,6 +203,15 @@ def refused(write, tmp_path, match, error=OptionError, **options):
     with pytest.raises(error, match=match):
         write(tmp_path / "device.tar.gz", **options)
     assert (tmp_path / "device.tar.gz").read_text() == "as it was"
+
+
+def test_the_systemd_unit_is_for_linux_alone(device, write, tmp_path):
+    assert "edgeport-app.service" in read(device[0])
+    other = write(tmp_path / "other.tar.gz", platform="macos-arm64")
+    manifest = json.loads(read(other)["manifest.json"])
+    assert "edgeport-app.service" not in manifest["files"]
+    assert manifest["system"] == {"what": "macOS", "version": "14.0"}
+    assert sorted(read(other)) == sorted([*manifest["files"], "manifest.json", "SHA256SUMS"])
 
 
 def test_a_platform_without_a_wheel_is_refused_with_what_exists(write, tmp_path):
@@ -153,5 +268,6 @@ def test_the_command_says_what_to_do_on_the_device(
     target = ["--platform", "linux-aarch64", "--python", "3.11", "-o", str(output)]
     assert main(["bundle", str(artifact), *target, *given]) == 0
     said = capsys.readouterr().out
+    assert f"sha256       {hashlib.sha256(output.read_bytes()).hexdigest()}\n" in said
     assert "linux-aarch64, Python 3.11, glibc 2.17 or newer: edgeport" in said
     assert "python3.11 edgeport-bundle/install.py --target" in said

@@ -26,8 +26,9 @@ def run(tmp_path, capsys):
     """A function that runs the installer and returns its exit code and what it said."""
 
     def run_installer(bundle, *options):
-        arguments = ["--bundle", str(bundle), "--target", str(tmp_path / "target"), *options]
-        code = install.main(arguments)
+        arguments = ["--target", str(tmp_path / "target")]
+        arguments += [] if bundle is None else ["--bundle", str(bundle)]
+        code = install.main([*arguments, *options])
         said = capsys.readouterr()
         return code, said.out + said.err
 
@@ -347,24 +348,201 @@ def test_without_links_a_text_file_names_the_release(tiny_bundle, unpacked, monk
     """As on Windows, where links need a privilege. Its folders are made here by the same code."""
     bundle, target = unpacked(tiny_bundle()), tmp_path / "target"
     monkeypatch.setattr(install, "_HAS_LINKS", False)
-    monkeypatch.setattr(install, "fcntl", None)
     monkeypatch.setattr(install, "_make_python", lambda folder: None)
     install.install(bundle, target, None)
     release = (target / "current").read_text().strip()
     assert not (target / "current").is_symlink()
-    assert (target / "releases" / release / "bin" / "edgeport.cmd").read_text().startswith('@"')
+    script = (target / "releases" / release / "bin" / "edgeport.cmd").read_text()
+    (environment,) = (path.name for path in (target / "environments").iterdir())
+    python = rf"%~dp0..\..\..\environments\{environment}\Scripts\python.exe"
+    assert script == f'@"{python}" -I -m edgeport %*\n'
     assert list((target / "environments").glob("*/Lib/site-packages/edgeport/__init__.py"))
     install.install(bundle, target, None)
     with pytest.raises(install.Refused, match="has no former release"):
         install.roll_back(target)
 
 
+class WindowsLocks:
+    """What Windows has instead of fcntl: a byte of a file that one handle alone may lock."""
+
+    LK_NBLCK = 2
+
+    def __init__(self):
+        self.holders = {}
+
+    def locking(self, handle, mode, length):
+        assert (mode, length) == (self.LK_NBLCK, 1)
+        file = os.fstat(handle).st_ino
+        if self.holders.get(file, handle) != handle:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        self.holders[file] = handle
+
+
+@pytest.mark.parametrize("system", ["posix", "nt"])
 @pytest.mark.usefixtures("no_engine")
-def test_two_installers_do_not_work_at_the_same_time(tiny_bundle, unpacked, run, tmp_path):
+def test_two_installers_do_not_work_at_the_same_time(
+    tiny_bundle, unpacked, run, monkeypatch, tmp_path, system
+):
+    if system == "nt":
+        monkeypatch.setattr(install, "fcntl", None)
+        monkeypatch.setitem(sys.modules, "msvcrt", WindowsLocks())
+    bundle = unpacked(tiny_bundle())
     (tmp_path / "target").mkdir()
     with install._locked(tmp_path / "target"):
-        code, said = run(unpacked(tiny_bundle()))
-    assert (code, "another installer is at work" in said) == (install.OPTIONS, True)
+        for options in ((), ("--rollback",)):
+            code, said = run(None if options else bundle, *options)
+            assert (code, "another installer is at work" in said) == (install.OPTIONS, True)
+    assert not (tmp_path / "target" / "current").exists()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_target_that_cannot_be_one_is_refused_first(tiny_bundle, unpacked, run, tmp_path):
+    bundle = unpacked(tiny_bundle())
+    before = {path.name for path in bundle.iterdir()}
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "way").symlink_to(bundle)
+    for name, sentence in (
+        ("file", "is no folder"),
+        ("loop", "is no folder"),
+        ("gone", "is no folder"),
+        ("file/below", "Not a directory"),
+        ("x" * 300, "File name too long"),
+        ("bundle/edgeport-bundle", "is in the bundle's folder"),
+        ("bundle/edgeport-bundle/opt", "is in the bundle's folder"),
+        ("way/opt", "is in the bundle's folder"),
+    ):
+        code, said = run(bundle, "--target", str(tmp_path / name))
+        assert code in (install.OPTIONS, install.FAILED), name
+        assert sentence in said
+        assert said.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+    assert {path.name for path in bundle.iterdir()} == before
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_the_installed_installer_asks_for_the_bundle(tiny_bundle, unpacked, run, tmp_path):
+    assert run(unpacked(tiny_bundle()))[0] == 0
+    code, said = run(tmp_path / "target" / "current")
+    assert (code, "name the unpacked bundle with --bundle" in said) == (install.OPTIONS, True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe in a folder")
+def test_a_pipe_in_place_of_a_file_is_refused(tiny_bundle, unpacked, run, tmp_path):
+    bundle = unpacked(tiny_bundle())
+    os.mkfifo(bundle / "wheels" / "more.whl")
+    assert "does not belong to the bundle" in run(bundle)[1]
+    (bundle / "wheels" / "more.whl").unlink()
+    (bundle / "model.onnx").unlink()
+    os.mkfifo(bundle / "model.onnx")
+    assert "does not belong to the bundle" in run(bundle)[1]
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_wheel_that_is_no_zip_file_is_refused_in_a_sentence(tiny_bundle, unpacked, run, tmp_path):
+    bundle = unpacked(tiny_bundle())
+    manifest = json.loads((bundle / install.MANIFEST).read_bytes())
+    wheel = next((bundle / "wheels").glob("numpy*"))
+    wheel.write_bytes(b"no zip file")
+    entry = {"bytes": 11, "sha256": install.digest_of(wheel)}
+    manifest["files"][f"wheels/{wheel.name}"] = entry
+    (bundle / install.MANIFEST).write_text(json.dumps(manifest))
+    write_sums(bundle)
+    code, said = run(bundle)
+    assert (code, said.count("\n")) == (install.DAMAGED, 1)
+    assert f"'{wheel.name}' cannot be unpacked" in said
+
+
+def serving(tmp_path):
+    return install.read_link(tmp_path / "target", "current")
+
+
+@pytest.fixture
+def two_releases(tiny_bundle, unpacked, run, artifact, tmp_path, no_engine, monkeypatch):
+    """A target with two releases, and the bundle of the first one."""
+    monkeypatch.setattr(install, "_make_python", lambda folder: None)
+    variant = tmp_path / "mlp.none.onnx"
+    variant.write_bytes(artifact.read_bytes())
+    bundle = unpacked(tiny_bundle("1.tar.gz", variants=[variant]), "1")
+    assert run(bundle)[0] == 0
+    assert run(unpacked(tiny_bundle("2.tar.gz"), "2"))[0] == 0
+    return bundle
+
+
+@pytest.mark.parametrize("options", [(), ("--rollback",)])
+def test_a_disk_that_fails_after_the_switch_is_told_as_it_is(
+    two_releases, run, monkeypatch, tmp_path, options
+):
+    def refuse(folder):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+
+    former = install.read_link(tmp_path / "target", "former")
+    monkeypatch.setattr(install, "_sync_folder", refuse)
+    code, said = run(None if options else two_releases, *options)
+    assert code == install.FAILED
+    assert f"release {former} serves now, but a power cut may bring back" in said
+    assert serving(tmp_path) == former
+    assert run(None, "--rollback")[0] == install.FAILED
+    assert serving(tmp_path) != former
+
+
+def test_a_rollback_takes_no_option_that_it_would_ignore(two_releases, run, keys, tmp_path):
+    before = serving(tmp_path)
+    for options in (("--bundle", str(two_releases)), ("--public-key", str(keys[1]))):
+        code, said = run(None, "--rollback", *options)
+        assert (code, "--rollback takes neither" in said) == (install.OPTIONS, True)
+    assert serving(tmp_path) == before
+    assert run(None, "--rollback")[0] == 0
+    assert serving(tmp_path) != before
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_rollback_without_room_changes_neither_link(
+    two_releases, run, monkeypatch, tmp_path, failing
+):
+    target, calls, link = tmp_path / "target", [], Path.symlink_to
+
+    def refuse(path, place):
+        calls.append(place)
+        if len(calls) == failing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        link(path, place)
+
+    before = [install.read_link(target, name) for name in ("current", "former")]
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    code, said = run(None, "--rollback")
+    assert (code, "what served before still serves" in said) == (install.FAILED, True)
+    assert [install.read_link(target, name) for name in ("current", "former")] == before
+    assert run(None, "--rollback")[0] == 0
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_an_interrupt_is_a_sentence_and_leaves_nothing_half(
+    tiny_bundle, unpacked, run, monkeypatch, tmp_path
+):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(install, "unpack", interrupt)
+    code, said = run(unpacked(tiny_bundle()))
+    assert (code, said) == (130, "install: interrupted; nothing serves yet: install again\n")
+    assert list((tmp_path / "target" / "environments").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="writes to a disk that is always full")
+def test_a_full_disk_for_the_output_is_no_failure():
+    code = "import sys, install; sys.exit(install._say('serving', 0))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            env={"PYTHONPATH": str(SOURCE.parent)},
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("damaged", ["edgeport/__init__.py", "numpy/__pycache__/*.pyc"])
@@ -396,13 +574,13 @@ def test_a_damaged_former_release_is_not_rolled_back_to(
     for place in (folder, (folder / "environment").resolve()):
         for file in list(place.rglob(damaged))[:1]:
             file.write_bytes(b"damaged")
-    code, said = run(tmp_path, "--rollback")
+    code, said = run(None, "--rollback")
     assert (code, "changed since it was installed" in said) == (install.DAMAGED, True)
     assert install.read_link(target, "current") == current
 
 
 CUT = """
-import errno, os, sys
+import errno, os, sys, zipfile
 sys.path.insert(0, sys.argv[1])
 import install
 import venv  # before the first cut
@@ -410,7 +588,6 @@ from pathlib import Path
 old, new, target = map(Path, sys.argv[2:5])
 install._run = lambda *arguments: None
 install._sync = lambda target: None  # the disk of this machine is not cut
-sys.stdout = open(os.devnull, "w")
 install.install(old, target, None)
 first = install.read_link(target, "current")
 EVENTS = ("open", "os.rename", "os.symlink", "os.mkdir", "os.remove", "os.rmdir")
@@ -445,7 +622,11 @@ def check(where):
     for name in install._kept(manifest):
         assert install.digest_of(folder / name) == install.digest_of(bundle / name), where
     place = target / "environments" / (folder / "environment.txt").read_text().strip()
-    assert install._is_whole(place, sorted((bundle / "wheels").iterdir())), where
+    assert install._find_damaged(place) is None, where
+    for wheel in (bundle / "wheels").iterdir():
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                assert (install.site_packages(place) / name).read_bytes() == archive.read(name)
     return release
 
 seen = set()
@@ -503,7 +684,7 @@ def test_what_the_system_refuses_is_one_sentence(tiny_bundle, unpacked, run, mon
     code, said = run(unpacked(tiny_bundle()))
     assert code == install.FAILED
     assert said.count("\n") == 1
-    assert f"{os.strerror(failure)} ('/opt/edgeport/x'); what served before still serves" in said
+    assert f"{os.strerror(failure)} ('/opt/edgeport/x'); nothing serves yet: make room" in said
 
 
 def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):

@@ -4,9 +4,10 @@
 
 Needs what on_devices.py needs, keeps the same arm64 root, and a Linux whose user namespaces may
 mount binfmt_misc (6.7 or newer), so that child processes are emulated, too, and nothing of the
-machine is changed. On the device the root is read-only, only /opt can be written, and there is no
-home, no network and no root user. `--tests` also runs the runtime's tests of numbers with what the
-bundle installed.
+machine is changed. On the device the root is read-only, only /opt can be written, the clock says
+1970 in every process (Debian's libfaketime), and there is no home, no network and no root user.
+`--tests` also runs the runtime's tests of numbers, of loading and of older artifacts with what the
+bundle installed; pytest comes from a folder beside it.
 """
 
 # ruff: noqa: T201 - a script that prints
@@ -20,7 +21,16 @@ import time
 from pathlib import Path
 
 import numpy as np
-from on_devices import ARM, REPOSITORY, TESTS, describe_chip, make_arm_root
+from on_devices import (
+    ARM,
+    PLATFORMS,
+    REPOSITORY,
+    TESTS,
+    describe_chip,
+    fetch_debian,
+    make_arm_root,
+    run,
+)
 
 from edgeport import Predictor
 
@@ -31,6 +41,9 @@ ARTIFACTS = {
     "third": DIGITS,
 }
 CHIP = "cortex-a72"
+# With children emulated, too, these also run.
+MORE_TESTS = [f"tests/runtime/test_{name}.py" for name in ("loading", "reload", "old_formats")]
+CLOCK = "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"
 
 # The kernel hands arm64 programs to qemu; F opens it now, before the root is another one.
 ENTER = r"""
@@ -46,6 +59,8 @@ mount --bind /dev/null "$root/dev/null"
 mount --rbind "$2" "$root/repository"
 mount -t tmpfs -o size=320m,mode=1777 device "$root/opt"
 mount -t tmpfs -o size=16m,mode=1777 small "$root/small"
+mount -t tmpfs -o size=16m,mode=1777 shared "$root/dev/shm"
+mount --bind "$root/clock" "$root/etc/ld.so.preload"
 mount -o remount,bind,ro "$root"
 cd /
 shift 2
@@ -57,17 +72,33 @@ def main(build: Path, with_tests: bool) -> int:
     root = build / "arm64"
     make_arm_root(root)
     describe_chip(root, *ARM[CHIP])
-    for folder in ("dev", "opt", "small", "work", "repository"):
-        (root / folder).mkdir(exist_ok=True)
+    for folder in ("dev/shm", "etc", "opt", "small", "work", "repository"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "dev" / "null").touch()
+    add_clock_and_pytest(root)
     make_bundles(root / "work")
     steps = "/repository/tests/runtime/scripts/bundle_steps.py"
     done = run_apart(
         *("sh", "-c", ENTER, "sh", str(root), str(REPOSITORY)),
-        *("/usr/bin/python3.11", steps, *(TESTS if with_tests else ())),
+        *("/usr/bin/python3.11", steps, *([*TESTS, *MORE_TESTS] if with_tests else ())),
     )
     print(f"the bundle {'works' if done.returncode == 0 else 'FAILED'} on arm64 {CHIP}")
     return done.returncode
+
+
+def add_clock_and_pytest(root: Path) -> None:
+    """Add the clock that every process of the device gets, and pytest, each in its own place."""
+    if not (root / CLOCK[1:]).exists():
+        fetch_debian(root, ["libfaketime"])
+    (root / "clock").write_text(CLOCK + "\n")
+    (root / "etc" / "ld.so.preload").touch()
+    # "@": each process begins ten seconds after the beginning of 1970, and its clock goes on.
+    (root / "etc" / "faketimerc").write_text("@1970-01-01 00:00:10\n")
+    if not (root / "pytest").exists():
+        tags = [part for name in PLATFORMS for part in ("--platform", name)]
+        pip = (sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:")
+        where = ("--target", root / "pytest", "--python-version", "3.11", *tags)
+        run(*pip, *where, "-c", "constraints.txt", "pytest", "hypothesis")
 
 
 def run_apart(*command: str) -> subprocess.CompletedProcess[bytes]:

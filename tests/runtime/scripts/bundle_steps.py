@@ -20,6 +20,7 @@ from pathlib import Path
 TARGET = Path("/opt/edgeport")
 CURRENT = TARGET / "current"
 QUIET = {"LANG": "C", "QEMU_CPU": os.environ["QEMU_CPU"]}
+CLOCK = "import time; print(time.ctime(), end='')"
 ANSWER = """
 import sys
 import numpy as np
@@ -72,6 +73,10 @@ def fill_the_disk(place: Path) -> None:
 
 def main(tests: list[str]) -> int:
     print(f"{os.uname().machine}, user {os.getuid()}, home {os.environ.get('HOME')}")
+    print(
+        f"the clock: {time.ctime()}; of a child: {run('/usr/bin/python3.11', '-c', CLOCK).stdout}"
+    )
+    assert time.gmtime().tm_year == 1970
     try:
         Path("/anywhere").touch()
     except OSError as refusal:
@@ -104,11 +109,11 @@ def main(tests: list[str]) -> int:
 
 
 def run_tests(tests: list[str]) -> int:
-    """Run the runtime's tests with what the bundle installed; pytest comes from /site."""
+    """Run the runtime's tests with what the bundle installed; pytest comes from /pytest."""
     packages = CURRENT / "environment" / "lib" / "python3.11" / "site-packages"
     variables = {
         **QUIET,
-        "PYTHONPATH": f"{packages}:/site",
+        "PYTHONPATH": f"{packages}:/pytest",
         "HYPOTHESIS_PROFILE": "emulated",
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": "/opt",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
@@ -64,25 +65,7 @@ def make_arm_root(root: Path) -> None:
     """Unpack Debian's arm64 Python and the wheels; nothing is installed."""
     if (root / "complete").exists():
         return
-    lists = root / "lists"
-    for folder in (lists / "partial", root / "archives" / "partial", root / "site"):
-        folder.mkdir(parents=True, exist_ok=True)
-    options = [
-        "-o",
-        "APT::Architecture=arm64",
-        "-o",
-        "APT::Architectures=arm64",
-        "-o",
-        f"Dir::State::Lists={lists}",
-        "-o",
-        f"Dir::Cache::Archives={root / 'archives'}",
-        "-o",
-        "APT::Sandbox::User=root",
-    ]
-    run("apt-get", *options, "update", "-qq")
-    run("apt-get", *options, "download", *DEBIAN, cwd=root / "archives")
-    for package in sorted((root / "archives").glob("*.deb")):
-        run("dpkg", "-x", package, root)
+    fetch_debian(root, DEBIAN)
     platforms = [part for name in PLATFORMS for part in ("--platform", name)]
     run(
         sys.executable,
@@ -101,6 +84,23 @@ def make_arm_root(root: Path) -> None:
         *WHEELS,
     )
     (root / "complete").touch()
+
+
+def fetch_debian(root: Path, packages: Sequence[str]) -> None:
+    """Download Debian's packages for arm64, and unpack them."""
+    lists = root / "lists"
+    for folder in (lists / "partial", root / "archives" / "partial", root / "site"):
+        folder.mkdir(parents=True, exist_ok=True)
+    options = [
+        *("-o", "APT::Architecture=arm64", "-o", "APT::Architectures=arm64"),
+        *("-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache::Archives={root / 'archives'}"),
+        *("-o", "APT::Sandbox::User=root"),
+    ]
+    run("apt-get", *options, "update", "-qq")
+    run("apt-get", *options, "download", *packages, cwd=root / "archives")
+    for name in packages:
+        for package in (root / "archives").glob(f"{name}_*.deb"):
+            run("dpkg", "-x", package, root)
 
 
 def describe_chip(root: Path, part: str, midr: str) -> None:

@@ -1,7 +1,8 @@
 """The bundle's file: a .tar.gz with the same bytes for the same content.
 
 Only names and contents count: names are sorted, and times, owners and modes are fixed. The
-compression is zlib's, so that another version of zlib may write other bytes.
+compression is zlib's, so that another version of zlib may write other bytes. GNU's format has room
+for the names of wheels of many tags, and busybox reads it, too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def write_archive(file: IO[bytes], contents: Mapping[str, bytes | Path]) -> None
     # Wheels are compressed already, so that the best level would cost time alone.
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):
         for name in sorted(contents):
             content = contents[name]

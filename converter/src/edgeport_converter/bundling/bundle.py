@@ -17,17 +17,19 @@ from edgeport.artifact.card import ModelCard
 from edgeport.atomic_files import check_target, replacing
 from edgeport.options import TUNING_SUFFIX
 from edgeport_converter.bundling import install
-from edgeport_converter.bundling.archive import write_archive
+from edgeport_converter.bundling.archive import FOLDER, write_archive
 from edgeport_converter.bundling.examples import SYSTEMD, containerfile
 from edgeport_converter.bundling.manifest import describe_files, manifest_files
 from edgeport_converter.bundling.platforms import Platform, find_platform, find_python
 from edgeport_converter.bundling.slimming import is_needed
-from edgeport_converter.bundling.wheel_zip import slimmed
+from edgeport_converter.bundling.wheel_zip import check_record, slimmed
 from edgeport_converter.bundling.wheels import Source, download, runtime_wheel, system_version
 
 AnyPath = str | os.PathLike[str]
 
-_LONGEST_NAME = 100  # of a file in a USTAR archive
+INSTALLER = f"{FOLDER}/install.py"
+_LONGEST_NAME = 100
+"""Of a variant: room enough for people, and for every archive and file system."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class BundleReport:
     Attributes:
         file: where it was written.
         file_bytes: its size.
+        sha256: its digest.
         platform, python: of the device.
-        versions: of edgeport, numpy and onnxruntime.
+        versions: of every package.
         system: the oldest glibc or macOS, in words, "" for none.
         left_out_bytes: of the files that ``slim`` left out.
         is_signed: whether it has a signature.
@@ -46,6 +49,7 @@ class BundleReport:
 
     file: str
     file_bytes: int
+    sha256: str
     platform: str
     python: str
     versions: dict[str, str]
@@ -61,6 +65,7 @@ def write_bundle(
     platform: str,
     python: str,
     variants: Sequence[AnyPath] = (),
+    extras: Sequence[str] = (),
     tuning: AnyPath | None = None,
     wheel: AnyPath | None = None,
     wheels: AnyPath | None = None,
@@ -78,6 +83,7 @@ def write_bundle(
         platform: one of ``platforms.PLATFORMS``.
         python: the device's Python, such as "3.11".
         variants: further artifacts of the same model, for ``edgeport tune``.
+        extras: of edgeport, such as "images", whose packages the device gets, too.
         tuning: settings that ``edgeport tune`` wrote on a device of the same kind.
         wheel: of edgeport; None makes it of what is installed here.
         wheels: a folder, the only place where wheels are looked for; None asks pip's index.
@@ -121,7 +127,8 @@ def write_bundle(
     if tuning is not None:
         contents[install.ARTIFACT + TUNING_SUFFIX] = _read(tuning)
     contents["install.py"] = Path(install.__file__).read_bytes()
-    contents["edgeport-app.service"] = SYSTEMD.encode("ascii")
+    if system.name.startswith("linux"):
+        contents["edgeport-app.service"] = SYSTEMD.encode("ascii")
     if with_containerfile:
         text = containerfile(platform, python)
         if text is None:
@@ -129,7 +136,7 @@ def write_bundle(
         contents["Containerfile"] = text.encode("ascii")
     with tempfile.TemporaryDirectory() as scratch:
         source = Source(_path(wheels), _path(constraints))
-        found = _find_wheels(card, _path(wheel), system, python, Path(scratch), source)
+        found = _find_wheels(*(card, _path(wheel), system, python, Path(scratch), source), extras)
         facts = _facts(card, system, python, found)
         facts["downloaded"] = {
             name: entry["sha256"]
@@ -137,6 +144,7 @@ def write_bundle(
         }
         left_out = 0
         for path in found:
+            check_record(path)
             kept = path
             if slim:
                 kept = Path(scratch, "slim", path.name)
@@ -148,10 +156,13 @@ def write_bundle(
         contents |= manifest_files(facts, key=key, version=version)
         with replacing(output, reads=given) as file:
             write_archive(file, contents)
+            file.flush()
+            size, digest = file.tell(), install.digest_of(Path(file.name))
     needs = facts["system"]
     return BundleReport(
         file=os.fspath(output),
-        file_bytes=Path(output).stat().st_size,
+        file_bytes=size,
+        sha256=digest,
         platform=platform,
         python=python,
         versions=facts["versions"],
@@ -195,10 +206,16 @@ def _find_wheels(
     python: str,
     folder: Path,
     source: Source,
+    extras: Sequence[str],
 ) -> list[Path]:
     runtime = runtime_wheel(wheel, folder)
     oldest = card.requires.onnxruntime if card.requires else None
-    others = download(runtime, platform, python, folder, oldest_engine=oldest, source=source)
+    others = download(
+        *(runtime, platform, python, folder),
+        oldest_engine=oldest,
+        source=source,
+        extras=extras,
+    )
     return [runtime, *others]
 
 

@@ -23,6 +23,8 @@ def add_bundle(commands: Any) -> None:
     add("--python", required=True, metavar="V", help=f"its Python: {', '.join(PYTHONS)}")
     variants = "a further artifact of the same model, for 'edgeport tune'; may be repeated"
     add("--variant", metavar="FILE", action="append", default=[], help=variants)
+    extras = "what else edgeport gets there: images, sign, ... separated by commas"
+    add("--extras", metavar="E,E", default="", help=extras)
     add("--tuning", metavar="FILE", help="what 'edgeport tune' wrote on a device of this kind")
     add("--slim", action="store_true", help="leave out what no device reads, such as tests")
     add("--containerfile", action="store_true", help="add a Containerfile with a health check")
@@ -36,7 +38,7 @@ def add_bundle(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from edgeport_converter.bundling.bundle import write_bundle
+    from edgeport_converter.bundling.bundle import INSTALLER, write_bundle
 
     report = write_bundle(
         options.artifact,
@@ -44,6 +46,7 @@ def _run(options: argparse.Namespace) -> None:
         platform=options.platform,
         python=options.python,
         variants=options.variant,
+        extras=[name.strip() for name in options.extras.split(",") if name.strip()],
         tuning=options.tuning,
         wheel=options.wheel,
         wheels=options.wheels,
@@ -58,6 +61,10 @@ def _run(options: argparse.Namespace) -> None:
     slim = f", {report.left_out_bytes / 1e6:.1f} MB left out" if options.slim else ""
     signed = "signed" if report.is_signed else "not signed"
     print(f"bundle       {report.file}: {report.file_bytes / 1e6:.1f} MB{slim}, {signed}")
+    print(f"sha256       {report.sha256}")
     print(f"for          {report.platform}, Python {report.python}{needs}: {versions}")
     print(f"there        tar -xzf {report.file}")
-    print(f"             python{report.python} edgeport-bundle/install.py --target /opt/edgeport")
+    if report.platform.startswith("windows"):
+        print(f"             py -{report.python} {INSTALLER} --target C:\\edgeport")
+    else:
+        print(f"             python{report.python} {INSTALLER} --target /opt/edgeport")

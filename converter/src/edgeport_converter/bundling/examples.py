@@ -1,6 +1,7 @@
-"""A systemd unit and a Containerfile, for those who deploy them: examples to be changed.
+"""A systemd unit and a Containerfile, for those who deploy them.
 
-Both stand in the bundle as text; ``install.py`` reads neither.
+Both stand in the bundle as text, with a digest each, as every file there: the unit is copied out
+and changed there, and the Containerfile is used as it is. ``install.py`` reads neither.
 """
 
 from __future__ import annotations
@@ -28,17 +29,23 @@ WantedBy=multi-user.target
 """
 
 _CONTAINERFILE = """\
-# Build in the bundle's folder: podman build --platform {platform} -t device .
-FROM python:{python}-slim AS install
+# Build it in the bundle's folder:
+#     podman build --format docker --platform {platform} -t device .
+# docker takes the same without --format; podman and buildah leave the health check out without it.
+# Another base, such as one of your own registry: --build-arg BASE=registry.example/python:{python}
+# The installer refuses a bundle that was changed, this file too. Your own program goes into an
+# image on top of this one: FROM device, COPY it, and run it with
+# /opt/edgeport/current/environment/bin/python.
+ARG BASE=docker.io/library/python:{python}-slim
+FROM ${{BASE}} AS install
 COPY . /bundle
 RUN python3 /bundle/install.py --target /opt/edgeport
 
-FROM python:{python}-slim
+FROM ${{BASE}}
 COPY --from=install /opt/edgeport /opt/edgeport
 USER 65534:65534
 HEALTHCHECK --interval=5m --timeout=30s \\
     CMD ["/opt/edgeport/current/bin/edgeport", "verify", "/opt/edgeport/current/model.onnx"]
-# Your own program: COPY it, and run it with /opt/edgeport/current/environment/bin/python.
 CMD ["/opt/edgeport/current/bin/edgeport", "info", "/opt/edgeport/current/model.onnx"]
 """
 

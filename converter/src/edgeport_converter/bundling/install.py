@@ -32,10 +32,10 @@ if __name__ == "__main__":
     _OWN = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - before pathlib
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != _OWN]  # noqa: PTH100
 
-# ruff: noqa: T201 - a script that prints
 import argparse
 import base64
 import contextlib
+import errno
 import hashlib
 import json
 import platform
@@ -45,6 +45,7 @@ import struct
 import subprocess
 import sysconfig
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -62,7 +63,8 @@ _BLOCK = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+!-]*(/[A-Za-z0-9_+][A-Za-z0-9_.+!-]*)*")
 _HAS_LINKS = os.name != "nt"
 
-OPTIONS, DAMAGED, UNTRUSTED, FAILED = 2, 3, 4, 8  # exit codes, as those of `edgeport`
+# Exit codes, as those of `edgeport`.
+OPTIONS, DAMAGED, UNTRUSTED, FAILED, INTERRUPTED = 2, 3, 4, 8, 130
 
 
 class Refused(Exception):  # noqa: N818 - what it says is a sentence for people
@@ -86,48 +88,64 @@ def main(arguments: list[str] | None = None) -> int:
     add("--public-key", metavar="KEY.pem", help="who must have signed; kept for later updates")
     options = parser.parse_args(arguments)
     os.umask(0o022)  # the service may run as another user
+    target = Path(options.target).absolute()
+    before = read_link(target, "current")
     try:
-        target = Path(options.target).absolute()
         if options.rollback:
-            with _locked(target):
-                roll_back(target)
+            said = roll_back(target, options.bundle or options.public_key)
         else:
             bundle = Path(options.bundle or Path(__file__).parent).absolute()
-            install(bundle, target, options.public_key)
+            said = install(bundle, target, options.public_key)
     except Refused as refusal:
         return _say(str(refusal), refusal.code)
     except OSError as cause:
-        place = f" ('{cause.filename}')" if cause.filename else ""
-        return _say(
-            f"the installation failed: {cause.strerror or cause}{place}; what served before still "
-            "serves: make room, or check the target's permissions, and install again",
-            FAILED,
-        )
+        name = cause.filename2 or cause.filename  # where a copy goes, and not where it comes from
+        found = f"{cause.strerror or cause}" + (f" ('{name}')" if name else "")
+        remedy = "make room, or check the target's permissions, and install again"
+        return _say(f"it failed: {found}; {_what_serves(target, before)}: {remedy}", FAILED)
     except UnicodeError:
         return _say(
             f"the name of '{options.target}' is no text in this locale: choose another folder",
             OPTIONS,
         )
     except MemoryError:
-        return _say(
-            "there is not enough memory; what served before still serves: free some, and install "
-            "again",
-            FAILED,
-        )
-    return 0
+        remedy = "free some, and install again"
+        return _say(f"it needs more memory; {_what_serves(target, before)}: {remedy}", FAILED)
+    except KeyboardInterrupt:
+        return _say(f"interrupted; {_what_serves(target, before)}: install again", INTERRUPTED)
+    return _say(said, 0)
+
+
+def _what_serves(target: Path, before: str | None) -> str:
+    """Say what serves after a failure, by looking: it may have come after the switch."""
+    now = read_link(target, "current")
+    if now != before:
+        return f"release {now} serves now, but a power cut may bring back what served before"
+    return "nothing serves yet" if now is None else "what served before still serves"
 
 
 def _say(sentence: str, code: int) -> int:
-    with contextlib.suppress(OSError):  # the exit code says it, too
-        print(f"install: {sentence}", file=sys.stderr)
+    """Print a sentence, and return the exit code, which tells the same where nobody can read."""
+    stream = sys.stderr if code else sys.stdout
+    try:
+        print(f"install: {sentence}" if code else sentence, file=stream, flush=True)
+    except OSError:  # else Python tries again at its end, and exits with a code of its own
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code
 
 
 # ------------------------------------------------------------------- what the bundle says of itself
 
 
-def install(bundle: Path, target: Path, public_key: str | None) -> None:
-    """Check the bundle, install it and let it serve; after an error, the old release serves."""
+def install(bundle: Path, target: Path, public_key: str | None) -> str:
+    """Check the bundle, install it, let it serve, and say so.
+
+    Raises:
+        Refused: the old release serves.
+        OSError: the old release serves; or the new one, if only the disk's confirmation failed.
+    """
+    _check_places(bundle, target)
     key = _known_key(target, public_key)
     manifest = read_manifest(bundle, key)
     check_platform(manifest)
@@ -148,11 +166,22 @@ def install(bundle: Path, target: Path, public_key: str | None) -> None:
         if key is not None:
             _write_key(target, key)
         _sync(target)
-        if current is not None and current != release:
-            write_link(target, "former", current)
-        write_link(target, "current", release)
+        former = {} if current in (None, release) else {"former": current}
+        switch(target, {**former, "current": release})
         _remove_unused(target)
-    print(f"serving {manifest['name']} from {target / 'current'} ({release})")
+    return f"serving {manifest['name']} from {target / 'current'} ({release})"
+
+
+def _check_places(bundle: Path, target: Path) -> None:
+    if (bundle / "environment.txt").exists():
+        raise Refused(
+            f"'{bundle}' is an installed release: name the unpacked bundle with --bundle", OPTIONS
+        )
+    if os.path.lexists(target) and not target.is_dir():
+        raise Refused(f"'{target}' is no folder: choose another target", OPTIONS)
+    # resolve() of older Pythons raises RuntimeError at a loop of links.
+    if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(bundle)):
+        raise Refused(f"'{target}' is in the bundle's folder: choose another target", OPTIONS)
 
 
 def read_manifest(bundle: Path, key: bytes | None) -> dict[str, Any]:
@@ -267,14 +296,15 @@ def check_files(bundle: Path, manifest: dict[str, Any]) -> None:
     for name in expected:
         if not is_name(name):
             raise Refused(f"the manifest names the file {name!r}, which no bundle has")
-    links = [path for path in bundle.rglob("*") if path.is_symlink()]
-    found = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
-    others = found - set(expected) - {MANIFEST, SIGNATURE, SUMS}
-    if others or links:
-        name = min(others) if others else links[0].name
-        raise Refused(
-            f"'{name}' in '{bundle}' does not belong to the bundle: unpack it into a new folder"
-        )
+    own = {MANIFEST, SIGNATURE, SUMS}
+    found = {path.relative_to(bundle).as_posix(): path for path in bundle.rglob("*")}
+    for name, path in sorted(found.items()):
+        if path.is_symlink() or not (
+            path.is_dir() or (path.is_file() and name in {*expected, *own})
+        ):
+            raise Refused(
+                f"'{name}' in '{bundle}' does not belong to the bundle: unpack it into a new folder"
+            )
     for name, entry in sorted(expected.items()):
         if name not in found:
             raise Refused(f"the bundle lacks '{name}': unpack it again, or copy it again")
@@ -371,23 +401,22 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _provide_environment(bundle: Path, target: Path, manifest: dict[str, Any]) -> str:
     """Return the name of an environment with these wheels: one that is there and whole, or new."""
-    wheels = [bundle / name for name in sorted(manifest["files"]) if name.endswith(".whl")]
-    digests = [manifest["files"][f"wheels/{wheel.name}"]["sha256"] for wheel in wheels]
-    text = "\n".join([sys.version, *digests])
+    wheels = {name: entry["sha256"] for name, entry in sorted(manifest["files"].items())}
+    wheels = {name: digest for name, digest in wheels.items() if name.endswith(".whl")}
+    text = "\n".join([sys.version, *wheels.values()])
     name = hashlib.sha256(text.encode()).hexdigest()[:12]
     folder = target / "environments"
     for choice in _names(name):
         place = folder / choice
         if not place.exists():
             break
-        if _is_whole(place, wheels):
+        if _find_damaged(place) is None:
             return choice
     with _unfinished(place) as made:
         _make_python(made)
-        for wheel in wheels:
-            unpack(wheel, site_packages(made))
-            entry = manifest["files"][f"wheels/{wheel.name}"]
-            _refuse_changed(None if digest_of(wheel) == entry["sha256"] else wheel.name)
+        for name, digest in wheels.items():
+            unpack(bundle / name, site_packages(made))
+            _refuse_changed(None if digest_of(bundle / name) == digest else name)
         packages = str(site_packages(made).relative_to(made))
         # Files that were checked need no look at their times, which a clock of 1970 spoils.
         once = ("--invalidation-mode", "unchecked-hash")
@@ -409,19 +438,21 @@ def _provide_release(bundle: Path, target: Path, manifest: dict[str, Any], envir
         for name in _kept(manifest):
             shutil.copyfile(bundle / name, made / name)
         _refuse_changed(_find_changed(made, manifest["id"]))
-        python = python_of(target / "environments" / environment)
         (made / "environment.txt").write_text(environment + "\n", encoding="utf-8")
         (made / "bin").mkdir()
         if _HAS_LINKS:
             (made / "environment").symlink_to(f"../../environments/{environment}")
             script = made / "bin" / "edgeport"
+            python = python_of(target / "environments" / environment)
             quoted = "'" + str(python).replace("'", "'\\''") + "'"
             # The system's own bytes of the path, in whichever locale this runs.
             script.write_bytes(os.fsencode(f'#!/bin/sh\nexec {quoted} -I -m edgeport "$@"\n'))
             script.chmod(0o755)
         else:
+            # From its own folder: a console reads names in a code page of its own.
+            python_exe = f"%~dp0..\\..\\..\\environments\\{environment}\\Scripts\\python.exe"
             script = made / "bin" / "edgeport.cmd"
-            script.write_text(f'@"{python}" -I -m edgeport %*\n', encoding="utf-8")
+            script.write_bytes(f'@"{python_exe}" -I -m edgeport %*\r\n'.encode("ascii"))
         verify(target, made)
     return choice
 
@@ -457,29 +488,33 @@ def _find_changed(release: Path, identity: str) -> str | None:
 
 
 def _write_sums(environment: Path) -> None:
-    """Write the digest of every package file, the compiled ones too, which no wheel has."""
-    lines = [
+    """Write the digest of every package file, the compiled ones too, and one of these lines."""
+    text = "".join(
         f"{digest_of(path)}  {path.relative_to(environment).as_posix()}\n"
         for path in sorted(site_packages(environment).rglob("*"))
         if path.is_file()
-    ]
-    (environment / SUMS).write_text("".join(lines), encoding="utf-8")
+    )
+    end = f"{hashlib.sha256(text.encode()).hexdigest()}  {SUMS}\n"  # else a cut at a line is unseen
+    (environment / SUMS).write_bytes((text + end).encode())
 
 
 def _find_damaged(environment: Path) -> str | None:
     """Return a package file that changed since the environment was made, None where none did."""
     try:
-        lines = (environment / SUMS).read_text("utf-8").splitlines()
+        text = (environment / SUMS).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return SUMS
-    for line in lines:
+    end = text.rfind("\n", 0, -1) + 1
+    if text[end:] != f"{hashlib.sha256(text[:end].encode()).hexdigest()}  {SUMS}\n":
+        return SUMS
+    for line in text[:end].split("\n")[:-1]:
         digest, _, name = line.partition("  ")
         try:
             if digest_of(environment / name) != digest:
                 return name
         except OSError:
             return name
-    return None if lines else SUMS
+    return None
 
 
 def _kept(manifest: dict[str, Any]) -> list[str]:
@@ -492,9 +527,10 @@ def _is_same_release(place: Path, bundle: Path, manifest: dict[str, Any], enviro
     try:
         if (place / "environment.txt").read_text("utf-8").strip() != environment:
             return False
-        return all(digest_of(place / name) == digest_of(bundle / name) for name in _kept(manifest))
+        is_same = (place / SUMS).read_bytes() == (bundle / SUMS).read_bytes()
     except OSError:
         return False
+    return is_same and _find_changed(place, manifest["id"]) is None
 
 
 def _names(name: str) -> Iterator[str]:
@@ -554,33 +590,22 @@ def members(wheel: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, str]]:
 
 
 def unpack(wheel: Path, folder: Path) -> None:
-    """Unpack a wheel whose digest was checked; zipfile checks every file's CRC on the way."""
-    with zipfile.ZipFile(wheel) as archive:
-        for info, name in members(archive):
-            place = folder / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(info) as source, place.open("xb") as file:
-                shutil.copyfileobj(source, file, _BLOCK)
+    """Unpack a wheel whose digest was checked.
 
-
-def _is_whole(environment: Path, wheels: list[Path]) -> bool:
-    """Whether every file of the wheels is in the environment, and compiled as it was, by bytes."""
-    folder = site_packages(environment)
-    if _find_damaged(environment) is not None:
-        return False
+    Raises:
+        Refused: it is no whole zip file; zipfile compares the CRC of every file.
+    """
     try:
-        for wheel in wheels:
-            with zipfile.ZipFile(wheel) as archive:
-                for info, name in members(archive):
-                    with archive.open(info) as source, (folder / name).open("rb") as file:
-                        while block := source.read(_BLOCK):
-                            if file.read(len(block)) != block:
-                                return False
-                        if file.read(1):
-                            return False
-    except OSError:
-        return False
-    return True
+        with zipfile.ZipFile(wheel) as archive:
+            for info, name in members(archive):
+                place = folder / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(info) as source, place.open("xb") as file:
+                    shutil.copyfileobj(source, file, _BLOCK)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as cause:
+        raise Refused(
+            f"'{wheel.name}' cannot be unpacked ({cause}): make the bundle again"
+        ) from cause
 
 
 def verify(target: Path, release: Path) -> None:
@@ -621,30 +646,39 @@ def _run(environment: Path, *arguments: str) -> None:
 # ------------------------------------------------------------------------ links, locks, leftovers
 
 
-def roll_back(target: Path) -> None:
-    """Verify the former release, and let it serve again; the two change places.
+def roll_back(target: Path, others: str | None = None) -> str:
+    """Verify the former release, let it serve again, and say so; the two change places.
+
+    Args:
+        target: the folder of all releases.
+        others: an option that this cannot take.
 
     Raises:
         Refused: there is none, it changed, or it does not verify; the current one still serves.
     """
-    former, current = read_link(target, "former"), read_link(target, "current")
-    if former is None or former == current:
-        raise Refused(f"'{target}' has no former release", OPTIONS)
-    release = target / "releases" / former
-    changed = _find_changed(release, former.partition("-")[0])
-    if changed is None:
-        environment = (release / "environment.txt").read_text("utf-8", "replace").strip()
-        changed = _find_damaged(target / "environments" / environment)
-    if changed is not None:
+    if others is not None:
         raise Refused(
-            f"'{changed}' of the former release changed since it was installed; the current one "
-            "still serves: install a bundle"
+            "--rollback takes neither --bundle nor --public-key, since both releases were checked "
+            "when they were installed: leave these out",
+            OPTIONS,
         )
-    verify(target, release)
-    write_link(target, "current", former)
-    if current is not None:
-        write_link(target, "former", current)
-    print(f"serving the former release from {target / 'current'} ({former})")
+    with _locked(target):
+        former, current = read_link(target, "former"), read_link(target, "current")
+        if former is None or former == current:
+            raise Refused(f"'{target}' has no former release", OPTIONS)
+        release = target / "releases" / former
+        changed = _find_changed(release, former.partition("-")[0])
+        if changed is None:
+            environment = (release / "environment.txt").read_text("utf-8", "replace").strip()
+            changed = _find_damaged(target / "environments" / environment)
+        if changed is not None:
+            raise Refused(
+                f"'{changed}' of the former release changed since it was installed; the current "
+                "one still serves: install a bundle"
+            )
+        verify(target, release)
+        switch(target, {"current": former} | ({"former": current} if current else {}))
+    return f"serving the former release from {target / 'current'} ({former})"
 
 
 def read_link(target: Path, name: str) -> str | None:
@@ -658,18 +692,26 @@ def read_link(target: Path, name: str) -> str | None:
     return release if (target / "releases" / release / MANIFEST).is_file() else None
 
 
-def write_link(target: Path, name: str, release: str) -> None:
-    """Let ``current`` or ``former`` name a release, in one step."""
-    new = target / f".{name}.new"
-    new.unlink(missing_ok=True)
-    if _HAS_LINKS:
-        new.symlink_to(f"releases/{release}")
-    else:
-        with new.open("w", encoding="utf-8") as file:
-            file.write(release + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    new.replace(target / name)
+def switch(target: Path, links: dict[str, str]) -> None:
+    """Let ``current`` and ``former`` name releases: each in one step, one after the other.
+
+    What takes room on the disk is written before the first step.
+
+    Raises:
+        OSError: nothing changed; or all did, if it comes from the disk's confirmation.
+    """
+    for name, release in links.items():
+        new = target / f".{name}.new"
+        new.unlink(missing_ok=True)
+        if _HAS_LINKS:
+            new.symlink_to(f"releases/{release}")
+        else:
+            with new.open("w", encoding="utf-8") as file:
+                file.write(release + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+    for name in links:
+        (target / f".{name}.new").replace(target / name)
     _sync_folder(target)
 
 
@@ -699,11 +741,17 @@ def _locked(target: Path) -> Iterator[None]:
     """Keep other installers away; the lock ends with the process, however that ends."""
     if not target.is_dir():
         raise Refused(f"'{target}' is no folder with releases: install a bundle there", OPTIONS)
-    with (target / ".lock").open("wb") as file:
+    with (target / ".lock").open("ab") as file:
         try:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as cause:
+            else:
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as cause:
+            if cause.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+                raise
             raise Refused(f"another installer is at work in '{target}'", OPTIONS) from cause
         yield
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeport import OptionError
@@ -21,17 +22,26 @@ class Platform:
         name: as the user gives it, and as the installer finds it on the device.
         tags: the platform tags of wheels that run there, best first.
         system: what the wheels need of the device: "glibc" or "macOS", None on Windows.
+        markers: what Python says there of itself, by the names that requirements have for it.
     """
 
     name: str
     tags: tuple[str, ...]
     system: str | None
+    markers: Mapping[str, str]
+
+
+def _markers(os_name: str, sys_platform: str, system: str, machine: str) -> dict[str, str]:
+    names = {"os_name": os_name, "sys_platform": sys_platform, "platform_system": system}
+    python = {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
+    return {**names, **python, "platform_machine": machine}
 
 
 def _linux(machine: str, glibc: tuple[str, ...] = _GLIBC) -> Platform:
     # pip derives the older names of manylinux2014 by itself, but no other tag from a newer one.
     tags = (*(f"manylinux_{version}_{machine}" for version in glibc), f"manylinux2014_{machine}")
-    return Platform(f"linux-{machine}", tags, "glibc")
+    markers = _markers("posix", "linux", "Linux", machine)
+    return Platform(f"linux-{machine}", tags, "glibc", markers)
 
 
 PLATFORMS = {
@@ -41,9 +51,14 @@ PLATFORMS = {
         _linux("aarch64"),
         # PEP 600 knows armv7l from glibc 2.17 on; the builds for Debian 11 need 2.31.
         _linux("armv7l", ("2_31", *_GLIBC)),
-        Platform("windows-x86_64", ("win_amd64",), None),
+        Platform(
+            "windows-x86_64", ("win_amd64",), None, _markers("nt", "win32", "Windows", "AMD64")
+        ),
         # pip adds the older systems. onnxruntime's wheels need 14.
-        Platform("macos-arm64", ("macosx_14_0_arm64",), "macOS"),
+        Platform(
+            *("macos-arm64", ("macosx_14_0_arm64",), "macOS"),
+            _markers("posix", "darwin", "Darwin", "arm64"),
+        ),
     )
 }
 

@@ -71,6 +71,37 @@ def wheel_of_installed(name: str, package: Path, level: int = _LEVEL) -> tuple[s
     return f"{info.removesuffix('.dist-info')}-{'-'.join(parts)}.whl", file.getvalue()
 
 
+def check_record(wheel: Path) -> None:
+    """Compare each file of a wheel with the wheel's own RECORD.
+
+    Raises:
+        OptionError: a file is missing, was changed, or stands in no RECORD; or it is no wheel.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+            place = next(name for name in names if name.endswith(".dist-info/RECORD"))
+            rows = list(csv.reader(archive.read(place).decode("utf-8").splitlines()))
+            digests = {row[0]: row[1].partition("=") for row in rows if row}
+            folder = place.removesuffix("RECORD")
+            own = {place, f"{folder}RECORD.jws", f"{folder}RECORD.p7s"}  # these have no digest
+            wrong = None
+            for name in sorted({*names, *digests} - own):
+                kind, _, digest = digests.get(name, ("", "", ""))
+                if name not in names or not kind or _digest(archive.read(name), kind) != digest:
+                    wrong = name
+                    break
+    except (StopIteration, LookupError, ValueError, OSError, zipfile.BadZipFile) as cause:
+        raise OptionError(
+            f"'{wheel}' cannot be read as a wheel ({cause}): build or download it again"
+        ) from cause
+    if wrong is not None:
+        raise OptionError(
+            f"the wheel '{wheel.name}' is damaged: '{wrong}' is not as its RECORD says: build or "
+            "download it again"
+        )
+
+
 def slimmed(
     wheel: Path, is_needed: Callable[[str], bool], target: Path, level: int = _LEVEL
 ) -> int:

@@ -1,8 +1,8 @@
 """The wheels for a platform: found by pip, and a refusal that says what exists.
 
 ``edgeport`` itself comes from the workstation; numpy and onnxruntime from wherever this user's pip
-is told to look, or from a folder of wheels. Nothing else is taken: what onnxruntime names besides
-numpy is for its converters, and a session never imports it.
+is told to look, or from a folder of wheels, and so does what extras need. What onnxruntime names
+besides numpy is left out: it is for its converters, and a session never imports it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 import edgeport
@@ -89,8 +90,13 @@ def download(
     *,
     oldest_engine: str | None,
     source: Source,
+    extras: Sequence[str] = (),
 ) -> list[Path]:
     """Return the wheels that edgeport needs on that platform, newest versions first.
+
+    1. Fetch what edgeport needs, with the extras.
+    2. Read what these need: add what is missing, and fetch again what is too new or too old.
+    3. Repeat 2 until nothing changes; a need is only ever added or narrowed, so that it ends.
 
     Args:
         runtime: the wheel of edgeport.
@@ -99,52 +105,98 @@ def download(
         folder: where to write them.
         oldest_engine: the version of onnxruntime that the artifact's card asks for, if it does.
         source: where they come from.
+        extras: of edgeport, such as "images".
 
     Raises:
-        OptionError: there is none for this platform and Python, with what exists; or pip is
-            missing or fails.
+        OptionError: edgeport has no such extra; or there is no wheel for this platform and Python,
+            with what exists; or pip is missing or fails.
     """
     if importlib.util.find_spec("pip") is None:
         raise OptionError(
             "wheels for devices are found by pip, which this Python has not: install it with "
             "'python -m ensurepip' or 'uv pip install pip'"
         )
-    needed = {need.name: need for need in requirements(runtime, python)}
+    known = _metadata(runtime).get_all("Provides-Extra", [])
+    for extra in extras:
+        if extra not in known:
+            raise OptionError(
+                f"edgeport has no extra '{extra}', expected one of {', '.join(known)}: correct "
+                "--extras"
+            )
+    device = {**platform.markers, "python_version": python, "python_full_version": f"{python}.0"}
+    needed: dict[str, Requirement] = {}
+    for need in requirements(runtime, device, extras):
+        _narrow(needed, need)
     if oldest_engine is not None:
         needed[_ENGINE].specifier &= f">={oldest_engine}"
     found = _fetch(list(needed.values()), platform, python, folder, source)
-    for need in requirements(found[_ENGINE], python):  # numpy is the only one of both
-        if need.name in found and not need.specifier.contains(_version(found[need.name])):
-            needed[need.name].specifier &= need.specifier
-            found |= _fetch([needed[need.name]], platform, python, folder, source)
-    return [found[name] for name in sorted(found)]
+    while True:
+        changed = set()
+        for own, wheel in sorted(found.items()):
+            for need in requirements(wheel, device, needed[own].extras):
+                name = canonicalize_name(need.name)
+                if own == _ENGINE and name not in needed:
+                    continue  # only its converters and tools import these
+                is_right = name in found and need.specifier.contains(_version(found[name]))
+                if not (is_right and need.extras <= needed[name].extras):
+                    _narrow(needed, need)
+                    changed.add(name)
+        if not changed:
+            return [found[name] for name in sorted(found)]
+        found |= _fetch(
+            [needed[name] for name in sorted(changed)], platform, python, folder, source
+        )
+
+
+def _narrow(needed: dict[str, Requirement], need: Requirement) -> None:
+    """Add a requirement, or narrow the one that is there."""
+    former = needed.setdefault(canonicalize_name(need.name), need)
+    former.specifier &= need.specifier
+    former.extras |= need.extras
+    former.marker = None  # the device fulfils it
 
 
 def _version(wheel: Path) -> Version:
     return parse_wheel_filename(wheel.name)[1]
 
 
-def requirements(wheel: Path, python: str) -> Iterator[Requirement]:
-    """Yield what a wheel needs on a device with that Python, without extras.
-
-    Raises:
-        OptionError: the wheel is damaged.
-    """
+def _metadata(wheel: Path) -> Message:
     try:
         with zipfile.ZipFile(wheel) as archive:
             place = next(
                 name for name in archive.namelist() if name.endswith(".dist-info/METADATA")
             )
-            fields = Parser().parsestr(archive.read(place).decode("utf-8"))
-        for text in fields.get_all("Requires-Dist", []):
+            return Parser().parsestr(archive.read(place).decode("utf-8"))
+    except (StopIteration, OSError, UnicodeDecodeError, zipfile.BadZipFile) as cause:
+        raise _unreadable(wheel, cause) from cause
+
+
+def _unreadable(wheel: Path, cause: Exception) -> OptionError:
+    return OptionError(f"'{wheel}' cannot be read as a wheel ({cause}): build or download it again")
+
+
+def requirements(
+    wheel: Path, device: Mapping[str, str], extras: Iterable[str] = ()
+) -> Iterator[Requirement]:
+    """Yield what a wheel needs on a device, with extras.
+
+    Args:
+        wheel: its file.
+        device: the variables of markers, as they are there.
+        extras: of this wheel.
+
+    Raises:
+        OptionError: the wheel is damaged.
+    """
+    for text in _metadata(wheel).get_all("Requires-Dist", []):
+        try:
             need = Requirement(text)
-            variables = {"extra": "", "python_version": python, "python_full_version": python}
-            if need.marker is None or need.marker.evaluate(variables):
-                yield need
-    except (StopIteration, OSError, zipfile.BadZipFile, InvalidRequirement) as cause:
-        raise OptionError(
-            f"'{wheel}' cannot be read as a wheel ({cause}): build or download it again"
-        ) from cause
+        except InvalidRequirement as cause:
+            raise _unreadable(wheel, cause) from cause
+        if need.marker is None or any(
+            need.marker.evaluate({**device, "extra": extra}) for extra in ("", *sorted(extras))
+        ):
+            yield need
 
 
 def _fetch(
