@@ -36,7 +36,7 @@ help:
 	@echo 'make test-fast                the quick part of them in one Python, while editing'
 	@echo 'make test-browser             pages in Chromium (Debian: apt install chromium npm)'
 	@echo 'make test-lowest              layers and the demo with the lowest versions that are allowed'
-	@echo 'make test-scale               edgeport score with millions of rows, kills, a full disk, Ray'
+	@echo 'make test-scale               millions of rows, kills, a full disk, Ray, a shared search in PostgreSQL'
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make bundle-devices           a bundle on an emulated device without a network (needs the same)'
 	@echo 'make operators                ONNX operator cases (Debian: apt install libonnx-testdata)'
@@ -96,9 +96,9 @@ has-browser:
 test-lowest: build/venv-lowest/.installed .venv-device/.runtime
 	$(LOWEST) -m pytest -q -W ignore tests/converter/exporting tests/integration/test_article_network.py
 
-# Ray gets an environment of its own.
+# Ray and the drivers of databases get an environment of their own.
 test-scale: build/venv-scale/.installed
-	@echo 'make test-scale needs Ray from the package index, 4 GB of memory, 2 GB of disk and about 5 minutes; as root it fills a small disk, too'
+	@echo 'make test-scale needs Ray and TensorFlow from the package index, 4 GB of memory, 4 GB of disk and about 7 minutes, and for one test Debian'\''s postgresql; as root it fills a small disk, too'
 	build/venv-scale/bin/python -m pytest -s tests/scale
 
 # Needs Debian's qemu-user-static. Runs the numerical tests only, a few minutes for each device.
@@ -229,9 +229,11 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 	@touch $@
 
 build/venv-scale/.installed: build/venv-scale/.pip build/wheels/.built constraints.txt
-	for wheel in build/wheels/edgeport-*.whl; do \
-		build/venv-scale/bin/python $(PIP) install -c constraints.txt --group test "$$wheel[images,score,ray]" && \
-		build/venv-scale/bin/python $(PIP) install --no-deps --force-reinstall --quiet "$$wheel"; done
+	for wheel in build/wheels/edgeport-*.whl; do for converter in build/wheels/edgeport_converter-*.whl; do \
+		build/venv-scale/bin/python $(PIP) install -c constraints.txt --group test "$$wheel[images,score,ray]" \
+			"$$converter[train,postgresql,ray]" && \
+		build/venv-scale/bin/python $(PIP) install --no-deps --force-reinstall --quiet "$$wheel" "$$converter"; \
+	done; done
 	@touch $@
 
 build/lowest.txt: tests/runtime/scripts/lowest_versions.py pyproject.toml build/wheels/.built

@@ -58,15 +58,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def edgeport(folder, *arguments, **options):
+def edgeport(folder, *arguments, recipe="recipe.toml"):
     return subprocess.Popen(
-        [sys.executable, "-m", "edgeport", "train", "recipe.toml", *arguments],
+        [sys.executable, "-m", "edgeport", "train", recipe, *arguments],
         cwd=folder,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **options,
     )
 
 
@@ -125,7 +124,10 @@ def test_four_workers_do_each_trial_once_though_one_is_killed(server, folder):
     assert len({one.user_attrs["worker"] for one in study.trials if one.state == 1}) >= 2
 
     alone = edgeport(folder, "--search-only", "--json", "--storage", "alone.db")
-    trained = edgeport(folder, "-o", "model.keras", *shared)
+    place = f'storage = "{server.url()}"\nstudy = "shared"'
+    named = RECIPE.replace("[search]", f"[search]\n{place}")
+    (folder / "named.toml").write_text(named)  # the same as the options say
+    trained = edgeport(folder, "-o", "model.keras", recipe="named.toml")
     out, error = trained.communicate(timeout=170)
     assert trained.returncode == 0, error
     assert json.loads(alone.communicate(timeout=170)[0])["best"] == results[0]["best"]
@@ -135,7 +137,9 @@ def test_four_workers_do_each_trial_once_though_one_is_killed(server, folder):
     rate = results[0]["best"]["training.learning_rate"]
     assert metrics["learning_rate"] == pytest.approx(rate, rel=1e-6)  # float32
     texts = [out, error, *(text for pair in said for text in pair)]
-    texts += [path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file()]
+    run = [folder / "model.keras", *(folder / "model.run").iterdir()]
+    texts += [path.read_bytes().decode("latin-1") for path in run]
+    assert "***" in (folder / "model.run" / "recipe.toml").read_text()
     assert not [text for text in texts if PASSWORD in text or QUOTED in text]
 
 

@@ -238,8 +238,12 @@ class CandidatesOnRay(CandidateFactory):
         self._remote: dict[Callable[..., Any], Any] = {}
         self._others: set[_Machine] = set()
         self._owns_ray = False
-        with _ray_in_words():
-            self._connect(float_graph)
+        try:
+            with _ray_in_words():
+                self._connect(float_graph)
+        except BaseException:
+            self.close()
+            raise
 
     def _connect(self, float_graph: onnx.ModelProto) -> None:
         import ray

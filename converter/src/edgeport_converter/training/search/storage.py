@@ -11,7 +11,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -25,6 +25,8 @@ from optuna.trial import FrozenTrial
 _CONNECT_S = 10
 # What a server that had answered is given to come back, such as after a restart.
 _PATIENCE_S, _PAUSE_S = 60.0, 0.5
+
+DATABASE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
 _HIDDEN = "***"
 _SECRETS = re.compile(r"passw|pwd|secret|token", re.IGNORECASE)
@@ -115,6 +117,7 @@ def open_database(
         _lock_before_reading(database.engine)
     else:
         _wait_for_server(database.engine)
+    _let_heartbeats_miss(database)
     return database
 
 
@@ -145,6 +148,17 @@ def _wait_for_server(engine: sqlalchemy.Engine) -> None:
                 if time.monotonic() > until:
                     raise
                 time.sleep(_PAUSE_S)
+
+
+def _let_heartbeats_miss(database: RDBStorage) -> None:
+    """Let a heartbeat fail in Optuna's thread, which would else end, and the next one follow."""
+    record = database.record_heartbeat
+
+    def record_if_possible(trial_id: int) -> None:
+        with suppress(*DATABASE_ERRORS):
+            record(trial_id)
+
+    database.record_heartbeat = record_if_possible  # type: ignore[method-assign]
 
 
 def _lock_before_reading(engine: sqlalchemy.Engine) -> None:

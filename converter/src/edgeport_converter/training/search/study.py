@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
-import sqlalchemy
 from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.study import MaxTrialsCallback, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -42,7 +41,6 @@ _CLAIMED = "claimed"
 _IDENTITY = "edgeport"
 _IDENTITY_S = 10.0  # what the process that makes a study is given to say what it is of
 _MOST_FAILURES = 3
-_DATABASE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
 
 class SkippedTrialError(Exception):
@@ -130,10 +128,7 @@ class SharedStudy:
             try:
                 self._optimize(objective, stored)
                 return
-            except (
-                optuna.exceptions.StorageInternalError,
-                sqlalchemy.exc.SQLAlchemyError,
-            ) as cause:
+            except databases.DATABASE_ERRORS as cause:
                 # A server that is restarted breaks the transaction that it is at; connections wait.
                 failures = 1 if self._told > before else failures + 1
                 shown = databases.without_password(self._storage)
