@@ -23,7 +23,7 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo examples page test test-fast test-browser has-browser test-scale test-lowest \
+.PHONY: help demo examples page test test-fast test-browser has-browser test-postgresql test-scale test-lowest \
 	devices bundle-devices operators lint readme bench figures passes layers layer-times calls frames \
 	quantization quantization-devices verdicts spoiled finetune bundles scoring calibration-memory \
 	training assets clean
@@ -35,6 +35,7 @@ help:
 	@echo 'make test                     every test, the runtime in each Python of this machine'
 	@echo 'make test-fast                the quick part of them in one Python, while editing'
 	@echo 'make test-browser             pages in Chromium (Debian: apt install chromium npm)'
+	@echo 'make test-postgresql          four workers on one search (Debian: apt install postgresql)'
 	@echo 'make test-lowest              layers and the demo with the lowest versions that are allowed'
 	@echo 'make test-scale               millions of rows, kills, a full disk, Ray, a shared search in PostgreSQL'
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
@@ -87,6 +88,11 @@ test-fast: .venv/.tools
 # `make test` needs neither of the two programs.
 test-browser: has-browser .venv/.browser
 	$(WORKSTATION) -m pytest tests/browser
+
+# A part of `make test-scale` that needs no other environment; the server is started by the test.
+test-postgresql: .venv/.tools
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { echo 'make test-postgresql needs a PostgreSQL server: install it (Debian: apt install postgresql)' >&2; exit 1; }
+	$(WORKSTATION) -m pytest tests/scale/test_search_on_postgresql.py
 
 has-browser:
 	@command -v chromium >/dev/null && command -v npm >/dev/null || { echo 'make test-browser needs chromium and npm: install them (Debian: apt install chromium npm)' >&2; exit 1; }
