@@ -153,7 +153,7 @@ def test_ray_chooses_what_one_machine_chooses_though_a_node_dies(tmp_path: Path)
         [sys.executable, script, tmp_path],
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
         check=False,
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
