@@ -23,7 +23,8 @@ SOURCES := $(shell find runtime converter/src -not -path '*/__pycache__*' -not -
 WHEELS = build/wheels/edgeport-*.whl build/wheels/edgeport_converter-*.whl
 
 .DELETE_ON_ERROR:
-.PHONY: help demo examples page test test-fast test-browser has-browser test-scale has-java test-lowest \
+.PHONY: help demo examples page test test-fast test-browser has-browser test-postgresql test-scale \
+	has-java test-lowest \
 	devices bundle-devices operators lint readme bench figures passes layers layer-times calls frames \
 	quantization quantization-devices verdicts spoiled finetune bundles scoring calibration-memory \
 	training assets clean
@@ -35,8 +36,9 @@ help:
 	@echo 'make test                     every test, the runtime in each Python of this machine'
 	@echo 'make test-fast                the quick part of them in one Python, while editing'
 	@echo 'make test-browser             pages in Chromium (Debian: apt install chromium npm)'
+	@echo 'make test-postgresql          four workers on one search (Debian: apt install postgresql)'
 	@echo 'make test-lowest              layers and the demo with the lowest versions that are allowed'
-	@echo 'make test-scale               edgeport score with millions of rows, kills, a full disk, Ray;'
+	@echo 'make test-scale               millions of rows, kills, a full disk, Ray, a shared search in PostgreSQL;'
 	@echo '                              a predictor in Ray, Spark and Dask (Debian: apt install default-jre-headless)'
 	@echo 'make devices                  the same on emulated CPUs (Debian: apt install qemu-user-static)'
 	@echo 'make bundle-devices           a bundle on an emulated device without a network (needs the same)'
@@ -89,6 +91,11 @@ test-fast: .venv/.tools
 test-browser: has-browser .venv/.browser
 	$(WORKSTATION) -m pytest tests/browser
 
+# A part of `make test-scale` that needs no other environment; the server is started by the test.
+test-postgresql: .venv/.tools
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { echo 'make test-postgresql needs a PostgreSQL server: install it (Debian: apt install postgresql)' >&2; exit 1; }
+	$(WORKSTATION) -m pytest tests/scale/test_search_on_postgresql.py
+
 has-browser:
 	@command -v chromium >/dev/null && command -v npm >/dev/null || { echo 'make test-browser needs chromium and npm: install them (Debian: apt install chromium npm)' >&2; exit 1; }
 
@@ -97,9 +104,9 @@ has-browser:
 test-lowest: build/venv-lowest/.installed .venv-device/.runtime
 	$(LOWEST) -m pytest -q -W ignore tests/converter/exporting tests/integration/test_article_network.py
 
-# Ray, Spark and Dask get an environment of their own.
+# Ray, Spark, Dask and the drivers of databases get an environment of their own.
 test-scale: has-java build/venv-scale/.installed
-	@echo 'make test-scale needs Ray, Spark and Dask from the package index, Java 17, 4 GB of memory, 4 GB of disk and about 15 minutes; as root it fills a small disk, too'
+	@echo 'make test-scale needs Ray, Spark, Dask and TensorFlow from the package index, Java 17, 4 GB of memory, 6 GB of disk and about 20 minutes, and for one test Debian'\''s postgresql; as root it fills a small disk, too'
 	build/venv-scale/bin/python -m pytest -s tests/scale
 
 has-java:
@@ -238,9 +245,11 @@ build/wheels/.built: .venv/.pip $(SOURCES)
 	@touch $@
 
 build/venv-scale/.installed: build/venv-scale/.pip build/wheels/.built constraints.txt pyproject.toml
-	for wheel in build/wheels/edgeport-*.whl; do \
-		build/venv-scale/bin/python $(PIP) install -c constraints.txt --group test --group engines "$$wheel[images,score,ray]" && \
-		build/venv-scale/bin/python $(PIP) install --no-deps --force-reinstall --quiet "$$wheel"; done
+	for wheel in build/wheels/edgeport-*.whl; do for converter in build/wheels/edgeport_converter-*.whl; do \
+		build/venv-scale/bin/python $(PIP) install -c constraints.txt --group test --group engines \
+			"$$wheel[images,score,ray]" "$$converter[train,postgresql,ray]" && \
+		build/venv-scale/bin/python $(PIP) install --no-deps --force-reinstall --quiet "$$wheel" "$$converter"; \
+	done; done
 	@touch $@
 
 build/lowest.txt: tests/runtime/scripts/lowest_versions.py pyproject.toml build/wheels/.built

@@ -318,6 +318,15 @@ ELSEWHERE = {
         }.items()
         for engine in engines
     },
+    # A database server, and a cluster, which the tests start.
+    "converter/README.md: A search on many machines": (
+        "tests/scale/test_search_on_postgresql.py",
+        ("--search-only", "--storage", "--study-name", '"-o", "model.keras"'),
+    ),
+    "converter/README.md: Candidates on several machines": (
+        "tests/scale/test_convert_on_ray.py",
+        ('engine="ray"', '"--engine", "ray"', "RAY_ADDRESS"),
+    ),
     # A video and a camera of a Raspberry Pi, with a stand-in for its library.
     "runtime/README.md: Photos and cameras": (
         "tests/integration/test_cameras.py",

@@ -112,7 +112,7 @@ def test_the_example_is_printed_and_a_wrong_call_is_one_sentence(folder):
     for arguments, sentence in (
         ((), "edgeport: no recipe was given, expected RECIPE.toml -o OUT.keras"),
         (("r.toml",), "edgeport: no output was given, expected -o OUT.keras"),
-        (("r.toml", "--search-only"), "edgeport: no run folder was given"),
+        (("r.toml", "--search-only"), "edgeport: r.toml: training.epochs is 'three', exp"),
         (("r.toml", "-o", "m.keras"), "edgeport: r.toml: training.epochs is 'three', exp"),
     ):
         done = edgeport("train", *arguments, cwd=folder)

@@ -12,6 +12,7 @@ what was done, not what is wanted.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -40,6 +41,9 @@ RECIPES = ("auto", "static", "dynamic", "weights", "int16", "none")
 OBJECTIVES = ("balanced", "latency", "size")
 RANGE_METHODS = ("minmax", "mse")
 """How activation ranges are chosen, in the order that the search tries them in."""
+
+ENGINES = ("local", "ray")
+"""Where candidates are tried."""
 
 DEFAULT_MAX_DROP = 0.005
 """Half a percentage point of accuracy: less than a test set of a thousand samples can tell."""
@@ -123,6 +127,12 @@ class QuantizationOptions:
         "cheaper there",
         metavar="TIMES.json",
     )
+    engine: str = _option(
+        "local",
+        "where candidates are tried: local: one after the other on this machine; ray: as tasks of "
+        "a Ray cluster, with the same choice (needs edgeport-converter[ray])",
+        choices=ENGINES,
+    )
     also: Sequence[str] = _option(
         (),
         "further recipes to write beside the output, comma-separated, as OUT.RECIPE.onnx",
@@ -136,6 +146,12 @@ class QuantizationOptions:
         _require_one_of("quantize", self.quantize, RECIPES)
         _require_one_of("objective", self.objective, OBJECTIVES)
         _require_one_of("ranges", self.ranges, RANGE_METHODS)
+        _require_one_of("engine", self.engine, ENGINES)
+        if self.engine == "ray" and importlib.util.find_spec("ray") is None:
+            raise OptionError(
+                "engine='ray' needs Ray, which is not installed here, expected the extra: "
+                "pip install 'edgeport-converter[ray]', or leave engine= out"
+            )
         self._check_layer_times()
         for recipe in self.also:
             _require_one_of("also", recipe, [name for name in RECIPES if name != "auto"])
@@ -431,6 +447,7 @@ class OptionKeywords(TypedDict, total=False):
     keep_float: Sequence[str]
     objective: str
     layer_times: str | os.PathLike[str] | None
+    engine: str
     also: Sequence[str]
     label_column: str | None
     feature_names: Sequence[str] | Mapping[str, Sequence[str]] | None

@@ -92,7 +92,7 @@ def convert(
             One output has two: behind a sigmoid class 1 is above 0.5, as a logit above 0.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``layer_times``,
-            ``also``, as below.
+            ``engine``, ``also``, as below.
         tables: ``label_column``, ``feature_names``, as below.
         pixels: ``frames``, ``input_uint8``, ``scale``, ``mean``, ``image_range``, as below.
         sensors: ``signal``, as below.
@@ -146,6 +146,10 @@ def convert(
             - ``layer_times``: the file that `edgeport bench --layers` wrote on a board: each layer
               gets the format that is cheaper there, the conversions between the formats included.
               For "auto" and "static"; the graph is judged by the budget like any other.
+            - ``engine``: where candidates are tried: "local", the default, one after the other on
+              this machine; "ray", as tasks of a Ray cluster, the one that ``RAY_ADDRESS`` names or
+              one on this machine. The choice is the same on CPUs of one kind; times are always
+              taken on this machine. Needs the extra "ray".
             - ``also``: further recipes to write beside the output for comparison, as
               NAME.RECIPE.onnx. One that misses the budget is reported and not written.
             - ``label_column``: the column of a ``.csv`` file that holds the labels; by default

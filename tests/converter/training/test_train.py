@@ -14,6 +14,7 @@ from edgeport import ConversionError, OptionError, Predictor
 from edgeport_converter import TrainingError, convert, provenance, train
 from edgeport_converter.progress import Progress
 from edgeport_converter.training.results.report import RUN_FILES
+from edgeport_converter.training.train import search
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +152,16 @@ def test_the_samples_of_a_run_on_gray_photos_are_frames_that_convert_takes(tmp_p
 def test_an_empty_path_is_no_run_folder(folder):
     with pytest.raises(OptionError, match="the run folder is an empty path"):
         train(folder / "r.toml", folder / "m.keras", run_folder="")
+
+
+def test_a_search_needs_a_place_for_its_study_and_a_study_needs_a_search(folder):
+    plan = {"parameters": {"training.learning_rate": [0.1, 0.2]}}
+    with pytest.raises(OptionError, match="neither a storage nor a run folder was given"):
+        search({"data": {"source": str(folder / "d.npz")}, "search": plan})
+    with pytest.raises(OptionError, match=r"study_name was given, and .* has no table \[search\]"):
+        train(folder / "r.toml", folder / "m.keras", study_name="mine")
+    with pytest.raises(OptionError, match="storage is empty"):
+        train(folder / "r.toml", folder / "m.keras", storage=" ")
 
 
 def test_restart_is_true_or_false(folder):

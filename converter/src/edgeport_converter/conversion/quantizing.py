@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +64,7 @@ def quantize_model(
     ``state_file`` is where the state of an interrupted fine-tuning is kept.
     """
     from edgeport_converter.quantization.evaluation import evidence
+    from edgeport_converter.quantization.search.candidates import CandidateFactory
     from edgeport_converter.quantization.search.selection import Quantizer
     from edgeport_converter.quantization.search.telling import telling_steps
     from edgeport_converter.verification.runners import batches_for
@@ -71,6 +73,11 @@ def quantize_model(
     assert calibration is not None  # noqa: S101 - the caller asked
     assert baseline.evaluator is not None  # noqa: S101 - the same
     wanted, graph = options.quantization, float_model.graph
+    factory: type[CandidateFactory] = CandidateFactory
+    if wanted.engine == "ray":
+        from edgeport_converter.quantization.search.cluster import CandidatesOnRay
+
+        factory = CandidatesOnRay
     quantizer = Quantizer(
         graph,
         float_model.card,
@@ -82,6 +89,7 @@ def quantize_model(
         baseline.evaluator,
         options.device.cpu,
         options.budget.max_drop,
+        factory,
     )
     if options.finetune is not None:
         quantizer.finetuner = make_finetuner(
@@ -90,7 +98,7 @@ def quantize_model(
     nodes = source.layers.find_nodes(wanted.keep_float, [node.name for node in graph.graph.node])
     choice: Selection | None = None
     notes: tuple[str, ...] = ()
-    with telling_steps(progress) as quantizer.on_step:
+    with telling_steps(progress) as quantizer.on_step, closing(quantizer):
         if board is not None:
             choice = quantizer.compose(board, wanted.ranges, nodes, source.model.source)
         elif wanted.quantize != "none":
@@ -103,7 +111,7 @@ def quantize_model(
         notes = evidence.check_answers(choice.candidate.measured.agreement, options.budget.max_drop)
     if board is not None:
         notes += board.notes()
-    notes += quantizer.notes
+    notes += quantizer.notes + quantizer.notes_on_trying
     provenance: dict[str, str] = {}
     if quantizer.finetuned is not None and options.finetune is not None:
         trained = quantizer.finetuned

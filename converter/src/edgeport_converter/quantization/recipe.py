@@ -42,6 +42,11 @@ class Recipe:
         """Whether activations are quantized by ranges that are known beforehand."""
         return self.kind in ("static", "int16")
 
+    @property
+    def rounds(self) -> bool:
+        """Whether weights are rounded by what the layers read."""
+        return self.kind not in ("dynamic", "none")
+
     def __str__(self) -> str:
         """Return it in words, for reports."""
         parts = [self.kind]

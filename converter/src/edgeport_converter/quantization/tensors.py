@@ -14,6 +14,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from edgeport.artifact.golden import Array
+from edgeport_converter.verification.runners import limit_threads
 
 
 def replace_constant(value: ir.Value | None, array: Array) -> None:
@@ -61,6 +62,7 @@ def open_session(
     finally:
         model.graph.outputs[:] = own
     options = onnxruntime.SessionOptions()
+    limit_threads(options)
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(text, options, providers=["CPUExecutionProvider"])

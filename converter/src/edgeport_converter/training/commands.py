@@ -44,6 +44,18 @@ def add_train(commands: Any) -> None:
         action="store_true",
         help="only work on the recipe's [search], beside other processes that share its study",
     )
+    add(
+        "--storage",
+        metavar="URL",
+        help="where the search keeps its Optuna study: postgresql://user@host/name, mysql://…, or "
+        "an SQLite file (default: the recipe's search.storage, or search.db in the run's folder)",
+    )
+    add(
+        "--study-name",
+        metavar="NAME",
+        help="of the study there (default: the recipe's search.study, or one with a digest of "
+        "recipe and data)",
+    )
     add("--example", choices=EXAMPLES, help="print a recipe with comments, and do nothing else")
     add("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=_run)
@@ -75,6 +87,8 @@ def _run(options: argparse.Namespace) -> None:
             options.output,
             run_folder=options.run_folder,
             restart=options.restart,
+            storage=options.storage,
+            study_name=options.study_name,
             progress=screen,
         )
         screen.finish()
@@ -85,17 +99,18 @@ def _run(options: argparse.Namespace) -> None:
 
 def _search(options: argparse.Namespace) -> None:
     folder = options.run_folder
-    if folder is None:
-        if options.output is None:
-            raise OptionError(
-                "no run folder was given, expected --run-folder DIR, or -o OUT.keras as in the "
-                "training: add one"
-            )
+    if folder is None and options.output is not None:
         folder = Path(options.output).with_suffix(".run")
     from edgeport_converter.screen import Screen
 
     with stdout_on_stderr(), Screen(sys.stderr) as screen:
-        found = search(options.recipe, run_folder=folder, progress=screen)
+        found = search(
+            options.recipe,
+            run_folder=folder,
+            storage=options.storage,
+            study_name=options.study_name,
+            progress=screen,
+        )
         screen.finish()
     if options.json:
         print(_as_json(asdict(found)))

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ def train(
     *,
     run_folder: str | os.PathLike[str] | None = None,
     restart: bool = False,
+    storage: str | None = None,
+    study_name: str | None = None,
     progress: Progress | None = None,
 ) -> TrainingReport:
     """Train a model as a recipe says, and write it when it has been measured.
@@ -62,6 +65,10 @@ def train(
         run_folder: where checkpoint, metrics, picture and summary go; None for the output's name
             with ``.run``.
         restart: whether a checkpoint in the run folder is thrown away.
+        storage: of the search's study: an SQLite file, or a database URL such as
+            ``postgresql://host/name``; None for ``search.storage`` of the recipe. A password in it
+            is not reported.
+        study_name: of the study there; None for ``search.study`` of the recipe.
         progress: is notified of stages, batches and epochs.
 
     Returns:
@@ -69,13 +76,14 @@ def train(
 
     Raises:
         OptionError: the recipe or its data cannot be used; file, line and key are named.
-        TrainingError: the loss diverged, or Keras cannot train this.
+        TrainingError: the loss diverged, Keras cannot train this, or the storage went away.
     """
     _require_extra()
     from edgeport_converter.training.recipe.recipe import read_recipe
 
     read_from = read_recipe(recipe)
     truth(restart, "restart")
+    place = _find_study(read_from, storage, study_name)
     destination = _find_output(output, recipe, read_from)
     folder = _make_run_folder(run_folder, destination, recipe, read_from)
     progress = progress or Progress()
@@ -95,7 +103,7 @@ def train(
     found = tested = folds = None
     if chosen.search is not None:
         progress.stage(f"search: {chosen.search.trials} trials by {chosen.search.sampler}")
-        found = _search(chosen, read, parts, folder, progress)
+        found = _search(chosen, read, parts, place, folder, progress)
         chosen = chosen.with_values(found.best)
     if chosen.range_test is not None:
         from edgeport_converter.training.fitting.lr_range_test import run_range_test
@@ -156,30 +164,42 @@ def train(
 def search(
     recipe: str | os.PathLike[str] | Mapping[str, Any] | TrainingRecipe,
     *,
-    run_folder: str | os.PathLike[str],
+    run_folder: str | os.PathLike[str] | None = None,
+    storage: str | None = None,
+    study_name: str | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Work on a recipe's search and nothing else: for further processes and machines.
 
     Args:
         recipe: with [search]; all workers need the same recipe, data and storage.
-        run_folder: of the training, which holds the study unless the recipe names a storage.
+        run_folder: of the training, which holds the study unless a storage is named.
+        storage: as for ``train``.
+        study_name: as for ``train``.
         progress: is notified of each trial.
 
     Raises:
         OptionError: the recipe, its data or the storage cannot be used.
-        TrainingError: no trial could be trained.
+        TrainingError: no trial could be trained, or the storage went away.
     """
     _require_extra()
     from edgeport_converter.training.recipe.recipe import read_recipe
 
     read_from = read_recipe(recipe)
-    folder = Path(run_folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    place = _find_study(read_from, storage, study_name)
+    folder = None if run_folder is None else Path(run_folder)
+    if place.storage is None:
+        if folder is None:
+            raise OptionError(
+                "neither a storage nor a run folder was given, expected where the training that "
+                "is shared keeps its study: pass --storage URL, --run-folder DIR, or -o OUT.keras "
+                "as in the training"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
     progress = progress or Progress()
     _start(progress)
     read, parts = _read(read_from, progress)
-    return _search(read_from, read, parts, folder, progress)
+    return _search(read_from, read, parts, place, folder, progress)
 
 
 def _read(recipe: TrainingRecipe, progress: Progress) -> tuple[TrainingData, Split]:
@@ -207,17 +227,55 @@ def _read(recipe: TrainingRecipe, progress: Progress) -> tuple[TrainingData, Spl
     return read, parts
 
 
+@dataclass(frozen=True)
+class _StudyPlace:
+    """Where a study is kept, None for the run's folder, and its name, None for one by digest."""
+
+    storage: str | None
+    name: str | None
+
+
+def _find_study(recipe: TrainingRecipe, storage: str | None, name: str | None) -> _StudyPlace:
+    """Return where the study is, as the caller says it or else the recipe.
+
+    Raises:
+        OptionError: the caller named one, and the recipe has no search; or a name is empty.
+    """
+    given = {"storage": storage, "study_name": name}
+    for option, value in given.items():
+        if value is None:
+            continue
+        if not isinstance(value, str) or not value.strip():
+            raise OptionError(
+                f"{option} is empty, expected text: check the variable that it came from"
+            )
+        if recipe.search is None:
+            raise OptionError(
+                f"{option} was given, and {recipe.origin} has no table [search]: add one, or leave "
+                f"{option} out"
+            )
+    plan = recipe.search
+    if storage is None and plan is not None and plan.storage is not None:
+        from edgeport_converter.training.search.storage import locate
+
+        storage = locate(plan.storage, recipe.folder)
+    return _StudyPlace(storage, name or (plan.study if plan else None))
+
+
 def _search(
-    recipe: TrainingRecipe, read: TrainingData, parts: Split, folder: Path, progress: Progress
+    recipe: TrainingRecipe,
+    read: TrainingData,
+    parts: Split,
+    place: _StudyPlace,
+    folder: Path | None,
+    progress: Progress,
 ) -> SearchResult:
     from edgeport_converter.training.search import trials
 
-    storage = recipe.search.storage if recipe.search else None
-    if storage is None:
-        storage = str(folder / _STUDY)
-    elif "://" not in storage:
-        storage = str(recipe.folder / storage)
-    return trials.search(recipe, read, parts, storage=storage, progress=progress)
+    storage = place.storage or str((folder or Path()) / _STUDY)
+    return trials.search(
+        recipe, read, parts, storage=storage, study_name=place.name, progress=progress
+    )
 
 
 def _require_extra() -> None:

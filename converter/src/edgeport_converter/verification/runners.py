@@ -16,6 +16,7 @@ written is decided elsewhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from edgeport import ModelCard, Predictor, TensorSpec
 from edgeport.artifact.card import card_json
 from edgeport.artifact.golden import Array
 from edgeport.artifact.seal import seal
+from edgeport.device.cpus import THREADS_VARIABLE, choose_threads
 from edgeport_converter.targets import Target
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -129,6 +131,7 @@ def run_as_defined(graph: onnx.ModelProto, names: Sequence[str] = ()) -> Run:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # its errors are raised, too
+    limit_threads(options)
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -138,6 +141,12 @@ def run_as_defined(graph: onnx.ModelProto, names: Sequence[str] = ()) -> Run:
         return dict(zip(names, session.run(names, dict(arrays)), strict=True))
 
     return run
+
+
+def limit_threads(options: onnxruntime.SessionOptions) -> None:
+    """Give a session as many threads as ``EDGEPORT_THREADS`` says, where it says any."""
+    if os.environ.get(THREADS_VARIABLE):
+        options.intra_op_num_threads = choose_threads(None, None)
 
 
 def _with_outputs(graph: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

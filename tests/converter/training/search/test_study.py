@@ -13,6 +13,7 @@ import pytest
 from edgeport import OptionError
 from edgeport_converter.training.recipe.recipe import read_recipe
 from edgeport_converter.training.search.space import read_parameters
+from edgeport_converter.training.search.storage import without_password
 from edgeport_converter.training.search.study import SharedStudy
 
 pytestmark = pytest.mark.slow
@@ -169,6 +170,53 @@ def test_another_recipe_data_or_space_has_a_study_of_its_own(tmp_path):
     }
     assert len(names) == 4
     assert all(name.startswith("n-grid-") for name in names)
+
+
+def test_a_study_of_a_given_name_is_of_one_recipe_data_and_search(tmp_path):
+    """Each worker with a study of its own would spend the whole budget again."""
+    recipe = recipe_of("grid", 24)
+    assert open_in(tmp_path, recipe, name="mine").study.study_name == "mine"
+    assert open_in(tmp_path, recipe_of("grid", 30), name="mine").study.study_name == "mine"
+    for other, data, what in (
+        (recipe_of("grid", 24, seed=5), "d", "another recipe"),
+        (recipe, "other data", "another data"),
+        (recipe_of("grid", 24, {"model.dropout": [0.1, 0.2]}), "d", "another search"),
+        (recipe_of("random", 24, seed=5), "e", "another recipe and another search and another da"),
+    ):
+        with pytest.raises(OptionError, match=f"'mine' in '.*search.db' was begun with {what}"):
+            open_in(tmp_path, other, data=data, name="mine")
+
+
+def test_a_study_that_another_program_began_is_refused(tmp_path):
+    theirs = optuna.create_study(study_name="theirs", storage=f"sqlite:///{tmp_path}/search.db")
+    theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    with pytest.raises(OptionError, match=r"'theirs' in .* was not begun by edgeport train"):
+        open_in(tmp_path, recipe_of("grid", 24), name="theirs")
+
+
+@pytest.mark.parametrize(
+    ("storage", "shown"),
+    [
+        ("postgresql://u:s3cret@h/d", "postgresql://u:***@h/d"),
+        ("postgresql+psycopg2://u:p%40ss%2Fword@h:5432/d", "postgresql+psycopg2://u:***@h:5432/d"),
+        ("postgresql://u:p@s@s@h/d", "postgresql://u:***@h/d"),
+        ("mysql://u@h/d?password=s3cret&charset=utf8", "mysql://u@h/d?password=***&charset=utf8"),
+        ("nonsense://u:s3cret@h:port/d", "nonsense://u:***@h:port/d"),
+        ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("folder/a@b/search.db", "folder/a@b/search.db"),
+    ],
+)
+def test_a_password_is_not_shown(storage, shown):
+    assert without_password(storage) == shown
+    assert without_password(storage, f"cannot connect to {storage}: no") == (
+        f"cannot connect to {shown}: no"
+    )
+
+
+def test_a_driver_that_is_not_installed_is_named_with_its_extra(tmp_path):
+    with pytest.raises(OptionError, match=r"driver .* is not installed here.*postgresql") as e:
+        open_in(tmp_path, recipe_of("grid", 24), "postgresql+pg8000://u:s3cret@localhost/d")
+    assert "s3cret" not in str(e.value)
 
 
 @pytest.mark.parametrize("storage", ["nosuch://x", "sqlite:////nowhere/at/all/s.db", "no/folder/s"])

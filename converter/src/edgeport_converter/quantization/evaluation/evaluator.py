@@ -6,9 +6,11 @@ where a metric needs all of them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +47,14 @@ class Evaluation:
     metric: float | None
 
 
+@dataclass(frozen=True)
+class Answered:
+    """One graph's answers beside the float graph's; ``seen`` is what the metric takes, if any."""
+
+    agreement: Agreement
+    seen: Array | None
+
+
 class Evaluator:
     """Measures graphs on the same data.
 
@@ -60,6 +70,7 @@ class Evaluator:
         border: of a score that stands alone, above which it means class 1.
 
     Attributes:
+        batches: starts a pass over the data.
         smaller_is_better: whether the metric is an error, by its name and by the data.
         reached: the metric of the float graph, None without labels.
         float_metric: the same to hold candidates to, None also where it is no evidence: answers
@@ -82,9 +93,10 @@ class Evaluator:
         smaller_is_better: bool | None = False,
         border: float = 0.5,
     ) -> None:
-        self._float_run, self._batches = float_run, batches
+        self._float_run, self.batches = float_run, batches
         self._metric, self._classifier, self._border = metric, classifier, border
-        self._labels = labels
+        self._labels, self._has_metric = labels, labels is not None
+        self._is_accuracy = metric is budget.accuracy
         if labels is not None:
             self._labels = labels.view()
             self._labels.flags.writeable = False  # the user's function sees them again and again
@@ -116,24 +128,48 @@ class Evaluator:
 
     def measure(self, run: Run) -> Evaluation:
         """Return the figures of one graph."""
+        return self.judge(self.answer(run))
+
+    def answer(self, run: Run) -> Answered:
+        """Return what one graph answers on the data."""
         outputs: list[Array] = []
 
         def run_and_keep(batch: Mapping[str, Array]) -> dict[str, Array]:
             answers = run(batch)
-            if self._labels is not None:
+            if self._has_metric:
                 outputs.append(self._seen_of(answers))
             return answers
 
         agreement = measure_agreement(
             run_and_keep,
             self._float_run,
-            self._batches(_BATCH),
+            self.batches(_BATCH),
             classifier=self._classifier,
             border=self._border,
         )
-        if self._labels is None:
-            return Evaluation(agreement, None)
-        return Evaluation(agreement, self._of(np.concatenate(outputs), self._labels))
+        return Answered(agreement, np.concatenate(outputs) if outputs else None)
+
+    def judge(self, answered: Answered) -> Evaluation:
+        """Return the figures of a graph's answers."""
+        seen = answered.seen
+        return Evaluation(
+            answered.agreement, None if seen is None else self._of(seen, self._labels)
+        )
+
+    def without_metric(self) -> Evaluator:
+        """Return what answers on another machine: without data, labels and the user's function."""
+        copied = copy.copy(self)
+        copied._float_run = copied.batches = _not_here
+        copied._labels = None
+        if not self._is_accuracy:
+            copied._metric = _not_here
+        return copied
+
+    def on(self, float_run: Run, batches: Batches) -> Evaluator:
+        """Return the same with another way to the float graph and to the same samples."""
+        copied = copy.copy(self)
+        copied._float_run, copied.batches = float_run, batches
+        return copied
 
     def compare(self, before: Run, after: Run) -> PairedTest | None:
         """Test whether one graph answers better than another, on the samples that judge both.
@@ -141,7 +177,7 @@ class Evaluator:
         By the labels, where there are any: right or wrong for accuracy, else the user's metric.
         Without: whether the float graph's best class is kept, or how far from its answers.
         """
-        batches = self._batches
+        batches = self.batches
         if self._labels is None:
             expected = self._first_outputs(self._float_run, batches, as_they_are=True)
             found = [self._first_outputs(run, batches, as_they_are=True) for run in (before, after)]
@@ -177,7 +213,7 @@ class Evaluator:
         """
         if self._labels is None:
             return None
-        return self._of(self._first_outputs(run, batches or self._batches), self._labels)
+        return self._of(self._first_outputs(run, batches or self.batches), self._labels)
 
     def _first_outputs(self, run: Run, batches: Batches, *, as_they_are: bool = False) -> Array:
         answers = (run(batch) for batch in batches(_BATCH))
@@ -188,7 +224,7 @@ class Evaluator:
     def _seen_of(self, answers: Mapping[str, Array]) -> Array:
         """Return what the metric sees: of accuracy the best classes, less than their scores."""
         first = next(iter(answers.values()))
-        return best_classes(first, self._border) if self._metric is budget.accuracy else first
+        return best_classes(first, self._border) if self._is_accuracy else first
 
     def _of(self, outputs: Array, labels: Array | None) -> float:
         assert labels is not None  # noqa: S101 - for the type checker
@@ -210,6 +246,10 @@ def _row_means(values: Array) -> Array:
     """Return the mean of each sample's values, (N,)."""
     means: Array = values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
     return means
+
+
+def _not_here(*_: object) -> Any:
+    raise RuntimeError("the data and the metric are on the machine that converts")
 
 
 def _is_error(reached: float, chance: Sequence[float], otherwise: bool) -> bool:

@@ -21,7 +21,7 @@ from edgeport_converter import optimizing
 from edgeport_converter.progress import track
 from edgeport_converter.quantization.calibration.ranges import Ranges, collect_ranges
 from edgeport_converter.quantization.evaluation.agreement import noise_to_signal
-from edgeport_converter.quantization.evaluation.evaluator import Evaluation, Evaluator
+from edgeport_converter.quantization.evaluation.evaluator import Answered, Evaluation, Evaluator
 from edgeport_converter.quantization.evaluation.paired import PairedTest
 from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.qdq.average_pools import convolve_pools, find_small_pools
@@ -41,7 +41,8 @@ from edgeport_converter.verification.runners import Batches, Run, Runner
 if TYPE_CHECKING:  # they import TensorFlow
     from edgeport_converter.quantization.finetuning.finetune import Finetuned, Finetuner
 
-_BATCH = 16
+MOMENTS_BATCH = 16
+"""Samples that activation statistics are taken from at once."""
 
 # A few dozen samples tell layers apart; of large images a quarter of them does, since each of their
 # tensors has many more values. All layers are run with all of them.
@@ -76,6 +77,65 @@ class Candidate:
         return ir.to_proto(self.source)
 
 
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """What trying a recipe gives: the finished graph, what it is, and what it answers."""
+
+    graph: onnx.ModelProto
+    weights: str
+    activations: str
+    float_layers: dict[str, str]
+    answered: Answered
+
+
+def try_recipe(
+    source: ir.Model,
+    recipe: Recipe,
+    ranges: Ranges,
+    rounder: Rounder | None,
+    card: ModelCard,
+    evaluator: Evaluator,
+    target: Target,
+) -> Tried:
+    """Return the graph that a recipe makes of a float graph, and its answers.
+
+    Args:
+        source: what is quantized.
+        recipe: how.
+        ranges: of its activations; {} for recipes without any.
+        rounder: of its weights; None for recipes without any.
+        card: the model's inputs and outputs.
+        evaluator: compares the answers with the float graph's.
+        target: decides how many bits of a weight are used.
+    """
+    made = quantize.quantize(source, recipe, ranges, target, rounder)
+    graph = _finish(made.graph)
+    with Runner(card, recipe.kind, target).open(graph) as run:
+        answered = evaluator.answer(run)
+    return Tried(graph, made.weights, made.activations, made.float_layers, answered)
+
+
+def measure_noise(
+    source: ir.Model,
+    layers: Sequence[str],
+    ranges: Ranges,
+    rounder: Rounder,
+    target: Target,
+    float_graph: ir.Model,
+    samples: Mapping[str, Array],
+) -> dict[str, float]:
+    """Return the noise / signal in the outputs of each layer alone in int8."""
+    names = [node.name or "" for node in source.graph]
+
+    def run_with_one_in_int8(layer: str) -> Run:
+        recipe = Recipe("static", float_nodes=frozenset(names) - {layer})
+        made = quantize.quantize(source, recipe, ranges, target, rounder)
+        return runners.run_as_defined(ir.to_proto(made.graph))
+
+    expected = runners.run_as_defined(ir.to_proto(float_graph))(samples)
+    return rank_by_error(layers, run_with_one_in_int8, expected, samples)
+
+
 class CalibratedGraph:
     """A float graph with what the calibration data says of it, each measured once, when asked.
 
@@ -92,7 +152,7 @@ class CalibratedGraph:
     def rounder(self) -> Rounder:
         """Rounds the weights of its layers by what these read."""
         layers = quantize.weighted_nodes(self.graph.graph)
-        return Rounder(measure_moments(self.graph, layers, self._calibration(_BATCH)))
+        return Rounder(measure_moments(self.graph, layers, self._calibration(MOMENTS_BATCH)))
 
     def ranges_by(self, method: str) -> Ranges:
         """Return the ranges of its activations by that method."""
@@ -133,13 +193,15 @@ class CandidateFactory:
 
     def make(self, recipe: Recipe) -> Candidate:
         """Return the measured candidate of one recipe."""
-        made = self._quantize(recipe)
-        graph = _finish(made.graph)
-        with Runner(self._card, recipe.kind, self._target).open(graph) as run:
-            measured = self._evaluator.measure(run)
-        source = self.source_of(recipe).graph
+        tried = self._try(recipe)
         return Candidate(
-            recipe, graph, made.weights, made.activations, made.float_layers, measured, source
+            recipe,
+            tried.graph,
+            tried.weights,
+            tried.activations,
+            tried.float_layers,
+            self._evaluator.judge(tried.answered),
+            self.source_of(recipe).graph,
         )
 
     def compare(self, before: Candidate, after: Candidate) -> PairedTest | None:
@@ -150,12 +212,41 @@ class CandidateFactory:
         ):
             return self._evaluator.compare(first, second)
 
+    def expect(self, recipes: Sequence[Recipe]) -> None:
+        """Note which recipes may be asked for next, the likeliest first; here nothing begins."""
+
+    def stop(self) -> None:
+        """End what was begun and not asked for."""
+
+    def close(self) -> None:
+        """End all of it; no candidate is made any more."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be said of how candidates were tried."""
+        return ()
+
+    def _try(self, recipe: Recipe) -> Tried:
+        start = self.source_of(recipe)
+        return try_recipe(
+            start.graph,
+            recipe,
+            self._ranges_of(start, recipe.ranges) if recipe.is_static else {},
+            start.rounder if recipe.rounds else None,
+            self._card,
+            self._evaluator,
+            self._target,
+        )
+
+    def _ranges_of(self, start: CalibratedGraph | Finetuned, method: str) -> Ranges:
+        return start.ranges_by(method)
+
     def draft(self, recipe: Recipe) -> onnx.ModelProto:
         """Return the recipe's graph with weights at the nearest codes, which has its time and size.
 
         How the data would round them costs time to find, and none to run.
         """
-        return _finish(self._quantize(recipe, rounds=False).graph)
+        return _finish(self._quantize(recipe).graph)
 
     def finetune(self, recipe: Recipe, finetuner: Finetuner) -> None:
         """Train the weights of a static recipe's graph; recipes with ``finetuned`` have them.
@@ -166,7 +257,7 @@ class CandidateFactory:
             CannotFinetuneError: the model cannot be trained, or not proven.
         """
         start = self.source_of(recipe)
-        streams = equalize_streams(start.graph, self._calibration(_BATCH))
+        streams = equalize_streams(start.graph, self._calibration(MOMENTS_BATCH))
         if streams is not None:
             start = CalibratedGraph(streams, self._calibration)
 
@@ -206,48 +297,40 @@ class CandidateFactory:
     def stores_int8(self, kind: str, float_nodes: frozenset[str]) -> bool:
         """Whether a kind of recipe finds anything in this graph to store smaller."""
         recipe = Recipe(kind, float_nodes=float_nodes)
-        return quantize.is_quantized(self._quantize(recipe, rounds=False).graph.graph)
+        return quantize.is_quantized(self._quantize(recipe).graph.graph)
 
     def find_blocks(self, recipe: Recipe) -> frozenset[str]:
         """Return the convolutions of a recipe's graph that can be computed over blocks."""
-        return find_blocks(self._quantize(recipe, rounds=False).graph.graph)
+        return find_blocks(self._quantize(recipe).graph.graph)
 
     def find_swishes(self, recipe: Recipe) -> frozenset[str]:
         """Return the nodes of the swishes between int8 layers of a recipe's graph."""
-        pairs = find_swishes(self._quantize(recipe, rounds=False).graph.graph)
+        pairs = find_swishes(self._quantize(recipe).graph.graph)
         return frozenset(node.name or "" for pair in pairs for node in pair)
 
     def rank_layers(self) -> dict[str, float]:
         """Return the weighted layers and the noise of each alone in int8, the largest first."""
-        start = self.source_of(Recipe("static"))
-        names = [node.name or "" for node in start.graph.graph]
         values = sum(array.size for array in next(iter(self._calibration(1))).values())
         count = min(_RANKING_SAMPLES, max(_FEWEST_RANKING_SAMPLES, _RANKING_VALUES // values))
-        samples = next(iter(self._calibration(count)))
+        layers = [node.name or "" for node in quantize.weighted_nodes(self.float_graph.graph)]
+        return self._measure_noise(layers, next(iter(self._calibration(count))))
 
-        def run_with_one_in_int8(layer: str) -> Run:
-            recipe = Recipe("static", float_nodes=frozenset(names) - {layer})
-            made = quantize.quantize(
-                start.graph, recipe, start.ranges_by("minmax"), self._target, start.rounder
-            )
-            return runners.run_as_defined(ir.to_proto(made.graph))
-
-        return rank_by_error(
-            [node.name or "" for node in quantize.weighted_nodes(self.float_graph.graph)],
-            run_with_one_in_int8,
-            runners.run_as_defined(ir.to_proto(self.float_graph))(samples),
-            samples,
+    def _measure_noise(self, layers: list[str], samples: Mapping[str, Array]) -> dict[str, float]:
+        start = self.source_of(Recipe("static"))
+        ranges = self._ranges_of(start, "minmax")
+        return measure_noise(
+            start.graph, layers, ranges, start.rounder, self._target, self.float_graph, samples
         )
 
-    def _quantize(self, recipe: Recipe, *, rounds: bool = True) -> QuantizedGraph:
+    def _quantize(self, recipe: Recipe) -> QuantizedGraph:
+        """Return the recipe's graph with weights at the nearest codes."""
         start = self.source_of(recipe)
-        ranges = start.ranges_by(recipe.ranges) if recipe.is_static else {}
-        rounder = start.rounder if rounds and recipe.kind not in ("dynamic", "none") else None
-        return quantize.quantize(start.graph, recipe, ranges, self._target, rounder)
+        ranges = self._ranges_of(start, recipe.ranges) if recipe.is_static else {}
+        return quantize.quantize(start.graph, recipe, ranges, self._target)
 
     @cached_property
     def _equalized(self) -> CalibratedGraph:
-        graph = equalize(self.float_graph, self._calibration(_BATCH))
+        graph = equalize(self.float_graph, self._calibration(MOMENTS_BATCH))
         return CalibratedGraph(graph, self._calibration)
 
 
@@ -270,6 +353,11 @@ def rank_by_error(
         found = run_with_one_in_int8(layer)(samples)
         # By the measure that the budget takes, so that no output and no channel drowns another.
         errors[layer] = sum(noise_to_signal(found[name], y) for name, y in expected.items())
+    return largest_first(layers, errors)
+
+
+def largest_first(layers: Sequence[str], errors: Mapping[str, float]) -> dict[str, float]:
+    """Return the layers' errors, the largest first; of equal ones the earlier layer is first."""
     return {layer: errors[layer] for layer in sorted(layers, key=lambda layer: -errors[layer])}
 
 

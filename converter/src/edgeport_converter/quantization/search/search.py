@@ -43,6 +43,7 @@ class RecipeSearch(Generic[Built]):
         rank_layers: the nodes that can stay in float and the noise of each, the most disturbing
             first; it is called once, and only when layers have to stay in float.
         on_attempt: called with each attempt when it is done.
+        expect: called with the recipes that may be built next, the likeliest first.
 
     Attributes:
         attempts: all of them, in order.
@@ -54,9 +55,10 @@ class RecipeSearch(Generic[Built]):
         judge: Callable[[Built], Verdict],
         rank_layers: Callable[[], Mapping[str, float]],
         on_attempt: Callable[[Attempt[Built]], None] | None = None,
+        expect: Callable[[Sequence[Recipe]], None] = lambda _: None,
     ) -> None:
         self._build, self._judge, self._rank_layers = build, judge, rank_layers
-        self._on_attempt = on_attempt
+        self._on_attempt, self._expect = on_attempt, expect
         self.attempts: list[Attempt[Built]] = []
 
     def attempt(self, recipe: Recipe) -> Attempt[Built]:
@@ -79,6 +81,7 @@ class RecipeSearch(Generic[Built]):
                 begins, and nodes that it keeps in float stay there.
         """
         best: Attempt[Built] | None = None
+        self._expect(list(_same_nodes_in_int8(start)))
         for recipe in _same_nodes_in_int8(start):
             found = self.attempt(recipe)
             if found.verdict.holds:
@@ -99,15 +102,20 @@ class RecipeSearch(Generic[Built]):
         noise = {name: each for name, each in self._rank_layers().items() if name not in fixed}
         ranked = list(noise)
 
-        def keep(count: int) -> Attempt[Built]:
+        start = best.recipe
+
+        def keeping(count: int) -> Recipe:
             nodes = fixed.union(ranked[:count])
-            in_blocks = best.recipe.in_blocks - nodes
-            return self.attempt(replace(best.recipe, float_nodes=nodes, in_blocks=in_blocks))
+            return replace(start, float_nodes=nodes, in_blocks=start.in_blocks - nodes)
+
+        def keep(count: int, *maybe_next: int) -> Attempt[Built]:
+            self._expect([keeping(each) for each in (count, *maybe_next) if 0 < each < len(ranked)])
+            return self.attempt(keeping(count))
 
         count, too_few = _first_guess(list(noise.values()), best.verdict.noise_to_keep), 0
         found = best
         while count < len(ranked):  # all of them in float would be no static recipe
-            found = keep(count)
+            found = keep(count, 2 * count, (too_few + count) // 2, 4 * count)
             if found.verdict.holds:
                 break
             if found.verdict.excess < best.verdict.excess:
@@ -118,7 +126,7 @@ class RecipeSearch(Generic[Built]):
         enough = count
         while enough - too_few > 1:
             middle = (enough + too_few) // 2
-            tried = keep(middle)
+            tried = keep(middle, (too_few + middle) // 2, (middle + enough) // 2)
             if tried.verdict.holds:
                 enough, found = middle, tried
             else:

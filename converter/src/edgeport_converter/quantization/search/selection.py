@@ -187,6 +187,7 @@ class Quantizer:
     Args:
         float_graph, card, calibration, evaluator, target: as for ``CandidateFactory``.
         max_drop: the budget.
+        factory: makes the candidates; by default one by one on this machine.
 
     Attributes:
         on_step: called with each line of the report when it is known.
@@ -204,6 +205,7 @@ class Quantizer:
         evaluator: Evaluator,
         target: Target,
         max_drop: float,
+        factory: Callable[..., CandidateFactory] = CandidateFactory,
     ) -> None:
         self._card, self._calibration, self._evaluator = card, calibration, evaluator
         self._max_drop = max_drop
@@ -212,10 +214,14 @@ class Quantizer:
         self.finetuner: Finetuner | None = None
         self.notes: tuple[str, ...] = ()
         self.gain: PairedTest | None = None
-        self._factory = CandidateFactory(float_graph, card, calibration, evaluator, target)
+        self._factory = factory(float_graph, card, calibration, evaluator, target)
         self._latencies: dict[Recipe, float] = {}
         self._search: RecipeSearch[Candidate] = RecipeSearch(
-            self._factory.make, self._judge, self._factory.rank_layers, self._tell
+            self._factory.make,
+            self._judge,
+            self._factory.rank_layers,
+            self._tell,
+            self._factory.expect,
         )
 
     def choose(
@@ -227,6 +233,8 @@ class Quantizer:
             QuantizationError: none keeps it; the message carries the best one tried.
         """
         attempts: list[Attempt[Candidate]] = []
+        likely = ("static", "weights", "none") if kind == "auto" else (kind,)
+        self._factory.expect([Recipe.starting(each, ranges, float_nodes) for each in likely])
         for each in self._kinds(kind, float_nodes):
             # Ranges measured at each run depend on all samples of a batch, so the runtime takes
             # them one by one: that is for models that static int8 does not fit.
@@ -307,10 +315,20 @@ class Quantizer:
         size = first_bytes / second_bytes
         if objective == "size":
             return size, None
+        self._factory.stop()  # times are taken here, of one graph at a time
         sample = next(iter(self._calibration(1)))
         first, second = timing.median_latencies_us(graphs, self._card, sample)
         is_close = abs(first - second) <= _TIE["latency"] * second
         return size, None if is_close else first / second
+
+    def close(self) -> None:
+        """End what the search has begun; what it found stays."""
+        self._factory.close()
+
+    @property
+    def notes_on_trying(self) -> tuple[str, ...]:
+        """What has to be said of how candidates were tried."""
+        return self._factory.notes
 
     @property
     def finetuned(self) -> Finetuned | None:
@@ -410,6 +428,7 @@ class Quantizer:
     ) -> dict[str, Candidate]:
         """Return a candidate of each kind for comparison, of those that keep the budget."""
         found = {}
+        self._factory.expect([Recipe.starting(kind, ranges, float_nodes) for kind in kinds])
         for kind in kinds:
             if kind != "none" and not self._factory.stores_int8(kind, float_nodes):
                 continue
@@ -473,6 +492,7 @@ class Quantizer:
         recipe = attempt.recipe
         if recipe.kind != "static":
             return []
+        self._factory.stop()  # times are taken here, of one graph at a time
         source = self._factory.source_of(recipe).graph
         sample = next(iter(self._calibration(1)))
         int8_graph = attempt.built.graph
@@ -505,7 +525,9 @@ class Quantizer:
         worth = [
             place for place in range(1, len(costs)) if costs[place] <= (1 - _WORTHWHILE) * costs[0]
         ]
-        for place in sorted(worth, key=costs.__getitem__)[:_FASTER_TRIALS]:
+        worth = sorted(worth, key=costs.__getitem__)[:_FASTER_TRIALS]
+        self._factory.expect([recipes[place - 1] for place in worth])
+        for place in worth:
             faster = self._search.attempt(recipes[place - 1])
             if faster.verdict.holds:
                 return [faster]
@@ -551,6 +573,7 @@ class Quantizer:
         self, holding: Sequence[Attempt[Candidate]], objective: str
     ) -> Selection:
         """Time the candidates beside the float graph and weigh time and size."""
+        self._factory.stop()
         sample = next(iter(self._calibration(1)))
         graphs = [attempt.built.graph for attempt in holding]
         float_graph = optimizing.compact(ir.to_proto(self._factory.float_graph))

@@ -254,9 +254,10 @@ class SearchTable(RecipeTable):
         trials: how many in all, of all processes; of a grid: at most.
         epochs: of a trial; None for those of the training.
         pruning: whether trials below the median of the others are given up early.
-        storage: an SQLite file, or a database URL, shared by all processes; None: a file in the
-            run's folder.
-        study: its name there; the recipe's digest is appended.
+        storage: an SQLite file, or a database URL such as postgresql://host/name, shared by all
+            processes; None: a file in the run's folder.
+        study: its name there, for this recipe, its data and its search alone; None: a name with
+            a digest of them.
     """
 
     parameters: dict[str, Any] = Field(

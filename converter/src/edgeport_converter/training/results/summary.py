@@ -44,9 +44,15 @@ def write(
     """Write the run's folder, and last the model to its output."""
     folder = report.run_folder
     if recipe.text is not None:
-        _write_text(folder / RECIPE_FILE, recipe.text)
+        name, said = RECIPE_FILE, recipe.text
     else:
-        _write_text(folder / "recipe.json", json.dumps(recipe.raw, indent=2, default=str) + "\n")
+        name, said = "recipe.json", json.dumps(recipe.raw, indent=2, default=str) + "\n"
+    storage = recipe.search.storage if recipe.search else None
+    if storage is not None:
+        from edgeport_converter.training.search.storage import without_password
+
+        said = without_password(storage, said)
+    _write_text(folder / name, said)
     found = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     _write_text(folder / "metrics.json", found + "\n")
     if report.history:

@@ -11,22 +11,23 @@ import contextlib
 import hashlib
 import json
 import math
+import os
+import platform
 import random
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
-import sqlalchemy
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.study import MaxTrialsCallback, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from edgeport import OptionError
+from edgeport_converter.errors import TrainingError
+from edgeport_converter.loading.user_code import find_code_files
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
+from edgeport_converter.training.search import storage as databases
 from edgeport_converter.training.search.space import Parameter, combinations
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -37,6 +38,9 @@ _OPENINGS = 3
 _MOST_REPEATS = 50
 _MOST_LISTED = 10_000
 _CLAIMED = "claimed"
+_IDENTITY = "edgeport"
+_IDENTITY_S = 10.0  # what the process that makes a study is given to say what it is of
+_MOST_FAILURES = 3
 
 
 class SkippedTrialError(Exception):
@@ -60,6 +64,7 @@ class SharedStudy:
         storage: str,
         *,
         more: bool,
+        name: str | None = None,
         say: Callable[[str], None] = lambda _: None,
         dead_after_s: int = _DEAD_AFTER_S,
     ) -> None:
@@ -68,13 +73,23 @@ class SharedStudy:
         The recipe's own values are the first trial. A trial without a heartbeat for
         ``dead_after_s`` seconds belongs to a dead process.
 
+        Args:
+            recipe: with [search].
+            data_sha256: the digest of its data.
+            parameters: what is searched.
+            storage: a database URL, or the path of an SQLite file.
+            more: whether more of the metric is better.
+            name: of the study; None for a name that tells recipe, data and search by a digest.
+            say: is told what happens.
+            dead_after_s: see above.
+
         Raises:
-            OptionError: the storage cannot be opened.
+            OptionError: the storage cannot be opened, or the study of that name is another one.
         """
         search = recipe.search
         assert search is not None  # noqa: S101  # read_parameters has refused it
         self.more, self._parameters, self._say = more, tuple(parameters), say
-        self._dead_after_s, self._repeats = dead_after_s, 0
+        self._dead_after_s, self._repeats, self._told = dead_after_s, 0, 0
         own = {item.key: recipe.value(item.key) for item in parameters}
         has_own = all(item.holds(own[item.key]) for item in parameters)
         self._points = self._list_points(search.sampler)
@@ -83,7 +98,11 @@ class SharedStudy:
             is_apart = has_own and own not in self._points
             most = len(self._points) + is_apart
             self.limit = most if search.sampler == "grid" else min(search.trials, most)
-        self.study, is_first = self._open(recipe, data_sha256, storage)
+        self._storage, self._first_seen = storage, dict[int, float]()
+        identity = _identify(recipe, data_sha256)
+        self.study, is_first = self._open(name or _name(recipe, identity), storage)
+        if name is not None:
+            self._require(identity, is_first=is_first)
         self.study.sampler = self._sampler(recipe, is_first=is_first)
         median = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
         self.study.pruner = median if search.pruning else optuna.pruners.NopPruner()
@@ -99,7 +118,32 @@ class SharedStudy:
 
         ``objective`` claims a trial's point and returns the metric there; ``stored`` is told each
         finished trial of this process once it is in the storage.
+
+        Raises:
+            TrainingError: the database went away; every trial that was finished is in it.
         """
+        failures = 0
+        while True:
+            before = self._told
+            try:
+                self._optimize(objective, stored)
+                return
+            except databases.DATABASE_ERRORS as cause:
+                # A server that is restarted breaks the transaction that it is at; connections wait.
+                failures = 1 if self._told > before else failures + 1
+                shown = databases.without_password(self._storage)
+                reason = databases.explain(cause.__cause__ or cause, self._storage)
+                if failures >= _MOST_FAILURES:
+                    raise TrainingError(
+                        f"the storage '{shown}' of the search does not answer any more ({reason}), "
+                        "expected its database: start that, and run the same command again, which "
+                        "goes on with the trials that are stored"
+                    ) from cause
+                self._say(f"search: the database failed ({reason}) and is tried again")
+
+    def _optimize(
+        self, objective: Callable[[optuna.Trial], float], stored: Callable[[FrozenTrial], None]
+    ) -> None:
         waited = False
         while True:
             self._give_back_dead()
@@ -127,6 +171,7 @@ class SharedStudy:
         """
         # At once, not in Optuna's thread: a trial without any heartbeat never counts as dead.
         self._database.record_heartbeat(trial._trial_id)
+        trial.set_user_attr("worker", f"{platform.node()}:{os.getpid()}")  # for people who look
         trial.set_user_attr(_CLAIMED, trial.number)
         for item in self._parameters:
             item.suggest(trial)
@@ -176,13 +221,14 @@ class SharedStudy:
 
     def _give_back_dead(self) -> None:
         """Queue the trials of dead processes again, those without a first heartbeat, too."""
-        with _no_warnings():
+        with databases.no_warnings():
             fail_stale_trials(self.study)
+        now = time.monotonic()
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            begun = trial.datetime_start
+            # By this machine's clock: those of several machines differ, and so do their time zones.
+            waited = now - self._first_seen.setdefault(trial.number, now)
             is_claimed = trial.user_attrs.get(_CLAIMED) == trial.number
-            is_late = begun and (datetime.now() - begun).total_seconds() > self._dead_after_s
-            if is_late and not is_claimed:
+            if waited > self._dead_after_s and not is_claimed:
                 with contextlib.suppress(ValueError):  # another process was faster
                     self.study.tell(trial.number, state=TrialState.FAIL)
                     self._retry(self.study, trial)
@@ -192,6 +238,7 @@ class SharedStudy:
     ) -> None:
         def tell(_: optuna.Study, trial: FrozenTrial) -> None:
             if trial.state in FINISHED:
+                self._told += 1
                 stored(trial)
 
         try:
@@ -206,51 +253,67 @@ class SharedStudy:
                 raise
 
     def _retry(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        with _no_warnings():
+        with databases.no_warnings():
             RetryHeartbeatStaleTrialCallback()(study, trial)
         self._say(f"search: trial {trial.number} was not finished and is tried again")
 
-    def _open(
-        self, recipe: TrainingRecipe, data_sha256: str, storage: str
-    ) -> tuple[optuna.Study, bool]:
+    def _open(self, name: str, storage: str) -> tuple[optuna.Study, bool]:
         """Return the study, and whether this process has made it."""
-        url = storage if "://" in storage else f"sqlite:///{Path(storage).absolute()}"
-        name = _name(recipe, data_sha256)
         direction = StudyDirection.MAXIMIZE if self.more else StudyDirection.MINIMIZE
         for attempt in range(_OPENINGS):
             try:
-                self._database = self._open_database(url)
+                self._database = databases.open_database(
+                    storage,
+                    heartbeat_s=_HEARTBEAT_S,
+                    dead_after_s=self._dead_after_s,
+                    retry=self._retry,
+                )
                 options: dict[str, Any] = {"study_name": name, "storage": self._database}
                 return optuna.create_study(direction=direction, **options), True
             except optuna.exceptions.DuplicatedStudyError:
                 return optuna.load_study(**options), False
             except Exception as cause:
                 # If two processes make the tables of a new database, one of them fails.
-                if attempt + 1 < _OPENINGS:
+                if attempt + 1 < _OPENINGS and not isinstance(cause, ImportError):
                     time.sleep(0.2 + random.random())  # noqa: S311  # no secret
                     continue
-                reason = (str(cause).strip().splitlines() or [""])[0][:200].rstrip(" .:")
                 raise OptionError(
-                    f"the storage '{storage}' of the search cannot be opened "
-                    f"({type(cause).__name__}: {reason}), expected an SQLite file or a "
-                    "database URL such as postgresql://host/name: choose another with "
-                    "search.storage"
+                    f"the storage '{databases.without_password(storage)}' of the search cannot be "
+                    f"opened ({databases.explain(cause, storage)}), expected an SQLite file or a "
+                    "database URL such as postgresql://host/name: "
+                    + (
+                        "pip install 'edgeport-converter[postgresql]', or the driver of another "
+                        "database"
+                        if isinstance(cause, ImportError)
+                        else "choose another with search.storage"
+                    )
                 ) from cause
         raise AssertionError  # the last attempt has returned or raised
 
-    def _open_database(self, url: str) -> RDBStorage:
-        is_sqlite = url.startswith("sqlite")
-        with _no_warnings():
-            database = RDBStorage(
-                url,
-                engine_kwargs={"connect_args": {"timeout": 60}} if is_sqlite else None,
-                heartbeat_interval=_HEARTBEAT_S,
-                grace_period=self._dead_after_s,
-                heartbeat_stale_trial_callback=self._retry,
+    def _require(self, identity: Mapping[str, str], *, is_first: bool) -> None:
+        """Note in a new study what it is of, and refuse a study of something else.
+
+        Raises:
+            OptionError: the study is another one.
+        """
+        if is_first:
+            self.study.set_user_attr(_IDENTITY, dict(identity))
+            return
+        until = time.monotonic() + _IDENTITY_S
+        while (known := self.study.user_attrs.get(_IDENTITY)) is None and not self.study.trials:
+            if time.monotonic() > until:  # whoever made it died at once, and left it empty
+                self.study.set_user_attr(_IDENTITY, dict(identity))
+            time.sleep(0.1)
+        other = [what for what, digest in identity.items() if (known or {}).get(what) != digest]
+        if other:
+            where = databases.without_password(self._storage)
+            found = " and ".join(f"another {what}" for what in other)
+            raise OptionError(
+                f"the study '{self.study.study_name}' in '{where}' "
+                + (f"was begun with {found}" if known else "was not begun by edgeport train")
+                + ", expected one of this recipe, data and search: choose another name with "
+                "search.study, or leave it out"
             )
-        if is_sqlite:
-            _lock_before_reading(database.engine)
-        return database
 
     def _sampler(self, recipe: TrainingRecipe, *, is_first: bool) -> optuna.samplers.BaseSampler:
         sampler = recipe.search.sampler if recipe.search else ""
@@ -287,42 +350,31 @@ class _GridWithQueue(optuna.samplers.GridSampler):
             super().after_trial(study, trial, state, values)
 
 
-def _name(recipe: TrainingRecipe, data_sha256: str) -> str:
-    """Return a name that only processes with the same recipe and data share.
+def _identify(recipe: TrainingRecipe, data_sha256: str) -> dict[str, str]:
+    """Return digests of what all processes of a study must share, by what a message calls it."""
+    found = {
+        "recipe": _digest({**recipe.raw, "search": None}),
+        "search": _digest(_agreed_search(recipe)),
+        "data": data_sha256,
+    }
+    if code := find_code_files(recipe.model.function, in_folder=recipe.folder):
+        found["model function"] = _digest([path.read_text(encoding="utf-8") for path in code])
+    return found
 
-    The budget, the place and the pruning may differ.
-    """
+
+def _name(recipe: TrainingRecipe, identity: Mapping[str, str]) -> str:
+    """Return a name that only processes of one identity share."""
+    agreed: list[Any] = [{**recipe.raw, "search": _agreed_search(recipe)}, identity["data"]]
+    agreed += [identity[what] for what in ("model function",) if what in identity]
+    sampler = recipe.search.sampler if recipe.search else ""
+    return f"{recipe.name}-{sampler}-{_digest(agreed)[:8]}"
+
+
+def _agreed_search(recipe: TrainingRecipe) -> dict[str, Any]:
+    """Return what [search] says, but for what may differ: the budget, the place, the pruning."""
     others = ("trials", "storage", "study", "pruning")
-    search = {name: value for name, value in recipe.raw["search"].items() if name not in others}
-    agreed = [{**recipe.raw, "search": search}, data_sha256]
-    digest = hashlib.sha256(json.dumps(agreed, sort_keys=True, default=str).encode()).hexdigest()
-    plan = recipe.search
-    assert plan is not None  # noqa: S101  # the study is one of a search
-    return f"{plan.study or f'{recipe.name}-{plan.sampler}'}-{digest[:8]}"
+    return {name: value for name, value in recipe.raw["search"].items() if name not in others}
 
 
-def _lock_before_reading(engine: sqlalchemy.Engine) -> None:
-    """Let SQLite hand a waiting trial to one process only.
-
-    Optuna 5 reads a trial's state with FOR UPDATE before it changes it, and SQLite ignores that:
-    two processes then both get the trial. Source: SQLAlchemy's manual on pysqlite, "Serializable
-    isolation"; to be removed once Optuna begins its transactions so itself.
-    """
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def leave_begin_to_us(connection: Any, _: Any) -> None:
-        connection.isolation_level = None
-
-    @sqlalchemy.event.listens_for(engine, "begin")
-    def lock(connection: sqlalchemy.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    engine.dispose()  # connections from before
-
-
-@contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Drop Optuna's warning that heartbeats are experimental."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
+def _digest(said: Any) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()

@@ -20,6 +20,7 @@ from edgeport_converter.training.fitting.callbacks import monitored
 from edgeport_converter.training.fitting.fit import fit
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.search.space import read_parameters
+from edgeport_converter.training.search.storage import without_password
 from edgeport_converter.training.search.study import SharedStudy
 
 
@@ -42,8 +43,9 @@ class TrialRecord:
 class SearchResult:
     """What a search found: the best trial's values by key, its metric, and all finished trials.
 
-    ``metric`` is what was compared on the validation set, ``own_value`` that of the recipe's own
-    values, None where they were not tried; ``resumed`` counts the trials from before this process.
+    ``storage`` has ``***`` for a password; ``metric`` is what was compared on the validation set,
+    ``own_value`` that of the recipe's own values, None where they were not tried; ``resumed``
+    counts the trials from before this process.
     """
 
     study: str
@@ -58,7 +60,13 @@ class SearchResult:
 
 
 def search(
-    recipe: TrainingRecipe, read: TrainingData, parts: Split, *, storage: str, progress: Progress
+    recipe: TrainingRecipe,
+    read: TrainingData,
+    parts: Split,
+    *,
+    storage: str,
+    study_name: str | None,
+    progress: Progress,
 ) -> SearchResult:
     """Work on the recipe's study until its trials are done, and return the best.
 
@@ -68,7 +76,7 @@ def search(
 
     Raises:
         OptionError: the search or its storage cannot be used.
-        TrainingError: no trial could be trained.
+        TrainingError: no trial could be trained, or the storage went away.
     """
     parameters = read_parameters(recipe)
     if recipe.training.early_stopping is not None:
@@ -78,7 +86,15 @@ def search(
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = SharedStudy(recipe, read.sha256, parameters, storage, more=more, say=progress.say)
+        study = SharedStudy(
+            recipe,
+            read.sha256,
+            parameters,
+            storage,
+            more=more,
+            name=study_name,
+            say=progress.say,
+        )
         resumed = len(study.finished())
         with telling(progress), begin("trials", study.limit - resumed) as task:
 
@@ -164,7 +180,7 @@ def _result(
     own = {key: recipe.value(key) for key in best.values}
     return SearchResult(
         study=study.study.study_name,
-        storage=storage,
+        storage=without_password(storage),
         sampler=recipe.search.sampler if recipe.search else "",
         metric=metric,
         best=best.values,

@@ -1,0 +1,188 @@
+"""The database of a study: how its URL is read and told, and how a connection is made.
+
+Optuna's ``RDBStorage`` keeps studies in any database of SQLAlchemy: SQLite, PostgreSQL, MySQL. A
+password in the URL is shown nowhere: messages, reports and logs have ``***`` in its place.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import optuna
+import sqlalchemy
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
+
+# What a server is given to answer a new connection; TCP alone waits for minutes.
+_CONNECT_S = 10
+# What a server that had answered is given to come back, such as after a restart.
+_PATIENCE_S, _PAUSE_S = 60.0, 0.5
+
+DATABASE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+
+_HIDDEN = "***"
+_SECRETS = re.compile(r"passw|pwd|secret|token", re.IGNORECASE)
+_BEFORE_HOST = re.compile(r"(://[^/\s:@]*:)\S*@")
+_IN_QUERY = re.compile(r"([?&][^=&\s]*(?:passw|pwd|secret|token)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+_POSTGRESQL_DRIVERS = ("psycopg2", "psycopg")
+
+
+def locate(storage: str, folder: Path) -> str:
+    """Return a URL as it is, and the name of an SQLite file as its path from a folder."""
+    return storage if "://" in storage else str(folder / storage)
+
+
+def without_password(storage: str, text: str | None = None) -> str:
+    """Return a storage, or a text that may quote it, with ``***`` for each password.
+
+    Args:
+        storage: a URL or the path of an SQLite file.
+        text: None for the storage itself.
+    """
+    text = storage if text is None else text
+    text = _BEFORE_HOST.sub(rf"\1{_HIDDEN}@", text)
+    text = _IN_QUERY.sub(rf"\1{_HIDDEN}", text)
+    for secret in _find_secrets(storage):
+        for written in (secret, quote(secret, safe=""), quote_plus(secret), quote(secret)):
+            text = text.replace(written, _HIDDEN)
+    return text
+
+
+def _find_secrets(storage: str) -> list[str]:
+    """Return the passwords of a URL, the longest first: one may be a part of another.
+
+    A shorter one than four letters may be a part of any word, and is hidden by its place alone.
+    """
+    try:
+        url = sqlalchemy.make_url(storage)
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # a path, or nonsense
+        return []
+    found = {str(url.password)} if url.password else set()
+    for name, values in url.query.items():
+        if _SECRETS.search(name):
+            found.update([values] if isinstance(values, str) else values)
+    return sorted((secret for secret in found if len(secret) >= 4), key=len, reverse=True)
+
+
+def explain(cause: BaseException, storage: str) -> str:
+    """Return why a storage failed: the first line of the driver's message, without a password."""
+    if isinstance(cause, ImportError) or isinstance(cause.__cause__, ImportError):
+        driver = getattr(cause.__cause__ or cause, "name", None) or "its driver"
+        return f"its driver {driver} is not installed here"
+    original = getattr(cause, "orig", None) or cause
+    lines = str(original).strip().splitlines() or [""]
+    reason = without_password(storage, " ".join(line.strip() for line in lines[:2]))
+    return f"{type(original).__name__}: {reason[:200].rstrip(' .:')}"
+
+
+def open_database(
+    storage: str,
+    *,
+    heartbeat_s: int,
+    dead_after_s: int,
+    retry: Callable[[optuna.Study, FrozenTrial], None],
+) -> RDBStorage:
+    """Return the storage, its tables made if need be.
+
+    Once it is open, a server that goes away, as in a restart, is waited for at the next connection.
+
+    Raises:
+        Exception: whatever SQLAlchemy and the driver raise; ``explain`` says it in words.
+    """
+    url = _as_url(storage)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    timeout = "timeout" if is_sqlite else "connect_timeout"
+    options: dict[str, Any] = {"pool_pre_ping": not is_sqlite}
+    if is_sqlite or (
+        url.get_backend_name() in ("postgresql", "mysql", "mariadb") and timeout not in url.query
+    ):
+        options["connect_args"] = {timeout: 60 if is_sqlite else _CONNECT_S}
+    with no_warnings():
+        database = RDBStorage(
+            url.render_as_string(hide_password=False),
+            engine_kwargs=options,
+            heartbeat_interval=heartbeat_s,
+            grace_period=dead_after_s,
+            heartbeat_stale_trial_callback=retry,
+        )
+    if is_sqlite:
+        _lock_before_reading(database.engine)
+    else:
+        _wait_for_server(database.engine)
+    _let_heartbeats_miss(database)
+    return database
+
+
+def _as_url(storage: str) -> sqlalchemy.URL:
+    """Return the URL; ``postgresql://`` takes the driver that is installed.
+
+    SQLAlchemy 2.0 means psycopg2 by it and 2.1 means psycopg.
+    """
+    if "://" not in storage:
+        return sqlalchemy.make_url(f"sqlite:///{Path(storage).absolute()}")
+    url = sqlalchemy.make_url(storage)
+    if url.drivername == "postgresql":
+        installed = [name for name in _POSTGRESQL_DRIVERS if importlib.util.find_spec(name)]
+        return url.set(drivername=f"postgresql+{[*installed, 'psycopg2'][0]}")
+    return url
+
+
+def _wait_for_server(engine: sqlalchemy.Engine) -> None:
+    """Let new connections wait for a server that is being restarted."""
+
+    @sqlalchemy.event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, _: Any, arguments: Any, keywords: Any) -> Any:
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return dialect.connect(*arguments, **keywords)
+            except dialect.loaded_dbapi.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_S)
+
+
+def _let_heartbeats_miss(database: RDBStorage) -> None:
+    """Let a heartbeat fail in Optuna's thread, which would else end, and the next one follow."""
+    record = database.record_heartbeat
+
+    def record_if_possible(trial_id: int) -> None:
+        with suppress(*DATABASE_ERRORS):
+            record(trial_id)
+
+    database.record_heartbeat = record_if_possible  # type: ignore[method-assign]
+
+
+def _lock_before_reading(engine: sqlalchemy.Engine) -> None:
+    """Let SQLite hand a waiting trial to one process only.
+
+    Optuna 5 reads a trial's state with FOR UPDATE before it changes it, and SQLite ignores that:
+    two processes then both get the trial. Source: SQLAlchemy's manual on pysqlite, "Serializable
+    isolation"; to be removed once Optuna begins its transactions so itself.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def leave_begin_to_us(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def lock(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections from before
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Drop Optuna's warning that heartbeats are experimental."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
