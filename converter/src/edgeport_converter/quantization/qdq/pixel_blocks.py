@@ -19,7 +19,7 @@ Steps of ``compute_over_blocks``, for a convolution with stride s, kernel width 
 
 A depthwise convolution of fewer than 16 channels has no fast kernel either; it becomes a dense one.
 Each sum has the same products in it, and zeros, so that no code and no limit of two weights that an
-AVX2 kernel adds changes. Whether it pays differs by CPU: ``search.selection`` measures it.
+AVX2 kernel adds changes. Whether it pays differs by CPU: ``search.faster_forms`` measures it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ which rounds. onnxruntime has a kernel for the whole function in float, ``QuickG
 ``alpha=1``, and on a CPU with wide vectors it is faster than both together, although the codes
 have to be read as float before and rounded after. onnxruntime does not fuse the function by itself
 there, since it gives each reader of a tensor a DequantizeLinear of its own. Whether it pays differs
-by CPU: ``search.selection`` measures it.
+by CPU: ``search.faster_forms`` measures it.
 """
 
 from __future__ import annotations

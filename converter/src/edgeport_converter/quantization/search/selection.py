@@ -1,7 +1,8 @@
 """The quantization stage: which kinds of recipe are tried, and which candidate is taken.
 
-``search`` finds the int8 graph that keeps the budget, ``candidates`` makes each one, ``timing``
-says how fast it is; here they meet, and the objective decides: latency, size, or both.
+``search`` finds the int8 graph that keeps the budget, ``candidates`` makes each one,
+``faster_forms`` proposes faster ones, ``timing`` says how fast each is; here they meet, and
+``objective`` decides.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ import onnx
 import onnx_ir as ir
 
 from edgeport import ModelCard
-from edgeport.artifact.golden import Array
 from edgeport_converter import optimizing
 from edgeport_converter.errors import QuantizationError
 from edgeport_converter.progress import say
-from edgeport_converter.quantization.evaluation import budget, float_fallback, timing
+from edgeport_converter.quantization.evaluation import budget, timing
 from edgeport_converter.quantization.evaluation.agreement import least_share
 from edgeport_converter.quantization.evaluation.evaluator import Evaluator
 from edgeport_converter.quantization.evaluation.layer_times import LayerTimes
@@ -27,114 +27,21 @@ from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.search.candidates import Candidate, CandidateFactory
 from edgeport_converter.quantization.search.composition import compose
+from edgeport_converter.quantization.search.faster_forms import propose_faster
+from edgeport_converter.quantization.search.objective import (
+    TIE,
+    WORTHWHILE,
+    Contender,
+    best_of,
+    cost,
+    explain_choice,
+)
 from edgeport_converter.quantization.search.search import Attempt, RecipeSearch
 from edgeport_converter.targets import Target
 from edgeport_converter.verification.runners import Batches
 
 if TYPE_CHECKING:  # they import TensorFlow
     from edgeport_converter.quantization.finetuning.finetune import Finetuned, Finetuner
-
-# Differences in time below this are noise on a shared machine; among equals the first kind wins,
-# which is the one that gains most on batches and on CPUs with int8 instructions.
-_TIE = {"latency": 0.10, "balanced": 0.05, "size": 0.0}
-_PREFERENCE = ("static", "int16", "dynamic", "weights", "none")
-
-# The same for two graphs of one kind, which are timed by turns in one process; closer ones are told
-# apart by what they lose.
-_NOISE = 0.02
-
-# A share of the file that is worth coarser weights, or of the cost that is worth another graph.
-_WORTHWHILE = 0.03
-
-# Of faster forms so many are made and judged, each only where the one before missed the budget.
-_FASTER_TRIALS = 2
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A graph that keeps the budget.
-
-    Attributes:
-        kind: of its recipe.
-        time, size: over float's.
-        loss: by how many budgets it stays below the budget, as ``Verdict.excess``; smaller is
-            better.
-    """
-
-    kind: str
-    time: float
-    size: float
-    loss: float = 0.0
-
-    def beats(self, other: Contender) -> bool:
-        """Whether it is better in time, size and loss at once."""
-        return self.time < other.time and self.size < other.size and self.loss < other.loss
-
-
-def cost(objective: str, time: float, size: float) -> float:
-    """Return what is to be least, of a time and a size that are ratios to the float graph's."""
-    return {"latency": time, "size": size, "balanced": (time + size) / 2}[objective]
-
-
-def best_of(contenders: Sequence[Contender], objective: str) -> int:
-    """Return the place of the best one.
-
-    Among equals the preferred kind wins, of that the one with the least cost, and of those that are
-    within noise of it the one that loses least, then the smaller file. What another one beats in
-    time, size and loss at once is out, however preferred its kind.
-    """
-    costs = [cost(objective, one.time, one.size) for one in contenders]
-    limit = min(costs) * (1 + _TIE[objective])
-    equal = [
-        place
-        for place, each in enumerate(contenders)
-        if costs[place] <= limit and not any(other.beats(each) for other in contenders)
-    ]
-    kind = min((contenders[place].kind for place in equal), key=_PREFERENCE.index)
-    same = [place for place in equal if contenders[place].kind == kind]
-    noise = (1 + _NOISE) * min(costs[place] for place in same)
-    close = [place for place in same if costs[place] <= noise]
-    return min(close, key=lambda place: (contenders[place].loss, contenders[place].size))
-
-
-def explain_choice(
-    contenders: Sequence[Contender], names: Sequence[str], best: int, objective: str
-) -> str:
-    """Return why the best one was chosen, "" where it is the fastest or the smallest of all.
-
-    Args:
-        contenders: the candidates that keep the budget.
-        names: their recipes in words.
-        best: the place of the one that was chosen.
-        objective: as for ``cost``.
-    """
-    places = range(len(contenders))
-    fastest = min(places, key=lambda place: contenders[place].time)
-    smallest = min(places, key=lambda place: contenders[place].size)
-    chosen = contenders[best]
-    if chosen.time <= contenders[fastest].time or chosen.size <= contenders[smallest].size:
-        return ""
-    others = [
-        f"the {what} ({names[place]}) takes {contenders[place].time / chosen.time:.2f} of its time "
-        f"and {contenders[place].size / chosen.size:.2f} of its bytes"
-        for what, place in (("fastest", fastest), ("smallest", smallest))
-    ]
-    if fastest == smallest:
-        others = [others[0].replace("the fastest", "the fastest and smallest", 1)]
-    costs = [cost(objective, one.time, one.size) for one in contenders]
-    reason = {
-        "balanced": "has the least mean of time and size",
-        "latency": "is as fast as any within the noise of timing",
-        "size": "has the fewest bytes",
-    }[objective]
-    if costs[best] > min(costs):
-        reason = (
-            f"is within {_TIE[objective]:.0%} of the least "
-            + ("time" if objective == "latency" else "mean of time and size")
-            + f", where '{chosen.kind}' is preferred, since it gains most on batches and on CPUs "
-            "with int8 instructions"
-        )
-    return f"{names[best]} {reason}; {' and '.join(others)}"
 
 
 @dataclass(frozen=True)
@@ -318,7 +225,7 @@ class Quantizer:
         self._factory.stop()  # times are taken here, of one graph at a time
         sample = next(iter(self._calibration(1)))
         first, second = timing.median_latencies_us(graphs, self._card, sample)
-        is_close = abs(first - second) <= _TIE["latency"] * second
+        is_close = abs(first - second) <= TIE["latency"] * second
         return size, None if is_close else first / second
 
     def close(self) -> None:
@@ -472,7 +379,7 @@ class Quantizer:
         return self._smaller_of(attempt, replace(attempt.recipe, one_scale=True))
 
     def _smaller_of(self, attempt: Attempt[Candidate], recipe: Recipe) -> Attempt[Candidate]:
-        worth = (1 - _WORTHWHILE) * attempt.built.graph.ByteSize()
+        worth = (1 - WORTHWHILE) * attempt.built.graph.ByteSize()
         if self._factory.draft(recipe).ByteSize() > worth:
             return attempt
         smaller = self._search.attempt(recipe)
@@ -481,93 +388,18 @@ class Quantizer:
     def _faster_forms(
         self, attempt: Attempt[Candidate], objective: str
     ) -> list[Attempt[Candidate]]:
-        """Return the same recipe with each layer in the form that is the fastest, if it holds.
-
-        1. Time each node of the float graph, of the int8 graph, and of the same with convolutions
-           over blocks of pixels, which has the same answers.
-        2. Take those convolutions that are faster over blocks, and swish in float if that is
-           faster; propose sets of layers that may be faster in float.
-        3. Time a draft of each proposal as a whole; make and judge the best, then the next.
-        """
-        recipe = attempt.recipe
-        if recipe.kind != "static":
+        """Return the same recipe with layers in faster forms, the best one that holds, if any."""
+        if attempt.recipe.kind != "static":
             return []
         self._factory.stop()  # times are taken here, of one graph at a time
-        source = self._factory.source_of(recipe).graph
         sample = next(iter(self._calibration(1)))
-        int8_graph = attempt.built.graph
-        float_us, plain_us = (
-            timing.node_times_us(graph, sample) for graph in (ir.to_proto(source), int8_graph)
-        )
-        in_blocks_us = self._faster_in_blocks(recipe, plain_us, sample)
-        start = replace(recipe, in_blocks=frozenset(in_blocks_us))
-        int8_us = {**plain_us, **in_blocks_us}
-        swish_us = self._faster_swish(start, int8_us, sample)
-        start = replace(start, float_swish=bool(swish_us))
-        recipes = [start] if start != recipe else []
-        recipes += [
-            replace(
-                start,
-                float_nodes=recipe.float_nodes | layers,
-                in_blocks=start.in_blocks - layers,
-            )
-            for layers in float_fallback.proposals(source.graph, float_us, {**int8_us, **swish_us})
-        ]
-        graphs = [int8_graph, *map(self._factory.draft, recipes)]
-        times = timing.median_latencies_us(graphs, self._card, sample)
-        # The float graph's time by its nodes' is near enough to weigh time against size.
-        float_time = times[0] * sum(float_us.values()) / max(sum(plain_us.values()), 1e-9)
-        float_bytes = ir.to_proto(source).ByteSize()
-        costs = [
-            cost(objective, us / max(float_time, 1e-9), graph.ByteSize() / float_bytes)
-            for us, graph in zip(times, graphs, strict=True)
-        ]
-        worth = [
-            place for place in range(1, len(costs)) if costs[place] <= (1 - _WORTHWHILE) * costs[0]
-        ]
-        worth = sorted(worth, key=costs.__getitem__)[:_FASTER_TRIALS]
-        self._factory.expect([recipes[place - 1] for place in worth])
-        for place in worth:
-            faster = self._search.attempt(recipes[place - 1])
+        recipes = propose_faster(attempt.built, self._factory, self._card, sample, objective)
+        self._factory.expect(recipes)
+        for recipe in recipes:
+            faster = self._search.attempt(recipe)
             if faster.verdict.holds:
                 return [faster]
         return []
-
-    def _faster_in_blocks(
-        self, recipe: Recipe, int8_us: Mapping[str, float], sample: Mapping[str, Array]
-    ) -> dict[str, float]:
-        """Return the convolutions that are faster over blocks, with their times."""
-        possible = self._factory.find_blocks(recipe)
-        if not possible:
-            return {}
-        draft = self._factory.draft(replace(recipe, in_blocks=possible))
-        found = timing.node_times_us(draft, sample)
-        in_blocks = {
-            name: sum(
-                us for node, us in found.items() if node == name or node.startswith(f"{name}/")
-            )
-            for name in possible
-        }
-        return {name: us for name, us in in_blocks.items() if us < int8_us.get(name, 0.0)}
-
-    def _faster_swish(
-        self, recipe: Recipe, int8_us: Mapping[str, float], sample: Mapping[str, Array]
-    ) -> dict[str, float]:
-        """Return the times of the swishes' nodes in float, none where that is not faster.
-
-        A profile does not tell which conversions belong to which swish, so that whole graphs are
-        timed: each node gets its share of what is saved.
-        """
-        nodes = self._factory.find_swishes(recipe)
-        before = sum(int8_us.get(name, 0.0) for name in nodes)
-        if before == 0:
-            return {}
-        drafts = [self._factory.draft(replace(recipe, float_swish=each)) for each in (False, True)]
-        in_int8, in_float = timing.median_latencies_us(drafts, self._card, sample)
-        if in_float >= in_int8:
-            return {}
-        left = max(0.0, 1 - (in_int8 - in_float) / before)
-        return {name: left * int8_us.get(name, 0.0) for name in nodes}
 
     def _choose_by_measurement(
         self, holding: Sequence[Attempt[Candidate]], objective: str

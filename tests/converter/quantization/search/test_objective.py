@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgeport_converter.quantization.search.selection import (
+from edgeport_converter.quantization.search.objective import (
     Contender,
     best_of,
     cost,
