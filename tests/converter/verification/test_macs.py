@@ -57,16 +57,18 @@ def test_counts_are_those_of_the_textbook(model, expected):
 @pytest.mark.parametrize("layout", [0, 1])
 def test_a_recurrent_layer_uses_each_weight_once_a_step(operator, gates, directions, layout):
     steps, features, units = 12, 5, 7
-    shape = [steps, "N", features] if layout == 0 else ["N", steps, features]
+    shape = ["N", steps, features]
+    order = [1, 0, 2] if layout == 0 else [0, 1, 2]
     nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=order),
         helper.make_node(
             operator,
-            ["x", "w", "r"],
+            ["t", "w", "r"],
             ["y"],
             layout=layout,
             hidden_size=units,
             direction="forward" if directions == 1 else "bidirectional",
-        )
+        ),
     ]
     weights = {"w": features, "r": units}
     graph = helper.make_graph(
@@ -120,3 +122,14 @@ def test_the_count_of_an_exported_model_is_that_of_its_keras_layers():
     exported = exporting.export(load_model(model), opset=17, ir_version=8)
     graph = optimizing.optimize(exported.graph)
     assert count_multiply_accumulates(graph) == of_keras(model) > 0
+
+
+@pytest.mark.parametrize("around", [lambda layer: layer, layers.Bidirectional])
+def test_each_sequence_of_a_sample_is_counted(around):
+    sequences, steps, features, units = 4, 6, 3, 5
+    x = keras.Input((sequences, steps, features))
+    y = layers.TimeDistributed(around(layers.LSTM(units, return_sequences=True)))(x)
+    exported = exporting.export(load_model(keras.Model(x, y)), opset=17, ir_version=8)
+    directions = y.shape[-1] // units
+    expected = sequences * steps * directions * 4 * units * (features + units)
+    assert count_multiply_accumulates(optimizing.optimize(exported.graph)) == expected

@@ -6,6 +6,7 @@ What would change is refused on the fast path as on the general one, and nothing
 from __future__ import annotations
 
 import datetime as dt
+import sys
 import warnings
 from dataclasses import replace
 from fractions import Fraction
@@ -104,11 +105,36 @@ class Photo:
     ],
     ids=str,
 )
-def test_a_list_with_something_else_than_numbers_is_refused(item: Any) -> None:
+@pytest.mark.parametrize("fractions", ["imported", "not imported"])
+def test_a_list_with_something_else_than_numbers_is_refused(
+    item: Any, fractions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fractions == "not imported":  # then there is a shorter look at the items
+        monkeypatch.delitem(sys.modules, "fractions")
     with Predictor.load(echo()) as predictor:
         for given in (_mixed(item), _mixed(item)[0], _mixed(0.5) + _mixed(item)):
             with pytest.raises(InputError):
                 predictor.predict(given)
+
+
+@pytest.mark.parametrize("item", [Fraction(1, 3), Fraction(2), np.array(0.5, object)], ids=str)
+@pytest.mark.parametrize("beside", [0.5, 1, True])
+def test_an_object_beside_numbers_is_refused(item: Any, beside: float) -> None:
+    row = [beside] * 5
+    with Predictor.load(echo()) as predictor:
+        for given in ([item, *row], [*row, item], [[*row, 0], [*row, item]]):
+            with pytest.raises(InputError, match="Python objects"):
+                predictor.predict(given)
+
+
+@pytest.mark.parametrize("depth", [3, 33, 64, 65, 66, 2000])
+@pytest.mark.parametrize("row", [[0.5], [0.5] * 6, [0.5] * 20], ids=len)
+def test_lists_deeper_than_the_model_takes_are_refused(depth: int, row: list[float]) -> None:
+    nested: list[Any] = [row] * 2
+    for _ in range(depth - 2):
+        nested = [nested]
+    with Predictor.load(echo()) as predictor, pytest.raises(InputError):
+        predictor.predict(nested)
 
 
 @pytest.mark.parametrize("item", [True, 3, np.float32(0.1), np.float64(0.1), np.int64(7)])

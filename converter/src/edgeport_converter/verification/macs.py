@@ -25,8 +25,9 @@ def count_multiply_accumulates(model: onnx.ModelProto) -> int | None:
     Source:
         MatMul and Gemm: outputs times the length of the sums. Conv: outputs times kernel size
         times input channels a group. ConvTranspose: inputs times the weights that each is
-        multiplied with. LSTM, GRU and RNN: steps times all weights, each of which is used once
-        a step; steps that a mask skips are counted, too.
+        multiplied with. LSTM, GRU and RNN: sequences (TimeDistributed makes several of a sample)
+        times steps times all weights, each of which is used once a step; steps that a mask skips
+        are counted, too.
         Fourier transforms and what computes value by value are no multiply-accumulates.
     """
     single = onnx.ModelProto()
@@ -82,7 +83,7 @@ def _terms(node: onnx.NodeProto, sizes: dict[str, Sizes]) -> Sizes | None:
 
 
 def _recurrent_terms(node: onnx.NodeProto, sizes: dict[str, Sizes]) -> Sizes:
-    """Return steps, directions, the rows of all gates, and the length of their sums.
+    """Return sequences and steps, directions, the rows of all gates, and the length of their sums.
 
     The node reads samples (T, N, F), or (N, T, F) in its layout 1, weights (directions, rows, F)
     and recurrent weights (directions, rows, units).
@@ -90,7 +91,6 @@ def _recurrent_terms(node: onnx.NodeProto, sizes: dict[str, Sizes]) -> Sizes:
     samples, weights, recurrent = (sizes.get(name, []) for name in node.input[:3])
     if not len(samples) == len(weights) == len(recurrent) == 3:
         return [None]
-    is_batch_first = any(a.name == "layout" and a.i for a in node.attribute)
     features, units = weights[2], recurrent[2]
     length = None if features is None or units is None else features + units
-    return [samples[1 if is_batch_first else 0], *weights[:2], length]
+    return [*samples[:2], *weights[:2], length]

@@ -104,6 +104,7 @@ def _other_kind(dtype: np.dtype[Any]) -> tuple[str, str]:
 
 
 _NUMBERS = frozenset((int, float))
+_PLAIN = frozenset((int, float, bool))
 _ARRAY_PROTOCOLS = ("__array__", "__dlpack__", "__array_interface__", "__array_struct__")
 
 
@@ -135,11 +136,11 @@ def float32_of(value: Any, are_small: Callable[[Array], bool]) -> Array | None:
     try:
         with np.errstate(over="ignore"):
             array = np.array(value, np.float32, order="C")
+        if shape is not None:
+            array = array.reshape(shape)
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         reraise_signal(error)
         return None
-    if shape is not None:
-        array = array.reshape(shape)
     return array if are_small(array) else None
 
 
@@ -160,19 +161,29 @@ def _numbers_in(values: Any) -> tuple[list[Any], tuple[int, ...] | None] | None:
         if type(rows[0][0]) is not list:
             break
         rows = rows[0] if len(rows) == 1 else list(itertools.chain.from_iterable(rows))
+    else:
+        return None
     is_joined = len(rows) > 1 and shape[-1] < _SHORT
     if is_joined:
         rows = [list(itertools.chain.from_iterable(rows))]
-    try:
-        # A third of the time of a look at each type. Text cannot be added; masked numbers, arrays
-        # and the numbers of other packages give a sum of their own type. Only a fraction beside
-        # floats does not, and it is rounded as they are.
-        if type(sum(map(sum, rows))) not in _NUMBERS:
-            return None
-    except Exception as error:  # whatever an item's addition raises
-        reraise_signal(error)
+    if not _are_numbers(rows):
         return None
     return (rows[0], tuple(shape)) if is_joined else (values, None)
+
+
+def _are_numbers(rows: list[list[Any]]) -> bool:
+    """Whether the rows hold Python's numbers alone."""
+    if "fractions" in sys.modules:
+        # A fraction beside floats is lost in their sum, and numpy reads objects there.
+        types = list(map(type, itertools.chain.from_iterable(rows)))
+        return types.count(float) == len(types) or _PLAIN.issuperset(types)
+    try:
+        # Half of the time of a look at each type. Text cannot be added; masked numbers, arrays and
+        # the numbers of other packages give a sum of their own type.
+        return type(sum(map(sum, rows))) in _NUMBERS
+    except Exception as error:  # whatever an item's addition raises
+        reraise_signal(error)
+        return False
 
 
 def is_unknown_sequence(value: Any) -> bool:
