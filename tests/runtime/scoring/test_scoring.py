@@ -18,7 +18,7 @@ import pytest
 from commands import Capture, fails
 from examples import Array, doubler, mlp, needs_fork
 
-from edgeport import InputError, Predictor
+from edgeport import InputError, OptionError, Predictor
 from edgeport.cli.main import main
 
 pytest.importorskip("pyarrow")
@@ -402,6 +402,77 @@ def test_verify_finds_what_is_missing_doubled_or_changed(
         digest = hashlib.sha256(scores.read_bytes()).hexdigest()
         record.write_text(json.dumps({**json.loads(good), "sha256": digest}))
         assert fails(capsys, *verify)[1].startswith(words.format(data))
+
+
+@pytest.fixture
+def rejecting(tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture) -> list[str]:
+    """Return a command whose run is done, with six parts and one rejected row in each."""
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(f"{[number] * (6 + (number % 50 == 7))}\n" for number in range(300)))
+    arguments = [path, "--model", mlp_file, "-o", out, "--part-size", "1500"]
+    score(capsys, *arguments)
+    return ["score", *map(str, arguments), "--workers", "1"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{nonsense\n", "[]\n", "{}\n", '{"file": "x", "row": 8, "reason": ""}\n']
+)
+def test_verify_names_rejected_rows_that_were_changed(
+    content: str, rejecting: list[str], out: Path, capsys: Capture
+) -> None:
+    path = out / "rejected" / "part-000000.jsonl"
+    path.write_text(content)
+    code, sentence = fails(capsys, *rejecting, "--verify")
+    assert (code, sentence.startswith(f"'{path}' has the digest ")) == (4, True), sentence
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"rows": 7}, "the record of part 0 in '{}' has 7 rows, expected "),
+        ({"inputs": []}, "the record of part 0 in '{}' has 0 digests of inputs, expected 1"),
+    ],
+)
+def test_verify_names_a_record_that_tells_something_else(
+    changed: dict[str, Any], words: str, rejecting: list[str], out: Path, capsys: Capture
+) -> None:
+    path = out / "done" / "part-000000.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    code, sentence = fails(capsys, *rejecting, "--verify")
+    assert (code, sentence.startswith(words.format(out))) == (4, True), sentence
+
+
+@pytest.mark.parametrize(
+    "changed", [None, {"rows": "x"}, {"out_of_range": 3}, {"inputs": 5}, {"part": 1}]
+)
+def test_a_part_with_a_broken_record_is_done_again(
+    changed: dict[str, Any] | None, rejecting: list[str], out: Path, capsys: Capture
+) -> None:
+    before = contents(out)
+    path = out / "done" / "part-000000.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}) if changed else "")
+    assert "lacks 1 of 6 parts, the first is 0" in fails(capsys, *rejecting, "--verify")[1]
+    os.utime(rejecting[1], ns=(1, 1))
+    assert "was written again since" in fails(capsys, *rejecting)[1]
+    plan = json.loads((out / "manifest.json").read_text())
+    os.utime(rejecting[1], ns=(1, int(plan["inputs"][0]["stamp"])))
+    assert main(rejecting) == 0
+    assert contents(out) == before
+
+
+def test_a_worker_refuses_a_model_without_card_that_was_replaced(out: Path) -> None:
+    import hashlib
+
+    from edgeport.engine.session import engine_version
+    from edgeport.scoring.job import Job, Settings
+    from edgeport.scoring.scorer import Scorer
+
+    begun, other = mlp().onnx, mlp().onnx.replace(b"mlp", b"mlq")
+    job = Job(Settings(), str(out), hashlib.sha256(begun).hexdigest(), engine_version())
+    Scorer(begun, job)
+    found = hashlib.sha256(other).hexdigest()
+    with pytest.raises(OptionError, match=f"was replaced during the run, its digest is {found}"):
+        Scorer(other, job)
 
 
 def test_too_many_rejected_rows_end_the_run(
