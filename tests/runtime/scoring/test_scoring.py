@@ -184,6 +184,31 @@ def test_a_table_is_matched_by_column_and_its_bad_rows_are_named(
     assert "row 0" not in bad["reason"]
 
 
+def test_csv_files_with_columns_in_another_order_are_refused_or_named(
+    tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    x = values(9)
+    folder = tmp_path / "days"
+    folder.mkdir()
+    first = write("csv", folder, x).rename(folder / "1.csv")
+    second = write("csv", folder, x[:, [1, 0, 2, 3, 4, 5]]).rename(folder / "2.csv")
+    second.write_text(second.read_text().replace("a,b,c", "b,a,c"))
+    (folder / "3.csv").write_text(first.read_text().split("\n", 1)[1])  # rows alone
+    arguments = (folder, "--model", mlp_file, "-o", out)
+    code, sentence = fails(capsys, "score", *arguments)
+    assert code == 7
+    assert sentence.startswith(
+        f"'{second}' has 'b' as column 1, expected 'a' as in '{first}', since the model takes"
+    )
+    (folder / "3.csv").rename(tmp_path / "3.csv")
+    score(capsys, *arguments, "--columns", *"abcdef")
+    scores = np.array(table(out)["scores"].to_pylist())
+    np.testing.assert_allclose(scores, np.tile(mlp().formula(x), (2, 1)), atol=1e-6)
+    shards = (first, tmp_path / "3.csv")  # of one file, by its lines
+    score(capsys, *shards, "--model", mlp_file, "-o", tmp_path / "shards")
+    assert table(tmp_path / "shards")["scores"].to_pylist() == table(out)["scores"].to_pylist()
+
+
 def test_parts_of_a_csv_never_cut_a_cell(
     tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
 ) -> None:

@@ -168,7 +168,7 @@ def _plan(
                 )
         return begun
     manifest.refuse_parts(request.out)
-    pieces = (piece for source in sources for piece in inputs.split(source, card, settings, tell))
+    pieces = inputs.split_all(sources, card, settings, tell)
     numbered = tuple(parts.number(pieces, settings.part_bytes))
     if not numbered:
         raise InputError.of("the input has", "no rows", "one or more", "check the files")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeport.artifact.card import ModelCard
 from edgeport.cli.images import IMAGES
+from edgeport.errors import InputError
 from edgeport.scoring import arrays, parquet, pictures, texts
 from edgeport.scoring.files import Digest, naming, open_file, refuse_changed
 from edgeport.scoring.job import Chunk, Part, Piece, Settings, Source
@@ -22,6 +23,35 @@ _READERS: dict[str, Any] = {
     **dict.fromkeys(IMAGES, pictures),
 }
 READABLE = tuple(_READERS)
+
+
+def split_all(
+    sources: Sequence[Source], card: ModelCard, settings: Settings, tell: Callable[[str], None]
+) -> Iterator[Piece]:
+    """Yield the pieces of all files in order; raises as ``split`` does.
+
+    Raises:
+        InputError: two csv files, whose columns are taken by their place, have them in another
+            order or under other names.
+    """
+    first: tuple[str, list[str]] | None = None
+    for source in sources:
+        if _READERS[_kind(source.path)] is texts:
+            with naming(source.path):
+                names = texts.header(source.path, card, settings)
+            first = first or ((source.path, names) if names else None)
+            if first is not None and names and names != first[1]:
+                both = enumerate(itertools.zip_longest(names, first[1], fillvalue=None), start=1)
+                place, (found, expected) = next((n, pair) for n, pair in both if len({*pair}) > 1)
+                raise InputError.of(
+                    f"'{source.path}' has",
+                    f"'{found}' as column {place}" if found is not None else f"no column {place}",
+                    f"'{expected}' as in '{first[0]}', since the model takes columns by their place"
+                    if expected is not None
+                    else f"{place - 1} columns as in '{first[0]}'",
+                    "name them in the model's order with --columns",
+                )
+        yield from split(source, card, settings, tell)
 
 
 def split(
