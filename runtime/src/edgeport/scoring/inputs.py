@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeport.artifact.card import ModelCard
 from edgeport.cli.images import IMAGES
-from edgeport.errors import InputError
+from edgeport.cli.reading import refuse_other_header
 from edgeport.scoring import arrays, parquet, pictures, texts
 from edgeport.scoring.files import Digest, naming, open_file, refuse_changed
 from edgeport.scoring.job import Chunk, Part, Piece, Settings, Source
@@ -34,22 +34,14 @@ def split_all(
         InputError: two csv files, whose columns are taken by their place, have them in another
             order or under other names.
     """
-    first: tuple[str, list[str]] | None = None
+    headers: dict[str, list[str]] = {}
     for source in sources:
         if _READERS[_kind(source.path)] is texts:
             with naming(source.path):
                 names = texts.header(source.path, card, settings)
-            first = first or ((source.path, names) if names else None)
-            if first is not None and names and names != first[1]:
-                both = enumerate(itertools.zip_longest(names, first[1], fillvalue=None), start=1)
-                place, (found, expected) = next((n, pair) for n, pair in both if len({*pair}) > 1)
-                raise InputError.of(
-                    f"'{source.path}' has",
-                    f"'{found}' as column {place}" if found is not None else f"no column {place}",
-                    f"'{expected}' as in '{first[0]}', since the model takes columns by their place"
-                    if expected is not None
-                    else f"{place - 1} columns as in '{first[0]}'",
-                    "name them in the model's order with --columns",
+            if names:
+                refuse_other_header(
+                    source.path, names, headers, "name them in the model's order with --columns"
                 )
         yield from split(source, card, settings, tell)
 
