@@ -294,10 +294,11 @@ class Predictor:
     def close(self) -> None:
         """Release the engine's memory and threads; calling it twice does no harm."""
         with _SWAP:
-            model = self.__dict__.get("_model")
+            if "_model" not in self.__dict__:  # never used; others of its pickle may have been
+                _forget(self._origin)
+            elif self._model is not None:
+                _forget(self._model)
             self._model = None
-            if model is not None:
-                _forget(model)
 
     def __enter__(self) -> Predictor:
         return self
@@ -487,10 +488,12 @@ def _load_same(source: str | bytes, options: Options, digest: str) -> Model:
     return kept.twin()
 
 
-def _forget(model: Model) -> None:
-    """Keep the model's engine no longer for further pickles."""
+def _forget(one: Model | Origin) -> None:
+    """Keep the engine of a model, or of what was pickled, no longer for further pickles."""
     global _kept
-    if _kept is not None and _kept.session is model.session:
+    if _kept is not None and (
+        _kept.session is one.session if isinstance(one, Model) else _kept.origin == one
+    ):
         _kept = None
 
 

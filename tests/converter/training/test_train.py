@@ -162,6 +162,9 @@ def test_a_search_needs_a_place_for_its_study_and_a_study_needs_a_search(folder)
         train(folder / "r.toml", folder / "m.keras", study_name="mine")
     with pytest.raises(OptionError, match="storage is empty"):
         train(folder / "r.toml", folder / "m.keras", storage=" ")
+    plan["storage"] = "host=h user=u password=s3cret"
+    with pytest.raises(OptionError, match=r"but no '://', expected a URL"):
+        search({"data": {"source": str(folder / "d.npz")}, "search": plan})
 
 
 def test_restart_is_true_or_false(folder):

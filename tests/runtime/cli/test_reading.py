@@ -282,6 +282,28 @@ def test_two_headers_are_one_too_many(tmp_path: Path) -> None:
         next(samples)
 
 
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("b,a", "'b' as column 1, expected 'a'"),
+        ("a", "no column 2, expected 'b'"),
+        ("a,b,", "'' as column 3, expected none"),
+    ],
+)
+def test_files_with_other_headers_are_refused(
+    header: str, words: str, tmp_path: Path, pairs: Path, capsys: Capture
+) -> None:
+    first, second = tmp_path / "1.csv", tmp_path / "2.csv"
+    first.write_text("a,b\n1,2\n")
+    second.write_text(f"{header}\n4,3\n")
+    output = tmp_path / "y.npy"
+    said = refusal(capsys, pairs, first, second, "-o", output)
+    assert said.startswith(f"'{second}' has {words} as in '{first}', since the model takes columns")
+    assert not output.exists()
+    second.write_text("3,4\n")  # the rest of a file that was cut by its lines
+    assert answers(capsys, pairs, first, second, first) == [[1, 2], [3, 4], [1, 2]]
+
+
 def _image_model(folder: Path, *sizes: int, axes: str = "HWC") -> Path:
     port = spec("x", "uint8", ("N", *sizes), axes=("N", *axes))
     path = folder / f"{'x'.join(map(str, sizes))}.onnx"

@@ -109,6 +109,20 @@ def test_a_process_loads_the_model_of_its_pickles_once(mlp_file: Path) -> None:
         pickle.loads(data).predict(X)  # noqa: S301 - our own bytes
 
 
+def test_closing_one_from_a_pickle_releases_the_engine_though_it_was_not_used(
+    mlp_file: Path,
+) -> None:
+    with Predictor.load(mlp_file) as predictor:
+        data = pickle.dumps(predictor)
+    first, unused = (pickle.loads(data) for _ in range(2))  # noqa: S301 - our own bytes
+    wanted = first.predict(X)
+    unused.close()
+    mlp_file.unlink()
+    with pytest.raises(ArtifactError, match="there is no file"):
+        pickle.loads(data).predict(X)  # noqa: S301 - our own bytes
+    assert first.predict(X).tobytes() == wanted.tobytes()
+
+
 def test_other_options_or_another_file_are_another_model(mlp_file: Path) -> None:
     with Predictor.load(mlp_file) as plain, Predictor.load(mlp_file, finite=True) as strict:
         first, second = (pickle.loads(pickle.dumps(one)) for one in (plain, strict))  # noqa: S301

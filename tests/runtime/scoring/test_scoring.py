@@ -18,7 +18,7 @@ import pytest
 from commands import Capture, fails
 from examples import Array, doubler, mlp, needs_fork
 
-from edgeport import InputError, Predictor
+from edgeport import InputError, OptionError, Predictor
 from edgeport.cli.main import main
 
 pytest.importorskip("pyarrow")
@@ -182,6 +182,31 @@ def test_a_table_is_matched_by_column_and_its_bad_rows_are_named(
     assert (bad["file"], bad["row"]) == (str(path), {"parquet": 1, "jsonl": 2, "csv": 3}[kind])
     assert "'height_cm'" in bad["reason"]
     assert "row 0" not in bad["reason"]
+
+
+def test_csv_files_with_columns_in_another_order_are_refused_or_named(
+    tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    x = values(9)
+    folder = tmp_path / "days"
+    folder.mkdir()
+    first = write("csv", folder, x).rename(folder / "1.csv")
+    second = write("csv", folder, x[:, [1, 0, 2, 3, 4, 5]]).rename(folder / "2.csv")
+    second.write_text(second.read_text().replace("a,b,c", "b,a,c"))
+    (folder / "3.csv").write_text(first.read_text().split("\n", 1)[1])  # rows alone
+    arguments = (folder, "--model", mlp_file, "-o", out)
+    code, sentence = fails(capsys, "score", *arguments)
+    assert code == 7
+    assert sentence.startswith(
+        f"'{second}' has 'b' as column 1, expected 'a' as in '{first}', since the model takes"
+    )
+    (folder / "3.csv").rename(tmp_path / "3.csv")
+    score(capsys, *arguments, "--columns", *"abcdef")
+    scores = np.array(table(out)["scores"].to_pylist())
+    np.testing.assert_allclose(scores, np.tile(mlp().formula(x), (2, 1)), atol=1e-6)
+    shards = (first, tmp_path / "3.csv")  # of one file, by its lines
+    score(capsys, *shards, "--model", mlp_file, "-o", tmp_path / "shards")
+    assert table(tmp_path / "shards")["scores"].to_pylist() == table(out)["scores"].to_pylist()
 
 
 def test_parts_of_a_csv_never_cut_a_cell(
@@ -402,6 +427,77 @@ def test_verify_finds_what_is_missing_doubled_or_changed(
         digest = hashlib.sha256(scores.read_bytes()).hexdigest()
         record.write_text(json.dumps({**json.loads(good), "sha256": digest}))
         assert fails(capsys, *verify)[1].startswith(words.format(data))
+
+
+@pytest.fixture
+def rejecting(tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture) -> list[str]:
+    """Return a command whose run is done, with six parts and one rejected row in each."""
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(f"{[number] * (6 + (number % 50 == 7))}\n" for number in range(300)))
+    arguments = [path, "--model", mlp_file, "-o", out, "--part-size", "1500"]
+    score(capsys, *arguments)
+    return ["score", *map(str, arguments), "--workers", "1"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{nonsense\n", "[]\n", "{}\n", '{"file": "x", "row": 8, "reason": ""}\n']
+)
+def test_verify_names_rejected_rows_that_were_changed(
+    content: str, rejecting: list[str], out: Path, capsys: Capture
+) -> None:
+    path = out / "rejected" / "part-000000.jsonl"
+    path.write_text(content)
+    code, sentence = fails(capsys, *rejecting, "--verify")
+    assert (code, sentence.startswith(f"'{path}' has the digest ")) == (4, True), sentence
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"rows": 7}, "the record of part 0 in '{}' has 7 rows, expected "),
+        ({"inputs": []}, "the record of part 0 in '{}' has 0 digests of inputs, expected 1"),
+    ],
+)
+def test_verify_names_a_record_that_tells_something_else(
+    changed: dict[str, Any], words: str, rejecting: list[str], out: Path, capsys: Capture
+) -> None:
+    path = out / "done" / "part-000000.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    code, sentence = fails(capsys, *rejecting, "--verify")
+    assert (code, sentence.startswith(words.format(out))) == (4, True), sentence
+
+
+@pytest.mark.parametrize(
+    "changed", [None, {"rows": "x"}, {"out_of_range": 3}, {"inputs": 5}, {"part": 1}]
+)
+def test_a_part_with_a_broken_record_is_done_again(
+    changed: dict[str, Any] | None, rejecting: list[str], out: Path, capsys: Capture
+) -> None:
+    before = contents(out)
+    path = out / "done" / "part-000000.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}) if changed else "")
+    assert "lacks 1 of 6 parts, the first is 0" in fails(capsys, *rejecting, "--verify")[1]
+    os.utime(rejecting[1], ns=(1, 1))
+    assert "was written again since" in fails(capsys, *rejecting)[1]
+    plan = json.loads((out / "manifest.json").read_text())
+    os.utime(rejecting[1], ns=(1, int(plan["inputs"][0]["stamp"])))
+    assert main(rejecting) == 0
+    assert contents(out) == before
+
+
+def test_a_worker_refuses_a_model_without_card_that_was_replaced(out: Path) -> None:
+    import hashlib
+
+    from edgeport.engine.session import engine_version
+    from edgeport.scoring.job import Job, Settings
+    from edgeport.scoring.scorer import Scorer
+
+    begun, other = mlp().onnx, mlp().onnx.replace(b"mlp", b"mlq")
+    job = Job(Settings(), str(out), hashlib.sha256(begun).hexdigest(), engine_version())
+    Scorer(begun, job)
+    found = hashlib.sha256(other).hexdigest()
+    with pytest.raises(OptionError, match=f"was replaced during the run, its digest is {found}"):
+        Scorer(other, job)
 
 
 def test_too_many_rejected_rows_end_the_run(

@@ -239,7 +239,8 @@ def _find_study(recipe: TrainingRecipe, storage: str | None, name: str | None) -
     """Return where the study is, as the caller says it or else the recipe.
 
     Raises:
-        OptionError: the caller named one, and the recipe has no search; or a name is empty.
+        OptionError: the caller named one, and the recipe has no search; a name is empty; or the
+            storage is neither a URL nor a file.
     """
     given = {"storage": storage, "study_name": name}
     for option, value in given.items():
@@ -255,10 +256,12 @@ def _find_study(recipe: TrainingRecipe, storage: str | None, name: str | None) -
                 f"{option} out"
             )
     plan = recipe.search
-    if storage is None and plan is not None and plan.storage is not None:
-        from edgeport_converter.training.search.storage import locate
+    said = storage or (plan.storage if plan else None)
+    if said is not None:
+        from edgeport_converter.training.search.storage import locate, require_url_or_file
 
-        storage = locate(plan.storage, recipe.folder)
+        require_url_or_file(said)
+        storage = storage or locate(said, recipe.folder)
     return _StudyPlace(storage, name or (plan.study if plan else None))
 
 

@@ -329,7 +329,10 @@ def _add_score(commands: Any) -> None:
     add("-o", "--output", required=True, metavar="OUT", help=out)
     engine = "local: all CPUs of this machine; ray: a Ray cluster that shares OUT and INPUT"
     add("--engine", choices=("local", "ray"), default="local", help=engine)
-    columns = "the columns that fill the model's input, in its order; by default those of its names"
+    columns = (
+        "the columns that fill the model's input, in its order; by default those of its names, "
+        "and of csv all, by their place, unless the artifact names its columns"
+    )
     add("--columns", nargs="+", default=(), metavar="NAME", help=columns)
     keys = "columns to copy to the output, beside file and row"
     add("--keys", nargs="+", default=(), metavar="NAME", help=keys)

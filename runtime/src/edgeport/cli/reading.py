@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
 import math
 import os
@@ -146,7 +147,8 @@ def read_samples(
         return _read_sounds(sounds, card)
     if paths and all(Path(path).suffix.lower() in IMAGES for path in paths):
         return _read_photos(paths, card)
-    parts = [_read_file(path, card, tell) for path in paths]
+    headers: dict[str, list[str]] = {}
+    parts = [_read_file(path, card, headers, tell) for path in paths]
     totals = [part.total for part in parts]
     total = None if None in totals else sum(size for size in totals if size is not None)
     return SampleStream((item for part in parts for item in part.items), total)
@@ -174,8 +176,13 @@ def check_kind(path: str) -> None:
         )
 
 
-def _read_file(path: str, card: ModelCard, tell: Callable[[str], None]) -> SampleStream:
-    """Return the samples of one file; but for a look at an array's shape, it is read later."""
+def _read_file(
+    path: str, card: ModelCard, headers: dict[str, list[str]], tell: Callable[[str], None]
+) -> SampleStream:
+    """Return the samples of one file; but for a look at an array's shape, it is read later.
+
+    ``headers`` is as for ``refuse_other_header``.
+    """
     ending = Path(path).suffix.lower()
     if ending == ".npy":
         with naming(path):
@@ -183,7 +190,7 @@ def _read_file(path: str, card: ModelCard, tell: Callable[[str], None]) -> Sampl
     if ending == ".npz":
         return SampleStream(_read_npz(path, card), None)
     if ending == ".csv":
-        return SampleStream(_read_table(path, card, tell), None)
+        return SampleStream(_read_table(path, card, headers, tell), None)
     if ending == ".jsonl":
         return SampleStream(_read_json_lines(path, card, tell), None)
     return SampleStream(_read_images(path, card), 1)
@@ -274,9 +281,11 @@ def _read_sounds(paths: Sequence[str], card: ModelCard) -> SampleStream:
     return SampleStream(windows(), None, places)
 
 
-def _read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iterator[Any]:
+def _read_table(
+    path: str, card: ModelCard, headers: dict[str, list[str]], tell: Callable[[str], None]
+) -> Iterator[Any]:
     if not card.columns:
-        yield from _read_csv(path, card)
+        yield from _read_csv(path, card, headers)
         return
     from edgeport.cli.tables import read_table
 
@@ -284,11 +293,12 @@ def _read_table(path: str, card: ModelCard, tell: Callable[[str], None]) -> Iter
         yield from read_table(path, card, tell)
 
 
-def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
+def _read_csv(path: str, card: ModelCard, headers: dict[str, list[str]]) -> Iterator[Any]:
     """Yield one sample a row: numbers, in the order of the sample's values; a header is skipped.
 
     Raises:
-        InputError: a cell is no number, one in a first line that is no header included.
+        InputError: a cell is no number, one in a first line that is no header included; or the
+            header is not that of the file before.
     """
     if len(card.inputs) != 1:
         raise InputError(
@@ -302,6 +312,8 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
         for row in filter(None, reader):
             if is_empty and not has_header and is_header(row):
                 has_header = True
+                names = [name.strip() for name in row]
+                refuse_other_header(path, names, headers, "bring them into one order")
                 continue
             sample = numbers_of(row, shape, f"'{path}' line {reader.line_num}")
             is_empty = False
@@ -310,6 +322,33 @@ def _read_csv(path: str, card: ModelCard) -> Iterator[Any]:
         raise InputError(
             f"'{path}' has a header and no numbers: check that commas part its columns"
         )
+
+
+def refuse_other_header(
+    path: str, names: list[str], headers: dict[str, list[str]], remedy: str
+) -> None:
+    """Refuse a csv file whose columns are not those of the first one, where place decides.
+
+    Args:
+        path: of the file.
+        names: of its columns.
+        headers: those of the first file with a header, by its path; gets them if it is empty.
+        remedy: what to do.
+
+    Raises:
+        InputError: a name is missing, new, or in another place.
+    """
+    first, known = next(iter(headers.items()), (path, names))
+    headers.setdefault(first, known)
+    for place, (found, expected) in enumerate(itertools.zip_longest(names, known), start=1):
+        if found != expected:
+            raise InputError.of(
+                f"'{path}' has",
+                f"no column {place}" if found is None else f"'{found}' as column {place}",
+                f"{'none' if expected is None else repr(expected)} as in '{first}', since the "
+                "model takes columns by their place",
+                remedy,
+            )
 
 
 def numbers_of(row: Sequence[str], shape: Sequence[int | str], subject: str) -> Any:

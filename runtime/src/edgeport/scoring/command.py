@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
@@ -94,13 +93,13 @@ def run(request: Request) -> None:
     _check_out(request)
     with scorer.load(request.model) as predictor:
         card = predictor.card
+        digest = scorer.digest_of(predictor)
         size = request.batch_size or scorer.batch_size(predictor)
     check_keys(card, request.keys)
     if request.top_k > 1:
         most = len(class_names(card))  # which says what is wrong with other models
         whole_number(request.top_k, "--top-k", highest=most, remedy=f"the model has {most} classes")
     settings = Settings(request.columns, request.keys, request.top_k, size, request.part_bytes)
-    digest = card.sha256 or hashlib.sha256(Path(request.model).read_bytes()).hexdigest()
     if request.verify:
         _verify(request, card, settings, digest)
         return
@@ -169,7 +168,7 @@ def _plan(
                 )
         return begun
     manifest.refuse_parts(request.out)
-    pieces = (piece for source in sources for piece in inputs.split(source, card, settings, tell))
+    pieces = inputs.split_all(sources, card, settings, tell)
     numbered = tuple(parts.number(pieces, settings.part_bytes))
     if not numbered:
         raise InputError.of("the input has", "no rows", "one or more", "check the files")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgeport.artifact.card import ModelCard
 from edgeport.cli.images import IMAGES
+from edgeport.cli.reading import refuse_other_header
 from edgeport.scoring import arrays, parquet, pictures, texts
 from edgeport.scoring.files import Digest, naming, open_file, refuse_changed
 from edgeport.scoring.job import Chunk, Part, Piece, Settings, Source
@@ -22,6 +23,27 @@ _READERS: dict[str, Any] = {
     **dict.fromkeys(IMAGES, pictures),
 }
 READABLE = tuple(_READERS)
+
+
+def split_all(
+    sources: Sequence[Source], card: ModelCard, settings: Settings, tell: Callable[[str], None]
+) -> Iterator[Piece]:
+    """Yield the pieces of all files in order; raises as ``split`` does.
+
+    Raises:
+        InputError: two csv files, whose columns are taken by their place, have them in another
+            order or under other names.
+    """
+    headers: dict[str, list[str]] = {}
+    for source in sources:
+        if _READERS[_kind(source.path)] is texts:
+            with naming(source.path):
+                names = texts.header(source.path, card, settings)
+            if names:
+                refuse_other_header(
+                    source.path, names, headers, "name them in the model's order with --columns"
+                )
+        yield from split(source, card, settings, tell)
 
 
 def split(

@@ -3,7 +3,7 @@
 ``OUT/manifest.json`` is written before the first part: the artifact's digest, the settings, the
 versions, every input file with its size and time, every part. ``OUT/done/part-N.json`` is the
 record of part N, written after its files: how many rows and rejected rows, the SHA-256 of its
-scores, and the digest of the bytes that were read for each of its pieces.
+scores and of its rejections, and the digest of the bytes that were read for each of its pieces.
 
 A file that has another time on a later run is proved to be the same by the digests of its parts,
 where all of them are done; else it is refused.
@@ -32,6 +32,7 @@ except ImportError:  # Windows
 
 _FORMAT = 2
 _FOLDERS = ("scores", "rejected", "done")
+_COUNTS = ("part", "rows", "rejected")  # the whole numbers of a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,32 +204,53 @@ def records(out: str) -> dict[int, dict[str, Any]]:
     found = {}
     folder = Path(out, "done")
     for path in sorted(folder.glob("part-*.json")) if folder.is_dir() else ():
-        try:
-            record = json.loads(path.read_bytes())
-            number = int(record["part"])
-            written = [scores_path(out, number)]
-            written += [rejected_path(out, number)] if record["rejected"] else []
-            if all(map(Path.is_file, written)):
-                record.pop("inputs")  # a million pictures have as many
-                found[number] = record
-        except (ValueError, KeyError, TypeError) as cause:
-            reraise_signal(cause)
-        except OSError as cause:
-            reraise_signal(cause)
-            raise OptionError(
-                f"'{path}' cannot be read ({cause}): delete it, and its part is done again"
-            ) from cause
+        record = _read_record(path)
+        if record is None:
+            continue
+        written = [scores_path(out, record["part"])]
+        written += [rejected_path(out, record["part"])] if record["rejected"] else []
+        if all(map(Path.is_file, written)):
+            del record["inputs"]  # a million pictures have as many
+            found[record["part"]] = record
     return found
 
 
 def digests(out: str, number: int) -> list[str] | None:
-    """Return the digests of a part's pieces, None if the part is not done."""
+    """Return the digests of a part's pieces, None if the part has no whole record.
+
+    Raises:
+        OptionError: the record cannot be read.
+    """
+    record = _read_record(_record_path(out, number))
+    return None if record is None else list(record["inputs"])
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Return a record as ``write_record`` writes it, None where there is no such one.
+
+    Raises:
+        OptionError: the file cannot be read.
+    """
     try:
-        found: list[str] = json.loads(_record_path(out, number).read_bytes())["inputs"]
-    except FileNotFoundError as cause:
+        record: Any = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError) as cause:
         reraise_signal(cause)
         return None
-    return found
+    except OSError as cause:
+        reraise_signal(cause)
+        raise OptionError(
+            f"'{path}' cannot be read ({cause}): delete it, and its part is done again"
+        ) from cause
+    is_whole = (
+        isinstance(record, dict)
+        and record.keys() >= {*_COUNTS, "sha256", "rejected_sha256", "inputs", "out_of_range"}
+        and all(type(record[name]) is int for name in _COUNTS)
+        and path.name == _record_path("", record["part"]).name
+        and isinstance(record["inputs"], list)
+        and isinstance(record["out_of_range"], dict)
+        and all(type(count) is int for count in record["out_of_range"].values())
+    )
+    return record if is_whole else None
 
 
 def write_record(

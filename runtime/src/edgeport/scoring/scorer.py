@@ -46,10 +46,11 @@ class Scorer:
         manifest.refuse_other_engine(job)
         self.predictor = load(source)
         self.card = self.predictor.card
-        if self.card.sha256 and self.card.sha256 != job.digest:
+        digest = digest_of(self.predictor)
+        if digest != job.digest:
             raise OptionError(
-                f"the model was replaced during the run, its digest is {self.card.sha256} instead "
-                f"of {job.digest}: bring that model back, or choose another folder"
+                f"the model was replaced during the run, its digest is {digest} instead of "
+                f"{job.digest}: bring that model back, or choose another folder"
             )
         self._job = job
 
@@ -161,6 +162,11 @@ def load(source: Source) -> Predictor:
             "'edgeport predict'"
         )
     return predictor
+
+
+def digest_of(predictor: Predictor) -> str:
+    """Return the sealed digest of a model's file, or the SHA-256 of a file without a card."""
+    return predictor._usable().digest
 
 
 def batch_size(predictor: Predictor) -> int:

@@ -48,6 +48,14 @@ def split(
     return pieces
 
 
+def header(path: str, card: ModelCard, settings: Settings) -> list[str]:
+    """Return the names of columns that are taken by their place; [] where there are none."""
+    if card.columns or settings.columns or not path.lower().endswith(".csv"):
+        return []
+    with open_file(path) as file:
+        return _Csv(path, card, settings, file, _silent).names
+
+
 def read(piece: Piece, card: ModelCard, settings: Settings, digest: Digest) -> Iterator[Chunk]:
     """Yield the rows of a piece; see ``inputs.read``."""
     with open_file(piece.file) as file:
@@ -180,6 +188,7 @@ class _Csv:
 
     Attributes:
         begin: offset and line number where the rows begin, after the header.
+        names: of the columns; [] where there is no header.
     """
 
     def __init__(
@@ -213,7 +222,7 @@ class _Csv:
             self.begin, names = (lines.offset, lines.number), [name.strip() for name in header]
         self._keys = {name: _place(path, name, names) for name in settings.keys}
         self._taken = [_place(path, name, names) for name in settings.columns]
-        self._width = len(names)
+        self.names, self._width = names, len(names)
 
     def _reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
         return csv.reader(lines, delimiter=self._delimiter, strict=True)

@@ -2,7 +2,7 @@
 
 1. Each part has a record.
 2. The bytes that were read for each piece of the input are read again and have the digests of the
-   records; so have the scores, which name the artifact.
+   records; so have the scores, which name the artifact, and the rejected rows.
 3. The rows of the inputs are counted from the inputs themselves, and compared with the keys of the
    scores and of the rejected rows, file by file and number by number.
 """
@@ -40,6 +40,8 @@ def verify(manifest: Manifest, out: str, card: ModelCard) -> dict[str, int]:
     rows = rejected = 0
     for part in manifest.parts:
         expected = digests(out, part.number) or []
+        if len(expected) != len(part.pieces):
+            raise _other_record(out, part, f"{len(expected)} digests of inputs", len(part.pieces))
         for piece, made in zip(part.pieces, expected, strict=True):
             found = inputs.digest(piece, card, manifest.settings)
             if found != made:
@@ -47,6 +49,10 @@ def verify(manifest: Manifest, out: str, card: ModelCard) -> dict[str, int]:
         record = done[part.number]
         scored, refused = _keys(manifest, out, part, record)
         _compare(manifest, part, card, scored + refused)
+        for name, keys in (("rows", scored), ("rejected", refused)):
+            if record[name] != keys.total():
+                words = "rows" if name == "rows" else "rejected rows"
+                raise _other_record(out, part, f"{record[name]} {words}", keys.total())
         rows, rejected = rows + scored.total(), rejected + refused.total()
     _refuse_others(out, manifest, done)
     return {"parts": len(manifest.parts), "rows": rows, "rejected": rejected}
@@ -102,6 +108,14 @@ def _changed(path: Any, found: str, expected: str) -> IntegrityError:
     )
 
 
+def _other_record(out: str, part: Part, found: str, expected: int) -> IntegrityError:
+    return IntegrityError(
+        f"the record of part {part.number} in '{out}' has {found}, expected {expected}: delete the "
+        "record and run the command again",
+        path=out,
+    )
+
+
 Keys = Counter[tuple[str, int]]
 
 
@@ -125,9 +139,13 @@ def _keys(manifest: Manifest, out: str, part: Part, record: dict[str, Any]) -> t
     refused: Keys = Counter()
     if record["rejected"]:
         path = rejected_path(out, part.number)
-        with files.naming(str(path)), path.open(encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file]
-        refused = Counter((line["file"], line["row"]) for line in lines)
+        with files.naming(str(path)):
+            digest = files.sha256(path)
+            if digest != record["rejected_sha256"]:
+                raise _changed(path, digest, record["rejected_sha256"])
+            with path.open(encoding="utf-8") as file:
+                lines = [json.loads(line) for line in file]
+            refused = Counter((line["file"], line["row"]) for line in lines)
     return scored, refused
 
 

@@ -98,14 +98,16 @@ class Writer:
             except BaseException:
                 self._abandon()
                 raise
+        rejected = None
         if self._refused:
-            self._write_refused()
+            rejected = self._write_refused()
         else:  # what a killed run left
             rejected_path(self._out, self._part.number).unlink(missing_ok=True)
         self.facts = {
             "rows": self._rows,
             "rejected": len(self._refused),
             "sha256": self._file.hexdigest(),
+            "rejected_sha256": rejected,
         }
 
     def _abandon(self) -> None:
@@ -224,13 +226,16 @@ class Writer:
         keys = {name: pa.array([], pa.null()) for name in self._settings.keys}
         return self._table([Chunk("", [], None, keys)], [answers])
 
-    def _write_refused(self) -> None:
-        with replacing(rejected_path(self._out, self._part.number), in_bulk=True) as file:
+    def _write_refused(self) -> str:
+        """Write the rejected rows; return the SHA-256 of the file."""
+        path = rejected_path(self._out, self._part.number)
+        with replacing(path, in_bulk=True) as file:
+            digested = _Digested(file)
             for one in self._refused:
                 about = {"file": one.file, "row": one.row, "reason": one.reason}
-                file.write(json.dumps(about).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+                digested.write(json.dumps(about).encode() + b"\n")
+            digested.sync()
+        return digested.hexdigest()
 
 
 def _shapes(waiting: tuple[Chunk, Answers]) -> list[Any]:

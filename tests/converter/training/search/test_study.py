@@ -13,7 +13,7 @@ import pytest
 from edgeport import OptionError
 from edgeport_converter.training.recipe.recipe import read_recipe
 from edgeport_converter.training.search.space import read_parameters
-from edgeport_converter.training.search.storage import without_password
+from edgeport_converter.training.search.storage import require_url_or_file, without_password
 from edgeport_converter.training.search.study import SharedStudy
 
 pytestmark = pytest.mark.slow
@@ -202,6 +202,8 @@ def test_a_study_that_another_program_began_is_refused(tmp_path):
         ("postgresql://u:p@s@s@h/d", "postgresql://u:***@h/d"),
         ("mysql://u@h/d?password=s3cret&charset=utf8", "mysql://u@h/d?password=***&charset=utf8"),
         ("nonsense://u:s3cret@h:port/d", "nonsense://u:***@h:port/d"),
+        ("sqlite:///d.db?passphrase=s3cret&uri=1", "sqlite:///d.db?passphrase=***&uri=1"),
+        ("mssql://?odbc_connect=PWD%3Ds3cret&a=b", "mssql://?odbc_connect=***&a=b"),
         ("postgresql://u@h/d", "postgresql://u@h/d"),
         ("folder/a@b/search.db", "folder/a@b/search.db"),
     ],
@@ -211,6 +213,32 @@ def test_a_password_is_not_shown(storage, shown):
     assert without_password(storage, f"cannot connect to {storage}: no") == (
         f"cannot connect to {shown}: no"
     )
+
+
+def test_a_password_with_an_at_sign_is_not_shown_as_a_host():
+    said = without_password("postgresql://u:s3c/ret@pw@h/d", 'no address of host "pw@h"')
+    assert said == 'no address of host "***@h"'
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "host=h user=u password=s3cret dbname=d",
+        "user=u dbname=d",
+        "postgresql:u:s3cret@h",
+        "postgresql//u:s3cret@h/d",
+        "mysql+pymysql:/u:s3cret@h/d",
+    ],
+)
+def test_what_is_no_url_becomes_no_file_and_is_not_shown(storage):
+    with pytest.raises(OptionError, match="but no '://', expected a URL such as") as e:
+        require_url_or_file(storage)
+    assert "s3cret" not in str(e.value)
+
+
+@pytest.mark.parametrize("storage", ["postgresql.db", "user=bob/s.db", "C:/s.db", "a@b/s.db"])
+def test_a_name_of_a_file_may_look_a_bit_like_a_url(storage):
+    require_url_or_file(storage)
 
 
 def test_a_driver_that_is_not_installed_is_named_with_its_extra(tmp_path):

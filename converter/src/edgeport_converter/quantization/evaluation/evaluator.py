@@ -152,6 +152,8 @@ class Evaluator:
     def judge(self, answered: Answered) -> Evaluation:
         """Return the figures of a graph's answers."""
         seen = answered.seen
+        if seen is not None and not seen.flags.writeable:  # from another process; it may write
+            seen = seen.copy()
         return Evaluation(
             answered.agreement, None if seen is None else self._of(seen, self._labels)
         )

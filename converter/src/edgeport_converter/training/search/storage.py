@@ -21,6 +21,8 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
+from edgeport import OptionError
+
 # What a server is given to answer a new connection; TCP alone waits for minutes.
 _CONNECT_S = 10
 # What a server that had answered is given to come back, such as after a restart.
@@ -29,15 +31,35 @@ _PATIENCE_S, _PAUSE_S = 60.0, 0.5
 DATABASE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
 _HIDDEN = "***"
-_SECRETS = re.compile(r"passw|pwd|secret|token", re.IGNORECASE)
-_BEFORE_HOST = re.compile(r"(://[^/\s:@]*:)\S*@")
-_IN_QUERY = re.compile(r"([?&][^=&\s]*(?:passw|pwd|secret|token)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+_WORDS = "pass|pwd|secret|token|odbc_connect"
+_SECRETS = re.compile(_WORDS, re.IGNORECASE)
+_BEFORE_HOST = re.compile(r"(://[^/\s:@]*:)(\S*)@")
+_IN_QUERY = re.compile(rf"([?&][^=&\s]*(?:{_WORDS})[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+# What people write instead of a URL, which SQLite would take for the name of a new file.
+_NO_URL = re.compile(
+    r"^(?:postgres|mysql|mariadb|sqlite)\w*(?:\+\w+)?(?::|//)"
+    r"|\bpassword\s*=|\b(?:host|hostaddr|dbname|user)\s*=\s*\S*\s+\w+\s*=",
+    re.IGNORECASE,
+)
 _POSTGRESQL_DRIVERS = ("psycopg2", "psycopg")
 
 
 def locate(storage: str, folder: Path) -> str:
     """Return a URL as it is, and the name of an SQLite file as its path from a folder."""
     return storage if "://" in storage else str(folder / storage)
+
+
+def require_url_or_file(storage: str) -> None:
+    """Refuse what is neither, without showing it: it may have a password anywhere.
+
+    Raises:
+        OptionError: it begins like a URL and has no ``://``, or has the parts of another notation.
+    """
+    if "://" not in storage and _NO_URL.search(storage):
+        raise OptionError(
+            "the storage of the search has the parts of a database's address, but no '://', "
+            "expected a URL such as postgresql://user@host/name or an SQLite file: write it so"
+        )
 
 
 def without_password(storage: str, text: str | None = None) -> str:
@@ -53,6 +75,10 @@ def without_password(storage: str, text: str | None = None) -> str:
     for secret in _find_secrets(storage):
         for written in (secret, quote(secret, safe=""), quote_plus(secret), quote(secret)):
             text = text.replace(written, _HIDDEN)
+    # Drivers take what follows the first @ of such a password for a part of the host's name.
+    if found := _BEFORE_HOST.search(storage):
+        for piece in filter(None, found[2].split("@")[1:]):
+            text = text.replace(f"{piece}@", f"{_HIDDEN}@")
     return text
 
 
