@@ -158,7 +158,7 @@ class Finetuner:
                     (pupil.graph, source.graph),
                     pupil.variables,
                     self.data,
-                    (*settings, self.batch_size, self.border, tf.__version__),
+                    (*settings, self.batch_size, self.border, pairs, tf.__version__),
                 )
                 checkpoint = Checkpoint(self.state_file, key)
             fitted = training.train(
