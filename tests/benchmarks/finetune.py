@@ -19,6 +19,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ STRICT = 1e-4  # a budget that no loss keeps, so that each recipe is tried
 BUDGET = 0.01  # at which time and size are compared
 CALIBRATION = 300
 ROUNDS, SECONDS = 15, 0.05
+LEFT_OUT = "fine-tuning was left out, since "
 FORMS = ("int8", "layers in float", "fine-tuned")
 
 
@@ -49,10 +51,12 @@ class Run:
         samples: that judged.
         float32, int8: accuracy before.
         changed: share of the best classes that int8 changes.
-        labels, teacher: accuracy after, with labels and by the float model alone.
+        labels, teacher: accuracy after, with labels and by the float model alone; that of int8
+            where nothing was trained.
         equalized: the same before any step of the training; None except for seed 0.
         agreement: the least share of best classes that the trained function and the int8 graph had
-            in common.
+            in common, None where nothing was trained.
+        untrained: why nothing was trained, by the way of training.
     """
 
     case: str
@@ -65,6 +69,7 @@ class Run:
     teacher: float
     equalized: float | None
     agreement: float | None
+    untrained: dict[str, str]
 
 
 def load(case: str, seed: int, shared: Path, folder: Path) -> tuple[networks.Data, Any]:
@@ -80,7 +85,7 @@ def measure(case: str, seed: int, shared: Path, folder: Path) -> Run:
     import edgeport_converter as ec
     from edgeport_converter.progress import Progress
 
-    agreements = []
+    agreements: dict[str, float] = {}
 
     class Listener(Progress):
         """Keeps the share of answers in which the int8 graph is what was trained."""
@@ -88,7 +93,7 @@ def measure(case: str, seed: int, shared: Path, folder: Path) -> Run:
         def say(self, line: str) -> None:
             found = re.search(r"([\d.]+)% of the answers as trained", line)
             if found:
-                agreements.append(float(found[1]) / 100)
+                agreements[name] = float(found[1]) / 100
 
     data, model = load(case, seed, shared, folder)
     wanted = networks.CASES[case]
@@ -98,6 +103,7 @@ def measure(case: str, seed: int, shared: Path, folder: Path) -> Run:
     if seed == 0:
         ways["equalized"] = ec.Finetune(x[:100], epochs=1, learning_rate=1e-9)
     reached: dict[str, float] = {}
+    untrained: dict[str, str] = {}
     before: Any = None
     for name, tuned in ways.items():
         report = ec.convert(
@@ -113,9 +119,11 @@ def measure(case: str, seed: int, shared: Path, folder: Path) -> Run:
         assert report.accuracy is not None
         plain = [s for s in report.steps if re.fullmatch(r"static, \w+ ranges", s.recipe)]
         before = min(plain, key=lambda step: step.loss)
-        after = [s for s in report.steps if re.search(r"fine-tuned$", s.recipe)]
-        reached[name] = report.accuracy.float32 - (after or [before])[0].loss
         float32 = report.accuracy.float32
+        after = [s for s in report.steps if re.search(r"fine-tuned$", s.recipe)]
+        if not after:
+            untrained[name] = reason_in(report.notes)
+        reached[name] = float32 - (after[0] if after else before).loss
     return Run(
         case,
         seed,
@@ -126,8 +134,17 @@ def measure(case: str, seed: int, shared: Path, folder: Path) -> Run:
         reached["labels"],
         reached["teacher"],
         reached.get("equalized"),
-        min(agreements[:2], default=None),
+        min(
+            (agreements[name] for name in ("labels", "teacher") if name in agreements), default=None
+        ),
+        untrained,
     )
+
+
+def reason_in(notes: Sequence[str]) -> str:
+    """Return why nothing was trained, from the notes of a conversion; it must be among them."""
+    (reason,) = [note for note in notes if note.startswith(LEFT_OUT)]
+    return reason.removeprefix(LEFT_OUT)
 
 
 def make_forms(case: str, shared: Path, folder: Path) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from figures import (
     stored,
 )
 from peers.machine import kind
-from tables.finetune import lost_nothing, recovered
+from tables.finetune import NOTHING_LOST, failures, lost_nothing, recovered
 from tables.passes import is_told
 from tables.sections import put, shown
 from tables.training import render as render_training
@@ -84,3 +84,13 @@ def test_what_fine_tuning_brings_back_is_a_share_of_a_loss_beyond_its_noise():
     # The standard error is the root of 0.09 / 400, 1.5 points.
     assert not lost_nothing([run, run | {"int8": 0.86}])
     assert lost_nothing([run | {"int8": 0.875}, run | {"int8": 0.866}])
+
+
+def test_a_seed_that_lost_nothing_is_no_seed_that_could_not_be_trained():
+    run = {"float32": 0.9, "int8": 0.8, "labels": 0.85}
+    kept = run | {"int8": 0.9, "labels": 0.9, "untrained": {"labels": NOTHING_LOST}}
+    failed = run | {"labels": 0.8, "untrained": {"labels": "training knows no form of If"}}
+    assert recovered([run, kept, failed], "labels") == pytest.approx([0.5, 0.0])
+    assert failures([run, kept], "labels") == ""
+    told = "; 1 of 3 not trained: training knows no form of If"
+    assert failures([run, kept, failed], "labels") == told

@@ -10,6 +10,8 @@ from typing import Any
 from tables.sections import table
 
 _FORMS = ("int8", "layers in float", "fine-tuned")
+NOTHING_LOST = "int8 keeps the budget without it"
+"""The reason of a conversion where there is nothing to bring back."""
 _HEAD = (
     "network", "seeds", "float", "int8", "equalized", "with labels", "back", "by the teacher",
     "back", "as trained",
@@ -43,8 +45,8 @@ def _row(case: str, runs: list[dict[str, Any]]) -> list[str]:
         if lost_nothing(runs):
             cells += ["", "int8 lost nothing"]
         else:
-            shares = _percent(recovered(runs, name), 0)
-            cells += [_percent(run[name] for run in runs), f"**{shares}**"]
+            shares = f"**{_percent(recovered(runs, name), 0)}**{failures(runs, name)}"
+            cells += [_percent(run[name] for run in runs), shares]
     agreements = [run["agreement"] for run in runs if run["agreement"] is not None]
     return [*cells, f"{100 * min(agreements):.2f}" if agreements else ""]
 
@@ -60,9 +62,24 @@ def lost_nothing(runs: list[dict[str, Any]]) -> bool:
     return statistics.mean(losses) <= 2 * statistics.mean(noise)
 
 
+def failures(runs: list[dict[str, Any]], name: str) -> str:
+    """Return how many seeds could not be trained, which count as nothing gained, and why."""
+    reasons = [run.get("untrained", {}).get(name, "") for run in runs]  # older runs do not tell
+    found = [each for each in reasons if each not in ("", NOTHING_LOST)]
+    return f"; {len(found)} of {len(runs)} not trained: {found[0]}" if found else ""
+
+
 def recovered(runs: list[dict[str, Any]], name: str) -> list[float]:
-    """Return the share of what int8 lost that came back, by seed."""
-    return [(run[name] - run["int8"]) / max(run["float32"] - run["int8"], 1e-9) for run in runs]
+    """Return the share of what int8 lost that came back, by seed.
+
+    A seed that lost nothing, so that nothing was trained, is left out; one that could not be
+    trained gained nothing.
+    """
+    return [
+        (run[name] - run["int8"]) / max(run["float32"] - run["int8"], 1e-9)
+        for run in runs
+        if run.get("untrained", {}).get(name) != NOTHING_LOST
+    ]
 
 
 def _percent(values: Iterable[float], digits: int = 1) -> str:

@@ -114,6 +114,11 @@ def is_finetuned(quantized: Quantized) -> bool:
 def save_finetuned(quantized: Quantized, source: LoadedSource, file: IO[bytes]) -> None:
     """Write the Keras model with the trained weights into a file, and read them again.
 
+    The file takes its place right after the artifact. A process that is killed in between leaves
+    the new artifact beside the former model. That can be told: the artifact's card says
+    ``finetuned_to_sha256``, the SHA-256 over the bytes of ``model.weights`` in their order. It is
+    mended by the same call again, since OUTPUT.finetuning is still there.
+
     Raises:
         ConversionError: the file lacks a trained weight, as where a layer saves its own way.
     """

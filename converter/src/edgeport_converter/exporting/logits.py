@@ -19,6 +19,7 @@ from tensorflow.python.framework import function_def_to_graph
 from edgeport.artifact.golden import Array
 from edgeport_converter.exporting.reference import as_arrays, as_tensors
 from edgeport_converter.loading.model import LoadedModel, logits_name
+from edgeport_converter.loading.purity import keeping_variables
 
 Logits = Callable[[Mapping[str, Array]], dict[str, Array]]
 """Arrays by input name to the answers by output name, and the logits by ``logits_name``."""
@@ -52,7 +53,8 @@ _CONSTANTS = frozenset({"Const", "ReadVariableOp"})
 def logits_of(loaded: LoadedModel) -> Logits:
     """Return the model as a function that gives its logits, too, as far as they are found.
 
-    The model is traced at the first call, and again for other sizes of free axes.
+    The model is traced at the first call, and again for other sizes of free axes. Its variables
+    stay as they are.
     """
 
     @cache
@@ -77,7 +79,7 @@ def logits_of(loaded: LoadedModel) -> Logits:
         return tf.function(listed, autograph=False).get_concrete_function(*signature), names
 
     def logits(arrays: Mapping[str, Array]) -> dict[str, Array]:
-        with tf.device("/cpu:0"):
+        with tf.device("/cpu:0"), keeping_variables(loaded.model):
             given = list(as_tensors(arrays, loaded.inputs).values())
             function, names = traced(*[tuple(tensor.shape[1:]) for tensor in given])
             with _as_traced():

@@ -12,6 +12,7 @@ import tensorflow as tf
 from edgeport.artifact.golden import Array
 from edgeport_converter.exporting import unsupported
 from edgeport_converter.loading.model import Call, LoadedModel, TensorInfo
+from edgeport_converter.loading.purity import keeping_variables
 
 
 def reference_of(
@@ -20,7 +21,7 @@ def reference_of(
     """Return the Keras model as a function of arrays by input name, each with the batch axis N.
 
     A model that loops over time (``loops``) runs as one function, as Keras' own ``predict`` does
-    it: op by op, a hundred steps take seconds a batch.
+    it: op by op, a hundred steps take seconds a batch. The model's variables stay as they are.
 
     Raises:
         UnsupportedModelError: by the returned function, where Keras cannot run the model.
@@ -28,7 +29,7 @@ def reference_of(
     call = _as_one_function(loaded) if loops else loaded.call
 
     def reference(arrays: Mapping[str, Array]) -> dict[str, Array]:
-        with tf.device("/cpu:0"):
+        with tf.device("/cpu:0"), keeping_variables(loaded.model):
             tensors = as_tensors(arrays, loaded.inputs)
             try:
                 results = call(tensors)

@@ -8,6 +8,7 @@ models with Python code of their own; ``exporting`` looks for the same operation
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +16,7 @@ from unittest.mock import patch
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from edgeport import TensorSpec
 from edgeport_converter.data.made_up import Draw, random_inputs
@@ -131,6 +133,33 @@ def require_pure(loaded: LoadedModel, owner: str) -> None:
     outputs = {info.name: tensors[info.name].name for info in loaded.outputs}
     refuse_operations(concrete.graph.as_graph_def(), owner, outputs, loaded.model)
     _require_same_answer(loaded, owner)
+
+
+@contextmanager
+def keeping_variables(model: Any) -> Iterator[None]:
+    """Leave a model's variables as they are, whatever its layers write while they answer.
+
+    A BatchNormalization that a layer of one's own calls with ``training=True`` moves its statistics
+    at each call, though no answer needs that. In Keras 3 such writes go into a scope, which is
+    dropped; values that a scope around this one holds are seen in it. Variables of tf_keras get
+    their values back. What is traced in the block writes in the same way: run it in the block, too.
+
+    Args:
+        model: of Keras 3 or tf_keras, None for a SavedModel, whose variables are nobody else's.
+    """
+    if model is None or isinstance(model, keras.layers.Layer):
+        around = get_stateless_scope()
+        with keras.StatelessScope() as scope:
+            if around is not None:
+                scope.state_mapping.update(around.state_mapping)
+            yield
+        return
+    before = [(variable, variable.numpy()) for variable in model.non_trainable_weights]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 def refuse_operations(
@@ -320,7 +349,7 @@ def _require_same_answer(loaded: LoadedModel, owner: str) -> None:
     arrays = random_inputs(specs, 1, _FREE_SIZE, 0, Draw())
     inputs = {name: tf.constant(array) for name, array in arrays.items()}
     try:
-        with tf.device("/cpu:0"):
+        with tf.device("/cpu:0"), keeping_variables(loaded.model):
             first, second = loaded.call(inputs), loaded.call(inputs)
     except (tf.errors.OpError, ValueError):
         return  # a made-up size does not fit; parity is checked on sizes that do

@@ -18,6 +18,22 @@ def test_yes_and_no_are_compared_by_mcnemars_exact_test():
     assert "12 samples turned right, 3 wrong" in found.describe()
 
 
+@pytest.mark.parametrize(
+    ("better", "worse"), [(0, 1), (7, 7), (1, 0), (250, 180), (20_600, 20_000)]
+)
+def test_mcnemars_test_is_exact_and_quick_for_any_number_of_changes(better, worse):
+    before = np.repeat([0, 1, 1], [better, worse, 3])
+    after = np.repeat([1, 0, 1], [better, worse, 3])
+    expected = stats.binomtest(better, better + worse, 0.5).pvalue
+    found = compare_samples("accuracy", before, after)
+    assert found.p_value == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_difference_that_is_no_number_is_never_beyond_noise():
+    found = compare_samples("error", np.array([0.2, np.nan]), np.array([0.1, 0.3]))
+    assert found.is_noise
+
+
 def test_numbers_are_compared_by_the_paired_standard_error():
     generator = np.random.default_rng(1)
     before = generator.normal(size=400)

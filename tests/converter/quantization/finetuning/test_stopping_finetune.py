@@ -6,6 +6,7 @@ import signal
 
 import keras
 import numpy as np
+import onnx_ir as ir
 import pytest
 import tensorflow as tf
 
@@ -13,8 +14,9 @@ import edgeport_converter
 from edgeport_converter import Finetune
 from edgeport_converter.conversion import finetuning, writing
 from edgeport_converter.progress import Progress, Task
-from edgeport_converter.quantization.finetuning.checkpoint import Checkpoint, Position
+from edgeport_converter.quantization.finetuning.checkpoint import Checkpoint, Position, key_of
 from edgeport_converter.quantization.finetuning.keras_links import with_values
+from edgeport_converter.quantization.finetuning.samples import TrainingData
 
 
 def stop():
@@ -128,6 +130,46 @@ def test_a_state_is_read_as_it_was_written_or_not_at_all(tmp_path):
         other = Checkpoint(broken, "key")
         assert other.read(variables, variables[:1]) is None
         assert "cannot be read" in other.notes[0]
+
+
+def test_a_state_with_a_changed_byte_is_never_an_error(tmp_path):
+    path = tmp_path / "a.onnx.finetuning"
+    variables, arrays = [tf.zeros(3)], [np.arange(3, dtype=np.float32)]
+    Checkpoint(path, "key").write(Position(3, 1, 0.5, 0.4, arrays, arrays))
+    whole = path.read_bytes()
+    generator = np.random.default_rng(0)
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << generator.integers(8)
+        path.write_bytes(changed)
+        found = Checkpoint(path, "key").read(variables, variables)
+        if found is not None:  # it was a byte of no meaning
+            assert (found.done, found.waited, found.before, found.best) == (3, 1, 0.5, 0.4)
+            for array in (*found.variables, *found.kept):
+                np.testing.assert_array_equal(array, arrays[0])
+
+
+def network(wires, add="Add"):
+    """Return a graph of two layers without weights, the second of which adds two tensors."""
+    x, first, second = (ir.val(n, ir.DataType.FLOAT, ["N", 4]) for n in ("x", "first", "second"))
+    nodes = [ir.node("Relu", [x], outputs=[first])]
+    given = {"x": x, "first": first}
+    nodes.append(ir.node(add, [given[name] for name in wires], outputs=[second]))
+    return ir.Graph([x], [second], nodes=nodes, opset_imports={"": 17})
+
+
+def test_a_training_is_known_by_the_wires_of_the_graph_and_by_each_setting():
+    one = {"x": np.zeros((60, 4), np.float32)}
+    data = TrainingData(one, one, None, None, are_classes=False, sha256="")
+    graphs = [("x", "first"), ("first", "first"), ("first", "x")]
+    keys = {key_of([network(wires)], [], data, (1,)) for wires in graphs}
+    keys |= {key_of([network(graphs[0], "Mul")], [], data, (1,))}
+    keys |= {key_of([network(graphs[0])], [], data, (2,))}
+    assert len(keys) == 5
+    renamed = network(graphs[0])
+    for number, node in enumerate(renamed):
+        node.outputs[0].name = f"other{number}"
+    assert key_of([renamed], [], data, (1,)) in keys
 
 
 @pytest.mark.parametrize(

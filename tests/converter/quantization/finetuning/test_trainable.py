@@ -242,8 +242,27 @@ def test_a_graph_that_is_not_what_was_trained_is_refused():
     name = next(iter(before))
     changed = (before[name].argmax(1) != after[name].numpy().argmax(1)).mean()
     assert changed > 0.015  # of 400 samples, beyond chance
-    share = f"{1 - changed:.2%} on 400 samples"
+    share = f"{1 - changed:.2%} on 400 samples in the output '{name}'"
     with pytest.raises(
         CannotFinetuneError, match=f"agree to {share}, at most .* by Wilson's bound"
     ):
+        finetuner._agreement(pupil, made)
+
+
+def test_no_output_hides_behind_one_that_is_as_trained():
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((8,), name="x")
+    hidden = layers.Dense(6, "tanh")(inputs)
+    scores, number = layers.Dense(4, name="scores")(hidden), layers.Dense(1, name="number")(hidden)
+    model = keras.Model(inputs, {"scores": scores, "number": number})
+    x = GENERATOR.normal(size=(400, 8)).astype(np.float32)
+    source, ranges, made = quantized(model, x)
+    weights = {link.weights for link in find_links(model, source.graph)}
+    pupil = Trainable(made, source.graph, ranges, weights, (), pairs=True)
+    data = TrainingData({"x": x}, {"x": x}, None, None, are_classes=False, sha256="")
+    finetuner = Finetuner(Finetune(), model, data, lambda _: None, batch_size=40)
+    assert finetuner._agreement(pupil, made) > 0.97
+    (rows,) = (each for each in pupil.variables if each.shape == (1, 6))
+    rows.assign(-rows)
+    with pytest.raises(CannotFinetuneError, match="in the output 'number', at most -"):
         finetuner._agreement(pupil, made)

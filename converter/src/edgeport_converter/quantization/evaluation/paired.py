@@ -49,7 +49,7 @@ class PairedTest:
     @property
     def is_noise(self) -> bool:
         """Whether chance makes such a difference in more than one of twenty cases."""
-        return self.p_value > _CHANCE
+        return not self.p_value <= _CHANCE  # NaN, too
 
     def describe(self) -> str:
         """Return the figures in words."""
@@ -119,10 +119,15 @@ def compare_metric(
 
 def _binomial(successes: int, trials: int) -> float:
     """Return how often a fair coin shows one side so often or more, either side."""
-    if not trials:
+    if 2 * successes <= trials:
         return 1.0
-    ways = sum(math.comb(trials, count) for count in range(successes, trials + 1))
-    return min(1.0, float(2 * ways / 2**trials))
+    # Logarithms of n!: whole numbers of so many digits take minutes of ten thousand trials.
+    all_orders = math.lgamma(trials + 1) - trials * math.log(2)
+    shares = (
+        math.exp(all_orders - math.lgamma(count + 1) - math.lgamma(trials - count + 1))
+        for count in range(successes, trials + 1)
+    )
+    return min(1.0, 2 * math.fsum(shares))
 
 
 def _normal(difference: float, error: float) -> float:

@@ -24,7 +24,14 @@ from edgeport_converter.progress import say
 from edgeport_converter.quantization.finetuning.samples import TrainingData
 
 _FACTS = ("done", "waited", "before", "best")
-_VERSION = 1  # of the file, and of what a step of training does
+_VERSION = 2  # of the file, and of what a step of training does
+
+# What numpy, json and zipfile raise where bytes of a file were changed; of the last, RuntimeError
+# for one that would be encrypted or compressed.
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError),
+    *(zipfile.BadZipFile, RuntimeError),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +90,7 @@ class Checkpoint:
                     for name, wanted in (("variable", variables), ("kept", kept))
                 ]
                 found = Position(**facts, variables=rows[0], kept=rows[1])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as cause:
+        except _UNREADABLE as cause:
             self._tell(f"cannot be read ({type(cause).__name__})")
             return None
         arrays = zip([*found.variables, *found.kept], [*variables, *kept], strict=True)
@@ -119,17 +126,23 @@ def key_of(
 ) -> str:
     """Return the SHA-256 of all that a training depends on.
 
-    1. Of the graphs the operators and constants in their order; names of tensors change where a
-       program exports the same model twice.
+    1. Of the graphs the operators, what they read, and the constants, in their order; tensors are
+       numbered, since their names change where a program exports the same model twice.
     2. The variables' values at the start.
     3. Of the data every sample and label, in the order of the split.
     4. The settings, by their text.
     """
     digest = hashlib.sha256(f"{_VERSION} {settings!r} {data.are_classes}".encode())
     for graph in graphs:
+        numbers: dict[ir.Value | None, int] = {None: 0}
+        for value in (*graph.inputs, *graph.initializers.values()):
+            numbers[value] = len(numbers)
         for node in graph:
             kinds = sorted(f"{name}={node.attributes[name].value}" for name in node.attributes)
-            digest.update(f"{node.op_type} {kinds}".encode())
+            read = [numbers.setdefault(value, len(numbers)) for value in node.inputs]
+            numbers |= {value: len(numbers) + place for place, value in enumerate(node.outputs)}
+            digest.update(f"{node.op_type} {kinds} {read}".encode())
+        digest.update(f"{[numbers[value] for value in graph.outputs]}".encode())
         for value in graph.initializers.values():
             if value.const_value is not None:
                 _add(digest, value.const_value.numpy())

@@ -48,6 +48,10 @@ refused where it is beyond chance: by the upper end of Wilson's interval, one-si
 # that is rounded the other way by the order of sums costs up to a twentieth in a small network.
 _REFUSED = 0.9
 
+# An output that varies by less than this share of its size is a constant; float32 tells seven
+# digits.
+_CONSTANT = 1e-5
+
 
 class CannotFinetuneError(Exception):
     """The model cannot be fine-tuned, or not proven; the text says why, as part of a sentence."""
@@ -63,7 +67,8 @@ class Finetuned:
         rounder: knows the scales of its weights.
         fitted: how the training went.
         agreement: share of best classes that the trained function and the int8 graph have in
-            common; of other outputs the error over their spread, taken from 1.
+            common; of other outputs the error over their spread, taken from 1; the least of all
+            outputs.
         values: the Keras variables that change, with their trained values.
         digests: of the model's weights before and after.
         notes: what is to be said of the training, a sentence each.
@@ -158,7 +163,7 @@ class Finetuner:
                     (pupil.graph, source.graph),
                     pupil.variables,
                     self.data,
-                    (*settings, self.batch_size, self.border, tf.__version__),
+                    (*settings, self.batch_size, self.border, pairs, tf.__version__),
                 )
                 checkpoint = Checkpoint(self.state_file, key)
             fitted = training.train(
@@ -202,33 +207,39 @@ class Finetuner:
         )
 
     def _agreement(self, pupil: Trainable, made: ir.Model) -> float:
-        """Return how far the trained function and the int8 graph agree; refuse too little."""
+        """Return how far the trained function and the int8 graph agree; refuse too little.
+
+        Each output is judged by itself, so that none hides behind another; the least is returned.
+        """
         run, trained = run_as_defined(ir.to_proto(made)), tf.function(pupil, reduce_retracing=True)
-        count = len(next(iter(self.data.checking.values())))
-        equal, errors = [], []
-        size = self.batch_size
+        count, size = len(next(iter(self.data.checking.values()))), self.batch_size
+        found: dict[str, list[tuple[Array, Array]]] = {}
         for start in range(0, count - size + 1, size) if count >= size else [0]:
             batch = {k: array[start : start + size] for k, array in self.data.checking.items()}
             expected = trained(batch)
             for name, array in run(batch).items():
-                wanted = expected[name].numpy()
-                if wanted.ndim > 1 and wanted.shape[-1] > 1 and wanted.dtype.kind == "f":
-                    equal.append((wanted.argmax(-1) == array.argmax(-1)).reshape(-1))
-                error = np.sqrt(np.mean((wanted - array) ** 2)) / (np.std(wanted) + 1e-9)
-                errors.append(float(error))
-        if not equal:
-            share = 1 - float(np.mean(errors))
-            least, highest = _REFUSED, share
-        else:
-            answers = np.concatenate(equal)
-            share, least = float(answers.mean()), LEAST_AGREEMENT
+                found.setdefault(name, []).append((expected[name].numpy(), array))
+        return min(self._agreement_of(name, pairs) for name, pairs in found.items())
+
+    def _agreement_of(self, name: str, pairs: list[tuple[Array, Array]]) -> float:
+        wanted, given = (np.concatenate(each) for each in zip(*pairs, strict=True))
+        if wanted.ndim > 1 and wanted.shape[-1] > 1 and wanted.dtype.kind == "f":
+            equal = wanted.argmax(-1) == given.argmax(-1)
+            share, least = float(equal.mean()), LEAST_AGREEMENT
             # Places of one sample are no samples of their own.
-            highest = 1 - least_share(1 - share, min(len(answers), max(count, 1)))
+            highest = 1 - least_share(1 - share, len(wanted))
+        else:
+            wide = wanted.astype(np.float64)
+            error = float(np.sqrt(np.mean((wide - given) ** 2)))
+            share = 1 - error / max(
+                float(np.std(wide)), _CONSTANT * float(np.abs(wide).max()), 1e-9
+            )
+            least, highest = _REFUSED, share
         if not highest >= least:
             raise CannotFinetuneError(
-                f"what was trained and the int8 graph agree to {share:.2%} on {count} samples, at "
-                f"most {highest:.2%} by Wilson's bound, expected at least {least:.1%}, as what was "
-                "trained should be what runs"
+                f"what was trained and the int8 graph agree to {share:.2%} on {len(wanted)} "
+                f"samples in the output '{name}', at most {highest:.2%} by Wilson's bound, "
+                f"expected at least {least:.1%}, as what was trained should be what runs"
             )
         return share
 
