@@ -455,6 +455,29 @@ def test_a_wheel_that_is_no_zip_file_is_refused_in_a_sentence(tiny_bundle, unpac
     assert f"'{wheel.name}' cannot be unpacked" in said
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no bin/python")
+@pytest.mark.usefixtures("no_engine")
+def test_a_program_that_runs_during_an_update_keeps_its_packages(
+    tiny_bundle, unpacked, run, make_wheel, tmp_path
+):
+    for version in ("2.2.0", "2.3.0"):
+        text = f"__version__ = '{version}'\n".encode()
+        files = {"numpy/__init__.py": text, "numpy/late.py": text}
+        make_wheel(tmp_path / "own wheels", "numpy", version, files=files)
+        assert run(unpacked(tiny_bundle(f"{version}.tar.gz"), version))[0] == 0
+        if version == "2.2.0":
+            code = "import numpy as n; print(); input(); import numpy.late as m; "
+            code += "print(n.__version__, m.__version__)"
+            program = subprocess.Popen(
+                [tmp_path / "target" / "current" / "bin" / "python", "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={},
+            )
+            program.stdout.readline()
+    assert program.communicate(b"\n")[0].split() == [b"2.2.0", b"2.2.0"]
+
+
 def serving(tmp_path):
     return install.read_link(tmp_path / "target", "current")
 

@@ -5,7 +5,8 @@ socket and writes nowhere but below the target:
 
     current       a link to the release that serves; switched in one step
     former        a link to the one before, for ``--rollback``
-    releases/     the artifact, its manifest, this installer and ``bin/edgeport``, one folder each
+    releases/     the artifact, its manifest, this installer, ``bin/edgeport`` and ``bin/python``,
+                  one folder each
     environments/ Python with the unpacked wheels; releases with equal wheels share one
 
 The steps of an installation:
@@ -442,12 +443,15 @@ def _provide_release(bundle: Path, target: Path, manifest: dict[str, Any], envir
         (made / "bin").mkdir()
         if _HAS_LINKS:
             (made / "environment").symlink_to(f"../../environments/{environment}")
-            script = made / "bin" / "edgeport"
             python = python_of(target / "environments" / environment)
             quoted = "'" + str(python).replace("'", "'\\''") + "'"
-            # The system's own bytes of the path, in whichever locale this runs.
-            script.write_bytes(os.fsencode(f'#!/bin/sh\nexec {quoted} -I -m edgeport "$@"\n'))
-            script.chmod(0o755)
+            # Without a link in its path: a program that runs during an update would import the
+            # rest of its modules from the new environment.
+            for command, arguments in (("python", ""), ("edgeport", " -I -m edgeport")):
+                script = made / "bin" / command
+                # The system's own bytes of the path, in whichever locale this runs.
+                script.write_bytes(os.fsencode(f'#!/bin/sh\nexec {quoted}{arguments} "$@"\n'))
+                script.chmod(0o755)
         else:
             # From its own folder: a console reads names in a code page of its own.
             python_exe = f"%~dp0..\\..\\..\\environments\\{environment}\\Scripts\\python.exe"
