@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from examples import mlp_artifact
 
 from edgeport_converter.bundling import install
 
@@ -40,6 +41,12 @@ def no_engine(monkeypatch):
     """Let nothing be run with the made-up engine, and wait for no disk."""
     monkeypatch.setattr(install, "_run", lambda *arguments: None)
     monkeypatch.setattr(install, "_sync", lambda target: None)
+
+
+def make_no_python(folder):
+    """Let an environment have an empty file in place of its Python."""
+    install.python_of(folder).parent.mkdir(parents=True)
+    install.python_of(folder).touch()
 
 
 @pytest.fixture
@@ -337,7 +344,7 @@ def test_a_name_that_is_no_text_is_refused_or_written_as_its_bytes(
     bundle, target = unpacked(tiny_bundle()), tmp_path / os.fsdecode(b"ger\xe4t of 'Ann'")
     code, said = run(bundle, "--target", str(target))
     assert (code, "is no text in this locale" in said) == (install.OPTIONS, True)
-    monkeypatch.setattr(install, "_make_python", lambda folder: None)
+    monkeypatch.setattr(install, "_make_python", make_no_python)
     assert run(bundle, "--target", str(target))[0] == 0
     script = (target / "current" / "bin" / "edgeport").read_bytes()
     assert b"/ger\xe4t of '\\''Ann'\\''/" in script
@@ -348,7 +355,7 @@ def test_without_links_a_text_file_names_the_release(tiny_bundle, unpacked, monk
     """As on Windows, where links need a privilege. Its folders are made here by the same code."""
     bundle, target = unpacked(tiny_bundle()), tmp_path / "target"
     monkeypatch.setattr(install, "_HAS_LINKS", False)
-    monkeypatch.setattr(install, "_make_python", lambda folder: None)
+    monkeypatch.setattr(install, "_make_python", make_no_python)
     install.install(bundle, target, None)
     release = (target / "current").read_text().strip()
     assert not (target / "current").is_symlink()
@@ -485,7 +492,7 @@ def serving(tmp_path):
 @pytest.fixture
 def two_releases(tiny_bundle, unpacked, run, artifact, tmp_path, no_engine, monkeypatch):
     """A target with two releases, and the bundle of the first one."""
-    monkeypatch.setattr(install, "_make_python", lambda folder: None)
+    monkeypatch.setattr(install, "_make_python", make_no_python)
     variant = tmp_path / "mlp.none.onnx"
     variant.write_bytes(artifact.read_bytes())
     bundle = unpacked(tiny_bundle("1.tar.gz", variants=[variant]), "1")
@@ -494,12 +501,93 @@ def two_releases(tiny_bundle, unpacked, run, artifact, tmp_path, no_engine, monk
     return bundle
 
 
+def test_the_disk_holds_every_new_file_before_it_has_its_name(
+    tiny_bundle, unpacked, run, keys, monkeypatch, tmp_path
+):
+    """Unlike sync, fsync tells what the disk did not take."""
+    held, target, failing = set(), tmp_path / "target", {"model.onnx"}
+
+    def fsync(handle):
+        held.add(os.fstat(handle).st_ino)
+        if (target / "releases").exists() and failing:
+            (made,) = (target / "releases").glob(".new-*/model.onnx")
+            if os.path.sameopenfile(handle, os.open(made, os.O_RDONLY)):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(install, "_run", lambda *arguments: None)
+    monkeypatch.setattr(install.os, "sync", lambda: None)
+    monkeypatch.setattr(install.os, "fsync", fsync)
+    bundle = unpacked(tiny_bundle(key=keys[0], version=1))
+    code, said = run(bundle, "--public-key", str(keys[1]))
+    assert (code, "nothing serves yet" in said) == (install.FAILED, True)
+    assert serving(tmp_path) is None
+    failing.clear()
+    assert run(bundle, "--public-key", str(keys[1]))[0] == 0
+    new = {path for path in target.rglob("*") if not path.is_symlink()} - {target / ".lock"}
+    assert {path.stat().st_ino for path in new} <= held
+
+    # What a running program has open or mapped is not opened for writing, which Windows refuses.
+    held.clear()
+    kept = (target / install.KEY).stat().st_ino
+    second = unpacked(
+        tiny_bundle("2.gz", key=keys[0], version=2, variants=[variant(tmp_path)]), "2"
+    )
+    assert run(second)[0] == 0
+    (environment,) = (target / "environments").iterdir()
+    assert not held & {path.lstat().st_ino for path in environment.rglob("*")}
+    assert (target / install.KEY).stat().st_ino == kept
+
+
+def variant(tmp_path):
+    path = tmp_path / "mlp.none.onnx"
+    path.write_bytes(mlp_artifact())
+    return path
+
+
+@pytest.mark.parametrize("repairs", [False, True])
+def test_a_damaged_current_release_is_not_kept_to_go_back_to(
+    two_releases, tiny_bundle, unpacked, run, tmp_path, repairs
+):
+    target = tmp_path / "target"
+    former, current = (install.read_link(target, name) for name in ("former", "current"))
+    (target / "current" / "model.onnx").write_bytes(b"damaged")
+    other = [variant(tmp_path).rename(tmp_path / "mlp.other.onnx")]
+    options = {} if repairs else {"variants": other}
+    assert run(unpacked(tiny_bundle("3.tar.gz", **options), "3"))[0] == 0
+    assert (serving(tmp_path) == f"{current}-2") == repairs
+    assert install.read_link(target, "former") == former
+    assert run(None, "--rollback")[0] == 0
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_an_environment_whose_python_has_gone_is_not_used_again(
+    tiny_bundle, unpacked, run, tmp_path
+):
+    bundle, environments = unpacked(tiny_bundle()), tmp_path / "target" / "environments"
+    assert run(bundle)[0] == 0
+    (first,) = environments.iterdir()
+    for damage in ("python", "pyvenv.cfg"):
+        if damage == "python":
+            (first / "bin" / "python").unlink()
+            (first / "bin" / "python").symlink_to("/nowhere/python3")
+        else:
+            (first / "pyvenv.cfg").write_bytes(b"")
+        assert run(bundle)[0] == 0
+        (first,) = environments.iterdir()
+        assert (first / "bin" / "python").exists()
+        assert "home" in (first / "pyvenv.cfg").read_text()
+
+
 @pytest.mark.parametrize("options", [(), ("--rollback",)])
 def test_a_disk_that_fails_after_the_switch_is_told_as_it_is(
     two_releases, run, monkeypatch, tmp_path, options
 ):
+    sync = install._sync_folder
+
     def refuse(folder):
-        raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+        if folder == tmp_path / "target":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+        sync(folder)
 
     former = install.read_link(tmp_path / "target", "former")
     monkeypatch.setattr(install, "_sync_folder", refuse)

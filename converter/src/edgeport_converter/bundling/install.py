@@ -164,11 +164,15 @@ def install(bundle: Path, target: Path, public_key: str | None) -> str:
         _refuse_older(target, current, manifest)
         environment = _provide_environment(bundle, target, manifest)
         release = _provide_release(bundle, target, manifest, environment)
-        if key is not None:
+        if key is not None and not (target / KEY).exists():
             _write_key(target, key)
-        _sync(target)
-        former = {} if current in (None, release) else {"former": current}
-        switch(target, {**former, "current": release})
+        for kind in ("environments", "releases"):
+            _sync_folder(target / kind)
+        links = {"current": release}
+        # A damaged release is none to go back to: the one before it stays.
+        if current not in (None, release) and _find_changed_of(target, current) is None:
+            links = {"former": current, **links}
+        switch(target, links)
         _remove_unused(target)
     return f"serving {manifest['name']} from {target / 'current'} ({release})"
 
@@ -332,8 +336,7 @@ def digest_of(path: Path) -> str:
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
-    while block := file.read(_BLOCK):
-        yield block
+    return iter(lambda: file.read(_BLOCK), b"")
 
 
 def check_platform(manifest: dict[str, Any]) -> None:
@@ -491,19 +494,32 @@ def _find_changed(release: Path, identity: str) -> str | None:
     return None
 
 
+def _find_changed_of(target: Path, name: str) -> str | None:
+    """Return a file of an installed release or of its environment that changed, None for none."""
+    release = target / "releases" / name
+    changed = _find_changed(release, name.partition("-")[0])
+    if changed is not None:
+        return changed
+    try:
+        environment = (release / "environment.txt").read_text("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return "environment.txt"
+    return _find_damaged(target / "environments" / environment)
+
+
 def _write_sums(environment: Path) -> None:
-    """Write the digest of every package file, the compiled ones too, and one of these lines."""
+    """Write the digest of every own file, the compiled ones too, and one of these lines."""
     text = "".join(
         f"{digest_of(path)}  {path.relative_to(environment).as_posix()}\n"
-        for path in sorted(site_packages(environment).rglob("*"))
-        if path.is_file()
+        for path in sorted(environment.rglob("*"))
+        if path.is_file() and not path.is_symlink()  # Python is the system's, which updates it
     )
     end = f"{hashlib.sha256(text.encode()).hexdigest()}  {SUMS}\n"  # else a cut at a line is unseen
     (environment / SUMS).write_bytes((text + end).encode())
 
 
 def _find_damaged(environment: Path) -> str | None:
-    """Return a package file that changed since the environment was made, None where none did."""
+    """Return a file that changed since the environment was made, None where none did."""
     try:
         text = (environment / SUMS).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -518,7 +534,8 @@ def _find_damaged(environment: Path) -> str | None:
                 return name
         except OSError:
             return name
-    return None
+    python = python_of(environment)  # a link to the system's one, which may have gone
+    return None if python.exists() else python.relative_to(environment).as_posix()
 
 
 def _kept(manifest: dict[str, Any]) -> list[str]:
@@ -670,17 +687,13 @@ def roll_back(target: Path, others: str | None = None) -> str:
         former, current = read_link(target, "former"), read_link(target, "current")
         if former is None or former == current:
             raise Refused(f"'{target}' has no former release", OPTIONS)
-        release = target / "releases" / former
-        changed = _find_changed(release, former.partition("-")[0])
-        if changed is None:
-            environment = (release / "environment.txt").read_text("utf-8", "replace").strip()
-            changed = _find_damaged(target / "environments" / environment)
+        changed = _find_changed_of(target, former)
         if changed is not None:
             raise Refused(
                 f"'{changed}' of the former release changed since it was installed; the current "
                 "one still serves: install a bundle"
             )
-        verify(target, release)
+        verify(target, target / "releases" / former)
         switch(target, {"current": former} | ({"former": current} if current else {}))
     return f"serving the former release from {target / 'current'} ({former})"
 
@@ -690,10 +703,10 @@ def read_link(target: Path, name: str) -> str | None:
     place = target / name
     try:
         text = str(place.readlink()) if _HAS_LINKS else place.read_text("utf-8").strip()
+        release = text.replace("\\", "/").rsplit("/", 1)[-1]
+        return release if (target / "releases" / release / MANIFEST).is_file() else None
     except OSError:
         return None
-    release = text.replace("\\", "/").rsplit("/", 1)[-1]
-    return release if (target / "releases" / release / MANIFEST).is_file() else None
 
 
 def switch(target: Path, links: dict[str, str]) -> None:
@@ -725,18 +738,28 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as cause:
+        if cause.errno != errno.EINVAL:  # file systems that know no such thing
+            raise
     finally:
         os.close(handle)
 
 
-def _sync(target: Path) -> None:
-    """Wait until the disk holds what was written; a power cut after the switch finds it there."""
+def _sync(folder: Path) -> None:
+    """Wait until the disk holds a new folder; a power cut after the switch finds it there.
+
+    Raises:
+        OSError: the disk did not take it. ``sync`` is quick for many files, but hides that.
+    """
     if hasattr(os, "sync"):
         os.sync()
-        return
-    for path in target.rglob("*"):
-        if path.is_file():
-            with path.open("rb+") as file:
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            _sync_folder(path)
+        elif path.is_file():
+            with path.open("rb+" if os.name == "nt" else "rb") as file:
                 os.fsync(file.fileno())
 
 
@@ -762,11 +785,12 @@ def _locked(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unfinished(place: Path) -> Iterator[Path]:
-    """Make a folder under another name, and give it its own when it is complete."""
+    """Make a folder under another name, and give it its own when the disk holds all of it."""
     made = place.with_name(f".new-{place.name}")
     made.mkdir(parents=True)
     try:
         yield made
+        _sync(made)
         made.replace(place)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
@@ -817,7 +841,10 @@ def _known_key(target: Path, public_key: str | None) -> bytes | None:
 def _write_key(target: Path, key: bytes) -> None:
     text = base64.b64encode(_PREFIX + key).decode()
     new = target / f".{KEY}.new"
-    new.write_text(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n", "utf-8")
+    with new.open("w", encoding="ascii") as file:
+        file.write(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+        file.flush()
+        os.fsync(file.fileno())  # an empty key after a power cut would refuse every bundle
     new.replace(target / KEY)
 
 
