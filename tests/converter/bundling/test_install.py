@@ -62,7 +62,7 @@ def compiled_only(monkeypatch, no_engine):
 
 
 def test_the_installer_needs_the_standard_library_alone():
-    tree = ast.parse(SOURCE.read_text("utf-8"), feature_version=(3, 10))
+    tree = ast.parse(SOURCE.read_text("utf-8"), feature_version=(3, 7))  # to be able to refuse it
     roots = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -105,15 +105,30 @@ def test_a_missing_and_a_strange_file_are_refused(tiny_bundle, unpacked, run, tm
     assert not (tmp_path / "target").exists()
 
 
+@pytest.mark.parametrize(
+    ("before", "sentence"),
+    [
+        ("sys.version_info = (3, 8, 18)", "this is Python 3.8, and bundles are for 3.10 or newer"),
+        ("sys.modules['venv'] = None", "this Python has no module 'venv', which comes with"),
+    ],
+)
+def test_a_python_that_cannot_install_is_told_so(before, sentence):
+    code = f"import sys, runpy; {before}; runpy.run_path({str(SOURCE)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (install.OPTIONS, 1)
+    assert done.stderr.startswith(f"install: {sentence}")
+
+
 def test_a_strange_module_beside_the_installer_is_not_imported(tiny_bundle, unpacked, tmp_path):
     bundle = unpacked(tiny_bundle())
     (bundle / "zipfile.py").write_text("print('imported')")
+    (tmp_path / "json.py").write_text("print('imported')")
     done = subprocess.run(
         [sys.executable, str(bundle / "install.py"), "--target", str(tmp_path / "target")],
         capture_output=True,
         text=True,
         check=False,
-        env={"LANG": "C"},
+        env={"LANG": "C", "PYTHONPATH": str(tmp_path)},
     )
     assert done.returncode == install.DAMAGED
     assert "imported" not in done.stdout

@@ -29,27 +29,45 @@ import os
 import sys
 
 if __name__ == "__main__":
-    # A stranger's file in this folder must not be taken for a module of the standard library.
-    _OWN = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - before pathlib
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != _OWN]  # noqa: PTH100
+    if sys.version_info < (3, 10):  # noqa: UP036 - a device's own python3 may be any
+        sys.stderr.write(
+            "install: this is Python {}.{}, and bundles are for 3.10 or newer: run install.py with "
+            "the Python that the bundle was made for\n".format(*sys.version_info[:2])
+        )
+        sys.exit(2)
+    # A stranger's file in this folder, or in one that the shell's PYTHONPATH names, must not be
+    # taken for a module of the standard library.
+    _OTHERS = [os.path.dirname(__file__), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]  # noqa: PTH120 - before pathlib
+    _OTHERS = [os.path.abspath(path) for path in _OTHERS]  # noqa: PTH100
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in _OTHERS]  # noqa: PTH100
 
-import argparse
-import base64
-import contextlib
-import errno
-import hashlib
-import json
-import platform
-import re
-import shutil
-import struct
-import subprocess
-import sysconfig
-import zipfile
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
+try:
+    import argparse
+    import base64
+    import contextlib
+    import errno
+    import hashlib
+    import json
+    import platform
+    import re
+    import shutil
+    import struct
+    import subprocess
+    import sysconfig
+    import venv
+    import zipfile
+    import zlib
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import IO, Any
+except ImportError as cause:  # such as Debian's python3-minimal
+    if __name__ != "__main__":
+        raise
+    sys.stderr.write(
+        f"install: this Python has no module '{cause.name}', which comes with Python: install all "
+        "of its standard library, on Debian python3 and python3-venv\n"
+    )
+    sys.exit(2)
 
 try:
     import fcntl
@@ -565,7 +583,6 @@ def _names(name: str) -> Iterator[str]:
 
 def _make_python(folder: Path) -> None:
     """Make an empty environment, without pip and without scripts that hold the folder's name."""
-    import venv
 
     class Plain(venv.EnvBuilder):
         def setup_scripts(self, context: Any) -> None:
