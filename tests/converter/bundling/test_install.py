@@ -13,11 +13,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import tomllib
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from examples import mlp_artifact
 
+import edgeport
 from edgeport_converter.bundling import install
+from edgeport_converter.bundling.bundle import write_bundle
+from edgeport_converter.bundling.wheels import IMPORTS
 
 SOURCE = Path(install.__file__)
 
@@ -202,7 +206,10 @@ def test_a_device_that_knows_its_maker_refuses_others(tiny_bundle, unpacked, run
     assert not (tmp_path / "target").exists()
 
     signed = unpacked(tiny_bundle("signed.tar.gz", key=private, version=7), "signed")
-    assert run(signed, "--public-key", str(public))[0] == 0
+    code, said = run(signed, "--target", str(tmp_path / "trusting"))
+    assert (code, "its signature was not checked: name" in said) == (0, True)
+    code, said = run(signed, "--public-key", str(public))
+    assert (code, "not checked" in said) == (0, False)
     # The key is kept: from now on the device asks for it by itself.
     assert "the bundle is not signed" in run(unsigned)[1]
     older = unpacked(tiny_bundle("older.tar.gz", key=private, version=6), "older")
@@ -498,6 +505,47 @@ def test_a_program_that_runs_during_an_update_keeps_its_packages(
             )
             program.stdout.readline()
     assert program.communicate(b"\n")[0].split() == [b"2.2.0", b"2.2.0"]
+
+
+def test_an_extra_that_cannot_be_imported_on_the_device_is_refused(
+    artifact, make_wheel, unpacked, run, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(install, "_sync", lambda folder: None)
+    wheels = tmp_path / "own wheels"
+    wheels.mkdir()
+    for name in ("numpy", "onnxruntime"):
+        make_wheel(wheels, name, "2.0.0")
+    runtime = make_wheel(
+        *(tmp_path, "edgeport", edgeport.__version__),
+        needs=("numpy", "onnxruntime", "pillow; extra == 'images'"),
+        files={"edgeport/__init__.py": b"", "edgeport/__main__.py": b""},
+        extras=("images",),
+    )
+    lacks = "raise ImportError('libopenjp2.so.7: cannot open shared object file')"
+    for text in (lacks, ""):
+        files = {"PIL/__init__.py": b"", "PIL/Image.py": text.encode()}
+        make_wheel(wheels, "pillow", "12.0.0", files=files)
+        write_bundle(
+            *(artifact, tmp_path / "device.tar.gz"),
+            platform=install.this_platform(),
+            python="{}.{}".format(*sys.version_info[:2]),
+            extras=["images"],
+            wheel=runtime,
+            wheels=wheels,
+        )
+        code, said = run(unpacked(tmp_path / "device.tar.gz", f"bundle {len(text)}"))
+        if text:
+            assert code == install.FAILED
+            assert "'import PIL.Image' failed on this device: ImportError: libopenjp2" in said
+            assert serving(tmp_path) is None
+    assert code == 0
+
+
+def test_every_extra_of_the_runtime_has_its_imports():
+    project = tomllib.loads(
+        Path(__file__).parents[3].joinpath("runtime", "pyproject.toml").read_text("utf-8")
+    )["project"]
+    assert IMPORTS.keys() == project["optional-dependencies"].keys()
 
 
 def serving(tmp_path):

@@ -87,11 +87,11 @@ OPTIONS, DAMAGED, UNTRUSTED, FAILED, INTERRUPTED = 2, 3, 4, 8, 130
 
 
 class Refused(Exception):  # noqa: N818 - what it says is a sentence for people
-    """One sentence for the user, and the exit code."""
+    """One sentence for the user, the exit code, and whether to add what serves."""
 
-    def __init__(self, sentence: str, code: int = DAMAGED) -> None:
+    def __init__(self, sentence: str, code: int = DAMAGED, *, is_late: bool = False) -> None:
         super().__init__(sentence)
-        self.code = code
+        self.code, self.is_late = code, is_late
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -116,7 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
             bundle = Path(options.bundle or Path(__file__).parent).absolute()
             said = install(bundle, target, options.public_key)
     except Refused as refusal:
-        return _say(str(refusal), refusal.code)
+        serves = f"; {_what_serves(target, before)}" if refusal.is_late else ""
+        return _say(f"{refusal}{serves}", refusal.code)
     except OSError as cause:
         name = cause.filename2 or cause.filename  # where a copy goes, and not where it comes from
         found = f"{cause.strerror or cause}" + (f" ('{name}')" if name else "")
@@ -192,7 +193,12 @@ def install(bundle: Path, target: Path, public_key: str | None) -> str:
             links = {"former": current, **links}
         switch(target, links)
         _remove_unused(target)
-    return f"serving {manifest['name']} from {target / 'current'} ({release})"
+    unchecked = (
+        "; its signature was not checked: name the maker's key with --public-key"
+        if key is None and manifest["version"] is not None
+        else ""
+    )
+    return f"serving {manifest['name']} from {target / 'current'} ({release}){unchecked}"
 
 
 def _check_places(bundle: Path, target: Path) -> None:
@@ -276,7 +282,7 @@ def _has_form(manifest: dict[str, Any]) -> bool:
     """Whether a manifest has all that is read of it, each of its type."""
     try:
         files, system = manifest["files"].values(), manifest["system"]
-        texts = [manifest[name] for name in ("platform", "python")]
+        texts = [manifest[name] for name in ("platform", "python")] + manifest["imports"]
         texts += [] if system is None else [system["what"], system["version"]]
         texts += [entry["sha256"] for entry in files]
         sizes = [entry["bytes"] for entry in files]
@@ -485,8 +491,8 @@ def _provide_release(bundle: Path, target: Path, manifest: dict[str, Any], envir
 def _refuse_changed(name: str | None) -> None:
     if name is not None:
         raise Refused(
-            f"'{name}' changed while it was installed; what served before still serves: copy the "
-            "bundle to where nothing else writes"
+            f"'{name}' changed while it was installed: copy the bundle to where nothing else writes",
+            is_late=True,
         )
 
 
@@ -647,17 +653,21 @@ def unpack(wheel: Path, folder: Path) -> None:
 
 
 def verify(target: Path, release: Path) -> None:
-    """Run ``edgeport verify`` of a release with its own environment.
+    """Run ``edgeport verify`` of a release with its own environment, and import its extras.
 
     Raises:
-        Refused: it fails; the sentence is that of ``edgeport verify``.
+        Refused: one of these fails; the sentence is that of ``edgeport verify``, or says what
+            cannot be imported, such as a package that needs a library of the system.
     """
-    environment = (release / "environment.txt").read_text("utf-8").strip()
-    python = target / "environments" / environment
-    _run(python, "-m", "edgeport", "verify", str(release / ARTIFACT))
+    name = (release / "environment.txt").read_text("utf-8").strip()
+    environment = target / "environments" / name
+    _run(environment, "-m", "edgeport", "verify", str(release / ARTIFACT))
+    for module in json.loads((release / MANIFEST).read_bytes())["imports"]:
+        code = "import importlib, sys; importlib.import_module(sys.argv[1])"
+        _run(environment, "-c", code, module, what=f"import {module}")
 
 
-def _run(environment: Path, *arguments: str) -> None:
+def _run(environment: Path, *arguments: str, what: str = "") -> None:
     variables = {"PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}
     for name in ("SYSTEMROOT", "PATH", "LD_LIBRARY_PATH", "EDGEPORT_THREADS"):
         if name in os.environ:
@@ -675,9 +685,9 @@ def _run(environment: Path, *arguments: str) -> None:
         lines = done.stdout.decode("utf-8", "replace").strip().splitlines() or ["no message"]
         said = f"it was ended by signal {-done.returncode}" if done.returncode < 0 else lines[-1]
         raise Refused(
-            f"'{' '.join(arguments[1:3])}' failed on this device: {said}; what served before still "
-            "serves",
-            done.returncode if 0 < done.returncode < 128 else FAILED,
+            f"'{what or ' '.join(arguments[1:3])}' failed on this device: {said}",
+            done.returncode if 1 < done.returncode < 128 else FAILED,  # Python ends with 1
+            is_late=True,
         )
 
 
