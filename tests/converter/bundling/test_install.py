@@ -13,10 +13,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import tomllib
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from examples import mlp_artifact
 
+import edgeport
 from edgeport_converter.bundling import install
+from edgeport_converter.bundling.bundle import write_bundle
+from edgeport_converter.bundling.wheels import IMPORTS
 
 SOURCE = Path(install.__file__)
 
@@ -42,6 +47,12 @@ def no_engine(monkeypatch):
     monkeypatch.setattr(install, "_sync", lambda target: None)
 
 
+def make_no_python(folder):
+    """Let an environment have an empty file in place of its Python."""
+    install.python_of(folder).parent.mkdir(parents=True)
+    install.python_of(folder).touch()
+
+
 @pytest.fixture
 def compiled_only(monkeypatch, no_engine):
     """As ``no_engine``, but packages are compiled."""
@@ -55,7 +66,7 @@ def compiled_only(monkeypatch, no_engine):
 
 
 def test_the_installer_needs_the_standard_library_alone():
-    tree = ast.parse(SOURCE.read_text("utf-8"), feature_version=(3, 10))
+    tree = ast.parse(SOURCE.read_text("utf-8"), feature_version=(3, 7))  # to be able to refuse it
     roots = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -98,15 +109,30 @@ def test_a_missing_and_a_strange_file_are_refused(tiny_bundle, unpacked, run, tm
     assert not (tmp_path / "target").exists()
 
 
+@pytest.mark.parametrize(
+    ("before", "sentence"),
+    [
+        ("sys.version_info = (3, 8, 18)", "this is Python 3.8, and bundles are for 3.10 or newer"),
+        ("sys.modules['venv'] = None", "this Python has no module 'venv', which comes with"),
+    ],
+)
+def test_a_python_that_cannot_install_is_told_so(before, sentence):
+    code = f"import sys, runpy; {before}; runpy.run_path({str(SOURCE)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (install.OPTIONS, 1)
+    assert done.stderr.startswith(f"install: {sentence}")
+
+
 def test_a_strange_module_beside_the_installer_is_not_imported(tiny_bundle, unpacked, tmp_path):
     bundle = unpacked(tiny_bundle())
     (bundle / "zipfile.py").write_text("print('imported')")
+    (tmp_path / "json.py").write_text("print('imported')")
     done = subprocess.run(
         [sys.executable, str(bundle / "install.py"), "--target", str(tmp_path / "target")],
         capture_output=True,
         text=True,
         check=False,
-        env={"LANG": "C"},
+        env={"LANG": "C", "PYTHONPATH": str(tmp_path)},
     )
     assert done.returncode == install.DAMAGED
     assert "imported" not in done.stdout
@@ -180,7 +206,10 @@ def test_a_device_that_knows_its_maker_refuses_others(tiny_bundle, unpacked, run
     assert not (tmp_path / "target").exists()
 
     signed = unpacked(tiny_bundle("signed.tar.gz", key=private, version=7), "signed")
-    assert run(signed, "--public-key", str(public))[0] == 0
+    code, said = run(signed, "--target", str(tmp_path / "trusting"))
+    assert (code, "its signature was not checked: name" in said) == (0, True)
+    code, said = run(signed, "--public-key", str(public))
+    assert (code, "not checked" in said) == (0, False)
     # The key is kept: from now on the device asks for it by itself.
     assert "the bundle is not signed" in run(unsigned)[1]
     older = unpacked(tiny_bundle("older.tar.gz", key=private, version=6), "older")
@@ -337,7 +366,7 @@ def test_a_name_that_is_no_text_is_refused_or_written_as_its_bytes(
     bundle, target = unpacked(tiny_bundle()), tmp_path / os.fsdecode(b"ger\xe4t of 'Ann'")
     code, said = run(bundle, "--target", str(target))
     assert (code, "is no text in this locale" in said) == (install.OPTIONS, True)
-    monkeypatch.setattr(install, "_make_python", lambda folder: None)
+    monkeypatch.setattr(install, "_make_python", make_no_python)
     assert run(bundle, "--target", str(target))[0] == 0
     script = (target / "current" / "bin" / "edgeport").read_bytes()
     assert b"/ger\xe4t of '\\''Ann'\\''/" in script
@@ -348,7 +377,7 @@ def test_without_links_a_text_file_names_the_release(tiny_bundle, unpacked, monk
     """As on Windows, where links need a privilege. Its folders are made here by the same code."""
     bundle, target = unpacked(tiny_bundle()), tmp_path / "target"
     monkeypatch.setattr(install, "_HAS_LINKS", False)
-    monkeypatch.setattr(install, "_make_python", lambda folder: None)
+    monkeypatch.setattr(install, "_make_python", make_no_python)
     install.install(bundle, target, None)
     release = (target / "current").read_text().strip()
     assert not (target / "current").is_symlink()
@@ -455,6 +484,70 @@ def test_a_wheel_that_is_no_zip_file_is_refused_in_a_sentence(tiny_bundle, unpac
     assert f"'{wheel.name}' cannot be unpacked" in said
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no bin/python")
+@pytest.mark.usefixtures("no_engine")
+def test_a_program_that_runs_during_an_update_keeps_its_packages(
+    tiny_bundle, unpacked, run, make_wheel, tmp_path
+):
+    for version in ("2.2.0", "2.3.0"):
+        text = f"__version__ = '{version}'\n".encode()
+        files = {"numpy/__init__.py": text, "numpy/late.py": text}
+        make_wheel(tmp_path / "own wheels", "numpy", version, files=files)
+        assert run(unpacked(tiny_bundle(f"{version}.tar.gz"), version))[0] == 0
+        if version == "2.2.0":
+            code = "import numpy as n; print(); input(); import numpy.late as m; "
+            code += "print(n.__version__, m.__version__)"
+            program = subprocess.Popen(
+                [tmp_path / "target" / "current" / "bin" / "python", "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={},
+            )
+            program.stdout.readline()
+    assert program.communicate(b"\n")[0].split() == [b"2.2.0", b"2.2.0"]
+
+
+def test_an_extra_that_cannot_be_imported_on_the_device_is_refused(
+    artifact, make_wheel, unpacked, run, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(install, "_sync", lambda folder: None)
+    wheels = tmp_path / "own wheels"
+    wheels.mkdir()
+    for name in ("numpy", "onnxruntime"):
+        make_wheel(wheels, name, "2.0.0")
+    runtime = make_wheel(
+        *(tmp_path, "edgeport", edgeport.__version__),
+        needs=("numpy", "onnxruntime", "pillow; extra == 'images'"),
+        files={"edgeport/__init__.py": b"", "edgeport/__main__.py": b""},
+        extras=("images",),
+    )
+    lacks = "raise ImportError('libopenjp2.so.7: cannot open shared object file')"
+    for text in (lacks, ""):
+        files = {"PIL/__init__.py": b"", "PIL/Image.py": text.encode()}
+        make_wheel(wheels, "pillow", "12.0.0", files=files)
+        write_bundle(
+            *(artifact, tmp_path / "device.tar.gz"),
+            platform=install.this_platform(),
+            python="{}.{}".format(*sys.version_info[:2]),
+            extras=["images"],
+            wheel=runtime,
+            wheels=wheels,
+        )
+        code, said = run(unpacked(tmp_path / "device.tar.gz", f"bundle {len(text)}"))
+        if text:
+            assert code == install.FAILED
+            assert "'import PIL.Image' failed on this device: ImportError: libopenjp2" in said
+            assert serving(tmp_path) is None
+    assert code == 0
+
+
+def test_every_extra_of_the_runtime_has_its_imports():
+    project = tomllib.loads(
+        Path(__file__).parents[3].joinpath("runtime", "pyproject.toml").read_text("utf-8")
+    )["project"]
+    assert IMPORTS.keys() == project["optional-dependencies"].keys()
+
+
 def serving(tmp_path):
     return install.read_link(tmp_path / "target", "current")
 
@@ -462,7 +555,7 @@ def serving(tmp_path):
 @pytest.fixture
 def two_releases(tiny_bundle, unpacked, run, artifact, tmp_path, no_engine, monkeypatch):
     """A target with two releases, and the bundle of the first one."""
-    monkeypatch.setattr(install, "_make_python", lambda folder: None)
+    monkeypatch.setattr(install, "_make_python", make_no_python)
     variant = tmp_path / "mlp.none.onnx"
     variant.write_bytes(artifact.read_bytes())
     bundle = unpacked(tiny_bundle("1.tar.gz", variants=[variant]), "1")
@@ -471,12 +564,93 @@ def two_releases(tiny_bundle, unpacked, run, artifact, tmp_path, no_engine, monk
     return bundle
 
 
+def test_the_disk_holds_every_new_file_before_it_has_its_name(
+    tiny_bundle, unpacked, run, keys, monkeypatch, tmp_path
+):
+    """Unlike sync, fsync tells what the disk did not take."""
+    held, target, failing = set(), tmp_path / "target", {"model.onnx"}
+
+    def fsync(handle):
+        held.add(os.fstat(handle).st_ino)
+        if (target / "releases").exists() and failing:
+            (made,) = (target / "releases").glob(".new-*/model.onnx")
+            if os.path.sameopenfile(handle, os.open(made, os.O_RDONLY)):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(install, "_run", lambda *arguments: None)
+    monkeypatch.setattr(install.os, "sync", lambda: None)
+    monkeypatch.setattr(install.os, "fsync", fsync)
+    bundle = unpacked(tiny_bundle(key=keys[0], version=1))
+    code, said = run(bundle, "--public-key", str(keys[1]))
+    assert (code, "nothing serves yet" in said) == (install.FAILED, True)
+    assert serving(tmp_path) is None
+    failing.clear()
+    assert run(bundle, "--public-key", str(keys[1]))[0] == 0
+    new = {path for path in target.rglob("*") if not path.is_symlink()} - {target / ".lock"}
+    assert {path.stat().st_ino for path in new} <= held
+
+    # What a running program has open or mapped is not opened for writing, which Windows refuses.
+    held.clear()
+    kept = (target / install.KEY).stat().st_ino
+    second = unpacked(
+        tiny_bundle("2.gz", key=keys[0], version=2, variants=[variant(tmp_path)]), "2"
+    )
+    assert run(second)[0] == 0
+    (environment,) = (target / "environments").iterdir()
+    assert not held & {path.lstat().st_ino for path in environment.rglob("*")}
+    assert (target / install.KEY).stat().st_ino == kept
+
+
+def variant(tmp_path):
+    path = tmp_path / "mlp.none.onnx"
+    path.write_bytes(mlp_artifact())
+    return path
+
+
+@pytest.mark.parametrize("repairs", [False, True])
+def test_a_damaged_current_release_is_not_kept_to_go_back_to(
+    two_releases, tiny_bundle, unpacked, run, tmp_path, repairs
+):
+    target = tmp_path / "target"
+    former, current = (install.read_link(target, name) for name in ("former", "current"))
+    (target / "current" / "model.onnx").write_bytes(b"damaged")
+    other = [variant(tmp_path).rename(tmp_path / "mlp.other.onnx")]
+    options = {} if repairs else {"variants": other}
+    assert run(unpacked(tiny_bundle("3.tar.gz", **options), "3"))[0] == 0
+    assert (serving(tmp_path) == f"{current}-2") == repairs
+    assert install.read_link(target, "former") == former
+    assert run(None, "--rollback")[0] == 0
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_an_environment_whose_python_has_gone_is_not_used_again(
+    tiny_bundle, unpacked, run, tmp_path
+):
+    bundle, environments = unpacked(tiny_bundle()), tmp_path / "target" / "environments"
+    assert run(bundle)[0] == 0
+    (first,) = environments.iterdir()
+    for damage in ("python", "pyvenv.cfg"):
+        if damage == "python":
+            (first / "bin" / "python").unlink()
+            (first / "bin" / "python").symlink_to("/nowhere/python3")
+        else:
+            (first / "pyvenv.cfg").write_bytes(b"")
+        assert run(bundle)[0] == 0
+        (first,) = environments.iterdir()
+        assert (first / "bin" / "python").exists()
+        assert "home" in (first / "pyvenv.cfg").read_text()
+
+
 @pytest.mark.parametrize("options", [(), ("--rollback",)])
 def test_a_disk_that_fails_after_the_switch_is_told_as_it_is(
     two_releases, run, monkeypatch, tmp_path, options
 ):
+    sync = install._sync_folder
+
     def refuse(folder):
-        raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+        if folder == tmp_path / "target":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+        sync(folder)
 
     former = install.read_link(tmp_path / "target", "former")
     monkeypatch.setattr(install, "_sync_folder", refuse)

@@ -60,7 +60,7 @@ def device(tmp_path, real_wheels, runtime_wheel):
             np.save(tmp_path / "x.npy", x)
             current = self.target / "current"
             given = (current / "model.onnx", tmp_path / "x.npy", tmp_path / "y.npy")
-            python = current / "environment" / "bin" / "python"
+            python = current / "bin" / "python"
             subprocess.run([python, "-I", "-c", ANSWER, *given], check=True, env={})
             return np.load(tmp_path / "y.npy")
 

@@ -53,7 +53,7 @@ def install(folder: Path, *options: str, target: Path = TARGET) -> int:
 
 
 def serves(name: str) -> None:
-    python = CURRENT / "environment" / "bin" / "python"
+    python = CURRENT / "bin" / "python"
     files = (CURRENT / "model.onnx", f"/work/x_{name}.npy", f"/work/expected_{name}.npy")
     done = run(python, "-I", "-c", ANSWER, *files)
     assert done.returncode == 0, done.stderr

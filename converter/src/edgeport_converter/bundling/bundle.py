@@ -23,7 +23,13 @@ from edgeport_converter.bundling.manifest import describe_files, manifest_files
 from edgeport_converter.bundling.platforms import Platform, find_platform, find_python
 from edgeport_converter.bundling.slimming import is_needed
 from edgeport_converter.bundling.wheel_zip import check_record, slimmed
-from edgeport_converter.bundling.wheels import Source, download, runtime_wheel, system_version
+from edgeport_converter.bundling.wheels import (
+    IMPORTS,
+    Source,
+    download,
+    runtime_wheel,
+    system_version,
+)
 
 AnyPath = str | os.PathLike[str]
 
@@ -138,6 +144,7 @@ def write_bundle(
         source = Source(_path(wheels), _path(constraints))
         found = _find_wheels(*(card, _path(wheel), system, python, Path(scratch), source), extras)
         facts = _facts(card, system, python, found)
+        facts["imports"] = sorted({name for extra in extras for name in IMPORTS[extra]})
         facts["downloaded"] = {
             name: entry["sha256"]
             for name, entry in describe_files({path.name: path for path in found}).items()

@@ -64,7 +64,8 @@ def _run(options: argparse.Namespace) -> None:
     print(f"sha256       {report.sha256}")
     print(f"for          {report.platform}, Python {report.python}{needs}: {versions}")
     print(f"there        tar -xzf {report.file}")
+    trusted = " --public-key maker.pem" if report.is_signed else ""
     if report.platform.startswith("windows"):
-        print(f"             py -{report.python} {INSTALLER} --target C:\\edgeport")
+        print(f"             py -{report.python} {INSTALLER} --target C:\\edgeport{trusted}")
     else:
-        print(f"             python{report.python} {INSTALLER} --target /opt/edgeport")
+        print(f"             python{report.python} {INSTALLER} --target /opt/edgeport{trusted}")

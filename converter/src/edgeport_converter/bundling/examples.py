@@ -15,7 +15,7 @@ After=local-fs.target
 
 [Service]
 ExecStartPre=/opt/edgeport/current/bin/edgeport verify /opt/edgeport/current/model.onnx
-ExecStart=/opt/edgeport/current/environment/bin/python /opt/app/main.py
+ExecStart=/opt/edgeport/current/bin/python /opt/app/main.py
 Restart=on-failure
 DynamicUser=yes
 ProtectSystem=strict
@@ -35,7 +35,7 @@ _CONTAINERFILE = """\
 # Another base, such as one of your own registry: --build-arg BASE=registry.example/python:{python}
 # The installer refuses a bundle that was changed, this file too. Your own program goes into an
 # image on top of this one: FROM device, COPY it, and run it with
-# /opt/edgeport/current/environment/bin/python.
+# /opt/edgeport/current/bin/python.
 ARG BASE=docker.io/library/python:{python}-slim
 FROM ${{BASE}} AS install
 COPY . /bundle

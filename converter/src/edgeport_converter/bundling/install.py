@@ -5,7 +5,8 @@ socket and writes nowhere but below the target:
 
     current       a link to the release that serves; switched in one step
     former        a link to the one before, for ``--rollback``
-    releases/     the artifact, its manifest, this installer and ``bin/edgeport``, one folder each
+    releases/     the artifact, its manifest, this installer, ``bin/edgeport`` and ``bin/python``,
+                  one folder each
     environments/ Python with the unpacked wheels; releases with equal wheels share one
 
 The steps of an installation:
@@ -28,27 +29,45 @@ import os
 import sys
 
 if __name__ == "__main__":
-    # A stranger's file in this folder must not be taken for a module of the standard library.
-    _OWN = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - before pathlib
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path) != _OWN]  # noqa: PTH100
+    if sys.version_info < (3, 10):  # noqa: UP036 - a device's own python3 may be any
+        sys.stderr.write(
+            "install: this is Python {}.{}, and bundles are for 3.10 or newer: run install.py with "
+            "the Python that the bundle was made for\n".format(*sys.version_info[:2])
+        )
+        sys.exit(2)
+    # A stranger's file in this folder, or in one that the shell's PYTHONPATH names, must not be
+    # taken for a module of the standard library.
+    _OTHERS = [os.path.dirname(__file__), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]  # noqa: PTH120 - before pathlib
+    _OTHERS = [os.path.abspath(path) for path in _OTHERS]  # noqa: PTH100
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in _OTHERS]  # noqa: PTH100
 
-import argparse
-import base64
-import contextlib
-import errno
-import hashlib
-import json
-import platform
-import re
-import shutil
-import struct
-import subprocess
-import sysconfig
-import zipfile
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
+try:
+    import argparse
+    import base64
+    import contextlib
+    import errno
+    import hashlib
+    import json
+    import platform
+    import re
+    import shutil
+    import struct
+    import subprocess
+    import sysconfig
+    import venv
+    import zipfile
+    import zlib
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import IO, Any
+except ImportError as cause:  # such as Debian's python3-minimal
+    if __name__ != "__main__":
+        raise
+    sys.stderr.write(
+        f"install: this Python has no module '{cause.name}', which comes with Python: install all "
+        "of its standard library, on Debian python3 and python3-venv\n"
+    )
+    sys.exit(2)
 
 try:
     import fcntl
@@ -68,11 +87,11 @@ OPTIONS, DAMAGED, UNTRUSTED, FAILED, INTERRUPTED = 2, 3, 4, 8, 130
 
 
 class Refused(Exception):  # noqa: N818 - what it says is a sentence for people
-    """One sentence for the user, and the exit code."""
+    """One sentence for the user, the exit code, and whether to add what serves."""
 
-    def __init__(self, sentence: str, code: int = DAMAGED) -> None:
+    def __init__(self, sentence: str, code: int = DAMAGED, *, is_late: bool = False) -> None:
         super().__init__(sentence)
-        self.code = code
+        self.code, self.is_late = code, is_late
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,7 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
             bundle = Path(options.bundle or Path(__file__).parent).absolute()
             said = install(bundle, target, options.public_key)
     except Refused as refusal:
-        return _say(str(refusal), refusal.code)
+        serves = f"; {_what_serves(target, before)}" if refusal.is_late else ""
+        return _say(f"{refusal}{serves}", refusal.code)
     except OSError as cause:
         name = cause.filename2 or cause.filename  # where a copy goes, and not where it comes from
         found = f"{cause.strerror or cause}" + (f" ('{name}')" if name else "")
@@ -163,13 +183,22 @@ def install(bundle: Path, target: Path, public_key: str | None) -> str:
         _refuse_older(target, current, manifest)
         environment = _provide_environment(bundle, target, manifest)
         release = _provide_release(bundle, target, manifest, environment)
-        if key is not None:
+        if key is not None and not (target / KEY).exists():
             _write_key(target, key)
-        _sync(target)
-        former = {} if current in (None, release) else {"former": current}
-        switch(target, {**former, "current": release})
+        for kind in ("environments", "releases"):
+            _sync_folder(target / kind)
+        links = {"current": release}
+        # A damaged release is none to go back to: the one before it stays.
+        if current not in (None, release) and _find_changed_of(target, current) is None:
+            links = {"former": current, **links}
+        switch(target, links)
         _remove_unused(target)
-    return f"serving {manifest['name']} from {target / 'current'} ({release})"
+    unchecked = (
+        "; its signature was not checked: name the maker's key with --public-key"
+        if key is None and manifest["version"] is not None
+        else ""
+    )
+    return f"serving {manifest['name']} from {target / 'current'} ({release}){unchecked}"
 
 
 def _check_places(bundle: Path, target: Path) -> None:
@@ -253,7 +282,7 @@ def _has_form(manifest: dict[str, Any]) -> bool:
     """Whether a manifest has all that is read of it, each of its type."""
     try:
         files, system = manifest["files"].values(), manifest["system"]
-        texts = [manifest[name] for name in ("platform", "python")]
+        texts = [manifest[name] for name in ("platform", "python")] + manifest["imports"]
         texts += [] if system is None else [system["what"], system["version"]]
         texts += [entry["sha256"] for entry in files]
         sizes = [entry["bytes"] for entry in files]
@@ -331,8 +360,7 @@ def digest_of(path: Path) -> str:
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
-    while block := file.read(_BLOCK):
-        yield block
+    return iter(lambda: file.read(_BLOCK), b"")
 
 
 def check_platform(manifest: dict[str, Any]) -> None:
@@ -442,12 +470,15 @@ def _provide_release(bundle: Path, target: Path, manifest: dict[str, Any], envir
         (made / "bin").mkdir()
         if _HAS_LINKS:
             (made / "environment").symlink_to(f"../../environments/{environment}")
-            script = made / "bin" / "edgeport"
             python = python_of(target / "environments" / environment)
             quoted = "'" + str(python).replace("'", "'\\''") + "'"
-            # The system's own bytes of the path, in whichever locale this runs.
-            script.write_bytes(os.fsencode(f'#!/bin/sh\nexec {quoted} -I -m edgeport "$@"\n'))
-            script.chmod(0o755)
+            # Without a link in its path: a program that runs during an update would import the
+            # rest of its modules from the new environment.
+            for command, arguments in (("python", ""), ("edgeport", " -I -m edgeport")):
+                script = made / "bin" / command
+                # The system's own bytes of the path, in whichever locale this runs.
+                script.write_bytes(os.fsencode(f'#!/bin/sh\nexec {quoted}{arguments} "$@"\n'))
+                script.chmod(0o755)
         else:
             # From its own folder: a console reads names in a code page of its own.
             python_exe = f"%~dp0..\\..\\..\\environments\\{environment}\\Scripts\\python.exe"
@@ -460,8 +491,8 @@ def _provide_release(bundle: Path, target: Path, manifest: dict[str, Any], envir
 def _refuse_changed(name: str | None) -> None:
     if name is not None:
         raise Refused(
-            f"'{name}' changed while it was installed; what served before still serves: copy the "
-            "bundle to where nothing else writes"
+            f"'{name}' changed while it was installed: copy the bundle to where nothing else writes",
+            is_late=True,
         )
 
 
@@ -487,19 +518,32 @@ def _find_changed(release: Path, identity: str) -> str | None:
     return None
 
 
+def _find_changed_of(target: Path, name: str) -> str | None:
+    """Return a file of an installed release or of its environment that changed, None for none."""
+    release = target / "releases" / name
+    changed = _find_changed(release, name.partition("-")[0])
+    if changed is not None:
+        return changed
+    try:
+        environment = (release / "environment.txt").read_text("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return "environment.txt"
+    return _find_damaged(target / "environments" / environment)
+
+
 def _write_sums(environment: Path) -> None:
-    """Write the digest of every package file, the compiled ones too, and one of these lines."""
+    """Write the digest of every own file, the compiled ones too, and one of these lines."""
     text = "".join(
         f"{digest_of(path)}  {path.relative_to(environment).as_posix()}\n"
-        for path in sorted(site_packages(environment).rglob("*"))
-        if path.is_file()
+        for path in sorted(environment.rglob("*"))
+        if path.is_file() and not path.is_symlink()  # Python is the system's, which updates it
     )
     end = f"{hashlib.sha256(text.encode()).hexdigest()}  {SUMS}\n"  # else a cut at a line is unseen
     (environment / SUMS).write_bytes((text + end).encode())
 
 
 def _find_damaged(environment: Path) -> str | None:
-    """Return a package file that changed since the environment was made, None where none did."""
+    """Return a file that changed since the environment was made, None where none did."""
     try:
         text = (environment / SUMS).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -514,7 +558,8 @@ def _find_damaged(environment: Path) -> str | None:
                 return name
         except OSError:
             return name
-    return None
+    python = python_of(environment)  # a link to the system's one, which may have gone
+    return None if python.exists() else python.relative_to(environment).as_posix()
 
 
 def _kept(manifest: dict[str, Any]) -> list[str]:
@@ -544,7 +589,6 @@ def _names(name: str) -> Iterator[str]:
 
 def _make_python(folder: Path) -> None:
     """Make an empty environment, without pip and without scripts that hold the folder's name."""
-    import venv
 
     class Plain(venv.EnvBuilder):
         def setup_scripts(self, context: Any) -> None:
@@ -609,17 +653,21 @@ def unpack(wheel: Path, folder: Path) -> None:
 
 
 def verify(target: Path, release: Path) -> None:
-    """Run ``edgeport verify`` of a release with its own environment.
+    """Run ``edgeport verify`` of a release with its own environment, and import its extras.
 
     Raises:
-        Refused: it fails; the sentence is that of ``edgeport verify``.
+        Refused: one of these fails; the sentence is that of ``edgeport verify``, or says what
+            cannot be imported, such as a package that needs a library of the system.
     """
-    environment = (release / "environment.txt").read_text("utf-8").strip()
-    python = target / "environments" / environment
-    _run(python, "-m", "edgeport", "verify", str(release / ARTIFACT))
+    name = (release / "environment.txt").read_text("utf-8").strip()
+    environment = target / "environments" / name
+    _run(environment, "-m", "edgeport", "verify", str(release / ARTIFACT))
+    for module in json.loads((release / MANIFEST).read_bytes())["imports"]:
+        code = "import importlib, sys; importlib.import_module(sys.argv[1])"
+        _run(environment, "-c", code, module, what=f"import {module}")
 
 
-def _run(environment: Path, *arguments: str) -> None:
+def _run(environment: Path, *arguments: str, what: str = "") -> None:
     variables = {"PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}
     for name in ("SYSTEMROOT", "PATH", "LD_LIBRARY_PATH", "EDGEPORT_THREADS"):
         if name in os.environ:
@@ -637,9 +685,9 @@ def _run(environment: Path, *arguments: str) -> None:
         lines = done.stdout.decode("utf-8", "replace").strip().splitlines() or ["no message"]
         said = f"it was ended by signal {-done.returncode}" if done.returncode < 0 else lines[-1]
         raise Refused(
-            f"'{' '.join(arguments[1:3])}' failed on this device: {said}; what served before still "
-            "serves",
-            done.returncode if 0 < done.returncode < 128 else FAILED,
+            f"'{what or ' '.join(arguments[1:3])}' failed on this device: {said}",
+            done.returncode if 1 < done.returncode < 128 else FAILED,  # Python ends with 1
+            is_late=True,
         )
 
 
@@ -666,17 +714,13 @@ def roll_back(target: Path, others: str | None = None) -> str:
         former, current = read_link(target, "former"), read_link(target, "current")
         if former is None or former == current:
             raise Refused(f"'{target}' has no former release", OPTIONS)
-        release = target / "releases" / former
-        changed = _find_changed(release, former.partition("-")[0])
-        if changed is None:
-            environment = (release / "environment.txt").read_text("utf-8", "replace").strip()
-            changed = _find_damaged(target / "environments" / environment)
+        changed = _find_changed_of(target, former)
         if changed is not None:
             raise Refused(
                 f"'{changed}' of the former release changed since it was installed; the current "
                 "one still serves: install a bundle"
             )
-        verify(target, release)
+        verify(target, target / "releases" / former)
         switch(target, {"current": former} | ({"former": current} if current else {}))
     return f"serving the former release from {target / 'current'} ({former})"
 
@@ -686,10 +730,10 @@ def read_link(target: Path, name: str) -> str | None:
     place = target / name
     try:
         text = str(place.readlink()) if _HAS_LINKS else place.read_text("utf-8").strip()
+        release = text.replace("\\", "/").rsplit("/", 1)[-1]
+        return release if (target / "releases" / release / MANIFEST).is_file() else None
     except OSError:
         return None
-    release = text.replace("\\", "/").rsplit("/", 1)[-1]
-    return release if (target / "releases" / release / MANIFEST).is_file() else None
 
 
 def switch(target: Path, links: dict[str, str]) -> None:
@@ -721,18 +765,28 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as cause:
+        if cause.errno != errno.EINVAL:  # file systems that know no such thing
+            raise
     finally:
         os.close(handle)
 
 
-def _sync(target: Path) -> None:
-    """Wait until the disk holds what was written; a power cut after the switch finds it there."""
+def _sync(folder: Path) -> None:
+    """Wait until the disk holds a new folder; a power cut after the switch finds it there.
+
+    Raises:
+        OSError: the disk did not take it. ``sync`` is quick for many files, but hides that.
+    """
     if hasattr(os, "sync"):
         os.sync()
-        return
-    for path in target.rglob("*"):
-        if path.is_file():
-            with path.open("rb+") as file:
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            _sync_folder(path)
+        elif path.is_file():
+            with path.open("rb+" if os.name == "nt" else "rb") as file:
                 os.fsync(file.fileno())
 
 
@@ -758,11 +812,12 @@ def _locked(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unfinished(place: Path) -> Iterator[Path]:
-    """Make a folder under another name, and give it its own when it is complete."""
+    """Make a folder under another name, and give it its own when the disk holds all of it."""
     made = place.with_name(f".new-{place.name}")
     made.mkdir(parents=True)
     try:
         yield made
+        _sync(made)
         made.replace(place)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
@@ -813,7 +868,10 @@ def _known_key(target: Path, public_key: str | None) -> bytes | None:
 def _write_key(target: Path, key: bytes) -> None:
     text = base64.b64encode(_PREFIX + key).decode()
     new = target / f".{KEY}.new"
-    new.write_text(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n", "utf-8")
+    with new.open("w", encoding="ascii") as file:
+        file.write(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+        file.flush()
+        os.fsync(file.fileno())  # an empty key after a power cut would refuse every bundle
     new.replace(target / KEY)
 
 

@@ -32,6 +32,15 @@ from edgeport_converter.bundling.wheel_zip import wheel_of_installed
 
 _ENGINE = "onnxruntime"
 
+_SIGNING = "cryptography.hazmat.primitives.asymmetric.ed25519"
+IMPORTS = {
+    "images": ("PIL.Image",),
+    "sign": (_SIGNING,),
+    "score": (_SIGNING, "fsspec", "pyarrow"),
+    "ray": (_SIGNING, "fsspec", "pandas", "pyarrow", "ray"),
+}
+"""What the installer imports once on the device, for each extra of edgeport."""
+
 
 @dataclass(frozen=True)
 class Source:
