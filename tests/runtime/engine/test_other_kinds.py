@@ -233,3 +233,37 @@ def test_an_array_of_anything_but_numbers_is_refused_once_buffers_are_bound(
             predictor.predict(np.ones(x[samples].shape, "f4"))
         with pytest.raises(InputError, match="input 'x' is "):
             predictor.predict(x[samples])
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", ">f4", "u1", "i4", "i8", "?"])
+@pytest.mark.parametrize("rows", [1, 5, 300])
+def test_arrays_in_a_list_are_a_batch(kind: str, rows: int) -> None:
+    batch = (RNG.random((rows, 6)) * 100).astype(kind)
+    with Predictor.load(echo()) as predictor:
+        for given in (list(batch), tuple(batch)):
+            for _ in range(2):
+                np.testing.assert_array_equal(predictor.predict(given), batch.astype("f4"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        np.full(6, 2**24 + 1, "i8"),
+        np.full(6, 1e300),
+        np.zeros(6, "c8"),
+        np.zeros(6, "M8[s]"),
+        np.array(["0.5"] * 6),
+        np.array([0.5] * 6, object),
+        np.ma.array(np.zeros(6), mask=[True] * 6),
+        np.zeros(5, "f4"),
+        np.zeros((), "f4"),
+    ],
+    ids=repr,
+)
+def test_arrays_in_a_list_are_refused_where_one_alone_is(other: Any) -> None:
+    with Predictor.load(echo()) as predictor:
+        for _ in range(2):
+            predictor.predict(np.zeros((2, 6), "f4"))
+            for given in ([other], [other, other], [np.zeros(6, "f4"), other]):
+                with pytest.raises(InputError):
+                    predictor.predict(given)

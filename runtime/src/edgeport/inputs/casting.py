@@ -29,6 +29,7 @@ def as_exact_array(spec: TensorSpec, value: Any) -> Array:
     Raises:
         InputError: it is no numeric array, or a value would change.
     """
+    value = _joined(value)
     array = read_array(spec, value)
     if spec.dtype.kind == "O":
         return _as_strings(spec, array)
@@ -114,34 +115,51 @@ _SHORT = 16  # a sum for each row costs more than a row of all
 
 
 def float32_of(value: Any, are_small: Callable[[Array], bool]) -> Array | None:
-    """Return an array, or nested lists of Python's numbers, as a new array of float32.
+    """Return an array of another dtype, arrays in a list, or nested lists of numbers as float32.
 
     This is ``as_exact_array`` for calls that count in microseconds. None where a value is not
     known to be intact, or where there is more to look at than numbers: ``as_exact_array`` decides.
 
     Args:
-        value: what the caller gave.
+        value: what the caller gave; arrays in a list become one.
         are_small: says whether no value is NaN or above ``WHOLE_IN_FLOAT32`` in size.
     """
-    # numpy's cast would take text, dates and complex numbers as well.
     shape = None
-    if type(value) is np.ndarray:
-        if value.dtype.kind not in "iuf":
-            return None
-    else:
-        found = _numbers_in(value)
-        if found is None:
-            return None
-        value, shape = found
     try:
+        value = _joined(value)
+        if type(value) is not np.ndarray:
+            found = _numbers_in(value)
+            if found is None:
+                return None
+            value, shape = found
+        elif value.dtype.kind not in "iuf":
+            return None  # numpy's cast would take text, dates and complex numbers as well
         with np.errstate(over="ignore"):
-            array = np.array(value, np.float32, order="C")
+            array = np.asarray(value, np.float32, order="C")
         if shape is not None:
             array = array.reshape(shape)
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         reraise_signal(error)
         return None
     return array if are_small(array) else None
+
+
+def _joined(value: Any) -> Any:
+    """Return a list of plain arrays of one dtype and shape as one array, any other value as it is.
+
+    numpy reads such a list a number at a time where it only has to copy.
+    """
+    if type(value) not in (list, tuple) or not value or type(value[0]) is not np.ndarray:
+        return value
+    first = value[0]
+    if first.ndim == 0 or first.dtype.kind not in "biuf":
+        return value
+    if any(
+        type(each) is not np.ndarray or each.dtype != first.dtype or each.shape != first.shape
+        for each in value
+    ):
+        return value
+    return np.concatenate(value).reshape(len(value), *first.shape)
 
 
 def _numbers_in(values: Any) -> tuple[list[Any], tuple[int, ...] | None] | None:
@@ -220,9 +238,9 @@ def _refuse_rounded_list(spec: TensorSpec, values: Any, array: Array) -> None:
     Between floats rounding is what everybody means; an integer is a label or a count.
     """
     target = spec.dtype if spec.dtype.kind == "f" else array.dtype
-    if not (np.abs(array) > 2.0 ** np.finfo(target).nmant).any():
-        return  # every integer of that size is a float, too
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # in float16 the bound of float32 is infinite
+        if not (np.abs(array) > 2.0 ** np.finfo(target).nmant).any():
+            return  # every integer of that size is a float, too
         held = array.astype(target).ravel().tolist()
     for item, kept in zip(np.array(values, object).flat, held, strict=True):
         item = item[()] if isinstance(item, np.ndarray) else item
