@@ -95,9 +95,9 @@ class Model:
                 self.session, given, answer, self.counter, most, worth, frames
             )
             if self.session.threads == 1:
-                self.fast_path.threads = self.threads
+                self.fast_path.share_between(self.threads)
             elif worth and not (self.tuning and self.tuning.spinning):
-                self.fast_path.threads = min(_CALLERS_OF_A_POOL, self.threads)
+                self.fast_path.share_between(min(_CALLERS_OF_A_POOL, self.threads))
 
     def twin(self) -> Model:
         """Return a model on the same engine that counts for itself."""

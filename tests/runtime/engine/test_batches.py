@@ -11,11 +11,12 @@ import os
 import pickle
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from examples import identity, int8, mlp, sealed, spec, two_inputs
+from examples import Child, identity, int8, mlp, sealed, spec, two_inputs
 
 from edgeport import InferenceError, InputError, Predictor
 from edgeport.device.tuning_file import Tuning
@@ -292,6 +293,28 @@ def test_the_parts_of_a_batch_are_of_nearly_one_size() -> None:
         model.session.run = counting  # type: ignore[method-assign]
         predictor.predict(x)
     assert sorted(seen) == [5, 5, 5, 5, 6, 6]
+
+
+IMPORTS = """
+import sys
+import numpy as np
+from edgeport import Predictor
+
+predictor = Predictor.load(sys.argv[1], threads=2)
+before = set(sys.modules)
+for size in (2, 64, 300):
+    predictor.predict(np.ones((size, 6), "f4"))
+print(sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize("work", [WORK, 2**27])
+def test_a_batch_imports_nothing(work: int, tmp_path: Path, child: Child) -> None:
+    """A signal may interrupt an import and leave its lock held; later batches would wait on it."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(artifact(work=work))
+    result = child(IMPORTS, path)
+    assert result.stdout.strip() == "[]", result.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -13,7 +13,7 @@ import functools
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -110,6 +110,7 @@ class FastPath:
         # are single steps of Python, so that no lock is needed.
         self._idle: dict[Any, deque[Bound]] = {}
         self.threads, self._worth = 1, worth
+        self._share: Callable[[Callable[[int], None], Iterable[int], int], None] | None = None
         self._most = self._most_bound = 0
         self._binds_parts: bool | None = None  # None before the first part
         self._shape, self._names = given.sample_shape, [answer.name]
@@ -125,6 +126,18 @@ class FastPath:
             self._most_bound = _LARGEST_BYTES // max(1, size)
             if sizes[0] and self._most_bound:
                 self._idle = {self._shape: deque(), (1, *self._shape): deque()}
+
+    def share_between(self, threads: int) -> None:
+        """Have so many threads run parts of a batch.
+
+        What they need is imported here: a signal's handler that raises in the middle of an import
+        may leave the import's lock held, on which every later batch would wait for ever.
+        """
+        if threads > 1:
+            from edgeport.engine import helpers  # most models have one thread
+
+            self._share = helpers.share
+        self.threads = threads
 
     def predict(self, x: Any) -> Array | None:
         """Return the answer to a sample or batch, None where the general path has to be taken.
@@ -252,10 +265,8 @@ class FastPath:
             numbers = deque(range(parts))
             if self._binds_parts is None and result.nbytes // parts >= _LARGEST_BYTES:
                 work(numbers.popleft())  # one part tells how all of them are written
-            if self.threads > 1 and parts > 1:
-                from edgeport.engine import helpers  # most models have one thread
-
-                helpers.share(work, numbers, self.threads)
+            if self._share is not None and parts > 1:
+                self._share(work, numbers, self.threads)
             else:
                 for number in numbers:
                     work(number)
