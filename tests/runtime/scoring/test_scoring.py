@@ -485,6 +485,39 @@ def test_a_part_with_a_broken_record_is_done_again(
     assert contents(out) == before
 
 
+@pytest.mark.parametrize("kind", ["npy", "npz", "csv", "jsonl", "fixed.parquet"])
+def test_verify_finds_a_part_that_is_gone_from_the_manifest_too(
+    kind: str, tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    other = tmp_path / "y.npy"
+    np.save(other, values(3))
+    arguments = (write(kind, tmp_path, values(90)), other, "--model", mlp_file, "-o", out)
+    arguments += ("--part-size", "500")
+    score(capsys, *arguments)
+    score(capsys, *arguments, "--verify")
+    plan = json.loads((out / "manifest.json").read_text())
+    last = len(plan["parts"]) - 1
+    del plan["parts"][last]
+    (out / "manifest.json").write_text(json.dumps(plan))
+    for name in (f"done/part-{last:06d}.json", f"scores/part-{last:06d}.parquet"):
+        (out / name).unlink()
+    code, sentence = fails(capsys, "score", *arguments, "--verify")
+    assert (code, sentence.split(":")[0]) == (
+        4,
+        f"the manifest in '{out}' has other parts than the input is split into",
+    )
+
+
+@pytest.mark.parametrize("model", ["x", [], {}, {"name": "mlp"}])
+def test_a_manifest_without_its_model_is_one_sentence(
+    model: object, rejecting: list[str], out: Path, capsys: Capture
+) -> None:
+    plan = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps({**plan, "model": model}))
+    code, sentence = fails(capsys, *rejecting)
+    assert (code, "manifest.json' cannot be read" in sentence) == (2, True)
+
+
 def test_a_worker_refuses_a_model_without_card_that_was_replaced(out: Path) -> None:
     import hashlib
 

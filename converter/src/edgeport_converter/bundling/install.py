@@ -491,7 +491,8 @@ def _provide_release(bundle: Path, target: Path, manifest: dict[str, Any], envir
 def _refuse_changed(name: str | None) -> None:
     if name is not None:
         raise Refused(
-            f"'{name}' changed while it was installed: copy the bundle to where nothing else writes",
+            f"'{name}' changed while it was installed: copy the bundle to where nothing else "
+            "writes",
             is_late=True,
         )
 

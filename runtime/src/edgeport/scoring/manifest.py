@@ -84,7 +84,7 @@ def read(out: str) -> Manifest | None:
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']}")
         found = Manifest(
-            content["model"],
+            {name: str(content["model"][name]) for name in ("name", "sha256")},
             _settings(content["settings"]),
             tuple(Source(**source) for source in content["inputs"]),
             (),

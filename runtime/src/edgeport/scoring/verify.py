@@ -5,6 +5,7 @@
    records; so have the scores, which name the artifact, and the rejected rows.
 3. The rows of the inputs are counted from the inputs themselves, and compared with the keys of the
    scores and of the rejected rows, file by file and number by number.
+4. The input is split again, so that the parts of the manifest are known to be all of it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from edgeport.artifact.card import ModelCard
 from edgeport.errors import IntegrityError, OptionError
-from edgeport.scoring import files, inputs
+from edgeport.scoring import files, inputs, parts
 from edgeport.scoring.job import Part, Source
 from edgeport.scoring.manifest import Manifest, digests, records
 from edgeport.scoring.writer import rejected_path, scores_path
@@ -55,6 +56,13 @@ def verify(manifest: Manifest, out: str, card: ModelCard) -> dict[str, int]:
                 raise _other_record(out, part, f"{record[name]} {words}", keys.total())
         rows, rejected = rows + scored.total(), rejected + refused.total()
     _refuse_others(out, manifest, done)
+    pieces = inputs.split_all(manifest.sources, card, manifest.settings, lambda sentence: None)
+    if parts.number(pieces, manifest.settings.part_bytes) != list(manifest.parts):
+        raise IntegrityError(
+            f"the manifest in '{out}' has other parts than the input is split into: it was "
+            "changed, score into another folder",
+            path=out,
+        )
     return {"parts": len(manifest.parts), "rows": rows, "rejected": rejected}
 
 
