@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import tarfile
 import time
 import zipfile
@@ -220,6 +221,37 @@ def test_a_platform_without_a_wheel_is_refused_with_what_exists(write, tmp_path)
         "for linux-x86_64 with Python 3.11, linux-x86_64 with Python 3.12: choose one of these"
     )
     refused(write, tmp_path, sentence, platform="linux-x86_64", python="3.13")
+
+
+def test_a_folder_of_wheels_is_the_only_place_whatever_the_user_tells_pip(
+    write, tiny_wheels, tmp_path, monkeypatch
+):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "pip.conf").write_text(f"[global]\nfind-links = {tiny_wheels}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tiny_wheels))
+    sentence = "there is no wheel of numpy.* none for any other platform"
+    refused(write, tmp_path, sentence, wheels=tmp_path / "none")
+
+
+def test_what_exists_is_found_where_pip_installs_for_the_user(
+    write, tiny_wheels, tmp_path, monkeypatch
+):
+    settings = f"[global]\nno-index = true\nfind-links = {tiny_wheels}\n[install]\nuser = true\n"
+    (tmp_path / "pip.conf").write_text(settings)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    options = {"platform": "linux-x86_64", "python": "3.13", "wheels": None}
+    refused(write, tmp_path, r"there are some for linux-x86_64 with Python 3\.11", **options)
+
+
+def test_an_index_that_does_not_answer_is_none_without_wheels(write, tmp_path, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
+        for name, text in (("CONFIG_FILE", os.devnull), ("FIND_LINKS", ""), ("RETRIES", "1")):
+            monkeypatch.setenv(f"PIP_{name}", text)
+        refused(write, tmp_path, "pip cannot download .*its index does not answer", wheels=None)
 
 
 @pytest.mark.parametrize(

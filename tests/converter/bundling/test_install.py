@@ -537,6 +537,7 @@ def test_an_extra_that_cannot_be_imported_on_the_device_is_refused(
         if text:
             assert code == install.FAILED
             assert "'import PIL.Image' failed on this device: ImportError: libopenjp2" in said
+            assert said.endswith("; nothing serves yet\n")
             assert serving(tmp_path) is None
     assert code == 0
 

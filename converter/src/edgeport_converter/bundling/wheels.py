@@ -218,12 +218,14 @@ def _fetch(
             found = [path.replace(folder / path.name) for path in Path(scratch).glob("*.whl")]
             return {str(parse_wheel_filename(path.name)[0]): path for path in found}
     missing = [need for need in needs if f"No matching distribution found for {need.name}" in said]
-    if not missing:
-        lines = said.strip().splitlines() or ["no message"]
+    # pip takes an index that does not answer for an empty one.
+    is_cut_off = any(sign in said for sign in ("connection broken by", "Could not fetch URL"))
+    if is_cut_off or not missing:
+        last = (said.strip().splitlines() or ["no message"])[-1].removeprefix("ERROR: ")
+        complaint = "its index does not answer" if is_cut_off else last
         raise OptionError(
             f"pip cannot download {' and '.join(map(str, needs))} "
-            f"({lines[-1].removeprefix('ERROR: ')}): connect to its index, or name a folder of "
-            "wheels with --wheels"
+            f"({complaint}): connect to its index, or name a folder of wheels with --wheels"
         )
     others = _what_exists(missing[0], platform, python, source)
     raise OptionError(
@@ -270,10 +272,16 @@ def _pip(
     """
     own: Sequence[str] = ("--dest", str(folder))
     if verb == "install":
-        own = ("--dry-run", "--ignore-installed", "--target", str(folder))
+        own = ("--dry-run", "--ignore-installed", "--no-user", "--target", str(folder))
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    if source.folder is not None:  # no further folder of the user's settings, and no index
+        environment = {
+            name: text for name, text in environment.items() if not name.startswith("PIP_")
+        }
+        environment["PIP_CONFIG_FILE"] = os.devnull
     done = subprocess.run(  # noqa: S603 - pip of this very Python
         [
-            *(sys.executable, "-m", "pip", verb, *own, "--quiet", "--no-input", "--no-deps"),
+            *(sys.executable, "-m", "pip", verb, *own, "--no-color", "--no-input", "--no-deps"),
             *("--disable-pip-version-check", "--only-binary=:all:", "--implementation", "cp"),
             *("--python-version", python, *source.arguments()),
             *(part for tag in platform.tags for part in ("--platform", tag)),
@@ -283,9 +291,9 @@ def _pip(
         text=True,
         errors="replace",
         check=False,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        env=environment,
     )
-    return None if done.returncode == 0 else done.stderr
+    return None if done.returncode == 0 else done.stdout + done.stderr
 
 
 def system_version(wheels: Sequence[Path]) -> str | None:
