@@ -132,7 +132,7 @@ def test_a_strange_module_beside_the_installer_is_not_imported(tiny_bundle, unpa
         capture_output=True,
         text=True,
         check=False,
-        env={"LANG": "C", "PYTHONPATH": str(tmp_path)},
+        env={"LANG": "C", "PYTHONPATH": f"{tmp_path}{os.pathsep}"},
     )
     assert done.returncode == install.DAMAGED
     assert "imported" not in done.stdout
@@ -448,6 +448,26 @@ def test_a_target_that_cannot_be_one_is_refused_first(tiny_bundle, unpacked, run
         assert said.count("\n") == 1
     assert (tmp_path / "file").read_text() == "mine"
     assert {path.name for path in bundle.iterdir()} == before
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_no_target_is_not_the_current_folder(tiny_bundle, unpacked, run, monkeypatch, tmp_path):
+    bundle = unpacked(tiny_bundle())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=str(install.OPTIONS)):
+        run(bundle, "--target", "")
+    assert not (tmp_path / "current").exists()
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+@pytest.mark.usefixtures("no_engine")
+def test_root_is_told_of_a_folder_that_no_service_may_enter(
+    tiny_bundle, unpacked, run, monkeypatch, tmp_path, user
+):
+    monkeypatch.setattr(install.os, "geteuid", lambda: user, raising=False)
+    (tmp_path / "mine").mkdir(mode=0o700)
+    code, said = run(unpacked(tiny_bundle()), "--target", str(tmp_path / "mine" / "target"))
+    assert (code, "no other user can run it, since '" in said) == (0, user == 0)
 
 
 @pytest.mark.usefixtures("no_engine")

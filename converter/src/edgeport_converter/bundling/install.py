@@ -38,8 +38,8 @@ if __name__ == "__main__":
     # A stranger's file in this folder, or in one that the shell's PYTHONPATH names, must not be
     # taken for a module of the standard library.
     _OTHERS = [os.path.dirname(__file__), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]  # noqa: PTH120 - before pathlib
-    _OTHERS = [os.path.abspath(path) for path in _OTHERS]  # noqa: PTH100
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in _OTHERS]  # noqa: PTH100
+    _OTHERS = [os.path.abspath(path) for path in _OTHERS if path]  # noqa: PTH100
+    sys.path[:] = [path for path in sys.path if path and os.path.abspath(path) not in _OTHERS]  # noqa: PTH100
 
 try:
     import argparse
@@ -107,6 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--public-key", metavar="KEY.pem", help="who must have signed; kept for later updates")
     options = parser.parse_args(arguments)
     os.umask(0o022)  # the service may run as another user
+    if not options.target:  # of a shell's variable that has no value
+        parser.error("argument --target: expected the name of a folder")
     target = Path(options.target).absolute()
     before = read_link(target, "current")
     try:
@@ -198,7 +200,10 @@ def install(bundle: Path, target: Path, public_key: str | None) -> str:
         if key is None and manifest["version"] is not None
         else ""
     )
-    return f"serving {manifest['name']} from {target / 'current'} ({release}){unchecked}"
+    closed = _closed_to_others(target / "current", python_of(target / "environments" / environment))
+    return f"serving {manifest['name']} from {target / 'current'} ({release}){unchecked}" + (
+        f"; no other user can run it, since '{closed}' is closed to them" if closed else ""
+    )
 
 
 def _check_places(bundle: Path, target: Path) -> None:
@@ -486,6 +491,17 @@ def _provide_release(bundle: Path, target: Path, manifest: dict[str, Any], envir
             script.write_bytes(f'@"{python_exe}" -I -m edgeport %*\r\n'.encode("ascii"))
         verify(target, made)
     return choice
+
+
+def _closed_to_others(*paths: Path) -> Path | None:
+    """Return a folder that no other user may enter, where root installs; a service may be one."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+    for path in paths:
+        for folder in Path(os.path.realpath(path)).parents:
+            if not folder.stat().st_mode & 0o001:
+                return folder
+    return None
 
 
 def _refuse_changed(name: str | None) -> None:
