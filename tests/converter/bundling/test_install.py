@@ -324,6 +324,16 @@ def test_a_manifest_of_another_form_is_refused_in_a_sentence(
 
 
 @pytest.mark.usefixtures("no_engine")
+def test_a_bundle_that_knows_no_imports_is_installed(tiny_bundle, unpacked, run):
+    bundle = unpacked(tiny_bundle())
+    manifest = json.loads((bundle / install.MANIFEST).read_bytes())
+    del manifest["imports"]
+    (bundle / install.MANIFEST).write_text(json.dumps(manifest))
+    write_sums(bundle)
+    assert run(bundle)[0] == 0
+
+
+@pytest.mark.usefixtures("no_engine")
 def test_a_key_that_comes_while_a_bundle_is_checked_counts(
     tiny_bundle, unpacked, run, keys, monkeypatch, tmp_path
 ):

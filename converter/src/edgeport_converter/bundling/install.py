@@ -287,7 +287,8 @@ def _has_form(manifest: dict[str, Any]) -> bool:
     """Whether a manifest has all that is read of it, each of its type."""
     try:
         files, system = manifest["files"].values(), manifest["system"]
-        texts = [manifest[name] for name in ("platform", "python")] + manifest["imports"]
+        texts = [manifest[name] for name in ("platform", "python")]
+        texts += manifest.get("imports", [])
         texts += [] if system is None else [system["what"], system["version"]]
         texts += [entry["sha256"] for entry in files]
         sizes = [entry["bytes"] for entry in files]
@@ -679,7 +680,7 @@ def verify(target: Path, release: Path) -> None:
     name = (release / "environment.txt").read_text("utf-8").strip()
     environment = target / "environments" / name
     _run(environment, "-m", "edgeport", "verify", str(release / ARTIFACT))
-    for module in json.loads((release / MANIFEST).read_bytes())["imports"]:
+    for module in json.loads((release / MANIFEST).read_bytes()).get("imports", []):
         code = "import importlib, sys; importlib.import_module(sys.argv[1])"
         _run(environment, "-c", code, module, what=f"import {module}")
 
