@@ -53,7 +53,8 @@ def install(folder: Path, *options: str, target: Path = TARGET) -> int:
 
 
 def serves(name: str) -> None:
-    python = CURRENT / "bin" / "python"
+    # What bin/python runs; this device has no shell for that script.
+    python = (CURRENT / "environment").resolve() / "bin" / "python"
     files = (CURRENT / "model.onnx", f"/work/x_{name}.npy", f"/work/expected_{name}.npy")
     done = run(python, "-I", "-c", ANSWER, *files)
     assert done.returncode == 0, done.stderr
