@@ -64,17 +64,23 @@ def make_finetuner(
     )
 
 
+def describe_state(file: Path) -> str:
+    """Return the sentence on a state of fine-tuning, which an earlier call may have written."""
+    return (
+        f"fine-tuning is kept as far as it went in '{file}': the call that wrote it goes on from "
+        "there when it comes again"
+    )
+
+
 @contextmanager
 def telling_of_state(file: Path | None) -> Iterator[None]:
-    """Where the block fails after some training, say that the same command goes on from there."""
+    """Where the block fails and a state of fine-tuning is left, say who goes on from there."""
     try:
         yield
     except BaseException as error:
         if file is None or not file.exists():
             raise
-        kept = (
-            f"fine-tuning is kept as far as it went in '{file}': the same call goes on from there"
-        )
+        kept = describe_state(file)
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"{error or 'interrupted'}; {kept}") from error
         say(kept)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeport_converter.conversion.finetuning import (
+    describe_state,
     describe_training,
     make_finetuner,
     note_on_training,
@@ -126,10 +127,7 @@ def quantize_model(
             "the best was taken: a whole one may find another that is faster or smaller",
         )
         if state_file is not None and state_file.exists():
-            notes += (
-                f"fine-tuning is kept as far as it went in '{state_file}': the same call goes on "
-                "from there",
-            )
+            notes += (describe_state(state_file),)
     return Quantized(
         choice,
         variants,

@@ -154,7 +154,9 @@ def keeping_variables(model: Any) -> Iterator[None]:
                 scope.state_mapping.update(around.state_mapping)
             yield
         return
-    before = [(variable, variable.numpy()) for variable in model.non_trainable_weights]
+    # Of a frozen layer the variables are trainable all the same, and no layer writes into those.
+    written = [variable for variable in model.non_trainable_weights if not variable.trainable]
+    before = [(variable, variable.numpy()) for variable in written]
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ def test_yes_and_no_are_compared_by_mcnemars_exact_test():
     assert found.p_value == pytest.approx(stats.binomtest(12, 15, 0.5).pvalue)
     assert (found.before, found.after) == (53 / 74, 62 / 74)
     assert not found.is_noise
-    assert "12 samples turned right, 3 wrong" in found.describe()
+    assert "12 turned right, 3 wrong" in found.describe()
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,10 @@ def test_the_model_is_not_touched_and_the_card_says_what_changed(converted, brok
     found = Predictor.load(folder / "a.onnx").predict(x).argmax(1)
     assert report.card.accuracy.artifact == pytest.approx((found == y).mean(), abs=0.003)
     assert "McNemar's exact test" in told["finetuned_gain"]
+    gained = re.match(r"accuracy ([\d.]+) to ([\d.]+) on 800 samples", told["finetuned_gain"])
+    before_training = float(figures[2]) - loss_of(report, "static, minmax ranges")
+    assert float(gained[1]) == pytest.approx(before_training, abs=1e-4)
+    assert float(gained[2]) == pytest.approx(report.card.accuracy.artifact, abs=1e-4)
     assert any(note.startswith("fine-tuning was tried, since int8") for note in report.notes)
     assert any("not those of the model" in note for note in report.notes)
     assert sorted(path.name for path in folder.iterdir()) == ["a.onnx", "tuned.keras"]

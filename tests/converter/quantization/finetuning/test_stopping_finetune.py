@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import tracemalloc
 
 import keras
 import numpy as np
@@ -170,6 +171,16 @@ def test_a_training_is_known_by_the_wires_of_the_graph_and_by_each_setting():
     for number, node in enumerate(renamed):
         node.outputs[0].name = f"other{number}"
     assert key_of([renamed], [], data, (1,)) in keys
+
+
+def test_large_data_is_not_copied_to_know_a_training():
+    x = np.zeros((1000, 1000))
+    data = TrainingData({"x": x}, {"x": x[:1]}, x[:, 0], x[:1, 0], are_classes=False, sha256="")
+    tracemalloc.start()
+    key_of([], [], data, ())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.nbytes / 10
 
 
 @pytest.mark.parametrize(

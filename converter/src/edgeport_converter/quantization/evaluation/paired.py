@@ -74,7 +74,7 @@ def compare_samples(
     if np.isin(pairs, (0.0, 1.0)).all():
         better, worse = int((pairs[1] > pairs[0]).sum()), int((pairs[1] < pairs[0]).sum())
         p_value = _binomial(max(better, worse), better + worse)
-        test = f"McNemar's exact test: {better} samples turned right, {worse} wrong"
+        test = f"McNemar's exact test: {better} turned right, {worse} wrong"
     else:
         difference = pairs[1] - pairs[0]
         error = float(difference.std(ddof=1) / math.sqrt(count)) if count > 1 else math.inf

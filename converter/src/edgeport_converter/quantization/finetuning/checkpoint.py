@@ -160,6 +160,6 @@ def key_of(
 def _add(digest: Any, array: Array) -> None:
     digest.update(f"{array.dtype.str} {array.shape}".encode())
     if array.dtype.kind in "biuf":
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # without a copy
     else:
         digest.update("\n".join(map(str, array.flat)).encode())

@@ -14,6 +14,7 @@ Steps of ``Finetuner.finetune``:
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,32 +214,52 @@ class Finetuner:
         """
         run, trained = run_as_defined(ir.to_proto(made)), tf.function(pupil, reduce_retracing=True)
         count, size = len(next(iter(self.data.checking.values()))), self.batch_size
-        found: dict[str, list[tuple[Array, Array]]] = {}
+        found: dict[str, _Compared] = {}
         for start in range(0, count - size + 1, size) if count >= size else [0]:
             batch = {k: array[start : start + size] for k, array in self.data.checking.items()}
             expected = trained(batch)
             for name, array in run(batch).items():
-                found.setdefault(name, []).append((expected[name].numpy(), array))
-        return min(self._agreement_of(name, pairs) for name, pairs in found.items())
+                found.setdefault(name, _Compared(name)).add(expected[name].numpy(), array)
+        return min(each.agreement() for each in found.values())
 
-    def _agreement_of(self, name: str, pairs: list[tuple[Array, Array]]) -> float:
-        wanted, given = (np.concatenate(each) for each in zip(*pairs, strict=True))
+
+class _Compared:
+    """One output of the trained function and of the int8 graph, batch after batch."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._samples, self._largest = name, 0, 0.0
+        self._shares: list[float] = []  # of equal best classes, of batches of one size
+        self._moments: list[tuple[float, float, float]] = []  # mean, of the square, of the error
+
+    def add(self, wanted: Array, given: Array) -> None:
+        self._samples += len(wanted)
         if wanted.ndim > 1 and wanted.shape[-1] > 1 and wanted.dtype.kind == "f":
-            equal = wanted.argmax(-1) == given.argmax(-1)
-            share, least = float(equal.mean()), LEAST_AGREEMENT
+            self._shares.append(float(np.mean(wanted.argmax(-1) == given.argmax(-1))))
+            return
+        wide = wanted.astype(np.float64)
+        squares = float(np.mean(wide**2)), float(np.mean((wide - given) ** 2))
+        self._moments.append((float(np.mean(wide)), *squares))
+        self._largest = max(self._largest, float(np.abs(wide).max()))
+
+    def agreement(self) -> float:
+        """Return the share of equal best classes, else the error over the spread, taken from 1.
+
+        Raises:
+            CannotFinetuneError: it is too small.
+        """
+        if self._shares:
+            share, least = float(np.mean(self._shares)), LEAST_AGREEMENT
             # Places of one sample are no samples of their own.
-            highest = 1 - least_share(1 - share, len(wanted))
+            highest = 1 - least_share(1 - share, self._samples)
         else:
-            wide = wanted.astype(np.float64)
-            error = float(np.sqrt(np.mean((wide - given) ** 2)))
-            share = 1 - error / max(
-                float(np.std(wide)), _CONSTANT * float(np.abs(wide).max()), 1e-9
-            )
-            least, highest = _REFUSED, share
+            mean, square, error = np.mean(self._moments, axis=0)
+            spread = max(math.sqrt(max(square - mean**2, 0)), _CONSTANT * self._largest, 1e-9)
+            share, least = 1 - math.sqrt(error) / spread, _REFUSED
+            highest = share
         if not highest >= least:
             raise CannotFinetuneError(
-                f"what was trained and the int8 graph agree to {share:.2%} on {len(wanted)} "
-                f"samples in the output '{name}', at most {highest:.2%} by Wilson's bound, "
+                f"what was trained and the int8 graph agree to {share:.2%} on {self._samples} "
+                f"samples in the output '{self._name}', at most {highest:.2%} by Wilson's bound, "
                 f"expected at least {least:.1%}, as what was trained should be what runs"
             )
         return share

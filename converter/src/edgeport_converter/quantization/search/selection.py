@@ -101,7 +101,8 @@ class Quantizer:
         is_stopped: whether Ctrl-C ended the search.
         finetuner: trains weights under quantization, None where that is not wanted.
         notes: why weights were trained, or why not, a sentence.
-        gain: how sure it is that the trained weights answer better than those before.
+        gain: how sure it is that the trained weights answer better than int8 before: those of the
+            chosen candidate, else of the first one that has them.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Quantizer:
         self.finetuner: Finetuner | None = None
         self.notes: tuple[str, ...] = ()
         self.gain: PairedTest | None = None
+        self._untrained: Candidate | None = None  # int8 before the training
         self._factory = factory(float_graph, card, calibration, evaluator, target)
         self._latencies: dict[Recipe, float] = {}
         self._search: RecipeSearch[Candidate] = RecipeSearch(
@@ -198,6 +200,7 @@ class Quantizer:
         except CannotFinetuneError as cause:
             return self._untuned(str(cause))
         tuned = self._search.attempt(replace(best.recipe, finetuned=True))
+        self._untrained = best.built
         self.gain = self._factory.compare(best.built, tuned.built)
         self.notes = (why,)
         return [tuned]
@@ -423,6 +426,9 @@ class Quantizer:
         reason = explain_choice(contenders, [str(a.recipe) for a in holding], best, objective)
         self._latencies |= {attempt.recipe: us for attempt, us in zip(holding, times, strict=True)}
         chosen = self._with_chances(holding[best].built)
+        if chosen.recipe.finetuned and self._untrained is not None:
+            # Fewer scales, or layers in other forms, have other answers than what was compared.
+            self.gain = self._factory.compare(self._untrained, chosen)
         return Selection(chosen, times[best], float_us, reason)
 
     def _with_chances(self, chosen: Candidate) -> Candidate:
