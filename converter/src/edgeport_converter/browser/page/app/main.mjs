@@ -21,7 +21,8 @@ const inWords = (error) =>
   error instanceof Refusal ? error.message : `the page failed (${error.message ?? error})`;
 
 async function fetchArtifact() {
-  const answer = await fetch("model.onnx", { cache: "no-cache" });
+  // A server may say "not modified" of a file that is older than the one in the cache.
+  const answer = await fetch("model.onnx", { cache: "no-store" });
   if (!answer.ok) {
     throw new Refusal(`model.onnx cannot be loaded (${answer.status}): serve the whole folder`);
   }
