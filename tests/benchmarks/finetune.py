@@ -232,7 +232,9 @@ def main() -> None:
         if case not in result["forms"]:
             result["forms"][case] = make_forms(case, options.shared, folder)
             keep()
-    for forms in result["forms"].values() if not options.without_times else ():
+    for case, forms in result["forms"].items():
+        if options.without_times or options.only not in case:
+            continue
         found = latencies([folder / form["path"] for form in forms.values()])
         for form, microseconds in zip(forms.values(), found, strict=True):
             form["latency_us"] = microseconds
