@@ -19,6 +19,8 @@ class Recipe:
         in_blocks: names of convolutions that are computed over blocks of pixels; see
             ``qdq.pixel_blocks``.
         float_swish: whether each swish between int8 layers is one node in float; see ``qdq.swish``.
+        equalizes_streams: whether channels are equalized through additions, too; see
+            ``weights.streams``.
         finetuned: whether its weights were trained under quantization; see ``finetuning``.
     """
 
@@ -29,6 +31,7 @@ class Recipe:
     stores_rest: bool = False
     in_blocks: frozenset[str] = frozenset()
     float_swish: bool = False
+    equalizes_streams: bool = False
     finetuned: bool = False
 
     @classmethod
@@ -52,6 +55,8 @@ class Recipe:
         parts = [self.kind]
         if self.is_static:
             parts.append(f"{self.ranges} ranges")
+        if self.equalizes_streams:
+            parts.append("equalized through additions")
         if self.finetuned:
             parts.append("fine-tuned")
         if self.one_scale:

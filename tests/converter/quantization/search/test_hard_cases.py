@@ -107,6 +107,21 @@ def scaled_depthwise():
     return net, net.node("Gemm", x, net.normal(24, 10), net.normal(10))
 
 
+def scaled_residual():
+    """Channels over four decades in a tensor that additions pass on, brought back at its end."""
+    net = Network(image=(3, 12, 12))
+    factors = 10.0 ** np.linspace(-2, 2, 16)
+    kernels = net.normal(16, 3, 3, 3) * factors.reshape(-1, 1, 1, 1)
+    x = net.node("Relu", net.node("Conv", "image", kernels, net.normal(16) * factors))
+    for _ in range(2):
+        kernels, biases = net.normal(16, 1, 3, 3), net.normal(16) * factors
+        branch = net.node("Conv", x, kernels, biases, group=16, pads=[1, 1, 1, 1])
+        x = net.node("Add", x, net.node("Relu", branch))
+    x = net.node("Conv", x, net.normal(24, 16, 1, 1) / factors.reshape(-1, 1, 1), net.normal(24))
+    x = net.node("Flatten", net.node("GlobalAveragePool", net.node("Relu", x)))
+    return net, net.node("Gemm", x, net.normal(24, 10), net.normal(10))
+
+
 def saturated_logits():
     """Probabilities that are nearly all 0 or 1."""
     net = Network(x=(20,))
@@ -171,6 +186,7 @@ CASES = {
     make.__name__: make
     for make in (
         scaled_depthwise,
+        scaled_residual,
         saturated_logits,
         boxes_and_scores,
         scores_beside_boxes_without_sigmoid,

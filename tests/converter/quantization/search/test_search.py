@@ -11,9 +11,14 @@ LAYERS = tuple(f"layer{number}" for number in range(10))
 EVEN = dict.fromkeys(LAYERS, 1.0)
 
 
-def make_search(loss, allowed=0.5, noise=None):
+def make_search(loss, allowed=0.5, noise=None, has_streams=False):
     """A search whose graphs are the recipes themselves and lose ``loss(recipe)``."""
-    return RecipeSearch(lambda r: r, lambda r: Verdict(loss(r), allowed, ""), lambda: noise or EVEN)
+    return RecipeSearch(
+        lambda recipe: recipe,
+        lambda recipe: Verdict(loss(recipe), allowed, ""),
+        lambda recipe: noise or EVEN,
+        has_streams,
+    )
 
 
 def test_the_first_recipe_that_keeps_the_budget_ends_the_search():
@@ -28,6 +33,31 @@ def test_other_ranges_come_before_layers_in_float():
     search = make_search(lambda recipe: losses[recipe.ranges])
     assert search.with_static_ranges(Recipe("static")).recipe == Recipe("static", ranges="mse")
     assert [a.recipe.ranges for a in search.attempts] == ["minmax", "mse"]
+
+
+def test_equalizing_through_additions_comes_before_layers_in_float():
+    search = make_search(lambda recipe: 0.1 if recipe.equalizes_streams else 0.9, has_streams=True)
+    found = search.with_static_ranges(Recipe("static"))
+    assert found.recipe == Recipe("static", equalizes_streams=True)
+    assert len(search.attempts) == 3
+
+
+def test_equalizing_through_additions_begins_with_the_better_ranges():
+    losses = {"minmax": 0.9, "mse": 0.8}
+    search = make_search(lambda r: losses[r.ranges] - 0.4 * r.equalizes_streams, has_streams=True)
+    assert search.with_static_ranges(Recipe("static")).recipe == Recipe(
+        "static", ranges="mse", equalizes_streams=True
+    )
+
+
+@pytest.mark.parametrize("gain", [0.1, -0.1])
+def test_layers_stay_in_float_on_top_of_what_loses_less(gain):
+    search = make_search(
+        lambda r: 0.9 - gain * r.equalizes_streams - 0.1 * len(r.float_nodes), has_streams=True
+    )
+    found = search.with_static_ranges(Recipe("static"))
+    assert found.recipe.equalizes_streams == (gain > 0)
+    assert len(found.recipe.float_nodes) == (3 if gain > 0 else 4)
 
 
 @pytest.mark.parametrize("needed", range(1, 10))
@@ -72,7 +102,7 @@ def test_layers_kept_on_request_stay_kept():
 
 def test_the_same_recipe_is_built_once():
     built = []
-    search = RecipeSearch(lambda r: built.append(r) or r, lambda r: Verdict(0, 1, ""), list)
+    search = RecipeSearch(lambda r: built.append(r) or r, lambda r: Verdict(0, 1, ""), dict)
     search.attempt(Recipe("weights"))
     search.attempt(Recipe("weights"))
     assert built == [Recipe("weights")]

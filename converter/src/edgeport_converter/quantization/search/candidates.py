@@ -8,7 +8,7 @@ finished ones go out as such; between them a graph is an ``onnx_ir.Model``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.weights.equalization import equalize
 from edgeport_converter.quantization.weights.gptq import Rounder
 from edgeport_converter.quantization.weights.moments import measure_moments
-from edgeport_converter.quantization.weights.streams import equalize_streams
+from edgeport_converter.quantization.weights.streams import equalize_streams, find_streams
 from edgeport_converter.targets import Target
 from edgeport_converter.verification import runners
 from edgeport_converter.verification.runners import Batches, Run, Runner
@@ -187,6 +187,11 @@ class CandidateFactory:
         self.finetuned: Finetuned | None = None
 
     @property
+    def has_streams(self) -> bool:
+        """Whether additions tie channels together, as in residual networks."""
+        return bool(find_streams(self.float_graph.graph))
+
+    @property
     def float_graph(self) -> ir.Model:
         """The graph that all candidates are made from."""
         return self._plain.graph
@@ -256,10 +261,7 @@ class CandidateFactory:
         Raises:
             CannotFinetuneError: the model cannot be trained, or not proven.
         """
-        start = self.source_of(recipe)
-        streams = equalize_streams(start.graph, self._calibration(MOMENTS_BATCH))
-        if streams is not None:
-            start = CalibratedGraph(streams, self._calibration)
+        start = self.source_of(replace(recipe, equalizes_streams=True))
 
         def make(graph: ir.Model, ranges: Ranges, rounder: Rounder) -> ir.Model:
             return quantize.quantize(graph, recipe, ranges, self._target, rounder).graph
@@ -279,7 +281,10 @@ class CandidateFactory:
         # Equalized activations make weights uneven, for which one scale would be too coarse.
         if recipe.kind in ("dynamic", "none"):
             return self._plain
-        start = self._plain if recipe.one_scale else self._equalized
+        if recipe.one_scale:
+            start = self._plain
+        else:
+            start = self._equalized_streams if recipe.equalizes_streams else self._equalized
         return self._with_convolved_pools(start, recipe) if recipe.kind == "static" else start
 
     def _with_convolved_pools(self, start: CalibratedGraph, recipe: Recipe) -> CalibratedGraph:
@@ -308,15 +313,25 @@ class CandidateFactory:
         pairs = find_swishes(self._quantize(recipe).graph.graph)
         return frozenset(node.name or "" for pair in pairs for node in pair)
 
-    def rank_layers(self) -> dict[str, float]:
-        """Return the weighted layers and the noise of each alone in int8, the largest first."""
+    def rank_layers(self, recipe: Recipe) -> dict[str, float]:
+        """Return the weighted layers and the noise of each alone in int8, the largest first.
+
+        Only what the recipe says of equalizing counts.
+        """
         values = sum(array.size for array in next(iter(self._calibration(1))).values())
         count = min(_RANKING_SAMPLES, max(_FEWEST_RANKING_SAMPLES, _RANKING_VALUES // values))
         layers = [node.name or "" for node in quantize.weighted_nodes(self.float_graph.graph)]
-        return self._measure_noise(layers, next(iter(self._calibration(count))))
+        start = Recipe("static", equalizes_streams=recipe.equalizes_streams)
+        return self._measure_noise(
+            self.source_of(start), layers, next(iter(self._calibration(count)))
+        )
 
-    def _measure_noise(self, layers: list[str], samples: Mapping[str, Array]) -> dict[str, float]:
-        start = self.source_of(Recipe("static"))
+    def _measure_noise(
+        self,
+        start: CalibratedGraph | Finetuned,
+        layers: list[str],
+        samples: Mapping[str, Array],
+    ) -> dict[str, float]:
         ranges = self._ranges_of(start, "minmax")
         return measure_noise(
             start.graph, layers, ranges, start.rounder, self._target, self.float_graph, samples
@@ -332,6 +347,11 @@ class CandidateFactory:
     def _equalized(self) -> CalibratedGraph:
         graph = equalize(self.float_graph, self._calibration(MOMENTS_BATCH))
         return CalibratedGraph(graph, self._calibration)
+
+    @cached_property
+    def _equalized_streams(self) -> CalibratedGraph:
+        graph = equalize_streams(self._equalized.graph, self._calibration(MOMENTS_BATCH))
+        return self._equalized if graph is None else CalibratedGraph(graph, self._calibration)
 
 
 def rank_by_error(

@@ -332,10 +332,14 @@ class CandidatesOnRay(CandidateFactory):
         ranges: Ranges = self._get(self._begin_ranges(start, method))
         return ranges
 
-    def _measure_noise(self, layers: list[str], samples: Mapping[str, Array]) -> dict[str, float]:
+    def _measure_noise(
+        self,
+        start: CalibratedGraph | Finetuned,
+        layers: list[str],
+        samples: Mapping[str, Array],
+    ) -> dict[str, float]:
         import ray
 
-        start = self.source_of(Recipe("static"))
         with _ray_in_words():
             stored = ray.put(dict(samples))
             parts = [

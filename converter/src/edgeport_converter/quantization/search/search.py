@@ -3,8 +3,10 @@
 The order of attempts is from what costs nothing to what costs speed:
 
 1. int8 with the whole range of each activation, then with ranges that clip rare large values;
-2. the fewest layers in float: those whose quantization alone disturbs the outputs most;
-3. other kinds of recipe.
+2. the better of these with channels equalized through additions, in residual networks; where ranges
+   differ little between channels that loses some accuracy, so it is not done in every graph;
+3. the fewest layers in float: those whose quantization alone disturbs the outputs most;
+4. other kinds of recipe.
 
 What costs nothing at all is no attempt: every static graph has its channels equalized, its weights
 rounded by GPTQ, and its biases corrected.
@@ -14,7 +16,7 @@ The search knows neither graphs nor data: the caller builds, judges and ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -40,8 +42,10 @@ class RecipeSearch(Generic[Built]):
     Args:
         build: a recipe to a finished graph.
         judge: a finished graph to its verdict.
-        rank_layers: the nodes that can stay in float and the noise of each, the most disturbing
-            first; it is called once, and only when layers have to stay in float.
+        rank_layers: from a recipe, the nodes that can stay in float and the noise of each, the most
+            disturbing first; it is called only when layers have to stay in float.
+        has_streams: whether additions tie channels together, so that equalizing through them
+            changes the graph.
         on_attempt: called with each attempt when it is done.
         expect: called with the recipes that may be built next, the likeliest first.
 
@@ -53,11 +57,13 @@ class RecipeSearch(Generic[Built]):
         self,
         build: Callable[[Recipe], Built],
         judge: Callable[[Built], Verdict],
-        rank_layers: Callable[[], Mapping[str, float]],
+        rank_layers: Callable[[Recipe], Mapping[str, float]],
+        has_streams: bool = False,
         on_attempt: Callable[[Attempt[Built]], None] | None = None,
         expect: Callable[[Sequence[Recipe]], None] = lambda _: None,
     ) -> None:
         self._build, self._judge, self._rank_layers = build, judge, rank_layers
+        self._has_streams = has_streams
         self._on_attempt, self._expect = on_attempt, expect
         self.attempts: list[Attempt[Built]] = []
 
@@ -80,17 +86,19 @@ class RecipeSearch(Generic[Built]):
             start: a static recipe; its range method and its float nodes are where the search
                 begins, and nodes that it keeps in float stay there.
         """
-        best: Attempt[Built] | None = None
-        self._expect(list(_same_nodes_in_int8(start)))
-        for recipe in _same_nodes_in_int8(start):
-            found = self.attempt(recipe)
-            if found.verdict.holds:
-                return found
-            if best is None or found.verdict.excess < best.verdict.excess:
-                best = found
-        if best is None:
-            raise ValueError("a search needs at least one recipe")
-        return self._with_layers_in_float(best)
+        methods = (start.ranges, *(each for each in RANGE_METHODS if each != start.ranges))
+        recipes = [replace(start, ranges=method) for method in methods]
+        self._expect(recipes)
+        tried: list[Attempt[Built]] = []
+        for recipe in recipes:
+            tried.append(self.attempt(recipe))
+            if tried[-1].verdict.holds:
+                return tried[-1]
+        if self._has_streams:
+            tried.append(self.attempt(replace(_best(tried).recipe, equalizes_streams=True)))
+            if tried[-1].verdict.holds:
+                return tried[-1]
+        return self._with_layers_in_float(_best(tried))
 
     def _with_layers_in_float(self, best: Attempt[Built]) -> Attempt[Built]:
         """Return the attempt with the fewest layers in float, of those in the order of their noise.
@@ -99,28 +107,30 @@ class RecipeSearch(Generic[Built]):
         2. Double the number until the budget is kept, then bisect.
         """
         fixed = best.recipe.float_nodes
-        noise = {name: each for name, each in self._rank_layers().items() if name not in fixed}
-        ranked = list(noise)
+        noise = {
+            name: each for name, each in self._rank_layers(best.recipe).items() if name not in fixed
+        }
+        names = list(noise)
 
         start = best.recipe
 
         def keeping(count: int) -> Recipe:
-            nodes = fixed.union(ranked[:count])
+            nodes = fixed.union(names[:count])
             return replace(start, float_nodes=nodes, in_blocks=start.in_blocks - nodes)
 
         def keep(count: int, *maybe_next: int) -> Attempt[Built]:
-            self._expect([keeping(each) for each in (count, *maybe_next) if 0 < each < len(ranked)])
+            self._expect([keeping(each) for each in (count, *maybe_next) if 0 < each < len(names)])
             return self.attempt(keeping(count))
 
         count, too_few = _first_guess(list(noise.values()), best.verdict.noise_to_keep), 0
         found = best
-        while count < len(ranked):  # all of them in float would be no static recipe
+        while count < len(names):  # all of them in float would be no static recipe
             found = keep(count, 2 * count, (too_few + count) // 2, 4 * count)
             if found.verdict.holds:
                 break
             if found.verdict.excess < best.verdict.excess:
                 best = found
-            too_few, count = count, min(2 * count, max(len(ranked) - 1, count + 1))
+            too_few, count = count, min(2 * count, max(len(names) - 1, count + 1))
         if not found.verdict.holds:
             return best
         enough = count
@@ -143,8 +153,5 @@ def _first_guess(noise: Sequence[float], share: float) -> int:
     return max(1, len(noise) - 1)
 
 
-def _same_nodes_in_int8(start: Recipe) -> Iterator[Recipe]:
-    yield start
-    for method in RANGE_METHODS:
-        if method != start.ranges:
-            yield replace(start, ranges=method)
+def _best(tried: Sequence[Attempt[Built]]) -> Attempt[Built]:
+    return min(tried, key=lambda attempt: attempt.verdict.excess)

@@ -129,6 +129,7 @@ class Quantizer:
             self._factory.make,
             self._judge,
             self._factory.rank_layers,
+            self._factory.has_streams,
             self._tell,
             self._factory.expect,
         )

@@ -5,6 +5,6 @@ forms         weights as (groups, outputs, inputs), and as each operator stores 
 gptq          GPTQ: from float weights to int8 codes, with scales that avoid saturation
 int8_layers   weights and biases of int8 layers as codes, each with a DequantizeLinear
 moments       activation statistics: mean and covariance of each layer's inputs
-streams       equalization through additions, as in residual networks, before training
+streams       equalization through additions, as in residual networks
 weight_only   weights in int8, arithmetic in float
 """

@@ -13,7 +13,9 @@ Steps of ``equalize_streams``:
 2. Take each channel's largest share of a tensor's range over all tensors of the stream.
 3. Choose factors and move them as ``equalization`` does.
 
-``search.candidates`` calls it before training, which then moves the weights that it made uneven.
+Where ranges differ little between channels, the weights that it makes uneven cost more than the
+tensors win. So the search tries it only where int8 misses the budget, and training, which moves
+those weights, begins with it.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def equalize_streams(model: ir.Model, batches: Iterable[Mapping[str, Array]]) ->
     None where it has no such stream. The given model is not changed.
     """
     result = model.clone()
-    streams = _find_streams(result.graph)
+    streams = find_streams(result.graph)
     # What a layer or an Add reads is rounded to codes.
     rounded = [
         [value for value in stream.tensors if any(_rounds(use.node) for use in value.uses())]
@@ -89,7 +91,7 @@ def _rounds(node: ir.Node) -> bool:
     return node.op_type == "Add" or equalization.is_layer(node)
 
 
-def _find_streams(graph: ir.Graph) -> list[_Stream]:
+def find_streams(graph: ir.Graph) -> list[_Stream]:
     """Return the streams that several layers write or read, and nothing else does."""
     streams: dict[ir.Value, _Stream] = {}
 
