@@ -77,17 +77,14 @@ def begin(what: str, total: int | None) -> Iterator[Task]:
         task.end()
 
 
-def track(items: Iterable[_Item], what: str, total: int | None = None) -> Iterator[_Item]:
+def track(items: Iterable[_Item], what: str) -> Iterator[_Item]:
     """Yield the items, and tell of each when the next one is asked for.
 
     Args:
         items: to work on.
         what: the work, in a few words.
-        total: how many there are, where they have no length.
     """
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-    with begin(what, total) as task:
+    with begin(what, len(items) if isinstance(items, Sized) else None) as task:
         for item in items:
             yield item
             task.advance()

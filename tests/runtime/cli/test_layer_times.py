@@ -144,7 +144,7 @@ def test_files_that_are_no_siblings_are_refused(
 
 
 def line(name: str, operator: str, inputs: tuple[str, ...] = (), *outputs: str) -> NodeTimes:
-    return NodeTimes(Node(name, operator, inputs, outputs), (), (), (1.0,))
+    return NodeTimes(Node(name, operator, inputs, outputs), (), (1.0,))
 
 
 def test_the_lines_of_a_profile_are_attributed_to_nodes() -> None:

@@ -76,12 +76,12 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def _drawing(height: float, *, wide: float = 1.0) -> Iterator[tuple[Figure, Axes]]:
+def _drawing(height: float) -> Iterator[tuple[Figure, Axes]]:
     """Yield a figure of the page's look; glyphs that matplotlib lacks the browser has."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
         warnings.filterwarnings("ignore", message=".*Matplotlib currently does not support.*")
-        figure = Figure((_WIDTH * wide, height / 72), layout="constrained", facecolor="none")
+        figure = Figure((_WIDTH, height / 72), layout="constrained", facecolor="none")
         FigureCanvasSVG(figure)
         yield figure, figure.subplots()
 

@@ -29,7 +29,6 @@ from edgeport_converter.reporting.records import (
 MOST_LAYERS = 60
 MOST_OUTPUTS = 6
 MOST_HISTOGRAMS = 12
-MOST_GOLDEN_ROWS = 24
 
 
 def write_report(data: ReportData, path: str | os.PathLike[str]) -> Path:

@@ -71,7 +71,7 @@ _GRAY: dict[str, tuple[Array, float, float]] = {
 
 
 def make_frames_model(
-    frames: Frames, picture: Sequence[int], *, opset: int = 17, ir_version: int = 8
+    frames: Frames, picture: Sequence[int], *, opset: int = 17
 ) -> onnx.ModelProto:
     """Return a model of the frames alone.
 
@@ -79,7 +79,6 @@ def make_frames_model(
         frames: what the training code did.
         picture: (h, w, c) of the model's input.
         opset: 16 to 21.
-        ir_version: of the file.
 
     Returns:
         ``frames`` (N, H, W, C) uint8 to ``picture`` (N, h, w, c) float32.
@@ -97,9 +96,7 @@ def make_frames_model(
         [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["N", *picture])],
         writer.initializers,
     )
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version
-    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def prepend_frames(model: onnx.ModelProto, input_name: str, frames: Frames) -> onnx.ModelProto:

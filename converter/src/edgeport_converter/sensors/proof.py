@@ -35,12 +35,10 @@ class Difference:
     Attributes:
         size: (height, width) of the frame.
         levels: the largest difference, in levels of 0 to 255.
-        mean_levels: the mean one.
     """
 
     size: tuple[int, int]
     levels: float
-    mean_levels: float
 
 
 def allowed_levels(frames: Frames, channels: int) -> float:
@@ -94,9 +92,8 @@ def prove_frames(
         except OptionError:
             continue  # the library refuses such an aspect, so training never saw one
         found = session.run(None, {"frames": frame[None]})[0][0] / scale + mean
-        gaps = np.abs(found - expected)
         size = (int(frame.shape[0]), int(frame.shape[1]))
-        difference = Difference(size, float(gaps.max()), float(gaps.mean()))
+        difference = Difference(size, float(np.abs(found - expected).max()))
         if not difference.levels <= allowed + _ROUNDING:
             raise ConversionError(
                 f"the graph of frames '{frames.to_text()}' differs from {frames.library} by "

@@ -171,11 +171,9 @@ class SpoilableGraph:
 
         return in_fixed_batches(run, self._inputs)
 
-    def with_spoiled(self, names: Sequence[str], share: float, seed: int = 0) -> Run:
+    def with_spoiled(self, names: Sequence[str], share: float) -> Run:
         """Return the graph with noise on some weights."""
-        return self.with_weights(
-            {name: with_noise(self.weights[name], share, seed) for name in names}
-        )
+        return self.with_weights({name: with_noise(self.weights[name], share, 0) for name in names})
 
     def with_spoiled_channel(self, name: str, share: float, seed: int) -> Run:
         """Return the graph with noise on the weights of one output channel that has some."""

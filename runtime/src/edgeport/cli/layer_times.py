@@ -50,7 +50,6 @@ _SWISH = "QuickGelu"  # what the converter makes of a swish between int8 layers
 
 _CHANGES = ("QuantizeLinear", "DequantizeLinear")
 _BETWEEN = (*_CHANGES, "ReorderInput", "ReorderOutput")
-_IS_INT8 = re.compile(r"QLinear[A-Z]|QGemm")
 _MARKS = re.compile(r"(_token_\d+|_nchwc|_nhwc)+$")
 _NEIGHBOURS = 3  # lines around a swish in which its conversions stand
 _FARTHEST = 12  # nodes that one kernel takes in, a swish or a gelu the most

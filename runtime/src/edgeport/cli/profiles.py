@@ -39,13 +39,11 @@ class NodeTimes:
 
     Attributes:
         node: name, operator, inputs and outputs in the optimized graph.
-        input_types: the element types of its inputs.
         shape: of its first output; () where the profile does not tell.
         rounds: seconds a run, by round.
     """
 
     node: Node
-    input_types: tuple[str, ...]
     shape: tuple[int, ...]
     rounds: tuple[float, ...]
 
@@ -147,7 +145,6 @@ class ProfiledGraph:
         found = [
             NodeTimes(
                 self._node(name, facts[name]),
-                _types(facts[name]),
                 _shape(facts[name]),
                 tuple(
                     max(0.0, told - lines[name] * extra)
@@ -232,10 +229,6 @@ def _middle(values: list[float]) -> float:
     cut = len(values) // 4
     kept = sorted(values)[cut : len(values) - cut]
     return sum(kept) / len(kept)
-
-
-def _types(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(kind for each in facts.get("input_type_shape", ()) for kind in each)
 
 
 def _shape(facts: Mapping[str, Any]) -> tuple[int, ...]:

@@ -175,11 +175,11 @@ def _read_arrays(recipe: TrainingRecipe, path: Path) -> TrainingData:
         x, y = pair[0], y or pair[1]
     x_test = data.x_test or ("x_test" if x == "x_train" and "x_test" in names else None)
     y_test = data.y_test or ("y_test" if x_test else None)
-    samples = _read_pair(recipe, path, names, ("x", x), ("y", y or "y"))
+    samples = _read_pair(path, names, ("x", x), ("y", y or "y"))
     test = None
     if x_test or y_test:
         test = _read_pair(
-            recipe, path, names, ("x_test", x_test or "x_test"), ("y_test", y_test or "y_test")
+            path, names, ("x_test", x_test or "x_test"), ("y_test", y_test or "y_test")
         )
         if test[0].shape[1:] != samples[0].shape[1:]:
             raise OptionError(
@@ -198,8 +198,8 @@ def _read_arrays(recipe: TrainingRecipe, path: Path) -> TrainingData:
             "images have height, width and perhaps channels",
         )
     return TrainingData(
-        _as_samples(recipe, path, *samples, is_images),
-        None if test is None else _as_samples(recipe, path, *test, is_images),
+        _as_samples(path, *samples, is_images),
+        None if test is None else _as_samples(path, *test, is_images),
         is_images,
         (),
     )
@@ -217,7 +217,7 @@ def _names_in(path: Path) -> list[str]:
 
 
 def _read_pair(
-    recipe: TrainingRecipe, path: Path, names: Sequence[str], x: tuple[str, str], y: tuple[str, str]
+    path: Path, names: Sequence[str], x: tuple[str, str], y: tuple[str, str]
 ) -> tuple[Array, Array]:
     for option, name in (x, y):
         if name not in names:
@@ -234,9 +234,7 @@ def _read_pair(
     return tuple(np.concatenate([part[name] for part in parts]) for _, name in (x, y))  # type: ignore[return-value]
 
 
-def _as_samples(
-    recipe: TrainingRecipe, path: Path, x: Array, y: Array, is_images: bool
-) -> TrainingSamples:
+def _as_samples(path: Path, x: Array, y: Array, is_images: bool) -> TrainingSamples:
     for what, array in (("x", x), ("y", y)):
         if array.dtype.kind not in "biuf":
             raise OptionError(

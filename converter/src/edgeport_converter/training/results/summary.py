@@ -57,7 +57,7 @@ def write(
     _write_text(folder / "metrics.json", found + "\n")
     if report.history:
         _draw(report, recipe, folder / "learning_curve.png")
-    _write_text(folder / "summary.md", to_markdown(report, recipe))
+    _write_text(folder / "summary.md", to_markdown(report))
     _write_samples(
         parts.train.take(np.arange(min(_CALIBRATION_SAMPLES, len(parts.train)))),
         folder / "calibration.npz",
@@ -79,7 +79,7 @@ def write(
             copy.write(kept.read_bytes())
 
 
-def to_markdown(report: TrainingReport, recipe: TrainingRecipe) -> str:
+def to_markdown(report: TrainingReport) -> str:
     """Return the summary."""
     lines = [f"# {report.name}", ""]
     if report.interrupted:
