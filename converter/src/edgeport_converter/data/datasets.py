@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from edgeport import InputError, OptionError, TensorSpec
-from edgeport.artifact.column import Column
 from edgeport.artifact.golden import Array
-from edgeport.artifact.signal_format import SignalFormat
 from edgeport.inputs.feeds import prepare
 from edgeport_converter.data.chunks import Keys, Source, pick_keys, require_one_array
-from edgeport_converter.data.sources import open_source
+from edgeport_converter.data.sources import ReadingOptions, open_source
 from edgeport_converter.sensors.columns import fills_of
 from edgeport_converter.sensors.frame_inputs import FrameInput
 
@@ -231,18 +229,7 @@ class Dataset:
 
 
 def read_dataset(
-    source: Any,
-    specs: Sequence[TensorSpec],
-    purpose: str,
-    *,
-    image_range: tuple[float, float] = (0.0, 255.0),
-    class_names: Sequence[str] | None = None,
-    label_column: str | None = None,
-    like: Sequence[str] = (),
-    frames: Sequence[FrameInput] = (),
-    signal: SignalFormat | None = None,
-    columns: Sequence[Column] = (),
-    outputs: Sequence[str] = (),
+    source: Any, specs: Sequence[TensorSpec], purpose: str, **how: Unpack[ReadingOptions]
 ) -> Dataset:
     """Return the user's data, every value checked against the model's inputs.
 
@@ -250,14 +237,7 @@ def read_dataset(
         source: as for ``sources.open_source``; ``chunks.pick_keys`` matches arrays with inputs.
         specs: the model's inputs in declared order.
         purpose: "calibration" or "evaluation", for messages.
-        image_range: the values that black and white pixels of image files become.
-        class_names: number the classes of a folder of folders of images, and labels in text.
-        label_column: of a table.
-        like: the columns of another table, in whose order a table's are read.
-        frames: the inputs that are given as frames.
-        signal: how recordings are cut into samples.
-        columns: of the model, if it knows them.
-        outputs: names of the model's outputs, by which labels may be in a dict.
+        how: as for ``open_source``; ``class_names`` also number labels in text.
 
     Raises:
         OptionError: the data is not what was asked for.
@@ -267,21 +247,10 @@ def read_dataset(
     def pick(keys: Sequence[str]) -> Keys:
         return pick_keys(keys, specs, purpose, f"the {purpose} file '{source}'")
 
-    opened = open_source(
-        source,
-        specs,
-        purpose,
-        pick,
-        image_range=image_range,
-        class_names=class_names,
-        label_column=label_column,
-        like=like,
-        frames=frames,
-        signal=signal,
-        columns=columns,
-        outputs=outputs,
-    )
-    dataset = Dataset(opened, specs, purpose, frames, fills_of(columns))
+    opened = open_source(source, specs, purpose, pick, **how)
+    fills = fills_of(how.get("columns", ()))
+    dataset = Dataset(opened, specs, purpose, how.get("frames", ()), fills)
+    class_names = how.get("class_names")
     if dataset.labels is not None and dataset.labels.dtype.kind in "OSU" and class_names:
         dataset.labels = _number_labels(dataset.labels, list(class_names), purpose)
     return dataset

@@ -14,7 +14,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypedDict, TypeGuard
 
 import numpy as np
 
@@ -43,6 +43,19 @@ _MOST_BYTES = 4 * 2**30
 _MOST_ITEMS = 1_000_000
 
 _BYTES_IN_MEMORY = 16 * 2**20  # what is kept of an iterable; more goes to a temporary file
+
+
+class ReadingOptions(TypedDict, total=False):
+    """The options of ``open_source``, for the functions that hand them on."""
+
+    image_range: tuple[float, float]
+    class_names: Sequence[str] | None
+    label_column: str | None
+    like: Sequence[str]
+    frames: Sequence[FrameInput]
+    signal: SignalFormat | None
+    columns: Sequence[Column]
+    outputs: Sequence[str]
 
 
 def open_source(

@@ -6,10 +6,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from edgeport import OptionError, TensorSpec
-from edgeport.artifact.column import Column
 from edgeport.artifact.golden import Array
 from edgeport.artifact.signal_format import SignalFormat
 from edgeport.cli.images import IMAGES
@@ -17,8 +16,7 @@ from edgeport_converter.data.datasets import Dataset, read_dataset
 from edgeport_converter.data.image_folders import note_left_out
 from edgeport_converter.data.labels import as_classes
 from edgeport_converter.data.recordings import RECORDINGS
-from edgeport_converter.data.sources import keep
-from edgeport_converter.sensors.frame_inputs import FrameInput
+from edgeport_converter.data.sources import ReadingOptions, keep
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +41,10 @@ def read_user_data(
     evaluation: Any,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
+    /,
     *,
     needs_classes: bool,
-    image_range: tuple[float, float],
-    class_names: Sequence[str] | None = None,
-    label_column: str | None = None,
-    frames: Sequence[FrameInput] = (),
-    signal: SignalFormat | None = None,
-    columns: Sequence[Column] = (),
+    **how: Unpack[ReadingOptions],
 ) -> UserData:
     """Return the data that ``convert`` was given, checked against the model.
 
@@ -60,43 +54,25 @@ def read_user_data(
         inputs: the model's.
         outputs: the model's.
         needs_classes: whether the labels have to be classes, as for accuracy.
-        image_range: as for ``convert``.
-        class_names: the labels of ``convert``.
-        label_column: as for ``convert``.
-        frames: the inputs that are given as frames.
-        signal: how recordings are cut into samples.
-        columns: of the model, if it knows them.
+        how: as for ``open_source``, but for ``like`` and ``outputs``, which are known here.
 
     Raises:
         OptionError: the data cannot be read, or its labels are no classes of the model.
         InputError: it disagrees with the inputs.
     """
-    _check_order(evaluation, class_names)
-    names = [spec.name for spec in outputs]
+    _check_order(evaluation, how.get("class_names"))
+    names = how["outputs"] = [spec.name for spec in outputs]
     if calibration is evaluation is not None:  # one pass, for an iterable that can be read once
         calibration = evaluation = keep(calibration, inputs, "calibration", names)
 
-    def read(source: Any, purpose: str, like: Sequence[str] = ()) -> Dataset | None:
-        if source is None:
-            return None
-        return read_dataset(
-            source,
-            inputs,
-            purpose,
-            image_range=image_range,
-            class_names=class_names,
-            label_column=label_column,
-            like=like,
-            frames=frames,
-            signal=signal,
-            columns=columns,
-            outputs=names,
-        )
-
-    first = read(calibration, "calibration")
-    second = read(evaluation, "evaluation", first.columns if first else ())
+    first = second = None
+    if calibration is not None:
+        first = read_dataset(calibration, inputs, "calibration", **how)
+        how["like"] = first.columns
+    if evaluation is not None:
+        second = read_dataset(evaluation, inputs, "evaluation", **how)
     labels = None if second is None else second.labels
-    left_out = _note_files_left_out((calibration, evaluation), signal)
+    left_out = _note_files_left_out((calibration, evaluation), how.get("signal"))
     notes: tuple[str, ...] = ()
     if labels is not None and needs_classes:
         labels, notes = as_classes(labels, outputs)
