@@ -10,7 +10,7 @@ import pytest
 from edgeport import ArtifactError, OptionError
 from edgeport_converter import convert
 from edgeport_converter.reporting.commands import _run
-from edgeport_converter.reporting.gathering import from_file
+from edgeport_converter.reporting.files import from_file
 from edgeport_converter.reporting.records import Missing
 from edgeport_converter.reporting.rendering import render
 

@@ -68,7 +68,7 @@ def write_page(
     """Gather the evidence of the conversion and write it as one HTML file."""
     from edgeport_converter.data.labels import are_classes, check_labels
     from edgeport_converter.quantization.evaluation import evidence
-    from edgeport_converter.reporting import gathering, remaking
+    from edgeport_converter.reporting import conversions, remaking
     from edgeport_converter.reporting.rendering import write_report
     from edgeport_converter.verification.runners import Runner
 
@@ -79,7 +79,7 @@ def write_page(
     if labels is not None:  # with a metric of the user's they may be anything
         labels = check_labels(labels, card.outputs) if are_classes(labels, card.outputs) else None
     has_classes = evidence.answers_with_a_class(source.model, card, labels, data.border)
-    known = gathering.ConversionEvidence(
+    known = conversions.ConversionEvidence(
         keras=float_model.reference,
         open_float=float_model.open,
         open_artifact=lambda: Runner(float_model.card, kind, asked.device.cpu).open(
@@ -100,4 +100,4 @@ def write_page(
         judged_sha256="" if judged is None else judged.sha256,
         smaller_is_better=baseline.evaluator is not None and baseline.evaluator.smaller_is_better,
     )
-    write_report(gathering.from_conversion(found, known), page)
+    write_report(conversions.from_conversion(found, known), page)

@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> None:
     screen = Screen(sys.stderr)
     screen.stage("gather")
     with stdout_on_stderr():
-        from edgeport_converter.reporting.gathering import from_file
+        from edgeport_converter.reporting.files import from_file
         from edgeport_converter.reporting.rendering import write_report
 
         data = from_file(

@@ -1,7 +1,7 @@
 """The answers of several forms of one model on the same samples, compared in one pass.
 
 Memory holds one batch, a limited number of points, the worst samples, and counts of classes. What
-the forms are, and which samples they get, ``gathering`` decides.
+the forms are, and which samples they get, ``conversions`` and ``files`` decide.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ ARTIFACT, FLOAT, KERAS = "artifact", "float32", "Keras"
 """The forms of a model, as the report calls them."""
 
 LABEL = "label"
+
+BATCH = 64
+"""How many samples the forms are given at a time."""
 
 MOST_MATRIX_CLASSES = 20
 """More classes are no matrix that a page can show: the most frequent pairs are listed."""

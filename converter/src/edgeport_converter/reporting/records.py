@@ -1,5 +1,6 @@
-"""All that a report shows, as plain data: ``gathering`` fills it, ``rendering`` draws it.
+"""All that a report shows, as plain data.
 
+``conversions`` and ``files`` fill it, ``rendering`` draws it.
 A part that could not be measured is a ``Missing`` in place of its figures, so that the page can say
 what is not there. Nothing here computes; ``to_dict`` makes JSON of it.
 """
