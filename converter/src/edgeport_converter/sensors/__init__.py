@@ -12,7 +12,9 @@ parity check covers.
     frames        ``Frames``: channel order, fit, resize, scale and mean; its text and JSON forms
     proof         comparing a frame graph with the library that it stands for
     reference     ``read_frame``: one picture prepared by Pillow, OpenCV or TensorFlow
+    resizing      the nodes from pixels to the picture: columns, rows, rounding, colours
     signals       ``Signal``: rate, window, hop, channels and scale; its text and JSON forms
+    spans         which rows and columns are resized, and where they go
     taps          which pixels make up a new one, and with which weights, as each library does it
     values        arithmetic that is done now where sizes are known, and else inside of the graph
     words         ``name=value`` words of a command line, for ``Frames`` and ``Signal``

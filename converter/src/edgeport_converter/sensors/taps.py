@@ -3,7 +3,7 @@
 Every resize here works on rows and columns apart. Along one axis, new pixel i is the sum of
 ``weight[i, t] * pixel[index[i, t]]``. The formulas keep each library's number formats and order of
 operations: a filter that jumps, or a position that falls on a pixel's border, would else choose
-another pixel. ``frame_graph`` turns taps into nodes.
+another pixel. ``resizing`` turns taps into nodes.
 
 Sources: Pillow's ``Resample.c`` and ``Geometry.c``; TensorFlow's ``image_resizer_state.h``,
 ``resize_bilinear_op.cc``, ``resize_bicubic_op.cc``, ``resize_area_op.cc``,
@@ -21,7 +21,11 @@ import numpy as np
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.sensors.frames import Frames
+from edgeport_converter.sensors.spans import Span
 from edgeport_converter.sensors.values import (
+    F32,
+    F64,
+    I64,
     Value,
     absolute,
     cast,
@@ -42,37 +46,10 @@ from edgeport_converter.sensors.values import (
     where,
 )
 
-F32, F64, I64 = np.float32, np.float64, np.int64
-
 FIXED_POINT = 2048
 """OpenCV's integer weights are rounded to this part of one (INTER_RESIZE_COEF_SCALE)."""
 
 _PILLOW_FIXED_POINT = float(2**22)  # PRECISION_BITS = 32 - 8 - 2
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One axis of a resize.
-
-    Attributes:
-        axis: 0 for rows, 1 for columns.
-        side: the frame's height or width, a scalar, int64.
-        first, last: the part that is resized, up to and without ``last``; int64, or float32 where
-            Pillow cuts within pixels.
-        new: how many pixels it becomes, int64, at least one.
-        offset: where they begin in the model's input; above 0 where it is padded.
-        shown: how many of them are in the model's input: 0, or ``new``.
-        target: the model's height or width.
-    """
-
-    axis: int
-    side: Value
-    first: Value
-    last: Value
-    new: Value
-    offset: Value
-    shown: Value
-    target: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from onnx import helper, numpy_helper
 
 from edgeport.artifact.golden import Array
 
+F32, F64, I64 = np.float32, np.float64, np.int64
+
 Number: TypeAlias = "Value | Array | float | int"
 
 
