@@ -34,7 +34,7 @@ ROW = {wing: number for number, row in enumerate(ORDER) for wing in row}
 FOREIGN = {
     "onnxruntime": ("engine/session.py",),
     "cryptography": ("artifact/signature.py", "scoring/files.py"),
-    "PIL": ("cli/heatmap.py", "cli/images.py"),
+    "PIL": ("cli/heatmap.py", "inputs/images.py"),
     "pyarrow": tuple(f"scoring/{name}.py" for name in ("parquet", "texts", "verify", "writer")),
     "fsspec": ("scoring/files.py",),
     "ray": ("scoring/cluster.py",),

@@ -17,9 +17,9 @@ from examples import camera
 from PIL import Image, ImageOps
 
 from edgeport import InputError
-from edgeport.cli.images import read_image
 from edgeport.cli.reading import read_samples
 from edgeport.inputs.frames import as_frames
+from edgeport.inputs.images import read_image
 
 Array = np.ndarray[Any, np.dtype[Any]]
 RANDOM = np.random.default_rng(3)

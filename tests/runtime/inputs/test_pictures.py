@@ -15,7 +15,7 @@ from examples import Child, sealed, spec
 from PIL import Image, ImageOps
 
 from edgeport import InputError, ModelCard, Predictor
-from edgeport.cli.images import read_image
+from edgeport.inputs.images import read_image
 
 GRAY = np.random.default_rng(0).integers(0, 256, (4, 6), dtype=np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)

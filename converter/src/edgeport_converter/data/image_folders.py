@@ -17,9 +17,9 @@ import numpy as np
 
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport.artifact.golden import Array
-from edgeport.cli.images import IMAGES
 from edgeport.cli.reading import list_folder, say_left_out
 from edgeport.inputs.frames import picture_as_frame
+from edgeport.inputs.images import IMAGES
 from edgeport.inputs.pictures import stored_as
 from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Chunks
 from edgeport_converter.sensors.frame_inputs import FrameInput

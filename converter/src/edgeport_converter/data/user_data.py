@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from edgeport import OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.artifact.signal_format import SignalFormat
-from edgeport.cli.images import IMAGES
+from edgeport.inputs.images import IMAGES
 from edgeport_converter.data.datasets import Dataset, read_dataset
 from edgeport_converter.data.image_folders import note_left_out
 from edgeport_converter.data.labels import as_classes

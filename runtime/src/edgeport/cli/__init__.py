@@ -4,7 +4,6 @@ bench             the measurements of `edgeport bench`; `main` has its options
 conversion_times  how long a tensor takes from float to int8 and back, by its size
 explain           `edgeport explain`: which parts of an input carried the answer
 heatmap           its pictures: the photo beside its heat, a signal over its heat
-images            one image file as an input
 labelled          one sample of many, or a table with its labels, for `edgeport explain`
 layer_times       `edgeport bench --layers`: each layer's time in float and in int8
 made_graphs       chains of operators as ONNX files, to measure single operators

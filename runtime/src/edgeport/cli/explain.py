@@ -14,13 +14,13 @@ from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport.atomic_files import check_target, replacing
 from edgeport.cli import heatmap, labelled, printing
-from edgeport.cli.images import IMAGES
 from edgeport.cli.reading import Place
 from edgeport.errors import OptionError
 from edgeport.explaining.explain import explain, explains_tables
 from edgeport.explaining.occlusion import OcclusionMap
 from edgeport.explaining.permutation import PermutationImportance
 from edgeport.inputs.feeds import prepare
+from edgeport.inputs.images import IMAGES
 from edgeport.predictor import Predictor
 
 _WRITABLE = (".png", ".npy")

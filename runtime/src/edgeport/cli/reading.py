@@ -24,8 +24,8 @@ import numpy as np
 
 from edgeport.artifact.card import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
-from edgeport.cli.images import IMAGES, read_image
 from edgeport.errors import InputError, OptionError
+from edgeport.inputs.images import IMAGES, read_image
 from edgeport.inputs.windows import file_windows, signal_of
 from edgeport.signals import reraise_signal
 

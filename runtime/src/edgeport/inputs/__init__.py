@@ -7,6 +7,7 @@ columns   rows and tables by column name, as arrays
 examples  trial inputs: made up, or repeated from a sample of the user's
 feeds     what ``predict`` accepts: names, shapes, batches
 frames    frames as a camera gives them: uint8 of any size that the card allows, uncopied
+images    one image file as an input, decoded by Pillow
 pictures  pictures of Pillow as inputs: their pixels, upright, or a refusal
 ranges    non-finite values and values out of range: counted, logged or refused
 wav       WAV files as arrays, with every value as it is in the file

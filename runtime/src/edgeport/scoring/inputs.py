@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeport.artifact.card import ModelCard
-from edgeport.cli.images import IMAGES
 from edgeport.cli.reading import refuse_other_header
+from edgeport.inputs.images import IMAGES
 from edgeport.scoring import arrays, parquet, pictures, texts
 from edgeport.scoring.files import Digest, naming, open_file, refuse_changed
 from edgeport.scoring.job import Chunk, Part, Piece, Settings, Source

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeport.artifact.card import ModelCard
 from edgeport.artifact.golden import Array
-from edgeport.cli.images import read_image
 from edgeport.errors import InputError, OptionError
+from edgeport.inputs.images import read_image
 from edgeport.scoring.files import Digest, naming, open_file, refuse_changed
 from edgeport.scoring.job import Chunk, Piece, Refused, Settings, Source
 from edgeport.signals import reraise_signal

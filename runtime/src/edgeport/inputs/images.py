@@ -1,4 +1,4 @@
-"""One image file as an input of the command line.
+"""One image file as an input: for the command line, scoring, and the converter's data.
 
 Pillow, the extra ``edgeport[images]``, decodes; it is imported where it is needed. What a picture
 must be to be taken is the business of ``inputs.frames`` and ``inputs.pictures``.
