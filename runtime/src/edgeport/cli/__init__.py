@@ -1,13 +1,14 @@
 """The `edgeport` command, also `python -m edgeport`.
 
-bench             the measurements of `edgeport bench`; `main` has its options
+actions           what info, verify, predict, bench, explain, score and sign do
+bench             the measurements of `edgeport bench`; `main` has its arguments
 conversion_times  how long a tensor takes from float to int8 and back, by its size
 explain           `edgeport explain`: which parts of an input carried the answer
 heatmap           its pictures: the photo beside its heat, a signal over its heat
 labelled          one sample of many, or a table with its labels, for `edgeport explain`
 layer_times       `edgeport bench --layers`: each layer's time in float and in int8
 made_graphs       chains of operators as ONNX files, to measure single operators
-main              the command's parser, its exit codes, and info, verify, predict, bench, sign
+main              the arguments of every command, errors and exit codes
 printing          what is printed for people: cards, answers, classes, a progress bar
 profiles          how long each node of a graph takes, by the engine's own profile
 reading           data files as samples: npy, npz, csv, json lines, sound, images

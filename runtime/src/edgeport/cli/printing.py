@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from edgeport.artifact.card import ModelCard, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.cli.writing import as_json as json_of
 from edgeport.labels import Label
+from edgeport.signals import reraise_signal
 
 # Two marks within words of Persian and Hindi and within emojis, and the spaces of other scripts.
 _HARMLESS = frozenset("\u200c\u200d\u00a0\u202f\u3000")
@@ -32,6 +34,20 @@ def escaped(text: str) -> str:
     return "".join(
         sign if sign.isprintable() or sign in _HARMLESS else ascii(sign)[1:-1] for sign in text
     )
+
+
+def say(sentence: str) -> None:
+    """Print a sentence on stderr; where that is closed, nowhere."""
+    try:
+        print(f"edgeport: {escaped(sentence)}", file=sys.stderr, flush=True)
+    except OSError as cause:  # the exit code is all that is left to say it with
+        reraise_signal(cause)
+        drop(sys.stderr)
+
+
+def drop(stream: TextIO) -> None:
+    """Let what the stream still holds go nowhere; else the interpreter fails on it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
