@@ -1,6 +1,7 @@
 """The file: what it says, whether it is whole, who made it. numpy only.
 
 card           the model card: all that a device has to know about an artifact
+card_changes   what callers would notice if one artifact took the place of another
 column         what a card says of each column of a table
 frame_format   what frames an input takes from a camera, where a card says so
 golden         golden samples: known inputs with known outputs, stored in the artifact
