@@ -192,7 +192,7 @@ def _say_option(sentence: str, name: str, *, only_assigned: bool = False) -> str
 
 
 def _add_option(group: Any, option: Field[Any], name: str | None = None) -> None:
-    """Add a field of an option record, as its metadata says; what is not given stays out."""
+    """Add a field of an option record, as its metadata says; unless given, it is not set."""
     look = option.metadata
     default = f" (default {_in_words(option.default)})" if option.default not in _UNTOLD else ""
     purpose = (look["purpose"] + default).replace("%", "%%")  # which argparse would format

@@ -63,7 +63,7 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
 
 
 def _require_finetuning(finetune: Finetune, wanted: QuantizationOptions, calibration: Any) -> None:
-    """Refuse to fine-tune what is not int8, or without calibration data; by an OptionError."""
+    """Raise an OptionError where nothing becomes int8, or calibration data is missing."""
     if not isinstance(finetune, Finetune):
         raise OptionError(
             f"finetune is a {type(finetune).__name__}, expected Finetune: pass Finetune(data)"

@@ -86,10 +86,10 @@ def convert(
         evaluation: data that the loss is measured on, in the same forms. With labels y the metric
             is measured. The columns of a ``.csv`` file are matched with those of the calibration
             by name. By default a part of the calibration samples is held out for it and
-            calibrates nothing: half, of 600 and more 300, of 1,000 and more three tenths. Of less
-            than 100 all do both, which flatters the artifact; a note says so.
+            calibrates nothing: half of up to 600 samples, 300 of up to 1,000, and three tenths of
+            more. Fewer than 100 do both, which flatters the artifact; a note says so.
         labels: class names in the order of the scores; they also number text labels and folders.
-            One output has two: behind a sigmoid class 1 is above 0.5, as a logit above 0.
+            One output has two: after a sigmoid class 1 is above 0.5, as a logit above 0.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``layer_times``,
             ``engine``, ``also``, as below.
@@ -118,7 +118,7 @@ def convert(
               half of the samples near a border were wrong before), and the scores of the others
               must keep a signal-to-noise ratio of 20 dB (14 dB where there is a metric; less where
               more than 3 % of the classes may change, down to 10 dB); if the model is no
-              classifier, its outputs must. Of an output in int32, int64 or bool as
+              classifier, its outputs must. Where an output is int32, int64 or bool, as
               many answers may change as best classes. An output that reconstructs the input must
               rank the samples by their reconstruction errors as in float, to a rank correlation of
               1 - 4 * ``max_drop``. The same holds where the metric tells nothing, since answers

@@ -18,7 +18,7 @@ FOLDER = "edgeport-bundle"
 """The one folder that the archive unpacks to."""
 
 _TIME = 1
-"""Of every file, in seconds since 1970: tar warns of 0, and of times after the device's clock."""
+"""Seconds since 1970 of every file: tar warns of 0, and of times after the device's clock."""
 
 
 def write_archive(file: IO[bytes], contents: Mapping[str, bytes | Path]) -> None:

@@ -35,7 +35,7 @@ AnyPath = str | os.PathLike[str]
 
 INSTALLER = f"{FOLDER}/install.py"
 _LONGEST_NAME = 100
-"""Of a variant: room enough for people, and for every archive and file system."""
+"""Characters of a variant's name, which every archive and file system takes."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from edgeport import OptionError, TensorSpec
 from edgeport.artifact.golden import Array
 
-_SHARES = (0.0, 1.0)  # the range of an output behind a sigmoid or a softmax
+_SHARES = (0.0, 1.0)  # the range of an output after a sigmoid or a softmax
 
 
 def is_classifier(outputs: Sequence[TensorSpec]) -> bool:
@@ -64,7 +64,7 @@ def as_classes(
 ) -> tuple[Array | None, tuple[str, ...]]:
     """Return class numbers as ``check_labels`` does, and a note where they say little.
 
-    Shares from 0 to 1 are the targets of a regression behind a sigmoid, not classes: None.
+    Shares from 0 to 1 are the targets of a regression with a sigmoid, not classes: None.
 
     Raises:
         OptionError: the labels fit no classes of the model.
@@ -85,7 +85,7 @@ def as_classes(
 
 
 def _is_regression(labels: Array, outputs: Sequence[TensorSpec]) -> bool:
-    """Whether the labels are shares for one output behind a sigmoid, or a picture of them."""
+    """Whether the labels are shares for one output after a sigmoid, or a picture of them."""
     return (
         _count_scores(outputs) is not None
         and _is_share(outputs)

@@ -237,7 +237,7 @@ def calls_in_order(graph: Any) -> Iterator[Any]:
 
 
 def _operations(graph: Any) -> dict[str, Any]:
-    """Return the layers and operations of a functional model by name, its inputs aside."""
+    """Return the layers and operations of a functional model by name, without its inputs."""
     return {
         node.operation.name: node.operation for node in calls_in_order(graph) if not node.is_input
     }

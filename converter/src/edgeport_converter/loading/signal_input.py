@@ -54,7 +54,7 @@ def find_signal_input(loaded: LoadedModel, signal: Signal) -> TensorInfo:
 def take_signal(loaded: LoadedModel, signal: Signal) -> LoadedModel:
     """Return the model with int16 windows as its input, multiplied by the scale first.
 
-    A model of float32 recordings computes as before. Of both, a free time axis gets the size of the
+    A model of float32 recordings computes as before. In both, a free time axis gets the size of the
     window, so that the proof is of what the device will run.
 
     Raises:

@@ -273,7 +273,7 @@ def _opencv_scale(span: Span) -> Value:
 
 
 def _opencv_position(span: Span, index: Value) -> tuple[Value, Value]:
-    """Return the pixel before each new one, int64, and how far behind it that lies."""
+    """Return the pixel before each new one, int64, and how far after it that lies."""
     position = cast((cast(index, F64) + 0.5) * _opencv_scale(span) - 0.5, F32)
     below = floor(position)
     return cast(below, I64), position - below

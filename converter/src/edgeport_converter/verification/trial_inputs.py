@@ -213,8 +213,8 @@ def make_trial_inputs(
     1. What the graph tells is tried first: row numbers within its tables, keys of its lookup
        tables. Then other values are tried, large integers before smaller ones.
     2. For each, sizes of the free axes are tried until the model has taken two.
-    3. Of the first that the model took with some size, batches of each of ``BATCH_SIZES`` are made,
-       at each size found. One that the model refuses is drawn again, and left out in the end.
+    3. The first values that the model took make batches of each of ``BATCH_SIZES``, at each size
+       found. One that the model refuses is drawn again, and left out in the end.
     4. Batches without a number in the answer, or with NaN in every sample, as of a logarithm of
        negative numbers, are used only where there are no others.
 

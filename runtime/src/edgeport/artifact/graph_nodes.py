@@ -20,7 +20,7 @@ _TENSOR_NAME = 8
 
 @dataclass(frozen=True)
 class Node:
-    """One node of the graph, those inside of loops and branches aside; "" for a missing name."""
+    """One node of the graph, outside of loops and branches; "" for a missing name."""
 
     name: str
     operator: str

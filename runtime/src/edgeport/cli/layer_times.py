@@ -6,7 +6,7 @@ that is faster here. The steps:
 1. All files are loaded with all checks, and must be siblings: one model, one kind of conversion.
 2. They are run by turns with the engine's profile (``profiles``).
 3. Each line of a profile is attributed to a node that the float file has (``attribute``).
-4. Of several int8 files, each layer's fastest form counts: int8 files differ in which convolutions
+4. Among several int8 files, each layer's fastest form counts: they differ in which convolutions
    stand over blocks of pixels, and in whether a swish is one node in float.
 5. What a change of format costs between layers is measured (``conversion_times``).
 """

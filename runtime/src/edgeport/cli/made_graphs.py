@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from edgeport.artifact.protobuf import varint
 
 BLOCKED_DOMAIN = "com.microsoft.nchwc"
-"""Of the engine's own operators on float channels in blocks."""
+"""The domain of the engine's own operators on float channels in blocks."""
 
 # IR 8 and opset 13 are read by every onnxruntime since 1.10.
 _IR_VERSION, _OPSET = 8, 13

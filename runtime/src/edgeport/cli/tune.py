@@ -82,7 +82,7 @@ def tune(
     """Return the content of the tuning file.
 
     ``variants`` are artifacts of the same model by other recipes; the fastest file is named. Each
-    candidate is measured for ``seconds``, its loading aside, with a pause of ``frame_gap_ms``
+    candidate is measured for ``seconds`` after it is loaded, with a pause of ``frame_gap_ms``
     before each call, as in the device's own work. ``allow_spinning`` lets threads wait busily,
     which takes CPU time in every pause.
 

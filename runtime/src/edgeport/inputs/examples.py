@@ -59,7 +59,7 @@ def example(
 
 
 def free_axes(inputs: Sequence[TensorSpec]) -> list[str]:
-    """Return the names of the free axes, the batch aside."""
+    """Return the names of the free axes, without the batch."""
     names = [
         size
         for spec in inputs

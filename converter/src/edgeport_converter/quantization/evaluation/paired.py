@@ -64,10 +64,10 @@ def compare_samples(
 ) -> PairedTest:
     """Compare one number a sample (N,), such as 1 where the answer is right and 0 where not.
 
-    1. Of yes and no: McNemar's exact test. Of the samples whose answer changed as many turn to yes
-       as to no by chance. Source: McNemar, "Note on the sampling error of the difference between
+    1. For yes and no: McNemar's exact test. By chance, as many of the changed answers turn to yes
+       as to no. Source: McNemar, "Note on the sampling error of the difference between
        correlated proportions or percentages" (1947), with the binomial distribution itself.
-    2. Of other numbers: the mean difference over its standard error, as a normal number.
+    2. For other numbers: the mean difference over its standard error, as a normal number.
     """
     pairs = np.stack([before, after]).astype(np.float64)
     means, count = pairs.mean(axis=1), pairs.shape[1]
