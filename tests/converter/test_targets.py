@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of, node
 
 from edgeport import ModelCard, OptionError, Predictor, SelfTestError, TensorSpec
 from edgeport.artifact.card import card_json
@@ -68,27 +68,9 @@ def test_the_card_records_the_engine(two_layer_model, tmp_path):
 def saturating_layer():
     """A layer whose weights are all as large as they can be, and the inputs that show it."""
     weights, x = np.ones((64, 8), np.float32), np.ones((4, 64), np.float32)
-    value = helper.make_tensor_value_info
-    nodes = [
-        helper.make_node("Gemm", ["x", "w", "b"], ["z"], "one"),
-        helper.make_node("Gemm", ["z", "v", "b"], ["y"], "two"),
-    ]
-    model = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "g",
-            [value("x", TensorProto.FLOAT, ["N", 64])],
-            [value("y", TensorProto.FLOAT, ["N", 8])],
-            [
-                numpy_helper.from_array(weights, "w"),
-                numpy_helper.from_array(np.eye(8, dtype="f4"), "v"),
-                numpy_helper.from_array(np.zeros(8, np.float32), "b"),
-            ],
-            value_info=[value("z", TensorProto.FLOAT, ["N", 8])],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    nodes = [node("Gemm", ["x", "w", "b"], "z"), node("Gemm", ["z", "v", "b"], "y")]
+    constants = {"w": weights, "v": np.eye(8, dtype="f4"), "b": np.zeros(8, np.float32)}
+    model = model_of(nodes, {"x": ["N", 64]}, {"y": ["N", 8]}, constants, {"z": ["N", 8]})
     return model, x, x @ weights
 
 

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of, node
 
 from edgeport import ConversionError, IntegrityError, ModelCard, Predictor, TensorSpec
 from edgeport.artifact import golden
@@ -19,18 +19,7 @@ SCALE = np.array([1.0, 2.0, 3.0, 4.0], dtype=np.float32)
 
 
 def make_graph(scale=SCALE):
-    value = helper.make_tensor_value_info
-    return helper.make_model(
-        helper.make_graph(
-            [helper.make_node("Mul", ["x", "w"], ["y"])],
-            "g",
-            [value("x", TensorProto.FLOAT, ["N", 4])],
-            [value("y", TensorProto.FLOAT, ["N", 4])],
-            [numpy_helper.from_array(scale, "w")],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    return model_of([node("Mul", ["x", "w"], "y")], {"x": ["N", 4]}, {"y": ["N", 4]}, {"w": scale})
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ import zipfile
 import h5py
 import keras
 import numpy as np
-import onnx
 import pytest
 import tensorflow as tf
-from onnx import TensorProto, helper
+from graphs import model_of, node
 
 from edgeport import ConversionError, OptionError
 from edgeport_converter import convert
@@ -42,9 +41,7 @@ def tflite_bytes():
 
 
 def onnx_bytes():
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
-    return onnx.helper.make_model(graph).SerializeToString()
+    return model_of([node("Relu", ["x"], "y")], {"x": [1]}, {"y": [1]}).SerializeToString()
 
 
 def npz_bytes():

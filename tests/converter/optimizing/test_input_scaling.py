@@ -5,6 +5,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from graphs import model_of, node
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter import convert
@@ -151,20 +152,8 @@ def normal(*shape):
     return GENERATOR.normal(size=shape).astype(np.float32)
 
 
-def node(operator, inputs, output, **attributes):
-    return helper.make_node(operator, inputs, [output], output, **attributes)
-
-
 def graph_of(nodes, shape, kind=TensorProto.FLOAT, **constants):
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [value("x", kind, shape)],
-        [value("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model_of(nodes, {"x": (kind, shape)}, {"y": None}, constants)
 
 
 def answer(model, x, level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL):

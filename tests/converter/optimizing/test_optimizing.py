@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of
+from onnx import TensorProto, helper
 
 from edgeport_converter import exporting
 from edgeport_converter.loading.load import load_model
@@ -18,18 +19,6 @@ RNG = np.random.default_rng(0)
 
 def weights(*shape):
     return RNG.normal(size=shape).astype(np.float32)
-
-
-def make_graph(nodes, constants, shape, outputs=("y",)):
-    values = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-        initializer=values,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def run(model, x):
@@ -46,7 +35,7 @@ def operators(model):
 def check(nodes, constants, x, expected, outputs=("y",)):
     """Optimize, compare answers, and return what is left."""
     shape = ["N", *x.shape[1:]]
-    before = make_graph(nodes, constants, shape, outputs)
+    before = model_of(nodes, {"x": shape}, dict.fromkeys(outputs), constants)
     after = optimize(before)
     onnx.checker.check_model(after, full_check=True)
     for wanted, got in zip(run(before, x), run(after, x), strict=True):
@@ -374,7 +363,7 @@ def test_equal_constants_and_equal_computations_are_kept_once():
 
 def test_a_tensor_that_goes_out_under_two_names_goes_out_twice():
     nodes = [N("Relu", ["x"], ["y"]), N("Identity", ["y"], ["z"])]
-    after = optimize(make_graph(nodes, {}, ["N", 3], outputs=("y", "z")))
+    after = optimize(model_of(nodes, {"x": ["N", 3]}, {"y": None, "z": None}))
     x = weights(2, 3)
     y, z = run(compact(after), x)
     np.testing.assert_array_equal(y, np.maximum(x, 0))

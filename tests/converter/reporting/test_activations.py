@@ -3,7 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of
+from onnx import helper
 
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.reporting.activations import count_activations
@@ -18,15 +19,7 @@ def quantizing(scale, zero):
         helper.make_node("QuantizeLinear", ["y", "scale", "zero"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["out"]),
     ]
-    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 2]) for n in ("x", "out")]
-    graph = helper.make_graph(
-        nodes,
-        "m",
-        ports[:1],
-        ports[1:],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    made = model_of(nodes, {"x": ["N", 2]}, {"out": ["N", 2]}, constants)
     return onnx.shape_inference.infer_shapes(made)
 
 

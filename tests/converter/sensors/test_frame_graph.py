@@ -4,7 +4,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of, node
+from onnx import helper
 from PIL import Image, ImageOps
 
 from edgeport import OptionError
@@ -148,23 +149,13 @@ def test_a_folder_read_by_keras_gives_the_same_numbers(tmp_path):
 
 def a_model(names=("image", "extra")):
     """Twice the mean of the picture, plus another input; its names look like ours."""
-    inputs = [
-        helper.make_tensor_value_info(names[0], TensorProto.FLOAT, ["N", 6, 8, 3]),
-        helper.make_tensor_value_info(names[1], TensorProto.FLOAT, ["N", 1]),
-    ]
     nodes = [
         helper.make_node("ReduceMean", [names[0]], ["frames/1"], axes=[1, 2], keepdims=0),
         helper.make_node("Mul", ["frames/1", "frames/2"], ["frames/3"], name="frames/4"),
         helper.make_node("Add", ["frames/3", names[1]], ["answer"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "model",
-        inputs,
-        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(np.float32([2]), "frames/2")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    inputs = {names[0]: ["N", 6, 8, 3], names[1]: ["N", 1]}
+    return model_of(nodes, inputs, {"answer": ["N", 3]}, {"frames/2": np.float32([2])})
 
 
 def test_frames_stand_in_front_of_a_model_under_the_input_s_name():
@@ -193,17 +184,9 @@ def test_known_shapes_stay_known():
 
 
 def test_frames_of_two_inputs_differ_in_size():
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 6, 8, 3])
-        for name in ("left", "right")
-    ]
-    answer = helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["N", 6, 8, 3])
-    node = helper.make_node("Sub", ["left", "right"], ["answer"])
-    model = helper.make_model(
-        helper.make_graph([node], "model", inputs, [answer]),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    pictures = {name: ["N", 6, 8, 3] for name in ("left", "right")}
+    subtract = node("Sub", ["left", "right"], "answer")
+    model = model_of([subtract], pictures, {"answer": ["N", 6, 8, 3]})
     for name in ("left", "right"):
         model = prepend_frames(model, name, Frames("load_img"))
     onnx.checker.check_model(model, full_check=True)

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of, node
+from onnx import TensorProto
 
 from edgeport import TensorSpec
 from edgeport_converter import DeviceOptions, UnsupportedModelError, convert
@@ -134,15 +135,12 @@ def test_random_values_keep_their_limits():
 def test_an_integer_division_by_zero_on_the_way_to_an_index_is_survived():
     """The reference evaluator, not the engine, computes indices: 1 / (x - 64) is tried at 64."""
     nodes = [
-        helper.make_node("Sub", ["x", "c"], ["d"]),
-        helper.make_node("Div", ["o", "d"], ["i"]),
-        helper.make_node("Gather", ["w", "i"], ["y"]),
+        node("Sub", ["x", "c"], "d"),
+        node("Div", ["o", "d"], "i"),
+        node("Gather", ["w", "i"], "y"),
     ]
-    x = helper.make_tensor_value_info("x", TensorProto.INT32, ["N", 2])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     constants = {"c": np.int32(64), "o": np.int32(1), "w": WEIGHTS}
-    tensors = [numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items()]
-    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], tensors))
+    model = model_of(nodes, {"x": (TensorProto.INT32, ["N", 2])}, {"y": None}, constants)
     spec = TensorSpec("x", np.dtype(np.int32), ("N", 2), ("N", "F"))
     assert IndexLimits(model, [spec]).find(8) == {}
 

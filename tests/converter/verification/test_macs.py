@@ -3,7 +3,8 @@ import math
 import keras
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of, node
+from onnx import helper
 
 from edgeport_converter import exporting, optimizing
 from edgeport_converter.loading.load import load_model
@@ -13,17 +14,8 @@ layers = keras.layers
 
 
 def make_model(op, x_shape, w_shape, y_shape, **attributes):
-    value = helper.make_tensor_value_info
-    return helper.make_model(
-        helper.make_graph(
-            [helper.make_node(op, ["x", "w"], ["y"], **attributes)],
-            "g",
-            [value("x", TensorProto.FLOAT, x_shape)],
-            [value("y", TensorProto.FLOAT, y_shape)],
-            [numpy_helper.from_array(np.zeros(w_shape, dtype=np.float32), "w")],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-    )
+    nodes = [node(op, ["x", "w"], "y", **attributes)]
+    return model_of(nodes, {"x": x_shape}, {"y": y_shape}, {"w": np.zeros(w_shape, np.float32)})
 
 
 @pytest.mark.parametrize(
@@ -70,23 +62,15 @@ def test_a_recurrent_layer_uses_each_weight_once_a_step(operator, gates, directi
             direction="forward" if directions == 1 else "bidirectional",
         ),
     ]
-    weights = {"w": features, "r": units}
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [
-            numpy_helper.from_array(np.zeros((directions, gates * units, length), "f4"), name)
-            for name, length in weights.items()
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    weights = {
+        name: np.zeros((directions, gates * units, length), "f4")
+        for name, length in {"w": features, "r": units}.items()
+    }
+    model = model_of(nodes, {"x": shape}, {"y": None}, weights)
     expected = steps * directions * gates * units * (features + units)
     assert count_multiply_accumulates(model) == expected
     shape[shape.index(steps)] = "T"
-    graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model = model_of(nodes, {"x": shape}, {"y": None}, weights)
     assert count_multiply_accumulates(model) is None
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of, node
+from onnx import TensorProto, helper
 
 from edgeport import ModelCard, TensorSpec
 from edgeport_converter.targets import find_target
@@ -20,18 +21,9 @@ FIXED = TensorSpec("x", np.dtype(np.float32), (3, 2), ("N", "F"))
 
 
 def doubling_graph(samples):
-    value = helper.make_tensor_value_info
-    return helper.make_model(
-        helper.make_graph(
-            [helper.make_node("Mul", ["x", "two"], ["y"]), helper.make_node("Neg", ["y"], ["z"])],
-            "g",
-            [value("x", TensorProto.FLOAT, [samples, 2])],
-            [value("z", TensorProto.FLOAT, [samples, 2])],
-            [numpy_helper.from_array(np.float32([2]), "two")],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    nodes = [node("Mul", ["x", "two"], "y"), node("Neg", ["y"], "z")]
+    two = np.float32([2])
+    return model_of(nodes, {"x": [samples, 2]}, {"z": [samples, 2]}, {"two": two})
 
 
 def card_of(spec):
@@ -94,25 +86,14 @@ def test_int8_for_cpus_unlike_this_one_is_judged_as_defined(kind, target, as_def
 
 def test_dynamic_int8_does_not_mix_samples():
     """One scale for a whole batch would drown the small sample in the large one's step."""
-    value = helper.make_tensor_value_info
-    weights = numpy_helper.from_array(np.eye(2, dtype=np.int8), "w")
+    weights = np.eye(2, dtype=np.int8)
     nodes = [
         helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
         helper.make_node("MatMulInteger", ["q", "w", "zero"], ["whole"]),
         helper.make_node("Cast", ["whole"], ["wide"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["wide", "scale"], ["z"]),
     ]
-    graph = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "g",
-            [value("x", TensorProto.FLOAT, ["N", 2])],
-            [value("z", TensorProto.FLOAT, ["N", 2])],
-            [weights],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    graph = model_of(nodes, {"x": ["N", 2]}, {"z": ["N", 2]}, {"w": weights})
     x = np.float32([[0.01, 0.02], [100, 200]])
     runner = Runner(card_of(FREE), "dynamic", find_target("any"))
     assert run_as_defined(graph)({"x": x})["z"][0, 1] == 0

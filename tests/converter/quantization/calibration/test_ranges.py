@@ -1,7 +1,7 @@
 import numpy as np
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of, node
 
 from edgeport import ConversionError
 from edgeport_converter.quantization.calibration.ranges import collect_ranges
@@ -11,20 +11,9 @@ from edgeport_converter.quantization.calibration.ranges import collect_ranges
 def graph():
     """Y = relu(x W), of which numpy knows every activation."""
     weights = np.array([[1.0, -2.0], [3.0, 0.5]], dtype=np.float32)
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("Relu", ["z"], ["y"])]
-    value = helper.make_tensor_value_info
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            "g",
-            [value("x", TensorProto.FLOAT, ["N", 2])],
-            [value("y", TensorProto.FLOAT, ["N", 2])],
-            [numpy_helper.from_array(weights, "w")],
-            value_info=[value("z", TensorProto.FLOAT, ["N", 2])],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    nodes = [node("MatMul", ["x", "w"], "z"), node("Relu", ["z"], "y")]
+    pair = ["N", 2]
+    return model_of(nodes, {"x": pair}, {"y": pair}, {"w": weights}, {"z": pair})
 
 
 @pytest.fixture

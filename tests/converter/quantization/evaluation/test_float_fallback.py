@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from graphs import model_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from edgeport_converter import convert
 from edgeport_converter.quantization.evaluation import timing
@@ -20,30 +21,21 @@ NODE_US, VALUE_US = 10.5, 0.0015
 
 def chain(sizes, between=()):
     """Return a graph of convolutions, each reading an image of so many values a side."""
-    value = helper.make_tensor_value_info
     weights = np.ones((1, 1, 1, 1), np.float32)
-    nodes, shapes = [], []
-    for place, size in enumerate(sizes):
+    nodes = []
+    for place in range(len(sizes)):
         nodes.append(
             helper.make_node("Conv", [f"t{place}", "w"], [f"t{place + 1}"], f"conv{place}")
         )
-        shapes.append(value(f"t{place}", TensorProto.FLOAT, ["N", 1, size, size]))
         if place in between:
             nodes[-1].output[0] = f"t{place}c"
             nodes.append(
                 helper.make_node("Relu", [f"t{place}c"], [f"t{place + 1}"], f"relu{place}")
             )
-    last = value(f"t{len(sizes)}", TensorProto.FLOAT, ["N", 1, sizes[-1], sizes[-1]])
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        shapes[:1],
-        [last],
-        [numpy_helper.from_array(weights, "w")],
-        value_info=shapes[1:],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return ir.from_proto(model).graph
+    inner = {f"t{place}": ["N", 1, size, size] for place, size in enumerate(sizes)}
+    first = {"t0": inner.pop("t0")}
+    last = {f"t{len(sizes)}": ["N", 1, sizes[-1], sizes[-1]]}
+    return ir.from_proto(model_of(nodes, first, last, {"w": weights}, inner)).graph
 
 
 def cost(in_float, sizes, float_us, int8_us):
@@ -103,7 +95,6 @@ def test_nothing_is_proposed_where_int8_is_faster_everywhere():
 
 @pytest.mark.parametrize("channels", [3, 8, 16])
 def test_every_layer_has_a_time_whatever_the_engine_makes_of_it(channels):
-    value = helper.make_tensor_value_info
     generator = np.random.default_rng(0)
     first = generator.normal(size=(16, channels, 3, 3)).astype(np.float32)
     second = generator.normal(size=(16, 16, 3, 3)).astype(np.float32)
@@ -112,14 +103,8 @@ def test_every_layer_has_a_time_whatever_the_engine_makes_of_it(channels):
         helper.make_node("Relu", ["a"], ["b"], "net/first/Relu"),
         helper.make_node("Conv", ["b", "v"], ["y"], "net/second/Conv"),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [value("x", TensorProto.FLOAT, [1, channels, 20, 20])],
-        [value("y", TensorProto.FLOAT, [1, 16, 16, 16])],
-        [numpy_helper.from_array(first, "w"), numpy_helper.from_array(second, "v")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    shapes = {"x": [1, channels, 20, 20]}, {"y": [1, 16, 16, 16]}
+    model = model_of(nodes, *shapes, {"w": first, "v": second})
     found = timing.node_times_us(model, {"x": np.zeros((1, channels, 20, 20), np.float32)})
     assert found["net/first/Conv"] + found["net/first/Relu"] > 0
     assert found["net/second/Conv"] > 0

@@ -4,7 +4,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of
+from onnx import helper
 
 from edgeport_converter.optimizing import compact
 from edgeport_converter.quantization.calibration.ranges import collect_ranges
@@ -25,7 +26,6 @@ LAYERS = KerasLayers(["hidden", "scores"])
 
 @pytest.fixture(scope="module")
 def float_graph():
-    value = helper.make_tensor_value_info
     zeros = np.zeros(50, np.float32)
     nodes = [
         helper.make_node("Gemm", ["x", "w", "b"], ["h"], name="net/hidden/MatMul"),
@@ -34,21 +34,8 @@ def float_graph():
         helper.make_node("Softmax", ["z"], ["y"], name="net/scores/Softmax"),
     ]
     constants = {"w": FIRST, "b": BIAS, "v": SECOND, "c": zeros}
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            "g",
-            [value("x", TensorProto.FLOAT, ["N", 40])],
-            [value("y", TensorProto.FLOAT, ["N", 50])],
-            [numpy_helper.from_array(array, name) for name, array in constants.items()],
-            value_info=[
-                value(name, TensorProto.FLOAT, ["N", size])
-                for name, size in (("h", 60), ("r", 60), ("z", 50))
-            ],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    inner = {"h": ["N", 60], "r": ["N", 60], "z": ["N", 50]}
+    return model_of(nodes, {"x": ["N", 40]}, {"y": ["N", 50]}, constants, inner)
 
 
 def report(float_graph, kind, kept=()):

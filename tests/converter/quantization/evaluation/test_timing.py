@@ -1,7 +1,8 @@
 """Times that tell a long run from a short one; how long either takes is for the benchmarks."""
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of
+from onnx import helper
 
 from edgeport import ModelCard, TensorSpec
 from edgeport_converter.quantization.evaluation.timing import median_latencies_us
@@ -17,19 +18,8 @@ def products(count):
         )
         for i in range(count)
     ]
-    value = helper.make_tensor_value_info
     weights = np.eye(SIZE, dtype=np.float32)
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            "g",
-            [value("x", TensorProto.FLOAT, ["N", SIZE])],
-            [value("y", TensorProto.FLOAT, ["N", SIZE])],
-            [numpy_helper.from_array(weights, "w")],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    return model_of(nodes, {"x": ["N", SIZE]}, {"y": ["N", SIZE]}, {"w": weights})
 
 
 def test_a_run_in_a_thread_of_its_own_is_counted_too():

@@ -5,7 +5,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper
+from graphs import model_of
+from onnx import helper
 
 from edgeport_converter import QuantizationError, convert
 from edgeport_converter.exporting import export
@@ -32,14 +33,8 @@ def exported(pool):
 
 
 def pool_graph(**options):
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("AveragePool", ["x"], ["y"], "pool", **options)],
-        "g",
-        [value("x", TensorProto.FLOAT, ["N", 4, 9, 9])],
-        [value("y", TensorProto.FLOAT, None)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    nodes = [helper.make_node("AveragePool", ["x"], ["y"], "pool", **options)]
+    model = model_of(nodes, {"x": ["N", 4, 9, 9]}, {"y": None})
     return ir.from_proto(onnx.shape_inference.infer_shapes(model))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from graphs import model_of, node
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -30,20 +31,8 @@ def hard_sigmoid(x, alpha, beta):
     return np.clip(alpha * x + beta, 0, 1)
 
 
-def node(operator, inputs, output, **attributes):
-    return helper.make_node(operator, inputs, [output], output, **attributes)
-
-
 def make(nodes, shape, outputs=("y",), **constants):
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [value("x", TensorProto.FLOAT, ["N", *shape])],
-        [value(name, TensorProto.FLOAT, None) for name in outputs],
-        [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model_of(nodes, {"x": ["N", *shape]}, dict.fromkeys(outputs), constants)
 
 
 def converted(scale, zero, alpha, beta):
@@ -154,8 +143,9 @@ def normal(*shape):
     return GENERATOR.normal(size=shape).astype(np.float32)
 
 
-def test_a_hard_swish_between_convolutions_keeps_its_signal():
-    model = make(
+def swish_network():
+    """A hard swish between two convolutions."""
+    return make(
         [
             node("Conv", ["x", "w", "b"], "before"),
             node("HardSigmoid", ["before"], "hard", alpha=1 / 6, beta=0.5),
@@ -167,6 +157,10 @@ def test_a_hard_swish_between_convolutions_keeps_its_signal():
         v=0.5 * normal(8, 8, 3, 3),
         b=normal(8),
     )
+
+
+def test_a_hard_swish_between_convolutions_keeps_its_signal():
+    model = swish_network()
     operators, signal = signals(model, normal(100, 4, 8, 8))
     assert "HardSigmoid" not in operators
     assert signal["y"] > 30
@@ -234,18 +228,7 @@ def test_the_scale_of_an_image_s_bytes_stays():
 
 
 def test_a_hard_sigmoid_that_is_to_stay_in_float_does():
-    model = make(
-        [
-            node("Conv", ["x", "w", "b"], "before"),
-            node("HardSigmoid", ["before"], "hard", alpha=1 / 6, beta=0.5),
-            node("Mul", ["before", "hard"], "swish"),
-            node("Conv", ["swish", "v", "b"], "y"),
-        ],
-        [4, 8, 8],
-        w=0.5 * normal(8, 4, 3, 3),
-        v=0.5 * normal(8, 8, 3, 3),
-        b=normal(8),
-    )
+    model = swish_network()
     operators, signal = signals(model, normal(60, 4, 8, 8), frozenset({"hard"}))
     assert "HardSigmoid" in operators
     assert signal["y"] > 30

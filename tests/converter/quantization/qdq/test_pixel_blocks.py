@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from graphs import model_of
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeport import Predictor
@@ -35,18 +36,11 @@ def int8_convolution(weights, shape, **attributes):
         helper.make_node("DequantizeLinear", ["b", "bs", "bz"], ["bf"], axis=0),
         helper.make_node("Conv", ["xf", "wf", "bf"], ["c"], "conv", **attributes),
         helper.make_node("QuantizeLinear", ["c", "ys", "yz"], ["y"]),
+        # The codes are read by a node, as between the layers of a network.
+        helper.make_node("DequantizeLinear", ["y", "ys", "yz"], ["answer"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", *shape])],
-        [helper.make_tensor_value_info("y", TensorProto.UINT8, None)],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
-    )
-    # The graph's output is read by a node, as between the layers of a network.
-    graph.node.append(helper.make_node("DequantizeLinear", ["y", "ys", "yz"], ["answer"]))
-    graph.output[0].CopyFrom(helper.make_tensor_value_info("answer", TensorProto.FLOAT, None))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    inputs = {"x": (TensorProto.UINT8, ["N", *shape])}
+    model = model_of(nodes, inputs, {"answer": None}, constants)
     return ir.from_proto(onnx.shape_inference.infer_shapes(model)), scales, bias
 
 

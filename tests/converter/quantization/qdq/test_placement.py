@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from graphs import model_of, node
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter.quantization.calibration.ranges import collect_ranges
@@ -22,24 +23,12 @@ X = GENERATOR.normal(size=(100, 3, 8, 8)).astype(np.float32)
 
 
 def make(nodes, outputs, **constants):
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [value("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
-        [value(name, TensorProto.FLOAT, None) for name in outputs],
-        [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = model_of(nodes, {"x": ["N", 3, 8, 8]}, dict.fromkeys(outputs), constants)
     return onnx.shape_inference.infer_shapes(model)
 
 
 def normal(*shape):
     return GENERATOR.normal(size=shape).astype(np.float32)
-
-
-def node(operator, inputs, output, **attributes):
-    return helper.make_node(operator, inputs, [output], output, **attributes)
 
 
 @pytest.fixture(scope="module")
@@ -236,33 +225,24 @@ FEATURES = np.array([1e-3, 1.0, 1e2, 1e4, 1e6], np.float32)
 @pytest.fixture(scope="module")
 def tabular():
     """Normalization, Dense; both operands of the Normalization are constants."""
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [
-            node("Reshape", ["x", "shape"], "flat"),
-            node("Mul", ["flat", "factor"], "normal"),
-            node("Add", ["normal", "offset"], "centred"),
-            node("Gemm", ["centred", "w", "b"], "hidden"),
-            node("Relu", ["hidden"], "relu"),
-            node("Gemm", ["relu", "v", "c"], "y"),
-        ],
-        "g",
-        [value("x", TensorProto.FLOAT, ["N", 5, 1])],
-        [value("y", TensorProto.FLOAT, ["N", 3])],
-        [
-            numpy_helper.from_array(array, name)
-            for name, array in {
-                "shape": np.array([-1, 5]),
-                "factor": 1 / FEATURES,
-                "offset": normal(5),
-                "w": normal(5, 80),
-                "b": normal(80),
-                "v": normal(80, 3),
-                "c": normal(3),
-            }.items()
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    nodes = [
+        node("Reshape", ["x", "shape"], "flat"),
+        node("Mul", ["flat", "factor"], "normal"),
+        node("Add", ["normal", "offset"], "centred"),
+        node("Gemm", ["centred", "w", "b"], "hidden"),
+        node("Relu", ["hidden"], "relu"),
+        node("Gemm", ["relu", "v", "c"], "y"),
+    ]
+    constants = {
+        "shape": np.array([-1, 5]),
+        "factor": 1 / FEATURES,
+        "offset": normal(5),
+        "w": normal(5, 80),
+        "b": normal(80),
+        "v": normal(80, 3),
+        "c": normal(3),
+    }
+    model = model_of(nodes, {"x": ["N", 5, 1]}, {"y": ["N", 3]}, constants)
     return onnx.shape_inference.infer_shapes(model)
 
 

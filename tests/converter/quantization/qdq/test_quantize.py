@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from graphs import model_of
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeport_converter.quantization.calibration.ranges import collect_ranges
@@ -21,23 +22,12 @@ X = GENERATOR.normal(size=(200, 16)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def dense_softmax():
-    value = helper.make_tensor_value_info
     nodes = [
         helper.make_node("Gemm", ["x", "w", "b"], ["z"], name="dense"),
         helper.make_node("Softmax", ["z"], ["y"], name="softmax"),
     ]
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            "g",
-            [value("x", TensorProto.FLOAT, ["N", 16])],
-            [value("y", TensorProto.FLOAT, ["N", 8])],
-            [numpy_helper.from_array(WEIGHTS, "w"), numpy_helper.from_array(BIAS, "b")],
-            value_info=[value("z", TensorProto.FLOAT, ["N", 8])],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    constants = {"w": WEIGHTS, "b": BIAS}
+    return model_of(nodes, {"x": ["N", 16]}, {"y": ["N", 8]}, constants, {"z": ["N", 8]})
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +87,7 @@ def test_answers_stay_close_to_numpy(quantized):
 
 
 def test_a_static_file_stores_the_weights_of_an_lstm_in_int8_too():
-    size, value = 32, helper.make_tensor_value_info
+    size = 32
 
     def normal(*shape):
         return (0.3 * GENERATOR.normal(size=shape)).astype(np.float32)
@@ -114,17 +104,7 @@ def test_a_static_file_stores_the_weights_of_an_lstm_in_int8_too():
         "b": normal(5),
         "axes": np.array([0]),
     }
-    model = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "g",
-            [value("x", TensorProto.FLOAT, [12, "N", 8])],
-            [value("y", TensorProto.FLOAT, ["N", 5])],
-            [numpy_helper.from_array(array, name) for name, array in constants.items()],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    model = model_of(nodes, {"x": [12, "N", 8]}, {"y": ["N", 5]}, constants)
     model = onnx.shape_inference.infer_shapes(model)
     x = GENERATOR.normal(size=(12, 64, 8)).astype(np.float32)
     float_graph = ir.from_proto(model)

@@ -5,7 +5,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from graphs import model_of
+from onnx import TensorProto, helper
 
 from edgeport import Predictor
 from edgeport_converter import convert
@@ -35,18 +36,8 @@ def int8_swish(*, other=False, shared=False):
         helper.make_node("Mul", ["x2" if other else "xf", "gf"], ["m"], "net/mul"),
         helper.make_node("QuantizeLinear", ["m", "ys", "yz"], ["y"]),
     ]
-    value = helper.make_tensor_value_info
-    outputs = [value("y", TensorProto.UINT8, None)]
-    if shared:
-        outputs.append(value("gq", TensorProto.UINT8, None))
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [value("x", TensorProto.UINT8, ["N", 256])],
-        outputs,
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    outputs = dict.fromkeys(("y", "gq") if shared else ("y",), (TensorProto.UINT8, None))
+    model = model_of(nodes, {"x": (TensorProto.UINT8, ["N", 256])}, outputs, constants)
     return ir.from_proto(onnx.shape_inference.infer_shapes(model))
 
 
