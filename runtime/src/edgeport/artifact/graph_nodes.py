@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeport.artifact.protobuf import fields
-from edgeport.errors import ArtifactError
-from edgeport.signals import reraise_signal
+from edgeport.artifact.protobuf import fields, no_onnx_file
 
 # ModelProto.graph; GraphProto.node and .initializer; NodeProto.input, .output, .name, .op_type;
 # TensorProto.name. Source: onnx.proto.
@@ -51,11 +49,7 @@ def read_nodes(model: bytes) -> Nodes:
                 elif inner == _INITIALIZER:
                     constants.update(_texts(model, start, stop, _TENSOR_NAME))
     except (ValueError, IndexError) as cause:
-        reraise_signal(cause)
-        raise ArtifactError(
-            f"the artifact is no ONNX file, or was cut short ({cause}): "
-            "copy the .onnx file again from where it was converted"
-        ) from cause
+        raise no_onnx_file(cause) from cause
     return Nodes(tuple(nodes), frozenset(constants))
 
 

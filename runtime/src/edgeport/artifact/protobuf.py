@@ -94,6 +94,15 @@ def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int | None, in
         yield tag >> 3, value, start, at
 
 
+def no_onnx_file(cause: Exception) -> ArtifactError:
+    """Return the error for what ``fields`` raised; what a signal's handler raised goes on."""
+    reraise_signal(cause)
+    return ArtifactError(
+        f"the artifact is no ONNX file, or was cut short ({cause}): "
+        "copy the .onnx file again from where it was converted"
+    )
+
+
 def refuse_external_tensors(model: bytes) -> None:
     """Refuse a model that keeps values of tensors in other files ("external data" in ONNX).
 
@@ -106,11 +115,7 @@ def refuse_external_tensors(model: bytes) -> None:
     try:
         name = _external(model, 0, len(model), "model", 0)
     except (ValueError, IndexError) as cause:
-        reraise_signal(cause)
-        raise ArtifactError(
-            f"the artifact is no ONNX file, or was cut short ({cause}): "
-            "copy the .onnx file again from where it was converted"
-        ) from cause
+        raise no_onnx_file(cause) from cause
     if name is not None:
         raise ArtifactError(
             f"the artifact keeps the values of the tensor '{name}' in another file, expected all "
