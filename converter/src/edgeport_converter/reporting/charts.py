@@ -77,7 +77,7 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def _drawing(height: float) -> Iterator[tuple[Figure, Axes]]:
-    """Yield a figure of the page's look; glyphs that matplotlib lacks the browser has."""
+    """Yield a figure in the page's style; the browser draws glyphs that matplotlib lacks."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
         warnings.filterwarnings("ignore", message=".*Matplotlib currently does not support.*")

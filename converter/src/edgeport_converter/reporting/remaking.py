@@ -257,7 +257,7 @@ def _in_python(value: Any, name: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    """Return what an object in memory is; of a pair or a dict, what its parts are."""
+    """Describe an object in memory, and each part of a pair or a dict."""
     if isinstance(value, Mapping):
         return "a dict of " + ", ".join(f"{k}: {_kind(v)}" for k, v in list(value.items())[:6])
     if isinstance(value, tuple) and len(value) <= 4:

@@ -78,7 +78,7 @@ class Piece:
         stop: where they end, counted alike.
         first: the number of the first row, of text that of the line before it.
         rows: how many there are.
-        bytes: how much of the file that is, about.
+        bytes: about how many bytes of the file these are.
     """
 
     source: Source
@@ -108,7 +108,7 @@ class Part:
 
     @property
     def bytes(self) -> int:
-        """How much input it is, about."""
+        """About how many bytes of input it has."""
         return sum(piece.bytes for piece in self.pieces)
 
 

@@ -118,10 +118,10 @@ def compare_metric(
 
 
 def _binomial(successes: int, trials: int) -> float:
-    """Return how often a fair coin shows one side so often or more, either side."""
+    """Return the two-sided probability that a fair coin shows one side that often or more."""
     if 2 * successes <= trials:
         return 1.0
-    # Logarithms of n!: whole numbers of so many digits take minutes of ten thousand trials.
+    # Logarithms of n!: for ten thousand trials, whole numbers of that length take minutes.
     all_orders = math.lgamma(trials + 1) - trials * math.log(2)
     shares = (
         math.exp(all_orders - math.lgamma(count + 1) - math.lgamma(trials - count + 1))
