@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from examples import in_threads
 
 from edgeport import OptionError
 from edgeport.atomic_files import check_target, replacing
@@ -374,10 +375,6 @@ def test_many_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
         for _ in range(20):
             write(target, content)
 
-    threads = [threading.Thread(target=work, args=(content,)) for content in contents]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, contents)
     assert target.read_bytes() in contents
     assert names(tmp_path) == {"out"}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from examples import Child, identity, int8, mlp, sealed, spec, two_inputs
+from examples import Child, identity, in_threads, int8, mlp, sealed, spec, two_inputs
 
 from edgeport import InferenceError, InputError, Predictor
 from edgeport.device.tuning_file import Tuning
@@ -85,11 +85,7 @@ def test_no_buffer_is_shared_by_two_threads() -> None:
                 if not np.array_equal(predictor.predict(x), x):
                     wrong.append(x)
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(work, range(6))
         model = predictor._model
         assert model is not None
         assert model.fast_path is not None
@@ -344,11 +340,7 @@ def test_batches_of_many_callers_are_shared_without_mixing_them_up() -> None:
                 if not np.array_equal(predictor.predict(x), x):
                     wrong.append(number)
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(5)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(work, range(5))
     assert wrong == []
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx_writer as ow
 import pytest
-from examples import identity, int8, mlp, mlp_artifact, sealed, spec
+from examples import identity, in_threads, int8, mlp, mlp_artifact, sealed, spec
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -124,11 +123,7 @@ def test_threads_never_share_buffers() -> None:
                 if not (y == number).all():
                     wrong.append(y)
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(work, range(8))
         model = predictor._model
         assert model is not None
         assert model.fast_path is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slow
-from examples import Child, int8, mlp, mlp_artifact, needs_fork
+from examples import Child, in_threads, int8, mlp, mlp_artifact, needs_fork
 
 from edgeport import ArtifactError, InferenceError, InputError, IntegrityError, Predictor
 
@@ -94,11 +94,7 @@ def test_a_process_loads_the_model_of_its_pickles_once(mlp_file: Path) -> None:
         barrier.wait()
         found.append((back.predict(X).tobytes(), back._open().session))
 
-    threads = [threading.Thread(target=use) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(lambda _: use(), range(4))
     assert {answer for answer, _ in found} == {wanted.tobytes()}
     (session,) = {session for _, session in found}
     mlp_file.unlink()  # it is in memory, checked
@@ -178,11 +174,7 @@ def test_many_threads_get_the_answers_of_one(mlp_file: Path) -> None:
                 if not np.allclose(answer, wanted[number], rtol=1e-5, atol=1e-7):
                     wrong.append(int(number))
 
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(work, range(8))
     assert wrong == []
 
 

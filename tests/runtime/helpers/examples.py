@@ -7,7 +7,8 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,12 @@ def forge(file: Path, graph: bytes) -> None:
     head = file.read_bytes().split(b"\n", 1)[0]
     digest = hashlib.sha256(graph).hexdigest().encode()
     file.write_bytes(head + b"\n" + digest + b"\n" + graph)
+
+
+def in_threads(work: Callable[[Any], object], items: Iterable[Any]) -> None:
+    """Call ``work`` with each item in a thread of its own, and wait for all of them."""
+    threads = [threading.Thread(target=work, args=(item,)) for item in items]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
 from typing import Any
 
 import numpy as np
 import pytest
-from examples import identity, int8, mlp_artifact, sealed, spec, two_inputs
+from examples import identity, in_threads, int8, mlp_artifact, sealed, spec, two_inputs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -109,11 +108,7 @@ def test_no_count_is_lost_between_threads() -> None:
             for _ in range(500):
                 predictor.predict(np.full(6, 2, "f4"))
 
-        threads = [threading.Thread(target=work) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(lambda _: work(), range(6))
         assert predictor.out_of_range == {"x": 6 * 500 * 6}
 
 
