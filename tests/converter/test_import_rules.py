@@ -105,7 +105,7 @@ def test_the_extra_s_packages_are_imported_where_they_belong(package):
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_door_lists_its_rooms_and_no_others(folder):
+def test_a_package_lists_its_modules_and_no_others(folder):
     """The docstring of a package names its modules, each at the beginning of a line."""
     door = str(
         ast.get_docstring(

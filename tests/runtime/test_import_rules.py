@@ -96,7 +96,7 @@ FOLDERS = sorted({path.parent for path in FILES})
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_door_lists_the_rooms_behind_it_and_no_others(folder: Path) -> None:
+def test_a_package_lists_its_modules_and_no_others(folder: Path) -> None:
     """The docstring of a package names its modules, each at the beginning of a line."""
     door = str(
         ast.get_docstring(

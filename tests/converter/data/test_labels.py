@@ -137,7 +137,7 @@ def test_answers_of_one_class_are_written(labels, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(300,), (300, 1)])
-def test_shares_behind_a_sigmoid_are_a_regression(shape, tmp_path):
+def test_shares_of_a_sigmoid_are_a_regression(shape, tmp_path):
     shares = GENERATOR.uniform(size=shape).astype(np.float32)
     report = convert(
         linear("sigmoid"), tmp_path / "m.onnx", evaluation=(X, shares), quantize="none"

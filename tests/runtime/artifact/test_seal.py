@@ -204,7 +204,7 @@ def test_a_foreign_model_loads_and_says_that_nothing_vouches_for_it(
     assert "nothing vouches for its answers" in caplog.text
 
 
-def test_a_vouched_artifact_bears_its_digest() -> None:
+def test_a_vouched_artifact_has_its_digest() -> None:
     data = mlp_artifact()
     stated = re.search(rb"edgeport\.sha256\x12\x40([0-9a-f]{64})", data)
     assert stated is not None

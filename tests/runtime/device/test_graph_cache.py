@@ -187,7 +187,7 @@ def test_damage_of_any_byte_leaves_the_answers_right(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
-def test_a_file_cut_short_is_left_aside(share: float, folder: Path, mlp_file: Path) -> None:
+def test_a_file_cut_short_is_ignored(share: float, folder: Path, mlp_file: Path) -> None:
     Predictor.load(mlp_file, cache_dir=folder)
     (kept,) = kept_in(folder)
     whole = kept.read_bytes()

@@ -152,7 +152,7 @@ def test_what_the_caller_says_wins(artifact: Path, monkeypatch: pytest.MonkeyPat
         ("format", 1.0),
     ],
 )
-def test_a_tuning_of_something_else_is_left_aside(
+def test_a_tuning_of_something_else_is_ignored(
     name: str, value: Any, artifact: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = write(artifact, {**content_for(artifact), name: value})
@@ -177,7 +177,7 @@ def test_a_tuning_of_something_else_is_left_aside(
         {"optimization": ["all"]},
     ],
 )
-def test_a_choice_that_is_none_is_left_aside(
+def test_an_impossible_choice_is_ignored(
     changes: dict[str, Any], artifact: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(artifact, content_for(artifact, **changes))
@@ -240,7 +240,7 @@ def test_damage_of_any_byte_leaves_the_answers_right(
 
 
 @pytest.mark.parametrize("named", ["model.none.onnx", "../model.none.onnx", "", 5, ["a"]])
-def test_an_old_file_that_chooses_another_artifact_is_left_aside(
+def test_an_old_file_that_chooses_another_artifact_is_ignored(
     named: Any, artifact: Path, variant: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(artifact, content_for(artifact, variant=named, variant_sha256=digest_of(variant)))
@@ -258,7 +258,7 @@ def test_an_old_file_that_chooses_settings_alone_is_used(artifact: Path) -> None
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has other rules")
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o646])
-def test_a_file_that_others_may_write_is_left_aside(
+def test_a_file_that_others_may_write_is_ignored(
     mode: int, artifact: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(artifact, content_for(artifact)).chmod(mode)

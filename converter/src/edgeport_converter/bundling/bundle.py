@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,17 +119,7 @@ def write_bundle(
     card = _check(artifact)
     contents: dict[str, bytes | Path] = {install.ARTIFACT: _read(artifact)}
     for variant in variants:
-        _check(variant)
-        name = Path(variant).name
-        # Some devices' file systems take names that differ in capitals for one.
-        if name.lower() in {other.lower() for other in contents}:
-            raise OptionError(f"two files are named '{name}' in the bundle: rename the variant")
-        if not install.is_name(name) or not name.endswith(".onnx") or len(name) > _LONGEST_NAME:
-            raise OptionError(
-                f"the variant is named '{name}', expected at most {_LONGEST_NAME} letters, digits "
-                "and _+-.! of ASCII that end in .onnx: rename the variant"
-            )
-        contents[name] = _read(variant)
+        contents[_name_of_variant(variant, contents)] = _read(variant)
     if tuning is not None:
         contents[install.ARTIFACT + TUNING_SUFFIX] = _read(tuning)
     contents["install.py"] = Path(install.__file__).read_bytes()
@@ -142,7 +132,11 @@ def write_bundle(
         contents["Containerfile"] = text.encode("ascii")
     with tempfile.TemporaryDirectory() as scratch:
         source = Source(_path(wheels), _path(constraints))
-        found = _find_wheels(*(card, _path(wheel), system, python, Path(scratch), source), extras)
+        runtime = runtime_wheel(_path(wheel), Path(scratch))
+        oldest = card.requires.onnxruntime if card.requires else None
+        place = (system, python, Path(scratch))
+        others = download(runtime, *place, oldest_engine=oldest, source=source, extras=extras)
+        found = [runtime, *others]
         facts = _facts(card, system, python, found)
         facts["imports"] = sorted({name for extra in extras for name in IMPORTS[extra]})
         facts["downloaded"] = {
@@ -196,6 +190,21 @@ def _check(artifact: AnyPath) -> ModelCard:
     return card
 
 
+def _name_of_variant(variant: AnyPath, others: Iterable[str]) -> str:
+    """Load a variant with all checks, and return its name, which no other file may have."""
+    _check(variant)
+    name = Path(variant).name
+    # Some devices' file systems take names that differ in capitals for one.
+    if name.lower() in {other.lower() for other in others}:
+        raise OptionError(f"two files are named '{name}' in the bundle: rename the variant")
+    if not install.is_name(name) or not name.endswith(".onnx") or len(name) > _LONGEST_NAME:
+        raise OptionError(
+            f"the variant is named '{name}', expected at most {_LONGEST_NAME} letters, digits "
+            "and _+-.! of ASCII that end in .onnx: rename the variant"
+        )
+    return name
+
+
 def _read(path: AnyPath) -> bytes:
     try:
         return Path(path).read_bytes()
@@ -204,26 +213,6 @@ def _read(path: AnyPath) -> bytes:
             f"'{os.fspath(path)}' cannot be read ({cause.strerror or cause}): name a file that is "
             "there"
         ) from cause
-
-
-def _find_wheels(
-    card: ModelCard,
-    wheel: Path | None,
-    platform: Platform,
-    python: str,
-    folder: Path,
-    source: Source,
-    extras: Sequence[str],
-) -> list[Path]:
-    runtime = runtime_wheel(wheel, folder)
-    oldest = card.requires.onnxruntime if card.requires else None
-    others = download(
-        *(runtime, platform, python, folder),
-        oldest_engine=oldest,
-        source=source,
-        extras=extras,
-    )
-    return [runtime, *others]
 
 
 def _facts(

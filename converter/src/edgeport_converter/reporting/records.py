@@ -192,10 +192,10 @@ class ActivationRanges:
 
 @dataclass(frozen=True, slots=True)
 class ClassPairs:
-    """How often two sayings about the same samples met: a confusion matrix.
+    """A confusion matrix: how often two classes were given to the same sample.
 
     Attributes:
-        rows, columns: what the two are, "label", "Keras", "float32" or "artifact".
+        rows, columns: who gave them, "label", "Keras", "float32" or "artifact".
         names: of the classes that occur, in order.
         counts: matrix of counts, rows by columns; empty where there are too many classes.
         pairs: (row class, column class, count) where the two differ, the most frequent first.
