@@ -25,7 +25,7 @@ from edgeport_converter.bundling.slimming import is_needed
 from edgeport_converter.bundling.wheel_zip import check_record, slimmed
 from edgeport_converter.bundling.wheels import (
     IMPORTS,
-    Source,
+    WheelSource,
     download,
     runtime_wheel,
     system_version,
@@ -131,7 +131,7 @@ def write_bundle(
             raise OptionError(f"there are no containers for {platform}: leave --containerfile out")
         contents["Containerfile"] = text.encode("ascii")
     with tempfile.TemporaryDirectory() as scratch:
-        source = Source(_path(wheels), _path(constraints))
+        source = WheelSource(_path(wheels), _path(constraints))
         runtime = runtime_wheel(_path(wheel), Path(scratch))
         oldest = card.requires.onnxruntime if card.requires else None
         place = (system, python, Path(scratch))

@@ -43,7 +43,7 @@ IMPORTS = {
 
 
 @dataclass(frozen=True)
-class Source:
+class WheelSource:
     """Where wheels come from.
 
     Attributes:
@@ -98,7 +98,7 @@ def download(
     folder: Path,
     *,
     oldest_engine: str | None,
-    source: Source,
+    source: WheelSource,
     extras: Sequence[str] = (),
 ) -> list[Path]:
     """Return the wheels that edgeport needs on that platform, newest versions first.
@@ -209,7 +209,7 @@ def requirements(
 
 
 def _fetch(
-    needs: Sequence[Requirement], platform: Platform, python: str, folder: Path, source: Source
+    needs: Sequence[Requirement], platform: Platform, python: str, folder: Path, source: WheelSource
 ) -> dict[str, Path]:
     """Return the wheels that pip chose, by name."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -239,7 +239,9 @@ def _fetch(
     )
 
 
-def _what_exists(need: Requirement, platform: Platform, python: str, source: Source) -> list[str]:
+def _what_exists(
+    need: Requirement, platform: Platform, python: str, source: WheelSource
+) -> list[str]:
     """Return the other Pythons on this platform, and the other platforms, that have a wheel."""
     choices = [(platform, other) for other in PYTHONS if other != python]
     choices += [(other, python) for other in PLATFORMS.values() if other != platform]
@@ -263,7 +265,7 @@ def _pip(
     platform: Platform,
     python: str,
     folder: Path,
-    source: Source,
+    source: WheelSource,
 ) -> str | None:
     """Run pip for another platform: "download" a wheel, or ask "install" whether there is one.
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,9 @@ LABEL_COLUMNS = ("y", "label")
 Tell = Callable[[str], None]
 
 
-class Table(NamedTuple):
-    """A table as ``explain`` takes it.
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledTable:
+    """A table with its labels, as ``explain`` takes it.
 
     Attributes:
         x: a list of rows by column name, or an array, or arrays by input name.
@@ -65,7 +67,9 @@ def read_sample(
     return found[0], where[0] if where and where[0].seconds is not None else None
 
 
-def read_labelled(path: str, card: ModelCard, label_column: str | None, tell: Tell) -> Table:
+def read_labelled(
+    path: str, card: ModelCard, label_column: str | None, tell: Tell
+) -> LabelledTable:
     """Return a table with its labels, if it has any.
 
     Raises:
@@ -80,7 +84,9 @@ def read_labelled(path: str, card: ModelCard, label_column: str | None, tell: Te
         cells: dict[str, list[str]] = {name: [] for name in _wanted(card, label_column)}
         with reading.naming(path):
             rows = list(read_table(path, card, tell, cells))
-        return Table(rows, _one_of(path, {k: v for k, v in cells.items() if v}, label_column))
+        return LabelledTable(
+            rows, _one_of(path, {k: v for k, v in cells.items() if v}, label_column)
+        )
     if ending == ".jsonl":
         return _read_json_lines(path, card, label_column, tell)
     if ending == ".npz":
@@ -91,7 +97,7 @@ def read_labelled(path: str, card: ModelCard, label_column: str | None, tell: Te
             ".jsonl or .npz: leave it out"
         )
     samples = reading.read_samples([path], card, tell)
-    return Table(np.array(list(samples.items)), None)
+    return LabelledTable(np.array(list(samples.items)), None)
 
 
 def _wanted(card: ModelCard, label_column: str | None) -> tuple[str, ...]:
@@ -120,7 +126,7 @@ def _one_of(path: str, found: dict[str, Any], label_column: str | None) -> Seque
     return next(iter(found.values()), None)
 
 
-def _read_plain_csv(path: str, card: ModelCard, label_column: str | None) -> Table:
+def _read_plain_csv(path: str, card: ModelCard, label_column: str | None) -> LabelledTable:
     """Return a table with its columns in the model's order, named by the header if there is one."""
     with reading.naming(path), Path(path).open(newline="", encoding="utf-8-sig") as file:
         rows = list(filter(None, csv.reader(file, strict=True)))
@@ -133,10 +139,12 @@ def _read_plain_csv(path: str, card: ModelCard, label_column: str | None) -> Tab
         kept = [at for at, name in enumerate(header) if name not in found]
         body = [[row[at] for at in kept] for row in rows[1:]] if header else rows
         numbers = np.array([[reading.number_of(text) for text in row] for row in body])
-    return Table(numbers, labels, [header[at] for at in kept] if header else None)
+    return LabelledTable(numbers, labels, [header[at] for at in kept] if header else None)
 
 
-def _read_json_lines(path: str, card: ModelCard, label_column: str | None, tell: Tell) -> Table:
+def _read_json_lines(
+    path: str, card: ModelCard, label_column: str | None, tell: Tell
+) -> LabelledTable:
     from edgeport.cli.tables import check_rows
 
     wanted = _wanted(card, label_column)
@@ -154,10 +162,10 @@ def _read_json_lines(path: str, card: ModelCard, label_column: str | None, tell:
         name = card.inputs[0].name
         with reading.naming(path):
             x = [row[name] if isinstance(row, dict) else row for row in x]
-    return Table(x, _one_of(path, found, label_column))
+    return LabelledTable(x, _one_of(path, found, label_column))
 
 
-def _read_npz(path: str, card: ModelCard, label_column: str | None) -> Table:
+def _read_npz(path: str, card: ModelCard, label_column: str | None) -> LabelledTable:
     with reading.naming(path), np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     found = {name: arrays.pop(name) for name in _wanted(card, label_column) if name in arrays}
@@ -173,4 +181,4 @@ def _read_npz(path: str, card: ModelCard, label_column: str | None) -> Table:
             )
         labels = array.reshape(len(array)).tolist()
     x = next(iter(arrays.values())) if len(arrays) == len(card.inputs) == 1 else arrays
-    return Table(x, labels)
+    return LabelledTable(x, labels)
