@@ -2,7 +2,8 @@
 
     python tests/runtime/scripts/lowest_versions.py runtime converter .
 
-The folders' dependencies, extras and dependency groups are read. A bound has to be a release, such
+The folders' dependencies, extras and dependency groups are read; extras that these ask for, as in
+ray[serve], are left out, since a constraint cannot have any. A bound has to be a release, such
 as 24.2.1: pip finds nothing for ==24 where the first release of that year was 24.2.1.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 import tomllib
 
 REPOSITORY = Path(__file__).parents[3]
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(==|>=)([0-9.]+)")
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?(==|>=)([0-9.]+)")
 
 
 def lowest_versions(*folders: str) -> list[str]:
