@@ -181,6 +181,7 @@ def test_a_wrong_value_is_named_by_row_and_column(
         ({"width_m": np.ones((2, 2)), "height_cm": [2], "turns": [1]}, r"array of shape \(2, 2\)"),
         ([{"width_m": 1, "height_cm": 2, "turns": 3}, 5], r"row 1 is a int, expected a dict"),
         ({name: np.array(["2024"], "M8[D]") for name in NAMES}, r"'width_m' has dates, expected a"),
+        ({name: np.array(["1.5"]) for name in NAMES}, r"'width_m' in row 0 has the text '1.5', ex"),
     ],
 )
 def test_what_is_no_table_of_these_columns_is_refused(

@@ -372,11 +372,16 @@ def _as_array(column: Column, values: Any) -> Array:
     return array
 
 
+def _shown(item: Any) -> str:
+    """Return how a message shows a value; numpy 2 itself would write np.str_('a')."""
+    return f"{item.item() if isinstance(item, np.generic) else item!r:.60}"
+
+
 def _number(column: Column, item: Any, row: int | None) -> float | int:
     if _is_missing(item):
         return float("nan")
     if isinstance(item, (str, bytes)):
-        _refuse(column, row, f"the text {item!r:.60}", "turn it into a number first, float(x)")
+        _refuse(column, row, f"the text {_shown(item)}", "turn it into a number first, float(x)")
     if isinstance(item, np.ndarray) and not item.shape:
         item = item[()]
     # Python's float and int take these, and leave out an imaginary part or a unit.
@@ -402,4 +407,4 @@ def _text(column: Column, item: Any, row: int | None) -> str:
     # A table's reader takes a category such as 12 for a number.
     if isinstance(item, (int, np.integer)) and str(item) in column.categories:
         return str(item)
-    return _refuse(column, row, f"the {type(item).__name__} {item!r:.60}", "pass text, str(x)")
+    return _refuse(column, row, f"the {type(item).__name__} {_shown(item)}", "pass text, str(x)")
