@@ -80,11 +80,12 @@ examples: .venv/.tools
 		echo "== $$script" && TF_CPP_MIN_LOG_LEVEL=3 ../../$(WORKSTATION) ../../converter/examples/$$script.py || exit 1; done
 
 # pytest keeps one core busy, so the converter's tests, half of the time, run beside the others, and
-# print their results last.
+# print their results last. Only the workstation has pandas and polars, so the runtime's tests of
+# columns run there once more.
 test: .venv/.tools .venv-device/.runtime
 	@$(WORKSTATION) -m pytest tests/converter >build/converter-tests.txt 2>&1 & converter=$$!; \
 	$(WORKSTATION) tests/runtime/scripts/in_every_python.py build; runtime=$$?; \
-	$(WORKSTATION) -m pytest tests/integration; integration=$$?; \
+	$(WORKSTATION) -m pytest tests/integration tests/runtime/inputs/test_columns.py; integration=$$?; \
 	wait $$converter; converter=$$?; cat build/converter-tests.txt; \
 	test $$runtime$$integration$$converter = 000
 
