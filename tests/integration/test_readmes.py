@@ -475,6 +475,23 @@ def test_an_option_in_a_sentence_is_one_of_the_command(span, capsys):
     assert [word for word in words if word.startswith("-") and word not in shown] == []
 
 
+def test_the_tables_of_the_command_line_list_each_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.MULTILINE)
+    (section,) = [each for each in sections("runtime/README.md") if each.heading == "Command line"]
+    listed = [span.split()[1] for span in section.spans if span.startswith("edgeport ")]
+    assert sorted(listed) == sorted(commands)
+    without = []
+    for command in commands:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        if "--json" not in capsys.readouterr().out:
+            without.append(f"`{command}`")
+    text = (ROOT / "runtime/README.md").read_text(encoding="utf-8")
+    assert f"on all but {' and '.join(without)}." in text
+
+
 def test_the_chinese_page_tells_the_figures_of_the_stored_runs():
     page = (ROOT / "converter/README.zh.md").read_text(encoding="utf-8")
     figures = set(re.findall(r"\d+\.\d+ ?%|\d+,\d{3} 字节", page))
