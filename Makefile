@@ -108,7 +108,7 @@ has-browser:
 # What pyproject.toml allows has to work. The runtime's lowest versions are tested by `make test`.
 # Old packages warn of what new ones have changed.
 test-lowest: build/venv-lowest/.installed .venv-device/.runtime
-	$(LOWEST) -m pytest -q -W ignore tests/converter/exporting tests/integration/test_article_network.py
+	$(LOWEST) -m pytest -q -W ignore tests/converter/exporting tests/converter/test_screen.py tests/integration/test_article_network.py
 
 # Ray, Spark, Dask and the drivers of databases get an environment of their own.
 test-scale: has-java build/venv-scale/.installed
