@@ -103,6 +103,8 @@ def explain(cause: BaseException, storage: str) -> str:
     if isinstance(cause, ImportError) or isinstance(cause.__cause__, ImportError):
         driver = getattr(cause.__cause__ or cause, "name", None) or "its driver"
         return f"its driver {driver} is not installed here"
+    if isinstance(cause, optuna.exceptions.StorageInternalError):  # which says nothing itself
+        cause = cause.__cause__ or cause
     original = getattr(cause, "orig", None) or cause
     lines = str(original).strip().splitlines() or [""]
     reason = without_password(storage, " ".join(line.strip() for line in lines[:2]))
