@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from edgeport.scoring.job import Source
 from edgeport.signals import reraise_signal
 
 _BLOCK = 2**20
+_REQUEST = 5 * 2**20  # what is asked of a server at a time, as by fsspec itself
+_MARKS = ("ETag", "Last-Modified", "Content-MD5", "Digest")  # what http servers tell of a file
 
 
 def find(
@@ -151,8 +154,55 @@ def open_file(path: str, *, is_buffered: bool = True) -> IO[bytes]:
     import fsspec
 
     system, inner = fsspec.core.url_to_fs(path)
-    opened: IO[bytes] = system.open(inner, "rb")
-    return opened
+    # Its caches put blocks together without looking whether one is short.
+    return _Answers(system.open(inner, "rb", cache_type="none")).buffered()
+
+
+class _Answers(io.RawIOBase):
+    """The bytes at an address; a server that sends fewer than were asked for is an error.
+
+    To whoever reads lines or pictures, an empty answer would be the end of the file.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._size: int = file.seek(0, os.SEEK_END)
+        file.seek(0)
+
+    def buffered(self) -> IO[bytes]:
+        """Return it with a buffer."""
+        return io.BufferedReader(self, max(1, min(self._size, _REQUEST)))
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; return it."""
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Return the place."""
+        return int(self._file.tell())
+
+    def readinto(self, block: Any) -> int:
+        """Fill a block as far as the file goes; raises EOFError if fewer bytes come."""
+        start = self.tell()
+        count: int = max(0, min(len(block), self._size - start))
+        content = self._file.read(count) if count else b""
+        if len(content) != count:
+            raise EOFError(f"{len(content):,} of {count:,} bytes came from byte {start:,} on")
+        block[:count] = content
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 def look(paths: Sequence[str]) -> list[Source]:
@@ -175,7 +225,7 @@ def refuse_changed(source: Source) -> None:
         InputError: it has another stamp, or is gone.
     """
     with naming(source.path):
-        if _stamp(source.path) != (source.bytes, source.stamp):
+        if _stamp(source.path, is_asked_again=True) != (source.bytes, source.stamp):
             raise InputError.of(
                 f"'{source.path}' was",
                 "changed while it was scored",
@@ -184,14 +234,22 @@ def refuse_changed(source: Source) -> None:
             )
 
 
-def _stamp(path: str) -> tuple[int, str]:
+def _stamp(path: str, *, is_asked_again: bool = False) -> tuple[int, str]:
+    """Return size and stamp of a file; object stores may else repeat what they listed."""
     if "://" not in path:
         about = os.stat(path)  # noqa: PTH116 - a million files
         return about.st_size, str(about.st_mtime_ns)
     import fsspec
 
     system, inner = fsspec.core.url_to_fs(path)
-    return int(system.size(inner)), str(system.ukey(inner))
+    if is_asked_again:
+        system.invalidate_cache(inner)
+    found = system.info(inner)
+    if found["size"] is None:
+        raise ValueError("its server tells no size")
+    # The key of http is the address alone.
+    marks = [str(found[name]) for name in _MARKS if found.get(name)]
+    return int(found["size"]), " ".join([str(system.ukey(inner)), *marks])
 
 
 def read_into(file: IO[bytes], block: memoryview) -> None:
