@@ -33,16 +33,35 @@ class Store(AbstractFileSystem):  # type: ignore[misc]
     Attributes:
         fault: what is wrong with every request after the first ``good`` ones.
         asked: how many requests there were.
+        needed: the password that opens the store.
         listed: sizes and marks as a listing has told them, which ``info`` repeats.
     """
 
     protocol = "store"
     contents: ClassVar[dict[str, bytes]] = {}
     listed: ClassVar[dict[str, dict[str, Any]]] = {}
-    fault, good, asked = "", 0.0, 0
+    fault, good, asked, needed = "", 0.0, 0, ""
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:  # as that of ftp does
+        return str(super()._strip_protocol(path)).rpartition("@")[2]
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
+        login = path.removeprefix("store://").rpartition("@")[0]
+        return {"login": login} if login else {}
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        found = [self.info(name) for name in self.contents]
+        return found if detail else [each["name"] for each in found]
+
+    def unstrip_protocol(self, name: str) -> str:
+        return f"store://{name}"
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         name = self._strip_protocol(path)
+        if Store.needed not in self.storage_options.get("login", ""):
+            raise PermissionError("no password was given")
         if name not in self.contents:
             raise FileNotFoundError(name)
         content = self.contents[name]
@@ -64,6 +83,8 @@ class StoreFile(AbstractBufferedFile):  # type: ignore[misc]
             return content
         if Store.fault == "500":
             raise OSError("500, message='Internal Server Error'")
+        if Store.fault == "me:s3cret":
+            raise PermissionError(f"login as {Store.fault} failed")
         if Store.fault == "cut":
             raise ConnectionResetError("Connection reset by peer")
         return content[: len(content) // 2] if Store.fault == "short" else b""
@@ -75,7 +96,7 @@ def store() -> Iterator[type[Store]]:
     Store.clear_instance_cache()
     Store.contents.clear()
     Store.listed.clear()
-    Store.fault, Store.good, Store.asked = "", 0.0, 0
+    Store.fault, Store.good, Store.asked, Store.needed = "", 0.0, 0, ""
     yield Store
     Store.fault = ""
 
@@ -163,3 +184,25 @@ def test_a_store_that_tells_no_size_is_one_sentence(
     code, said = score(capsys, "store://b/x.npy", "--model", mlp_file, "-o", tmp_path / "out")
     assert code == 7
     assert "its server tells no size" in said
+
+
+@pytest.mark.parametrize("address", ["me:s3cret@bucket/x.npy", "me:s3cret@bucket/*.npy"])
+def test_a_password_in_an_address_opens_it_and_is_written_nowhere(
+    address: str, tmp_path: Path, mlp_file: Path, capsys: Capture, store: type[Store]
+) -> None:
+    x = np.random.default_rng(5).normal(size=(ROWS, 6)).astype("f4")
+    store.contents["bucket/x.npy"] = content_of("npy", x)
+    store.needed = "s3cret"
+    out = tmp_path / "out"
+    command = ("store://" + address, "--model", mlp_file, "-o", out)
+    store.fault, store.good = "me:s3cret", 2
+    said = ""
+    for code, more in ((7, ()), (0, ()), (0, ("--verify",))):
+        found = score(capsys, *command, *more)
+        assert found[0] == code, found[1]
+        said, store.fault = said + found[1], ""
+    np.testing.assert_allclose(rows_of(out), mlp().formula(x), atol=1e-6)
+    texts = [said, *(path.read_bytes().decode("latin-1") for path in out.rglob("*.*"))]
+    assert not [text for text in texts if "s3cret" in text]
+    assert "store://me:***@bucket/x.npy" in (out / "manifest.json").read_text()
+    assert "'store://me:***@bucket/x.npy' cannot be read (login as me:*** failed)" in said
