@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import re
+import resource
 import signal
 import tracemalloc
 
@@ -99,6 +101,26 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     assert (
         digest(keras.models.load_model(tmp_path / "tuned.keras")) == resumed.card.provenance[name]
     )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "tuned.keras"]
+
+
+class FullDisk(Progress):
+    """Lets no file grow beyond a kilobyte while candidates are made and trained."""
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def stage(self, name):
+        most = 1000 if name == "quantize" else self.limits[0]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, self.limits[1]))
+
+
+def test_a_state_that_cannot_be_kept_costs_nothing_but_a_note(
+    broken_by_int8, taught, uninterrupted, tmp_path
+):
+    report = convert(broken_by_int8, tmp_path, taught, FullDisk())
+    assert report.card.sha256 == uninterrupted.card.sha256
+    found = r"finetuning' cannot be kept \(.*File too large.*\), so that an interrupted training"
+    assert any(re.search(found, note) for note in report.notes)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "tuned.keras"]
 
 
