@@ -91,6 +91,11 @@ def run(request: Request) -> None:
         value, lowest = getattr(request, name), int(name != "max_rejected")
         if value is not None:
             whole_number(value, f"--{name.replace('_', '-')}", lowest=lowest, highest=2**40)
+    for option, names in (("--columns", request.columns), ("--keys", request.keys)):
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise OptionError(
+                f"{option} names '{twice[0]}' twice, expected each column once: leave one out"
+            )
     _check_out(request)
     with scorer.load(request.model) as predictor:
         card = predictor.card
