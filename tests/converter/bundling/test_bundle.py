@@ -281,7 +281,24 @@ def test_an_index_that_does_not_answer_is_none_without_wheels(write, tmp_path, m
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
         for name, text in (("CONFIG_FILE", os.devnull), ("FIND_LINKS", ""), ("RETRIES", "1")):
             monkeypatch.setenv(f"PIP_{name}", text)
-        refused(write, tmp_path, "pip cannot download .*its index does not answer", wheels=None)
+        refused(write, tmp_path, "pip cannot download .*simple.* does not answer", wheels=None)
+
+
+@pytest.mark.parametrize("place", ["INDEX_URL", "EXTRA_INDEX_URL"])
+def test_an_index_that_is_down_beside_another_place_is_no_older_version(
+    place, write, tiny_wheels, tmp_path, monkeypatch
+):
+    empty = tmp_path / "simple"
+    empty.mkdir()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        settings = {"CONFIG_FILE": os.devnull, "FIND_LINKS": str(tiny_wheels), "RETRIES": "0"}
+        settings |= {"INDEX_URL": empty.as_uri(), "EXTRA_INDEX_URL": ""}
+        settings[place] = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
+        for name, text in settings.items():
+            monkeypatch.setenv(f"PIP_{name}", text)
+        sentence = rf"pip cannot download .*\({settings[place]}/numpy/ does not answer"
+        refused(write, tmp_path, sentence, wheels=None)
 
 
 @pytest.mark.parametrize(
