@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import tracemalloc
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ import tensorflow as tf
 import edgeport_converter
 from edgeport_converter import Finetune
 from edgeport_converter.conversion import finetuning, writing
+from edgeport_converter.loading.purity import keeping_variables
 from edgeport_converter.progress import Progress, Task
 from edgeport_converter.quantization.finetuning.checkpoint import Checkpoint, Position, key_of
 from edgeport_converter.quantization.finetuning.keras_links import with_values
@@ -266,6 +268,8 @@ def test_ctrl_c_while_writing_leaves_both_targets_as_they_were(
 class Interrupted:
     """A plain variable, as tf_keras has; each of its first assignments is interrupted."""
 
+    trainable = False
+
     def __init__(self, value, times):
         self.variable, self.times = tf.Variable(value), times
 
@@ -279,8 +283,12 @@ class Interrupted:
         self.variable.assign(value)
 
 
-def test_plain_variables_get_their_values_back_however_often_ctrl_c_comes():
+@pytest.mark.parametrize("kind", ["fine-tuned weights", "statistics"])
+def test_plain_variables_get_their_values_back_however_often_ctrl_c_comes(kind):
     variables = [Interrupted(-1.0, 3), Interrupted(-2.0, 2)]
-    with pytest.raises(KeyboardInterrupt), with_values([(each, 5.0) for each in variables]):
-        assert [float(each.numpy()) for each in variables] == [5.0, 5.0]
+    model = SimpleNamespace(non_trainable_weights=variables)
+    values = [(each, 5.0) for each in variables]
+    within = keeping_variables(model) if kind == "statistics" else with_values(values)
+    with pytest.raises(KeyboardInterrupt), within:
+        _ = [each.assign(5.0) for each in variables]
     assert [float(each.numpy()) for each in variables] == [-1.0, -2.0]
