@@ -17,7 +17,7 @@ FILES = sorted(RUNTIME.rglob("*.py"))
 
 # A folder, or a module at the top, may import its own row and the rows above it.
 ORDER = (
-    ("errors", "signals", "checks", "options", "atomic_files"),
+    ("addresses", "errors", "signals", "checks", "options", "atomic_files"),
     ("artifact",),
     ("inputs",),
     ("engine",),

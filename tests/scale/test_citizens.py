@@ -169,7 +169,8 @@ def test_errors_of_ray_data_are_caught_as_themselves(folder: Path, ray_address: 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     rows = ray.data.from_numpy(np.load(folder / "rows.npy")[:, :700])
     with Predictor.load(folder / "digits.onnx", threads=1) as predictor:
-        scored = rows.map_batches(Scorer, fn_constructor_args=(predictor,), concurrency=1)
+        actors = ray.data.ActorPoolStrategy(size=1)
+        scored = rows.map_batches(Scorer, fn_constructor_args=(predictor,), compute=actors)
         with pytest.raises(InputError) as wrong:
             scored.take_all()
         assert wrong.value.expected == "(N, 784)"

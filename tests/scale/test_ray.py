@@ -63,6 +63,7 @@ def test_a_node_that_dies_costs_no_row_and_changes_no_bit(tmp_path: Path) -> Non
     facts, end = map(json.loads, lines)
     print(facts, end)
     assert end["code"] == 0
+    assert "deprecated" not in done.stderr
     assert 10 <= end["killed_at"][0] < facts["parts"]
     assert score(*arguments, "-o", local) == facts
     assert contents(out) == contents(local)

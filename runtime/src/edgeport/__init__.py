@@ -18,6 +18,7 @@ ends with the next step, and its ``exit_code`` is that of the command `edgeport`
 
 Modules and folders:
 
+    addresses     passwords and tokens in addresses, which no message shows
     atomic_files  files that are written whole or not at all
     checks        checks of plain values that callers pass
     errors        every error that a caller of edgeport can meet, in one tree

@@ -19,11 +19,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from edgeport.addresses import hide_secrets
+
 
 class EdgeportError(Exception):
     """The root: catching it catches everything that edgeport raises on purpose."""
 
     exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        return hide_secrets(super().__str__())
 
 
 class ArtifactError(EdgeportError):
@@ -44,7 +49,7 @@ class ArtifactError(EdgeportError):
 
     def __str__(self) -> str:
         place = "the artifact" if self.path is None else f"'{self.path}'"
-        return super().__str__().replace("the artifact", place, 1)
+        return super().__str__().replace("the artifact", hide_secrets(place), 1)
 
 
 class IntegrityError(ArtifactError):

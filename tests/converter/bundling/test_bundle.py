@@ -18,8 +18,9 @@ import pytest
 from examples import identity
 
 import edgeport
-from edgeport import ArtifactError, OptionError
+from edgeport import ArtifactError, OptionError, Predictor
 from edgeport.cli.main import main
+from edgeport.device import tuning_file
 from edgeport_converter.bundling import install
 from edgeport_converter.bundling.archive import FOLDER
 from edgeport_converter.bundling.bundle import write_bundle
@@ -39,13 +40,21 @@ def write(artifact, runtime_wheel, tiny_wheels):
     return write_tiny
 
 
+def tuning_of(path, **changes):
+    """Return what `edgeport tune` writes for an artifact on a device with the made-up wheels."""
+    with Predictor.load(path, tuning=False) as predictor:
+        found = tuning_file.circumstances(predictor.card.sha256)
+    choice = {"threads": 4, "spinning": False, "optimization": "all"}
+    return {**found, "onnxruntime": "1.30.0 build", "usable_cpus": 4, "choice": choice, **changes}
+
+
 @pytest.fixture(scope="module")
 def device(write, artifact, tmp_path_factory):
     """A bundle for linux-aarch64, with all that can be added."""
     folder = tmp_path_factory.mktemp("device")
     variant, tuning = folder / "mlp.none.onnx", folder / "tuned.json"
     variant.write_bytes(artifact.read_bytes())
-    tuning.write_text("{}")
+    tuning.write_text(json.dumps(tuning_of(artifact)))
     added = {"variants": [variant], "tuning": tuning, "with_containerfile": True, "slim": True}
     return write(folder / "device.tar.gz", **added), added
 
@@ -135,6 +144,27 @@ def test_the_same_inputs_give_the_same_bytes(device, write, artifact, tmp_path, 
         monkeypatch.undo()
         time.tzset()
     assert again == device[0].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"artifact": "0" * 64}, "it was made for another artifact"),
+        ({"format": 9}, "it was made for another format"),
+        ({"choice": {"threads": 5, "spinning": False, "optimization": "all"}}, "it chooses .*=5"),
+        ({"choice": {"threads": 1}}, "it lacks 'spinning'"),
+        (
+            {"onnxruntime": "1.18.0 x"},
+            "it was measured with onnxruntime 1.18.0, the bundle has 1.30.0",
+        ),
+        (None, "Expecting value"),
+    ],
+)
+def test_a_tuning_that_no_device_would_use_is_refused(write, artifact, tmp_path, changes, reason):
+    tuning = tmp_path / "tuned.json"
+    text = "half a fi" if changes is None else json.dumps(tuning_of(artifact, **changes))
+    tuning.write_text(text)
+    refused(write, tmp_path, f"tuned.json' .{reason}.*or leave --tuning out", tuning=tuning)
 
 
 def test_a_wheel_that_its_own_record_does_not_fit_is_refused(write, tiny_wheels, tmp_path):
@@ -251,7 +281,24 @@ def test_an_index_that_does_not_answer_is_none_without_wheels(write, tmp_path, m
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
         for name, text in (("CONFIG_FILE", os.devnull), ("FIND_LINKS", ""), ("RETRIES", "1")):
             monkeypatch.setenv(f"PIP_{name}", text)
-        refused(write, tmp_path, "pip cannot download .*its index does not answer", wheels=None)
+        refused(write, tmp_path, "pip cannot download .*simple.* does not answer", wheels=None)
+
+
+@pytest.mark.parametrize("place", ["INDEX_URL", "EXTRA_INDEX_URL"])
+def test_an_index_that_is_down_beside_another_place_is_no_older_version(
+    place, write, tiny_wheels, tmp_path, monkeypatch
+):
+    empty = tmp_path / "simple"
+    empty.mkdir()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        settings = {"CONFIG_FILE": os.devnull, "FIND_LINKS": str(tiny_wheels), "RETRIES": "0"}
+        settings |= {"INDEX_URL": empty.as_uri(), "EXTRA_INDEX_URL": ""}
+        settings[place] = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
+        for name, text in settings.items():
+            monkeypatch.setenv(f"PIP_{name}", text)
+        sentence = rf"pip cannot download .*\({settings[place]}/numpy/ does not answer"
+        refused(write, tmp_path, sentence, wheels=None)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,52 @@ def test_a_number_of_inputs_that_is_not_the_models_says_what_is_expected():
         read_dataset(((X, X, X), Y), TWO, "evaluation")
 
 
+NA = type("NAType", (), {"__repr__": lambda self: "<NA>"})()  # of pandas, for a missing number
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0, 1, 1, 0, 1], np.int64),
+        ([False, True, True, False, True], np.bool_),
+        ([0, True, np.int32(1), np.False_, 1], np.int64),
+        ([0.0, 1.0, 1, 0, 1], np.float64),
+        ([0.25, 1.0, 0.5, np.float32(0), 1], np.float64),
+        (["a", "b", "b", "a", "b"], object),
+    ],
+)
+def test_labels_that_are_python_objects_are_taken_as_what_they_are(labels, expected):
+    data = read_dataset((X, np.array(labels, object)), ONE, "evaluation")
+    assert data.labels.dtype == expected
+    assert data.labels.tolist() == labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ([0, 1, None, 0, 1], "label None among others of other kinds"),
+        ([0, 1, NA, 0, 1], "label <NA> among"),
+        ([0, 1, "b", 0, 1], "label 'b' among"),
+        ([0, 1, 1j, 0, 1], "label 1j among"),
+        ([0, 1, 2**70, 0, 1], "label 1180591620717411303424 among"),
+        ([[0], [1, 2], [1], [0], [1]], r"label \[0\] among"),
+    ],
+)
+def test_labels_that_are_other_python_objects_are_refused_by_name(labels, found):
+    given = np.empty(5, object)
+    given[:] = labels
+    with pytest.raises(OptionError, match=f"{found}.*: make them all one of the two"):
+        read_dataset((X, given), ONE, "evaluation")
+
+
+def test_python_numbers_that_are_names_of_other_classes_are_refused():
+    data = X, np.array([1, 2, 1, 2, 1], object)
+    with pytest.raises(OptionError, match=r"class 1 or the class of that name, number 0, expected"):
+        read_dataset(data, ONE, "evaluation", class_names=["1", "2"])
+    found = read_dataset(data, ONE, "evaluation", class_names=["0", "1", "2"])
+    assert found.labels.tolist() == [1, 2, 1, 2, 1]
+
+
 @pytest.mark.parametrize("labels", [{"scores": Y}, {"scores": Y, "boxes": X}, {"dense_1": Y}])
 @pytest.mark.parametrize("form", [lambda pair: pair, lambda pair: iter([pair])])
 def test_labels_may_be_in_a_dict_by_the_only_output(labels, form):

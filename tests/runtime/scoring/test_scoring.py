@@ -722,6 +722,17 @@ def test_a_key_never_takes_the_place_of_a_column_of_the_output(
     assert sentence.startswith(f"--keys names '{name}'")
 
 
+@pytest.mark.parametrize("option", ["--keys", "--columns"])
+def test_a_column_that_is_named_twice_is_refused(
+    option: str, data: Path, mlp_file: Path, out: Path, capsys: Capture
+) -> None:
+    arguments = ("--model", mlp_file, "-o", out, option, "a", "b", "a")
+    code, sentence = fails(capsys, "score", data, *arguments)
+    assert code == 2
+    assert sentence == f"{option} names 'a' twice, expected each column once: leave one out"
+    assert not out.exists()
+
+
 def test_a_part_of_which_a_file_is_gone_is_done_again(
     tmp_path: Path, mlp_file: Path, out: Path, capsys: Capture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ import edgeport
 from edgeport import ArtifactError, OptionError, Predictor
 from edgeport.artifact.card import ModelCard
 from edgeport.atomic_files import check_target, replacing
+from edgeport.device.tuning_file import FORMAT, parse
 from edgeport.options import TUNING_SUFFIX
 from edgeport_converter.bundling import install
 from edgeport_converter.bundling.archive import FOLDER, write_archive
@@ -122,6 +124,7 @@ def write_bundle(
         contents[_name_of_variant(variant, contents)] = _read(variant)
     if tuning is not None:
         contents[install.ARTIFACT + TUNING_SUFFIX] = _read(tuning)
+        _check_tuning(tuning, card)
     contents["install.py"] = Path(install.__file__).read_bytes()
     if system.name.startswith("linux"):
         contents["edgeport-app.service"] = SYSTEMD.encode("ascii")
@@ -138,6 +141,8 @@ def write_bundle(
         others = download(runtime, *place, oldest_engine=oldest, source=source, extras=extras)
         found = [runtime, *others]
         facts = _facts(card, system, python, found)
+        if tuning is not None:
+            _check_tuning(tuning, card, facts["versions"]["onnxruntime"])
         facts["imports"] = sorted({name for extra in extras for name in IMPORTS[extra]})
         facts["downloaded"] = {
             name: entry["sha256"]
@@ -212,6 +217,23 @@ def _read(path: AnyPath) -> bytes:
         raise OptionError(
             f"'{os.fspath(path)}' cannot be read ({cause.strerror or cause}): name a file that is "
             "there"
+        ) from cause
+
+
+def _check_tuning(path: AnyPath, card: ModelCard, engine: str = "") -> None:
+    """Refuse settings that a device would not use, of another artifact or version of the engine."""
+    text = _read(path)
+    try:
+        parse(text, {"format": FORMAT, "artifact": card.sha256})
+        measured = str(json.loads(text)["onnxruntime"]).partition(" ")[0]
+        if engine and measured != engine:
+            raise ValueError(
+                f"it was measured with onnxruntime {measured}, the bundle has {engine}"
+            )
+    except (ValueError, KeyError) as cause:
+        raise OptionError(
+            f"no device would use the tuning '{os.fspath(path)}' ({cause}): run 'edgeport tune' "
+            "with this artifact and onnxruntime on a device of the kind, or leave --tuning out"
         ) from cause
 
 

@@ -218,11 +218,10 @@ def _fetch(
             found = [path.replace(folder / path.name) for path in Path(scratch).glob("*.whl")]
             return {str(parse_wheel_filename(path.name)[0]): path for path in found}
     missing = [need for need in needs if f"No matching distribution found for {need.name}" in said]
-    # pip takes an index that does not answer for an empty one.
-    is_cut_off = any(sign in said for sign in ("connection broken by", "Could not fetch URL"))
-    if is_cut_off or not missing:
+    cut_off = next(_unanswered(said), None)
+    if cut_off or not missing:
         last = (said.strip().splitlines() or ["no message"])[-1].removeprefix("ERROR: ")
-        complaint = "its index does not answer" if is_cut_off else last
+        complaint = f"{cut_off} does not answer" if cut_off else last
         raise OptionError(
             f"pip cannot download {' and '.join(map(str, needs))} "
             f"({complaint}): connect to its index, or name a folder of wheels with --wheels"
@@ -259,6 +258,16 @@ def _what_exists(
     ]
 
 
+def _unanswered(log: str) -> Iterator[str]:
+    """Yield the addresses that pip got no page from, which it takes for empty ones in silence.
+
+    An index without the package answers so: 404.
+    """
+    for found in re.finditer(r"Could not fetch URL (\S+): (.*) - skipping", log):
+        if not found[2].startswith("404 "):
+            yield found[1]
+
+
 def _pip(
     verb: str,
     needs: Sequence[Requirement],
@@ -270,7 +279,8 @@ def _pip(
     """Run pip for another platform: "download" a wheel, or ask "install" whether there is one.
 
     Returns:
-        None, or what it complains about.
+        None, or what it complains about: also of an index that is down beside another one, which
+        may have an older version alone.
     """
     own: Sequence[str] = ("--dest", str(folder))
     if verb == "install":
@@ -281,10 +291,12 @@ def _pip(
             name: text for name, text in environment.items() if not name.startswith("PIP_")
         }
         environment["PIP_CONFIG_FILE"] = os.devnull
+    log = folder / "pip.log"  # with what pip says of its indexes to nobody else
     done = subprocess.run(  # noqa: S603 - pip of this very Python
         [
             *(sys.executable, "-m", "pip", verb, *own, "--no-color", "--no-input", "--no-deps"),
-            *("--disable-pip-version-check", "--only-binary=:all:", "--implementation", "cp"),
+            *("--disable-pip-version-check", "--log", str(log), "--only-binary=:all:"),
+            *("--implementation", "cp"),
             *("--python-version", python, *source.arguments()),
             *(part for tag in platform.tags for part in ("--platform", tag)),
             *map(str, needs),
@@ -295,7 +307,9 @@ def _pip(
         check=False,
         env=environment,
     )
-    return None if done.returncode == 0 else done.stdout + done.stderr
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    is_whole = done.returncode == 0 and not any(_unanswered(text))
+    return None if is_whole else text + done.stdout + done.stderr
 
 
 def system_version(wheels: Sequence[Path]) -> str | None:

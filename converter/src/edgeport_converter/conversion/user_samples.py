@@ -13,6 +13,7 @@ from edgeport_converter.conversion.source import LoadedSource
 from edgeport_converter.options import ConversionOptions
 
 if TYPE_CHECKING:
+    from edgeport.artifact.card import ModelCard
     from edgeport.artifact.column import Column
     from edgeport.artifact.golden import Array
     from edgeport_converter.data.user_data import UserData
@@ -71,18 +72,21 @@ def read_data(
     from edgeport_converter.verification.scales import check_scale
 
     card, by_class = float_model.card, options.budget.metric is None
+    reading: dict[str, Any] = {
+        "image_range": options.pixels.image_range,
+        "class_names": names,
+        "label_column": options.tables.label_column,
+        "frames": source.frames,
+        "signal": source.signal,
+        "columns": float_model.columns,
+    }
     user = read_user_data(
         calibration,
         evaluation,
         card.inputs,
         card.outputs,
         needs_classes=by_class,
-        image_range=options.pixels.image_range,
-        class_names=names,
-        label_column=options.tables.label_column,
-        frames=source.frames,
-        signal=source.signal,
-        columns=float_model.columns,
+        **reading,
     )
     run = in_fixed_batches(exporting.reference_of(source.trained), card.inputs)
     border, notes = evidence.measure_border(
@@ -101,9 +105,7 @@ def read_data(
         frames = tuple(islice(user.measured.as_given(), GOLDEN_BATCH))
     training = None
     if options.finetune is not None:
-        training = _read_training_data(
-            calibration, user, roles, source, float_model, names, options
-        )
+        training = _read_training_data(calibration, user, roles, card, options, reading)
         notes += training.notes
     return ConversionData(
         user, roles, border, notes, _describe_columns(float_model, user), frames, training
@@ -114,15 +116,15 @@ def _read_training_data(
     calibration: Any,
     user: UserData,
     roles: SampleRoles,
-    source: LoadedSource,
-    float_model: FloatModel,
-    names: Sequence[str] | None,
+    card: ModelCard,
     options: ConversionOptions,
+    reading: dict[str, Any],
 ) -> TrainingData:
+    """Read what to fine-tune on, as the other data was read: ``read_dataset`` gets ``reading``."""
     from edgeport_converter.data.datasets import read_dataset
     from edgeport_converter.quantization.finetuning.samples import prepare
 
-    wanted, card = options.finetune, float_model.card
+    wanted = options.finetune
     assert wanted is not None and user.calibration is not None  # noqa: S101, PT018 - checked
     dataset = user.calibration
     if wanted.data is not None and wanted.data is not calibration:
@@ -130,14 +132,9 @@ def _read_training_data(
             wanted.data,
             card.inputs,
             "fine-tuning",
-            image_range=options.pixels.image_range,
-            class_names=names,
-            label_column=options.tables.label_column,
             like=dataset.columns,
-            frames=source.frames,
-            signal=source.signal,
-            columns=float_model.columns,
             outputs=[spec.name for spec in card.outputs],
+            **reading,
         )
     assert roles.judged is not None  # noqa: S101 - there is calibration data
     return prepare(

@@ -251,9 +251,41 @@ def read_dataset(
     fills = fills_of(how.get("columns", ()))
     dataset = Dataset(opened, specs, purpose, how.get("frames", ()), fills)
     class_names = how.get("class_names")
+    if dataset.labels is not None and dataset.labels.dtype.kind == "O":
+        dataset.labels = _plain_labels(dataset.labels, list(class_names or ()), purpose)
     if dataset.labels is not None and dataset.labels.dtype.kind in "OSU" and class_names:
         dataset.labels = _number_labels(dataset.labels, list(class_names), purpose)
     return dataset
+
+
+def _plain_labels(labels: Array, class_names: list[str], purpose: str) -> Array:
+    """Return labels that are Python objects, as tables of pandas have them, as numbers or text.
+
+    Raises:
+        OptionError: they are neither throughout, or could be meant as numbers and as names.
+    """
+    items = labels.reshape(-1).tolist()
+    if all(isinstance(item, (str, bytes)) for item in items):
+        return labels
+    numbers = (int, float, np.bool_, np.integer, np.floating)  # a bool of Python's is an int
+    for item in items:
+        # Beside fractions, whole numbers have to be floats, too.
+        if not isinstance(item, numbers) or (isinstance(item, int) and abs(item) > 2**53):
+            raise OptionError(
+                f"the {purpose} data has the label {item!r} among others of other kinds, expected "
+                "a number for each sample, or for each the name of its class: make them all one "
+                "of the two, and drop samples without a label"
+            )
+    known: Array = np.array(items).reshape(labels.shape)
+    for item in known.reshape(-1).tolist():
+        name = str(item)
+        if name in class_names and class_names.index(name) != item:
+            raise OptionError(
+                f"the {purpose} data has the label {name} as a Python object, which may be class "
+                f"{name} or the class of that name, number {class_names.index(name)}, expected one "
+                "meaning: pass numbers, y.astype(int), or names, y.astype(str)"
+            )
+    return known
 
 
 def _number_labels(labels: Array, class_names: list[str], purpose: str) -> Array:

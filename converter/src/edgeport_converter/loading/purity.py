@@ -142,7 +142,8 @@ def keeping_variables(model: Any) -> Iterator[None]:
     A BatchNormalization that a layer of one's own calls with ``training=True`` moves its statistics
     at each call, though no answer needs that. In Keras 3 such writes go into a scope, which is
     dropped; values that a scope around this one holds are seen in it. Variables of tf_keras get
-    their values back. What is traced in the block writes in the same way: run it in the block, too.
+    their values back, however often Ctrl-C comes. What is traced in the block writes in the same
+    way: run it in the block, too.
 
     Args:
         model: of Keras 3 or tf_keras, None for a SavedModel, whose variables are nobody else's.
@@ -160,8 +161,22 @@ def keeping_variables(model: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        for variable, value in before:
+        assign_all(before)
+
+
+def assign_all(values: list[tuple[Any, Any]]) -> None:
+    """Assign every value, also while Ctrl-C comes; then let the last one through."""
+    stopped: KeyboardInterrupt | None = None
+    waiting = list(values)
+    while waiting:
+        try:
+            variable, value = waiting[-1]
             variable.assign(value)
+            waiting.pop()
+        except KeyboardInterrupt as stop:
+            stopped = stop
+    if stopped is not None:
+        raise stopped
 
 
 def refuse_operations(

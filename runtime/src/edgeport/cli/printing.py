@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from edgeport.addresses import hide_secrets
 from edgeport.artifact.card import ModelCard, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.cli.writing import as_json as json_of
@@ -39,7 +40,7 @@ def escaped(text: str) -> str:
 def say(sentence: str) -> None:
     """Print a sentence on stderr; where that is closed, nowhere."""
     try:
-        print(f"edgeport: {escaped(sentence)}", file=sys.stderr, flush=True)
+        print(f"edgeport: {escaped(hide_secrets(sentence))}", file=sys.stderr, flush=True)
     except OSError as cause:  # the exit code is all that is left to say it with
         reraise_signal(cause)
         drop(sys.stderr)

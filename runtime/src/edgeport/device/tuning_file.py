@@ -60,28 +60,45 @@ def read(path: str, sha256: str) -> Tuning | None:
     try:
         with private.open_file(path) as file:
             text = file.read(_LARGEST_BYTES + 1)
-        if len(text) > _LARGEST_BYTES:
-            raise ValueError("it is a very large file")
-        content = json.loads(text)
-        for name, value in circumstances(sha256).items():
-            if content[name] != value or type(content[name]) is not type(value):
-                raise ValueError(f"it was made for another {name.replace('_', ' ')}")
-        return _checked(content["choice"])
-    except (OSError, ValueError, TypeError, LookupError, RecursionError) as cause:
+        return parse(text, circumstances(sha256))
+    except (OSError, ValueError) as cause:
         reraise_signal(cause)
-        reason = f"it lacks {cause}" if isinstance(cause, KeyError) else str(cause)
-        warn("the tuning in '%s' is not used (%s): run 'edgeport tune' again", path, reason)
+        warn("the tuning in '%s' is not used (%s): run 'edgeport tune' again", path, cause)
         return None
 
 
-def _checked(content: Mapping[str, Any]) -> Tuning:
+def parse(text: bytes, expected: Mapping[str, Any]) -> Tuning:
+    """Return the settings in a tuning file.
+
+    Args:
+        text: the file's bytes.
+        expected: of ``circumstances``, what has to hold; `edgeport bundle` knows of no device.
+
+    Raises:
+        ValueError: the file is damaged, or something else holds; the text says what.
+    """
+    try:
+        if len(text) > _LARGEST_BYTES:
+            raise ValueError("it is a very large file")
+        content = json.loads(text)
+        for name, value in expected.items():
+            if content[name] != value or type(content[name]) is not type(value):
+                raise ValueError(f"it was made for another {name.replace('_', ' ')}")
+        return _checked(content["choice"], content["usable_cpus"])
+    except KeyError as cause:
+        raise ValueError(f"it lacks {cause}") from cause
+    except (TypeError, LookupError, RecursionError) as cause:
+        raise ValueError(str(cause)) from cause
+
+
+def _checked(content: Mapping[str, Any], usable_cpus: int) -> Tuning:
     """Return the settings; raises ValueError, TypeError or LookupError if one cannot be set."""
     if content.get("variant") is not None:  # up to edgeport 0.1.0, another file could be chosen
         raise ValueError("it chooses another file, which loading never does: copy that file")
     tuning = Tuning(*(content[field.name] for field in fields(Tuning)))
     is_known = (
         type(tuning.threads) is int
-        and 1 <= tuning.threads <= cpus.usable_cpus()
+        and 1 <= tuning.threads <= usable_cpus
         and type(tuning.spinning) is bool
         and type(tuning.optimization) is str
         and tuning.optimization in LEVELS

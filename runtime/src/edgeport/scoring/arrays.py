@@ -26,12 +26,12 @@ def split(
             f"'{path}' has", "no columns", "a table for --columns and --keys", "leave them out"
         )
     if path.lower().endswith(".npz"):
-        with open_file(path) as file:
+        with open_file(source) as file:
             found = _by_input(path, _entries(file), card)
         _refuse_other_kinds(path, {name: dtype for name, (_, dtype) in found.items()}, card)
         by_input = {name: shape for name, (shape, _) in found.items()}
         return [Piece(source, 0, 0, 0, _rows_of(path, by_input, card), source.bytes)]
-    with open_file(path) as file:
+    with open_file(source) as file:
         shape, dtype, _ = _header(file, path)
     if len(card.inputs) != 1:
         names = ", ".join(f"'{spec.name}'" for spec in card.inputs)
@@ -52,7 +52,7 @@ def split(
 def read(piece: Piece, card: ModelCard, settings: Settings, digest: Digest) -> Iterator[Chunk]:
     """Yield the rows of a piece; see ``inputs.read``."""
     if piece.file.lower().endswith(".npz"):
-        with open_file(piece.file) as file:
+        with open_file(piece.source) as file:
             digest.add_from(file, 0, piece.source.bytes)
             file.seek(0)
             with np.load(file) as archive:
@@ -63,7 +63,7 @@ def read(piece: Piece, card: ModelCard, settings: Settings, digest: Digest) -> I
             yield Chunk(piece.file, rows, value)
         return
     name = card.inputs[0].name
-    with open_file(piece.file, is_buffered=False) as file:
+    with open_file(piece.source, is_buffered=False) as file:
         shape, dtype, begin = _header(file, piece.file)
         row_bytes = dtype.itemsize * math.prod(shape[1:])
         digest.add_from(file, 0, begin)

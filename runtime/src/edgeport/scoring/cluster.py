@@ -75,6 +75,8 @@ def run(
             ray.init(log_to_driver=False, logging_level="warning")
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.WARNING)  # its plans are no news here
+        # Up to 2.50 it calls ``compute`` deprecated, from 2.51 on its successor ``concurrency``.
+        logging.getLogger("ray.data._internal.util").setLevel(logging.ERROR)
         count = workers or int(ray.cluster_resources().get("CPU", 1))
         count = max(1, min(count, len(parts)))
         artifact = ray.put(Path(model).read_bytes())
@@ -84,7 +86,7 @@ def run(
             fn_constructor_args=(artifact, replace(job, out=str(Path(job.out).absolute()))),
             batch_size=1,
             num_cpus=1,
-            concurrency=(1, count),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count),
         )
         for row in done.iter_rows():
             answer = pickle.loads(row["record"])  # noqa: S301 - what our actors wrote

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeport.addresses import hide_secrets
 from edgeport.artifact.card import ModelCard
 from edgeport.checks import whole_number
 from edgeport.cli import printing
@@ -90,6 +91,11 @@ def run(request: Request) -> None:
         value, lowest = getattr(request, name), int(name != "max_rejected")
         if value is not None:
             whole_number(value, f"--{name.replace('_', '-')}", lowest=lowest, highest=2**40)
+    for option, names in (("--columns", request.columns), ("--keys", request.keys)):
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise OptionError(
+                f"{option} names '{twice[0]}' twice, expected each column once: leave one out"
+            )
     _check_out(request)
     with scorer.load(request.model) as predictor:
         card = predictor.card
@@ -159,6 +165,7 @@ def _plan(
     model = {"name": card.name, "sha256": digest}
     if begun is not None:
         touched = manifest.refuse_other(begun, request.out, model, settings, sources)
+        begun = begun.opened_by(sources)
         refuse_other_bytes(begun, request.out, card, touched)
         for name, version in manifest.versions().items():
             if begun.versions[name] != version and name != "onnxruntime":  # refused by the workers
@@ -218,7 +225,7 @@ def _verify(request: Request, card: ModelCard, settings: Settings, digest: str) 
     sources = files.look(paths)
     model = {"name": card.name, "sha256": digest}
     manifest.refuse_other(begun, request.out, model, settings, sources)
-    facts = verify(begun, request.out, card)
+    facts = verify(begun.opened_by(sources), request.out, card)
     if request.json:
         printing.print_json(facts)
     else:
@@ -277,4 +284,4 @@ def _say_once() -> Callable[[str], None]:
 
 
 def _say(sentence: str) -> None:
-    print(f"edgeport: {printing.escaped(sentence)}", file=sys.stderr, flush=True)
+    print(f"edgeport: {printing.escaped(hide_secrets(sentence))}", file=sys.stderr, flush=True)

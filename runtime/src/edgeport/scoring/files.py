@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+from edgeport.addresses import hide_secrets
 from edgeport.device.cpus import usable_cpus
 from edgeport.errors import EdgeportError, InputError, OptionError
 from edgeport.scoring.job import Source
 from edgeport.signals import reraise_signal
 
 _BLOCK = 2**20
+_REQUEST = 5 * 2**20  # what is asked of a server at a time, as by fsspec itself
+_MARKS = ("ETag", "Last-Modified", "Content-MD5", "Digest")  # what http servers tell of a file
 
 
 def find(
@@ -46,17 +50,17 @@ def find(
         raise InputError.of("the input has", "files of the output alone", "others", "name them")
     seen: set[str] = set()
     for path in found:
-        if path in seen:
+        if (shown := hide_secrets(path)) in seen:
             raise InputError.of(
                 f"'{path}' is", "named twice", "each file once", "drop one of the two"
             )
-        seen.add(path)
+        seen.add(shown)
         if not path.isascii() and any("\ud800" <= sign <= "\udfff" for sign in path):
             raise InputError.of(f"'{path}' has", "a name that is no UTF-8", "text", "rename it")
         if not path.lower().endswith(tuple(endings)):
             raise InputError.of(
                 f"'{path}' is",
-                f"a file that ends in '{Path(path).suffix}'",
+                f"a file that ends in '{Path(shown).suffix}'",
                 f"one of {', '.join(endings)}",
                 "convert or rename it",
             )
@@ -97,8 +101,12 @@ def _files_of(address: str, endings: Sequence[str], tell: Callable[[str], None])
         raise InputError.of(
             f"'{address}' has", "no file", f"one of {', '.join(endings)}", "check the address"
         )
-    is_local = "file" in _protocols(system)
-    return [name if is_local else system.unstrip_protocol(name) for name in names]
+    if "file" in _protocols(system):
+        return names
+    whole = address.rstrip("/")
+    if whole.endswith(path):  # with user, password and host, which some file systems drop
+        return [whole.removesuffix(path) + name for name in names]
+    return [system.unstrip_protocol(name) for name in names]
 
 
 def _without_hidden(
@@ -125,34 +133,89 @@ def _protocols(system: Any) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Name the file in whatever goes wrong with it."""
+def naming(of: Source | str) -> Iterator[None]:
+    """Name the file, or the address, in whatever goes wrong with it."""
+    address = of if isinstance(of, str) else of.opened_by or of.path
+    path = hide_secrets(address)
+
+    def reason(cause: BaseException) -> str:
+        return hide_secrets(str(cause) or type(cause).__name__, address)
+
     try:
         yield
     except (EdgeportError, MemoryError):
         raise
     except ImportError as cause:  # of fsspec, about the package for a protocol
-        raise OptionError(f"'{path}' cannot be opened ({cause}): install that package") from cause
+        raise OptionError(
+            f"'{path}' cannot be opened ({reason(cause)}): install that package"
+        ) from cause
     except Exception as cause:
         reraise_signal(cause)
         raise InputError(
-            f"'{path}' cannot be read ({str(cause) or type(cause).__name__}): check the file, or "
-            "leave it out"
+            f"'{path}' cannot be read ({reason(cause)}): check the file, or leave it out"
         ) from cause
 
 
-def open_file(path: str, *, is_buffered: bool = True) -> IO[bytes]:
+def open_file(source: Source, *, is_buffered: bool = True) -> IO[bytes]:
     """Open a file or an address for reading; it can be searched.
 
     Without a buffer, which does not matter for addresses, large blocks are read in half the time.
     """
+    path = source.opened_by or source.path
     if "://" not in path:
         return Path(path).open("rb", buffering=-1 if is_buffered else 0)
     import fsspec
 
     system, inner = fsspec.core.url_to_fs(path)
-    opened: IO[bytes] = system.open(inner, "rb")
-    return opened
+    # Its caches put blocks together without looking whether one is short.
+    return _Answers(system.open(inner, "rb", cache_type="none")).buffered()
+
+
+class _Answers(io.RawIOBase):
+    """The bytes at an address; a server that sends fewer than were asked for is an error.
+
+    To whoever reads lines or pictures, an empty answer would be the end of the file.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._size: int = file.seek(0, os.SEEK_END)
+        file.seek(0)
+
+    def buffered(self) -> IO[bytes]:
+        """Return it with a buffer."""
+        return io.BufferedReader(self, max(1, min(self._size, _REQUEST)))
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; return it."""
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Return the place."""
+        return int(self._file.tell())
+
+    def readinto(self, block: Any) -> int:
+        """Fill a block as far as the file goes; raises EOFError if fewer bytes come."""
+        start = self.tell()
+        count: int = max(0, min(len(block), self._size - start))
+        content = self._file.read(count) if count else b""
+        if len(content) != count:
+            raise EOFError(f"{len(content):,} of {count:,} bytes came from byte {start:,} on")
+        block[:count] = content
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 def look(paths: Sequence[str]) -> list[Source]:
@@ -160,7 +223,8 @@ def look(paths: Sequence[str]) -> list[Source]:
 
     def one(path: str) -> Source:
         with naming(path):
-            return Source(path, *_stamp(path))
+            shown = hide_secrets(path)
+            return Source(shown, *_stamp(path), opened_by=path if shown != path else "")
 
     with ThreadPoolExecutor(usable_cpus()) as pool:
         return list(pool.map(one, paths))
@@ -174,8 +238,9 @@ def refuse_changed(source: Source) -> None:
     Raises:
         InputError: it has another stamp, or is gone.
     """
-    with naming(source.path):
-        if _stamp(source.path) != (source.bytes, source.stamp):
+    with naming(source):
+        now = _stamp(source.opened_by or source.path, is_asked_again=True)
+        if now != (source.bytes, source.stamp):
             raise InputError.of(
                 f"'{source.path}' was",
                 "changed while it was scored",
@@ -184,14 +249,22 @@ def refuse_changed(source: Source) -> None:
             )
 
 
-def _stamp(path: str) -> tuple[int, str]:
+def _stamp(path: str, *, is_asked_again: bool = False) -> tuple[int, str]:
+    """Return size and stamp of a file; object stores may else repeat what they listed."""
     if "://" not in path:
         about = os.stat(path)  # noqa: PTH116 - a million files
         return about.st_size, str(about.st_mtime_ns)
     import fsspec
 
     system, inner = fsspec.core.url_to_fs(path)
-    return int(system.size(inner)), str(system.ukey(inner))
+    if is_asked_again:
+        system.invalidate_cache(inner)
+    found = system.info(inner)
+    if found["size"] is None:
+        raise ValueError("its server tells no size")
+    # The key of http is the address alone.
+    marks = [str(found[name]) for name in _MARKS if found.get(name)]
+    return int(found["size"]), " ".join([str(system.ukey(inner)), *marks])
 
 
 def read_into(file: IO[bytes], block: memoryview) -> None:

@@ -37,8 +37,8 @@ def split_all(
     headers: dict[str, list[str]] = {}
     for source in sources:
         if _READERS[_kind(source.path)] is texts:
-            with naming(source.path):
-                names = texts.header(source.path, card, settings)
+            with naming(source):
+                names = texts.header(source, card, settings)
             if names:
                 refuse_other_header(
                     source.path, names, headers, "name them in the model's order with --columns"
@@ -60,7 +60,7 @@ def split(
     Raises:
         InputError: the file cannot be read, or has not what the model takes.
     """
-    with naming(source.path):
+    with naming(source):
         pieces: list[Piece] = _READERS[_kind(source.path)].split(source, card, settings, tell)
         return pieces
 
@@ -86,7 +86,7 @@ def read(part: Part, card: ModelCard, settings: Settings, digests: list[str]) ->
             continue
         for piece in pieces:
             made = Digest()
-            with naming(piece.file):
+            with naming(piece.source):
                 yield from reader.read(piece, card, settings, made)
             refuse_changed(piece.source)
             digests.append(made.hex())
@@ -99,7 +99,7 @@ def digest(piece: Piece, card: ModelCard, settings: Settings) -> str:
         InputError: the file cannot be read.
     """
     made = Digest()
-    with naming(piece.file), open_file(piece.file) as file:
+    with naming(piece.source), open_file(piece.source) as file:
         for start, stop in _READERS[_kind(piece.file)].ranges(file, piece, card, settings):
             made.add_from(file, start, stop)
     return made.hex()
@@ -108,7 +108,7 @@ def digest(piece: Piece, card: ModelCard, settings: Settings) -> str:
 def row_numbers(part: Part, card: ModelCard, settings: Settings) -> Iterator[tuple[str, int]]:
     """Yield file and number of each row of a part, from the files themselves."""
     for piece in part.pieces:
-        with naming(piece.file):
+        with naming(piece.source):
             reader = _READERS[_kind(piece.file)]
             yield from ((piece.file, row) for row in reader.row_numbers(piece, card, settings))
 

@@ -57,14 +57,20 @@ class Source:
     """One input file, as it was when the run was begun.
 
     Attributes:
-        path: or address.
+        path: or address, without a password or token.
         bytes: its size.
         stamp: its time of change, or the object store's mark: another one after each write.
+        opened_by: the address with them, where it has some; never written.
     """
 
     path: str
     bytes: int
     stamp: str
+    opened_by: str = field(default="", repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is written of it, as JSON's types."""
+        return {"path": self.path, "bytes": self.bytes, "stamp": self.stamp}
 
 
 @dataclass(frozen=True, slots=True)

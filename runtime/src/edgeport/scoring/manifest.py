@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,23 @@ class Manifest:
     parts: tuple[Part, ...]
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
 
+    def opened_by(self, sources: Sequence[Source]) -> Manifest:
+        """Return it with the addresses, passwords and all, of the same files."""
+        if not any(source.opened_by for source in sources):
+            return self
+        by_path = {source.path: source.opened_by for source in sources}
+        parts = tuple(
+            Part(
+                part.number,
+                tuple(
+                    replace(piece, source=replace(piece.source, opened_by=by_path[piece.file]))
+                    for piece in part.pieces
+                ),
+            )
+            for part in self.parts
+        )
+        return replace(self, sources=tuple(sources), parts=parts)
+
     def write(self, out: str) -> None:
         """Write it whole; raises OptionError if that fails."""
         # Paths are written once: a million pictures have as many pieces.
@@ -62,7 +79,7 @@ class Manifest:
             "model": dict(self.model),
             "versions": dict(self.versions),
             "settings": self.settings.to_dict(),
-            "inputs": [asdict(source) for source in self.sources],
+            "inputs": [source.to_dict() for source in self.sources],
             "parts": [
                 [[place[p.file], p.start, p.stop, p.first, p.rows, p.bytes] for p in part.pieces]
                 for part in self.parts

@@ -29,7 +29,7 @@ def split(
     """Return a piece for each row group; see ``inputs.split``."""
     import pyarrow.parquet as pq
 
-    with open_file(source.path) as file:
+    with open_file(source) as file:
         opened = pq.ParquetFile(file)
         _by_input(source.path, opened.schema_arrow, card, settings)
         about, pieces, first = opened.metadata, [], 0
@@ -50,7 +50,7 @@ def read(piece: Piece, card: ModelCard, settings: Settings, digest: Digest) -> I
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with open_file(piece.file) as file:
+    with open_file(piece.source) as file:
         # Read twice, once for the digest: pyarrow reads in an order of its own, which may change.
         for start, stop in ranges(file, piece, card, settings):
             digest.add_from(file, start, stop)

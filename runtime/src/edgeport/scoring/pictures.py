@@ -51,7 +51,7 @@ def read_all(
         return Chunk(list(files), [0] * len(files), {name: np.stack(pixels)}, {}, list(refused))
 
     for piece in pieces:
-        with naming(piece.file), open_file(piece.file) as file:
+        with naming(piece.source), open_file(piece.source) as file:
             content = file.read()
         digest = Digest()
         digest.update(content)

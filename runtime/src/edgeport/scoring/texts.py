@@ -28,7 +28,7 @@ def split(
     source: Source, card: ModelCard, settings: Settings, tell: Callable[[str], None]
 ) -> list[Piece]:
     """Return pieces that begin with a record each; see ``inputs.split``."""
-    with open_file(source.path) as file:
+    with open_file(source) as file:
         form = _form(source.path, card, settings, file, tell)
         lines = _Lines(file, *form.begin)
         pieces: list[Piece] = []
@@ -48,17 +48,17 @@ def split(
     return pieces
 
 
-def header(path: str, card: ModelCard, settings: Settings) -> list[str]:
+def header(source: Source, card: ModelCard, settings: Settings) -> list[str]:
     """Return the names of columns that are taken by their place; [] where there are none."""
-    if card.columns or settings.columns or not path.lower().endswith(".csv"):
+    if card.columns or settings.columns or not source.path.lower().endswith(".csv"):
         return []
-    with open_file(path) as file:
-        return _Csv(path, card, settings, file, _silent).names
+    with open_file(source) as file:
+        return _Csv(source.path, card, settings, file, _silent).names
 
 
 def read(piece: Piece, card: ModelCard, settings: Settings, digest: Digest) -> Iterator[Chunk]:
     """Yield the rows of a piece; see ``inputs.read``."""
-    with open_file(piece.file) as file:
+    with open_file(piece.source) as file:
         form = _form(piece.file, card, settings, file, _silent)
         digest.add_from(file, 0, form.begin[0])
         lines = _Lines(file, piece.start, piece.first, digest)
@@ -92,7 +92,7 @@ def ranges(
 
 def row_numbers(piece: Piece, card: ModelCard, settings: Settings) -> Iterator[int]:
     """Yield the numbers of a piece's rows."""
-    with open_file(piece.file) as file:
+    with open_file(piece.source) as file:
         form = _form(piece.file, card, settings, file, _silent)
         lines = _Lines(file, piece.start, piece.first)
         yield from (line for line, _ in form.records(lines, piece.stop))

@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import re
+import resource
 import signal
 import tracemalloc
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -14,6 +17,7 @@ import tensorflow as tf
 import edgeport_converter
 from edgeport_converter import Finetune
 from edgeport_converter.conversion import finetuning, writing
+from edgeport_converter.loading.purity import keeping_variables
 from edgeport_converter.progress import Progress, Task
 from edgeport_converter.quantization.finetuning.checkpoint import Checkpoint, Position, key_of
 from edgeport_converter.quantization.finetuning.keras_links import with_values
@@ -99,6 +103,26 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     assert (
         digest(keras.models.load_model(tmp_path / "tuned.keras")) == resumed.card.provenance[name]
     )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "tuned.keras"]
+
+
+class FullDisk(Progress):
+    """Lets no file grow beyond a kilobyte while candidates are made and trained."""
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def stage(self, name):
+        most = 1000 if name == "quantize" else self.limits[0]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, self.limits[1]))
+
+
+def test_a_state_that_cannot_be_kept_costs_nothing_but_a_note(
+    broken_by_int8, taught, uninterrupted, tmp_path
+):
+    report = convert(broken_by_int8, tmp_path, taught, FullDisk())
+    assert report.card.sha256 == uninterrupted.card.sha256
+    found = r"finetuning' cannot be kept \(.*File too large.*\), so that an interrupted training"
+    assert any(re.search(found, note) for note in report.notes)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "tuned.keras"]
 
 
@@ -244,6 +268,8 @@ def test_ctrl_c_while_writing_leaves_both_targets_as_they_were(
 class Interrupted:
     """A plain variable, as tf_keras has; each of its first assignments is interrupted."""
 
+    trainable = False
+
     def __init__(self, value, times):
         self.variable, self.times = tf.Variable(value), times
 
@@ -257,8 +283,12 @@ class Interrupted:
         self.variable.assign(value)
 
 
-def test_plain_variables_get_their_values_back_however_often_ctrl_c_comes():
+@pytest.mark.parametrize("kind", ["fine-tuned weights", "statistics"])
+def test_plain_variables_get_their_values_back_however_often_ctrl_c_comes(kind):
     variables = [Interrupted(-1.0, 3), Interrupted(-2.0, 2)]
-    with pytest.raises(KeyboardInterrupt), with_values([(each, 5.0) for each in variables]):
-        assert [float(each.numpy()) for each in variables] == [5.0, 5.0]
+    model = SimpleNamespace(non_trainable_weights=variables)
+    values = [(each, 5.0) for each in variables]
+    within = keeping_variables(model) if kind == "statistics" else with_values(values)
+    with pytest.raises(KeyboardInterrupt), within:
+        _ = [each.assign(5.0) for each in variables]
     assert [float(each.numpy()) for each in variables] == [-1.0, -2.0]

@@ -47,6 +47,19 @@ def quantized(model, x, target="any"):
     return graph, ranges, made.graph
 
 
+def pupil_of(model, source, ranges, made, target):
+    """Return the int8 graph with all weights and biases trainable."""
+    links = find_links(model, source.graph)
+    return Trainable(
+        made,
+        source.graph,
+        ranges,
+        {link.weights for link in links},
+        {link.bias for link in links if link.bias},
+        pairs=target == "any",
+    )
+
+
 def randomized(model):
     """Give biases and BatchNormalization numbers as a training does."""
     keras.utils.set_random_seed(7)
@@ -123,15 +136,7 @@ def test_fake_quantization_computes_what_the_int8_graph_does(name, target):
     model = NETWORKS[name]()
     x = GENERATOR.normal(size=(64, *model.input_shape[1:])).astype(np.float32)
     source, ranges, made = quantized(model, x, target)
-    links = find_links(model, source.graph)
-    pupil = Trainable(
-        made,
-        source.graph,
-        ranges,
-        {link.weights for link in links},
-        {link.bias for link in links if link.bias},
-        pairs=target == "any",
-    )
+    pupil = pupil_of(model, source, ranges, made, target)
     expected = run_as_defined(ir.to_proto(made))({"x": x})
     answers = pupil({"x": x})
     assert len(pupil.variables) > 4
@@ -175,15 +180,7 @@ def test_the_graph_made_of_what_was_trained_gives_the_very_same_codes(name, targ
     model = NETWORKS[name]()
     x = GENERATOR.normal(size=(64, *model.input_shape[1:])).astype(np.float32)
     source, ranges, made = quantized(model, x, target)
-    links = find_links(model, source.graph)
-    pupil = Trainable(
-        made,
-        source.graph,
-        ranges,
-        {link.weights for link in links},
-        {link.bias for link in links if link.bias},
-        pairs=target == "any",
-    )
+    pupil = pupil_of(model, source, ranges, made, target)
     for variable in pupil.variables:
         variable.assign(variable + GENERATOR.normal(size=variable.shape).astype("f"))
     trained = pupil.trained()

@@ -1,9 +1,12 @@
 """Processes share a study without doing a point twice, and a killed one takes none along."""
 
+import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import sqlite3
 import time
 
 import numpy as np
@@ -259,4 +262,62 @@ def test_a_storage_that_cannot_be_opened_is_one_sentence(tmp_path, storage):
 def test_a_damaged_database_is_one_sentence(tmp_path):
     (tmp_path / "search.db").write_text("this is no database\n" * 300)
     with pytest.raises(OptionError, match=r"search\.db' of the search cannot be opened"):
+        open_in(tmp_path, recipe_of("grid", 24))
+
+
+@pytest.fixture(scope="module")
+def one_trial(tmp_path_factory):
+    """Return a database with a study "s" of one trial."""
+    folder = tmp_path_factory.mktemp("one_trial")
+    study = open_in(folder, recipe_of("grid", 24), name="s")
+
+    def objective(trial):
+        study.study.stop()
+        return study.claim(trial)["training.learning_rate"]
+
+    study._try_points(objective, lambda trial: None)
+    study._database.engine.dispose()
+    return folder / "search.db"
+
+
+def change(place, *statements):
+    with contextlib.closing(sqlite3.connect(place)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("delete from study_directions", "it is to nothing, not to maximize"),
+        ("insert into study_directions values (9, 'MINIMIZE', 1, 1)", "maximize, minimize"),
+        ("update study_user_attributes set value_json = '[1]'", "cannot be read .*'list' object"),
+        ("update study_user_attributes set value_json = 'half'", "JSONDecodeError"),
+        ("delete from trial_params where param_id = 1", "trial 0 has values of model"),
+        ("update trial_params set param_name = 'other' where param_id = 1", "values of .*other"),
+        ("update trial_params set param_value = 77", "IndexError"),
+        ("update trial_params set distribution_json = '{'", "JSONDecodeError"),
+        ("delete from trial_values", "trial 0 is complete and has no result"),
+        ("update trial_values set value = null", "AssertionError"),
+        ("alter table trials rename column state to s", "no such column: trials.state"),
+        ("drop table trial_params", "trial 0 has values of nothing"),
+        ("update alembic_version set version_num = 'v2.4.0.a'", "optuna storage upgrade"),
+        ("update alembic_version set version_num = 'v99.0.0'", "pip install -U optuna"),
+    ],
+)
+def test_a_study_that_is_damaged_or_of_another_schema_is_one_sentence(
+    tmp_path, one_trial, statement, found
+):
+    shutil.copy(one_trial, tmp_path)
+    change(tmp_path / "search.db", statement)
+    with pytest.raises(OptionError, match=found) as e:
+        open_in(tmp_path, recipe_of("grid", 24), name="s")
+    assert "choose another" in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_tables_of_another_program_are_named_as_the_reason(tmp_path):
+    change(tmp_path / "search.db", "create table studies (x text)")
+    with pytest.raises(OptionError, match=r"cannot be opened .*no column named study_name"):
         open_in(tmp_path, recipe_of("grid", 24))

@@ -83,7 +83,7 @@ class Checkpoint:
             with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 facts = json.loads(str(file["facts"]))
                 if facts.pop("key") != self._key:
-                    self._tell("is of another model, other data or other settings")
+                    self._tell("is of another model, other data or other settings and was not used")
                     return None
                 rows = [
                     [file[f"{name}_{place}"] for place in range(len(wanted))]
@@ -91,11 +91,11 @@ class Checkpoint:
                 ]
                 found = Position(**facts, variables=rows[0], kept=rows[1])
         except _UNREADABLE as cause:
-            self._tell(f"cannot be read ({type(cause).__name__})")
+            self._tell(f"cannot be read ({type(cause).__name__}) and was not used")
             return None
         arrays = zip([*found.variables, *found.kept], [*variables, *kept], strict=True)
         if any(array.shape != tuple(variable.shape) for array, variable in arrays):
-            self._tell("holds arrays of other shapes")
+            self._tell("holds arrays of other shapes and was not used")
             return None
         say(f"fine-tuning goes on after {found.done} steps, from '{self._path}'")
         return found
@@ -113,10 +113,13 @@ class Checkpoint:
                 np.savez(file, allow_pickle=False, facts=np.array(json.dumps(facts)), **arrays)
         except OptionError as cause:
             if not self.notes:
-                self._tell(f"cannot be written ({cause})")
+                reason = str(cause.__cause__ or cause)
+                self._tell(
+                    f"cannot be kept ({reason}), so that an interrupted training would begin again"
+                )
 
     def _tell(self, found: str) -> None:
-        text = f"the state of fine-tuning in '{self._path}' {found} and was not used"
+        text = f"the state of fine-tuning in '{self._path}' {found}"
         self.notes = (text,)
         say(text)
 

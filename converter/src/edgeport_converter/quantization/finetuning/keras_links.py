@@ -24,6 +24,7 @@ import onnx_ir as ir
 
 from edgeport.artifact.golden import Array
 from edgeport_converter.loading.model import all_layers, layer_of
+from edgeport_converter.loading.purity import assign_all
 from edgeport_converter.optimizing.constants import array_of, known
 from edgeport_converter.optimizing.layer_inputs import by_channel
 from edgeport_converter.quantization.qdq.quantize import weighted_nodes
@@ -257,19 +258,4 @@ def with_values(values: list[tuple[Any, Array]]) -> Iterator[None]:
             variable.assign(value)
         yield
     finally:
-        _assign_all(before)
-
-
-def _assign_all(values: list[tuple[Any, Array]]) -> None:
-    """Assign every value, also while Ctrl-C comes; then let the last one through."""
-    stopped: KeyboardInterrupt | None = None
-    waiting = list(values)
-    while waiting:
-        try:
-            variable, value = waiting[-1]
-            variable.assign(value)
-            waiting.pop()
-        except KeyboardInterrupt as stop:
-            stopped = stop
-    if stopped is not None:
-        raise stopped
+        assign_all(before)

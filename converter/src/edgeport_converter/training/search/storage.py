@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 import optuna
 import sqlalchemy
@@ -22,6 +21,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from edgeport import OptionError
+from edgeport.addresses import HIDDEN, hide_secrets
 
 # What a server is given to answer a new connection; TCP alone waits for minutes.
 _CONNECT_S = 10
@@ -30,11 +30,8 @@ _PATIENCE_S, _PAUSE_S = 60.0, 0.5
 
 DATABASE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
-_HIDDEN = "***"
-_WORDS = "pass|pwd|secret|token|odbc_connect"
-_SECRETS = re.compile(_WORDS, re.IGNORECASE)
+# What stands before the last @ may be a password with anything in it.
 _BEFORE_HOST = re.compile(r"(://[^/\s:@]*:)(\S*)@")
-_IN_QUERY = re.compile(rf"([?&][^=&\s]*(?:{_WORDS})[^=&\s]*=)[^&\s]*", re.IGNORECASE)
 # What people write instead of a URL, which SQLite would take for the name of a new file.
 _NO_URL = re.compile(
     r"^(?:postgres|mysql|mariadb|sqlite)\w*(?:\+\w+)?(?::|//)"
@@ -70,32 +67,12 @@ def without_password(storage: str, text: str | None = None) -> str:
         text: None for the storage itself.
     """
     text = storage if text is None else text
-    text = _BEFORE_HOST.sub(rf"\1{_HIDDEN}@", text)
-    text = _IN_QUERY.sub(rf"\1{_HIDDEN}", text)
-    for secret in _find_secrets(storage):
-        for written in (secret, quote(secret, safe=""), quote_plus(secret), quote(secret)):
-            text = text.replace(written, _HIDDEN)
+    text = hide_secrets(_BEFORE_HOST.sub(rf"\1{HIDDEN}@", text), storage)
     # Drivers take what follows the first @ of such a password for a part of the host's name.
     if found := _BEFORE_HOST.search(storage):
         for piece in filter(None, found[2].split("@")[1:]):
-            text = text.replace(f"{piece}@", f"{_HIDDEN}@")
+            text = text.replace(f"{piece}@", f"{HIDDEN}@")
     return text
-
-
-def _find_secrets(storage: str) -> list[str]:
-    """Return the passwords of a URL, the longest first: one may be a part of another.
-
-    A shorter one than four letters may be a part of any word, and is hidden by its place alone.
-    """
-    try:
-        url = sqlalchemy.make_url(storage)
-    except (sqlalchemy.exc.ArgumentError, ValueError):  # a path, or nonsense
-        return []
-    found = {str(url.password)} if url.password else set()
-    for name, values in url.query.items():
-        if _SECRETS.search(name):
-            found.update([values] if isinstance(values, str) else values)
-    return sorted((secret for secret in found if len(secret) >= 4), key=len, reverse=True)
 
 
 def explain(cause: BaseException, storage: str) -> str:
@@ -103,6 +80,8 @@ def explain(cause: BaseException, storage: str) -> str:
     if isinstance(cause, ImportError) or isinstance(cause.__cause__, ImportError):
         driver = getattr(cause.__cause__ or cause, "name", None) or "its driver"
         return f"its driver {driver} is not installed here"
+    if isinstance(cause, optuna.exceptions.StorageInternalError):  # which says nothing itself
+        cause = cause.__cause__ or cause
     original = getattr(cause, "orig", None) or cause
     lines = str(original).strip().splitlines() or [""]
     reason = without_password(storage, " ".join(line.strip() for line in lines[:2]))

@@ -15,7 +15,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -84,11 +84,12 @@ class SharedStudy:
             dead_after_s: see above.
 
         Raises:
-            OptionError: the storage cannot be opened, or the study of that name is another one.
+            OptionError: the storage cannot be opened, or the study there is another one or damaged.
         """
         search = recipe.search
         assert search is not None  # noqa: S101  # read_parameters has refused it
         self.more, self._parameters, self._say = more, tuple(parameters), say
+        self._direction = StudyDirection.MAXIMIZE if more else StudyDirection.MINIMIZE
         self._dead_after_s, self._repeats, self._told = dead_after_s, 0, 0
         own = {item.key: recipe.value(item.key) for item in parameters}
         has_own = all(item.holds(own[item.key]) for item in parameters)
@@ -101,8 +102,10 @@ class SharedStudy:
         self._storage, self._first_seen = storage, dict[int, float]()
         identity = _identify(recipe, data_sha256)
         self.study, is_first = self._open(name or _name(recipe, identity), storage)
-        if name is not None:
-            self._require(identity, is_first=is_first)
+        with self._refusing_damage():
+            if name is not None:
+                self._require(identity, is_first=is_first)
+            self._read_all()
         self.study.sampler = self._sampler(recipe, is_first=is_first)
         median = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
         self.study.pruner = median if search.pruning else optuna.pruners.NopPruner()
@@ -132,7 +135,7 @@ class SharedStudy:
                 # A server that is restarted breaks the transaction that it is at; connections wait.
                 failures = 1 if self._told > before else failures + 1
                 shown = databases.without_password(self._storage)
-                reason = databases.explain(cause.__cause__ or cause, self._storage)
+                reason = databases.explain(cause, self._storage)
                 if failures >= _MOST_FAILURES:
                     raise TrainingError(
                         f"the storage '{shown}' of the search does not answer any more ({reason}), "
@@ -259,7 +262,6 @@ class SharedStudy:
 
     def _open(self, name: str, storage: str) -> tuple[optuna.Study, bool]:
         """Return the study, and whether this process has made it."""
-        direction = StudyDirection.MAXIMIZE if self.more else StudyDirection.MINIMIZE
         for attempt in range(_OPENINGS):
             try:
                 self._database = databases.open_database(
@@ -269,7 +271,7 @@ class SharedStudy:
                     retry=self._retry,
                 )
                 options: dict[str, Any] = {"study_name": name, "storage": self._database}
-                return optuna.create_study(direction=direction, **options), True
+                return optuna.create_study(direction=self._direction, **options), True
             except optuna.exceptions.DuplicatedStudyError:
                 return optuna.load_study(**options), False
             except Exception as cause:
@@ -306,14 +308,45 @@ class SharedStudy:
             time.sleep(0.1)
         other = [what for what, digest in identity.items() if (known or {}).get(what) != digest]
         if other:
-            where = databases.without_password(self._storage)
             found = " and ".join(f"another {what}" for what in other)
             raise OptionError(
-                f"the study '{self.study.study_name}' in '{where}' "
-                + (f"was begun with {found}" if known else "was not begun by edgeport train")
+                self._subject()
+                + (f" was begun with {found}" if known else " was not begun by edgeport train")
                 + ", expected one of this recipe, data and search: choose another name with "
                 "search.study, or leave it out"
             )
+
+    def _subject(self) -> str:
+        where = databases.without_password(self._storage)
+        return f"the study '{self.study.study_name}' in '{where}'"
+
+    @contextlib.contextmanager
+    def _refusing_damage(self) -> Iterator[None]:
+        """Refuse what Optuna and this module raise about rows that were lost or changed."""
+        try:
+            yield
+        except OptionError:
+            raise
+        except Exception as cause:  # Optuna decodes rows as it finds them
+            raise OptionError(
+                f"{self._subject()} cannot be read ({databases.explain(cause, self._storage)}), "
+                "expected what edgeport train writes: bring the database back from a copy, or "
+                "choose another name with search.study, or another place with search.storage"
+            ) from cause
+
+    def _read_all(self) -> None:
+        """Read what a search will need; raises whatever is wrong with it."""
+        if self.study.directions != [self._direction]:
+            found = ", ".join(each.name.lower() for each in self.study.directions) or "nothing"
+            raise ValueError(f"it is to {found}, not to {self._direction.name.lower()}")
+        self.study.get_trials(deepcopy=False)
+        for trial in self.finished():
+            if trial.params.keys() != {item.key for item in self._parameters}:
+                found = ", ".join(trial.params) or "nothing"
+                raise ValueError(f"trial {trial.number} has values of {found}")
+            self.point_of(trial)
+            if trial.state == TrialState.COMPLETE and trial.value is None:
+                raise ValueError(f"trial {trial.number} is complete and has no result")
 
     def _sampler(self, recipe: TrainingRecipe, *, is_first: bool) -> optuna.samplers.BaseSampler:
         sampler = recipe.search.sampler if recipe.search else ""
