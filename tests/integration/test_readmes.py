@@ -233,6 +233,11 @@ def frames_folder(folder: Path, **_: Any) -> Names:
     return {}
 
 
+def first_folder(folder: Path, **_: Any) -> Names:
+    shutil.copytree(ROOT / "assets", folder / "assets")
+    return model_folder(folder)
+
+
 def recordings_folder(folder: Path, **_: Any) -> Names:
     keras.utils.set_random_seed(1)
     layers = [keras.layers.Conv1D(4, 64, strides=64), keras.layers.GlobalAveragePooling1D()]
@@ -262,7 +267,7 @@ def training_folder(folder: Path, raw_digits: Any, **_: Any) -> Names:
 
 
 SECTIONS: dict[str, Callable[..., Names]] = {
-    "README.md: edgeport": model_folder,
+    "README.md: Try it in a minute": first_folder,
     "README.md: Your own model, in three steps": photos_folder,
     "README.md: Your device, in three steps": device_photos_folder,
     "runtime/README.md: edgeport": digits_folder,

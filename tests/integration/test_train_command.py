@@ -118,6 +118,11 @@ def test_the_example_is_printed_and_a_wrong_call_is_one_sentence(folder):
         done = edgeport("train", *arguments, cwd=folder)
         assert done.returncode == 2
         assert done.stderr.splitlines()[-1].startswith(sentence)
+    (folder / "r.toml").write_text(RECIPE.format(epochs=3).replace('source = "', 'source = "no '))
+    done = edgeport("train", "r.toml", "-o", "m.keras", cwd=folder)
+    assert done.returncode == 2
+    (told,) = done.stderr.splitlines()  # before TensorFlow is started
+    assert "expected a file or folder that exists" in told
 
 
 def test_a_terminal_sees_a_live_line(folder):

@@ -44,8 +44,8 @@ def add_convert(commands: Any) -> None:
         "convert",
         help="convert a Keras model to an artifact",
         description="Convert a Keras model to an ONNX artifact that has been proven against it.\n"
-        "Without data the artifact is in float; with --calibration it is in int8 where that is\n"
-        "smaller or faster and loses no more than --max-drop.",
+        "With --calibration it is in int8 where that is smaller or faster and loses no more than\n"
+        "--max-drop, else in float.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -65,7 +65,8 @@ def add_convert(commands: Any) -> None:
         "--calibration",
         metavar="DATA",
         help=f"data like the device's: {DATA_FILES}, with --signal also of "
-        ".wav files; a .npz has one array for each input name (x for a single input)",
+        ".wav files; a .npz has one array for each input name (x for a single input) (default: "
+        "data and labels of MODEL.run, which 'edgeport train' wrote)",
     )
     add(
         "--evaluation",
@@ -73,7 +74,12 @@ def add_convert(commands: Any) -> None:
         help="data that the loss is measured on, in the same forms; with labels y, or in a folder "
         "for each class, the metric is measured",
     )
-    add("--labels", metavar="NAMES", help="class names, comma-separated, or a file, one a line")
+    add(
+        "--labels",
+        metavar="NAMES",
+        help="class names, comma-separated, or a file, one a line (default: the folders of the "
+        "evaluation data)",
+    )
     add(
         "--report",
         metavar="FILE.html",

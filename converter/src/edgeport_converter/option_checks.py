@@ -59,7 +59,9 @@ def fit_to_data(options: ConversionOptions, calibration: Any, evaluation: Any) -
         "the artifact is a float one, since there is no calibration data: with a few hundred "
         "samples like the device's it can be quantized, which makes most files a quarter as large"
     )
-    return replace(options, quantization=replace(wanted, quantize="none"), notes=(note,))
+    return replace(
+        options, quantization=replace(wanted, quantize="none"), notes=(*options.notes, note)
+    )
 
 
 def _require_finetuning(finetune: Finetune, wanted: QuantizationOptions, calibration: Any) -> None:

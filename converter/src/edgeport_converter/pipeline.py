@@ -16,12 +16,17 @@ from typing import Any, Unpack
 
 from edgeport.atomic_files import replacing
 from edgeport_converter.conversion.finetuning import telling_of_state
-from edgeport_converter.conversion.float_model import export_model, optimize_model
+from edgeport_converter.conversion.float_model import (
+    export_model,
+    name_classes,
+    optimize_model,
+)
 from edgeport_converter.conversion.measuring import Baseline, measure_baseline
 from edgeport_converter.conversion.proving import check_samples, prepare_comparison, prove_parity
 from edgeport_converter.conversion.quantizing import Quantized, quantize_model, read_layer_times
 from edgeport_converter.conversion.reporting import describe_layers, find_report, write_page
 from edgeport_converter.conversion.source import load_source
+from edgeport_converter.conversion.training_run import find_run
 from edgeport_converter.conversion.user_samples import read_data
 from edgeport_converter.conversion.writing import is_finetuned, save_finetuned, stamp
 from edgeport_converter.loading.user_code import find_code_files
@@ -82,14 +87,16 @@ def convert(
             ``.wav`` file or a folder of them; an array; a dict of
             arrays by input name; a pair (x, y); or an iterable of these, such as a generator or a
             ``tf.data.Dataset``, which is read once. At least 10 samples, better a few hundred,
-            like the device's.
+            like the device's. For a model of `edgeport train` with its run folder beside it,
+            calibration, evaluation and labels are by default those of the training.
         evaluation: data that the loss is measured on, in the same forms. With labels y the metric
             is measured. The columns of a ``.csv`` file are matched with those of the calibration
             by name. By default a part of the calibration samples is held out for it and
             calibrates nothing: half of up to 600 samples, 300 of up to 1,000, and three tenths of
             more. Fewer than 100 do both, which flatters the artifact; a note says so.
         labels: class names in the order of the scores; they also number text labels and folders.
-            One output has two: after a sigmoid class 1 is above 0.5, as a logit above 0.
+            One output has two: after a sigmoid class 1 is above 0.5, as a logit above 0. By
+            default they are the folders of the evaluation data, in the order of their names.
         budget: ``max_drop``, ``metric``, ``expected_metric``, as below.
         quantization: ``quantize``, ``ranges``, ``keep_float``, ``objective``, ``layer_times``,
             ``engine``, ``also``, as below.
@@ -225,9 +232,16 @@ def convert(
         keywords,
     )
     asked = options = replace(options, finetune=finetune)
+    run_folder = find_run(model) if options.loading.outputs is None else None
+    is_asked = calibration is evaluation is None and options.pixels == PixelOptions()
+    if run_folder is not None and is_asked:  # else the data may be of other pixels
+        calibration, evaluation = run_folder.calibration, run_folder.evaluation
+        options = replace(options, notes=(*options.notes, run_folder.note))
     options = fit_to_data(options, calibration, evaluation)
     metric = find_metric(options.budget.metric)
     names = list_class_names(labels)
+    if names is None and run_folder is not None:
+        names = run_folder.labels
     code = find_code_files(model, options.budget.metric, options.loading.custom_objects)
     times = options.quantization.layer_times
     given = None if finetune is None else finetune.data
@@ -252,6 +266,9 @@ def convert(
         source = load_source(model, options)
     with stages("export"):
         float_model = export_model(source, names, options)
+        if names is None:
+            float_model, options = name_classes(float_model, calibration, evaluation, options)
+            names = float_model.card.labels
     with stages("read data"):
         data = read_data(calibration, evaluation, source, float_model, names, options)
     if source.frames:

@@ -1,5 +1,7 @@
 """Classes: expected accuracies come from Keras' own metrics on the same outputs and labels."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,12 @@ import pytest
 import edgeport
 from edgeport import OptionError, TensorSpec
 from edgeport_converter import convert
-from edgeport_converter.data.labels import as_classes, find_border
+from edgeport_converter.data.labels import (
+    as_classes,
+    check_number_of_classes,
+    class_names_of,
+    find_border,
+)
 
 layers = keras.layers
 GENERATOR = np.random.default_rng(7)
@@ -223,3 +230,24 @@ def test_places_of_two_classes_have_one_number(activation, tmp_path):
 def test_labels_that_fit_no_classes_are_refused_by_shape_and_range(labels, outputs, message):
     with pytest.raises(OptionError, match=message):
         as_classes(labels, outputs)
+
+
+def test_names_of_classes_come_from_folders_and_sets_that_keras_read(tmp_path):
+    for name in ("cat", "dog", ".cache"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "list.txt").touch()
+    assert class_names_of(tmp_path) == class_names_of(str(tmp_path)) == ("cat", "dog")
+
+    read_by_keras = SimpleNamespace(class_names=["dog", "cat"])
+    assert class_names_of(read_by_keras) == ("dog", "cat")
+    for data in (tmp_path / "cat", tmp_path / "none.npz", np.zeros(3), None):
+        assert class_names_of(data) is None
+
+
+def test_folders_of_fewer_classes_than_the_model_has_are_refused():
+    check_number_of_classes(["cat", "dog", "owl"], spec(3))
+    check_number_of_classes(["cat", "dog"], spec(1, value_range=(0.0, 1.0)))
+    with pytest.raises(
+        OptionError, match=r"has 2 classes by its folders, 'cat', 'owl', and the mo"
+    ):
+        check_number_of_classes(["cat", "owl"], spec(3))

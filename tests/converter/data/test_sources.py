@@ -152,13 +152,35 @@ def test_a_byte_order_mark_is_no_part_of_a_name(first, tmp_path):
         ("a,b,a\n4,5,6\n", r"has the column 'a' more than once, expected a name for each"),
         ("a,b,c\n1,2,nan\n", r"has 'nan' in line 2, column 'c', expected a number"),
         ("a,b,c\n1,2,1_0\n", r"has '1_0' in line 2, column 'c', expected a number"),
-        ("a;b\n1;2\n", r"has one column, whose name holds ';', expected commas"),
+        (
+            "a;b;c\n1,5;2;3\n4;5.5;6\n",
+            r"has numbers with a decimal comma \(line 2\) and with a point \(line 3\), expected",
+        ),
+        ("a;b;c\n1;2\n", r"has 2 cells in line 2, expected 3 as in the header"),
+        ("a;b;c\n1;2;1,234,5\n", r"has '1,234,5' in line 2, column 'c', expected a number"),
     ],
 )
 def test_a_table_says_line_and_column(text, message, tmp_path):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(OptionError, match=message):
         read_dataset(tmp_path / "t.csv", SPEC, "calibration")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a;b;c;y\r\n1,5;2;-3e-1;1\r\n",
+        'a;"b, c";d;y\n1,5;2;-0,3;1,0\n',
+        "a\tb\tc\ty\n1.5\t2\t-.3\t1\n",
+        'a,"b;c;d;e;f",c,y\n1.5,2,-0.3,1\n',
+        "a,b;c;d;e;f,c,y\n1.5,2,-0.3,1\n",
+    ],
+)
+def test_semicolons_and_tabs_part_cells_with_decimal_commas(text, tmp_path):
+    (tmp_path / "t.csv").write_text(text, newline="")
+    data = read_dataset(tmp_path / "t.csv", SPEC, "evaluation")
+    np.testing.assert_allclose(data.first(9)[SPEC[0].name], [[1.5, 2, -0.3]])
+    assert data.labels.tolist() == [1]
 
 
 def test_the_column_numbers_of_pandas_are_a_header(tmp_path):

@@ -229,6 +229,20 @@ def test_the_facts_travel_into_the_card(folder):
     assert told["source"] == "m.keras"
 
 
+def test_a_conversion_without_data_takes_that_of_the_training(folder):
+    trained = train(folder / "r.toml", folder / "m.keras")
+    assert f"next       edgeport convert {folder / 'm.keras'}" in trained.to_text()
+    card = convert(folder / "m.keras", folder / "m.onnx").card
+    assert card.calibration.samples == trained.samples["train"]
+    assert card.accuracy.samples == trained.samples["test"]
+    assert card.accuracy.keras == pytest.approx(trained.evaluation.value)
+    assert card.labels == ("0", "1", "2")
+    (folder / "m.run" / "model.keras").write_bytes(b"of another training")
+    report = convert(folder / "m.keras", folder / "m.onnx")
+    assert "no calibration data" in report.to_text()
+    assert report.card.labels is None
+
+
 def test_facts_that_are_none_are_refused(folder):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(folder / "m.keras")
     assert provenance.read(folder / "m.keras") == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def test_bench(mlp_file: Path, capsys: Capture) -> None:
     assert figures["cold_start_ms"] > figures["load_ms"] > 0
     assert list(figures["samples_per_second"]) == ["1", "16"]
     assert figures["calls"] >= 1
+    if sys.platform == "linux":  # elsewhere both are None
+        assert figures["process_bytes"] > figures["memory_bytes"]
 
 
 def test_bench_counts_only_the_samples_that_ran(tmp_path: Path, capsys: Capture) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx_writer as ow
 import pytest
 from examples import mlp_artifact
 
-from edgeport import ArtifactError, InputError, Predictor
+from edgeport import ArtifactError, InferenceError, InputError, Predictor
 
 SHAPE = ("N", 4)
 FLOAT_TENSOR = ow.block(1, ow.number(1, 1))  # TypeProto: tensor_type 1 { elem_type 1 }
@@ -65,6 +66,20 @@ def file_of(
 def test_what_this_engine_cannot_run_is_said_with_what_helps(content: bytes, remedy: str) -> None:
     with pytest.raises(ArtifactError, match=remedy):
         Predictor.load(content)
+
+
+def test_a_number_beyond_a_table_is_told_as_one() -> None:
+    content = ow.graph(
+        [ow.node("Gather", ["table", "x"], ["y"])],
+        [("x", "int32", ["N", "T"])],
+        [("y", "float32", ["N", "T", 2])],
+        {"table": np.zeros((5, 2), "f4")},
+    )
+    with (
+        Predictor.load(ow.model(content)) as predictor,
+        pytest.raises(InferenceError, match=r"idx=5 .* such as a token outside of the vocabulary"),
+    ):
+        predictor.predict(np.array([[0, 5]], "i4"))
 
 
 class Bfloat16OfTorch:

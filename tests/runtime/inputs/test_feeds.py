@@ -221,6 +221,15 @@ def test_whatever_numpy_sees_as_numbers_is_accepted(given_form: Any) -> None:
     np.testing.assert_array_equal(result.arrays["x"], np.array([[1, 2, 3]], "f4"), strict=True)
 
 
+def test_inputs_in_another_order_are_told_by_their_axes_rather_than_by_a_value() -> None:
+    specs = [spec("tokens", "int32", ("N", "T")), spec("patch", "float32", ("N", 4, 4, 1))]
+    tokens, patch = np.ones((2, 3), "i4"), np.full((2, 4, 4, 1), 0.5, "f4")
+    with pytest.raises(InputError, match=r"'tokens' has shape \(2, 4, 4, 1\), expected \(N, T\)"):
+        prepare(specs, (patch, tokens))
+    with pytest.raises(InputError, match=r"'tokens' has the value 0.5 at \[0, 0\]"):
+        prepare(specs, (np.full((2, 3), 0.5), patch))
+
+
 def test_a_right_array_is_not_copied() -> None:
     x = np.zeros((2, 3), "f4")
     assert prepare([spec("x", "float32", ("N", 3))], (x,)).arrays["x"] is x

@@ -3,6 +3,7 @@
 Each function here knows several stages and decides for them; the work itself is done in the folders
 beside this one, which are imported late, since TensorFlow is slow to start. In running order:
 
+    training_run  the data that `edgeport train` left beside its model
     source        the model as it is loaded, and what stands in front of it
     float_model   the float graph with its card and reference: exported, then optimized
     user_samples  the user's data, and which samples calibrate, judge and train

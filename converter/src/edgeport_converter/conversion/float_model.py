@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeport import ModelCard
 from edgeport_converter.conversion.source import LoadedSource
-from edgeport_converter.data.labels import check_class_names
+from edgeport_converter.data.labels import (
+    check_class_names,
+    check_number_of_classes,
+    class_names_of,
+    is_classifier,
+)
 from edgeport_converter.options import ConversionOptions
 from edgeport_converter.quiet import quiet_stderr
 
@@ -85,6 +90,38 @@ def export_model(
     )
     columns = name_columns(model.columns, options.tables.feature_names, card.inputs)
     return FloatModel(exported.graph, exported.graph, card, reference, logits, columns)
+
+
+def name_classes(
+    float_model: FloatModel, calibration: Any, evaluation: Any, options: ConversionOptions
+) -> tuple[FloatModel, ConversionOptions]:
+    """Return the model with the classes' names of the evaluation data, and a note on them.
+
+    The accuracy that is measured tells whether the order is the model's. Calibration data tells
+    nothing of it, so that its names are not taken.
+
+    Raises:
+        OptionError: the data has another number of classes than the model.
+    """
+    outputs = float_model.card.outputs
+    names = class_names_of(calibration if evaluation is None else evaluation)
+    if names is None or options.budget.metric is not None or not is_classifier(outputs):
+        return float_model, options
+    card = float_model.card
+    if evaluation is None:
+        note = (
+            "the folders of the calibration data may be the classes, which the artifact does not "
+            "name, and no accuracy was measured: pass other samples in such folders as evaluation"
+        )
+    else:
+        check_number_of_classes(names, outputs)
+        card = replace(card, labels=names)
+        note = (
+            f"the labels are the evaluation data's classes, {', '.join(names[:3])}"
+            f"{', …' if len(names) > 3 else ''}, in the order in which Keras numbers folders, by "
+            "name: pass labels for another order"
+        )
+    return replace(float_model, card=card), replace(options, notes=(*options.notes, note))
 
 
 def optimize_model(float_model: FloatModel) -> FloatModel:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -190,6 +193,38 @@ def _remedy(labels: Array, classes: int) -> str:
     if labels.ndim > 1 and labels.shape[-1] == classes:
         return "for several classes a sample, or shares of them, pass a metric of your own"
     return "number the classes as the model does; labels to leave out need a metric of your own"
+
+
+def class_names_of(data: Any) -> tuple[str, ...] | None:
+    """Return the classes' names in the order in which the data numbers them; None without names.
+
+    They are those of the folders in a folder, in name order, or ``class_names`` of a set that was
+    read from one, as by ``image_dataset_from_directory``.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        folder = Path(data)
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
+        names = [path.name for path in entries if path.is_dir() and path.name[0] != "."]
+    else:
+        known = getattr(data, "class_names", None)
+        names = list(known) if isinstance(known, (list, tuple)) else []
+    return tuple(map(str, names)) or None
+
+
+def check_number_of_classes(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
+    """Refuse names that came with the data where a classifier has another number of classes.
+
+    Raises:
+        OptionError: the data's numbers may be those of other classes.
+    """
+    expected = max(int(outputs[0].shape[-1]), 2)
+    if len(names) != expected:
+        listed = f"{', '.join(map(repr, names[:6]))}{', …' if len(names) > 6 else ''}"
+        raise OptionError(
+            f"the evaluation data has {len(names)} class{'' if len(names) == 1 else 'es'} by its "
+            f"folders, {listed}, and the model {expected}, so that their numbers may be those of "
+            "other classes: pass the names of all classes in the order of the scores, labels=[...]"
+        )
 
 
 def check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpec]) -> None:

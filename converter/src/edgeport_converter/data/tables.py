@@ -1,14 +1,17 @@
 """Tables in .csv files: the one reader, and tables of numbers a thousand rows at a time.
 
 ``read_rows`` reads texts, for tables of numbers here and for the tables of a training recipe, whose
-columns have declared types.
+columns have declared types. Cells are parted by ``,``, ``;`` or tabs, and between the last two a
+number may have a decimal comma (``Decimals``), as on the device (``edgeport.cli.tables``).
 """
 
 from __future__ import annotations
 
 import csv
 import difflib
+import itertools
 import math
+import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +28,8 @@ from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Source
 _CSV_ROWS = 1024
 _LABEL_COLUMNS = ("y", "label")
 _BYTE_ORDER_MARK = "\ufeff"
+_DELIMITERS = ",;\t"  # of equal ones, the first counts
+_QUOTED = re.compile(r'"[^"]*"')
 # What numpy turns into numbers, but another unit or an imaginary part gets lost.
 _NO_NUMBERS = {"M": "dates", "m": "time differences", "c": "complex numbers"}
 
@@ -33,7 +38,8 @@ def read_rows(path: Path, what: str) -> Generator[tuple[int, list[str]], None, N
     """Yield each row with the line that it ends in, the header first; cells without blanks around.
 
     Args:
-        path: of a .csv file in UTF-8, with or without a byte order mark.
+        path: of a .csv file in UTF-8, with or without a byte order mark; its cells are parted by
+            commas, semicolons or tabs, as the header's are.
         what: the file, for messages.
 
     Raises:
@@ -43,7 +49,11 @@ def read_rows(path: Path, what: str) -> Generator[tuple[int, list[str]], None, N
     line = 0
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            reader = csv.reader(_plain_lines(file), strict=True)
+            lines = _plain_lines(file)
+            first = [*itertools.islice(lines, 2)]
+            reader = csv.reader(
+                itertools.chain(first, lines), delimiter=_delimiter_of(first), strict=True
+            )
             header = [name.strip() for name in next(reader, [])]
             if not any(header):
                 raise OptionError(f"{what} is empty, expected a header and rows: add them")
@@ -67,13 +77,66 @@ def read_rows(path: Path, what: str) -> Generator[tuple[int, list[str]], None, N
         if isinstance(cause, OptionError):
             raise
         raise OptionError(
-            f"{what} cannot be read as .csv from line {line + 1} on ({cause}): save it as UTF-8 "
-            "with commas"
+            f"{what} cannot be read as .csv from line {line + 1} on ({cause}): save it as UTF-8"
         ) from cause
     except OSError as cause:
         raise OptionError(
             f"{what} cannot be read ({cause.strerror}): check its permissions"
         ) from cause
+
+
+def find_delimiter(path: Path) -> str:
+    """Return what parts the cells of a file that ``read_rows`` can read."""
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return _delimiter_of([*itertools.islice(file, 2)])
+
+
+def _delimiter_of(lines: Sequence[str]) -> str:
+    """Return the mark that parts the first line into the most cells.
+
+    Marks that part the second line into as many come before others.
+    """
+    plain = [_QUOTED.sub("", line) for line in lines] or [""]
+
+    def rank(mark: str) -> tuple[bool, int]:
+        counts = [line.count(mark) for line in plain]
+        return counts[0] > 0 and counts[0] == counts[-1], counts[0]
+
+    return max(_DELIMITERS, key=rank)
+
+
+class Decimals:
+    """How one file writes its numbers: with a point, or with a comma where none parts its cells.
+
+    Args:
+        delimiter: what parts the cells.
+        what: the file, for messages.
+    """
+
+    def __init__(self, delimiter: str, what: str) -> None:
+        self._may_be_commas, self._what = delimiter != ",", what
+        self._comma = self._point = 0  # the first line with a number of that kind
+
+    def with_point(self, text: str, line: int) -> str:
+        """Return a number's text with a point; other texts as they are.
+
+        Raises:
+            OptionError: the file has numbers with a comma and numbers with a point.
+        """
+        if not self._may_be_commas:
+            return text
+        if "." in text:
+            self._point = self._point or line
+        elif text.count(",") == 1:
+            text = text.replace(",", ".")
+            self._comma = self._comma or line
+        if self._comma and self._point:
+            raise OptionError(
+                f"{self._what} has numbers with a decimal comma (line {self._comma}) and with a "
+                f"point (line {self._point}), expected one of them, since the other may part "
+                "thousands: write all numbers in one way"
+            )
+        return text
 
 
 def _plain_lines(lines: Iterator[str]) -> Iterator[str]:
@@ -123,6 +186,7 @@ def read_csv(
     what = f"the {purpose} file '{path}'"
     with closing(read_rows(path, what)) as rows:
         _, names = next(rows)
+    delimiter = find_delimiter(path)
     _check_header(names, what)
     label_at = _find_labels(names, label_column, purpose, what)
     features = [name for at, name in enumerate(names) if at != label_at]
@@ -135,18 +199,27 @@ def read_csv(
     def chunks() -> Iterator[Chunk]:
         with closing(read_rows(path, what)) as rows:
             next(rows)
+            decimals = Decimals(delimiter, what)
             block: list[list[float | str]] = []
             labels: list[float] = []
             named: bool | None = None  # whether labels are names of classes, as the first one is
             for line, row in rows:
-                block.append([_cell(row[at], known.get(at), names[at], line, what) for at in order])
+                block.append(
+                    [_cell(row[at], known.get(at), names[at], line, what, decimals) for at in order]
+                )
                 if label_at is not None and purpose != "calibration":
                     cell = row[label_at]
                     named = cell in by_name if named is None else named
                     labels.append(
                         _class_of(cell, by_name, line, what)
                         if named
-                        else _number(cell, names[label_at], line, what, is_label=True)
+                        else _number(
+                            decimals.with_point(cell, line),
+                            names[label_at],
+                            line,
+                            what,
+                            is_label=True,
+                        )
                     )
                 if len(block) == _CSV_ROWS:
                     yield _table(block, labels, columns)
@@ -178,12 +251,6 @@ def _check_header(names: list[str], what: str) -> None:
         raise OptionError(
             f"{what} begins with numbers ({', '.join(names[:3])}), expected a header with the "
             "columns' names in the first line: add it"
-        )
-    mark = next((mark for mark in ";\t" if mark in names[0]), None)
-    if len(names) == 1 and mark is not None:
-        raise OptionError(
-            f"{what} has one column, whose name holds {mark!r}, expected commas between the "
-            "columns: save it with commas"
         )
 
 
@@ -255,12 +322,14 @@ def _class_of(text: str, by_name: dict[str, int], line: int, what: str) -> int:
     return by_name[text]
 
 
-def _cell(text: str, column: Column | None, name: str, line: int, what: str) -> float | str:
+def _cell(
+    text: str, column: Column | None, name: str, line: int, what: str, decimals: Decimals
+) -> float | str:
     may_be_missing = column is not None and column.missing is not None
     if column is None or column.kind == NUMBER:
         if may_be_missing and text.lower() in MISSING_WORDS:
             return math.nan
-        return _number(text, name, line, what)
+        return _number(decimals.with_point(text, line), name, line, what)
     if text:
         return text
     if may_be_missing:

@@ -87,7 +87,7 @@ def train(
     destination = _find_output(output, recipe, read_from)
     folder = _make_run_folder(run_folder, destination, recipe, read_from)
     progress = progress or Progress()
-    _start(progress)
+    _start(read_from, progress)
     from edgeport_converter.training.data import reading
     from edgeport_converter.training.fitting import fit
     from edgeport_converter.training.fitting.callbacks import listening
@@ -197,7 +197,7 @@ def search(
             )
         folder.mkdir(parents=True, exist_ok=True)
     progress = progress or Progress()
-    _start(progress)
+    _start(read_from, progress)
     read, parts = _read(read_from, progress)
     return _search(read_from, read, parts, place, folder, progress)
 
@@ -290,7 +290,10 @@ def _require_extra() -> None:
         )
 
 
-def _start(progress: Progress) -> None:
+def _start(recipe: TrainingRecipe, progress: Progress) -> None:
+    from edgeport_converter.training.data.reading import find_source
+
+    find_source(recipe)  # TensorFlow takes seconds to start
     progress.stage("start TensorFlow")
     with quiet_stderr():
         from edgeport_converter.loading.load import start_tensorflow

@@ -91,6 +91,7 @@ def bench(
             "p99_ms": float(np.percentile(single, 99)),
             "samples_per_second": throughput,
             "memory_bytes": None if before is None or after is None else after - before,
+            "process_bytes": after,
         }
 
 

@@ -37,7 +37,7 @@ _FIRST_STEPS = """\
 on the workstation:
   edgeport train --example photos > photos.toml
   edgeport train photos.toml -o photos.keras
-  edgeport convert photos.keras -o photos.onnx --calibration photos.run/calibration.npz
+  edgeport convert photos.keras
 on the device:
   edgeport verify photos.onnx
   edgeport predict photos.onnx new/ --top-k 1

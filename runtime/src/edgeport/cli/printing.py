@@ -184,7 +184,10 @@ def print_bench(figures: dict[str, Any]) -> None:
     for size, rate in figures["samples_per_second"].items():
         print_line(f"batch {size:<6} {rate:,.0f} samples a second")
     if figures["memory_bytes"] is not None:
-        print_line(f"memory       {figures['memory_bytes'] / 2**20:.1f} MiB")
+        own, whole = (figures[key] / 2**20 for key in ("memory_bytes", "process_bytes"))
+        print_line(
+            f"memory       {own:.1f} MiB for the artifact, {whole:.1f} MiB the whole process"
+        )
 
 
 def print_layers(found: Mapping[str, Any]) -> None:

@@ -246,9 +246,15 @@ def _translated(cause: Exception) -> InferenceError:
     """Return the engine's error in edgeport's words; raise one that is not the engine's."""
     if not is_of_the_engine(cause):
         raise cause
+    told = first_line(cause)
+    step = "check the input's sizes, or run 'edgeport verify' on the artifact"
+    if "out of data bounds" in told:  # of Gather, as of an embedding
+        step = (
+            "a number of the input is beyond the model's table, such as a token outside of the "
+            "vocabulary; 'edgeport info' prints the range of the calibration data"
+        )
     return InferenceError(
-        f"onnxruntime {onnxruntime.__version__} failed while running the model "
-        f"({first_line(cause)}): check the input's sizes, or run 'edgeport verify' on the artifact"
+        f"onnxruntime {onnxruntime.__version__} failed while running the model ({told}): {step}"
     )
 
 

@@ -68,6 +68,10 @@ def prepare(
                 array = given = as_frames(spec, frames[spec.name], named[spec.name])
             else:
                 array = given = as_exact_array(spec, named[spec.name])
+        except InputError:
+            if spec.name not in frames:
+                _check_rank(spec, named[spec.name])  # says more: inputs in another order, mostly
+            raise
         except MemoryError as cause:
             raise InferenceError(
                 f"there is not enough memory to convert input '{spec.name}' to {spec.dtype} "
@@ -138,6 +142,14 @@ def _check_shape(spec: TensorSpec, given: Array, array: Array) -> None:
         return
     subject, remedy = f"input '{spec.name}' has shape", _shape_remedy(spec, given)
     raise InputError.of(subject, str(given.shape), format_shape(shape), remedy)
+
+
+def _check_rank(spec: TensorSpec, value: Any) -> None:
+    """Refuse an array with a number of axes that neither one sample nor a batch has."""
+    if isinstance(value, np.ndarray) and spec.shape != ANY_SHAPE:
+        ranks = {len(spec.shape), len(spec.sample_shape)}
+        if value.ndim not in ranks:
+            _check_shape(spec, value, value)
 
 
 def _refuse_empty(spec: TensorSpec, array: Array) -> None:

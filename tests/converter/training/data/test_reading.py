@@ -147,8 +147,12 @@ def test_a_table_is_read_by_its_types(tmp_path):
     assert numbers.classes == ("2", "10")
     spaced = table(tmp_path, "a b,kind\nx,p\ny,q\n", columns={"a b": "category"})
     assert list(spaced.samples.inputs) == ["a_b"]
-    heights = table(tmp_path, "a,kind\n1,2.5\n1,10\n", columns={}, task="regression")
-    np.testing.assert_array_equal(heights.samples.targets, [2.5, 10])
+    for text in ("a,kind\n1,2.5\n1,10\n", "a;kind\r\n1;2,5\r\n1;10\r\n"):
+        heights = table(tmp_path, text, columns={}, task="regression")
+        np.testing.assert_array_equal(heights.samples.targets, [2.5, 10])
+    semicolons = table(tmp_path, TABLE.replace(",", ";").replace(".", ","))
+    np.testing.assert_array_equal(semicolons.samples.inputs["features"], [[1.5], [2.5], [3]])
+    assert semicolons.classes == ("10", "a", "b")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,7 @@ def test_a_table_is_read_by_its_types(tmp_path):
         (
             "length,color,kind\n,red,a\n",
             {},
-            r"has an empty cell in line 2, column 'length', expected a",
+            r"empty cell .* column 'length', .* declare \"length\" = { missing = \"median\" }",
         ),
         ("length,color,kind\n1,red,\n", {}, r"has an empty cell in line 2, column 'kind'"),
         (
@@ -196,6 +200,11 @@ def test_a_table_is_read_by_its_types(tmp_path):
         ("", {}, r"is empty, expected a header and rows"),
         ('length,color,kind\n1,"re"d,a\n', {}, r"cannot be read as \.csv"),
         ("length,color,kind\n1,red,a\n2,red,a\n", {}, r"samples of one class only"),
+        (
+            "length;color;kind\n1,5;red;a\n2.5;red;b\n",
+            {},
+            r"numbers with a decimal comma \(line 2\) and with a point \(line 3\)",
+        ),
         (TABLE, {"task": "regression"}, r"has 'b' in line 2, column 'kind', expected a number"),
     ],
 )

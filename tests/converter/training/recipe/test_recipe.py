@@ -1,5 +1,7 @@
 """A recipe is right, or refused in one sentence that names file and key."""
 
+import re
+
 import pytest
 
 from edgeport import OptionError
@@ -32,9 +34,14 @@ def test_the_examples_are_recipes(tmp_path):
     for name in EXAMPLES:
         path = tmp_path / f"{name}.toml"
         path.write_text(example(name), encoding="utf-8")
-        read = read_recipe(path)
-        if read.search is not None:
-            read_parameters(read)
+        read_recipe(path)
+
+
+def test_the_keys_that_the_table_example_leaves_out_are_a_recipe(tmp_path):
+    (tmp_path / "all.toml").write_text(re.sub(r"(?m)^#(?=\S)", "", example("table")))
+    read = read_recipe(tmp_path / "all.toml")
+    assert read.cross_validation.folds == 5
+    assert len(read_parameters(read)) == 4
 
 
 def test_the_mnist_example_is_the_article_s_network(tmp_path):

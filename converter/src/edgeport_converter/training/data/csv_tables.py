@@ -18,7 +18,7 @@ from edgeport import OptionError
 from edgeport.artifact.column import CATEGORY, NUMBER, Column
 from edgeport.artifact.golden import Array
 from edgeport.inputs.columns import MISSING_WORDS
-from edgeport_converter.data.tables import read_rows
+from edgeport_converter.data.tables import Decimals, find_delimiter, read_rows
 from edgeport_converter.training.data.samples import TrainingData, TrainingSamples
 from edgeport_converter.training.recipe.recipe import TrainingRecipe
 from edgeport_converter.training.recipe.tables import ColumnTable
@@ -84,6 +84,7 @@ def read_table(recipe: TrainingRecipe, path: Path) -> Table:
             f"the table '{path}' has no column to learn from: declare one less 'ignore'"
         )
     cells = dict(zip(names, zip(*rows, strict=True), strict=True))
+    decimals = Decimals(find_delimiter(path), f"the table '{path}'")
     numeric: dict[str, Array] = {}
     categories: dict[str, Array] = {}
     own_names: dict[str, str] = {}
@@ -108,10 +109,11 @@ def read_table(recipe: TrainingRecipe, path: Path) -> Table:
                 name,
                 cells[name],
                 lines,
+                decimals,
                 declared=name in types,
                 may_be_missing=column.missing is not None,
             )
-    target = _target(recipe, path, cells[data.target], lines)
+    target = _target(recipe, path, cells[data.target], lines, decimals)
     return Table(numeric, categories, target, types, own_names)
 
 
@@ -227,26 +229,31 @@ def _numbers(
     name: str,
     cells: tuple[str, ...],
     lines: list[int],
+    decimals: Decimals,
     *,
     declared: bool,
     may_be_missing: bool = False,
 ) -> Array:
     step = "correct it" if declared else 'declare it in [data.columns] as "category" or "ignore"'
+    fill = (
+        f'fill it, drop the row, or declare "{name}" = {{ missing = "median" }} in [data.columns]'
+    )
     values = np.empty(len(cells), np.float32)
     for index, cell in enumerate(cells):
         if may_be_missing and cell.lower() in MISSING_WORDS:
             values[index] = np.nan
             continue
+        plain = decimals.with_point(cell, lines[index])
         try:
             if "_" in cell:  # Python alone would take 1_0
                 raise ValueError
             with np.errstate(over="ignore"):
-                values[index] = float(cell)
+                values[index] = float(plain)
         except ValueError:
             found = f"'{cell}'" if cell else "an empty cell"
             raise OptionError(
                 f"the table '{path}' has {found} in line {lines[index]}, column '{name}', expected "
-                f"a number: {'fill it or drop the row' if not cell else step}"
+                f"a number: {step if cell else fill}"
             ) from None
     return values
 
@@ -261,8 +268,14 @@ def _texts(path: Path, name: str, cells: tuple[str, ...], lines: list[int]) -> A
     return np.array(cells, dtype=object)
 
 
-def _target(recipe: TrainingRecipe, path: Path, cells: tuple[str, ...], lines: list[int]) -> Array:
+def _target(
+    recipe: TrainingRecipe,
+    path: Path,
+    cells: tuple[str, ...],
+    lines: list[int],
+    decimals: Decimals,
+) -> Array:
     name = str(recipe.data.target)
     if recipe.data.task == "regression":
-        return _numbers(path, name, cells, lines, declared=True).astype(np.float64)
+        return _numbers(path, name, cells, lines, decimals, declared=True).astype(np.float64)
     return np.array(_texts(path, name, cells, lines), dtype=str)

@@ -33,17 +33,27 @@ _MOST_SAMPLES_NAMED = 3
 _OVERSHOOTING = ("bicubic", "lanczos3", "lanczos5", "mitchellcubic")
 
 
-def read_data(recipe: TrainingRecipe) -> TrainingData:
-    """Return the recipe's data, checked.
+def find_source(recipe: TrainingRecipe) -> Path:
+    """Return the path of the data.
 
     Raises:
-        OptionError: no such source, one of another form, or values nothing can be learned from.
+        OptionError: nothing is there.
     """
     path = recipe.folder / recipe.data.source
     if not path.exists():
         raise recipe.refuse(
             "data.source", recipe.data.source, "a file or folder that exists", f"look for '{path}'"
         )
+    return path
+
+
+def read_data(recipe: TrainingRecipe) -> TrainingData:
+    """Return the recipe's data, checked.
+
+    Raises:
+        OptionError: no such source, one of another form, or values nothing can be learned from.
+    """
+    path = find_source(recipe)
     if path.is_dir():
         read = _read_folder(recipe, path)
     elif path.suffix.lower() == ".csv":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -138,6 +139,8 @@ class TrainingReport:
         lines.append(f"test       {figures} on {self.evaluation.samples:,} samples")
         lines += self._class_lines()
         lines.append(f"run        {self.run_folder}: summary.md, metrics.json, learning_curve.png")
+        if self.run_folder.resolve() == self.output.with_suffix(".run").resolve():
+            lines.append(f"next       edgeport convert {shlex.quote(str(self.output))}")
         return "\n".join(map(escaped, lines))
 
     def _class_lines(self) -> list[str]:
