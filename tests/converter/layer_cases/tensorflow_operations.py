@@ -117,3 +117,19 @@ _add(
     (None, 4),
 )
 _add("rot90", lambda x: tf.image.rot90(tf.image.flip_left_right(x)), _IMAGE)
+
+for _name, _function in {
+    "xlogy": lambda x: tf.math.xlogy(tf.nn.relu(x), tf.nn.relu(x)),
+    "xdivy": lambda x: tf.math.xdivy(tf.nn.relu(x), tf.nn.relu(x)),
+    "multiply_no_nan": lambda x: tf.math.multiply_no_nan(tf.math.log(x), tf.nn.relu(x)),
+    "reduce_euclidean_norm": lambda x: tf.math.reduce_euclidean_norm(x, axis=1, keepdims=True),
+    "truncatemod": lambda x: tf.truncatemod(x, 0.7),
+    "fake_quant args": lambda x: tf.quantization.fake_quant_with_min_max_args(x, -2, 2, 8),
+    "fake_quant vars": lambda x: tf.quantization.fake_quant_with_min_max_vars(
+        x, -0.6, 1.9, num_bits=4, narrow_range=True
+    ),
+    "fake_quant channels": lambda x: tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        x, -tf.range(1.0, 7.0), tf.range(1.0, 7.0) / 3.0
+    ),
+}.items():
+    _add(_name, _function, (6,))
