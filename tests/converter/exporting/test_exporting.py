@@ -276,6 +276,7 @@ def test_no_operation_has_two_handlers():
         tf_ops.images,
         tf_ops.integers,
         tf_ops.mathematics,
+        tf_ops.scatters,
         tf_ops.signal,
     )
     entries = [operation for module in modules for operation in module.HANDLERS]

@@ -15,6 +15,7 @@ from layer_cases import (
     recurrent,
     signals,
     structures,
+    tensorflow_operations,
     whole,
 )
 from layer_cases.case import Case
@@ -31,6 +32,7 @@ SMALL: tuple[Case, ...] = (
     *precisions.CASES,
     *operations.CASES,
     *signals.CASES,
+    *tensorflow_operations.CASES,
 )
 """Each well below a second."""
 

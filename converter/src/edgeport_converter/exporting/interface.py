@@ -84,7 +84,8 @@ def _describe_outputs(
     """Put the graph's outputs into the declared order and describe them.
 
     A free axis has an input's name only if ONNX can tell that it has the input's size:
-    onnxruntime shares memory between tensors whose axes have equal names.
+    onnxruntime shares memory between tensors whose axes have equal names. Where TensorFlow does
+    not know a size and ONNX does, it is fixed.
     """
     _order(graph.graph.output, [info.name for info in infos])
     inferred = _inferred_axes(graph, infos)
@@ -97,8 +98,10 @@ def _describe_outputs(
         for place, (axis, size) in enumerate(zip(axes, info.shape, strict=True)):
             if size is not None:
                 shape.append(size)
-            elif axis != "N" and inferred.get((info.name, place)) in names:
-                shape.append(inferred[info.name, place])
+                continue
+            found = inferred.get((info.name, place))
+            if axis != "N" and (found in names or isinstance(found, int)):
+                shape.append(found)
             else:
                 shape.append(_free_name(axis, used))
         # Some layers declare another dtype than they give; parity is judged by what they give.
@@ -110,8 +113,8 @@ def _describe_outputs(
 
 def _inferred_axes(
     graph: onnx.ModelProto, infos: Sequence[TensorInfo]
-) -> dict[tuple[str, int], str]:
-    """Return the names that ONNX infers for the outputs' axes, by output and place."""
+) -> dict[tuple[str, int], int | str]:
+    """Return the names and sizes that ONNX infers for the outputs' axes, by output and place."""
     is_free = any(size is None for info in infos for size in info.shape[1:])
     if not is_free or graph.ByteSize() > _INFERENCE_BYTES:
         return {}
@@ -122,10 +125,10 @@ def _inferred_axes(
         value.type.tensor_type.ClearField("shape")
     found = onnx.shape_inference.infer_shapes(bare)
     return {
-        (value.name, place): dimension.dim_param
+        (value.name, place): dimension.dim_param or dimension.dim_value
         for value in found.graph.output
         for place, dimension in enumerate(value.type.tensor_type.shape.dim)
-        if dimension.dim_param
+        if dimension.dim_param or dimension.dim_value
     }
 
 

@@ -203,8 +203,8 @@ def operation_refusal(
         (text for start, text in _OPERATIONS.items() if kind.startswith(start)), _DEFAULT
     )
     kinds = ", ".join(dict.fromkeys(kind for _, kind in found))
-    said = f"; {detail}" if detail else ""
-    return UnsupportedModelError(f"{describe_place(model, name)} {what} ({kinds}{said}): {way_out}")
+    said = "; ".join(text for text in (kinds, detail) if text)
+    return UnsupportedModelError(f"{describe_place(model, name)} {what} ({said}): {way_out}")
 
 
 def translation_failure(

@@ -102,7 +102,7 @@ class _FailureRecorder(logging.Handler):
         if "Failed to convert node" in str(record.msg) and isinstance(record.args, tuple):
             summary = str(record.args[2])
             kind = re.search(r"OP=(\w+)", summary)
-            self.nodes.append((str(record.args[0]), kind[1] if kind else "an operation"))
+            self.nodes.append((str(record.args[0]), kind[1] if kind else ""))
 
 
 @contextmanager

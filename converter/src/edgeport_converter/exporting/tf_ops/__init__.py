@@ -3,9 +3,10 @@
     builder       what the conversions share: adding constants and nodes to the graph
     convolutions  grouped 3-D convolutions, and transposed convolutions
     einsum        einsum as a matrix product, which runs as fast and quantizes as well as a Dense
-    images        TensorFlow's image resizing as ONNX nodes
+    images        TensorFlow's resizing of images, patches and crops as ONNX nodes
     integers      integer operations that ONNX's ones of the same name compute differently
     mathematics   functions, counts and comparisons that ONNX does not have in one node
+    scatters      values added at their indices and segments, and diagonals of matrices
     signal        complex numbers as pairs of real ones, and Fourier transforms as ONNX's DFT
 
 To add a handler: write ``(build) -> None`` in the module of its subject, which puts ONNX nodes in
@@ -28,6 +29,7 @@ from edgeport_converter.exporting.tf_ops import (
     images,
     integers,
     mathematics,
+    scatters,
     signal,
 )
 from edgeport_converter.exporting.tf_ops.builder import (
@@ -43,6 +45,7 @@ _HANDLERS: dict[str, Callable[[Builder], None]] = {
     **images.HANDLERS,
     **integers.HANDLERS,
     **mathematics.HANDLERS,
+    **scatters.HANDLERS,
     **signal.HANDLERS,
 }
 

@@ -43,6 +43,20 @@ class Builder:
         """Add a vector of int64; return its name."""
         return self.constant(np.asarray(values, np.int64))
 
+    def size(self, name: str, axis: int) -> str:
+        """Return the size of an axis as a vector of one number, a constant where it is known.
+
+        Not by Shape's attributes start and end, which tf2onnx's passes take no notice of, nor by
+        a negative axis, whose size onnxruntime takes for 1.
+        """
+        shape = self.graph.get_shape(name)
+        if shape is None:
+            raise NoOnnxFormError("it takes a tensor of an unknown number of axes")
+        axis %= len(shape)
+        if shape[axis] >= 0:
+            return self.int64(shape[axis])
+        return self.node("Gather", self.node("Shape", name), self.int64(axis))
+
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Add an ONNX node that does a part of the work; return its output."""
         name = utils.make_name(self.source.name)

@@ -1,4 +1,4 @@
-"""TensorFlow's image resizing as ONNX nodes.
+"""TensorFlow's resizing of images, and its patches and crops of them, as ONNX nodes.
 
 ONNX's Resize says what TensorFlow's nearest and bilinear resizing do. The other kinds are linear,
 too: between known sizes each axis is one matrix, which TensorFlow itself is asked for.
@@ -6,6 +6,7 @@ too: between known sizes each axis is one matrix, which TensorFlow itself is ask
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -165,7 +166,164 @@ def _constants(node: Any) -> tuple[Any, Any]:
     return scale.get_tensor_value(as_list=False), shift.get_tensor_value(as_list=False)
 
 
+def _extract_patches(build: Builder) -> None:
+    """Gather the rows of each window, then its columns: (N, rows, columns, window * C).
+
+    tf2onnx convolves with a unit kernel instead, which needs a known batch and spreads NaN.
+    """
+    graph, node = build.graph, build.source
+    shape = graph.get_shape(build.inputs[0])
+    if shape is None or shape[3] < 1:
+        raise NoOnnxFormError("it cuts patches of an unknown number of channels")
+    counts, strides, rates = (
+        [int(value) for value in node.get_attr_value(name)[1:3]]
+        for name in ("ksizes", "strides", "rates")
+    )
+    is_same = node.get_attr_str("padding") == "SAME"
+    pads, places = [], []
+    for axis, size in enumerate(shape[1:3]):
+        window = counts[axis], strides[axis], rates[axis]
+        if size >= 0:
+            pad, known = _known_windows(size, *window, is_same=is_same)
+            place = build.constant(known)
+        else:
+            length = build.size(build.inputs[0], 1 + axis)
+            pad, place = _free_windows(build, length, *window, is_same=is_same)
+        pads.append(pad)
+        places.append(place)
+    (top, bottom), (left, right) = pads
+    source = build.inputs[0]
+    if top or bottom or left or right:
+        source = build.node("Pad", source, build.int64(0, top, left, 0, 0, bottom, right, 0))
+    source = build.node("Gather", source, places[0], axis=1)  # (N, rows, window, W, C)
+    source = build.node("Gather", source, places[1], axis=3)
+    source = build.node("Transpose", source, perm=[0, 1, 3, 2, 4, 5])
+    build.replace("Reshape", source, build.int64(0, 0, 0, counts[0] * counts[1] * shape[3]))
+
+
+def _known_windows(
+    size: int, count: int, stride: int, rate: int, *, is_same: bool
+) -> tuple[tuple[int, int], np.ndarray[Any, Any]]:
+    """Return the zeros before and after an axis, and the places (windows, count) in it.
+
+    Source: GetWindowedOutputSizeVerbose in TensorFlow's kernel_shape_util.cc.
+    """
+    span = (count - 1) * rate + 1
+    windows = -(-size // stride) if is_same else (size - span) // stride + 1
+    missing = max((windows - 1) * stride + span - size, 0) if is_same else 0
+    places = np.arange(windows)[:, None] * stride + np.arange(count) * rate
+    return (missing // 2, missing - missing // 2), places.astype(np.int64)
+
+
+def _free_windows(
+    build: Builder, size: str, count: int, stride: int, rate: int, *, is_same: bool
+) -> tuple[tuple[int, int], str]:
+    """Do the same in the graph; ``size`` is a vector of one number.
+
+    The zeros are as many as any size needs, and the first window begins after those too many.
+    """
+    span = (count - 1) * rate + 1
+    step = build.int64(stride)
+    rest = build.node("Add", size, build.int64(stride - 1 if is_same else stride - span))
+    windows = build.node("Div", rest, step)
+    zero, one = (build.constant(np.array(n, np.int64)) for n in (0, 1))
+    numbers = build.node("Range", zero, build.node("Squeeze", windows), one)
+    begins = build.node("Mul", numbers, step)
+    if is_same:
+        last = build.node("Mul", build.node("Sub", windows, build.int64(1)), step)
+        end = build.node("Add", last, build.int64(span))
+        missing = build.node("Max", build.node("Sub", end, size), build.int64(0))
+        before = build.node("Div", missing, build.int64(2))
+        begins = build.node("Add", begins, build.node("Sub", build.int64(span), before))
+    column = build.node("Unsqueeze", begins, build.int64(1))
+    places = build.node("Add", column, build.int64(*range(0, span, rate)))
+    return (span, span) if is_same else (0, 0), places
+
+
+def _crop_and_resize(build: Builder) -> None:
+    """Interpolate between the four pixels around each point of each box: (M, H', W', C).
+
+    tf2onnx resizes each box by Resize, whose rounding puts the last point of a box that ends at
+    the border beyond the image: its answer was 0. Source: CropAndResize in TensorFlow's
+    crop_and_resize_op.cc, in its order of operations.
+    """
+    node = build.source
+    if not node.inputs[3].is_const():
+        raise NoOnnxFormError("the size of its crops comes from the inputs")
+    counts = [int(count) for count in node.inputs[3].get_tensor_value(as_list=False)]
+    is_linear = node.get_attr_str("method") == "bilinear"
+    image = _as_float(build)
+    sizes = [build.size(image, axis) for axis in (1, 2)]
+    lows, highs, parts, insides = [], [], [], []
+    for axis, (count, size) in enumerate(zip(counts, sizes, strict=True)):
+        last = build.node("Sub", size, build.int64(1))
+        place, inside = _places_of_boxes(build, axis, count, last)
+        low = build.node("Floor", place)
+        nearest = build.node("Floor", build.node("Add", place, build.constant(np.float32(0.5))))
+        around = [low, build.node("Ceil", place)] if is_linear else [nearest]
+        # A place outside of the image is no pixel; its answer is replaced in the end.
+        whole = [
+            build.node("Min", build.node("Max", index, build.int64(0)), last)
+            for index in (build.node("Cast", value, to=TensorProto.INT64) for value in around)
+        ]
+        ends = build.int64(2) if axis == 0 else build.int64(1)
+        lows.append(build.node("Unsqueeze", whole[0], ends))
+        highs.append(build.node("Unsqueeze", whole[-1], ends))
+        part = build.node("Unsqueeze", build.node("Sub", place, low), ends)
+        parts.append(build.node("Unsqueeze", part, build.int64(3)))
+        insides.append(build.node("Unsqueeze", inside, ends))
+    pixel = partial(_pixels, build, image, sizes)
+    result = pixel(lows[0], lows[1])
+    if is_linear:
+        result = _between(build, result, pixel(lows[0], highs[1]), parts[1])
+        below = _between(build, pixel(highs[0], lows[1]), pixel(highs[0], highs[1]), parts[1])
+        result = _between(build, result, below, parts[0])
+    inside = build.node("Unsqueeze", build.node("And", *insides), build.int64(3))
+    beyond = build.constant(np.float32(node.get_attr_value("extrapolation_value") or 0.0))
+    build.replace("Where", inside, result, beyond)
+
+
+def _places_of_boxes(build: Builder, axis: int, count: int, last: str) -> tuple[str, str]:
+    """Return where the points of each box are on an axis, (M, count), and if that is inside."""
+    low, high = (
+        build.node("Gather", build.inputs[1], build.int64(corner), axis=1)
+        for corner in (axis, axis + 2)
+    )
+    end = build.node("Cast", last, to=TensorProto.FLOAT)
+    if count > 1:
+        span = build.node("Mul", build.node("Sub", high, low), end)
+        step = build.node("Div", span, build.constant(np.float32(count - 1)))
+        steps = build.node("Mul", step, build.constant(np.arange(count, dtype=np.float32)))
+        place = build.node("Add", build.node("Mul", low, end), steps)
+    else:
+        middle = build.node("Mul", build.node("Add", low, high), build.constant(np.float32(0.5)))
+        place = build.node("Mul", middle, end)
+    above = build.node("GreaterOrEqual", place, build.constant(np.float32(0)))
+    return place, build.node("And", above, build.node("LessOrEqual", place, end))
+
+
+def _pixels(build: Builder, image: str, sizes: list[str], rows: str, columns: str) -> str:
+    """Return the pixels (M, H', W', C) at rows (M, H', 1) and columns (M, 1, W')."""
+    owner = build.node("Cast", build.inputs[2], to=TensorProto.INT64)
+    zero = build.constant(np.array(0, np.int64))
+    beyond = build.constant(np.array(2**31, np.int64))  # TensorFlow refuses -1: no last image
+    owner = build.node("Where", build.node("Less", owner, zero), beyond, owner)
+    owner = build.node("Unsqueeze", owner, build.int64(1, 2))
+    row = build.node("Add", build.node("Mul", owner, sizes[0]), rows)
+    place = build.node("Add", build.node("Mul", row, sizes[1]), columns)
+    channels = build.size(image, 3)
+    table = build.node("Concat", build.int64(-1), channels, axis=0)
+    return build.node("Gather", build.node("Reshape", image, table), place, axis=0)
+
+
+def _between(build: Builder, first: str, second: str, part: str) -> str:
+    gap = build.node("Mul", build.node("Sub", second, first), part)
+    return build.node("Add", first, gap)
+
+
 HANDLERS = {
+    "CropAndResize": _crop_and_resize,
+    "ExtractImagePatches": _extract_patches,
     "ResizeBilinear": _resize,
     "ResizeNearestNeighbor": _resize,
     "ResizeBicubic": _resize_by_matrices,

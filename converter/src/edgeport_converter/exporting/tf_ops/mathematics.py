@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
@@ -129,6 +130,64 @@ def _broadcast_shape(build: Builder) -> None:
     build.replace("Cast", shape, to=build.graph.get_dtype(build.source.output[0]))
 
 
+def _no_product(operation: str, zero: int) -> Callable[[Builder], None]:
+    """Return the handler of a product or quotient that is 0 where one input is, even beside NaN."""
+
+    def convert(build: Builder) -> None:
+        left, right = build.inputs
+        if operation == "Log":
+            result = build.node("Mul", left, build.node("Log", right))
+        else:
+            result = build.node(operation, left, right)
+        nothing = build.scalar(0)
+        is_zero = build.node("Equal", build.inputs[zero], nothing)
+        build.replace("Where", is_zero, nothing, result)
+
+    return convert
+
+
+def _euclidean_norm(build: Builder) -> None:
+    """ReduceL2 over the named axes."""
+    axes = build.source.inputs[1]
+    if not axes.is_const():
+        raise NoOnnxFormError("which axes it sums over comes from the inputs")
+    numbers = [int(axis) for axis in np.reshape(axes.get_tensor_value(as_list=False), -1)]
+    keeps = bool(build.source.get_attr_value("keep_dims"))
+    build.replace("ReduceL2", build.inputs[0], axes=numbers, keepdims=int(keeps))
+
+
+def _truncate_mod(build: Builder) -> None:
+    """The remainder has the sign of the number that is divided."""
+    build.replace("Mod", *build.inputs, fmod=1)
+
+
+def _fake_quant(build: Builder) -> None:
+    """Round to the nearest of 2^bits levels, whose zero is moved onto one of them.
+
+    tf2onnx rounds the zero, and ties, to even numbers. Source: Nudge and the functors in
+    TensorFlow's fake_quant_ops_functor.h, in float32.
+    """
+    node = build.source
+    given: list[Any] = [node.get_attr_value(name) for name in ("min", "max")]
+    if node.type != "FakeQuantWithMinMaxArgs":
+        if not all(limit.is_const() for limit in node.inputs[1:]):
+            raise NoOnnxFormError("the range of its levels comes from the inputs")
+        given = [limit.get_tensor_value(as_list=False) for limit in node.inputs[1:]]
+    low, high = (np.asarray(limit, np.float32) for limit in given)
+    first = np.float32(1 if node.get_attr_value("narrow_range") else 0)
+    last = np.float32(2 ** int(node.get_attr_value("num_bits")) - 1)
+    scale = (high - low) / (last - first)
+    if not np.all(scale > 0):
+        raise NoOnnxFormError("the range of its levels is empty")
+    zero = np.clip(np.floor(first - low / scale + np.float32(0.5)), first, last)
+    bottom, top = ((edge - zero) * scale for edge in (first, last))
+    half, step, least, most = map(build.constant, (np.float32(0.5), scale, bottom, top))
+    value = build.node("Min", build.node("Max", build.inputs[0], least), most)
+    level = build.node("Mul", build.node("Sub", value, least), build.constant(1 / scale))
+    level = build.node("Floor", build.node("Add", level, half))
+    build.replace("Add", build.node("Mul", level, step), least)
+
+
 HANDLERS: dict[str, Callable[[Builder], None]] = {
     "Erfc": _erfc,
     "Expm1": _expm1,
@@ -140,4 +199,12 @@ HANDLERS: dict[str, Callable[[Builder], None]] = {
     "UpperBound": _bound("LessOrEqual"),
     "BroadcastArgs": _broadcast_shape,
     "Equal": _equal,
+    "Xlogy": _no_product("Log", 0),
+    "Xdivy": _no_product("Div", 0),
+    "MulNoNan": _no_product("Mul", 1),
+    "EuclideanNorm": _euclidean_norm,
+    "TruncateMod": _truncate_mod,
+    "FakeQuantWithMinMaxArgs": _fake_quant,
+    "FakeQuantWithMinMaxVars": _fake_quant,
+    "FakeQuantWithMinMaxVarsPerChannel": _fake_quant,
 }
