@@ -79,15 +79,10 @@ examples: .venv/.tools
 	cd build/examples && for script in $(filter-out made_data,$(basename $(notdir $(wildcard converter/examples/*.py)))); do \
 		echo "== $$script" && TF_CPP_MIN_LOG_LEVEL=3 ../../$(WORKSTATION) ../../converter/examples/$$script.py || exit 1; done
 
-# pytest keeps one core busy, so the converter's tests, half of the time, run beside the others, and
-# print their results last. Only the workstation has pandas and polars, so the runtime's tests of
-# columns run there once more.
+# Only the workstation has pandas and polars, so the runtime's tests of columns run there once more.
 test: .venv/.tools .venv-device/.runtime
-	@$(WORKSTATION) -m pytest tests/converter >build/converter-tests.txt 2>&1 & converter=$$!; \
-	$(WORKSTATION) tests/runtime/scripts/in_every_python.py build; runtime=$$?; \
-	$(WORKSTATION) -m pytest tests/integration tests/runtime/inputs/test_columns.py; integration=$$?; \
-	wait $$converter; converter=$$?; cat build/converter-tests.txt; \
-	test $$runtime$$integration$$converter = 000
+	$(WORKSTATION) tests/runtime/scripts/in_every_python.py build
+	$(WORKSTATION) -m pytest tests/converter tests/integration tests/runtime/inputs/test_columns.py
 
 # The sources as they lie here, without building wheels; what takes long is left to `make test`.
 test-fast: .venv/.tools
