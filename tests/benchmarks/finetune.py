@@ -41,6 +41,7 @@ BUDGET = 0.01  # at which time and size are compared
 CALIBRATION = 300
 ROUNDS, SECONDS = 15, 0.05
 LEFT_OUT = "fine-tuning was left out, since "
+UNTRAINED = r"static, \w+ ranges(, equalized through additions)?"  # all layers in int8
 FORMS = ("int8", "layers in float", "fine-tuned")
 
 
@@ -86,6 +87,7 @@ def measure(case: str, seed: int, shared: Path, folder: Path) -> Run:
     """Return the held-out accuracies of one network and seed."""
     import edgeport_converter as ec
     from edgeport_converter.progress import Progress
+    from edgeport_converter.quantization.search.search import RecipeSearch
     from edgeport_converter.quantization.search.selection import Quantizer
 
     agreements: dict[str, float] = {}
@@ -109,7 +111,10 @@ def measure(case: str, seed: int, shared: Path, folder: Path) -> Run:
     untrained: dict[str, str] = {}
     before: Any = None
     for name, tuned in ways.items():
-        with patch.object(Quantizer, "_shares_of", return_value=(0.0, None)):
+        with (
+            patch.object(Quantizer, "_shares_of", return_value=(0.0, None)),
+            patch.object(RecipeSearch, "_with_layers_in_float", lambda _, best: best),
+        ):
             report = ec.convert(
                 model,
                 folder / "strict.onnx",
@@ -121,7 +126,7 @@ def measure(case: str, seed: int, shared: Path, folder: Path) -> Run:
                 progress=Listener(),
             )
         assert report.accuracy is not None
-        plain = [s for s in report.steps if re.fullmatch(r"static, \w+ ranges", s.recipe)]
+        plain = [s for s in report.steps if re.fullmatch(UNTRAINED, s.recipe)]
         before = min(plain, key=lambda step: step.loss)
         float32 = report.accuracy.float32
         after = [s for s in report.steps if re.search(r"fine-tuned$", s.recipe)]
