@@ -13,8 +13,8 @@ _FORMS = ("int8", "layers in float", "fine-tuned")
 NOTHING_LOST = "int8 keeps the budget without it"
 """The reason of a conversion where there is nothing to bring back."""
 _HEAD = (
-    "network", "seeds", "float", "int8", "equalized", "with labels", "back", "by the teacher",
-    "back", "as trained",
+    "network", "seeds", "float", "int8 between layers", "int8", "with labels", "back",
+    "by the teacher", "back", "as trained",
 )  # fmt: skip
 
 
@@ -37,10 +37,8 @@ def render(run: dict[str, Any]) -> str:
 
 
 def _row(case: str, runs: list[dict[str, Any]]) -> list[str]:
-    equalized = [run for run in runs if run["equalized"] is not None]
     cells = [case, str(len(runs))]
-    cells += [_percent(run[name] for run in runs) for name in ("float32", "int8")]
-    cells.append("" if lost_nothing(runs) else _percent(run["equalized"] for run in equalized))
+    cells += [_percent(run[name] for run in runs) for name in ("float32", "between_layers", "int8")]
     for name in ("labels", "teacher"):
         if lost_nothing(runs):
             cells += ["", "int8 lost nothing"]
