@@ -9,12 +9,12 @@ from typing import Any
 
 from tables.sections import table
 
-_FORMS = ("int8", "layers in float", "fine-tuned")
+_FORMS = ("layers in float", "fine-tuned")
 NOTHING_LOST = "int8 keeps the budget without it"
 """The reason of a conversion where there is nothing to bring back."""
 _HEAD = (
-    "network", "seeds", "float", "int8", "equalized", "with labels", "back", "by the teacher",
-    "back", "as trained",
+    "network", "seeds", "float", "int8 between layers", "int8", "with labels", "back",
+    "by the teacher", "back", "as trained",
 )  # fmt: skip
 
 
@@ -28,19 +28,21 @@ def render(run: dict[str, Any]) -> str:
             "Accuracy on held-out samples in percent, mean and spread over the seeds; `back` is "
             "the share\nof what int8 lost that came back:",
             table(_HEAD, [_row(case, runs) for case, runs in cases.items()]),
-            "What is won against layers in float, of the first seed: time of one sample on one "
-            "thread, bytes,\naccuracy:",
-            table(("network", *_FORMS), [_forms(*each) for each in run["forms"].items()]),
+            "What is won against layers in float, of the first seed, both within one point of "
+            "float: time of one\nsample on one thread, bytes, accuracy; shares of the time and "
+            "of the bytes:",
+            table(
+                ("network", *_FORMS, "time", "bytes"),
+                [_forms(*each) for each in run["forms"].items()],
+            ),
             f"On {run['machine']['cpu']}.",
         ]
     )
 
 
 def _row(case: str, runs: list[dict[str, Any]]) -> list[str]:
-    equalized = [run for run in runs if run["equalized"] is not None]
     cells = [case, str(len(runs))]
-    cells += [_percent(run[name] for run in runs) for name in ("float32", "int8")]
-    cells.append("" if lost_nothing(runs) else _percent(run["equalized"] for run in equalized))
+    cells += [_percent(run[name] for run in runs) for name in ("float32", "between_layers", "int8")]
     for name in ("labels", "teacher"):
         if lost_nothing(runs):
             cells += ["", "int8 lost nothing"]
@@ -91,12 +93,11 @@ def _percent(values: Iterable[float], digits: int = 1) -> str:
 
 
 def _forms(case: str, forms: dict[str, dict[str, Any]]) -> list[str]:
-    first = forms[_FORMS[0]]
-    cells = [_form(first)]
-    for name in _FORMS[1:]:
-        same = forms[name]["recipe"] == first["recipe"]
-        cells.append("the same" if same else _form(forms[name]))
-    return [case, *cells]
+    plain, tuned = (forms[name] for name in _FORMS)
+    if plain["recipe"] == tuned["recipe"]:
+        return [case, _form(plain), "the same", "", ""]
+    shares = [f"{tuned[key] / plain[key]:.2f}" for key in ("latency_us", "bytes")]
+    return [case, _form(plain), _form(tuned), *shares]
 
 
 def _form(form: dict[str, Any]) -> str:
