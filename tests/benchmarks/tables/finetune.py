@@ -96,7 +96,9 @@ def _forms(case: str, forms: dict[str, dict[str, Any]]) -> list[str]:
     plain, tuned = (forms[name] for name in _FORMS)
     if plain["recipe"] == tuned["recipe"]:
         return [case, _form(plain), "the same", "", ""]
-    shares = [f"{tuned[key] / plain[key]:.2f}" for key in ("latency_us", "bytes")]
+    shares = [
+        f"{tuned[key] / plain[key]:.2f}" if key in tuned else "" for key in ("latency_us", "bytes")
+    ]
     return [case, _form(plain), _form(tuned), *shares]
 
 
