@@ -1,8 +1,9 @@
 """The networks of ``make finetune``, each with the data that it is trained on and judged by.
 
-Three are made such that int8 breaks them. Four are networks as people use them: mini XCEPTION and
-DS-CNN from the shared folder, MobileNetV2, and TC-ResNet8 on raw sound, which int8 breaks as it is.
-What takes minutes is kept in a folder: trained networks and spoken words.
+Three are made such that int8 breaks them. The others are networks as people use them: mini XCEPTION
+and DS-CNN from the shared folder, MobileNetV2, and TC-ResNet8 on raw sound, which int8 breaks as it
+is, with magnitudes and with their logarithms. What takes minutes is kept in a folder: trained
+networks and spoken words.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -314,12 +316,12 @@ def mobilenet(data: Data, shared: Path, folder: Path) -> Any:
     return keras.models.load_model(kept)
 
 
-def raw_sound(data: Data, shared: Path, folder: Path) -> Any:
-    """TC-ResNet8 on the magnitudes of Keras' own trainable spectrogram, trained here, end to end.
+def raw_sound(data: Data, shared: Path, folder: Path, mode: str = "magnitude") -> Any:
+    """TC-ResNet8 on Keras' own trainable spectrogram in one of its modes, trained here, end to end.
 
     No weight was changed to break it. What probably does so: the magnitudes of speech fall by
-    decades from low to high frequencies, and BatchNormalization makes them alike only after they
-    were rounded with one scale. The Fourier transform is most of its arithmetic.
+    decades from low to high frequencies, and BatchNormalization, or a logarithm, makes them alike
+    only after they were rounded with one scale. The Fourier transform is most of its arithmetic.
 
     Source: Choi et al., "Temporal Convolution for Real-time Keyword Spotting on Mobile Devices"
     (2019), whose input is computed outside of the network.
@@ -327,11 +329,11 @@ def raw_sound(data: Data, shared: Path, folder: Path) -> Any:
     import keras
     from keras import layers
 
-    kept = folder / "raw_sound.keras"
+    kept = folder / f"raw_sound_{mode}.keras"
     if not kept.exists():
         keras.utils.set_random_seed(0)
         x = keras.Input((8000, 1), name="x")
-        h = layers.STFTSpectrogram(mode="magnitude", frame_length=256, frame_step=128)(x)
+        h = layers.STFTSpectrogram(mode=mode, frame_length=256, frame_step=128)(x)
         h = layers.BatchNormalization()(h)
         h = layers.Conv1D(16, 3, padding="same", use_bias=False)(h)
         for channels in (24, 32, 48):
@@ -373,6 +375,7 @@ CASES = {
     "DS-CNN": Case(words, keywords, samples=3000, epochs=4),
     "MobileNetV2 0.35": Case(clothes, mobilenet, seeds=3, samples=1000, epochs=2),
     "TC-ResNet8 on raw sound": Case(sounds, raw_sound, samples=2400, epochs=8),
+    "TC-ResNet8, logarithms": Case(sounds, partial(raw_sound, mode="log"), samples=2400, epochs=8),
 }
 
 
@@ -380,7 +383,7 @@ def missing(case: str, shared: Path | None) -> str:
     """Return what a case needs and is not here, empty where nothing is missing."""
     if case in ("mini XCEPTION", "DS-CNN") and shared is None:
         return "SHARED, the folder with the models"
-    if case in ("DS-CNN", "TC-ResNet8 on raw sound") and not any(
+    if (case == "DS-CNN" or case.startswith("TC-ResNet8")) and not any(
         Path(place, "espeak-ng").exists() for place in os.environ["PATH"].split(":")
     ):
         return "espeak-ng (Debian: apt install espeak-ng)"
