@@ -375,7 +375,9 @@ CASES = {
     "DS-CNN": Case(words, keywords, samples=3000, epochs=4),
     "MobileNetV2 0.35": Case(clothes, mobilenet, seeds=3, samples=1000, epochs=2),
     "TC-ResNet8 on raw sound": Case(sounds, raw_sound, samples=2400, epochs=8),
-    "TC-ResNet8, logarithms": Case(sounds, partial(raw_sound, mode="log"), samples=2400, epochs=8),
+    "TC-ResNet8, logarithms": Case(
+        sounds, partial(raw_sound, mode="log"), seeds=3, samples=2400, epochs=8
+    ),
 }
 
 
