@@ -28,7 +28,7 @@ from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Source
 _CSV_ROWS = 1024
 _LABEL_COLUMNS = ("y", "label")
 _BYTE_ORDER_MARK = "\ufeff"
-_DELIMITERS = ",;\t"  # of equal ones, the first counts
+_DELIMITERS = ",;\t"
 _QUOTED = re.compile(r'"[^"]*"')
 _LIKE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 # What numpy turns into numbers, but another unit or an imaginary part gets lost.
@@ -93,17 +93,15 @@ def find_delimiter(path: Path) -> str:
 
 
 def _delimiter_of(lines: Sequence[str]) -> str:
-    """Return the mark that parts the first line into the most cells.
+    """Return the mark that occurs in the first two lines equally often, else most in the first.
 
-    Marks that part the second line into as many come before others.
+    A comma comes last of several that fit, since it may be a decimal comma, and first without any.
     """
     plain = [_QUOTED.sub("", line) for line in lines] or [""]
-
-    def rank(mark: str) -> tuple[bool, int]:
-        counts = [line.count(mark) for line in plain]
-        return counts[0] > 0 and counts[0] == counts[-1], counts[0]
-
-    return max(_DELIMITERS, key=rank)
+    for mark in reversed(_DELIMITERS):
+        if 0 < plain[0].count(mark) == plain[-1].count(mark):
+            return mark
+    return max(_DELIMITERS, key=plain[0].count)
 
 
 class Decimals:
@@ -248,13 +246,7 @@ def read_csv(
                     labels.append(
                         _class_of(cell, by_name, line, what)
                         if named
-                        else _number(
-                            decimals.with_point(cell, names[label_at], line),
-                            names[label_at],
-                            line,
-                            what,
-                            is_label=True,
-                        )
+                        else _number(cell, names[label_at], line, what, decimals, is_label=True)
                     )
                 if len(block) == _CSV_ROWS:
                     yield _table(block, labels, columns)
@@ -332,9 +324,12 @@ def _in_order_of(like: Sequence[str], features: Sequence[str], what: str) -> Seq
     return like
 
 
-def _number(text: str, name: str, line: int, what: str, *, is_label: bool = False) -> float:
+def _number(
+    text: str, name: str, line: int, what: str, decimals: Decimals, *, is_label: bool = False
+) -> float:
+    plain = decimals.with_point(text, name, line)
     try:
-        value = float(text) if "_" not in text else math.nan
+        value = float(plain) if "_" not in plain else math.nan
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -365,7 +360,7 @@ def _cell(
     if column is None or column.kind == NUMBER:
         if may_be_missing and text.lower() in MISSING_WORDS:
             return math.nan
-        return _number(decimals.with_point(text, name, line), name, line, what)
+        return _number(text, name, line, what, decimals)
     if text:
         return text
     if may_be_missing:
