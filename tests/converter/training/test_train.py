@@ -244,6 +244,9 @@ def test_a_conversion_without_data_takes_that_of_the_training(folder):
     report = convert(folder / "m.keras", folder / "m.onnx", signal=recordings)
     assert "no calibration data" in report.to_text()
     assert report.card.labels == ("0", "1", "2")
+    (folder / "m.run" / "labels.txt").write_bytes("Grün\n".encode("latin-1"))
+    with pytest.raises(OptionError, match=r"the labels file '.*labels\.txt' is no UTF-8 text"):
+        convert(folder / "m.keras", folder / "m.onnx")
     (folder / "m.run" / "model.keras").write_bytes(b"of another training")
     report = convert(folder / "m.keras", folder / "m.onnx")
     assert "no calibration data" in report.to_text()
