@@ -136,3 +136,13 @@ def test_the_command_loads_nothing_heavy_before_it_converts():
     statement += "\nimport edgeport_converter.training.commands"
     statement += "\nimport edgeport_converter.reporting.commands"
     assert loaded_after(statement) == set()
+
+
+def test_the_code_map_names_every_folder():
+    code_map = (
+        (Path(__file__).parents[2] / "CONTRIBUTING.md")
+        .read_text(encoding="utf-8")
+        .split("## Code map")[1]
+    )
+    for folder in (path for path in PACKAGE.glob("*/") if (path / "__init__.py").exists()):
+        assert f"{folder.name}/`" in code_map, folder.name

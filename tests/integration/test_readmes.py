@@ -15,6 +15,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import wave
@@ -420,6 +421,46 @@ def test_a_section_runs_as_it_stands(name, tmp_path, monkeypatch, raw_digits, ca
             run_shell(text, tmp_path)
     for command in section.commands:
         run_shell(command, tmp_path)
+
+
+def test_the_program_for_years_of_service_answers_through_bad_updates(
+    tmp_path, monkeypatch, capsys, caplog
+):
+    """A broken update, none at all, and a good one of the same time stamp, as some tools leave."""
+    (section,) = (each for each in sections("runtime/README.md") if "Years of" in each.heading)
+    program = section.blocks[0][1]
+    example = int8()
+    new, path = tmp_path / "new.onnx", tmp_path / "model.onnx"
+
+    def version(name: str) -> bytes:
+        labels = tuple(f"{name}{at}" for at in range(4))
+        return replace(example, card=replace(example.card, labels=labels)).artifact()
+
+    def arrive(content: bytes) -> None:
+        new.write_bytes(content)
+        os.utime(new, (0, 0))
+        new.replace(path)
+
+    def camera():
+        x = np.linspace(0, 1, 6, dtype="f4")
+        yield x
+        yield x[:2]
+        arrive(version("new")[:100])
+        yield x
+        path.unlink()
+        yield x
+        arrive(version("new"))
+        yield x
+
+    arrive(version("old"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    exec(compile(program, section.name, "exec"), {"camera": camera()})  # noqa: S102
+    answers = [line[:3] for line in capsys.readouterr().out.splitlines()]
+    assert answers == ["old", "old", "old", "new"]
+    bad_frame, bad_update = caplog.messages
+    assert "has shape (2,)" in bad_frame
+    assert re.match("the old model stays: .* is damaged", bad_update)
 
 
 @pytest.mark.parametrize("readme", READMES)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import ArtifactError, EdgeportError, OptionError
+from edgeport_converter.option_texts import read_lines
 from edgeport_converter.options import RECORDS, Finetune, gather_options
 from edgeport_converter.paths import DATA_FILES, find_destination
 from edgeport_converter.pipeline import convert
@@ -263,13 +264,7 @@ def _read_labels(text: str) -> list[str]:
     """Return class names from a comma-separated list, or from a file with one a line."""
     path = _labels_file(text)
     if path is not None:
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise OptionError(
-                f"the labels file '{path}' is no UTF-8 text: save it as UTF-8, one name a line"
-            ) from None
-        return [line.strip() for line in lines if line.strip()]
+        return read_lines(path, f"the labels file '{path}'")
     path = Path(text)
     if "," not in text and (path.suffix or path.name != text):
         raise ArtifactError(f"there is no labels file '{text}': check the path", path=text)

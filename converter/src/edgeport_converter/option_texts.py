@@ -82,12 +82,24 @@ def read_features(option: str, text: str) -> list[str]:
     """Return the names between commas, or those of a file, one a line."""
     path = Path(text)
     if "," not in text and path.is_file():
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise OptionError(
-                f"{option} is the file '{text}', which is no UTF-8 text: save it as UTF-8, one "
-                "name a line"
-            ) from None
-        return [line.strip() for line in lines if line.strip()]
+        return read_lines(path, f"{option} is the file '{text}', which")
     return read_names(option, text)
+
+
+def read_lines(path: Path, subject: str) -> list[str]:
+    """Return the names in a file, one a line.
+
+    Args:
+        path: of the file.
+        subject: the file, for the message.
+
+    Raises:
+        OptionError: it is no UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise OptionError(
+            f"{subject} is no UTF-8 text: save it as UTF-8, one name a line"
+        ) from None
+    return [line.strip() for line in lines if line.strip()]

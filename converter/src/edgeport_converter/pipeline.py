@@ -233,8 +233,9 @@ def convert(
     )
     asked = options = replace(options, finetune=finetune)
     run_folder = find_run(model) if options.loading.outputs is None else None
-    is_asked = calibration is evaluation is None and options.pixels == PixelOptions()
-    if run_folder is not None and is_asked:  # else the data may be of other pixels
+    is_asked = calibration is evaluation is None
+    is_as_trained = options.pixels == PixelOptions() and options.sensors == SensorOptions()
+    if run_folder is not None and is_asked and is_as_trained:  # else it takes other pixels, sounds
         calibration, evaluation = run_folder.calibration, run_folder.evaluation
         options = replace(options, notes=(*options.notes, run_folder.note))
     options = fit_to_data(options, calibration, evaluation)

@@ -4,6 +4,7 @@ import contextlib
 import struct
 import zlib
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -184,6 +185,20 @@ def test_folders_are_numbered_as_keras_does(tmp_path):
     (tmp_path / "cats" / "._a.png").write_bytes(b"what a Mac leaves")
     data = read_dataset(tmp_path, spec(), "evaluation")
     assert data.labels.tolist() == [0, 2, 2, 3]
+
+
+def test_a_link_to_the_folder_of_a_class_is_read_as_keras_does(tmp_path):
+    (tmp_path / "all").mkdir()
+    classes(tmp_path / "all", "ants", "dogs")
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "ants").symlink_to(tmp_path / "all" / "ants")
+    (tmp_path / "some" / "dogs").symlink_to(tmp_path / "all" / "dogs")
+    by_keras = keras.utils.image_dataset_from_directory(
+        tmp_path / "some", image_size=(6, 4), shuffle=False, verbose=False
+    )
+    expected = np.concatenate([labels.numpy() for _, labels in by_keras])
+    data = read_dataset(tmp_path / "some", spec(), "evaluation")
+    assert data.labels.tolist() == expected.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["note.txt", ".a.png", "folder.png"])

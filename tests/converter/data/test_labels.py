@@ -244,10 +244,16 @@ def test_names_of_classes_come_from_folders_and_sets_that_keras_read(tmp_path):
         assert class_names_of(data) is None
 
 
-def test_folders_of_fewer_classes_than_the_model_has_are_refused():
-    check_number_of_classes(["cat", "dog", "owl"], spec(3))
-    check_number_of_classes(["cat", "dog"], spec(1, value_range=(0.0, 1.0)))
+def test_folders_of_fewer_classes_than_the_model_has_are_refused(tmp_path):
+    check_number_of_classes(["cat", "dog", "owl"], spec(3), None)
+    check_number_of_classes(["cat", "dog"], spec(1, value_range=(0.0, 1.0)), None)
     with pytest.raises(
         OptionError, match=r"has 2 classes by its folders, 'cat', 'owl', and the mo"
     ):
-        check_number_of_classes(["cat", "owl"], spec(3))
+        check_number_of_classes(["cat", "owl"], spec(3), tmp_path)
+    with pytest.raises(OptionError, match=r"has 1 class .*: pass the names of all classes"):
+        check_number_of_classes(["photos"], spec(2), tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    with pytest.raises(OptionError, match=r"has 1 class .*: pass '.*/photos', which has 2 folders"):
+        check_number_of_classes(["photos"], spec(2), tmp_path)

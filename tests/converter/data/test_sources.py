@@ -156,6 +156,10 @@ def test_a_byte_order_mark_is_no_part_of_a_name(first, tmp_path):
             "a;b;c\n1,5;2;3\n4;5.5;6\n",
             r"has numbers with a decimal comma \(line 2\) and with a point \(line 3\), expected",
         ),
+        ("a;b;c\n1,234;2;3\n", r"has '1,234' in line 2, column 'a', which may be 1\.234 or 1234"),
+        ('a\tb\tc\n"1,234"\t2\t-2,500\n', r"has '1,234' in line 2, column 'a', which may be"),
+        ("a;b;c\n1;2.500;3\n2;500;3\n", r"has '2\.500' in line 2, column 'b', which may be 2\.500"),
+        ("a;b;c\n1;2;1 234,5\n", r"has '1 234,5' in line 2, column 'c', expected a number"),
         ("a;b;c\n1;2\n", r"has 2 cells in line 2, expected 3 as in the header"),
         ("a;b;c\n1;2;1,234,5\n", r"has '1,234,5' in line 2, column 'c', expected a number"),
     ],
@@ -172,6 +176,7 @@ def test_a_table_says_line_and_column(text, message, tmp_path):
         "a;b;c;y\r\n1,5;2;-3e-1;1\r\n",
         'a;"b, c";d;y\n1,5;2;-0,3;1,0\n',
         "a\tb\tc\ty\n1.5\t2\t-.3\t1\n",
+        "a, m;b, m;c, m;y\n1,5;2,0;-,3;1\n",
         'a,"b;c;d;e;f",c,y\n1.5,2,-0.3,1\n',
         "a,b;c;d;e;f,c,y\n1.5,2,-0.3,1\n",
     ],
@@ -181,6 +186,21 @@ def test_semicolons_and_tabs_part_cells_with_decimal_commas(text, tmp_path):
     data = read_dataset(tmp_path / "t.csv", SPEC, "evaluation")
     np.testing.assert_allclose(data.first(9)[SPEC[0].name], [[1.5, 2, -0.3]])
     assert data.labels.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("a;b;c\n1,234;0,567;3\n", [1.234, 0.567, 3]),
+        ("a;b;c\n1,234;2,5;3\n", [1.234, 2.5, 3]),
+        ("a;b;c\n1,234;1234,567;3\n", [1.234, 1234.567, 3]),
+        ("a\tb\tc\n1.234\t-2.500\t3\n", [1.234, -2.5, 3]),
+    ],
+)
+def test_three_decimals_are_no_thousands_if_another_number_or_a_point_tells_so(text, row, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    data = read_dataset(tmp_path / "t.csv", SPEC, "calibration")
+    np.testing.assert_allclose(data.first(9)[SPEC[0].name], [row], rtol=1e-6)
 
 
 def test_the_column_numbers_of_pandas_are_a_header(tmp_path):

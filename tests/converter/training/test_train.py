@@ -1,5 +1,6 @@
 """train(): from a recipe to a measured file, its folder, and the card of an artifact made of it."""
 
+import errno
 import json
 import os
 import signal
@@ -11,8 +12,10 @@ import pytest
 from PIL import Image
 
 from edgeport import ConversionError, OptionError, Predictor
-from edgeport_converter import TrainingError, convert, provenance, train
+from edgeport_converter import Signal, TrainingError, convert, provenance, train
+from edgeport_converter.conversion.training_run import find_run
 from edgeport_converter.progress import Progress
+from edgeport_converter.training.results import summary
 from edgeport_converter.training.results.report import RUN_FILES
 from edgeport_converter.training.train import search
 
@@ -237,10 +240,47 @@ def test_a_conversion_without_data_takes_that_of_the_training(folder):
     assert card.accuracy.samples == trained.samples["test"]
     assert card.accuracy.keras == pytest.approx(trained.evaluation.value)
     assert card.labels == ("0", "1", "2")
+    recordings = Signal(rate=100, window=5, hop=5)  # of int16, and the training's data is floats
+    report = convert(folder / "m.keras", folder / "m.onnx", signal=recordings)
+    assert "no calibration data" in report.to_text()
+    assert report.card.labels == ("0", "1", "2")
+    (folder / "m.run" / "labels.txt").write_bytes("Grün\n".encode("latin-1"))
+    with pytest.raises(OptionError, match=r"the labels file '.*labels\.txt' is no UTF-8 text"):
+        convert(folder / "m.keras", folder / "m.onnx")
     (folder / "m.run" / "model.keras").write_bytes(b"of another training")
     report = convert(folder / "m.keras", folder / "m.onnx")
     assert "no calibration data" in report.to_text()
     assert report.card.labels is None
+
+
+def test_a_regression_after_a_classifier_leaves_no_class_names(folder):
+    train(folder / "r.toml", folder / "m.keras")
+    np.savez(folder / "d.npz", x=X, y=X[:, 0])
+    regression = RECIPE.replace("[model]", 'task = "regression"\n[model]')
+    (folder / "r.toml").write_text(regression, encoding="utf-8")
+    trained = train(folder / "r.toml", folder / "m.keras")
+    card = convert(folder / "m.keras", folder / "m.onnx").card
+    assert card.labels is None
+    assert card.calibration.samples == trained.samples["train"]
+
+
+def test_a_model_gets_no_samples_of_a_later_training_that_failed_while_writing(folder, monkeypatch):
+    train(folder / "r.toml", folder / "m.keras")
+    former = (folder / "m.keras").read_bytes()
+
+    write_text = summary._write_text
+
+    def fill_the_disk(path, text):
+        if path.name == "labels.txt":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        write_text(path, text)
+
+    monkeypatch.setattr(summary, "_write_text", fill_the_disk)
+    (folder / "r.toml").write_text(RECIPE.replace("seed = 2", "seed = 3"), encoding="utf-8")
+    with pytest.raises(OSError, match="No space left"):
+        train(folder / "r.toml", folder / "m.keras")
+    assert (folder / "m.keras").read_bytes() == former
+    assert find_run(folder / "m.keras") is None
 
 
 def test_facts_that_are_none_are_refused(folder):

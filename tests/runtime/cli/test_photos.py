@@ -12,6 +12,7 @@ from examples import camera
 from PIL import Image
 from recordings import echo, wav
 
+from edgeport import InputError
 from edgeport.cli.main import main
 
 Capture = pytest.CaptureFixture[str]
@@ -53,6 +54,22 @@ def test_a_folder_is_read_in_name_order_and_tells_what_was_left_out(
         f"edgeport: note: 2 files in '{photos}' left out, old/y.svg, x.heic: convert what belongs "
         "to the data to one of .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif, .tiff, .ppm, .pgm\n"
     )
+
+
+def test_links_to_folders_are_followed_and_those_that_lead_nowhere_named(
+    artifact: Path, photos: Path, capsys: Capture
+) -> None:
+    linked = photos.parent / "linked"
+    linked.mkdir()
+    (linked / "all").symlink_to(photos / "old")
+    (linked / "gone.jpg").symlink_to(photos / "none.jpg")
+    assert main(["predict", str(artifact), str(linked), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert [row["file"] for row in rows(shown.out)] == [str(linked / "all" / "c.jpg")]
+    assert f"2 files in '{linked}' left out, all/y.svg, gone.jpg" in shown.err
+    (linked / "back").symlink_to(linked)
+    assert main(["predict", str(artifact), str(linked)]) == InputError.exit_code
+    assert "is a link that leads back to" in capsys.readouterr().err
 
 
 def test_lines_for_people_begin_with_the_file_where_there_are_several(

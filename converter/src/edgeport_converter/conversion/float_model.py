@@ -114,7 +114,7 @@ def name_classes(
             "name, and no accuracy was measured: pass other samples in such folders as evaluation"
         )
     else:
-        check_number_of_classes(names, outputs)
+        check_number_of_classes(names, outputs, evaluation)
         card = replace(card, labels=names)
         note = (
             f"the labels are the evaluation data's classes, {', '.join(names[:3])}"

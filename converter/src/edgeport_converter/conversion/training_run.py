@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeport_converter.option_texts import read_lines
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
@@ -39,7 +41,11 @@ class TrainingRun:
 
 
 def find_run(model: Any) -> TrainingRun | None:
-    """Return the run of the training that wrote this file; None where none is beside it."""
+    """Return the run of the training that wrote this file; None where none is beside it.
+
+    Raises:
+        OptionError: its labels are no UTF-8.
+    """
     if not isinstance(model, (str, os.PathLike)) or Path(model).suffix != ".keras":
         return None
     path = Path(model)
@@ -51,5 +57,5 @@ def find_run(model: Any) -> TrainingRun | None:
         return None
     if not filecmp.cmp(path, kept, shallow=False):  # the folder is of another training
         return None
-    names = labels.read_text("utf-8").splitlines() if labels.is_file() else None
+    names = read_lines(labels, f"the labels file '{labels}'") if labels.is_file() else None
     return TrainingRun(folder, calibration, evaluation, tuple(names) if names else None)

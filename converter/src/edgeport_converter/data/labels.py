@@ -211,20 +211,31 @@ def class_names_of(data: Any) -> tuple[str, ...] | None:
     return tuple(map(str, names)) or None
 
 
-def check_number_of_classes(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
+def check_number_of_classes(names: Sequence[str], outputs: Sequence[TensorSpec], data: Any) -> None:
     """Refuse names that came with the data where a classifier has another number of classes.
+
+    Args:
+        names: of the classes, by ``class_names_of``.
+        outputs: of the model.
+        data: that has them, for the message.
 
     Raises:
         OptionError: the data's numbers may be those of other classes.
     """
     expected = max(int(outputs[0].shape[-1]), 2)
-    if len(names) != expected:
-        listed = f"{', '.join(map(repr, names[:6]))}{', …' if len(names) > 6 else ''}"
-        raise OptionError(
-            f"the evaluation data has {len(names)} class{'' if len(names) == 1 else 'es'} by its "
-            f"folders, {listed}, and the model {expected}, so that their numbers may be those of "
-            "other classes: pass the names of all classes in the order of the scores, labels=[...]"
-        )
+    if len(names) == expected:
+        return
+    listed = f"{', '.join(map(repr, names[:6]))}{', …' if len(names) > 6 else ''}"
+    step = "pass the names of all classes in the order of the scores, labels=[...]"
+    if len(names) == 1 and isinstance(data, (str, os.PathLike)):
+        inner = Path(data) / names[0]
+        if len(class_names_of(inner) or ()) == expected:
+            step = f"pass '{inner}', which has {expected} folders"
+    raise OptionError(
+        f"the evaluation data has {len(names)} class{'' if len(names) == 1 else 'es'} by its "
+        f"folders, {listed}, and the model {expected}, so that their numbers may be those of "
+        f"other classes: {step}"
+    )
 
 
 def check_class_names(labels: Sequence[str] | None, outputs: Sequence[TensorSpec]) -> None:

@@ -28,8 +28,9 @@ from edgeport_converter.data.chunks import LABEL_KEY, SINGLE_KEY, Chunk, Source
 _CSV_ROWS = 1024
 _LABEL_COLUMNS = ("y", "label")
 _BYTE_ORDER_MARK = "\ufeff"
-_DELIMITERS = ",;\t"  # of equal ones, the first counts
+_DELIMITERS = ",;\t"
 _QUOTED = re.compile(r'"[^"]*"')
+_LIKE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 # What numpy turns into numbers, but another unit or an imaginary part gets lost.
 _NO_NUMBERS = {"M": "dates", "m": "time differences", "c": "complex numbers"}
 
@@ -92,21 +93,23 @@ def find_delimiter(path: Path) -> str:
 
 
 def _delimiter_of(lines: Sequence[str]) -> str:
-    """Return the mark that parts the first line into the most cells.
+    """Return the mark that occurs in the first two lines equally often, else most in the first.
 
-    Marks that part the second line into as many come before others.
+    A comma comes last of several that fit, since it may be a decimal comma, and first without any.
     """
     plain = [_QUOTED.sub("", line) for line in lines] or [""]
-
-    def rank(mark: str) -> tuple[bool, int]:
-        counts = [line.count(mark) for line in plain]
-        return counts[0] > 0 and counts[0] == counts[-1], counts[0]
-
-    return max(_DELIMITERS, key=rank)
+    for mark in reversed(_DELIMITERS):
+        if 0 < plain[0].count(mark) == plain[-1].count(mark):
+            return mark
+    return max(_DELIMITERS, key=plain[0].count)
 
 
 class Decimals:
     """How one file writes its numbers: with a point, or with a comma where none parts its cells.
+
+    Spreadsheets export numbers as they show them, with thousands parted: 1234 as ``1,234`` or
+    ``1.234``. Numbers of this form are decimal if another number of the file has a mark that can
+    part no thousands, as 0,5 or 12,25 has; else nobody can tell.
 
     Args:
         delimiter: what parts the cells.
@@ -116,8 +119,11 @@ class Decimals:
     def __init__(self, delimiter: str, what: str) -> None:
         self._may_be_commas, self._what = delimiter != ",", what
         self._comma = self._point = 0  # the first line with a number of that kind
+        self._is_decimal = False  # a number's mark can part no thousands
+        self._doubtful: dict[str, tuple[str, int]] = {}  # a column's first number like 1,234
+        self._whole: set[str] = set()  # columns with numbers without a mark
 
-    def with_point(self, text: str, line: int) -> str:
+    def with_point(self, text: str, column: str, line: int) -> str:
         """Return a number's text with a point; other texts as they are.
 
         Raises:
@@ -128,15 +134,42 @@ class Decimals:
         if "." in text:
             self._point = self._point or line
         elif text.count(",") == 1:
-            text = text.replace(",", ".")
             self._comma = self._comma or line
+        else:
+            self._whole.add(column)
+            return text
         if self._comma and self._point:
             raise OptionError(
                 f"{self._what} has numbers with a decimal comma (line {self._comma}) and with a "
                 f"point (line {self._point}), expected one of them, since the other may part "
                 "thousands: write all numbers in one way"
             )
-        return text
+        if not self._is_decimal:
+            if _LIKE_THOUSANDS.fullmatch(text):
+                self._doubtful.setdefault(column, (text, line))
+            else:
+                self._is_decimal = True
+        return text.replace(",", ".") if self._comma else text
+
+    def check(self) -> None:
+        """Refuse a file, when its numbers are read, whose marks may part thousands.
+
+        Points count as decimal, as programs write them, but for a column that also has numbers
+        without one: all numbers of three decimals have it, and thousands below 1000 have not.
+
+        Raises:
+            OptionError: there is such a number.
+        """
+        if self._is_decimal:
+            return
+        for column, (text, line) in self._doubtful.items():
+            if self._comma or column in self._whole:
+                raise OptionError(
+                    f"{self._what} has '{text}' in line {line}, column '{column}', which may be "
+                    f"{text.replace(',', '.')} or {re.sub('[.,]', '', text)}, since no number of "
+                    "the file tells which, expected numbers without marks between thousands: "
+                    "write decimals with a point, and commas between the cells"
+                )
 
 
 def _plain_lines(lines: Iterator[str]) -> Iterator[str]:
@@ -213,17 +246,12 @@ def read_csv(
                     labels.append(
                         _class_of(cell, by_name, line, what)
                         if named
-                        else _number(
-                            decimals.with_point(cell, line),
-                            names[label_at],
-                            line,
-                            what,
-                            is_label=True,
-                        )
+                        else _number(cell, names[label_at], line, what, decimals, is_label=True)
                     )
                 if len(block) == _CSV_ROWS:
                     yield _table(block, labels, columns)
                     block, labels = [], []
+            decimals.check()
             if block:
                 yield _table(block, labels, columns)
 
@@ -296,9 +324,12 @@ def _in_order_of(like: Sequence[str], features: Sequence[str], what: str) -> Seq
     return like
 
 
-def _number(text: str, name: str, line: int, what: str, *, is_label: bool = False) -> float:
+def _number(
+    text: str, name: str, line: int, what: str, decimals: Decimals, *, is_label: bool = False
+) -> float:
+    plain = decimals.with_point(text, name, line)
     try:
-        value = float(text) if "_" not in text else math.nan
+        value = float(plain) if "_" not in plain else math.nan
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -329,7 +360,7 @@ def _cell(
     if column is None or column.kind == NUMBER:
         if may_be_missing and text.lower() in MISSING_WORDS:
             return math.nan
-        return _number(decimals.with_point(text, line), name, line, what)
+        return _number(text, name, line, what, decimals)
     if text:
         return text
     if may_be_missing:

@@ -98,15 +98,46 @@ def find_files(
 def list_folder(folder: Path, endings: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """Return the files of a folder and of those in it, in name order: those to read, and others.
 
-    Whatever has a name that begins with a dot is no data: ``.DS_Store``, ``.git``.
+    Whatever has a name that begins with a dot is no data: ``.DS_Store``, ``.git``. Links to folders
+    are folders; a link that leads to none of both is among the others.
+
+    Raises:
+        InputError: a folder cannot be read, or a link in it leads back to it.
     """
     taken: list[Path] = []
     left: list[Path] = []
-    for path in sorted(folder.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not is_hidden and path.is_file():
-            (taken if path.suffix.lower() in endings else left).append(path)
+    for path in _files_of(folder):
+        is_data = path.suffix.lower() in endings and path.is_file()
+        (taken if is_data else left).append(path)
     return taken, left
+
+
+def _files_of(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield what is no folder, in name order; ``above`` is the chain of folders that led here."""
+    try:
+        real = folder.resolve()
+        entries = sorted(folder.iterdir())
+    except OSError as cause:
+        raise InputError.of(
+            f"the folder '{folder}'",
+            f"cannot be read ({cause.strerror})",
+            "a folder of data",
+            "check its permissions, or remove it",
+        ) from cause
+    if real in above:
+        raise InputError.of(
+            f"the folder '{folder}' is",
+            f"a link that leads back to '{real}'",
+            "folders without a circle",
+            "remove the link",
+        )
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _files_of(path, (*above, real))
+        else:
+            yield path
 
 
 def say_left_out(folder: Path, left: Sequence[Path], endings: Sequence[str]) -> str:

@@ -205,6 +205,11 @@ def test_a_table_is_read_by_its_types(tmp_path):
             {},
             r"numbers with a decimal comma \(line 2\) and with a point \(line 3\)",
         ),
+        (
+            "length;color;kind\n1.234;red;a\n567;red;b\n",
+            {},
+            r"has '1\.234' in line 2, column 'length', which may be 1\.234 or 1234, since",
+        ),
         (TABLE, {"task": "regression"}, r"has 'b' in line 2, column 'kind', expected a number"),
     ],
 )

@@ -114,6 +114,7 @@ def read_table(recipe: TrainingRecipe, path: Path) -> Table:
                 may_be_missing=column.missing is not None,
             )
     target = _target(recipe, path, cells[data.target], lines, decimals)
+    decimals.check()
     return Table(numeric, categories, target, types, own_names)
 
 
@@ -243,7 +244,7 @@ def _numbers(
         if may_be_missing and cell.lower() in MISSING_WORDS:
             values[index] = np.nan
             continue
-        plain = decimals.with_point(cell, lines[index])
+        plain = decimals.with_point(cell, name, lines[index])
         try:
             if "_" in cell:  # Python alone would take 1_0
                 raise ValueError

@@ -41,8 +41,20 @@ _MOST_CONFUSED = 30
 def write(
     report: TrainingReport, recipe: TrainingRecipe, model: Any, read: TrainingData, parts: Split
 ) -> None:
-    """Write the run's folder, and last the model to its output."""
+    """Write the run's folder, and last the model to its output.
+
+    The folder's own copy of the model comes before the samples and the class names, so that after a
+    failure in between, a model of a former run does not equal the copy beside samples of this one:
+    `edgeport convert` takes them for a model that equals the copy.
+    """
     folder = report.run_folder
+    kept = folder / "model.keras"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as saving:
+        saved = Path(saving) / "model.keras"
+        model.save(saved)
+        with replacing(str(kept)) as stamped:
+            more = {columns.MEMBER: columns.to_json(columns_of(read, parts.train))}
+            provenance.stamp(saved, stamped, report.facts(), more if read.table else None)
     if recipe.text is not None:
         name, said = RECIPE_FILE, recipe.text
     else:
@@ -67,13 +79,8 @@ def write(
     _write_samples(parts.test, folder / "test.npz", read.frames, labels=True)
     if read.classes:
         _write_text(folder / "labels.txt", "\n".join(read.classes) + "\n")
-    kept = folder / "model.keras"
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as saving:
-        saved = Path(saving) / "model.keras"
-        model.save(saved)
-        with replacing(str(kept)) as stamped:
-            more = {columns.MEMBER: columns.to_json(columns_of(read, parts.train))}
-            provenance.stamp(saved, stamped, report.facts(), more if read.table else None)
+    else:
+        (folder / "labels.txt").unlink(missing_ok=True)  # of a former run
     if kept.resolve() != report.output:
         with replacing(str(report.output)) as copy:
             copy.write(kept.read_bytes())
