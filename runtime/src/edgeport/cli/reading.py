@@ -402,7 +402,7 @@ def is_header(row: Sequence[str]) -> bool:
     it is refused as a sample.
     """
     names = [text.strip() for text in row if is_name(text)]
-    return not any(map(_is_number, row)) and 0 < len(names) == len(set(names))
+    return not any(map(is_number, row)) and 0 < len(names) == len(set(names))
 
 
 def is_name(text: str) -> bool:
@@ -419,7 +419,8 @@ def _starts_like_a_number(text: str) -> bool:
     return rest[:1].isdigit()
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether ``number_of`` takes it."""
     try:
         number_of(text)
     except ValueError as cause:
