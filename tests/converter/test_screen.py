@@ -44,6 +44,27 @@ def test_a_file_gets_a_line_for_each_stage_and_epoch(plain):
     assert second == "epoch 2/2  loss 0.5000  val_accuracy 0.7500  learning_rate 0.0001234"
 
 
+def test_a_file_gets_lines_of_a_long_epoch(plain, monkeypatch):
+    monkeypatch.setattr("edgeport_converter.screen._FIRST_PLAIN_LINE", 0.0)
+    _, first, _, second, _ = run(io.StringIO()).splitlines()
+    assert " s] epoch 1/2: 1 of 2  " in first
+    assert first.endswith(" s left, loss 0.2500")
+    assert " s] epoch 2/2: 1 of 2  " in second
+
+
+def test_a_file_gets_a_first_line_of_long_work_after_seconds(plain, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("edgeport_converter.screen.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    task = Screen(stream).task("data", 20)
+    for seconds in (3.0, 6.0, 20.0, 30.0, 37.0):
+        now[0] = seconds
+        task.advance()
+    first, second = stream.getvalue().splitlines()
+    assert first == "[  6.0 s] data: 2 of 20  54 s left"
+    assert second == "[ 37.0 s] data: 5 of 20  1:51 min left"
+
+
 def test_a_terminal_gets_a_bar_that_is_taken_away(plain):
     written = run(Terminal())
     assert "epoch 2/2" in written
@@ -103,7 +124,8 @@ def test_short_work_gets_no_bar(plain):
 
 
 def test_a_file_gets_lines_of_long_work_and_no_table(plain, monkeypatch):
-    monkeypatch.setattr("edgeport_converter.screen._PLAIN_LINE_EVERY", 0.0)
+    for name in ("_FIRST_PLAIN_LINE", "_PLAIN_LINE_EVERY"):
+        monkeypatch.setattr(f"edgeport_converter.screen.{name}", 0.0)
     stream = io.StringIO()
     with Screen(stream) as screen:
         screen.stage("measure")

@@ -28,14 +28,17 @@ class Impatient(Progress):
 
 def test_the_best_so_far_is_written(two_layer_model, samples, tmp_path):
     output = tmp_path / "m.onnx"
+    told = Impatient("quantize: ")
     report = convert(
         two_layer_model,
         output,
         calibration=samples,
         max_drop=0.05,
         also=("weights",),
-        progress=Impatient("quantize: "),
+        progress=told,
     )
+    before = told.lines[told.lines.index("quantize") :]
+    assert [line.startswith("measure activation") for line in before[:4]].count(True) == 2
     assert report.interrupted
     assert len(report.steps) == 1
     assert report.steps[0].holds

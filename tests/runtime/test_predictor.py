@@ -36,6 +36,7 @@ from edgeport import (
     SelfTestError,
     UnsupportedFormatError,
 )
+from edgeport.labels import class_names
 
 unit = st.floats(0, 1, width=32)
 
@@ -209,6 +210,26 @@ def test_classify_refuses_what_is_no_classifier(make: Callable[[], Any]) -> None
         pytest.raises(OptionError, match=r"classify needs one output of class scores.*use predict"),
     ):
         predictor.classify([1, 2, 3])
+
+
+def test_of_several_outputs_classify_names_the_one_to_choose() -> None:
+    card = mlp().card
+    outputs = (spec("embedding", "float32", ("N", "H", "W")), *card.outputs)
+    with pytest.raises(OptionError) as caught:
+        class_names(replace(card, outputs=outputs))
+    assert str(caught.value).endswith(
+        "use predict and choose an output, such as predict(x)['y'], or convert the model with "
+        "the scores alone, outputs=['y']"
+    )
+
+
+def test_classify_refuses_infinite_inputs_where_it_is_asked_to() -> None:
+    with Predictor.load(mlp().artifact()) as predictor:
+        x = np.full(6, np.inf, "f4")
+        with pytest.raises(InputError, match=r"is inf at \[0\], expected finite"):
+            predictor.classify(x, finite=True)
+        with pytest.raises(OptionError, match="finite is 1"):
+            predictor.classify(x, finite=1)  # type: ignore[arg-type]
 
 
 def test_a_score_that_is_nan_is_no_class() -> None:

@@ -26,6 +26,7 @@ from edgeport_converter.progress import Progress, Task
 
 _SHOWN_AFTER = 0.5  # seconds; shorter work needs no bar
 _REDRAWN_EVERY = 0.1
+_FIRST_PLAIN_LINE = 5.0
 _PLAIN_LINE_EVERY = 30.0
 
 
@@ -58,6 +59,7 @@ class Screen(Progress):
             disable=not self._console.is_terminal,
         )
         self._epochs: TaskID | None = None
+        self._epoch: _ShownTask | None = None  # without a terminal
         self._stages: list[tuple[str, float]] = []
         self._last_words: dict[str, str] = {}
 
@@ -84,8 +86,15 @@ class Screen(Progress):
         return _ShownTask(self, what, total)
 
     def batch(self, epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        """Move the bar."""
+        """Move the bar; elsewhere than on a terminal, write a line now and then."""
         done, text = (epoch - 1) * steps + step, f"epoch {epoch}/{epochs}"
+        if not self._console.is_terminal:
+            if step == 1:
+                self._epoch = _ShownTask(self, text, steps)
+            if self._epoch is not None:
+                self._epoch.note(f"loss {loss:.4f}")
+                self._epoch.advance()
+            return
         if self._epochs is None:
             self._epochs = self._add(text, epochs * steps, done - 1)
         self._draw(self._epochs, done, f"loss {loss:.4f}", description=text)
@@ -148,11 +157,12 @@ class Screen(Progress):
 
 
 class _ShownTask(Task):
-    """A piece of work with a bar on a terminal, and a line every half minute elsewhere."""
+    """A piece of work with a bar on a terminal; elsewhere a line soon, then every half minute."""
 
     def __init__(self, screen: Screen, what: str, total: int | None) -> None:
         self._screen, self._what, self._total = screen, what, total
-        self._begun = self._told = time.monotonic()
+        self._begun = time.monotonic()
+        self._next_line = self._begun + _FIRST_PLAIN_LINE
         self._done, self._note = 0, ""
         self._bar: TaskID | None = None
 
@@ -170,8 +180,8 @@ class _ShownTask(Task):
     def _show(self) -> None:
         screen, now = self._screen, time.monotonic()
         if not screen._console.is_terminal:
-            if now - self._told >= _PLAIN_LINE_EVERY:
-                self._told = now
+            if now >= self._next_line:
+                self._next_line = now + _PLAIN_LINE_EVERY
                 screen.say(self._in_words(now))
             return
         if self._bar is None:

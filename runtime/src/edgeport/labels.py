@@ -76,9 +76,18 @@ def class_names(card: ModelCard) -> tuple[str, ...]:
     if count == 1 and (spec.value_range == (0.0, 1.0) or labels is not None):
         count, labels = 2, labels or ("0", "1")
     if not isinstance(count, int) or count < 2 or (labels is not None and len(labels) != count):
+        remedy = "use predict"
+        rows = [
+            one.name
+            for one in card.outputs
+            if len(one.shape) == 2 and isinstance(one.shape[1], int) and one.dtype.kind == "f"
+        ]
+        if len(card.outputs) > 1 and rows:
+            remedy += f" and choose an output, such as predict(x)['{rows[0]}'], or convert the "
+            remedy += f"model with the scores alone, outputs=['{rows[0]}']"
         raise OptionError(
             f"classify needs one output of class scores with shape (N, classes), "
             f"the model gives {format_specs(card.outputs)}"
-            f"{'' if labels is None else f' for {len(labels)} labels'}: use predict"
+            f"{'' if labels is None else f' for {len(labels)} labels'}: {remedy}"
         )
     return labels or tuple(str(index) for index in range(count))

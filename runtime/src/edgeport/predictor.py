@@ -167,12 +167,20 @@ class Predictor:
                 return answer
         return self._predict(self._usable(), inputs, timeout, finite)
 
-    def classify(self, *inputs: Any, top_k: int = 1) -> list[Label] | list[list[Label]]:
+    def classify(
+        self,
+        *inputs: Any,
+        top_k: int = 1,
+        timeout: float | None = None,
+        finite: bool | None = None,
+    ) -> list[Label] | list[list[Label]]:
         """Return the classes with the highest scores, best first.
 
         Args:
             inputs: as for :meth:`predict`.
             top_k: how many classes, from 1 to all of them.
+            timeout: as for :meth:`predict`.
+            finite: as for :meth:`predict`.
 
         Returns:
             A list of labels for one sample, a list of such lists for a batch. A score is the
@@ -182,7 +190,8 @@ class Predictor:
 
         Raises:
             InputError: as for :meth:`predict`.
-            OptionError: the model is no classifier, or ``top_k`` is out of range.
+            OptionError: the model is no classifier, ``top_k`` is out of range, or ``finite`` is
+                neither None, True nor False.
             InferenceError: as for :meth:`predict`, or a score is NaN.
             ArtifactError: as for :meth:`predict`.
         """
@@ -191,7 +200,7 @@ class Predictor:
         remedy = f"the model has {len(classes)} classes"
         whole_number(top_k, "top_k", highest=len(classes), remedy=remedy)
         is_logit = model.card.outputs[0].value_range != (0.0, 1.0)
-        scores = self._predict(model, inputs, None, None)
+        scores = self._predict(model, inputs, timeout, finite)
         return best_labels(scores, classes, top_k, is_logit=is_logit)
 
     def stream(self, samples: Iterable[Any], *, batch_size: int = 32) -> Iterator[Any]:

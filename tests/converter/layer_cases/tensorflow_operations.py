@@ -116,6 +116,33 @@ _add(
     lambda x: tf.linalg.set_diag(x @ tf.transpose(x, (0, 2, 1)), tf.zeros(tf.shape(x)[:2])),
     (None, 4),
 )
+
+
+def _first_axis(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that works on steps, (T, N, F), as a function of (N, T, F)."""
+    return lambda x: tf.transpose(function(tf.transpose(x, (1, 0, 2))), (1, 0, 2))
+
+
+def _scan(steps: Any, **options: Any) -> Any:
+    return tf.scan(lambda total, step: total * 0.5 + step, steps, **options)
+
+
+_THIRDS = [0, 0, 1, 1, 2, 2]
+_add("segment_mean", _first_axis(lambda x: tf.math.segment_mean(x, _THIRDS)), (6, 3))
+_add("scan", _first_axis(lambda x: _scan(x, initializer=tf.zeros_like(x[0]))), (6, 3))
+_add(
+    "scan without a beginning",
+    _first_axis(_scan),
+    (6, 3),
+    refused="Function.* runs a loop that does not write .*: give tf.scan an initializer",
+)
+_add(
+    "ssim",
+    lambda x, y: tf.image.ssim(x, y, 1.0),
+    (16, 16, 3),
+    (16, 16, 3),
+    refused="Function.* whose number of channels is not known .*, as tf.image.ssim does: make",
+)
 _add("rot90", lambda x: tf.image.rot90(tf.image.flip_left_right(x)), _IMAGE)
 
 for _name, _function in {

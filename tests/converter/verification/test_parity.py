@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 from onnx import helper
 
@@ -221,3 +222,20 @@ def test_a_model_that_answers_with_nan_beside_numbers_has_trial_inputs():
         return {"y": np.array([[np.nan, 1.0]] * len(batch["x"]), np.float32)}
 
     assert len(make_trial_inputs([FIXED], half)) == len(BATCH_SIZES)
+
+
+def test_boxes_of_equal_scores_are_refused_as_that(tmp_path):
+    class Best(layers.Layer):
+        def call(self, boxes, scores):
+            found = tf.image.combined_non_max_suppression(boxes, scores, 5, 10)
+            return found.nmsed_boxes
+
+    boxes, scores = keras.Input((20, 1, 4), name="boxes"), keras.Input((20, 3), name="scores")
+    saturated = keras.ops.cast(scores > 0, "float32")
+    model = keras.Model([boxes, scores], Best()(boxes, saturated))
+    sentence = r"is allowed, in a graph that chooses boxes .*: give it scores that differ"
+    with pytest.raises(AgreementError, match=sentence) as refused:
+        convert(model, tmp_path / "m.onnx", quantize="none")
+    assert refused.value.measured > 1
+    model = keras.Model([boxes, scores], Best()(boxes, scores))
+    convert(model, tmp_path / "m.onnx", quantize="none")

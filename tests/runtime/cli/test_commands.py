@@ -137,7 +137,7 @@ def test_every_format_is_read_and_written(
         with np.load(out) as arrays:
             y = arrays["y"]
     elif ending == "csv":
-        assert out.read_text().startswith('"y[0]","y[1]","y[2]"\n')
+        assert out.read_text().startswith('"cat","dog","owl"\n')
         y = np.loadtxt(out, delimiter=",", skiprows=1)
     else:
         y = np.array([json.loads(line)["y"] for line in out.read_text().splitlines()])

@@ -91,6 +91,56 @@ def test_outputs_in_a_file_are_a_row_a_window(artifact: Path, sound: Path, tmp_p
     assert np.load(out).tolist() == strided(RECORDING, 4, 3).tolist()
 
 
+@pytest.mark.parametrize("channels", [0, 2])
+def test_an_array_of_a_recording_is_cut_into_windows(
+    channels: int, tmp_path: Path, capsys: Capture
+) -> None:
+    model, path, out = (tmp_path / name for name in ("m.onnx", "walk.npy", "out.npy"))
+    model.write_bytes(echo(4, 3, channels, "float32").artifact())
+    recording = np.random.default_rng(0).normal(size=(100_000, channels or 1)).astype("f4")
+    recording = recording if channels else recording[:, 0]
+    np.save(path, recording)
+    assert main(["predict", str(model), str(path), "-o", str(out)]) == 0
+    assert np.array_equal(np.load(out), strided(recording, 4, 3))
+    assert "it is taken for 8 samples a second" in capsys.readouterr().err
+    np.save(path, recording[:7])
+    assert main(["predict", str(model), str(path), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["seconds"] for row in rows] == [0.0, 0.375]
+
+
+def test_an_array_of_windows_is_a_batch_and_a_short_one_is_refused(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    model, path, out = (tmp_path / name for name in ("m.onnx", "walk.npy", "out.npy"))
+    model.write_bytes(echo(4, 3, 2, "float32").artifact())
+    windows = np.arange(16, dtype="f4").reshape(2, 4, 2)
+    for given in (windows, windows[0]):
+        np.save(path, given)
+        assert main(["predict", str(model), str(path), "-o", str(out)]) == 0
+        assert np.load(out).tolist() == given.reshape(-1, 4, 2).tolist()
+    capsys.readouterr()
+    np.save(path, windows[0, :3])
+    assert main(["predict", str(model), str(path)]) == 7
+    assert "has 3 samples, expected at least one window of 4" in capsys.readouterr().err
+
+
+def test_lines_of_a_recording_are_refused_with_the_ways_to_cut_it(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    model, path = tmp_path / "m.onnx", tmp_path / "walk.csv"
+    model.write_bytes(echo(4, 3, 2, "float32").artifact())
+    path.write_text("x,y\n" + "1.5,2.5\n" * 9)
+    assert main(["predict", str(model), str(path)]) == 7
+    assert capsys.readouterr().err == (
+        f"edgeport: '{path}' has 2 values a line, as a recording has, expected a window of 8 "
+        "values a line: save the recording as .npy of shape (T, 2), which is cut into windows, "
+        "or hand it to predictor.windows\n"
+    )
+    path.write_text("1,2,3,4,5,6,7,8\n")
+    assert main(["predict", str(model), str(path)]) == 0
+
+
 def test_recordings_and_other_data_are_not_mixed(
     artifact: Path, sound: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -66,7 +66,7 @@ def test_no_samples_keep_shape_and_dtype(tmp_path: Path) -> None:
     assert (array.shape, array.dtype) == ((0, 3), np.float32)
     with np.load(tmp_path / "y.npz") as arrays:
         assert (arrays["y"].shape, arrays["y"].dtype) == ((0, 3), np.float32)
-    assert table(tmp_path / "y.csv") == [["y[0]", "y[1]", "y[2]"]]
+    assert table(tmp_path / "y.csv") == [["cat", "dog", "owl"]]
     assert (tmp_path / "y.jsonl").read_text() == ""
 
 
@@ -97,6 +97,26 @@ def test_an_output_of_any_name_is_a_column(tmp_path: Path) -> None:
     out = tmp_path / "y.csv"
     assert predict(named('a,"b'), [[1, 2]], out) == 0
     assert table(out) == [['a,"b[0]', 'a,"b[1]'], ["1.0", "2.0"]]
+
+
+@pytest.mark.parametrize(
+    ("width", "labels", "header"),
+    [
+        (2, ("no", "yes"), ["no", "yes"]),
+        (1, ("no", "yes"), ["yes"]),  # a sigmoid, whose one score is that of the second class
+        (2, ("7", "8"), ["y[0]", "y[1]"]),  # would be read as a row of numbers
+        (2, ("no", "no"), ["y[0]", "y[1]"]),
+        (3, ("no", "yes"), ["y[0]", "y[1]", "y[2]"]),
+        (2, None, ["y[0]", "y[1]"]),
+    ],
+)
+def test_the_columns_of_a_classifier_are_its_labels(
+    width: int, labels: tuple[str, ...] | None, header: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "y.csv"
+    artifact = identity("float32", ("N", width)).artifact(labels=labels)
+    assert predict(artifact, np.full((1, width), 0.5, "f4"), out) == 0
+    assert table(out) == [header, ["0.5"] * width]
 
 
 @pytest.mark.parametrize("name", ["file", "args", "allow_pickle", "arr_0", "a/b"])

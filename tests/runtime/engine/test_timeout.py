@@ -20,8 +20,9 @@ FOREVER = 10**9  # turns
 def test_a_run_is_stopped_when_its_time_is_up() -> None:
     with Predictor.load(slow.looping()) as predictor:
         started = time.monotonic()
-        with pytest.raises(InferenceError, match=r"because its time was up.*allow more time"):
-            predictor.predict(slow.x(), FOREVER, timeout=0.2)
+        for answer in (predictor.predict, predictor.classify):
+            with pytest.raises(InferenceError, match=r"because its time was up.*allow more time"):
+                answer(slow.x(), FOREVER, timeout=0.2)
         assert 0.2 <= time.monotonic() - started < 20
         assert (predictor.predict(slow.x(), 3, timeout=60) == 1).all()
         assert threading.active_count() == 1

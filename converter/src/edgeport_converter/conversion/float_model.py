@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgeport import ModelCard
+from edgeport import ModelCard, TensorSpec
 from edgeport_converter.conversion.source import LoadedSource
 from edgeport_converter.data.labels import (
     check_class_names,
@@ -129,4 +129,21 @@ def optimize_model(float_model: FloatModel) -> FloatModel:
     from edgeport_converter import optimizing
 
     graph = optimizing.optimize(float_model.graph)
-    return replace(float_model, graph=graph, compact=optimizing.compact(graph))
+    outputs = tuple(
+        _with_known_sizes(spec, value)
+        for spec, value in zip(float_model.card.outputs, graph.graph.output, strict=True)
+    )
+    card = replace(float_model.card, outputs=outputs)
+    return replace(float_model, graph=graph, compact=optimizing.compact(graph), card=card)
+
+
+def _with_known_sizes(spec: TensorSpec, value: onnx.ValueInfoProto) -> TensorSpec:
+    """Return the output with sizes that constants decide, which were folded only now."""
+    sizes = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+    if len(sizes) != len(spec.shape):
+        return spec
+    shape = tuple(
+        known if isinstance(said, str) and place > 0 and known > 0 else said
+        for place, (said, known) in enumerate(zip(spec.shape, sizes, strict=True))
+    )
+    return replace(spec, shape=shape)

@@ -207,6 +207,37 @@ def operation_refusal(
     return UnsupportedModelError(f"{describe_place(model, name)} {what} ({said}): {way_out}")
 
 
+# What an internal error of tf2onnx means, by its text.
+_INTERNAL = {
+    "While loop couldn't find scan output index": (
+        "runs a loop that does not write its list one element a step from the first on, as a loop "
+        "of ONNX has to",
+        "give tf.scan an initializer, or start the loop with an empty list",
+    ),
+    "input channel must be positive": (
+        "convolves each channel with a filter whose number of channels is not known where the "
+        "model is traced, as tf.image.ssim does",
+        "make what it compares the outputs, and compute this on the device after predict, or "
+        "write the filter with fixed sizes, keras.ops.depthwise_conv",
+    ),
+}
+
+
+def known_failure(
+    model: Any, operations: Iterable[tuple[str, str]], cause: Exception
+) -> UnsupportedModelError | None:
+    """Return the refusal that an internal error of tf2onnx stands for, None if it is another.
+
+    ``operations`` are those that were being translated.
+    """
+    found = next((told for text, told in _INTERNAL.items() if text in str(cause)), None)
+    if found is None:
+        return None
+    what, way_out = found
+    name = next(iter(operations), ("", ""))[0]
+    return UnsupportedModelError(f"{describe_place(model, name)} {what}: {way_out}")
+
+
 def translation_failure(
     model: Any, operations: Iterable[tuple[str, str]], cause: Exception
 ) -> ConversionError:

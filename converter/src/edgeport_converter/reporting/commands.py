@@ -38,6 +38,7 @@ def add_report(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from edgeport_converter.progress import telling
     from edgeport_converter.reporting.page import find_page
     from edgeport_converter.screen import Screen
 
@@ -52,7 +53,7 @@ def _run(options: argparse.Namespace) -> None:
     page = find_page(output, tuple(read.values()))
     screen = Screen(sys.stderr)
     screen.stage("gather")
-    with stdout_on_stderr():
+    with stdout_on_stderr(), telling(screen):
         from edgeport_converter.reporting.files import from_file
         from edgeport_converter.reporting.rendering import write_report
 

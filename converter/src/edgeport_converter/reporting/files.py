@@ -24,6 +24,7 @@ from edgeport.artifact.seal import read_card
 from edgeport.inputs.examples import example
 from edgeport.signals import reraise_signal
 from edgeport_converter.data.labels import as_classes, find_border, is_classifier, is_logit
+from edgeport_converter.progress import say, track_batches
 from edgeport_converter.quantization.evaluation.keras_layers import KerasLayers
 from edgeport_converter.quantization.evaluation.layer_report import report_layers
 from edgeport_converter.quiet import quiet_stderr
@@ -221,9 +222,10 @@ def _read(data: Any, card: ModelCard, label_column: str | None) -> _Read:
         except OptionError as cause:
             labels = None
             notes = (f"no accuracy was measured by the labels of the data: {cause}",)
-    given: Batches = (lambda _: found.as_given()) if frames else found.batches
+    batches = track_batches(found.batches, "samples", len(found))
+    given: Batches = (lambda _: found.as_given()) if frames else batches
     return _Read(
-        found.batches,
+        batches,
         given,
         labels,
         replace(card, inputs=specs, frames={}),
@@ -249,6 +251,7 @@ def _load_reference(model: Any, card: ModelCard) -> tuple[Run | None, str]:
     """Return the Keras model as a function, or None and why it cannot be compared."""
     if model is None:
         return None, ""
+    say("start TensorFlow and load the Keras model")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_stderr():
         from edgeport_converter.loading.load import load_model, start_tensorflow

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeport import ModelCard
 from edgeport.artifact.golden import Array
+from edgeport_converter.progress import say
 from edgeport_converter.verification.differences import (
     NO_FLOORS,
     SMALL_ANSWERS,
@@ -198,6 +199,7 @@ class Proof:
             return largest_excess({name: right[name] for name in compared}, wrong, floors)
 
         if self._graph is not None:
+            say("spoil weights, to see whether the comparison notices it")
             return try_spoiling(self._graph, excess, samples, self._cost)
         # Nothing could be tried, which is no better than a check that notices nothing.
         return (SpoiledTrial("graph", STRONG, 1, 0),) if self._has_weights else ()

@@ -152,7 +152,7 @@ def predict(options: argparse.Namespace) -> None:
                 for answer in _answers(predictor, items, options.batch_size)
             )
             if options.output:
-                writing.write_outputs(options.output, answers, outputs)
+                writing.write_outputs(options.output, answers, outputs, predictor.card.labels)
             else:
                 for answer in answers:
                     printing.print_answer(answer, options.json, **place())

@@ -26,7 +26,7 @@ from edgeport.artifact.card import ModelCard, TensorSpec
 from edgeport.artifact.golden import Array
 from edgeport.errors import InputError, OptionError
 from edgeport.inputs.images import IMAGES, read_image
-from edgeport.inputs.windows import file_windows, signal_of
+from edgeport.inputs.windows import array_windows, file_windows, signal_of
 from edgeport.signals import reraise_signal
 
 _FROM_PIPES = (".csv", ".jsonl")
@@ -167,7 +167,7 @@ def read_samples(
     """
     for path in paths:
         check_kind(path)
-    sounds = [path for path in paths if path.lower().endswith(_SOUND)]
+    sounds = [path for path in paths if path.lower().endswith(_SOUND) or _is_recording(path, card)]
     if sounds and len(sounds) < len(paths):
         other = next(path for path in paths if path not in sounds)
         raise OptionError(
@@ -175,7 +175,7 @@ def read_samples(
             "since answers to recordings have a time: run the command for each kind"
         )
     if sounds:
-        return _read_sounds(sounds, card)
+        return _read_sounds(sounds, card, tell)
     if paths and all(Path(path).suffix.lower() in IMAGES for path in paths):
         return _read_photos(paths, card)
     headers: dict[str, list[str]] = {}
@@ -216,8 +216,7 @@ def _read_file(
     """
     ending = Path(path).suffix.lower()
     if ending == ".npy":
-        with naming(path):
-            return _rows(np.lib.format.open_memmap(path, mode="r"), card, path)
+        return _rows(_open_array(path), card, path)
     if ending == ".npz":
         return SampleStream(_read_npz(path, card), None)
     if ending == ".csv":
@@ -297,15 +296,40 @@ def _read_photos(paths: Sequence[str], card: ModelCard) -> SampleStream:
     return SampleStream(photos(), len(paths), places)
 
 
-def _read_sounds(paths: Sequence[str], card: ModelCard) -> SampleStream:
+def _is_recording(path: str, card: ModelCard) -> bool:
+    """Whether an array (T,) or (T, C) is no sample and no batch of a model that takes windows."""
+    if card.signal is None or not path.lower().endswith(".npy"):
+        return False
+    spec, array = card.inputs[0], _open_array(path)
+    return 0 < array.ndim < min(3, len(spec.shape)) and array.shape != spec.sample_shape
+
+
+def _open_array(path: str) -> Array:
+    with naming(path):
+        array: Array = np.lib.format.open_memmap(path, mode="r")
+        return array
+
+
+def _read_sounds(
+    paths: Sequence[str], card: ModelCard, tell: Callable[[str], None]
+) -> SampleStream:
     """Return the windows of recordings, of which each is cut from its own beginning."""
     spec, signal = signal_of(card)
     places: deque[Place] = deque()
 
+    def cut(path: str) -> Iterator[Array]:
+        if path.lower().endswith(_SOUND):
+            return file_windows(path, spec, signal)
+        tell(
+            f"'{path}' does not say how fast it was recorded: it is taken for {signal.rate:g} "
+            "samples a second"
+        )
+        return array_windows(path, _open_array(path), spec, signal)
+
     def windows() -> Iterator[Array]:
         for path in paths:
             with naming(path):
-                for number, window in enumerate(file_windows(path, spec, signal)):
+                for number, window in enumerate(cut(path)):
                     places.append(Place(path, number * signal.hop / signal.rate))
                     yield window
 
@@ -347,11 +371,26 @@ def _read_csv(path: str, card: ModelCard, headers: dict[str, list[str]]) -> Iter
                 refuse_other_header(path, names, headers, "bring them into one order")
                 continue
             sample = numbers_of(row, shape, f"'{path}' line {reader.line_num}")
+            if is_empty:
+                _refuse_signal_rows(path, len(row), card)
             is_empty = False
             yield sample
     if is_empty and has_header:
         raise InputError(
             f"'{path}' has a header and no numbers: check that commas part its columns"
+        )
+
+
+def _refuse_signal_rows(path: str, count: int, card: ModelCard) -> None:
+    """Refuse a csv file with a point in time a line where the model takes windows."""
+    signal = card.signal
+    if signal is not None and count == signal.channels and signal.window > 1:
+        raise InputError.of(
+            f"'{path}' has",
+            f"{count} value{'s' if count > 1 else ''} a line, as a recording has",
+            f"a window of {signal.window * signal.channels} values a line",
+            f"save the recording as .npy of shape (T, {count}), which is cut into windows, or hand "
+            "it to predictor.windows",
         )
 
 
@@ -433,7 +472,7 @@ def is_header(row: Sequence[str]) -> bool:
     it is refused as a sample.
     """
     names = [text.strip() for text in row if is_name(text)]
-    return not any(map(_is_number, row)) and 0 < len(names) == len(set(names))
+    return not any(map(is_number, row)) and 0 < len(names) == len(set(names))
 
 
 def is_name(text: str) -> bool:
@@ -450,7 +489,8 @@ def _starts_like_a_number(text: str) -> bool:
     return rest[:1].isdigit()
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether ``number_of`` takes it."""
     try:
         number_of(text)
     except ValueError as cause:

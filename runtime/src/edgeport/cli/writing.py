@@ -15,6 +15,7 @@ import numpy as np
 from edgeport.artifact.card import TensorSpec, format_shape
 from edgeport.artifact.golden import Array
 from edgeport.atomic_files import check_target, replacing
+from edgeport.cli.reading import is_number
 from edgeport.errors import OptionError
 
 WRITABLE = (".npy", ".npz", ".csv", ".jsonl")
@@ -41,11 +42,20 @@ def check_output(path: str, inputs: Sequence[str], outputs: Sequence[TensorSpec]
 
 
 def write_outputs(
-    path: str, answers: Iterable[Mapping[str, Array]], outputs: Sequence[TensorSpec]
+    path: str,
+    answers: Iterable[Mapping[str, Array]],
+    outputs: Sequence[TensorSpec],
+    labels: Sequence[str] | None = None,
 ) -> None:
     """Write one answer a row, in the format of the file's ending.
 
     The file appears in one step when all is written; until then the target is as it was.
+
+    Args:
+        path: of the file.
+        answers: by output name.
+        outputs: their specs, in the order of the columns.
+        labels: of the classes, which name the columns of a table where they can.
 
     Raises:
         OptionError: the file cannot be written, or a format cannot hold the answers.
@@ -55,7 +65,7 @@ def write_outputs(
         if ending == ".jsonl":
             file.writelines(f"{as_json(row)}\n".encode() for row in answers)
         elif ending == ".csv":
-            file.writelines(line.encode() for line in _csv_lines(answers, outputs))
+            file.writelines(line.encode() for line in _csv_lines(answers, outputs, labels))
         else:
             rows = list(answers)
             arrays = {spec.name: _stack([row[spec.name] for row in rows], spec) for spec in outputs}
@@ -78,8 +88,12 @@ def as_json(row: Mapping[str, Array]) -> str:
     return json.dumps({name: array.tolist() for name, array in row.items()})
 
 
-def _csv_lines(rows: Iterable[Mapping[str, Array]], outputs: Sequence[TensorSpec]) -> Iterator[str]:
-    """Yield a table with one row a sample, and a header such as ``"y[0]","y[1]"``."""
+def _csv_lines(
+    rows: Iterable[Mapping[str, Array]],
+    outputs: Sequence[TensorSpec],
+    labels: Sequence[str] | None,
+) -> Iterator[str]:
+    """Yield a table with one row a sample, and a header as ``_columns`` returns it."""
     line = io.StringIO()
     # All text is quoted: else a carriage return would part a row, and "1" would look like 1.
     table = csv.writer(line, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
@@ -94,19 +108,36 @@ def _csv_lines(rows: Iterable[Mapping[str, Array]], outputs: Sequence[TensorSpec
         arrays = [row[spec.name] for spec in outputs]
         if not shapes:
             shapes = [array.shape for array in arrays]
-            yield as_line(_columns(outputs, shapes))
+            yield as_line(_columns(outputs, shapes, labels))
         for spec, array, shape in zip(outputs, arrays, shapes, strict=True):
             if array.shape != shape:
                 raise _ragged(spec)
         yield as_line(value for array in arrays for value in array.flat)
     if not shapes:
-        yield as_line(_columns(outputs, map(_sizes, outputs)))
+        yield as_line(_columns(outputs, list(map(_sizes, outputs)), labels))
 
 
-def _columns(outputs: Sequence[TensorSpec], shapes: Iterable[tuple[int, ...]]) -> Iterator[str]:
-    for spec, shape in zip(outputs, shapes, strict=True):
-        for index in np.ndindex(*shape):
-            yield spec.name + "".join(f"[{i}]" for i in index)
+def _columns(
+    outputs: Sequence[TensorSpec],
+    shapes: Sequence[tuple[int, ...]],
+    labels: Sequence[str] | None,
+) -> list[str]:
+    """Return the names of the columns: the labels of the only output's scores, else ``y[0]``.
+
+    One score of two classes is that of the second. Where one of the labels is a number, a reader
+    could take the names for a row of scores, and where one occurs twice, it names no column.
+    """
+    if labels is not None and len(labels) == 2 and shapes == [(1,)]:
+        labels = labels[1:]
+    names = list(labels or ())
+    are_clear = len(set(names)) == len(names) and not any(map(is_number, names))
+    if names and shapes == [(len(names),)] and are_clear:
+        return names
+    return [
+        spec.name + "".join(f"[{i}]" for i in index)
+        for spec, shape in zip(outputs, shapes, strict=True)
+        for index in np.ndindex(*shape)
+    ]
 
 
 def _stack(arrays: Sequence[Array], spec: TensorSpec) -> Array:

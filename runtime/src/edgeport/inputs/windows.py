@@ -1,7 +1,7 @@
 """From a recording in pieces to windows, each a sample of the model. Keeps one window at most.
 
-``Predictor.windows`` and `edgeport predict` on WAV files call it, and the converter for sound files
-as data, so that all of them cut alike.
+``Predictor.windows`` and `edgeport predict` on recordings call it, and the converter for sound
+files as data, so that all of them cut alike.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from edgeport.inputs.wav import WavFile
 
 # A piece of more channels is likely one of (C, T). Microphone arrays on boards have up to 8.
 _MOST_MIXED = 8
+_PIECE = 2**16  # samples of an array that are looked at together
 
 
 class Cutter:
@@ -201,18 +202,44 @@ def file_windows(path: str, spec: TensorSpec, signal: SignalFormat) -> Iterator[
                 f"1 to {most}" if signal.mix_down else f"{most}",
                 remedy if signal.mix_down else f"{remedy}, or convert the model with mix_down",
             )
-        missing = signal.window - file.samples
-        if missing > 0 and not (signal.pad and file.samples):
-            raise InputError.of(
-                f"'{path}' has",
-                f"{file.samples} samples",
-                f"at least one window of {signal.window}",
-                "record longer, or convert the model with pad if short recordings were padded "
-                "with zeros in training",
-            )
-        cutter = Cutter(spec, signal)
         pieces: Iterable[Array] = file.pieces(spec.dtype)
-        for piece in pieces:
-            yield from cutter.cut(piece)
-        if missing > 0:
-            yield from cutter.cut(np.zeros((missing, file.channels), spec.dtype))
+        yield from _cut(path, file.samples, file.channels, pieces, spec, signal)
+
+
+def array_windows(
+    path: str, array: Array, spec: TensorSpec, signal: SignalFormat
+) -> Iterator[Array]:
+    """Yield the windows of a recording (T,) or (T, C) that a file holds as an array.
+
+    Raises:
+        InputError: as for ``Cutter.cut``, or it is shorter than a window where the card does not
+            pad.
+    """
+    pieces = (array[at : at + _PIECE] for at in range(0, len(array), _PIECE))
+    channels = array.shape[1] if array.ndim == 2 else 1
+    yield from _cut(path, len(array), channels, pieces, spec, signal)
+
+
+def _cut(
+    path: str,
+    samples: int,
+    channels: int,
+    pieces: Iterable[Array],
+    spec: TensorSpec,
+    signal: SignalFormat,
+) -> Iterator[Array]:
+    """Yield the windows of a file's samples; zeros follow a short one where the card pads."""
+    missing = signal.window - samples
+    if missing > 0 and not (signal.pad and samples):
+        raise InputError.of(
+            f"'{path}' has",
+            f"{samples} samples",
+            f"at least one window of {signal.window}",
+            "record longer, or convert the model with pad if short recordings were padded "
+            "with zeros in training",
+        )
+    cutter = Cutter(spec, signal)
+    for piece in pieces:
+        yield from cutter.cut(piece)
+    if missing > 0:
+        yield from cutter.cut(np.zeros((missing, channels), spec.dtype))

@@ -323,3 +323,14 @@ def test_folds_are_trained_apart_and_summarized_by_student_s_t(tmp_path):
     five = summarize("accuracy", [0.9, 0.92, 0.94, 0.91, 0.93])
     reach = 2.776445 * math.sqrt(0.00025) * math.sqrt(1.2)
     assert (five.low, five.high) == pytest.approx((0.92 - reach, 0.92 + reach), rel=1e-6)
+
+
+def test_the_interval_of_a_further_fold_ends_where_the_metric_does():
+    # 95 % quantile of Student's t with 1 degree of freedom: 12.7062, from any table.
+    reach = 12.7062 * math.sqrt(0.00005) * math.sqrt(1.5)
+    best = summarize("accuracy", [0.98, 0.99])
+    assert (best.low, best.high) == (pytest.approx(0.985 - reach, rel=1e-5), 1.0)
+    worst = summarize("accuracy", [0.01, 0.02])
+    assert (worst.low, worst.high) == (0.0, pytest.approx(0.015 + reach, rel=1e-5))
+    r2 = summarize("r2", [0.01, 0.02])
+    assert r2.low == pytest.approx(0.015 - reach, rel=1e-5)

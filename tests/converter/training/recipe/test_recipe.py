@@ -88,7 +88,27 @@ DATA = '[data]\nsource = "d.npz"\n'
         (DATA + "stratify = 1\n", r"data\.stratify is 1, expected true or false"),
         (
             DATA + "[data.columns]\na = 'text'\n",
-            r"data\.columns is a table, expected a table of column names, each 'numeric'",
+            r"toml: data\.columns\.a is 'text', expected 'numeric', 'category' or 'ignore':",
+        ),
+        (
+            DATA + "[data.columns.a]\nknd = 'numeric'\n",
+            r"toml: data\.columns\.a\.knd is no key of \[data\.columns\.a\]: did you .*a\.kind'\?$",
+        ),
+        (
+            DATA + "[data.columns]\na = 'numeric'\nb = { kind = 'text' }\n",
+            r"toml: data\.columns\.b\.kind is 'text', expected 'numeric', 'category' or 'ignore'",
+        ),
+        (
+            DATA + "[data.columns]\na = { missing = [1] }\n",
+            r"toml: data\.columns\.a\.missing is \[1\], expected 'mean', 'median' or a number",
+        ),
+        (
+            DATA + "[data.columns]\na = 3\n",
+            r"toml: data\.columns\.a is 3, expected a table: write \[data\.columns\.a\]",
+        ),
+        (
+            DATA + "columns = ['a']\n",
+            r"toml: data\.columns is \['a'\], expected a table of column names, each 'numeric'",
         ),
         (
             DATA + "[training]\n\nepochs = 'ten'\n",
@@ -112,6 +132,10 @@ DATA = '[data]\nsource = "d.npz"\n'
         (
             DATA + "[training]\noptimizer = { momentum = 0.9 }\n",
             r"training\.optimizer is a table, expected a name in it: add name = 'adam'",
+        ),
+        (
+            DATA + "[training]\noptimizer = { name = 3 }\n",
+            r"training\.optimizer\.name is 3, expected an optimizer's name: correct it",
         ),
         (
             DATA + "[training.early_stopping]\nmonitor = 'loss'\n",

@@ -60,8 +60,19 @@ def translate(frozen: FrozenGraph, model: Any, opset: int) -> onnx.ModelProto:
             unknown = _of_unknown_rank(frozen)
             if unknown is not None:
                 raise unsupported.unknown_rank_refusal(model, unknown) from cause
-            raise unsupported.translation_failure(model, failed, cause) from cause
+            where = failed or _loops(frozen)
+            known = unsupported.known_failure(model, where, cause)
+            raise known or unsupported.translation_failure(model, failed, cause) from cause
     return result
+
+
+def _loops(frozen: FrozenGraph) -> list[tuple[str, str]]:
+    """Return the loops, (name, type): tf2onnx does not log those that it fails at."""
+    return [
+        (node.name, node.op)
+        for node in frozen.graph_def.node
+        if node.op in ("While", "StatelessWhile")
+    ]
 
 
 _WINDOWED = ("Conv", "Depthwise", "MaxPool", "AvgPool")

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from edgeport import ModelCard
 from edgeport.artifact.golden import Array
 from edgeport_converter import optimizing
-from edgeport_converter.progress import track
+from edgeport_converter.progress import say, track
 from edgeport_converter.quantization.calibration.ranges import Ranges, collect_ranges
 from edgeport_converter.quantization.evaluation.agreement import noise_to_signal
 from edgeport_converter.quantization.evaluation.evaluator import Answered, Evaluation, Evaluator
@@ -151,12 +151,14 @@ class CalibratedGraph:
     @cached_property
     def rounder(self) -> Rounder:
         """Rounds the weights of its layers by what these read."""
+        say("measure activation statistics, to round weights by GPTQ")
         layers = quantize.weighted_nodes(self.graph.graph)
         return Rounder(measure_moments(self.graph, layers, self._calibration(MOMENTS_BATCH)))
 
     def ranges_by(self, method: str) -> Ranges:
         """Return the ranges of its activations by that method."""
         if method not in self._ranges:
+            say(f"measure activation ranges by {method}")
             self._ranges[method] = collect_ranges(self.graph, self._calibration, method)
         return self._ranges[method]
 
@@ -345,6 +347,7 @@ class CandidateFactory:
 
     @cached_property
     def _equalized(self) -> CalibratedGraph:
+        say("equalize the ranges of channels across layers")
         graph = equalize(self.float_graph, self._calibration(MOMENTS_BATCH))
         return CalibratedGraph(graph, self._calibration)
 

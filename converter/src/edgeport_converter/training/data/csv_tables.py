@@ -65,11 +65,11 @@ def read_table(recipe: TrainingRecipe, path: Path) -> Table:
             near = difflib.get_close_matches(wanted, names, n=1)
             step = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names[:12])}"
             raise recipe.refuse(option, wanted, f"a column of '{path}'", step)
-    types = _declared(recipe)
+    types = data.columns or {}
     if data.target in types:
         raise recipe.refuse(
             f"data.columns.{data.target}",
-            (data.columns or {})[data.target],
+            types[data.target].kind,
             "no type, since it is the target",
             "leave it out",
         )
@@ -116,13 +116,6 @@ def read_table(recipe: TrainingRecipe, path: Path) -> Table:
     target = _target(recipe, path, cells[data.target], lines, decimals)
     decimals.check()
     return Table(numeric, categories, target, types, own_names)
-
-
-def _declared(recipe: TrainingRecipe) -> dict[str, ColumnTable]:
-    return {
-        name: ColumnTable(kind=said) if isinstance(said, str) else said
-        for name, said in (recipe.data.columns or {}).items()
-    }
 
 
 def _check_missing(recipe: TrainingRecipe, name: str, column: ColumnTable) -> None:

@@ -78,11 +78,16 @@ def cross_validate(
 
 
 def summarize(metric: str, values: list[float]) -> CrossValidationResult:
-    """Return mean, spread and interval of the folds' values."""
+    """Return mean, spread and interval of the folds' values.
+
+    The interval ends where the metric does, which leaves nothing out that a fold can have.
+    """
     mean, spread = statistics.fmean(values), statistics.stdev(values)
     quantile = float(student_t.ppf(0.5 + _CONFIDENCE / 2, len(values) - 1))
     reach = quantile * spread * math.sqrt(1 + 1 / len(values))
-    return CrossValidationResult(metric, tuple(values), mean, spread, mean - reach, mean + reach)
+    lowest = 0.0 if metric == "accuracy" else -math.inf  # r2 has no lower end
+    low, high = max(lowest, mean - reach), min(1.0, mean + reach)
+    return CrossValidationResult(metric, tuple(values), mean, spread, low, high)
 
 
 def _read_store(store: Path | None, recipe: TrainingRecipe, read: TrainingData) -> list[float]:

@@ -198,7 +198,13 @@ def _explain(error: Any, kind: type[tables.RecipeTable], raw: Mapping[str, Any],
     key = path
     found: Any = raw
     table: type[tables.RecipeTable] | None = kind
+    named: type[tables.RecipeTable] | None = None  # of a table of tables: the kind of each
     for part in map(str, error["loc"]):
+        if table is not None and isinstance(found, str):  # it stands for a table with this key
+            field, table = table.model_fields[part], None
+        if named is not None:
+            key, found, table, named = f"{key}.{part}", found[part], named, None
+            continue
         if table is None:  # inside a list, or a member of a union
             break
         where, key = key, f"{key}.{part}" if key else part
@@ -207,8 +213,9 @@ def _explain(error: Any, kind: type[tables.RecipeTable], raw: Mapping[str, Any],
             return f"{key} is no key of {place}: {_nearest(part, table.model_fields, where)}"
         field = table.model_fields[part]
         found = found.get(part)
-        classes = (kind for kind in _members(field) if isinstance(kind, type))
-        table = next((kind for kind in classes if issubclass(kind, tables.RecipeTable)), None)
+        members = _members(field)
+        table = _table_of(members)
+        named = _table_of(kind for member in members for kind in get_args(member))
     if error["type"] == "missing" and found is None:  # it may also be a part of a list
         if table is not None:
             return f"there is no table [{key}]: add it"
@@ -216,6 +223,11 @@ def _explain(error: Any, kind: type[tables.RecipeTable], raw: Mapping[str, Any],
     if table is not None:
         return f"{key} is {_show(found)}, expected a table: write [{key}] and its keys below"
     return f"{key} is {_show(found)}, expected {_expected(field, error)}: correct it"
+
+
+def _table_of(kinds: Iterable[Any]) -> type[tables.RecipeTable] | None:
+    classes = (kind for kind in kinds if isinstance(kind, type) and not get_args(kind))
+    return next((kind for kind in classes if issubclass(kind, tables.RecipeTable)), None)
 
 
 def _members(field: FieldInfo) -> tuple[Any, ...]:
@@ -275,8 +287,10 @@ def _check_together(recipe: TrainingRecipe) -> None:
     if recipe.data.channels == 2:
         raise recipe.refuse("data.channels", 2, "1 (grey), 3 (RGB) or 4 (RGBA)")
     optimizer = recipe.training.optimizer
-    if isinstance(optimizer, dict) and not isinstance(optimizer.get("name"), str):
+    if isinstance(optimizer, dict) and "name" not in optimizer:
         raise recipe.refuse("training.optimizer", optimizer, "a name in it", "add name = 'adam'")
+    if isinstance(optimizer, dict) and not isinstance(optimizer["name"], str):
+        raise recipe.refuse("training.optimizer.name", optimizer["name"], "an optimizer's name")
     tested = recipe.range_test
     if tested and tested.low >= tested.high:
         raise recipe.refuse("range_test.high", tested.high, f"above low, {tested.low:g}")

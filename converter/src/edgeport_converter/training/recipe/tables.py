@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"\S")]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
+_COLUMN = "'numeric', 'category' or 'ignore', or a table with kind, unit and missing"
 _SIZES = "a list of whole numbers from 1, such as [64, 64]"
 
 
@@ -22,7 +23,7 @@ class RecipeTable(BaseModel):
 
 
 class ColumnTable(RecipeTable):
-    """[data.columns.NAME]: one column of a ``.csv``.
+    """[data.columns.NAME]: one column of a ``.csv``; a text alone is its kind.
 
     Attributes:
         kind: "numeric"; "category" for text; "ignore".
@@ -36,6 +37,11 @@ class ColumnTable(RecipeTable):
     missing: int | float | Name | None = Field(
         default=None, description="'mean', 'median' or a number; a text for a category"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_kind(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
 
 
 class DataTable(RecipeTable):
@@ -69,10 +75,8 @@ class DataTable(RecipeTable):
     x_test: Name | None = Field(default=None, description="the name of an array")
     y_test: Name | None = Field(default=None, description="the name of an array")
     target: Name | None = Field(default=None, description="the name of a column")
-    columns: dict[str, Literal["numeric", "category", "ignore"] | ColumnTable] | None = Field(
-        default=None,
-        description="a table of column names, each 'numeric', 'category' or 'ignore', or a table "
-        "with kind, unit and missing",
+    columns: dict[str, ColumnTable] | None = Field(
+        default=None, description=f"a table of column names, each {_COLUMN}"
     )
     image_size: (
         tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] | None
