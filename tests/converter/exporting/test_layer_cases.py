@@ -17,11 +17,8 @@ pytestmark = [
 
 
 # What the lowest versions that the converter allows cannot do, and why.
-_LOAD = "onnxruntime 1.20.0 cannot load its graph"
 _LOWEST_CANNOT = {
     "keras.ops associative_scan": "the trace of Keras 3.12 recurses too deeply",
-    "keras.ops segment_sum": _LOAD,
-    "keras.ops segment_max": _LOAD,
     "keras.ops image.extract_patches": "Keras 3.12 cannot build it",
     "keras.ops int8": "onnxruntime 1.20.0 has no int8 Add",
     "signal square root": "off by 1.18e-4 of the largest value, where 1e-4 is allowed",

@@ -3,10 +3,13 @@
 import keras
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import tensorflow as tf
 
 from edgeport import InferenceError, Predictor
-from edgeport_converter import convert
+from edgeport_converter import convert, exporting
+from edgeport_converter.loading.load import load_model
 
 VALUES = np.array([[-12], [-7], [-5], [-1], [0], [1], [4], [5], [7], [12]], dtype=np.int32)
 
@@ -76,3 +79,27 @@ def test_an_integer_becomes_a_boolean_by_a_comparison(between, tmp_path):
     casts = [node for node in graph.node if node.op_type == "Cast"]
     assert casts
     assert onnx.TensorProto.BOOL not in [node.attribute[0].i for node in casts]
+
+
+@pytest.mark.parametrize(
+    ("function", "refused"),
+    [
+        (lambda x: tf.scatter_nd(x, tf.ones(tf.shape(x)[0]), [3]), [-1, 3]),
+        (lambda x: tf.math.unsorted_segment_sum(tf.ones_like(x), x[:, 0], 3), [3, 4]),
+        (lambda x: tf.math.unsorted_segment_max(tf.ones_like(x), x[:, 0], 3), [3, 4]),
+    ],
+    ids=["scatter_nd", "unsorted_segment_sum", "unsorted_segment_max"],
+)
+def test_an_index_or_segment_that_tensorflow_refuses_is_no_answer(function, refused):
+    x = keras.Input((1,), dtype="int32", name="x")
+    model = keras.Model(x, keras.layers.Lambda(function, output_shape=(1,))(x))
+    exported = exporting.export(load_model(model), opset=17, ir_version=8)
+    session = onnxruntime.InferenceSession(exported.graph.SerializeToString())
+    good = np.array([[2], [0], [2]], dtype=np.int32)
+    np.testing.assert_array_equal(session.run(None, {"x": good})[0], np.asarray(function(good)))
+    for index in refused:
+        bad = np.array([[index], [0]], dtype=np.int32)
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            function(bad)
+        with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument):
+            session.run(None, {"x": bad})

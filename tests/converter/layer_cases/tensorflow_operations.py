@@ -42,6 +42,8 @@ _IMAGE, _FREE = (12, 10, 3), (None, None, 3)
 for _name, _options in {
     "same": ([1, 3, 3, 1], [1, 2, 2, 1], [1, 1, 1, 1], "SAME"),
     "valid with a rate": ([1, 3, 2, 1], [1, 1, 1, 1], [1, 2, 2, 1], "VALID"),
+    "with gaps": ([1, 1, 1, 1], [1, 5, 4, 1], [1, 1, 1, 1], "VALID"),
+    "of one window": ([1, 4, 4, 1], [1, 9, 9, 1], [1, 1, 1, 1], "SAME"),
     "side by side": ([1, 4, 4, 1], [1, 4, 4, 1], [1, 1, 1, 1], "VALID"),
 }.items():
     _add(f"extract_patches {_name}", lambda x, o=_options: tf.image.extract_patches(x, *o), _IMAGE)
@@ -103,6 +105,37 @@ def _unpool(x):
 
 _add("scatter_nd of values that meet", _add_up, (7,), (7,))
 _add("unsorted_segment_sum without segment -1", _segments, (6, 2), (6,))
+
+
+def _extremes(values, places):
+    """Reduce segments of which the last one is empty; whole numbers and missing ones beside it."""
+    numbers = _slots(places) - 1
+    whole = tf.cast(values * 8, tf.int32)
+    return tf.stack(
+        [
+            tf.math.unsorted_segment_max(values, numbers, 4),
+            tf.math.unsorted_segment_min(values, numbers, 4),
+            tf.cast(tf.math.unsorted_segment_max(whole, numbers, 4) // 2, tf.float32),
+            tf.math.unsorted_segment_prod(values, numbers, 4),
+        ]
+    )
+
+
+def _gaps(values, places):
+    """Reduce segments of which some are empty, by sorted numbers."""
+    numbers = tf.cumsum(_slots(places))
+    functions = (
+        tf.math.segment_sum,
+        tf.math.segment_mean,
+        tf.math.segment_prod,
+        tf.math.segment_max,
+        tf.math.segment_min,
+    )
+    return tf.stack([function(values, numbers) for function in functions])
+
+
+_add("unsorted_segment_max and others without segment -1", _extremes, (3,), ())
+_add("segment_max and others with empty segments", _gaps, (3,), ())
 _add("max_pool_with_argmax and its reverse", _unpool, _IMAGE)
 _add("diag", tf.linalg.diag, (5,))
 _add("diag above", lambda x: tf.linalg.diag(x, k=2, padding_value=7.0), (5,))
@@ -111,6 +144,15 @@ _add("diag below free", lambda x: tf.linalg.diag(x, k=-2, padding_value=7.0), (N
 _add("set_diag", lambda x, y: tf.linalg.set_diag(x, y), (5, 5), (5,))
 _add("set_diag wide", lambda x, y: tf.linalg.set_diag(x, y), (3, 5), (3,))
 _add("set_diag tall", lambda x, y: tf.linalg.set_diag(x, y), (5, 3), (3,))
+
+
+def _ones_on_diagonal(x):
+    rows, columns = tf.shape(x)[1], tf.shape(x)[2]
+    return tf.linalg.set_diag(x, tf.ones([tf.shape(x)[0], tf.minimum(rows, columns)]))
+
+
+_add("set_diag of free width", _ones_on_diagonal, (7, None))
+_add("set_diag of free height", _ones_on_diagonal, (None, 4))
 _add(
     "set_diag free",
     lambda x: tf.linalg.set_diag(x @ tf.transpose(x, (0, 2, 1)), tf.zeros(tf.shape(x)[:2])),
@@ -150,6 +192,8 @@ for _name, _function in {
     "xdivy": lambda x: tf.math.xdivy(tf.nn.relu(x), tf.nn.relu(x)),
     "multiply_no_nan": lambda x: tf.math.multiply_no_nan(tf.math.log(x), tf.nn.relu(x)),
     "reduce_euclidean_norm": lambda x: tf.math.reduce_euclidean_norm(x, axis=1, keepdims=True),
+    "reduce_euclidean_norm of no axes": lambda x: tf.math.reduce_euclidean_norm(x, axis=[]),
+    "truncatediv": lambda x: tf.truncatediv(x, 0.3),
     "truncatemod": lambda x: tf.truncatemod(x, 0.7),
     "fake_quant args": lambda x: tf.quantization.fake_quant_with_min_max_args(x, -2, 2, 8),
     "fake_quant vars": lambda x: tf.quantization.fake_quant_with_min_max_vars(

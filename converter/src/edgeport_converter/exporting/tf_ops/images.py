@@ -180,17 +180,19 @@ def _extract_patches(build: Builder) -> None:
         for name in ("ksizes", "strides", "rates")
     )
     is_same = node.get_attr_str("padding") == "SAME"
-    pads, places = [], []
+    pads, places, numbers = [], [], []
     for axis, size in enumerate(shape[1:3]):
         window = counts[axis], strides[axis], rates[axis]
         if size >= 0:
             pad, known = _known_windows(size, *window, is_same=is_same)
-            place = build.constant(known)
+            place, number = build.constant(known), build.int64(len(known))
         else:
             length = build.size(build.inputs[0], 1 + axis)
             pad, place = _free_windows(build, length, *window, is_same=is_same)
+            number = build.node("Gather", build.node("Shape", place), build.int64(0))
         pads.append(pad)
         places.append(place)
+        numbers.append(number)
     (top, bottom), (left, right) = pads
     source = build.inputs[0]
     if top or bottom or left or right:
@@ -198,7 +200,9 @@ def _extract_patches(build: Builder) -> None:
     source = build.node("Gather", source, places[0], axis=1)  # (N, rows, window, W, C)
     source = build.node("Gather", source, places[1], axis=3)
     source = build.node("Transpose", source, perm=[0, 1, 3, 2, 4, 5])
-    build.replace("Reshape", source, build.int64(0, 0, 0, counts[0] * counts[1] * shape[3]))
+    # Not by zeros for all: tf2onnx drops a Transpose that moves axes of size 1 alone.
+    ends = build.int64(0), build.int64(counts[0] * counts[1] * shape[3])
+    build.replace("Reshape", source, build.node("Concat", ends[0], *numbers, ends[1], axis=0))
 
 
 def _known_windows(

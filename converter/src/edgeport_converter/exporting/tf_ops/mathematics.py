@@ -152,6 +152,9 @@ def _euclidean_norm(build: Builder) -> None:
     if not axes.is_const():
         raise NoOnnxFormError("which axes it sums over comes from the inputs")
     numbers = [int(axis) for axis in np.reshape(axes.get_tensor_value(as_list=False), -1)]
+    if not numbers:  # to ONNX, that is all of them
+        build.replace("Abs", build.inputs[0])
+        return
     keeps = bool(build.source.get_attr_value("keep_dims"))
     build.replace("ReduceL2", build.inputs[0], axes=numbers, keepdims=int(keeps))
 
@@ -159,6 +162,17 @@ def _euclidean_norm(build: Builder) -> None:
 def _truncate_mod(build: Builder) -> None:
     """The remainder has the sign of the number that is divided."""
     build.replace("Mod", *build.inputs, fmod=1)
+
+
+def _truncate_div(build: Builder) -> None:
+    """Round towards zero, which ONNX's Div does with integers alone."""
+    kind = np.dtype(utils.map_onnx_to_numpy_type(build.graph.get_dtype(build.inputs[0])))
+    if kind.kind in "iu":
+        build.replace("Div", *build.inputs)
+        return
+    quotient = build.node("Div", *build.inputs)
+    whole = build.node("Floor", build.node("Abs", quotient))
+    build.replace("Mul", build.node("Sign", quotient), whole)
 
 
 def _fake_quant(build: Builder) -> None:
@@ -203,6 +217,7 @@ HANDLERS: dict[str, Callable[[Builder], None]] = {
     "Xdivy": _no_product("Div", 0),
     "MulNoNan": _no_product("Mul", 1),
     "EuclideanNorm": _euclidean_norm,
+    "TruncateDiv": _truncate_div,
     "TruncateMod": _truncate_mod,
     "FakeQuantWithMinMaxArgs": _fake_quant,
     "FakeQuantWithMinMaxVars": _fake_quant,
