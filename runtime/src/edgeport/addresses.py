@@ -12,13 +12,13 @@ from urllib.parse import quote, quote_plus, unquote_plus
 HIDDEN = "***"
 
 # What stands between the user's name and the host: up to the last @ before a slash, or where the
-# password has a slash itself, up to the last @ there is. A port is no password.
-_BEFORE_HOST = re.compile(r"(://[^/\s:@'\"]*:)([^/\s]*(?=@)|(?!\d*/)\S*(?=@))")
+# password has a slash itself, up to the last @ there is. A port is no password, nor is an IPv6 host.
+_BEFORE_HOST = re.compile(r"(://[^/\s:@'\"\[]*:)([^/\s]*(?=@)|(?!\d*/)\S*(?=@))")
 _WORDS = (
     r"[^=&\s]*(?:pass|pwd|secret|token|credential|odbc_connect)[^=&\s]*"
-    r"|(?:[^=&\s]*[-_])?(?:sig|signature|api_?key|key|auth)"
+    r"|[^=&\s]*signature|(?:[^=&\s]*[-_])?(?:sig|api_?key|key|auth)"
 )
-_IN_QUERY = re.compile(rf"([?&](?:{_WORDS})=)([^&\s'\"]*)", re.IGNORECASE)
+_IN_QUERY = re.compile(rf"([?&#](?:{_WORDS})=)([^&\s'\"]*)", re.IGNORECASE)
 
 
 def hide_secrets(text: str, address: str = "") -> str:
