@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -206,3 +207,28 @@ def test_a_password_in_an_address_opens_it_and_is_written_nowhere(
     assert not [text for text in texts if "s3cret" in text]
     assert "store://me:***@bucket/x.npy" in (out / "manifest.json").read_text()
     assert "'store://me:***@bucket/x.npy' cannot be read (login as me:*** failed)" in said
+
+
+class Web(Store):
+    """A web server, whose keys of files are their addresses, password and all."""
+
+    protocol = "https"
+
+    def ukey(self, path: str) -> str:
+        return f"{path} {self.storage_options}"
+
+
+def test_a_run_goes_on_with_another_password_of_a_web_server(
+    tmp_path: Path, mlp_file: Path, capsys: Capture, store: type[Store], monkeypatch: Any
+) -> None:
+    by_protocol = sys.modules["fsspec.registry"]._registry
+    monkeypatch.setitem(by_protocol, "https", Web)
+    x = np.random.default_rng(5).normal(size=(ROWS, 6)).astype("f4")
+    store.contents["host/x.npy"] = content_of("npy", x)
+    command = ("--model", mlp_file, "-o", tmp_path / "out")
+    store.good, store.fault = 3.0, "500"
+    assert score(capsys, "https://me:first@host/x.npy", *command)[0] == 7
+    store.fault = ""
+    code, said = score(capsys, "https://me:second@host/x.npy", *command)
+    assert code == 0, said
+    np.testing.assert_allclose(rows_of(tmp_path / "out"), mlp().formula(x), atol=1e-6)

@@ -262,9 +262,10 @@ def _stamp(path: str, *, is_asked_again: bool = False) -> tuple[int, str]:
     found = system.info(inner)
     if found["size"] is None:
         raise ValueError("its server tells no size")
-    # The key of http is the address alone.
     marks = [str(found[name]) for name in _MARKS if found.get(name)]
-    return int(found["size"]), " ".join([str(system.ukey(inner)), *marks])
+    if not {"http", "https"} & set(_protocols(system)):  # whose key is the address and its password
+        marks.insert(0, str(system.ukey(inner)))
+    return int(found["size"]), " ".join(marks)
 
 
 def read_into(file: IO[bytes], block: memoryview) -> None:
