@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 HIDDEN = "***"
 
 # What stands between the user's name and the host: up to the last @ before a slash, or where the
-# password has a slash itself, up to the last @ there is. A port is no password, nor is an IPv6 host.
+# password has a slash itself, up to the last @ there is. Ports and IPv6 hosts are no passwords.
 _BEFORE_HOST = re.compile(r"(://[^/\s:@'\"\[]*:)([^/\s]*(?=@)|(?!\d*/)\S*(?=@))")
 _WORDS = (
     r"[^=&\s]*(?:pass|pwd|secret|token|credential|odbc_connect)[^=&\s]*"

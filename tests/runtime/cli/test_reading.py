@@ -126,6 +126,36 @@ def test_an_archive_that_holds_more_than_arrays_is_refused(
         )
 
 
+@pytest.mark.parametrize("labels", ["y", "labels", "y_test"])
+@pytest.mark.parametrize("name", ["x", "arr_0", "images"])
+def test_labels_beside_the_input_are_left_out(
+    name: str, labels: str, pairs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    archive = tmp_path / "x.npz"
+    np.savez(archive, **{labels: np.array([7, 8, 9]), name: np.array([[1, 2], [3, 4], [5, 6]])})
+    assert answers(capsys, pairs, archive) == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_labels_beside_several_inputs_are_left_out(tmp_path: Path, capsys: Capture) -> None:
+    artifact, archive = tmp_path / "two.onnx", tmp_path / "two.npz"
+    artifact.write_bytes(two_inputs().artifact())
+    pair = {"left": np.ones((2, 4), "f4"), "right": np.full((2, 4), 2, "f4")}
+    np.savez(archive, **pair)
+    assert main(["predict", str(artifact), str(archive), "--json"]) == 0
+    wanted = capsys.readouterr().out
+    np.savez(archive, **pair, y=np.zeros(2))
+    assert main(["predict", str(artifact), str(archive), "--json"]) == 0
+    assert capsys.readouterr().out == wanted
+
+
+def test_two_arrays_of_which_either_may_be_the_input_are_refused(
+    pairs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    archive = tmp_path / "x.npz"
+    np.savez(archive, a=np.array([[1, 2]]), b=np.array([[3, 4]]), y=np.array([1]))
+    assert "'x'" in refusal(capsys, pairs, archive)
+
+
 def _npy(values: Any) -> bytes:
     file = io.BytesIO()
     np.save(file, values)

@@ -34,6 +34,9 @@ _SOUND = ".wav"
 READABLE = (".npy", ".npz", *_FROM_PIPES, _SOUND, *IMAGES)
 
 
+# What arrays of labels are called, here as by the converter.
+_LABELS = ("y", "labels", "label", "target", "y_train", "y_test")
+
 _MOST_NAMED = 5
 
 
@@ -248,6 +251,7 @@ def _read_npz(path: str, card: ModelCard) -> Iterator[Any]:
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):  # numpy hands on whatever else the archive holds
             raise InputError(f"'{path}' holds '{name}', expected arrays alone: save it again")
+    arrays = _without_labels(arrays, card)
     # A file with one array needs no name: numpy itself calls it arr_0.
     if len(arrays) == 1 and len(card.inputs) == 1:
         yield from _rows(next(iter(arrays.values())), card, path).items
@@ -265,6 +269,13 @@ def _read_npz(path: str, card: ModelCard) -> Iterator[Any]:
         raise InputError(f"'{path}' has different numbers of samples ({listed}): save as many each")
     for i in range(next(iter(sizes.values()))):
         yield {name: array[i] if name in sizes else array for name, array in arrays.items()}
+
+
+def _without_labels(arrays: dict[str, Array], card: ModelCard) -> dict[str, Array]:
+    """Return the arrays without those of labels, which the converter takes from the same file."""
+    names = {spec.name for spec in card.inputs}
+    kept = {key: arrays[key] for key in arrays if key in names or key not in _LABELS}
+    return kept or arrays  # one array alone is the input, whatever its name
 
 
 def _rows(array: Array, card: ModelCard, path: str) -> SampleStream:
