@@ -166,8 +166,8 @@ def test_labels_that_are_python_objects_are_taken_as_what_they_are(labels, expec
         ([0, 1, NA, 0, 1], "label <NA> among"),
         ([0, 1, "b", 0, 1], "label 'b' among"),
         ([0, 1, 1j, 0, 1], "label 1j among"),
-        ([0, 1, 2**70, 0, 1], "label 1180591620717411303424 among"),
-        ([[0], [1, 2], [1], [0], [1]], r"label \[0\] among"),
+        ([None] * 5, "label None, expected a number"),
+        ([[0], [1, 2], [1], [0], [1]], r"label \[0\], expected a number"),
     ],
 )
 def test_labels_that_are_other_python_objects_are_refused_by_name(labels, found):
@@ -177,8 +177,15 @@ def test_labels_that_are_other_python_objects_are_refused_by_name(labels, found)
         read_dataset((X, given), ONE, "evaluation")
 
 
-def test_python_numbers_that_are_names_of_other_classes_are_refused():
-    data = X, np.array([1, 2, 1, 2, 1], object)
+def test_whole_numbers_that_no_float_can_be_are_refused_as_labels():
+    given = np.array([0, 1, 2**70, 0, 1], object)
+    with pytest.raises(OptionError, match=r"label 1180591620717411303424 as .*, expected at most"):
+        read_dataset((X, given), ONE, "evaluation")
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_python_numbers_that_are_names_of_other_classes_are_refused(kind):
+    data = X, np.array([kind(number) for number in (1, 2, 1, 2, 1)], object)
     with pytest.raises(OptionError, match=r"class 1 or the class of that name, number 0, expected"):
         read_dataset(data, ONE, "evaluation", class_names=["1", "2"])
     found = read_dataset(data, ONE, "evaluation", class_names=["0", "1", "2"])

@@ -268,17 +268,24 @@ def _plain_labels(labels: Array, class_names: list[str], purpose: str) -> Array:
     if all(isinstance(item, (str, bytes)) for item in items):
         return labels
     numbers = (int, float, np.bool_, np.integer, np.floating)  # a bool of Python's is an int
+    kinds = {type(item) for item in items}
     for item in items:
-        # Beside fractions, whole numbers have to be floats, too.
-        if not isinstance(item, numbers) or (isinstance(item, int) and abs(item) > 2**53):
+        if not isinstance(item, numbers):
+            others = " among others of other kinds" if len(kinds) > 1 else ""
             raise OptionError(
-                f"the {purpose} data has the label {item!r} among others of other kinds, expected "
+                f"the {purpose} data has the label {item!r}{others}, expected "
                 "a number for each sample, or for each the name of its class: make them all one "
                 "of the two, and drop samples without a label"
             )
+        # Beside fractions, whole numbers have to be floats, too.
+        if isinstance(item, int) and abs(item) > 2**53:
+            raise OptionError(
+                f"the {purpose} data has the label {item} as a Python object, expected at most "
+                f"{2**53} (2**53), up to which floats are exact: number the classes from 0"
+            )
     known: Array = np.array(items).reshape(labels.shape)
     for item in known.reshape(-1).tolist():
-        name = str(item)
+        name = str(int(item) if isinstance(item, float) and item.is_integer() else item)
         if name in class_names and class_names.index(name) != item:
             raise OptionError(
                 f"the {purpose} data has the label {name} as a Python object, which may be class "
