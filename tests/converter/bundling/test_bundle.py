@@ -153,6 +153,7 @@ def test_the_same_inputs_give_the_same_bytes(device, write, artifact, tmp_path, 
         ({"format": 9}, "it was made for another format"),
         ({"choice": {"threads": 5, "spinning": False, "optimization": "all"}}, "it chooses .*=5"),
         ({"choice": {"threads": 1}}, "it lacks 'spinning'"),
+        ({"choice": ["all"]}, "it holds other JSON than"),
         (
             {"onnxruntime": "1.18.0 x"},
             "it was measured with onnxruntime 1.18.0, the bundle has 1.30.0",

@@ -186,6 +186,16 @@ def test_an_impossible_choice_is_ignored(
     assert "which this edgeport does not know" in caplog.text
 
 
+@pytest.mark.parametrize("choice", [None, [], "all", 1, [["threads", 1]]])
+def test_a_choice_that_is_no_object_is_ignored(
+    choice: Any, artifact: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(artifact, {**content_for(artifact), "choice": choice})
+    with Predictor.load(artifact) as predictor:
+        assert (settings_of(predictor), predictor.tuning) == (DEFAULT, None)
+    assert "is not used (it holds other JSON than 'edgeport tune' writes)" in caplog.text
+
+
 @given(
     st.one_of(
         st.binary(max_size=80),

@@ -81,9 +81,13 @@ def parse(text: bytes, expected: Mapping[str, Any]) -> Tuning:
         if len(text) > _LARGEST_BYTES:
             raise ValueError("it is a very large file")
         content = json.loads(text)
+        if not isinstance(content, dict) or not isinstance(content.get("choice", {}), dict):
+            raise ValueError("it holds other JSON than 'edgeport tune' writes")
         for name, value in expected.items():
             if content[name] != value or type(content[name]) is not type(value):
                 raise ValueError(f"it was made for another {name.replace('_', ' ')}")
+        if type(content["usable_cpus"]) is not int:
+            raise ValueError("its number of usable cpus is none")
         return _checked(content["choice"], content["usable_cpus"])
     except KeyError as cause:
         raise ValueError(f"it lacks {cause}") from cause
