@@ -193,6 +193,8 @@ for _name, _function in {
     "multiply_no_nan": lambda x: tf.math.multiply_no_nan(tf.math.log(x), tf.nn.relu(x)),
     "reduce_euclidean_norm": lambda x: tf.math.reduce_euclidean_norm(x, axis=1, keepdims=True),
     "reduce_euclidean_norm of no axes": lambda x: tf.math.reduce_euclidean_norm(x, axis=[]),
+    "floormod of large numbers": lambda x: tf.math.floormod(x * 1e6, 0.7),
+    "floormod of a negative": lambda x: tf.math.floormod(x * 1e6, -6.3),
     "truncatediv": lambda x: tf.truncatediv(x, 0.3),
     "truncatemod": lambda x: tf.truncatemod(x, 0.7),
     "fake_quant args": lambda x: tf.quantization.fake_quant_with_min_max_args(x, -2, 2, 8),

@@ -51,14 +51,6 @@ def _floor_div(build: Builder) -> None:
     build.replace("Sub", quotient, build.node("Cast", is_above, to=dtype))
 
 
-def _floor_mod(build: Builder) -> None:
-    """ONNX's Mod has the divisor's sign for integers, as TensorFlow's FloorMod has."""
-    if build.graph.get_dtype(build.inputs[0]) in _SIGNED + _UNSIGNED:
-        build.replace("Mod", *build.inputs)
-    else:
-        tf2onnx_math.FloorMod.version_7(build.graph, build.source)
-
-
 def _gather(build: Builder) -> None:
     """Make a negative index one that onnxruntime refuses."""
     graph, node, indices = build.graph, build.source, build.inputs[1]
@@ -103,7 +95,6 @@ def _one_hot(build: Builder) -> None:
 HANDLERS = {
     "Cast": _cast,
     "FloorDiv": _floor_div,
-    "FloorMod": _floor_mod,
     "Gather": _gather,
     "GatherV2": _gather,
     "OneHot": _one_hot,

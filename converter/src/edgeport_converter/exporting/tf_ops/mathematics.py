@@ -164,6 +164,27 @@ def _truncate_mod(build: Builder) -> None:
     build.replace("Mod", *build.inputs, fmod=1)
 
 
+def _floor_mod(build: Builder) -> None:
+    """The remainder has the sign of the divisor, as ONNX's has for integers alone.
+
+    tf2onnx takes floor(a / b) * b from floats, whose rounding is larger than b where a is large.
+    Source: floor_fmod in TensorFlow's cwise_ops.h.
+    """
+    kind = np.dtype(utils.map_onnx_to_numpy_type(build.graph.get_dtype(build.inputs[0])))
+    if kind.kind in "iu":
+        build.replace("Mod", *build.inputs)
+        return
+    divisor, zero = build.inputs[1], build.scalar(0)
+    rest = build.node("Mod", *build.inputs, fmod=1)
+    signs = [build.node("Less", value, zero) for value in (rest, divisor)]
+    is_other = build.node("And", build.node("Xor", *signs), _is_no_zero(build, rest))
+    build.replace("Where", is_other, build.node("Add", rest, divisor), rest)
+
+
+def _is_no_zero(build: Builder, value: str) -> str:
+    return build.node("Not", build.node("Equal", value, build.scalar(0)))
+
+
 def _truncate_div(build: Builder) -> None:
     """Round towards zero, which ONNX's Div does with integers alone."""
     kind = np.dtype(utils.map_onnx_to_numpy_type(build.graph.get_dtype(build.inputs[0])))
@@ -217,6 +238,7 @@ HANDLERS: dict[str, Callable[[Builder], None]] = {
     "Xdivy": _no_product("Div", 0),
     "MulNoNan": _no_product("Mul", 1),
     "EuclideanNorm": _euclidean_norm,
+    "FloorMod": _floor_mod,
     "TruncateDiv": _truncate_div,
     "TruncateMod": _truncate_mod,
     "FakeQuantWithMinMaxArgs": _fake_quant,
