@@ -380,6 +380,10 @@ class Quantizer:
         if not attempt.recipe.is_static:
             return attempt
         attempt = self._smaller_of(attempt, replace(attempt.recipe, stores_rest=True))
+        if attempt.recipe.equalizes_streams and not attempt.recipe.finetuned:
+            # One scale is too coarse for weights that equalizing made uneven, and int8 without it
+            # missed the budget.
+            return attempt
         return self._smaller_of(attempt, replace(attempt.recipe, one_scale=True))
 
     def _smaller_of(self, attempt: Attempt[Candidate], recipe: Recipe) -> Attempt[Candidate]:
