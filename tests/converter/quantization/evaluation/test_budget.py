@@ -162,3 +162,11 @@ def test_the_bound_on_ranks_costs_no_more_area_under_the_curve_than_the_budget(s
     normal = scipy.stats.norm.cdf
     area, spoiled = (normal(separation * r / np.sqrt(2)) for r in (1.0, 1 - 4 * max_drop))
     assert area - spoiled <= max_drop
+
+
+def test_a_small_loss_is_told_as_more_than_none():
+    verdict = judge(agreement(), 0.0, 2.5e-5, 1e-5, smaller_is_better=True)
+    assert verdict.sentence == "loses 2.5e-05 (0.0000 to 2.5e-05), expected at most 1e-05"
+    assert not verdict.holds
+    verdict = judge(agreement(), 0.90, 0.894, 0.005)
+    assert verdict.sentence == "loses 0.0060 (0.9000 to 0.8940), expected at most 0.005"

@@ -12,7 +12,7 @@ import pytest
 
 import edgeport_converter
 from edgeport import OptionError, Predictor
-from edgeport_converter import Finetune
+from edgeport_converter import Finetune, QuantizationError
 
 layers = keras.layers
 
@@ -328,6 +328,23 @@ def test_any_model_is_trained_or_left_alone_with_a_reason(name, taught, tmp_path
     reasons = [note for note in report.notes if "fine-tuning was left out" in note]
     assert bool(tuned) != bool(reasons)
     assert bool(reasons) == (name in LEFT_OUT)
+
+
+def test_a_missed_budget_says_why_nothing_was_trained(taught, tmp_path):
+    (x, _), (held_x, _) = taught
+    model = small(layers.Reshape((4, 2)), layers.Conv1D(8, 2), layers.GlobalMaxPooling1D())
+    with pytest.raises(QuantizationError, match=r"left out, since training knows no form of .*Max"):
+        edgeport_converter.convert(
+            model,
+            tmp_path / "a.onnx",
+            calibration=x[:200],
+            evaluation=(held_x[:200], model(held_x[:200]).numpy()),
+            metric=mean_squared_error,
+            finetune=Finetune(x, epochs=1),
+            quantize="static",
+            max_drop=0.0,
+        )
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@
 
 import keras
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 import tensorflow as tf
+from onnx import TensorProto, helper
 
 from edgeport_converter import Finetune, exporting, optimizing
 from edgeport_converter.loading.load import load_model
@@ -18,6 +20,7 @@ from edgeport_converter.quantization.finetuning.keras_links import (
 from edgeport_converter.quantization.finetuning.operators import UnknownOperatorError
 from edgeport_converter.quantization.finetuning.samples import TrainingData
 from edgeport_converter.quantization.finetuning.trainable import Trainable
+from edgeport_converter.quantization.finetuning.training import Teacher, _Loss
 from edgeport_converter.quantization.qdq import quantize
 from edgeport_converter.quantization.recipe import Recipe
 from edgeport_converter.quantization.weights.equalization import equalize
@@ -263,3 +266,30 @@ def test_no_output_hides_behind_one_that_is_as_trained():
     rows.assign(-rows)
     with pytest.raises(CannotFinetuneError, match="in the output 'number', at most -"):
         finetuner._agreement(pupil, made)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_other_shares_have_a_loss_whichever_axis_they_are_over(axis):
+    shape = ["N", 4, 3]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["z"]),
+            helper.make_node("Softmax", ["z"], ["y"], axis=axis),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    teacher = Teacher(ir.from_proto(onnx.shape_inference.infer_shapes(model)), [])
+    x = np.abs(GENERATOR.normal(size=(5, 4, 3))).astype(np.float32)
+    taught = teacher({"x": x})
+    # The same number along an axis changes no shares over that axis, and all over the other one.
+    along = 2 if axis == 1 else 1
+    moved = x + np.abs(GENERATOR.normal(size=np.where(np.arange(3) == along, 1, x.shape)))
+    moved = moved.astype(np.float32)
+    answers = {"y": tf.nn.softmax(moved, axis), "before y": tf.constant(moved)}
+    loss = _Loss(teacher, None, are_classes=False, border=0.5)._distilled(
+        teacher.outputs[0], answers, taught
+    )
+    assert float(loss) > 0.01

@@ -219,6 +219,15 @@ def test_the_budget_is_kept(name, kind):
     assert not choice.candidate.recipe.float_nodes
 
 
+def test_no_recipe_says_that_weights_of_one_scale_were_equalized():
+    """One scale is too coarse for equalized weights, so that it starts from the plain ones."""
+    net, output = scaled_residual()
+    quantizer = net.quantizer(output)
+    chosen = quantizer.choose("static", "minmax", "size", frozenset()).candidate
+    assert "equalized through additions" in str(chosen.recipe)
+    assert not any("one scale" in step.recipe for step in quantizer.steps)
+
+
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_static_answer_does_not_depend_on_the_batch_around_it(static_predictor, data):

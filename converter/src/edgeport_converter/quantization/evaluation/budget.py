@@ -216,9 +216,15 @@ def _judge_metric(
     verdict = Verdict(
         drop,
         max_drop,
-        f"loses {drop:.4f} ({float_metric:.4f} to {metric:.4f}), expected at most {max_drop}",
+        f"loses {_digits(drop)} ({_digits(float_metric)} to {_digits(metric)}), expected at most "
+        f"{max_drop}",
     )
     return _lost_scores(agreement, MIN_SCORES_BESIDE_METRIC_DB, verdict)
+
+
+def _digits(number: float) -> str:
+    """Return four decimals; of a small number, such as an error of a user's own metric, digits."""
+    return f"{number:.4f}" if number == 0 or abs(number) >= 1e-3 else f"{number:.3g}"
 
 
 def _lost_scores(agreement: Agreement, least_db: float, verdict: Verdict) -> Verdict:

@@ -89,8 +89,16 @@ class Teacher:
 
 def _describe(value: ir.Value) -> _Output:
     node = value.producer()
-    inner = node.inputs[0].name if node is not None and node.inputs[0] is not None else None
-    return _Output(value.name or "", "" if node is None else node.op_type, inner or "")
+    if node is None or node.inputs[0] is None or not _is_over_last_axis(node):
+        return _Output(value.name or "", "", "")
+    return _Output(value.name or "", node.op_type, node.inputs[0].name or "")
+
+
+def _is_over_last_axis(node: ir.Node) -> bool:
+    """Whether a node is no Softmax over another axis than the last, which the losses are over."""
+    shape = node.outputs[0].shape
+    last = -1 if shape is None else len(shape) - 1
+    return node.op_type not in _SOFTMAXES or node.attributes.get_int("axis", -1) in (-1, last)
 
 
 def _spread(count: int) -> Array:

@@ -123,6 +123,7 @@ class Quantizer:
         self.notes: tuple[str, ...] = ()
         self.gain: PairedTest | None = None
         self._untrained: Candidate | None = None  # int8 before the training
+        self._left_out = ""  # why nothing was trained, a sentence, where that was wanted
         self._factory = factory(float_graph, card, calibration, evaluator, target)
         self._latencies: dict[Recipe, float] = {}
         self._search: RecipeSearch[Candidate] = RecipeSearch(
@@ -207,7 +208,8 @@ class Quantizer:
         return [tuned]
 
     def _untuned(self, why: str) -> list[Attempt[Candidate]]:
-        self.notes = (f"fine-tuning was left out, since {why}",)
+        self._left_out = f"fine-tuning was left out, since {why}"
+        self.notes = (self._left_out,)
         return []
 
     def _shares_of(
@@ -282,10 +284,11 @@ class Quantizer:
         holding = [attempt for attempt in attempts if attempt.verdict.holds]
         if not holding:
             best = min(attempts, key=lambda attempt: attempt.verdict.excess)
+            untrained = f", and {self._left_out}" if self._left_out else ""
             raise QuantizationError(
                 f"the best of {len(self._search.attempts)} attempts ({best.recipe}) "
-                f"{best.verdict.sentence}: pass more calibration samples, a larger max_drop, or "
-                "quantize='none'",
+                f"{best.verdict.sentence}{untrained}: pass more calibration samples, a larger "
+                "max_drop, or quantize='none'",
                 measured=best.verdict.loss,
                 allowed=best.verdict.allowed,
             )
@@ -380,6 +383,10 @@ class Quantizer:
         if not attempt.recipe.is_static:
             return attempt
         attempt = self._smaller_of(attempt, replace(attempt.recipe, stores_rest=True))
+        if attempt.recipe.equalizes_streams and not attempt.recipe.finetuned:
+            # One scale is too coarse for weights that equalizing made uneven, and int8 without it
+            # missed the budget.
+            return attempt
         return self._smaller_of(attempt, replace(attempt.recipe, one_scale=True))
 
     def _smaller_of(self, attempt: Attempt[Candidate], recipe: Recipe) -> Attempt[Candidate]:
