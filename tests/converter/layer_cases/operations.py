@@ -242,6 +242,31 @@ for _name, _compute in {
 }.items():
     _add(_name, _compute, (None, 4), values=_with_zeros)
 _add("integers", lambda x: (x * 3 - 7) // 2 % 5, (4,), dtype="int32", values=("ids", 50))
+
+
+def _large_integers(shape: Sequence[int], generator: np.random.Generator) -> np.ndarray:
+    """Return integers that float32 does not tell apart, of both signs."""
+    return (2**24 + generator.permutation(int(np.prod(shape))).reshape(shape)) * (
+        1 - 2 * generator.integers(0, 2, shape)
+    )
+
+
+for _dtype in ("int32", "int64", "float64"):
+    _add(
+        f"top_k and sort of large numbers in {_dtype}",
+        lambda x: [*ops.top_k(x, 3), ops.sort(x, axis=1), ops.argsort(x, axis=1)],
+        (6,),
+        dtype=_dtype,
+        values=_large_integers,
+    )
+for _dtype in ("bool", "int8", "int16", "uint16"):
+    _add(
+        f"where of {_dtype}",
+        lambda x: ops.where(ops.cast(x[:, :1], "int32") > 0, x, x[:, ::-1]),
+        (6,),
+        dtype=_dtype,
+        values=("ids", 3),
+    )
 _add("int64", lambda x: ops.sum(x, axis=-1), (4,), dtype="int64", values=("ids", 50))
 _add("int8", lambda x: x + x, (4,), dtype="int8", values=("ids", 50))
 _add("uint8", lambda x: ops.cast(x, "float32") / 255.0, (4,), dtype="uint8", values=("ids", 250))
