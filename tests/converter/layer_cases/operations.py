@@ -267,6 +267,13 @@ for _dtype in ("bool", "int8", "int16", "uint16"):
         dtype=_dtype,
         values=("ids", 3),
     )
+_add(
+    "one_hot of bool and int8",
+    lambda x: [ops.one_hot(x, 5, dtype="bool"), ops.one_hot(x, 5, dtype="int8")],
+    (4,),
+    dtype="int32",
+    values=("ids", 6),
+)
 _add("int64", lambda x: ops.sum(x, axis=-1), (4,), dtype="int64", values=("ids", 50))
 _add("int8", lambda x: x + x, (4,), dtype="int8", values=("ids", 50))
 _add("uint8", lambda x: ops.cast(x, "float32") / 255.0, (4,), dtype="uint8", values=("ids", 250))

@@ -122,7 +122,7 @@ def _one_hot(build: Builder) -> None:
     wide = build.node("Cast", indices, to=TensorProto.INT64)
     column = build.node("Unsqueeze", wide, build.int64(axis))
     hit = build.node("Equal", column, build.constant(values))
-    build.replace("Where", hit, on, off)
+    build.replace_by_where(hit, on, off)
 
 
 HANDLERS = {

@@ -130,16 +130,6 @@ def _broadcast_shape(build: Builder) -> None:
     build.replace("Cast", shape, to=build.graph.get_dtype(build.source.output[0]))
 
 
-_WITHOUT_WHERE = {
-    **dict.fromkeys(
-        (TensorProto.BOOL, TensorProto.INT8, TensorProto.INT16, TensorProto.UINT16),
-        TensorProto.INT32,
-    ),
-    **dict.fromkeys((TensorProto.UINT32, TensorProto.UINT64), TensorProto.INT64),
-}
-"""Types that onnxruntime's Where does not take, and one that holds their values."""
-
-
 def _select(build: Builder) -> None:
     """Choose with Where: tf2onnx multiplies both sides by 0 and 1, and 0 times infinity is NaN.
 
@@ -154,13 +144,7 @@ def _select(build: Builder) -> None:
             raise NoOnnxFormError("it takes a tensor of an unknown number of axes")
         if rank > 1:
             condition = build.node("Unsqueeze", condition, build.int64(*range(1, rank)))
-    dtype = graph.get_dtype(build.source.output[0])
-    wide = _WITHOUT_WHERE.get(dtype)
-    if wide is None:
-        build.replace("Where", condition, chosen, other)
-        return
-    sides = [build.node("Cast", side, to=wide) for side in (chosen, other)]
-    build.replace("Cast", build.node("Where", condition, *sides), to=dtype)
+    build.replace_by_where(condition, chosen, other)
 
 
 def _no_product(operation: str, zero: int) -> Callable[[Builder], None]:
