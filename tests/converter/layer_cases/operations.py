@@ -222,7 +222,58 @@ _add(
     (4,),
     (3,),
 )
+
+
+def _with_zeros(shape: Sequence[int], generator: np.random.Generator) -> np.ndarray:
+    """Return normal values of which every third one is exactly 0."""
+    values = generator.normal(0.0, 1.5, shape)
+    values.reshape(-1)[::3] = 0.0
+    return values
+
+
+# What where does not choose may be infinite or no number, and must leave no trace.
+for _name, _compute in {
+    "safe log": lambda x: ops.where(x > 0, ops.log(x), -1.0),
+    "safe division": lambda x: ops.where(x == 0, 0.5, 2.0 / x),
+    "sinc": ops.sinc,
+    "nan_to_num at infinities": lambda x: ops.nan_to_num((x + 0.5) / x, nan=5, posinf=9, neginf=-8),
+    "nan_to_num largest": lambda x: ops.nan_to_num((x + 0.5) / x) * 1e-36,
+    "where of free sizes": lambda x: ops.where(x[:, :1] > 0, ops.sqrt(x[:, :1]), x),
+}.items():
+    _add(_name, _compute, (None, 4), values=_with_zeros)
 _add("integers", lambda x: (x * 3 - 7) // 2 % 5, (4,), dtype="int32", values=("ids", 50))
+
+
+def _large_integers(shape: Sequence[int], generator: np.random.Generator) -> np.ndarray:
+    """Return integers that float32 does not tell apart, of both signs."""
+    return (2**24 + generator.permutation(int(np.prod(shape))).reshape(shape)) * (
+        1 - 2 * generator.integers(0, 2, shape)
+    )
+
+
+for _dtype in ("int32", "int64", "float64"):
+    _add(
+        f"top_k and sort of large numbers in {_dtype}",
+        lambda x: [*ops.top_k(x, 3), ops.sort(x, axis=1), ops.argsort(x, axis=1)],
+        (6,),
+        dtype=_dtype,
+        values=_large_integers,
+    )
+for _dtype in ("bool", "int8", "int16", "uint16"):
+    _add(
+        f"where of {_dtype}",
+        lambda x: ops.where(ops.cast(x[:, :1], "int32") > 0, x, x[:, ::-1]),
+        (6,),
+        dtype=_dtype,
+        values=("ids", 3),
+    )
+_add(
+    "one_hot of bool and int8",
+    lambda x: [ops.one_hot(x, 5, dtype="bool"), ops.one_hot(x, 5, dtype="int8")],
+    (4,),
+    dtype="int32",
+    values=("ids", 6),
+)
 _add("int64", lambda x: ops.sum(x, axis=-1), (4,), dtype="int64", values=("ids", 50))
 _add("int8", lambda x: x + x, (4,), dtype="int8", values=("ids", 50))
 _add("uint8", lambda x: ops.cast(x, "float32") / 255.0, (4,), dtype="uint8", values=("ids", 250))

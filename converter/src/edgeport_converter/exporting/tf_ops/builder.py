@@ -5,10 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 from tf2onnx import utils
 
 LABEL_ENCODER_DOMAIN, LABEL_ENCODER_VERSION = "ai.onnx.ml", 2
 """ONNX's only table from one value to another lives in a domain of its own."""
+
+
+_WITHOUT_WHERE = {
+    **dict.fromkeys(
+        (TensorProto.BOOL, TensorProto.INT8, TensorProto.INT16, TensorProto.UINT16),
+        TensorProto.INT32,
+    ),
+    **dict.fromkeys((TensorProto.UINT32, TensorProto.UINT64), TensorProto.INT64),
+}
+"""Types that onnxruntime's Where does not take, and one that holds their values."""
 
 
 class NoOnnxFormError(Exception):
@@ -83,3 +94,13 @@ class Builder:
             domain=domain,
         )
         made.skip_conversion = True
+
+    def replace_by_where(self, condition: str, chosen: str, other: str) -> None:
+        """Put a Where in the node's place, between casts for a type that its kernels lack."""
+        dtype = self.graph.get_dtype(self.source.output[0])
+        wide = _WITHOUT_WHERE.get(dtype)
+        if wide is None:
+            self.replace("Where", condition, chosen, other)
+            return
+        sides = [self.node("Cast", side, to=wide) for side in (chosen, other)]
+        self.replace("Cast", self.node("Where", condition, *sides), to=dtype)

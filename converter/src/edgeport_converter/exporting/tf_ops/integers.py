@@ -72,6 +72,31 @@ def _gather(build: Builder) -> None:
         tf2onnx_tensor.Gather.version_11(graph, node)
 
 
+_WITH_TOP_K = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64)
+"""Types of onnxruntime's kernels."""
+
+
+def _top_k(build: Builder) -> None:
+    """Sort integers and float64 as such: tf2onnx makes them float32, which rounds large ones."""
+    graph, node = build.graph, build.source
+    values, dtype = build.inputs[0], graph.get_dtype(build.inputs[0])
+    if dtype not in _WITH_TOP_K:
+        is_integer = dtype in _SIGNED + _UNSIGNED
+        wide = TensorProto.INT64 if is_integer else TensorProto.FLOAT
+        values = build.node("Cast", values, to=wide)
+    count = build.node("Cast", build.inputs[1], to=TensorProto.INT64)
+    count = build.node("Reshape", count, build.int64(1))
+    outputs, dtypes, shapes = list(node.output), node.output_dtypes, node.output_shapes
+    graph.remove_node(node.name)
+    top = graph.make_node("TopK", [values, count], attr={"axis": -1}, output_count=2)
+    top.skip_conversion = True
+    for found, name, kind, shape in zip(top.output, outputs, dtypes, shapes, strict=True):
+        cast = graph.make_node(
+            "Cast", [found], attr={"to": kind}, outputs=[name], dtypes=[kind], shapes=[shape]
+        )
+        cast.skip_conversion = True
+
+
 def _one_hot(build: Builder) -> None:
     """Compare with every class, so that an index outside of them is no class."""
     indices, _, on, off = build.inputs
@@ -89,7 +114,7 @@ def _one_hot(build: Builder) -> None:
     wide = build.node("Cast", indices, to=TensorProto.INT64)
     column = build.node("Unsqueeze", wide, build.int64(axis))
     hit = build.node("Equal", column, build.constant(values))
-    build.replace("Where", hit, on, off)
+    build.replace_by_where(hit, on, off)
 
 
 HANDLERS = {
@@ -98,4 +123,5 @@ HANDLERS = {
     "Gather": _gather,
     "GatherV2": _gather,
     "OneHot": _one_hot,
+    "TopKV2": _top_k,
 }

@@ -130,6 +130,23 @@ def _broadcast_shape(build: Builder) -> None:
     build.replace("Cast", shape, to=build.graph.get_dtype(build.source.output[0]))
 
 
+def _select(build: Builder) -> None:
+    """Choose with Where: tf2onnx multiplies both sides by 0 and 1, and 0 times infinity is NaN.
+
+    A Select whose condition has one number a row chooses whole rows.
+    """
+    graph = build.graph
+    condition, chosen, other = build.inputs
+    ranks = [None if s is None else len(s) for s in map(graph.get_shape, build.inputs)]
+    if build.source.type == "Select" and ranks[0] == 1:
+        rank = ranks[1] if ranks[1] is not None else ranks[2]
+        if rank is None:
+            raise NoOnnxFormError("it takes a tensor of an unknown number of axes")
+        if rank > 1:
+            condition = build.node("Unsqueeze", condition, build.int64(*range(1, rank)))
+    build.replace_by_where(condition, chosen, other)
+
+
 def _no_product(operation: str, zero: int) -> Callable[[Builder], None]:
     """Return the handler of a product or quotient that is 0 where one input is, even beside NaN."""
 
@@ -237,6 +254,8 @@ HANDLERS: dict[str, Callable[[Builder], None]] = {
     "Xlogy": _no_product("Log", 0),
     "Xdivy": _no_product("Div", 0),
     "MulNoNan": _no_product("Mul", 1),
+    "Select": _select,
+    "SelectV2": _select,
     "EuclideanNorm": _euclidean_norm,
     "FloorMod": _floor_mod,
     "TruncateDiv": _truncate_div,
