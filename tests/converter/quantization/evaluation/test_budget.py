@@ -170,3 +170,11 @@ def test_a_small_loss_is_told_as_more_than_none():
     assert not verdict.holds
     verdict = judge(agreement(), 0.90, 0.894, 0.005)
     assert verdict.sentence == "loses 0.0060 (0.9000 to 0.8940), expected at most 0.005"
+
+
+def test_a_ratio_that_misses_its_bound_is_told_as_less():
+    assert "ratio of 19.9 dB and" in judge(agreement(decibel=19.97), None, None, 0.0).sentence
+    found = Agreement(100, 1.0, 40.0, 40.0, 0.1, classes=3, scores_db=19.97)
+    assert "ratio of 19.9 dB in the scores" in judge(found, None, None, 0.0).sentence
+    nothing = agreement(decibel=-float("inf"))
+    assert "ratio of -inf dB" in judge(nothing, None, None, 0.0).sentence

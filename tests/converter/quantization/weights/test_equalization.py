@@ -110,3 +110,19 @@ def test_a_channel_that_is_always_zero_is_left_alone():
         for m in (model, equal)
     ]
     np.testing.assert_array_equal(*first)
+
+
+def test_a_layer_with_one_bias_for_all_channels_stays():
+    net = chain("Relu", "GlobalAveragePool", "Flatten", last="Gemm")
+    net.graph.node[-1].output[0] = "t9"
+    constants = {"g2": normal(4, 4), "b2": normal(1)}
+    for name, array in constants.items():
+        net.graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
+    net.graph.node.append(helper.make_node("Gemm", ["t9", "g2", "b2"], ["t10"], "one"))
+    net.graph.node.append(helper.make_node("Gemm", ["t10", "g2x", "b2x"], ["y"], "last"))
+    for name, array in {"g2x": normal(4, 3), "b2x": normal(3)}.items():
+        net.graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
+    net = onnx.shape_inference.infer_shapes(net)
+    expected = run_as_defined(net)({"x": X})["y"]
+    found = run_as_defined(equalized(net, [{"x": X}]))({"x": X})["y"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.ptp(expected))

@@ -195,8 +195,8 @@ def judge(
     return Verdict(
         -decibel if math.isfinite(decibel) else -1e9 if decibel > 0 else 1e9,
         -MIN_SIGNAL_TO_NOISE_DB,
-        f"has a signal-to-noise ratio of {together:.1f} dB and {worst:.1f} dB in its worst "
-        f"channel, expected at least {MIN_SIGNAL_TO_NOISE_DB:g} dB and "
+        f"has a signal-to-noise ratio of {_tenths(together)} dB and {_tenths(worst)} dB in its "
+        f"worst channel, expected at least {MIN_SIGNAL_TO_NOISE_DB:g} dB and "
         f"{MIN_SIGNAL_TO_NOISE_DB - _CHANNEL_MARGIN_DB:g} dB",
     )
 
@@ -209,8 +209,8 @@ def _judge_metric(
         return Verdict(
             -others,
             -MIN_SIGNAL_TO_NOISE_DB,
-            f"has a signal-to-noise ratio of {others:.1f} dB in an output that the metric does "
-            f"not see, expected at least {MIN_SIGNAL_TO_NOISE_DB:g} dB",
+            f"has a signal-to-noise ratio of {_tenths(others)} dB in an output that the metric "
+            f"does not see, expected at least {MIN_SIGNAL_TO_NOISE_DB:g} dB",
         )
     drop = metric - float_metric if smaller else float_metric - metric
     verdict = Verdict(
@@ -227,6 +227,11 @@ def _digits(number: float) -> str:
     return f"{number:.4f}" if number == 0 or abs(number) >= 1e-3 else f"{number:.3g}"
 
 
+def _tenths(decibel: float) -> str:
+    """Return a ratio to a tenth, rounded down, so that one that misses a bound reads so."""
+    return f"{math.floor(10 * decibel) / 10 if math.isfinite(decibel) else decibel:.1f}"
+
+
 def _lost_scores(agreement: Agreement, least_db: float, verdict: Verdict) -> Verdict:
     """Return the verdict, or that on a classifier's scores where these alone miss the budget."""
     scores = agreement.scores_db
@@ -235,8 +240,8 @@ def _lost_scores(agreement: Agreement, least_db: float, verdict: Verdict) -> Ver
     return Verdict(
         -scores,
         -least_db,
-        f"has a signal-to-noise ratio of {scores:.1f} dB in the scores of samples that keep their "
-        f"best class, expected at least {least_db:.3g} dB",
+        f"has a signal-to-noise ratio of {_tenths(scores)} dB in the scores of samples that keep "
+        f"their best class, expected at least {least_db:.3g} dB",
     )
 
 

@@ -135,7 +135,7 @@ def _find_pairs(graph: ir.Graph) -> list[_Pair]:
 
 
 def is_layer(node: ir.Node) -> bool:
-    """Whether a node is a Conv or Gemm with constants of its own that can take a factor."""
+    """Whether a node is a Conv or Gemm whose constants can take a factor for each channel."""
     return (
         node.op_type in ("Conv", "Gemm")
         and all(
@@ -143,6 +143,8 @@ def is_layer(node: ir.Node) -> bool:
             for value in node.inputs[1:]
         )
         and all(node.attributes.get_float(name, 1.0) == 1.0 for name in ("alpha", "beta"))
+        # A Gemm may have one bias for all channels.
+        and all(known(value).size == output_channels(node) for value in node.inputs[2:])
     )
 
 
