@@ -114,13 +114,11 @@ def test_a_channel_that_is_always_zero_is_left_alone():
 
 def test_a_layer_with_one_bias_for_all_channels_stays():
     net = chain("Relu", "GlobalAveragePool", "Flatten", last="Gemm")
-    net.graph.node[-1].output[0] = "t9"
-    constants = {"g2": normal(4, 4), "b2": normal(1)}
+    net.graph.node[-1].output[0] = "t4"
+    net.graph.node.append(helper.make_node("Gemm", ["t4", "g2", "b2"], ["t5"], "third"))
+    net.graph.node.append(helper.make_node("Gemm", ["t5", "g3", "b3"], ["y"], "fourth"))
+    constants = {"g2": normal(4, 4), "b2": normal(1), "g3": normal(4, 3), "b3": normal(3)}
     for name, array in constants.items():
-        net.graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
-    net.graph.node.append(helper.make_node("Gemm", ["t9", "g2", "b2"], ["t10"], "one"))
-    net.graph.node.append(helper.make_node("Gemm", ["t10", "g2x", "b2x"], ["y"], "last"))
-    for name, array in {"g2x": normal(4, 3), "b2x": normal(3)}.items():
         net.graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
     net = onnx.shape_inference.infer_shapes(net)
     expected = run_as_defined(net)({"x": X})["y"]
