@@ -324,6 +324,45 @@ def test_sequences_with_a_height_of_one_lose_it():
     assert list(kernel.dims) == [5, 3, 3]
 
 
+def test_a_height_of_one_that_several_layers_read_goes():
+    """Two branches of a residual network: each folds what follows its Squeeze."""
+    nodes = [N("Unsqueeze", ["x", "two"], ["u"])]
+    for name in "ab":
+        nodes += [
+            N("Conv", ["u", f"w{name}"], [f"c{name}"], strides=[1, 2]),
+            N("Squeeze", [f"c{name}", "two"], [f"s{name}"]),
+            N("Mul", [f"s{name}", f"m{name}"], [f"f{name}"]),
+        ]
+    nodes.append(N("Add", ["fa", "fb"], ["y"]))
+    constants = {"two": np.array([2])}
+    for name in "ab":
+        constants |= {f"w{name}": weights(5, 3, 1, 1), f"m{name}": weights(1, 5, 1)}
+    check(nodes, constants, weights(2, 3, 9), ["Conv", "Conv", "Add"])
+
+
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [0, 1, 0, 0]])
+@pytest.mark.parametrize("pool", ["MaxPool", "AveragePool"])
+def test_a_pool_of_a_sequence_has_no_height(pool, pads):
+    nodes = [
+        N("Unsqueeze", ["x", "two"], ["u"]),
+        N(pool, ["u"], ["p"], kernel_shape=[1, 2], strides=[1, 2], pads=pads),
+        N("Conv", ["p", "w"], ["c"], strides=[1, 2]),
+        N("Squeeze", ["c", "two"], ["s"]),
+        N("Add", ["s", "b"], ["y"]),
+    ]
+    constants = {"two": np.array([2]), "w": weights(5, 3, 1, 3), "b": weights(1, 5, 1)}
+    check(nodes, constants, weights(2, 3, 9), [pool, "Conv"])
+
+
+def test_a_pool_over_a_height_stays():
+    nodes = [
+        N("Unsqueeze", ["x", "two"], ["u"]),
+        N("MaxPool", ["u"], ["p"], kernel_shape=[2, 2], strides=[1, 2], pads=[1, 0, 0, 0]),
+        N("Relu", ["p"], ["y"]),
+    ]
+    check(nodes, {"two": np.array([2])}, weights(2, 3, 9), ["Unsqueeze", "MaxPool", "Relu"])
+
+
 def test_transpositions_that_undo_each_other_go():
     nodes = [
         N("Transpose", ["x"], ["a"], perm=[0, 2, 3, 1]),

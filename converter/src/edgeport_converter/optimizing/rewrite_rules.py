@@ -63,6 +63,8 @@ RULES: tuple[RewriteRule, ...] = (
             cast_rules.CastByWay,
             shape_rules.UnsqueezeBeforeTranspose,
             shape_rules.OneDimensionalConv,
+            shape_rules.OneDimensionalMaxPool,
+            shape_rules.OneDimensionalAveragePool,
             shape_rules.SqueezeOfUnsqueeze,
             shape_rules.GlobalMean,
             shape_rules.ReshapeToKnownSizes,

@@ -36,38 +36,79 @@ class OneDimensionalConv(RewriteRuleClassBase):
     """``Conv(Unsqueeze(x, 2), w)`` becomes ``Unsqueeze(Conv(x, w), 2)``, a convolution in 1-D.
 
     Where the kernel has a height of one. The Unsqueeze then meets the Squeeze that TensorFlow puts
-    after the convolution, and ``SqueezeOfUnsqueeze`` removes both.
+    after the convolution, and ``SqueezeOfUnsqueeze`` removes both. Several layers may read it.
     """
 
-    def pattern(self, op: Any, x: Any, w: Any, axes: Any) -> Any:
-        return op.Conv(op.Unsqueeze(x, axes), w, _allow_other_inputs=True, _outputs=["conv"])
+    def pattern(self, op: Any, raised: Any, w: Any) -> Any:
+        return op.Conv(raised, w, _allow_other_inputs=True, _outputs=["conv"])
 
-    def check(self, context: Any, x: Any, w: Any, axes: Any, conv: Any) -> MatchResult:
-        result = MatchResult()
-        weights, attributes = constants.array_of(w), conv.producer().attributes
+    def check(self, context: Any, raised: Any, w: Any, conv: Any) -> MatchResult:
+        weights = constants.array_of(w)
         if weights is None or weights.ndim != 4 or weights.shape[2] != 1:
-            return result.fail("the kernel has a height")
-        if x.shape is None or len(x.shape) != 3 or constants.list_of(axes) not in ([2], [-2]):
-            return result.fail("the input is no sequence with a height of one")
-        pads = attributes.get_ints("pads", [0, 0, 0, 0])
-        if pads[0] or pads[2]:
-            return result.fail("the height is padded")
-        return result
+            return MatchResult().fail("the kernel has a height")
+        return _check_height(raised, conv.producer())
 
-    def rewrite(self, op: Any, x: Any, w: Any, axes: Any, conv: Any) -> Any:
-        node = conv.producer()
-        attributes = dict(node.attributes)
-        for name in ("kernel_shape", "strides", "dilations"):
-            if name in attributes:
-                values = node.attributes.get_ints(name)
-                attributes[name] = ir.AttrInt64s(name, [values[1]])
-        if "pads" in attributes:
-            pads = node.attributes.get_ints("pads")
-            attributes["pads"] = ir.AttrInt64s("pads", [pads[1], pads[3]])
+    def rewrite(self, op: Any, raised: Any, w: Any, conv: Any) -> Any:
+        node, unsqueeze = conv.producer(), raised.producer()
         kernel = constants.initializer(op, w, constants.known(w)[:, :, 0, :])
-        result = op.Conv(x, kernel, *node.inputs[2:], **attributes)
+        result = op.Conv(unsqueeze.inputs[0], kernel, *node.inputs[2:], **_without_height(node))
         result.producer().name = node.name
-        return op.Unsqueeze(result, axes)
+        return op.Unsqueeze(result, unsqueeze.inputs[1])
+
+
+class OneDimensionalMaxPool(RewriteRuleClassBase):
+    """``MaxPool(Unsqueeze(x, 2))`` becomes ``Unsqueeze(MaxPool(x), 2)``, as ``OneDimensionalConv``.
+
+    Else a convolution after it, and what could be folded into that, would not be recognized.
+    """
+
+    operator = "MaxPool"
+
+    def pattern(self, op: Any, raised: Any) -> Any:
+        return getattr(op, self.operator)(raised, _outputs=["pooled"])
+
+    def check(self, context: Any, raised: Any, pooled: Any) -> MatchResult:
+        node = pooled.producer()
+        if node.attributes.get_ints("kernel_shape")[0] != 1 or len(node.outputs) > 1:
+            return MatchResult().fail("the pool has a height")
+        return _check_height(raised, node)
+
+    def rewrite(self, op: Any, raised: Any, pooled: Any) -> Any:
+        node, unsqueeze = pooled.producer(), raised.producer()
+        result = getattr(op, self.operator)(unsqueeze.inputs[0], **_without_height(node))
+        result.producer().name = node.name
+        return op.Unsqueeze(result, unsqueeze.inputs[1])
+
+
+class OneDimensionalAveragePool(OneDimensionalMaxPool):
+    """The same of an AveragePool."""
+
+    operator = "AveragePool"
+
+
+def _check_height(raised: Any, node: ir.Node) -> MatchResult:
+    """Check that a node reads a sequence (N, C, T) with a height of one, which it does not pad."""
+    result = MatchResult()
+    unsqueeze = raised.producer()
+    if unsqueeze is None or unsqueeze.op_type != "Unsqueeze":
+        return result.fail("no height was added")
+    x, axes = unsqueeze.inputs
+    if x.shape is None or len(x.shape) != 3 or constants.list_of(axes) not in ([2], [-2]):
+        return result.fail("the input is no sequence with a height of one")
+    pads = node.attributes.get_ints("pads", [0, 0, 0, 0])
+    return result.fail("the height is padded") if pads[0] or pads[2] else result
+
+
+def _without_height(node: ir.Node) -> dict[str, ir.Attr]:
+    """Return a node's attributes without their sizes along the height."""
+    attributes = dict(node.attributes)
+    for name in ("kernel_shape", "strides", "dilations"):
+        if name in attributes:
+            attributes[name] = ir.AttrInt64s(name, [node.attributes.get_ints(name)[1]])
+    if "pads" in attributes:
+        pads = node.attributes.get_ints("pads")
+        attributes["pads"] = ir.AttrInt64s("pads", [pads[1], pads[3]])
+    return attributes
 
 
 class SqueezeOfUnsqueeze(RewriteRuleClassBase):

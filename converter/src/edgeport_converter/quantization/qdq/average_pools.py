@@ -28,7 +28,7 @@ def find_small_pools(graph: ir.Graph, in_float: Collection[str] = ()) -> frozens
         and node.name not in in_float
         and _channels(node)
         and node.outputs[0].shape is not None
-        and list(node.outputs[0].shape[2:]) != [1, 1]
+        and any(size != 1 for size in node.outputs[0].shape[2:])
         and _divides_by_one_number(node)
     )
 
@@ -55,11 +55,11 @@ def convolve_pools(model: ir.Model, names: Collection[str]) -> ir.Model:
 
 
 def _channels(pool: ir.Node) -> int:
-    """Return the number of channels of an image of float32, 0 for anything else."""
+    """Return the number of channels of a sequence or image of float32, 0 for anything else."""
     value = pool.inputs[0]
     if value is None or value.dtype != ir.DataType.FLOAT or value.shape is None:
         return 0
-    if len(value.shape) != 4 or not isinstance(value.shape[1], int):
+    if len(value.shape) not in (3, 4) or not isinstance(value.shape[1], int):
         return 0
     return value.shape[1]
 
