@@ -340,6 +340,45 @@ def test_a_height_of_one_that_several_layers_read_goes():
     check(nodes, constants, weights(2, 3, 9), ["Conv", "Conv", "Add"])
 
 
+def test_a_transposed_convolution_of_a_sequence_has_no_height():
+    nodes = [
+        N("Unsqueeze", ["x", "two"], ["u"]),
+        N("ConvTranspose", ["u", "w"], ["c"], strides=[1, 2], output_padding=[0, 1]),
+        N("Squeeze", ["c", "two"], ["s"]),
+        N("Add", ["s", "b"], ["y"]),
+    ]
+    constants = {"two": np.array([2]), "w": weights(3, 5, 1, 3), "b": weights(1, 5, 1)}
+    check(nodes, constants, weights(2, 3, 9), ["ConvTranspose"])
+
+
+def test_the_padding_of_a_causal_convolution_moves_into_it():
+    """Two of them, as Keras exports them: what turns the sequence between them goes as well."""
+    constants = {"pads": np.array([0, 2, 0, 0, 0, 0])}
+    nodes, name = [], "x"
+    for number in range(2):
+        nodes += [
+            N("Pad", [name, "pads"], [f"p{number}"]),
+            N("Transpose", [f"p{number}"], [f"t{number}"], perm=[0, 2, 1]),
+            N("Conv", [f"t{number}", f"w{number}"], [f"c{number}"]),
+            N("Transpose", [f"c{number}"], [f"n{number}"], perm=[0, 2, 1]),
+        ]
+        constants[f"w{number}"] = weights(3, 3, 3)
+        name = f"n{number}"
+    nodes.append(N("Relu", [name], ["y"]))
+    after = ["Transpose", "Conv", "Conv", "Transpose", "Relu"]
+    check(nodes, constants, weights(2, 9, 3), after)
+
+
+def test_a_padding_with_a_value_and_of_all_axes_is_turned_as_it_is():
+    nodes = [
+        N("Pad", ["x", "pads", "value"], ["p"]),
+        N("Transpose", ["p"], ["t"], perm=[2, 0, 1]),
+        N("Relu", ["t"], ["y"]),
+    ]
+    constants = {"pads": np.array([1, 2, 3, 4, 5, 6]), "value": np.array(7.0, np.float32)}
+    check(nodes, constants, weights(2, 3, 4), ["Transpose", "Pad", "Relu"])
+
+
 @pytest.mark.parametrize("pads", [[0, 0, 0, 0], [0, 1, 0, 0]])
 @pytest.mark.parametrize("pool", ["MaxPool", "AveragePool"])
 def test_a_pool_of_a_sequence_has_no_height(pool, pads):
@@ -370,6 +409,48 @@ def test_transpositions_that_undo_each_other_go():
         N("Relu", ["b"], ["y"]),
     ]
     check(nodes, {}, weights(2, 3, 4, 5), ["Relu"])
+
+
+def test_a_transposition_goes_that_undoes_one_which_others_read():
+    nodes = [
+        N("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
+        N("Transpose", ["a"], ["b"], perm=[0, 2, 1]),
+        N("Relu", ["b"], ["y"]),
+        N("Relu", ["a"], ["z"]),
+    ]
+    check(nodes, {}, weights(2, 3, 4), ["Transpose", "Relu", "Relu"], outputs=("y", "z"))
+
+
+def test_transpositions_that_follow_each_other_become_one():
+    nodes = [
+        N("Transpose", ["x"], ["a"], perm=[1, 2, 0]),
+        N("Transpose", ["a"], ["b"], perm=[0, 2, 1]),
+        N("Relu", ["b"], ["y"]),
+    ]
+    check(nodes, {}, weights(2, 3, 4), ["Transpose", "Relu"])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_sequences_are_joined_before_they_are_turned(axis):
+    nodes = [
+        N("Relu", ["x"], ["r"]),
+        N("Transpose", ["x"], ["a"], perm=[2, 0, 1]),
+        N("Transpose", ["r"], ["b"], perm=[2, 0, 1]),
+        N("Concat", ["a", "b"], ["y"], axis=axis),
+    ]
+    check(nodes, {}, weights(2, 3, 4), ["Relu", "Concat", "Transpose"])
+
+
+def test_sequences_that_others_read_turned_are_joined_as_they_are():
+    nodes = [
+        N("Relu", ["x"], ["r"]),
+        N("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
+        N("Transpose", ["r"], ["b"], perm=[0, 2, 1]),
+        N("Concat", ["a", "b"], ["y"], axis=2),
+        N("Neg", ["b"], ["z"]),
+    ]
+    after = ["Relu", "Transpose", "Transpose", "Concat", "Neg"]
+    check(nodes, {}, weights(2, 3, 4), after, outputs=("y", "z"))
 
 
 def test_padding_moves_into_the_convolution():

@@ -34,7 +34,6 @@ def _as_written(kinds: Sequence[Any]) -> list[RewriteRule]:
 RULES: tuple[RewriteRule, ...] = (
     common.mul_by_1_rule,
     common.no_op_cast_rule,
-    common.transpose_transpose_rule,
     common.no_op_transpose_rule,
     common.reshape_reshape_rule,
     common.unsqueeze_unsqueeze_rule,
@@ -62,7 +61,11 @@ RULES: tuple[RewriteRule, ...] = (
         (
             cast_rules.CastByWay,
             shape_rules.UnsqueezeBeforeTranspose,
+            shape_rules.TransposeOfTranspose,
+            shape_rules.PadBeforeTranspose,
+            shape_rules.ConcatBeforeTranspose,
             shape_rules.OneDimensionalConv,
+            shape_rules.OneDimensionalConvTranspose,
             shape_rules.OneDimensionalMaxPool,
             shape_rules.OneDimensionalAveragePool,
             shape_rules.SqueezeOfUnsqueeze,

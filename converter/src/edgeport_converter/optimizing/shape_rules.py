@@ -39,8 +39,11 @@ class OneDimensionalConv(RewriteRuleClassBase):
     after the convolution, and ``SqueezeOfUnsqueeze`` removes both. Several layers may read it.
     """
 
+    operator = "Conv"
+
     def pattern(self, op: Any, raised: Any, w: Any) -> Any:
-        return op.Conv(raised, w, _allow_other_inputs=True, _outputs=["conv"])
+        convolve = getattr(op, self.operator)
+        return convolve(raised, w, _allow_other_inputs=True, _outputs=["conv"])
 
     def check(self, context: Any, raised: Any, w: Any, conv: Any) -> MatchResult:
         weights = constants.array_of(w)
@@ -51,9 +54,16 @@ class OneDimensionalConv(RewriteRuleClassBase):
     def rewrite(self, op: Any, raised: Any, w: Any, conv: Any) -> Any:
         node, unsqueeze = conv.producer(), raised.producer()
         kernel = constants.initializer(op, w, constants.known(w)[:, :, 0, :])
-        result = op.Conv(unsqueeze.inputs[0], kernel, *node.inputs[2:], **_without_height(node))
+        inputs = unsqueeze.inputs[0], kernel, *node.inputs[2:]
+        result = getattr(op, self.operator)(*inputs, **_without_height(node))
         result.producer().name = node.name
         return op.Unsqueeze(result, unsqueeze.inputs[1])
+
+
+class OneDimensionalConvTranspose(OneDimensionalConv):
+    """The same of a ConvTranspose."""
+
+    operator = "ConvTranspose"
 
 
 class OneDimensionalMaxPool(RewriteRuleClassBase):
@@ -96,19 +106,108 @@ def _check_height(raised: Any, node: ir.Node) -> MatchResult:
     if x.shape is None or len(x.shape) != 3 or constants.list_of(axes) not in ([2], [-2]):
         return result.fail("the input is no sequence with a height of one")
     pads = node.attributes.get_ints("pads", [0, 0, 0, 0])
-    return result.fail("the height is padded") if pads[0] or pads[2] else result
+    if pads[0] or pads[2] or node.attributes.get_ints("output_padding", [0])[0]:
+        return result.fail("the height is padded")
+    return result.fail("a size is given") if "output_shape" in node.attributes else result
 
 
 def _without_height(node: ir.Node) -> dict[str, ir.Attr]:
     """Return a node's attributes without their sizes along the height."""
     attributes = dict(node.attributes)
-    for name in ("kernel_shape", "strides", "dilations"):
+    for name in ("kernel_shape", "strides", "dilations", "output_padding"):
         if name in attributes:
             attributes[name] = ir.AttrInt64s(name, [node.attributes.get_ints(name)[1]])
     if "pads" in attributes:
         pads = node.attributes.get_ints("pads")
         attributes["pads"] = ir.AttrInt64s("pads", [pads[1], pads[3]])
     return attributes
+
+
+class PadBeforeTranspose(RewriteRuleClassBase):
+    """``Transpose(Pad(x))`` becomes ``Pad(Transpose(x))``.
+
+    Keras pads a causal convolution before it turns the sequence. Turned first, the padding meets
+    the convolution, which takes it in, and the transposition meets the one of the layer before.
+    """
+
+    def pattern(self, op: Any, x: Any, pads: Any) -> Any:
+        padded = op.Pad(x, pads, _allow_other_inputs=True, _outputs=["padded"])
+        return op.Transpose(padded, _allow_other_attributes=True, _outputs=["turned"])
+
+    def check(self, context: Any, x: Any, pads: Any, padded: Any, turned: Any) -> MatchResult:
+        result = MatchResult()
+        order = turned.producer().attributes.get_ints("perm", [])
+        if len(padded.producer().inputs) > 3 or len(constants.list_of(pads) or []) != 2 * len(
+            order
+        ):
+            return result.fail("the padding of each axis is not known")
+        return result if order else result.fail("the axes are not known")
+
+    def rewrite(self, op: Any, x: Any, pads: Any, padded: Any, turned: Any) -> Any:
+        node = padded.producer()
+        order = turned.producer().attributes.get_ints("perm")
+        wanted = constants.known(pads).reshape(2, -1)[:, order].reshape(-1)
+        values = [*node.inputs[2:]]
+        moved = constants.initializer(op, pads, wanted)
+        result = op.Pad(op.Transpose(x, perm=order), moved, *values, **node.attributes)
+        result.producer().name = node.name
+        return result
+
+
+class TransposeOfTranspose(RewriteRuleClassBase):
+    """``Transpose(Transpose(x))`` becomes one ``Transpose(x)``, or ``x`` where it turns back.
+
+    Also where others read the inner one, as where a sequence goes into a layer and around it.
+    """
+
+    def pattern(self, op: Any, inner: Any) -> Any:
+        return op.Transpose(inner, _allow_other_attributes=True, _outputs=["outer"])
+
+    def check(self, context: Any, inner: Any, outer: Any) -> MatchResult:
+        result, node = MatchResult(), inner.producer()
+        if node is None or node.op_type != "Transpose":
+            return result.fail("nothing was turned before")
+        known = all("perm" in each.attributes for each in (node, outer.producer()))
+        return result if known else result.fail("the axes are not known")
+
+    def rewrite(self, op: Any, inner: Any, outer: Any) -> Any:
+        first, second = (each.producer().attributes.get_ints("perm") for each in (inner, outer))
+        order = [first[axis] for axis in second]
+        x = inner.producer().inputs[0]
+        return op.Identity(x) if order == sorted(order) else op.Transpose(x, perm=order)
+
+
+class ConcatBeforeTranspose(RewriteRuleClassBase):
+    """``Concat(Transpose(a), Transpose(b), ...)`` becomes ``Transpose(Concat(a, b, ...))``.
+
+    Where all are turned in one way and read once: one transposition in place of several, which
+    meets the one of the layer after it.
+    """
+
+    def pattern(self, op: Any, first: Any) -> Any:
+        return op.Concat(
+            first, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["joined"]
+        )
+
+    def check(self, context: Any, first: Any, joined: Any) -> MatchResult:
+        result, values = MatchResult(), joined.producer().inputs
+        nodes = [value.producer() for value in values]
+        if len(nodes) < 2 or any(node is None or node.op_type != "Transpose" for node in nodes):
+            return result.fail("not all are turned")
+        orders = {tuple(node.attributes.get_ints("perm", [])) for node in nodes}
+        if len(orders) > 1 or () in orders:
+            return result.fail("not all are turned in one way")
+        if any(value.is_graph_output() or len(list(value.uses())) > 1 for value in values):
+            return result.fail("others read them as well")
+        return result
+
+    def rewrite(self, op: Any, first: Any, joined: Any) -> Any:
+        nodes = [value.producer() for value in joined.producer().inputs]
+        order = nodes[0].attributes.get_ints("perm")
+        axis = order[joined.producer().attributes.get_int("axis")]
+        result = op.Concat(*[node.inputs[0] for node in nodes], axis=axis)
+        result.producer().name = joined.producer().name
+        return op.Transpose(result, perm=order)
 
 
 class SqueezeOfUnsqueeze(RewriteRuleClassBase):
