@@ -145,7 +145,7 @@ figures: .venv/.tools
 # What each rewriting of the graph is worth, on models of SHARED and of keras.applications.
 passes: .venv/.workstation
 	$(WORKSTATION) tests/benchmarks/passes.py "$(SHARED)/models" MobileNetV3Small EfficientNetB0 \
-		DenseNet121 ConvNeXtTiny --output build/passes.json
+		DenseNet121 ConvNeXtTiny resnet_1d tcn --output build/passes.json
 
 # Whether times of single layers lead to as fast a graph as running each graph does.
 layer-times: .venv/.workstation

@@ -63,11 +63,65 @@ def random_application(name: str, samples: Any) -> Any:
     return model
 
 
+def resnet_1d(shared: Path) -> Any:
+    """A residual network over 512 points in time of a sensor with six axes, as for activities."""
+    import keras
+    from keras import layers
+
+    x = keras.Input((512, 6))
+    h = layers.Conv1D(16, 7, strides=2, padding="same", use_bias=False)(x)
+    h = layers.MaxPooling1D(3, 2, padding="same")(_normalized(h))
+    for channels in (16, 32):
+        past = layers.BatchNormalization()(layers.Conv1D(channels, 1, strides=2)(h))
+        h = _normalized(layers.Conv1D(channels, 3, strides=2, padding="same")(h))
+        h = layers.BatchNormalization()(layers.Conv1D(channels, 3, padding="same")(h))
+        h = layers.AveragePooling1D(2)(layers.ReLU()(layers.Add()([h, past])))
+    return _random(keras.Model(x, layers.Dense(4)(layers.GlobalMaxPooling1D()(h))))
+
+
+def tcn(shared: Path) -> Any:
+    """A temporal convolutional network: dilated causal convolutions with residual branches.
+
+    Source: Bai et al., "An Empirical Evaluation of Generic Convolutional and Recurrent Networks for
+    Sequence Modeling" (2018).
+    """
+    import keras
+    from keras import layers
+
+    x = h = keras.Input((512, 6))
+    for rate in (1, 2, 4, 8):
+        past = layers.Conv1D(16, 1)(h)
+        for _ in range(2):
+            h = _normalized(layers.Conv1D(16, 3, padding="causal", dilation_rate=rate)(h))
+        h = layers.ReLU()(layers.Add()([h, past]))
+    return _random(keras.Model(x, layers.Dense(4)(h[:, -1])))
+
+
+def _normalized(x: Any) -> Any:
+    from keras import layers
+
+    return layers.ReLU()(layers.BatchNormalization()(x))
+
+
+def _random(model: Any) -> Any:
+    """Return the model with statistics and factors that no optimization could leave out."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    for weight in model.weights:
+        noise = generator.normal(size=weight.shape)
+        is_variance = weight.path.endswith("variance")
+        weight.assign(0.5 + 0.3 * np.abs(noise) if is_variance else weight.numpy() + 0.1 * noise)
+    return model
+
+
 MADE: dict[str, Callable[[Path], Any]] = {
     "article_network": article_network,
     "mobilenet_v2": application("mobilenet_v2", "MobileNetV2"),
     "mobilenet_v3_small": application("mobilenet_v3_small", "MobileNetV3Small"),
     "efficientnet_b0": application("efficientnet_b0", "EfficientNetB0"),
     "resnet50": application("resnet50", "ResNet50"),
+    "resnet_1d": resnet_1d,
+    "tcn": tcn,
 }
 """By name: the folder SHARED to a Keras model."""

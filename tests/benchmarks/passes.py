@@ -4,11 +4,12 @@
     python tests/benchmarks/passes.py MODEL... [--output build/passes.json]
 
 A MODEL is a Keras file or SavedModel, a folder that stands for all of them below it, or the name of
-a network in ``keras.applications``, which then has seeded random weights. Each model is exported
-once and optimized with all rules, and again with each rule left out; then it is quantized as
-``static``, with all that makes int8 graphs faster and again without each. What changes nothing in
-a model is not listed for it. Latencies are taken by turns, on one thread, of one sample: a ratio
-above one is what leaving the rule out costs.
+a network in ``made_models.MADE`` or in ``keras.applications``, which has seeded random weights.
+Each model is exported once and optimized with all rules, and again with each rule left out; then it
+is quantized as ``static``, with all that makes int8 graphs faster and again without each, and the
+float graphs without a rule are quantized, too. What changes nothing in a model is not listed for
+it. Latencies are taken by turns, on one thread, of one sample: a ratio above one is what leaving
+the rule out costs.
 """
 
 from __future__ import annotations
@@ -68,8 +69,10 @@ def find_models(places):
 
 def made(name):
     import keras
-    from made_models import random_application
+    from made_models import MADE, random_application
 
+    if name in MADE:
+        return MADE[name](Path()), None
     shape = [
         size or 224 for size in getattr(keras.applications, name)(weights=None).input_shape[1:]
     ]
@@ -99,9 +102,14 @@ def measure(name, source):
     with watch_rules(applied):
         optimized = optimizing.optimize(exported.graph)
     int8 = as_int8(optimized, sample)
+
+    def optimized_now():
+        return optimizing.optimize(exported.graph)
+
     for graph, rules, make in (
-        (optimized, rules_left_out(applied), lambda: optimizing.optimize(exported.graph)),
+        (optimized, rules_left_out(applied), optimized_now),
         (int8, int8_left_out(), lambda: as_int8(optimized, sample)),
+        (int8, in_int8(rules_left_out(applied)), lambda: as_int8(optimized_now(), sample)),
     ):
         whole = optimizing.compact(graph)
         for rule, without in rules:
@@ -182,6 +190,11 @@ def rules_left_out(applied):
     unscaled = patch.object(passes, "simplify_input_scaling", lambda graph: False)
     yield "scaling of inputs", unscaled
     yield "all rules", patch.object(passes, "_MAX_ROUNDS", 0)
+
+
+def in_int8(rules):
+    """Yield the same rules and patches, named for the int8 graph that is made afterwards."""
+    return ((f"int8: {rule}", without) for rule, without in rules)
 
 
 def ratio(first, second, card, sample):

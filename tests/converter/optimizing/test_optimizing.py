@@ -352,7 +352,7 @@ def test_a_transposed_convolution_of_a_sequence_has_no_height():
 
 
 def test_the_padding_of_a_causal_convolution_moves_into_it():
-    """Two of them, as Keras exports them: what turns the sequence between them goes as well."""
+    """Two of them, as Keras exports them: the transpositions between them cancel."""
     constants = {"pads": np.array([0, 2, 0, 0, 0, 0])}
     nodes, name = [], "x"
     for number in range(2):
@@ -369,7 +369,7 @@ def test_the_padding_of_a_causal_convolution_moves_into_it():
     check(nodes, constants, weights(2, 9, 3), after)
 
 
-def test_a_padding_with_a_value_and_of_all_axes_is_turned_as_it_is():
+def test_a_padding_of_all_axes_with_a_value_moves_after_a_transposition():
     nodes = [
         N("Pad", ["x", "pads", "value"], ["p"]),
         N("Transpose", ["p"], ["t"], perm=[2, 0, 1]),
@@ -428,29 +428,6 @@ def test_transpositions_that_follow_each_other_become_one():
         N("Relu", ["b"], ["y"]),
     ]
     check(nodes, {}, weights(2, 3, 4), ["Transpose", "Relu"])
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2, -1])
-def test_sequences_are_joined_before_they_are_turned(axis):
-    nodes = [
-        N("Relu", ["x"], ["r"]),
-        N("Transpose", ["x"], ["a"], perm=[2, 0, 1]),
-        N("Transpose", ["r"], ["b"], perm=[2, 0, 1]),
-        N("Concat", ["a", "b"], ["y"], axis=axis),
-    ]
-    check(nodes, {}, weights(2, 3, 4), ["Relu", "Concat", "Transpose"])
-
-
-def test_sequences_that_others_read_turned_are_joined_as_they_are():
-    nodes = [
-        N("Relu", ["x"], ["r"]),
-        N("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
-        N("Transpose", ["r"], ["b"], perm=[0, 2, 1]),
-        N("Concat", ["a", "b"], ["y"], axis=2),
-        N("Neg", ["b"], ["z"]),
-    ]
-    after = ["Relu", "Transpose", "Transpose", "Concat", "Neg"]
-    check(nodes, {}, weights(2, 3, 4), after, outputs=("y", "z"))
 
 
 def test_padding_moves_into_the_convolution():

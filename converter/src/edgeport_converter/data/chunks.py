@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeport import OptionError, TensorSpec
 from edgeport.artifact.golden import Array
+from edgeport.cli.reading import LABEL_NAMES
 
 Chunk = dict[str, Array]
 """Arrays by key, sample along axis 0."""
@@ -55,7 +56,6 @@ _PURPOSE_PAIRS = {
     "fine-tuning": {"x_train": ("y_train",)},
 }
 _PLAIN_LABELS = ("y", "labels", "label", "target")
-_LABEL_NAMES = (*_PLAIN_LABELS, "y_train", "y_test")
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ def pick_keys(
             for key, labels in pairs.items():
                 if key in keys:
                     return Keys({names[0]: key}, _first(labels, keys))
-        others = [key for key in keys if key not in _LABEL_NAMES]
+        others = [key for key in keys if key not in LABEL_NAMES]
         if len(others) == 1:
-            return Keys({names[0]: others[0]}, _first(_LABEL_NAMES, keys))
+            return Keys({names[0]: others[0]}, _first(LABEL_NAMES, keys))
     way_out = "name each array after the model's input"
     if len(names) > 1:
         way_out += f", or pass (({', '.join(names)}), y), the inputs in this order"

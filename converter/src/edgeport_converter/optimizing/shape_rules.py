@@ -69,7 +69,7 @@ class OneDimensionalConvTranspose(OneDimensionalConv):
 class OneDimensionalMaxPool(RewriteRuleClassBase):
     """``MaxPool(Unsqueeze(x, 2))`` becomes ``Unsqueeze(MaxPool(x), 2)``, as ``OneDimensionalConv``.
 
-    Else a convolution after it, and what could be folded into that, would not be recognized.
+    Otherwise the convolution after the pool would stay 2-D, and nothing would be folded into it.
     """
 
     operator = "MaxPool"
@@ -126,38 +126,39 @@ def _without_height(node: ir.Node) -> dict[str, ir.Attr]:
 class PadBeforeTranspose(RewriteRuleClassBase):
     """``Transpose(Pad(x))`` becomes ``Pad(Transpose(x))``.
 
-    Keras pads a causal convolution before it turns the sequence. Turned first, the padding meets
-    the convolution, which takes it in, and the transposition meets the one of the layer before.
+    Keras pads a causal convolution before the transposition to (N, C, T). In the other order the
+    padding comes right before the convolution, which takes it in, and the transposition right after
+    the one of the layer before, so that both go.
     """
 
     def pattern(self, op: Any, x: Any, pads: Any) -> Any:
         padded = op.Pad(x, pads, _allow_other_inputs=True, _outputs=["padded"])
-        return op.Transpose(padded, _allow_other_attributes=True, _outputs=["turned"])
+        return op.Transpose(padded, _allow_other_attributes=True, _outputs=["transposed"])
 
-    def check(self, context: Any, x: Any, pads: Any, padded: Any, turned: Any) -> MatchResult:
-        result = MatchResult()
-        order = turned.producer().attributes.get_ints("perm", [])
-        if len(padded.producer().inputs) > 3 or len(constants.list_of(pads) or []) != 2 * len(
-            order
-        ):
+    def check(self, context: Any, x: Any, pads: Any, padded: Any, transposed: Any) -> MatchResult:
+        result, pad = MatchResult(), padded.producer()
+        order = transposed.producer().attributes.get_ints("perm", [])
+        if not order:
+            return result.fail("the order of the axes is not known")
+        sizes, names_axes = constants.list_of(pads) or [], len(pad.inputs) > 3
+        if names_axes or len(sizes) != 2 * len(order):
             return result.fail("the padding of each axis is not known")
-        return result if order else result.fail("the axes are not known")
+        return result
 
-    def rewrite(self, op: Any, x: Any, pads: Any, padded: Any, turned: Any) -> Any:
-        node = padded.producer()
-        order = turned.producer().attributes.get_ints("perm")
-        wanted = constants.known(pads).reshape(2, -1)[:, order].reshape(-1)
-        values = [*node.inputs[2:]]
-        moved = constants.initializer(op, pads, wanted)
-        result = op.Pad(op.Transpose(x, perm=order), moved, *values, **node.attributes)
-        result.producer().name = node.name
+    def rewrite(self, op: Any, x: Any, pads: Any, padded: Any, transposed: Any) -> Any:
+        pad = padded.producer()
+        order = transposed.producer().attributes.get_ints("perm")
+        sizes = constants.known(pads).reshape(2, -1)[:, order].reshape(-1)
+        moved = constants.initializer(op, pads, sizes)
+        result = op.Pad(op.Transpose(x, perm=order), moved, *pad.inputs[2:], **pad.attributes)
+        result.producer().name = pad.name
         return result
 
 
 class TransposeOfTranspose(RewriteRuleClassBase):
-    """``Transpose(Transpose(x))`` becomes one ``Transpose(x)``, or ``x`` where it turns back.
+    """``Transpose(Transpose(x))`` becomes one ``Transpose(x)``, or ``x`` where they cancel.
 
-    Also where others read the inner one, as where a sequence goes into a layer and around it.
+    Also where other nodes read the inner one, as where a residual branch begins.
     """
 
     def pattern(self, op: Any, inner: Any) -> Any:
@@ -166,48 +167,15 @@ class TransposeOfTranspose(RewriteRuleClassBase):
     def check(self, context: Any, inner: Any, outer: Any) -> MatchResult:
         result, node = MatchResult(), inner.producer()
         if node is None or node.op_type != "Transpose":
-            return result.fail("nothing was turned before")
+            return result.fail("no transposition before it")
         known = all("perm" in each.attributes for each in (node, outer.producer()))
-        return result if known else result.fail("the axes are not known")
+        return result if known else result.fail("the order of the axes is not known")
 
     def rewrite(self, op: Any, inner: Any, outer: Any) -> Any:
         first, second = (each.producer().attributes.get_ints("perm") for each in (inner, outer))
         order = [first[axis] for axis in second]
         x = inner.producer().inputs[0]
         return op.Identity(x) if order == sorted(order) else op.Transpose(x, perm=order)
-
-
-class ConcatBeforeTranspose(RewriteRuleClassBase):
-    """``Concat(Transpose(a), Transpose(b), ...)`` becomes ``Transpose(Concat(a, b, ...))``.
-
-    Where all are turned in one way and read once: one transposition in place of several, which
-    meets the one of the layer after it.
-    """
-
-    def pattern(self, op: Any, first: Any) -> Any:
-        return op.Concat(
-            first, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["joined"]
-        )
-
-    def check(self, context: Any, first: Any, joined: Any) -> MatchResult:
-        result, values = MatchResult(), joined.producer().inputs
-        nodes = [value.producer() for value in values]
-        if len(nodes) < 2 or any(node is None or node.op_type != "Transpose" for node in nodes):
-            return result.fail("not all are turned")
-        orders = {tuple(node.attributes.get_ints("perm", [])) for node in nodes}
-        if len(orders) > 1 or () in orders:
-            return result.fail("not all are turned in one way")
-        if any(value.is_graph_output() or len(list(value.uses())) > 1 for value in values):
-            return result.fail("others read them as well")
-        return result
-
-    def rewrite(self, op: Any, first: Any, joined: Any) -> Any:
-        nodes = [value.producer() for value in joined.producer().inputs]
-        order = nodes[0].attributes.get_ints("perm")
-        axis = order[joined.producer().attributes.get_int("axis")]
-        result = op.Concat(*[node.inputs[0] for node in nodes], axis=axis)
-        result.producer().name = joined.producer().name
-        return op.Transpose(result, perm=order)
 
 
 class SqueezeOfUnsqueeze(RewriteRuleClassBase):

@@ -33,9 +33,8 @@ _FROM_PIPES = (".csv", ".jsonl")
 _SOUND = ".wav"
 READABLE = (".npy", ".npz", *_FROM_PIPES, _SOUND, *IMAGES)
 
-
-# What arrays of labels are called, here as by the converter.
-_LABELS = ("y", "labels", "label", "target", "y_train", "y_test")
+LABEL_NAMES = ("y", "labels", "label", "target", "y_train", "y_test")
+"""What arrays of labels are called in a .npz file, here and in the converter."""
 
 _MOST_NAMED = 5
 
@@ -274,7 +273,7 @@ def _read_npz(path: str, card: ModelCard) -> Iterator[Any]:
 def _without_labels(arrays: dict[str, Array], card: ModelCard) -> dict[str, Array]:
     """Return the arrays without those of labels, which the converter takes from the same file."""
     names = {spec.name for spec in card.inputs}
-    kept = {key: arrays[key] for key in arrays if key in names or key not in _LABELS}
+    kept = {key: arrays[key] for key in arrays if key in names or key not in LABEL_NAMES}
     return kept or arrays  # one array alone is the input, whatever its name
 
 

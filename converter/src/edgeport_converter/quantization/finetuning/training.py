@@ -95,7 +95,7 @@ def _describe(value: ir.Value) -> _Output:
 
 
 def _is_over_last_axis(node: ir.Node) -> bool:
-    """Whether a node is no Softmax over another axis than the last, which the losses are over."""
+    """Return False for a Softmax over another axis than the last, the axis of the losses."""
     shape = node.outputs[0].shape
     last = -1 if shape is None else len(shape) - 1
     return node.op_type not in _SOFTMAXES or node.attributes.get_int("axis", -1) in (-1, last)
