@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeport import InputError, OptionError, TensorSpec
 from edgeport.artifact.golden import Array
-from edgeport.cli.reading import list_folder, say_left_out
+from edgeport.inputs.folders import list_folder, say_left_out
 from edgeport.inputs.frames import picture_as_frame
 from edgeport.inputs.images import IMAGES
 from edgeport.inputs.pictures import stored_as

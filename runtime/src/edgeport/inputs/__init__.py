@@ -6,6 +6,7 @@ column_ranges  values far from all that the training saw, counted by column
 columns   rows and tables by column name, as arrays
 examples  trial inputs: made up, or repeated from a sample of the user's
 feeds     what ``predict`` accepts: names, shapes, batches
+folders   which files of a folder are data, and what is said of the others
 frames    frames as a camera gives them: uint8 of any size that the card allows, uncopied
 images    one image file as an input, decoded by Pillow
 pictures  pictures of Pillow as inputs: their pixels, upright, or a refusal
